@@ -1,0 +1,251 @@
+"""The base station: air, token receivers, foundation model with LoRA, and their optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from channel_models import Air, AirConfig, Frame, Link, Reception, spawn_seed
+from tokcom_core.alignment import info_nce, reconstruction_loss
+from tokcom_core.datasets.samples import read_samples
+from tokcom_core.foundation import FoundationModel, LoraShape, concatenate
+from tokcom_core.transceiver import IntactText, Pooling, TokenReceiver, pool, unpack
+
+from .messages import (
+    MODALITY_OF,
+    STREAM_ORDER,
+    Answers,
+    Gradient,
+    Modality,
+    StepReport,
+    Training,
+)
+from .optimiser import Optimiser, seeded
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Which losses stage 1 uses: (9) alone, or (9) and the contrastive loss (11)."""
+
+    contrastive: bool = True
+    temperature: float = 0.07
+    pooling: Pooling = "mean"
+
+
+@dataclass(frozen=True)
+class StationConfig:
+    """Everything the base station is made of.
+
+    Attributes:
+        modalities: which it has a receiver for.
+        seed: the study's seed; the station's own follow from it.
+        samples: table of each split, for the true answers.
+        link: the band, for airtime and energy.
+        text_intact: True puts no receiver G_T behind the text (the floors).
+        language_model: the foundation model.
+        lora: shape of its adapter.
+        device: torch device or ``auto``.
+    """
+
+    modalities: tuple[Modality, ...]
+    seed: int
+    samples: dict[str, Path]
+    link: Link
+    text_intact: bool = False
+    language_model: str = "pocket"
+    lora: LoraShape = LoraShape()
+    device: str = "auto"
+
+
+class BaseStation:
+    """Receives frames of all devices, learns, answers, and returns gradients.
+
+    A plain class: engines decide whether it lives in this process or in a Ray actor.
+    """
+
+    def __init__(self, config: StationConfig) -> None:
+        self._config = config
+        with seeded(spawn_seed(config.seed, "station", "adapter")):
+            self.foundation = FoundationModel(config.language_model, config.lora, config.device)
+        self._device = self.foundation.device
+        width = self.foundation.token_width
+        self.receivers = nn.ModuleDict()
+        for modality in config.modalities:
+            with seeded(spawn_seed(config.seed, "station", "receiver", modality)):
+                intact = config.text_intact and modality == "text"
+                self.receivers[modality] = IntactText(width) if intact else TokenReceiver(width)
+        self.receivers.to(self._device)
+        self._answers = {s: read_samples(f).answer for s, f in config.samples.items()}
+        self._air: Air | None = None
+        self._contrast = Contrast()
+        self._optimiser: Optimiser | None = None
+
+    @property
+    def token_width(self) -> int:
+        """d_T."""
+        return self.foundation.token_width
+
+    def tune_in(self, air: AirConfig, snr_db: float) -> None:
+        """Chooses the air between the devices and this station."""
+        name = "cuda:0" if self._device.type == "cuda" else "cpu"
+        self._air = air.build(self._config.link, snr_db, name)
+
+    def start_alignment(self, training: Training, contrast: Contrast) -> None:
+        """Begins stage 1: the receivers learn, the foundation model is not touched."""
+        self._contrast = contrast
+        self._optimiser = Optimiser(self.receivers.parameters(), training)
+        self.foundation.eval()
+
+    def start_fine_tuning(self, training: Training) -> None:
+        """Begins stage 2: receivers and adapter learn, eqs. (16) and (18)."""
+        parameters = [*self.receivers.parameters(), *self.foundation.parameters()]
+        self._optimiser = Optimiser(parameters, training)
+
+    def align(self, seed: int, *frames: Frame) -> tuple[StepReport | Gradient, ...]:
+        """One step of lines 8 to 15 of Algorithm 1; returns a report and each frame's gradient."""
+        leaves = [_as_leaf(frame, self._device) for frame in frames]
+        receptions = dict(zip([f.stream for f in leaves], self._receive(leaves, seed), strict=True))
+        streams = {frame.stream: frame for frame in leaves}
+        received = {s: self._tokens(s, receptions[s]) for s in streams}
+        valid = {s: self._valid_tokens(streams[s]) for s in streams}
+        losses: dict[str, Tensor] = {}
+        for stream in ("caption", "question"):
+            if stream in streams:
+                sent = unpack(streams[stream].symbols * streams[stream].scale[:, None],
+                              self.token_width)
+                losses[f"reconstruction_{stream}"] = reconstruction_loss(
+                    received[stream], sent.detach(), valid[stream]
+                )
+        if self._contrast.contrastive:
+            anchor = pool(received["caption"], valid["caption"], "mean").detach()
+            for stream in ("audio", "vision"):
+                if stream in streams:
+                    own = pool(received[stream], valid[stream], self._contrast.pooling)
+                    losses[f"contrastive_{stream}"] = info_nce(
+                        own, anchor, self._contrast.temperature
+                    )
+        return self._step(losses, leaves, receptions)
+
+    def calibrate(self, seed: int, *frames: Frame) -> None:
+        """Scales each receiver's output to the RMS of the foundation model's embeddings."""
+        with torch.no_grad():
+            outputs: dict[Modality, list[Tensor]] = {}
+            for frame, reception in zip(frames, self._receive(frames, seed), strict=True):
+                tokens = self._tokens(frame.stream, reception)
+                chosen = tokens[self._valid_tokens(frame).to(self._device)]
+                outputs.setdefault(MODALITY_OF[frame.stream], []).append(chosen)
+            for modality, tokens_of in outputs.items():
+                receiver = self.receivers[modality]
+                if isinstance(receiver, TokenReceiver):
+                    rms = float(torch.cat(tokens_of).square().mean().sqrt())
+                    receiver.rescale(self.foundation.embedding_rms / max(rms, 1e-12))
+
+    def fine_tune(
+        self, seed: int, split: str, rows: tuple[int, ...], *frames: Frame
+    ) -> tuple[StepReport | Gradient, ...]:
+        """One round of lines 17 to 27 of Algorithm 1; returns a report and gradients."""
+        self.foundation.train()
+        leaves = [_as_leaf(frame, self._device) for frame in frames]
+        receptions = self._receive(leaves, seed)
+        prompt, valid = self._prompt(leaves, receptions)
+        answers = self.foundation.answer_ids([self._answers[split][row] for row in rows])
+        with seeded(spawn_seed(seed, "dropout")):
+            loss = self.foundation.answer_loss(prompt, valid, answers)
+        by_stream = dict(zip([frame.stream for frame in leaves], receptions, strict=True))
+        return self._step({"task": loss}, leaves, by_stream)
+
+    @torch.no_grad()
+    def answer(self, seed: int, split: str, rows: tuple[int, ...], *frames: Frame) -> Answers:
+        """Serves one batch: answers by autoregressive generation, scored against the truth."""
+        self.foundation.eval()
+        frames = tuple(_moved(frame, self._device) for frame in frames)
+        receptions = self._receive(frames, seed)
+        prompt, valid = self._prompt(frames, receptions)
+        truth = [self._answers[split][row] for row in rows]
+        ids = self.foundation.answer_ids(truth)
+        generated = self.foundation.generate(prompt, valid, max_new_tokens=ids.shape[1])
+        texts = self.foundation.decode(generated)
+        overheads = [reception.overhead for reception in receptions]
+        link = self._config.link
+        return Answers(
+            exact=tuple(a.lower() == b.lower() for a, b in zip(texts, truth, strict=True)),
+            first_token=tuple((generated[:, 0] == ids[:, 0]).tolist()),
+            loss=float(self.foundation.answer_loss(prompt, valid, ids)),
+            realised_snr_db=float(torch.stack([r.realised_snr_db for r in receptions]).mean()),
+            overheads=dict(zip([f.stream for f in frames], overheads, strict=True)),
+            interval_ms=link.interval_ms([frame.sender for frame in frames], overheads),
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """The trained tensors: receivers and adapter."""
+        adapter = {f"adapter.{k}": v for k, v in self.foundation.adapter_state().items()}
+        receivers = {f"receivers.{k}": v for k, v in self.receivers.state_dict().items()}
+        return {k: v.detach().cpu().contiguous() for k, v in {**adapter, **receivers}.items()}
+
+    def save(self, folder: Path) -> None:
+        """Saves the receivers as safetensors and the adapter in PEFT's format."""
+        state = {k: v.detach().cpu().contiguous() for k, v in self.receivers.state_dict().items()}
+        save_file(state, folder / "receivers.safetensors")
+        self.foundation.save_adapter(folder / "adapter")
+
+    def load(self, folder: Path) -> None:
+        """Loads what :meth:`save` saved."""
+        self.receivers.load_state_dict(load_file(folder / "receivers.safetensors"))
+        self.foundation.load_adapter(folder / "adapter")
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Weights of each receiver and of the foundation model, for counting FLOPs."""
+        counts = {m: sum(p.numel() for p in r.parameters()) for m, r in self.receivers.items()}
+        return {**counts, "foundation": self.foundation.parameter_count}
+
+    def _receive(self, frames: Sequence[Frame], seed: int) -> list[Reception]:
+        assert self._air is not None, "tune_in() chooses an air"
+        return self._air.transmit(frames, spawn_seed(seed, "air"))
+
+    def _tokens(self, stream: str, reception: Reception) -> Tensor:
+        tokens: Tensor = self.receivers[MODALITY_OF[stream]](reception.symbols)
+        return tokens
+
+    def _valid_tokens(self, frame: Frame) -> Tensor:
+        """Bool ``[B, S]``: a token is valid if its symbols are."""
+        return frame.valid[:, :: self.token_width // 2]
+
+    def _prompt(
+        self, frames: Sequence[Frame], receptions: Sequence[Reception]
+    ) -> tuple[Tensor, Tensor]:
+        by_stream = {f.stream: (f, r) for f, r in zip(frames, receptions, strict=True)}
+        ordered = [by_stream[stream] for stream in STREAM_ORDER if stream in by_stream]
+        return concatenate([
+            (self._tokens(f.stream, r), self._valid_tokens(f) & ~r.erased[:, None])
+            for f, r in ordered
+        ])
+
+    def _step(
+        self, losses: dict[str, Tensor], leaves: Sequence[Frame], receptions: dict[str, Reception]
+    ) -> tuple[StepReport | Gradient, ...]:
+        assert self._optimiser is not None, "start_alignment() or start_fine_tuning() comes first"
+        torch.stack(list(losses.values())).sum().backward()
+        self._optimiser.step()
+        report = StepReport(
+            losses={name: float(loss.detach()) for name, loss in losses.items()},
+            overheads={stream: r.overhead for stream, r in receptions.items()},
+        )
+        gradients = [Gradient(f.stream, f.symbols.grad, f.scale.grad) for f in leaves]
+        return (report, *gradients)
+
+
+def _moved(frame: Frame, device: torch.device) -> Frame:
+    return replace(frame, symbols=frame.symbols.to(device), valid=frame.valid.to(device),
+                   scale=frame.scale.to(device))
+
+
+def _as_leaf(frame: Frame, device: torch.device) -> Frame:
+    """A copy whose symbols and scale collect gradients."""
+    moved = _moved(frame, device)
+    return replace(moved, symbols=moved.symbols.detach().clone().requires_grad_(),
+                   scale=moved.scale.detach().clone().requires_grad_())

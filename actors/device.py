@@ -1,0 +1,157 @@
+"""A device: one modality, its frozen tokens and its trained token transmitter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from channel_models import Frame, normalise, spawn_seed
+from tokcom_core.datasets.samples import Samples, read_samples
+from tokcom_core.encoders import TextEncoder, pick_device
+from tokcom_core.features import FeatureStore, open_features
+from tokcom_core.slide import slide
+from tokcom_core.transceiver import TokenTransmitter
+
+from .messages import Batch, Gradient, Modality, Training
+from .optimiser import Optimiser, seeded
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """Everything a device is made of; paths, not tensors, so that it travels lightly.
+
+    Attributes:
+        name: unique in the network.
+        modality: what it holds.
+        token_width: d_T of the foundation model.
+        tokens: by stream, s_m that it slides to; for text, the longest text it sends.
+        seed: the study's seed; the device's own follow from it and its name.
+        samples: table of each split.
+        features: feature store of each split (audio and vision).
+        encoder_length: tokens of the encoder, and how many of them are ``skipped_tokens`` at the
+            front (class tokens left out of the slide).
+        language_model: whose tokenizer and embeddings the text device uses.
+        device: torch device or ``auto``.
+    """
+
+    name: str
+    modality: Modality
+    token_width: int
+    tokens: dict[str, int]
+    seed: int
+    samples: dict[str, Path]
+    features: dict[str, Path] = field(default_factory=dict)
+    encoder_length: int = 0
+    skipped_tokens: int = 0
+    language_model: str = "pocket"
+    device: str = "auto"
+
+
+class Device:
+    """Sends tokens as symbols and learns from the gradients that come back.
+
+    A plain class: engines decide whether it lives in this process or in a Ray actor.
+    """
+
+    def __init__(self, config: DeviceConfig) -> None:
+        self.name = config.name
+        self._config = config
+        self._device = pick_device(config.device)
+        self._samples = {split: read_samples(file) for split, file in config.samples.items()}
+        self._source = _text_tokens(config) if config.modality == "text" else _MediaTokens(config)
+        with seeded(spawn_seed(config.seed, config.name, "projection")):
+            self.transmitter = TokenTransmitter(
+                self._source.width, config.token_width, config.modality == "text"
+            ).to(self._device)
+        self._optimiser: Optimiser | None = None
+        self._sent: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def start(self, training: Training) -> None:
+        """Begins a stage with a fresh optimiser."""
+        self._optimiser = Optimiser(self.transmitter.parameters(), training)
+
+    def transmit(self, batch: Batch) -> Frame:
+        """Steps 4 to 6 of Algorithm 1: tokens, slide, projection, symbols of unit power."""
+        tokens, valid = self._source.tokens(self._samples[batch.split], batch)
+        with torch.set_grad_enabled(batch.training):
+            symbols, valid_symbols = self.transmitter(
+                tokens.to(self._device), valid.to(self._device)
+            )
+            symbols, scale = normalise(symbols, valid_symbols)
+        if batch.training and symbols.requires_grad:
+            self._sent[batch.stream] = (symbols, scale)
+        return Frame(self.name, batch.stream, symbols.detach(), valid_symbols, scale.detach())
+
+    def learn(self, *gradients: Gradient) -> None:
+        """Back-propagates the gradients of the frames sent last, and steps the optimiser."""
+        assert self._optimiser is not None, "start() begins a stage"
+        for gradient in gradients:
+            sent = self._sent.pop(gradient.stream, None)
+            if sent is None or gradient.symbols is None or gradient.scale is None:
+                continue
+            torch.autograd.backward(
+                sent, (gradient.symbols.to(self._device), gradient.scale.to(self._device))
+            )
+        self._optimiser.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """The trained tensors."""
+        return {k: v.detach().cpu() for k, v in self.transmitter.state_dict().items()}
+
+    def save(self, folder: Path) -> None:
+        save_file(self.state(), folder / f"{self.name}.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Loads what :meth:`save` saved."""
+        self.transmitter.load_state_dict(load_file(folder / f"{self.name}.safetensors"))
+
+
+class _MediaTokens:
+    """Slid tokens of a clip from the feature store."""
+
+    def __init__(self, config: DeviceConfig) -> None:
+        self._stores: dict[str, FeatureStore] = {
+            split: open_features(folder) for split, folder in config.features.items()
+        }
+        self._positions = config.skipped_tokens + slide(
+            config.encoder_length - config.skipped_tokens, config.tokens[config.modality]
+        )
+        self.width = next(iter(self._stores.values())).width
+
+    def tokens(self, samples: Samples, batch: Batch) -> tuple[Tensor, Tensor]:
+        video_ids = [samples.video_id[row] for row in batch.rows]
+        tokens = self._stores[batch.split].select(video_ids, self._positions)
+        return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool)
+
+
+class _TextTokens:
+    """Embedded words of a caption or a question, padded to the longest of the batch."""
+
+    def __init__(self, encoder: TextEncoder, longest: dict[str, int]) -> None:
+        self._encoder = encoder
+        self._longest = longest
+        self.width = encoder.width
+
+    def tokens(self, samples: Samples, batch: Batch) -> tuple[Tensor, Tensor]:
+        texts = samples.caption if batch.stream == "caption" else samples.question
+        longest = self._longest[batch.stream]
+        ids = [self._encoder.ids(texts[row])[:longest] for row in batch.rows]
+        length = max(1, *(len(row) for row in ids))
+        padded = torch.tensor([row + [0] * (length - len(row)) for row in ids])
+        valid = torch.tensor([[i < len(row) for i in range(length)] for row in ids])
+        return self._encoder(padded), valid
+
+
+def _text_tokens(config: DeviceConfig) -> _TextTokens:
+    return _TextTokens(_text_encoder(config.language_model, config.device), config.tokens)
+
+
+@lru_cache(maxsize=2)
+def _text_encoder(language_model: str, device: str) -> TextEncoder:
+    """Frozen, so the devices of one process share it."""
+    return TextEncoder(language_model, device)

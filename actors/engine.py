@@ -1,0 +1,116 @@
+"""Engines: where devices and the base station live, in this process or in Ray actors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import ray
+import torch
+
+EngineName = Literal["inline", "ray"]
+
+
+class EngineTimeoutError(RuntimeError):
+    """Somebody did not answer within the deadline."""
+
+
+class Peer(ABC):
+    """A device or base station, wherever it lives. Calls return tickets, to be passed on or got."""
+
+    @abstractmethod
+    def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
+        """Calls a method with values or tickets; one ticket for each value it returns."""
+
+
+class Engine(ABC):
+    """Makes peers and redeems tickets."""
+
+    @abstractmethod
+    def spawn(self, cls: type, *arguments: Any) -> Peer: ...
+
+    @abstractmethod
+    def get(self, tickets: Sequence[Any]) -> list[Any]: ...
+
+    def close(self) -> None:
+        """Lets go of every peer."""
+
+
+class _InlinePeer(Peer):
+    def __init__(self, target: object) -> None:
+        self._target = target
+
+    def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
+        result = getattr(self._target, method)(*arguments)
+        return list(result) if returns > 1 else [result]
+
+
+class InlineEngine(Engine):
+    """Everything in this process; a ticket is the value itself."""
+
+    def spawn(self, cls: type, *arguments: Any) -> Peer:
+        return _InlinePeer(cls(*arguments))
+
+    def get(self, tickets: Sequence[Any]) -> list[Any]:
+        return list(tickets)
+
+
+class _RayPeer(Peer):
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+
+    def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
+        ticket = getattr(self.actor, method).options(num_returns=returns).remote(*arguments)
+        return list(ticket) if returns > 1 else [ticket]
+
+
+class RayEngine(Engine):
+    """One Ray actor each; frames and gradients move through the object store.
+
+    Actors ask for no CPU of their own: they work in turns, on the CPU of whoever made them.
+
+    Args:
+        deadline_s: longest wait for any answer.
+        threads: torch threads of each actor; results can depend on it in the last bit.
+    """
+
+    def __init__(self, deadline_s: float = 600.0, threads: int = 1) -> None:
+        self._deadline_s = deadline_s
+        self._threads = threads
+        self._peers: list[_RayPeer] = []
+
+    def spawn(self, cls: type, *arguments: Any) -> Peer:
+        actor = ray.remote(_threaded(cls)).options(num_cpus=0).remote(self._threads, *arguments)
+        peer = _RayPeer(actor)
+        self._peers.append(peer)
+        return peer
+
+    def get(self, tickets: Sequence[Any]) -> list[Any]:
+        try:
+            values: list[Any] = ray.get(list(tickets), timeout=self._deadline_s)
+        except ray.exceptions.GetTimeoutError:
+            raise EngineTimeoutError(f"no answer within {self._deadline_s:g} s") from None
+        return values
+
+    def close(self) -> None:
+        for peer in self._peers:
+            ray.kill(peer.actor)
+        self._peers.clear()
+
+
+def _threaded(cls: type) -> type:
+    """``cls`` with torch's thread count as first argument of its constructor."""
+
+    class Threaded(cls):  # type: ignore[misc]
+        def __init__(self, threads: int, *arguments: Any) -> None:
+            torch.set_num_threads(threads)
+            super().__init__(*arguments)
+
+    Threaded.__name__ = Threaded.__qualname__ = cls.__name__
+    return Threaded
+
+
+def make_engine(name: EngineName) -> Engine:
+    """The engine of a study's ``engine:`` key."""
+    return InlineEngine() if name == "inline" else RayEngine()

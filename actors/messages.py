@@ -1,0 +1,83 @@
+"""What devices, base station and network tell each other; symbols travel as air frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from channel_models import Overhead
+
+Modality = Literal["vision", "audio", "text"]
+Stream = Literal["vision", "audio", "caption", "question"]
+
+STREAM_ORDER: tuple[Stream, ...] = ("vision", "audio", "caption", "question")
+"""The order of concatenation, eq. (12): text comes last."""
+
+MODALITY_OF: dict[str, Modality] = {
+    "vision": "vision", "audio": "audio", "caption": "text", "question": "text",
+}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Which samples of a split to send, as which stream."""
+
+    stream: Stream
+    split: str
+    rows: tuple[int, ...]
+    training: bool
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What the base station returns to the sender of a frame; ``None`` means nothing to learn."""
+
+    stream: str
+    symbols: Tensor | None
+    scale: Tensor | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """Optimiser of one stage, alike on devices and base station.
+
+    ``schedule`` is a name of ``transformers.get_scheduler``; AdamW throughout.
+    """
+
+    steps: int
+    learning_rate: float
+    schedule: Literal["cosine_with_min_lr", "linear"]
+    min_learning_rate: float = 1e-6
+    warmup_steps: int = 0
+    gradient_clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Losses of one training step, and what each frame cost."""
+
+    losses: dict[str, float]
+    overheads: dict[str, Overhead] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the base station answered to one batch.
+
+    Attributes:
+        exact: whether the generated answer equals the true one.
+        first_token: whether its first token does, as the paper counts.
+        loss: eq. (14) on this batch.
+        realised_snr_db: mean over samples and frames.
+        overheads: what each frame cost, by stream.
+        interval_ms: airtime of all frames together.
+    """
+
+    exact: tuple[bool, ...]
+    first_token: tuple[bool, ...]
+    loss: float
+    realised_snr_db: float
+    overheads: dict[str, Overhead]
+    interval_ms: float

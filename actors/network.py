@@ -1,0 +1,212 @@
+"""The network: devices and base station, and the rounds of both stages of Algorithm 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from channel_models import AirConfig, Overhead, spawn_seed
+
+from .base_station import BaseStation, Contrast, StationConfig
+from .device import Device, DeviceConfig
+from .engine import Engine, InlineEngine, Peer
+from .messages import MODALITY_OF, Answers, Batch, Stream, Training
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stream that takes part in a round, and the split its samples come from."""
+
+    stream: Stream
+    split: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one pass over a split gave; per-sample values are means over samples."""
+
+    exact: tuple[bool, ...]
+    first_token: tuple[bool, ...]
+    loss: float
+    realised_snr_db: float
+    overheads: dict[str, Overhead]
+    interval_ms: float
+
+
+class Network(AbstractContextManager["Network"]):
+    """M devices and a base station on an engine.
+
+    Args:
+        devices: one of each modality.
+        station: the base station.
+        engine: where they live; closed with the network.
+    """
+
+    def __init__(
+        self, devices: Sequence[DeviceConfig], station: StationConfig, engine: Engine | None = None
+    ) -> None:
+        self._engine = engine or InlineEngine()
+        self._device: dict[str, Peer] = {
+            config.modality: self._engine.spawn(Device, config) for config in devices
+        }
+        self._station = self._engine.spawn(BaseStation, station)
+        self._seed = station.seed
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._engine.close()
+
+    def tune_in(self, air: AirConfig, snr_db: float) -> None:
+        """Puts an air between devices and base station."""
+        self._wait(self._station.call("tune_in", air, snr_db))
+
+    def align(
+        self, training: Training, contrast: Contrast, parts: Sequence[Part], sizes: dict[str, int],
+        batch_size: int,
+    ) -> Iterator[dict[str, float]]:
+        """Stage 1. Yields the losses of each step.
+
+        Args:
+            training: optimiser and number of steps.
+            contrast: which losses.
+            parts: the streams, each with its split; streams of one split share their samples.
+            sizes: number of samples of each split.
+            batch_size: samples of a step.
+        """
+        self._start(training, "start_alignment", training, contrast)
+        orders = {
+            split: _batches(sizes[split], batch_size, spawn_seed(self._seed, "alignment", split))
+            for split in sorted({part.split for part in parts})
+        }
+        for step in range(training.steps):
+            rows = {split: next(order) for split, order in orders.items()}
+            seed = spawn_seed(self._seed, "alignment", step)
+            yield self._train_step(
+                [Batch(p.stream, p.split, rows[p.split], True) for p in parts], "align", seed
+            )
+
+    def calibrate(self, parts: Sequence[Part], size: int, batch_size: int) -> None:
+        """Before stage 2: brings every receiver's output to the embeddings' RMS."""
+        seed = spawn_seed(self._seed, "calibration")
+        rows = next(_batches(size, batch_size, seed))
+        frames = self._transmit([Batch(p.stream, p.split, rows, False) for p in parts])
+        self._wait(self._station.call("calibrate", seed, *frames))
+
+    def fine_tune(
+        self, training: Training, parts: Sequence[Part], size: int, batch_size: int
+    ) -> Iterator[dict[str, float]]:
+        """Stage 2. Yields the task loss of each round; ``parts`` all have one split."""
+        (split,) = {part.split for part in parts}
+        self._start(training, "start_fine_tuning", training)
+        order = _batches(size, batch_size, spawn_seed(self._seed, "fine-tuning", split))
+        for step in range(training.steps):
+            rows = next(order)
+            seed = spawn_seed(self._seed, "fine-tuning", step)
+            batches = [Batch(p.stream, p.split, rows, True) for p in parts]
+            yield self._train_step(batches, "fine_tune", seed, split, rows)
+
+    def evaluate(self, parts: Sequence[Part], size: int, batch_size: int) -> Evaluation:
+        """Answers every question of a split once."""
+        (split,) = {part.split for part in parts}
+        answered: list[Answers] = []
+        counts: list[int] = []
+        for start in range(0, size, batch_size):
+            rows = tuple(range(start, min(start + batch_size, size)))
+            seed = spawn_seed(self._seed, "evaluation", split, start)
+            frames = self._transmit([Batch(p.stream, p.split, rows, False) for p in parts])
+            answered += self._wait(self._station.call("answer", seed, split, rows, *frames))
+            counts.append(len(rows))
+        return _merge(answered, counts)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every trained tensor of devices and base station."""
+        peers = {**self._device, "station": self._station}
+        states = self._wait([t for peer in peers.values() for t in peer.call("state")])
+        return {
+            f"{name}.{key}": tensor
+            for name, state in zip(peers, states, strict=True) for key, tensor in state.items()
+        }
+
+    def save(self, folder: Path) -> None:
+        """Saves everything trained below ``folder``."""
+        peers = [*self._device.values(), self._station]
+        self._wait([t for peer in peers for t in peer.call("save", folder)])
+
+    def load(self, folder: Path) -> None:
+        """Loads what :meth:`save` saved."""
+        peers = [*self._device.values(), self._station]
+        self._wait([t for peer in peers for t in peer.call("load", folder)])
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Weights at the base station, see :meth:`BaseStation.parameter_counts`."""
+        counts: dict[str, int] = self._wait(self._station.call("parameter_counts"))[0]
+        return counts
+
+    def _start(self, training: Training, method: str, *arguments: Any) -> None:
+        tickets = [t for device in self._device.values() for t in device.call("start", training)]
+        self._wait([*tickets, *self._station.call(method, *arguments)])
+
+    def _transmit(self, batches: Sequence[Batch]) -> list[Any]:
+        return [t for b in batches for t in self._device[MODALITY_OF[b.stream]].call("transmit", b)]
+
+    def _train_step(
+        self, batches: Sequence[Batch], method: str, seed: int, *arguments: Any
+    ) -> dict[str, float]:
+        """Devices send, the base station learns and returns gradients, the devices learn."""
+        frames = self._transmit(batches)
+        report, *gradients = self._station.call(
+            method, seed, *arguments, *frames, returns=1 + len(frames)
+        )
+        learnt = []
+        for modality, device in self._device.items():
+            own = [g for b, g in zip(batches, gradients, strict=True)
+                   if MODALITY_OF[b.stream] == modality]
+            learnt += device.call("learn", *own)
+        losses: dict[str, float] = self._wait([report, *learnt])[0].losses
+        return losses
+
+    def _wait(self, tickets: Sequence[Any]) -> list[Any]:
+        return self._engine.get(tickets)
+
+
+def _batches(size: int, batch_size: int, seed: int) -> Iterator[tuple[int, ...]]:
+    """Endless batches of distinct samples, every sample once in an epoch (but for its rest)."""
+    rng = np.random.default_rng(seed)
+    batch_size = min(batch_size, size)
+    while True:
+        order = rng.permutation(size)
+        for start in range(0, size - batch_size + 1, batch_size):
+            yield tuple(order[start : start + batch_size].tolist())
+
+
+def _merge(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:
+    weights = torch.tensor(counts, dtype=torch.float64) / sum(counts)
+
+    def mean(values: list[float]) -> float:
+        return float((torch.tensor(values, dtype=torch.float64) * weights).sum())
+
+    overheads = {
+        stream: Overhead(**{
+            name: mean([getattr(a.overheads[stream], name) for a in answered])
+            for name in Overhead.__dataclass_fields__
+        })
+        for stream in answered[0].overheads
+    }
+    return Evaluation(
+        exact=tuple(hit for a in answered for hit in a.exact),
+        first_token=tuple(hit for a in answered for hit in a.first_token),
+        loss=mean([a.loss for a in answered]),
+        realised_snr_db=mean([a.realised_snr_db for a in answered]),
+        overheads=overheads,
+        interval_ms=mean([a.interval_ms for a in answered]),
+    )

@@ -1,0 +1,24 @@
+"""Seeds by role, and Sionna's process-wide generator kept in bounds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from sionna.phy import config as sionna_config
+
+
+def spawn_seed(seed: int, *role: str | int) -> int:
+    """A 63-bit seed for a role; different roles of one seed are independent."""
+    digest = hashlib.blake2b(repr((seed, *role)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+@contextmanager
+def sionna_seeded(seed: int) -> Iterator[None]:
+    """Seeds Sionna's generators, and leaves torch's own, which Sionna seeds too, as they were."""
+    with torch.random.fork_rng():
+        sionna_config.seed = seed
+        yield

@@ -1,0 +1,273 @@
+"""From a study to its cells and the distinct stages that they share."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from channel_models import AirConfig
+from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
+from tokcom_core.encoders import EncoderShape, encoder_shape, token_width
+from tokcom_core.slide import slide
+
+from .artifacts import Spec, digest
+from .budgets import fit, snr_at_bandwidth
+from .methods import FLOORS, METHODS, Method
+from .study import AlignmentConfig, Data, Models, Study, TokenBudget
+
+Split = Literal["align", "train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("align", "train", "val", "test")
+MEDIA: tuple[Literal["audio", "vision"], ...] = ("audio", "vision")
+
+NOISELESS = AirConfig(name="awgn")
+"""The floors' air, at an infinite SNR."""
+
+
+class FeaturesSpec(Spec):
+    """Frozen tokens of one split and encoder, at the positions that the study needs."""
+
+    data: str
+    split: Split
+    modality: Literal["audio", "vision"]
+    encoder: str
+    positions: tuple[int, ...]
+
+
+class AlignmentSpec(Spec):
+    """Stage 1 of paper 1."""
+
+    data: str
+    models: Models
+    contrastive: bool
+    air: AirConfig
+    snr_db: float
+    tokens: TokenBudget
+    question_tokens: int
+    caption_tokens: int
+    seed: int
+    alignment: AlignmentConfig
+
+
+class TuningSpec(Spec):
+    """Stage 2 of paper 1; ``alignment`` is where it starts from."""
+
+    data: str
+    models: Models
+    method: str
+    alignment: AlignmentSpec | None
+    air: AirConfig
+    snr_db: float
+    tokens: TokenBudget | None
+    question_tokens: int
+    caption_tokens: int
+    seed: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+
+
+class ValidationSpec(Spec):
+    """Validation accuracy of a fine-tuned network, to choose a learning rate by."""
+
+    tuning: TuningSpec
+
+
+class Cell(Spec):
+    """One point of the study: a fine-tuned network under one link, at every evaluation SNR."""
+
+    study: str
+    tuning: TuningSpec
+    nominal_snr_db: float
+    eval_snr_db: tuple[float, ...]
+    eval_air_snr_db: tuple[float, ...]
+    bandwidth_hz: float
+    link: str
+    deadline_ms: float | None
+    questions: int | None
+    batch_size: int
+
+    @property
+    def method(self) -> Method:
+        return METHODS[self.tuning.method]
+
+
+class Shapes:
+    """Sizes of the study's checkpoints, read once from their configurations."""
+
+    def __init__(self, models: Models) -> None:
+        self.token_width = token_width(models.language)
+        self.encoder: dict[str, EncoderShape] = {
+            "audio": encoder_shape(models.audio, "audio"),
+            "vision": encoder_shape(models.vision, "vision"),
+        }
+        self._with_summary = models.slide == "all"
+
+    def skipped(self, modality: str) -> int:
+        """Class tokens left out at the front of the slide."""
+        return 0 if self._with_summary else self.encoder[modality].summary_tokens
+
+    def slid_length(self, modality: str) -> int:
+        """Tokens that the slide chooses from."""
+        return self.encoder[modality].length - self.skipped(modality)
+
+    def check(self, tokens: TokenBudget) -> None:
+        """Raises ValueError for a token length beyond the encoder's."""
+        for modality in MEDIA:
+            asked, available = getattr(tokens, modality), self.slid_length(modality)
+            if asked > available:
+                raise ValueError(
+                    f"tokens.{modality} {asked} is beyond the encoder's {available} tokens"
+                )
+
+
+def data_id(data: Data) -> str:
+    """Names the data by its content: how it was made, or its annotation files.
+
+    Raises:
+        ValueError: if the folder or its annotations are missing.
+    """
+    if data.minimusic is not None:
+        return f"minimusic-{data.minimusic.clips}-{data.minimusic.seed}"
+    assert data.folder is not None
+    if not data.folder.is_dir():
+        raise ValueError(f"no data folder {data.folder}; 'tokcom data minimusic DIR' makes one")
+    hashed = hashlib.blake2b(str(data.folder.resolve()).encode(), digest_size=8)
+    for split in ("train", "val", "test"):
+        file = annotation_file(data.folder / MUSIC_AVQA, "avqa", split)
+        if not file.is_file():
+            raise ValueError(f"no annotation file {file}")
+        hashed.update(file.read_bytes())
+    return f"folder-{hashed.hexdigest()}"
+
+
+class Plan:
+    """The cells of a study and what they are made from.
+
+    Raises:
+        ValueError: for budgets that the encoders or the link cannot meet.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.shapes = Shapes(study.models)
+        self._data = data_id(study.data)
+        self.budgets = {(t, bw): self._budget(t, bw)
+                        for t in study.tokens for bw in study.bandwidth_hz}
+
+    def features(self) -> list[FeaturesSpec]:
+        """Every split and encoder, at all positions that some cell slides to."""
+        return [
+            FeaturesSpec(
+                data=self._data, split=split, modality=modality,
+                encoder=getattr(self.study.models, modality), positions=self._positions(modality),
+            )
+            for split in SPLITS for modality in MEDIA
+        ]
+
+    def candidates(self) -> dict[str, list[ValidationSpec]]:
+        """By method, the fine-tunings to choose a learning rate from; none if there is no choice.
+
+        They run on the study's first air, SNR and seed, with the last token budget.
+        """
+        rates = self.study.fine_tuning.learning_rates
+        if len(rates) == 1:
+            return {}
+        study = self.study
+        tokens = self.budgets[study.tokens[-1], study.bandwidth_hz[0]]
+        snr_db = snr_at_bandwidth(study, study.train_snr_db[0], study.bandwidth_hz[0])
+        return {
+            method: [
+                ValidationSpec(tuning=self._tuning(
+                    method, study.airs[0], snr_db, tokens, study.seeds[0], rate))
+                for rate in rates
+            ]
+            for method in (*FLOORS, *study.methods)
+        }
+
+    def cells(self, learning_rates: dict[str, float]) -> list[Cell]:
+        """Every cell in its stable order, the floors first; given each method's learning rate."""
+        study = self.study
+        first_bw = study.bandwidth_hz[0]
+        found = [
+            self._cell(method, NOISELESS, float("inf"), study.tokens[0], seed, first_bw,
+                       learning_rates[method])
+            for method in FLOORS for seed in study.seeds
+        ]
+        found += [
+            self._cell(method, air, snr_db, tokens, seed, bandwidth_hz, learning_rates[method])
+            for method in study.methods
+            for air in study.airs
+            for snr_db in study.train_snr_db
+            for bandwidth_hz in study.bandwidth_hz
+            for tokens in study.tokens
+            for seed in study.seeds
+        ]
+        return found
+
+    def _cell(
+        self, method: str, air: AirConfig, snr_db: float, tokens: TokenBudget, seed: int,
+        bandwidth_hz: float, learning_rate: float,
+    ) -> Cell:
+        study = self.study
+        floor = METHODS[method].floor
+        link = study.link_at(bandwidth_hz)
+        budget = self.budgets[tokens, bandwidth_hz]
+        eval_snr_db = (float("inf"),) if floor else study.eval_snr_db
+        return Cell(
+            study=study.name,
+            tuning=self._tuning(method, air, snr_at_bandwidth(study, snr_db, bandwidth_hz), budget,
+                                seed, learning_rate),
+            nominal_snr_db=snr_db,
+            eval_snr_db=eval_snr_db,
+            eval_air_snr_db=tuple(snr_at_bandwidth(study, s, bandwidth_hz) for s in eval_snr_db),
+            bandwidth_hz=bandwidth_hz,
+            link=link.model_dump_json(),
+            deadline_ms=None if floor else study.deadline_ms,
+            questions=study.evaluation.questions,
+            batch_size=study.evaluation.batch_size,
+        )
+
+    def _tuning(
+        self, name: str, air: AirConfig, snr_db: float, tokens: TokenBudget, seed: int,
+        learning_rate: float,
+    ) -> TuningSpec:
+        study, method = self.study, METHODS[name]
+        if method.floor:
+            air, snr_db = NOISELESS, float("inf")
+        shared = {
+            "data": self._data, "models": study.models, "air": air, "snr_db": snr_db, "seed": seed,
+            "question_tokens": study.question_tokens, "caption_tokens": study.caption_tokens,
+        }
+        alignment = None if method.alignment == "none" else AlignmentSpec(
+            contrastive=method.alignment == "contrastive", tokens=tokens,
+            alignment=study.alignment, **shared,
+        )
+        tuning = study.fine_tuning
+        return TuningSpec(
+            method=name, alignment=alignment, tokens=None if method.floor else tokens,
+            steps=tuning.steps, batch_size=tuning.batch_size, learning_rate=learning_rate,
+            warmup_steps=tuning.warmup_steps, **shared,
+        )
+
+    def _budget(self, tokens: TokenBudget, bandwidth_hz: float) -> TokenBudget:
+        study = self.study
+        self.shapes.check(tokens)
+        link = study.link_at(bandwidth_hz)
+        link.blocks_per_device(3)
+        if study.deadline_ms is None or study.deadline_policy == "late":
+            return tokens
+        return fit(link, tokens, study.question_tokens, self.shapes.token_width, study.deadline_ms)
+
+    def _positions(self, modality: str) -> tuple[int, ...]:
+        skipped, length = self.shapes.skipped(modality), self.shapes.slid_length(modality)
+        wanted: set[int] = set()
+        for budget in self.budgets.values():
+            wanted |= set((skipped + slide(length, getattr(budget, modality))).tolist())
+        return tuple(sorted(wanted))
+
+
+def study_id(study: Study) -> str:
+    """A hash of everything that the table depends on."""
+    return digest(study.model_dump(mode="json", exclude={"resources", "engine"}))

@@ -1,0 +1,236 @@
+"""The ``tokcom`` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from .study import explain
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Multiuser emulation and resource studies of token communications.")
+study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
+data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
+zoo_app = typer.Typer(no_args_is_help=True, help="The pocket checkpoints.")
+app.add_typer(study_app, name="study")
+app.add_typer(data_app, name="data")
+app.add_typer(zoo_app, name="zoo")
+
+console = Console()
+
+Source = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Option(
+    "--set", help="key=value, dotted for inner keys: fine_tuning.steps=100", metavar="KEY=VALUE")]
+StudyDir = Annotated[Path, typer.Argument(help="The study's folder.")]
+
+
+def main() -> None:
+    """Runs the command; a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except ValidationError as error:
+        _fail(explain(error))
+    except ValueError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    print(f"tokcom: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+@study_app.command("list")
+def list_studies() -> None:
+    """Lists the studies that come with the package, and the methods they can compare."""
+    from .methods import METHODS
+    from .study import load, presets
+
+    studies = Table("preset", "methods", "airs", "seeds")
+    for name in presets():
+        study = load(name)
+        studies.add_row(name, ", ".join(study.methods), ", ".join(a.label for a in study.airs),
+                        str(len(study.seeds)))
+    methods = Table("method", "what it is")
+    for name, method in METHODS.items():
+        methods.add_row(name, method.summary)
+    console.print(studies, methods)
+
+
+@study_app.command()
+def plan(source: Source, overrides: Overrides = None) -> None:
+    """Shows the cells, the stages they share and the airtime of a question; runs nothing."""
+    from .planning import plan_tables
+    from .study import load
+
+    console.print(*plan_tables(load(source, tuple(overrides or ()))))
+
+
+@study_app.command()
+def run(
+    source: Source,
+    out: Annotated[Path | None, typer.Option(
+        help="The study's folder; studies_out/NAME by default.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Runs a study to its tables and pictures; run again, it goes on where it was."""
+    from .study import load
+
+    study = load(source, tuple(overrides or ()))
+    _run(study, out or Path("studies_out") / study.name)
+
+
+@study_app.command()
+def resume(
+    folder: StudyDir,
+    retry_failed: Annotated[bool, typer.Option(help="Run the failed cells again.")] = False,
+) -> None:
+    """Runs the cells of a study that have no result yet."""
+    from .folder import StudyFolder
+    from .run import forget_failures
+
+    study = StudyFolder(folder).open()
+    if retry_failed:
+        console.print(f"{forget_failures(folder)} failed cells run again")
+    _run(study, folder)
+
+
+@study_app.command()
+def report(folder: StudyDir) -> None:
+    """Draws tables and pictures of what a study has so far."""
+    from .folder import StudyFolder
+    from .report import write_report
+    from .run import finished_table
+
+    table = finished_table(folder)
+    write_report(StudyFolder(folder), table)
+    _show(folder, table)
+
+
+def _run(study: object, out: Path) -> None:
+    from .run import run_study
+    from .study import Study
+
+    assert isinstance(study, Study)
+    try:
+        table = run_study(study, out, console)
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
+        sys.exit(130)
+    _show(out, table)
+    if (table["status"] != "ok").any():
+        reasons = "; ".join(sorted(set(table.loc[table["status"] != "ok", "reason"])))
+        console.print(f"[red]some cells failed[/red]: {reasons}", markup=True)
+        sys.exit(1)
+
+
+def _show(out: Path, table: object) -> None:
+    import pandas as pd
+
+    from .folder import StudyFolder
+    from .report import summarise
+
+    assert isinstance(table, pd.DataFrame)
+    summary = summarise(table)
+    shown = Table("method", "air", "train dB", "audio", "vision", "eval dB", "accuracy",
+                  "95 % over seeds", "uses", "ms")
+    for row in summary.itertuples():
+        interval = "" if pd.isna(row.accuracy_low) else (
+            f"{row.accuracy_low:.3f}-{row.accuracy_high:.3f}")
+        shown.add_row(
+            str(row.method), str(row.air), f"{row.train_snr_db:g}", f"{row.tokens_audio:g}",
+            f"{row.tokens_vision:g}", f"{row.eval_snr_db:g}", f"{row.accuracy:.3f}", interval,
+            f"{row.uplink_channel_uses:.0f}", f"{row.airtime_ms:.2f}")
+    console.print(shown)
+    console.print(f"majority answer per template: {table['majority_accuracy'].mean():.3f}")
+    folder = StudyFolder(out)
+    for path in (folder.results, folder.curves, *sorted(folder.report.glob("*"))):
+        console.print(str(path), soft_wrap=True, highlight=False)
+
+
+@data_app.command()
+def minimusic(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
+    clips: Annotated[int, typer.Option(min=25, help="Clips over all splits.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    report: Annotated[bool, typer.Option(
+        "--report", help="Also tell what the slid tokens of these clips cover and carry.")] = False,
+) -> None:
+    """Writes a MiniMUSIC data set: clips as .mp4 with sound, annotations as in MUSIC-AVQA."""
+    from rich.progress import Progress
+
+    from tokcom_core.datasets.minimusic.write import write_minimusic
+
+    with Progress(console=console) as progress:
+        task = progress.add_task("clips", total=clips)
+        write_minimusic(folder, clips, seed, progress=lambda n: progress.advance(task, n))
+    console.print(f"{clips} clips in {folder}", highlight=False)
+    if report:
+        from .token_report import token_tables
+
+        console.print(*token_tables(folder, console))
+
+
+@data_app.command()
+def prepare(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set with 'video' folders.")],
+    frames: Annotated[int, typer.Option(min=1, help="Frames kept of a clip, evenly.")] = 32,
+) -> None:
+    """Extracts frames and 16 kHz mono sound from .mp4; what is extracted already is kept."""
+    from rich.progress import Progress
+
+    from tokcom_core.datasets import media
+
+    with Progress(console=console) as progress:
+        task = progress.add_task("extracting", total=None)
+        done = media.prepare(folder, frames, progress=lambda n: progress.advance(task, n))
+    console.print(f"{done.done} clips extracted, {done.kept} kept from before")
+    if done.damaged:
+        raise ValueError(f"{len(done.damaged)} damaged clips were skipped: "
+                         f"{', '.join(str(d) for d in done.damaged)}; replace or remove them")
+
+
+@zoo_app.command()
+def build(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the checkpoints.")],
+    clips: Annotated[int, typer.Option(min=200, help="Clips to pretrain the encoders on.")] = 4000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Pretrains the pocket checkpoints from nothing (about an hour on two cores)."""
+    import logging
+
+    from tokcom_core.zoo.build import build_zoo
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    build_zoo(out, clips, seed)
+    _show_scores(out)
+
+
+@zoo_app.command()
+def show(
+    folder: Annotated[Path | None, typer.Argument(
+        help="A folder made by 'zoo build'; the shipped zoo by default.")] = None,
+) -> None:
+    """Says how good the pocket checkpoints are."""
+    from tokcom_core.zoo import pocket_folder
+
+    _show_scores(folder or pocket_folder())
+
+
+def _show_scores(folder: Path) -> None:
+    from tokcom_core.zoo.build import read_scores
+
+    shown = Table("checkpoint", "what", "accuracy")
+    for kind, scores in read_scores(folder).items():
+        for name, accuracy in scores.items():
+            shown.add_row(kind, name, f"{accuracy:.3f}")
+    console.print(shown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Where a study keeps its things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from .artifacts import Artifacts, atomic_file, remove_partials
+from .study import Study, load
+
+
+class StudyFolder:
+    """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``, ``report/``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.config = self.root / "study.yaml"
+        self.artifacts = Artifacts(self.root / "artifacts")
+        self.results = self.root / "results"
+        self.curves = self.root / "curves"
+        self.report = self.root / "report"
+        self.floors = self.root / "floors.json"
+        self.tune = self.root / "tune"
+
+    def data(self, study: Study) -> Path:
+        """The data set: the study's own MiniMUSIC, or the user's folder."""
+        return study.data.folder.resolve() if study.data.folder else self.root / "data"
+
+    def samples(self, split: str) -> Path:
+        return self.root / "samples" / f"{split}.parquet"
+
+    def result(self, key: str) -> Path:
+        """The table of one cell."""
+        return self.results / f"{key}.parquet"
+
+    def open(self) -> Study:
+        """The study that was begun here.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if not self.config.is_file():
+            raise ValueError(f"no study in {self.root}; 'tokcom study run' begins one")
+        return load(self.config)
+
+    def begin(self, study: Study) -> None:
+        """Claims the folder for a study, or goes on with the same one.
+
+        Raises:
+            ValueError: if another study was begun here.
+        """
+        if self.config.exists() and self.open() != study:
+            raise ValueError(f"{self.root} holds another study; choose another --out")
+        for folder in (self.artifacts.root, self.results, self.curves, self.root / "samples"):
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_partials(folder)
+        with atomic_file(self.config) as partial:
+            partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))

@@ -1,0 +1,196 @@
+"""Runs a study: its stages in order, each over its distinct specs, then tables and pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tokcom_core.datasets.media import prepare
+from tokcom_core.datasets.minimusic.write import write_minimusic
+
+from .artifacts import Spec
+from .cells import Cell, Plan, TuningSpec, ValidationSpec
+from .folder import StudyFolder
+from .methods import FLOORS
+from .report import write_report
+from .stages import write_samples
+from .study import Study
+from .table import read_results, write_failure, write_floors
+from .trial import TrialRunner, start_ray
+
+logger = logging.getLogger(__name__)
+
+
+def run_study(study: Study, out: Path, console: Console | None = None) -> pd.DataFrame:
+    """Runs what the folder ``out`` does not hold yet, and returns the whole results table.
+
+    Raises:
+        ValueError: for impossible budgets, missing data, or a folder with another study.
+    """
+    plan = Plan(study)  # refuses what cannot be, before anything is written
+    folder = StudyFolder(out)
+    folder.begin(study)
+    started_ray = False
+    with _progress(console) as progress:
+        try:
+            cells = _known_cells(plan, folder)
+            if cells is None or any(not folder.result(cell.key).exists() for cell in cells):
+                _make_data(study, folder, progress)
+                started_ray = start_ray(study)
+                cells = _StudyRun(study, folder, plan, progress).run()
+        finally:
+            if started_ray:
+                ray.shutdown()
+            shutil.rmtree(folder.tune, ignore_errors=True)
+    table = read_results(folder, cells)
+    write_report(folder, table)
+    return table
+
+
+def finished_table(out: Path) -> pd.DataFrame:
+    """The rows that a study has so far.
+
+    Raises:
+        ValueError: if there is no study in ``out``, or it has no finished cell.
+    """
+    folder = StudyFolder(out)
+    cells = _known_cells(Plan(folder.open()), folder)
+    table = read_results(folder, cells or [])
+    if table.empty:
+        raise ValueError(f"the study in {out} has no finished cell; 'tokcom study resume' goes on")
+    return table
+
+
+def forget_failures(out: Path) -> int:
+    """Removes the rows of failed cells, so that a resume runs them again; returns how many."""
+    folder = StudyFolder(out)
+    folder.open()
+    failed = [
+        file for file in folder.results.glob("cell-*.parquet")
+        if (pd.read_parquet(file, columns=["status"])["status"] == "failed").any()
+    ]
+    for file in failed:
+        file.unlink()
+    return len(failed)
+
+
+class _StudyRun:
+    """One pass over the stages of a study."""
+
+    def __init__(
+        self, study: Study, folder: StudyFolder, plan: Plan, progress: Progress
+    ) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._study = study
+        self._progress = progress
+        self._features = plan.features()
+        self._trials = TrialRunner(study, folder, self._features)
+        self._failed: dict[str, str] = {}
+
+    def run(self) -> list[Cell]:
+        self._stage("frozen tokens", self._features)
+        self._require(self._features)
+        write_samples(self._folder, self._study, self._features)
+        tried = [spec for specs in self._plan.candidates().values() for spec in specs]
+        self._align(spec.tuning for spec in tried)
+        self._stage("learning rates", tried)
+        self._require(tried)
+        cells = self._plan.cells(choose_learning_rates(self._plan, self._folder))
+        self._align(cell.tuning for cell in cells)
+        floors = [cell for cell in cells if cell.method.floor]
+        others = [cell for cell in cells if not cell.method.floor]
+        tunings = [c.tuning for c in self._waiting(others) if not self._blocked(c)]
+        self._stage("fine-tuning and floors", [*self._waiting(floors), *tunings])
+        self._record_failures(floors)
+        write_floors(self._folder, read_results(self._folder, floors))
+        self._stage("evaluation", [c for c in self._waiting(others) if not self._blocked(c)])
+        self._record_failures(others)
+        return cells
+
+    def _align(self, tunings: Iterable[TuningSpec]) -> None:
+        missing = [t for t in tunings if not self._folder.artifacts.has(t)]
+        self._stage("alignment", [t.alignment for t in missing if t.alignment is not None])
+
+    def _waiting(self, cells: Sequence[Cell]) -> list[Cell]:
+        return [cell for cell in cells if not self._folder.result(cell.key).exists()]
+
+    def _blocked(self, cell: Cell) -> str | None:
+        """Why a cell cannot run: something it depends on has failed."""
+        tuning = cell.tuning
+        keys = [cell.key, tuning.key, *([tuning.alignment.key] if tuning.alignment else [])]
+        return next((self._failed[key] for key in keys if key in self._failed), None)
+
+    def _record_failures(self, cells: Sequence[Cell]) -> None:
+        for cell in self._waiting(cells):
+            write_failure(self._folder, cell, self._blocked(cell) or "it left no result")
+
+    def _stage(self, name: str, specs: Sequence[Spec]) -> None:
+        """Runs the distinct specs that have no artifact yet."""
+        distinct = {s.key: s for s in specs if not self._folder.artifacts.has(s)}
+        if distinct:
+            task = self._progress.add_task(name, total=len(distinct))
+            failures = self._trials.run(
+                list(distinct.values()), lambda spec: self._progress.advance(task)
+            )
+            self._failed.update(failures)
+            self._progress.update(task, completed=len(distinct))
+
+    def _require(self, specs: Sequence[Spec]) -> None:
+        for spec in specs:
+            if not self._folder.artifacts.has(spec):
+                raise ValueError(f"{spec.kind} failed: {self._failed.get(spec.key, 'no reason')}")
+
+
+def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:
+    """By method, the learning rate of the best validation accuracy, the lower one in a tie."""
+    rates = plan.study.fine_tuning.learning_rates
+    chosen = {method: rates[0] for method in (*FLOORS, *plan.study.methods)}
+    for method, specs in plan.candidates().items():
+        scores = {spec.tuning.learning_rate: _validation_accuracy(folder, spec) for spec in specs}
+        chosen[method] = max(sorted(scores), key=lambda rate: scores[rate])
+    return chosen
+
+
+def _validation_accuracy(folder: StudyFolder, spec: ValidationSpec) -> float:
+    file = folder.artifacts.path(spec) / "validation.json"
+    return float(json.loads(file.read_text())["accuracy"])
+
+
+def _known_cells(plan: Plan, folder: StudyFolder) -> list[Cell] | None:
+    """The cells, or None while the learning rates are not chosen."""
+    candidates = [spec for specs in plan.candidates().values() for spec in specs]
+    if not all(folder.artifacts.has(spec) for spec in candidates):
+        return None
+    return plan.cells(choose_learning_rates(plan, folder))
+
+
+def _make_data(study: Study, folder: StudyFolder, progress: Progress) -> None:
+    """Writes and prepares the study's own MiniMUSIC, as far as it is not there."""
+    own = study.data.minimusic
+    if own is None:
+        return
+    root = folder.data(study)
+    task = progress.add_task("MiniMUSIC: clips", total=own.clips)
+    write_minimusic(root, own.clips, own.seed, progress=lambda n: progress.advance(task, n))
+    task = progress.add_task("MiniMUSIC: frames and sound", total=own.clips)
+    prepared = prepare(root, progress=lambda n: progress.advance(task, n))
+    for damaged in prepared.damaged:
+        logger.warning("skipped %s", damaged)
+
+
+def _progress(console: Console | None) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), console=console, disable=console is None,
+    )
+
+

@@ -1,0 +1,225 @@
+"""What each stage does, given its spec: one function each, run inside a trial."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from actors import (
+    Contrast,
+    DeviceConfig,
+    Evaluation,
+    Network,
+    Part,
+    StationConfig,
+    Training,
+    make_engine,
+)
+from channel_models import Link
+from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR
+from tokcom_core.datasets.samples import (
+    Samples,
+    load_alignment_samples,
+    load_task_samples,
+    read_samples,
+)
+from tokcom_core.encoders import AudioEncoder, MediaEncoder, VisionEncoder
+from tokcom_core.features import open_features, write_features
+
+from .artifacts import Artifacts, Spec, atomic_file
+from .cells import (
+    MEDIA,
+    SPLITS,
+    AlignmentSpec,
+    Cell,
+    FeaturesSpec,
+    Shapes,
+    TuningSpec,
+    ValidationSpec,
+)
+from .folder import StudyFolder
+from .methods import METHODS
+from .study import Study
+from .table import Outcome, write_curves, write_results
+
+
+class Stages:
+    """Runs specs of one study in its folder; made anew in every worker process."""
+
+    def __init__(self, study: Study, folder: StudyFolder, features: list[FeaturesSpec]) -> None:
+        self._study = study
+        self._folder = folder
+        self._artifacts: Artifacts = folder.artifacts
+        self._features = features
+        self._shapes = Shapes(study.models)
+
+    def run(self, spec: Spec) -> None:
+        """Makes the artifact (or the table, for a cell) of ``spec``."""
+        if isinstance(spec, FeaturesSpec):
+            self._encode(spec)
+        elif isinstance(spec, AlignmentSpec):
+            self._align(spec)
+        elif isinstance(spec, TuningSpec):
+            self._fine_tune(spec)
+        elif isinstance(spec, ValidationSpec):
+            self._validate(spec)
+        elif isinstance(spec, Cell):
+            self._evaluate(spec)
+        else:
+            raise TypeError(f"no stage for {type(spec).__name__}")
+
+    def _encode(self, spec: FeaturesSpec) -> None:
+        root = self._folder.data(self._study) / (VALOR if spec.split == "align" else MUSIC_AVQA)
+        samples = load_split(self._folder.data(self._study), spec.split)
+        encoder: MediaEncoder = (
+            AudioEncoder(spec.encoder, self._study.device) if spec.modality == "audio"
+            else VisionEncoder(spec.encoder, self._study.device)
+        )
+        clips = list(dict.fromkeys(samples.video_id))
+        with self._artifacts.write(spec) as partial:
+            write_features(partial, encoder, root, clips, np.asarray(spec.positions))
+
+    def _align(self, spec: AlignmentSpec) -> None:
+        config = spec.alignment
+        training = Training(config.steps, config.learning_rate, "cosine_with_min_lr")
+        contrast = Contrast(spec.contrastive, config.temperature, config.pooling)
+        streams = ("vision", "audio", "caption") if spec.contrastive else ("caption",)
+        parts = [*(Part(stream, "align") for stream in streams), Part("question", "train")]
+        sizes = {split: self._size(split) for split in ("align", "train")}
+        with self._artifacts.write(spec) as partial, self._network(spec, intact=False) as network:
+            network.tune_in(spec.air, spec.snr_db)
+            losses = list(network.align(training, contrast, parts, sizes, config.batch_size))
+            network.save(partial)
+            write_curves(partial / "curves.parquet", "alignment", losses)
+
+    def _fine_tune(self, spec: TuningSpec) -> None:
+        training = Training(spec.steps, spec.learning_rate, "linear",
+                            warmup_steps=min(spec.warmup_steps, spec.steps - 1))
+        parts = _task_parts(spec, "train")
+        size = self._size("train")
+        with self._artifacts.write(spec) as partial, self._tuned_network(spec) as network:
+            if spec.alignment is not None:
+                network.load(self._artifacts.path(spec.alignment))
+            network.tune_in(spec.air, spec.snr_db)
+            network.calibrate(parts, size, batch_size=256)
+            losses = list(network.fine_tune(training, parts, size, spec.batch_size))
+            network.save(partial)
+            write_curves(partial / "curves.parquet", "fine-tuning", losses)
+
+    def _validate(self, spec: ValidationSpec) -> None:
+        tuning = spec.tuning
+        self._ensure_tuned(tuning)
+        with self._artifacts.write(spec) as partial, self._tuned_network(tuning) as network:
+            network.load(self._artifacts.path(tuning))
+            network.tune_in(tuning.air, tuning.snr_db)
+            scores = network.evaluate(_task_parts(tuning, "val"), self._size("val"), 128)
+            accuracy = sum(scores.exact) / len(scores.exact)
+            (partial / "validation.json").write_text(json.dumps({"accuracy": accuracy}))
+
+    def _evaluate(self, cell: Cell) -> None:
+        start = time.monotonic()
+        tuning = cell.tuning
+        self._ensure_tuned(tuning)
+        samples = self.samples("test")
+        size = min(len(samples), cell.questions or len(samples))
+        link = Link.model_validate_json(cell.link)
+        outcomes: list[tuple[float, float, Evaluation]] = []
+        with self._tuned_network(tuning, link) as network:
+            network.load(self._artifacts.path(tuning))
+            weights = network.parameter_counts()
+            for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
+                network.tune_in(tuning.air, snr_db)
+                parts = _task_parts(tuning, "test")
+                outcomes.append((nominal_db, snr_db, network.evaluate(parts, size, cell.batch_size)))
+        types = samples.question_type[:size]
+        rows = [
+            Outcome(cell, nominal_db, scores, types, self._shapes, weights)
+            for nominal_db, _, scores in outcomes
+        ]
+        self._collect_curves(cell)
+        write_results(self._folder, cell, rows, time.monotonic() - start)
+
+    def _ensure_tuned(self, spec: TuningSpec) -> None:
+        """Fine-tunes where the study has no stage for it: candidates and floors share nothing."""
+        if not self._artifacts.has(spec):
+            self._fine_tune(spec)
+
+    def _collect_curves(self, cell: Cell) -> None:
+        tuning = cell.tuning
+        made = [tuning] if tuning.alignment is None else [tuning.alignment, tuning]
+        curves = pd.concat(
+            [pd.read_parquet(self._artifacts.path(spec) / "curves.parquet") for spec in made]
+        )
+        curves.insert(0, "study", cell.study)
+        curves.insert(1, "cell", cell.key)
+        curves.insert(2, "seed", tuning.seed)
+        curves.insert(3, "method", tuning.method)
+        with atomic_file(self._folder.curves / f"{cell.key}.parquet") as partial:
+            curves.to_parquet(partial, index=False)
+
+    def samples(self, split: str) -> Samples:
+        return read_samples(self._folder.samples(split))
+
+    def _size(self, split: str) -> int:
+        return len(self.samples(split))
+
+    def _tuned_network(self, spec: TuningSpec, link: Link | None = None) -> Network:
+        return self._network(spec, METHODS[spec.method].floor, link)
+
+    def _network(
+        self, spec: AlignmentSpec | TuningSpec, intact: bool, link: Link | None = None
+    ) -> Network:
+        """The devices and base station that a spec needs, freshly initialised from its seed."""
+        samples = {split: self._folder.samples(split) for split in SPLITS}
+        models, width = self._study.models, self._shapes.token_width
+        floor = spec.tokens is None
+        devices = [] if floor else [
+            DeviceConfig(
+                name=modality, modality=modality, token_width=width,
+                tokens={modality: getattr(spec.tokens, modality)}, seed=spec.seed, samples=samples,
+                features={f.split: self._artifacts.path(f) for f in self._features
+                          if f.modality == modality},
+                encoder_length=self._shapes.encoder[modality].length,
+                skipped_tokens=self._shapes.skipped(modality), device=self._study.device,
+            )
+            for modality in MEDIA
+        ]
+        devices.append(DeviceConfig(
+            name="text", modality="text", token_width=width,
+            tokens={"question": spec.question_tokens, "caption": spec.caption_tokens},
+            seed=spec.seed, samples=samples, language_model=models.language,
+            device=self._study.device,
+        ))
+        station = StationConfig(
+            modalities=tuple(device.modality for device in devices), seed=spec.seed,
+            samples=samples, link=link or self._study.link_at(self._study.bandwidth_hz[0]),
+            text_intact=intact, language_model=models.language, device=self._study.device,
+        )
+        return Network(devices, station, make_engine(self._study.engine))
+
+
+def load_split(root: Path, split: str) -> Samples:
+    """The samples of one of the study's splits."""
+    if split == "align":
+        return load_alignment_samples(root, "train")
+    return load_task_samples(root, split)
+
+
+def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec]) -> None:
+    """Writes each split's samples, less those of clips that some encoder could not read."""
+    for split in SPLITS:
+        stores = [open_features(folder.artifacts.path(f)) for f in features if f.split == split]
+        readable = set.intersection(*(set(store.row) for store in stores))
+        samples = load_split(folder.data(study), split).keep(readable)
+        if not len(samples):
+            raise ValueError(f"split {split!r} of {folder.data(study)} has no readable sample")
+        with atomic_file(folder.samples(split)) as partial:
+            samples.write(partial)
+
+
+def _task_parts(spec: TuningSpec, split: str) -> list[Part]:
+    return [Part(stream, split) for stream in METHODS[spec.method].streams]

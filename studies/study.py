@@ -1,0 +1,252 @@
+"""The study: what is swept, as one validated, frozen config."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from actors import EngineName
+from channel_models import Link, NamedAir
+from tokcom_core.transceiver import Pooling
+
+from .methods import FLOORS, METHODS
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class MiniMusic(_Config):
+    """A MiniMUSIC made for the study, in its own folder."""
+
+    clips: int = Field(default=2000, ge=25)
+    seed: int = Field(default=1, ge=0)
+
+
+class Data(_Config):
+    """Either a MiniMUSIC or a folder with ``MUSIC-AVQA`` and ``VALOR`` in it."""
+
+    minimusic: MiniMusic | None = None
+    folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Data:
+        if (self.minimusic is None) == (self.folder is None):
+            raise ValueError("give either 'minimusic' or 'folder'")
+        return self
+
+
+class Models(_Config):
+    """Frozen checkpoints: ``pocket``, a Hugging Face name or a local folder.
+
+    ``slide`` leaves the encoders' class tokens out (``patches``) or not (``all``, as paper 1's
+    code does).
+    """
+
+    language: str = "pocket"
+    audio: str = "pocket"
+    vision: str = "pocket"
+    slide: Literal["patches", "all"] = "patches"
+
+
+class TokenBudget(_Config):
+    """Token lengths s_m of audio and vision."""
+
+    audio: int = Field(ge=1)
+    vision: int = Field(ge=1)
+
+
+class AlignmentConfig(_Config):
+    """Stage 1."""
+
+    steps: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    temperature: float = Field(default=0.07, gt=0)
+    pooling: Pooling = "mean"
+
+
+class FineTuningConfig(_Config):
+    """Stage 2; of several learning rates each method gets the best on validation clips."""
+
+    steps: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1e-3,), min_length=1)
+    warmup_steps: int = Field(default=20, ge=0)
+
+
+class EvaluationConfig(_Config):
+    """How cells are evaluated, on test questions."""
+
+    batch_size: int = Field(default=128, ge=1)
+    questions: int | None = Field(default=None, ge=1)
+
+
+class Resources(_Config):
+    """What one trial takes of the machine; as many run at once as fit."""
+
+    cpu: float = Field(default=1.0, gt=0)
+    gpu: float = Field(default=0.0, ge=0)
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _an_snr(value: float) -> float:
+    if math.isnan(value) or value == -math.inf:
+        raise ValueError("an SNR in dB is a number, or .inf for no noise")
+    return value
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"values are repeated: {', '.join(str(v) for v in values)}")
+    return values
+
+
+_Several = (BeforeValidator(_listed), AfterValidator(_distinct), Field(min_length=1))
+Snr = Annotated[float, AfterValidator(_an_snr)]
+
+
+class Study(_Config):
+    """A grid over methods, airs, budgets and seeds; see ``docs/studies.md`` for every key."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: Data = Data(minimusic=MiniMusic())
+    models: Models = Models()
+    methods: Annotated[tuple[str, ...], *_Several] = ("aligned", "unaligned")
+    airs: Annotated[tuple[NamedAir, ...], *_Several] = Field(default=("awgn",), validate_default=True)
+    train_snr_db: Annotated[tuple[Snr, ...], *_Several] = (10.0,)
+    eval_snr_db: Annotated[tuple[Snr, ...], *_Several] = (10.0,)
+    bandwidth_hz: Annotated[tuple[float, ...], *_Several] = (5e6,)
+    tokens: Annotated[tuple[TokenBudget, ...], *_Several] = (TokenBudget(audio=16, vision=16),)
+    question_tokens: int = Field(default=32, ge=1)
+    caption_tokens: int = Field(default=256, ge=1)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], *_Several] = (0,)
+    link: dict[str, Any] = Field(default={}, validate_default=True)
+    power_mode: Literal["fixed_psd", "fixed_power"] = "fixed_psd"
+    reference_bandwidth_hz: float = Field(default=5e6, gt=0)
+    deadline_ms: float | None = Field(default=None, gt=0)
+    deadline_policy: Literal["late", "fit"] = "late"
+    alignment: AlignmentConfig = AlignmentConfig()
+    fine_tuning: FineTuningConfig = FineTuningConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    engine: EngineName = "inline"
+    device: str = "auto"
+    resources: Resources = Resources()
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for method in methods:
+            if method not in METHODS:
+                raise ValueError(f"no method {method!r}; take some of {', '.join(METHODS)}")
+        return tuple(m for m in methods if m not in FLOORS)
+
+    @field_validator("link")
+    @classmethod
+    def _swept_elsewhere(cls, link: dict[str, Any]) -> dict[str, Any]:
+        if "bandwidth_hz" in link:
+            raise ValueError("bandwidth_hz is a key of the study itself, not of its link")
+        return Link(**link).model_dump(exclude={"bandwidth_hz"})
+
+    @field_validator("bandwidth_hz")
+    @classmethod
+    def _wide_enough(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        for value in values:
+            if not value > 0 or math.isinf(value):
+                raise ValueError(f"bandwidth_hz {value:g} should be positive and finite")
+        return values
+
+    def link_at(self, bandwidth_hz: float) -> Link:
+        """The link on one of the study's bandwidths."""
+        return Link(bandwidth_hz=bandwidth_hz, **self.link)
+
+    def run(self, out: Path | str | None = None) -> Any:
+        """Runs (or resumes) the study and returns the results table.
+
+        Args:
+            out: the study's folder; ``studies_out/NAME`` by default.
+        """
+        from .run import run_study
+
+        return run_study(self, Path(out) if out is not None else Path("studies_out") / self.name)
+
+
+def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Study:
+    """Loads a study from a preset's name or a YAML file; ``overrides`` are ``key=value``.
+
+    Raises:
+        ValueError: in one line, for a missing or damaged file, unknown keys and bad values.
+    """
+    file = preset_file(str(source)) or Path(source)
+    if not file.is_file():
+        raise ValueError(f"no study {source}; give a YAML file or a preset: {', '.join(presets())}")
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{file} should hold keys and values, such as 'name: mystudy'")
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return Study(**raw)
+    except ValidationError as error:
+        raise ValueError(f"{file}: {explain(error)}") from None
+    except TypeError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """All complaints of pydantic in one line, each with its key and value."""
+    found = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "study"
+        message = item["msg"].removeprefix("Value error, ")
+        value = item["input"]
+        shown = f" (got {value!r})" if isinstance(value, str | int | float) else ""
+        found.append(f"{key}: {message}{shown}")
+    return "; ".join(found)
+
+
+def presets() -> list[str]:
+    """Names of the studies that come with the package."""
+    return sorted(file.stem for file in PRESETS.glob("*.yaml"))
+
+
+def preset_file(name: str) -> Path | None:
+    return PRESETS / f"{name}.yaml" if name in presets() else None
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Sets a dotted key: ``fine_tuning.steps=100``, ``seeds=[0,1,2]``."""
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ValueError(f"--set {override!r} should be key=value, such as fine_tuning.steps=100")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {override!r}: the value is not YAML") from None
+    *path, last = key.split(".")
+    for part in path:
+        raw = raw.setdefault(part, {})
+        if not isinstance(raw, dict):
+            raise ValueError(f"--set {override!r}: {part!r} has no keys of its own")
+    raw[last] = value

@@ -1,0 +1,229 @@
+"""The tables: one atomic parquet file a finished cell, stable columns, a schema version."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors import MODALITY_OF, Evaluation
+from channel_models import Link
+from tokcom_core.datasets.samples import QUESTION_TYPE_NAMES, majority_accuracy, read_samples
+
+from .artifacts import atomic_file
+from .cells import Cell, Shapes
+from .folder import StudyFolder
+from .methods import FLOORS, METHODS
+
+SCHEMA_VERSION = 1
+
+_TEXT, _REAL, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+
+RESULTS = pa.schema(
+    [
+        ("study", _TEXT), ("cell", _TEXT), ("seed", _WHOLE), ("method", _TEXT), ("air", _TEXT),
+        ("access", _TEXT), ("train_snr_db", _REAL), ("eval_snr_db", _REAL),
+        ("realised_snr_db", _REAL), ("bandwidth_hz", _REAL), ("deadline_ms", _REAL),
+        ("meets_deadline", _FLAG), ("tokens_text", _REAL), ("tokens_audio", _REAL),
+        ("tokens_vision", _REAL), ("tokens_total", _REAL), ("devices", _WHOLE),
+        ("accuracy", _REAL), ("accuracy_low", _REAL), ("accuracy_high", _REAL),
+        ("first_token_accuracy", _REAL), ("test_questions", _WHOLE),
+        *[(f"accuracy_{name}", _REAL) for name in QUESTION_TYPE_NAMES],
+        ("task_loss", _REAL), ("blind_accuracy", _REAL), ("text_oracle_accuracy", _REAL),
+        ("majority_accuracy", _REAL), ("uplink_channel_uses", _REAL),
+        ("pilot_channel_uses", _REAL), ("control_bits", _REAL), ("downlink_bits", _REAL),
+        ("airtime_ms", _REAL), ("energy_mj", _REAL), ("device_gflop", _REAL), ("bs_gflop", _REAL),
+        ("train_steps", _WHOLE), ("learning_rate", _REAL), ("wall_s", _REAL), ("status", _TEXT),
+        ("reason", _TEXT), ("config", _TEXT), ("versions", _TEXT),
+    ],
+    metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
+)
+"""Values are per sample (one question) unless the name says otherwise."""
+
+WALL_CLOCK_COLUMNS = ("wall_s",)
+SORT_BY = ("method", "air", "access", "bandwidth_hz", "train_snr_db", "tokens_audio",
+           "tokens_vision", "eval_snr_db", "seed", "cell")
+_GRADIENT_BITS = 32
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One evaluated condition of a cell, and what its row is computed from."""
+
+    cell: Cell
+    eval_snr_db: float
+    scores: Evaluation
+    question_type: tuple[str, ...]
+    shapes: Shapes
+    weights: dict[str, int]
+
+    def row(self) -> dict[str, Any]:
+        hits = np.asarray(self.scores.exact)
+        low, high = wilson_interval(int(hits.sum()), len(hits))
+        types = np.asarray(self.question_type)
+        tokens = self._tokens()
+        uses = sum(o.data_channel_uses for o in self.scores.overheads.values())
+        deadline = self.cell.deadline_ms
+        return {
+            **identity(self.cell),
+            "eval_snr_db": self.eval_snr_db,
+            "realised_snr_db": self.scores.realised_snr_db,
+            "meets_deadline": deadline is None or self.scores.interval_ms <= deadline,
+            **{f"tokens_{modality}": count for modality, count in tokens.items()},
+            "tokens_total": sum(tokens.values()),
+            "accuracy": float(hits.mean()),
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "first_token_accuracy": float(np.mean(self.scores.first_token)),
+            "test_questions": len(hits),
+            **{f"accuracy_{name}": _mean(hits[types == name]) for name in QUESTION_TYPE_NAMES},
+            "task_loss": self.scores.loss,
+            "uplink_channel_uses": uses,
+            "pilot_channel_uses": sum(
+                o.pilot_channel_uses for o in self.scores.overheads.values()),
+            "control_bits": sum(o.control_bits for o in self.scores.overheads.values()),
+            "downlink_bits": self._downlink_bits(uses),
+            "airtime_ms": self.scores.interval_ms,
+            "energy_mj": sum(o.energy_mj for o in self.scores.overheads.values()),
+            "device_gflop": self._device_gflop(tokens),
+            "bs_gflop": self._bs_gflop(tokens),
+            "status": "ok",
+            "reason": "",
+        }
+
+    def _tokens(self) -> dict[str, float]:
+        found = {"text": 0.0, "audio": 0.0, "vision": 0.0}
+        for stream, overhead in self.scores.overheads.items():
+            count = overhead.data_channel_uses * 2 / self.shapes.token_width
+            found[MODALITY_OF[stream]] += count
+        return found
+
+    def _downlink_bits(self, uses: float) -> float:
+        """Gradients of one training sample: real and imaginary part of each symbol, the scales."""
+        trained = 0.0 if self.cell.method.floor else 1.0
+        return trained * _GRADIENT_BITS * (2 * uses + len(self.scores.overheads))
+
+    def _device_gflop(self, tokens: dict[str, float]) -> float:
+        """Frozen encoders and projections, all devices together."""
+        total = 0.0
+        for modality, shape in self.shapes.encoder.items():
+            if tokens[modality]:
+                projection = self.shapes.token_width * shape.width * tokens[modality]
+                total += shape.clip_gflop + 2e-9 * projection
+        return total
+
+    def _bs_gflop(self, tokens: dict[str, float]) -> float:
+        """Receivers and the foundation model's pass over the prompt; two operations a weight."""
+        receivers = sum(self.weights.get(m, 0) * count for m, count in tokens.items())
+        return 2e-9 * (receivers + self.weights["foundation"] * sum(tokens.values()))
+
+
+def identity(cell: Cell) -> dict[str, Any]:
+    """The columns that a cell's rows share, known before it has run."""
+    tuning = cell.tuning
+    alignment_steps = tuning.alignment.alignment.steps if tuning.alignment is not None else 0
+    return {
+        "study": cell.study,
+        "cell": cell.key,
+        "seed": tuning.seed,
+        "method": tuning.method,
+        "air": tuning.air.label,
+        "access": Link.model_validate_json(cell.link).access,
+        "train_snr_db": cell.nominal_snr_db,
+        "bandwidth_hz": cell.bandwidth_hz,
+        "deadline_ms": cell.deadline_ms,
+        "devices": len({MODALITY_OF[s] for s in METHODS[tuning.method].streams}),
+        "train_steps": alignment_steps + tuning.steps,
+        "learning_rate": tuning.learning_rate,
+        "config": cell.model_dump_json(),
+        "versions": versions(),
+    }
+
+
+def wilson_interval(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % score interval of a proportion (Wilson, 1927)."""
+    share = hits / count
+    centre = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def write_results(
+    folder: StudyFolder, cell: Cell, outcomes: Sequence[Outcome], wall_s: float
+) -> None:
+    """Writes a finished cell's rows, with the accuracies of the floors at its seed."""
+    shared = {
+        **_read_floors(folder, cell.tuning.seed),
+        "majority_accuracy": majority_accuracy(
+            read_samples(folder.samples("train")), read_samples(folder.samples("test"))
+        ),
+        "wall_s": wall_s,
+    }
+    _write(folder.result(cell.key), [{**outcome.row(), **shared} for outcome in outcomes])
+
+
+def write_failure(folder: StudyFolder, cell: Cell, reason: str) -> None:
+    """Writes a failed cell: a row for each evaluation SNR, with the reason."""
+    _write(folder.result(cell.key), [
+        {**identity(cell), "eval_snr_db": snr_db, "status": "failed", "reason": reason}
+        for snr_db in cell.eval_snr_db
+    ])
+
+
+def read_results(folder: StudyFolder, cells: Sequence[Cell]) -> pd.DataFrame:
+    """The table of the given cells that have finished, in a stable order."""
+    files = [folder.result(cell.key) for cell in cells]
+    tables = [pq.read_table(file, schema=RESULTS) for file in files if file.exists()]
+    if not tables:
+        return RESULTS.empty_table().to_pandas()
+    frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    return frame.sort_values(list(SORT_BY), ignore_index=True)
+
+
+def write_curves(file: Path, stage: str, losses: Sequence[dict[str, float]]) -> None:
+    """Writes one row a training step: ``stage, step`` and the losses."""
+    frame = pd.DataFrame([{"stage": stage, "step": i, **row} for i, row in enumerate(losses)])
+    frame.to_parquet(file, index=False)
+
+
+def write_floors(folder: StudyFolder, rows: pd.DataFrame) -> None:
+    """Keeps the accuracies of the finished floors for the cells above them."""
+    done = rows[rows["status"] == "ok"]
+    accuracies = {m: dict(zip(g["seed"].astype(str), g["accuracy"], strict=True))
+                  for m, g in done.groupby("method")}
+    with atomic_file(folder.floors) as partial:
+        partial.write_text(json.dumps(accuracies))
+
+
+def _read_floors(folder: StudyFolder, seed: int) -> dict[str, float | None]:
+    accuracies = json.loads(folder.floors.read_text()) if folder.floors.exists() else {}
+    return {f"{method.replace('-', '_')}_accuracy": accuracies.get(method, {}).get(str(seed))
+            for method in FLOORS}
+
+
+@cache
+def versions() -> str:
+    """Versions of what a result depends on, as JSON."""
+    names = ("tokcom", "torch", "transformers", "peft", "sionna", "ray", "av", "numpy")
+    return json.dumps({name: version(name) for name in names})
+
+
+def _write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    filled = [{name: row.get(name) for name in RESULTS.names} for row in rows]
+    with atomic_file(file) as partial:
+        pq.write_table(pa.Table.from_pylist(filled, schema=RESULTS), partial)
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,147 @@
+"""Runs the specs of one stage as one Ray Tune run over its distinct keys."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from ray.tune import Callback, TuneConfig, Tuner
+from ray.tune.experiment import Trial
+
+from .artifacts import Spec
+from .cells import AlignmentSpec, Cell, FeaturesSpec, TuningSpec, ValidationSpec
+from .folder import StudyFolder
+from .stages import Stages
+from .study import Study
+
+logger = logging.getLogger(__name__)
+
+_KINDS: dict[str, type[Spec]] = {
+    cls.__name__: cls for cls in (AlignmentSpec, Cell, FeaturesSpec, TuningSpec, ValidationSpec)
+}
+
+Progress = Callable[[Spec], None]
+
+
+class StageTrainable(tune.Trainable):
+    """One trial is one spec; workers are reused, so torch is imported once in each.
+
+    A spec's own error ends its trial with the reason as a result, not as a crash: whoever depends
+    on it becomes a failed row.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        torch.set_num_threads(1)
+        self._load(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._load(new_config)
+        return True
+
+    def _load(self, config: dict[str, Any]) -> None:
+        kind, text = config["job"]
+        self._spec = _KINDS[kind].model_validate_json(text)
+        self._study: Study = config["study"]
+        self._stages = Stages(self._study, config["folder"], config["features"])
+
+    def step(self) -> dict[str, Any]:
+        try:
+            self._stages.run(self._spec)
+        except Exception as error:  # any failure becomes a row of the table
+            logger.exception("%s failed", self._spec.key)
+            return {"done": True, "failure": f"{type(error).__name__}: {error}"}
+        return {"done": True, "failure": ""}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to save: the artifact is the checkpoint."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing to load."""
+
+
+class _Watcher(Callback):
+    """Tells the driver what ends how; Tune pickles it with its own state, which stays unused."""
+
+    def __init__(self, specs: dict[str, Spec], progress: Progress) -> None:
+        self._specs = specs
+        self._progress = progress
+        self.failures: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        spec = self._specs[trial.config["job"][1]]
+        reason = trial.last_result.get("failure", "")
+        if reason:
+            self.failures[spec.key] = reason
+        self._progress(spec)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        spec = self._specs[trial.config["job"][1]]
+        self.failures[spec.key] = f"its process died: {_last_line(trial)}"
+        self._progress(spec)
+
+
+def _last_line(trial: Trial) -> str:
+    lines = str(trial.get_error()).strip().splitlines()
+    return lines[-1].strip() if lines else "no reason given"
+
+
+class TrialRunner:
+    """Runs specs on the machine's (or cluster's) free resources."""
+
+    def __init__(self, study: Study, folder: StudyFolder, features: list[FeaturesSpec]) -> None:
+        self._study = study
+        self._folder = folder
+        self._features = features
+
+    def run(self, specs: Sequence[Spec], progress: Progress) -> dict[str, str]:
+        """Runs every spec; returns the reasons of those that failed, by key."""
+        if not specs:
+            return {}
+        jobs = {spec.model_dump_json(): spec for spec in specs}
+        watcher = _Watcher(jobs, progress)
+        resources = self._study.resources.model_dump()
+        tuner = Tuner(
+            tune.with_resources(StageTrainable, resources),
+            param_space={
+                "job": tune.grid_search([(type(s).__name__, text) for text, s in jobs.items()]),
+                "study": self._study, "folder": self._folder, "features": self._features,
+            },
+            tune_config=TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(
+                storage_path=str(self._folder.tune), verbose=0,
+                callbacks=[watcher],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        tuner.fit()
+        return watcher.failures
+
+
+def start_ray(study: Study) -> bool:
+    """Starts Ray on this machine, unless it runs; returns whether it was started here."""
+    if ray.is_initialized():
+        return False
+    for name in ("RAY_AIR_NEW_OUTPUT", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"):
+        os.environ.setdefault(name, "0" if name.startswith("RAY") else "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    cpus = max(os.cpu_count() or 1, int(study.resources.cpu + 0.999))
+    ray.init(
+        address=os.environ.get("RAY_ADDRESS", "local"), include_dashboard=False,
+        log_to_driver=False, logging_level=logging.ERROR,
+        **({} if "RAY_ADDRESS" in os.environ else {"num_cpus": cpus}),
+    )
+    return True

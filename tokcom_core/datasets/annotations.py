@@ -1,0 +1,98 @@
+"""Reads the annotation files of MUSIC-AVQA and VALOR; MiniMUSIC writes the same ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_PLACEHOLDER = re.compile(r"<[A-Za-z]+>")
+
+QUESTION_TYPES: tuple[tuple[str, str], ...] = (
+    ("Audio", "Counting"),
+    ("Audio", "Comparative"),
+    ("Visual", "Counting"),
+    ("Visual", "Location"),
+    ("Audio-Visual", "Existential"),
+    ("Audio-Visual", "Counting"),
+    ("Audio-Visual", "Location"),
+    ("Audio-Visual", "Comparative"),
+    ("Audio-Visual", "Temporal"),
+)
+"""The nine question types of MUSIC-AVQA."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question with its placeholders filled; ``template`` keeps them unfilled."""
+
+    video_id: str
+    question_id: int
+    type: tuple[str, str]
+    template: str
+    text: str
+    answer: str
+
+
+def fill(template: str, values: list[str]) -> str:
+    """Fills the placeholders of ``template`` from left to right.
+
+    Raises:
+        ValueError: if the number of values differs from the number of placeholders.
+    """
+    found = len(_PLACEHOLDER.findall(template))
+    if found != len(values):
+        raise ValueError(f"{template!r} has {found} placeholders, but {len(values)} values {values}")
+    remaining = iter(values)
+    return _PLACEHOLDER.sub(lambda _: next(remaining).replace("_", " "), template).strip()
+
+
+def read_music_avqa(file: Path) -> list[Question]:
+    """Reads one ``avqa-*.json``; questions marked as deleted are left out.
+
+    Raises:
+        ValueError: if the file is missing, damaged or not of this form.
+    """
+    return [_question(file, row) for row in _read_rows(file) if not row.get("question_deleted")]
+
+
+def read_valor(file: Path) -> dict[str, str]:
+    """Reads one ``desc_*.json``: caption by video id.
+
+    Raises:
+        ValueError: if the file is missing, damaged or not of this form.
+    """
+    try:
+        return {str(row["video_id"]): str(row["desc"]) for row in _read_rows(file)}
+    except KeyError as error:
+        raise ValueError(f"{file}: an entry lacks the field {error}") from None
+
+
+def _read_rows(file: Path) -> list[dict[str, Any]]:
+    if not file.is_file():
+        raise ValueError(f"no annotation file {file}; 'tokcom data minimusic DIR' makes one")
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{file} should hold a JSON list of objects")
+    return rows
+
+
+def _question(file: Path, row: dict[str, Any]) -> Question:
+    try:
+        first, second = json.loads(row["type"])
+        template = str(row["question_content"])
+        return Question(
+            video_id=str(row["video_id"]),
+            question_id=int(row["question_id"]),
+            type=(str(first), str(second)),
+            template=template.strip(),
+            text=fill(template, [str(value) for value in json.loads(row["templ_values"])]),
+            answer=str(row["anser"]).replace("_", " "),  # sic: the data set's own spelling
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file}: question {row.get('question_id')}: {error!r}") from None

@@ -1,0 +1,147 @@
+"""Writes a MiniMUSIC data set: clips as ``.mp4`` and the annotation files of both data sets.
+
+::
+
+    DIR/VALOR/annotation/desc_train.json        captions, for the alignment stage
+    DIR/VALOR/video/*.mp4
+    DIR/MUSIC-AVQA/annotation/avqa-{train,val,test}.json   questions, for the task stage
+    DIR/MUSIC-AVQA/annotation/desc_{train,val,test}.json   their captions, for the text oracle
+    DIR/MUSIC-AVQA/video/*.mp4
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..layout import MUSIC_AVQA, VALOR, annotation_file, video_file
+from .language import ask, caption
+from .render import draw_frames, play, write_clip
+from .scene import Scene, sample_scene
+
+SHARES = {(VALOR, "train"): 0.4, (MUSIC_AVQA, "train"): 0.4,
+          (MUSIC_AVQA, "val"): 0.08, (MUSIC_AVQA, "test"): 0.12}
+"""What part of the clips goes where; no clip is in two places."""
+QUESTIONS_PER_CLIP = 6
+MIN_CLIPS = 25
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """One clip: all of it follows from the seed and the index."""
+
+    dataset: str
+    split: str
+    index: int
+    seed: int
+
+    @property
+    def video_id(self) -> str:
+        return f"{self.index:08d}"
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.index, purpose])
+
+    def scene(self) -> Scene:
+        return sample_scene(self.rng(0))
+
+
+def plan_clips(clips: int, seed: int) -> list[ClipPlan]:
+    """Assigns ``clips`` clips to data sets and splits.
+
+    Raises:
+        ValueError: for fewer than 25 clips, which would leave a split empty.
+    """
+    if clips < MIN_CLIPS:
+        raise ValueError(f"{clips} clips are too few to fill every split; take {MIN_CLIPS} or more")
+    edges = np.round(np.cumsum([0.0, *SHARES.values()]) * clips).astype(int)
+    return [
+        ClipPlan(dataset, split, index, seed)
+        for (dataset, split), start, stop in zip(SHARES, edges[:-1], edges[1:], strict=True)
+        for index in range(start, stop)
+    ]
+
+
+def write_minimusic(
+    root: Path,
+    clips: int,
+    seed: int,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[ClipPlan]:
+    """Writes the data set to ``root``; clips that are there already are kept.
+
+    Raises:
+        ValueError: if ``root`` holds a MiniMUSIC of another size or seed.
+    """
+    plans = plan_clips(clips, seed)
+    _claim(root, clips, seed)
+    for dataset, split in SHARES:
+        own = [plan for plan in plans if (plan.dataset, plan.split) == (dataset, split)]
+        _write_annotations(root, dataset, split, own)
+        video_file(root / dataset, "x").parent.mkdir(parents=True, exist_ok=True)
+    missing = [plan for plan in plans if not video_file(root / plan.dataset, plan.video_id).exists()]
+    if progress is not None:
+        progress(len(plans) - len(missing))
+    pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn"))
+    with pool:
+        for _ in pool.map(_render, [(root, plan) for plan in missing], chunksize=16):
+            if progress is not None:
+                progress(1)
+    return plans
+
+
+def _claim(root: Path, clips: int, seed: int) -> None:
+    """Marks ``root`` with what it is made of, so that two data sets never mix."""
+    mark = root / "minimusic.json"
+    made_of = {"clips": clips, "seed": seed}
+    if mark.exists() and json.loads(mark.read_text()) != made_of:
+        raise ValueError(f"{root} holds another MiniMUSIC {mark.read_text()}; choose another folder")
+    root.mkdir(parents=True, exist_ok=True)
+    mark.write_text(json.dumps(made_of))
+
+
+def _render(job: tuple[Path, ClipPlan]) -> None:
+    root, plan = job
+    scene = plan.scene()
+    rng = plan.rng(1)
+    file = video_file(root / plan.dataset, plan.video_id)
+    write_clip(file, draw_frames(scene, rng), play(scene, rng))
+
+
+def _write_annotations(root: Path, dataset: str, split: str, plans: list[ClipPlan]) -> None:
+    captions = [
+        {"video_id": p.video_id, "desc": caption(p.scene(), p.rng(2))} for p in plans
+    ]
+    _write_json(annotation_file(root / dataset, "desc", split), captions)
+    if dataset != MUSIC_AVQA:
+        return
+    rows: list[dict[str, Any]] = []
+    for plan in plans:
+        asked = ask(plan.scene(), QUESTIONS_PER_CLIP, plan.rng(3))
+        for i, question in enumerate(asked):
+            rows.append({
+                "video_id": plan.video_id,
+                "question_id": plan.index * QUESTIONS_PER_CLIP + i,
+                "type": json.dumps(list(question.type)),
+                "question_content": question.content,
+                "templ_values": json.dumps(list(question.values)),
+                "question_deleted": 0,
+                "anser": question.answer,
+            })
+    _write_json(annotation_file(root / dataset, "avqa", split), rows)
+
+
+def _write_json(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(rows))
+    partial.rename(file)

@@ -1,0 +1,143 @@
+"""The foundation model at the base station with its LoRA adapter, eqs. (12) to (16).
+
+Shapes: ``B`` batch, ``S`` tokens of the prompt, ``D`` features (d_T), ``A`` tokens of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM
+
+from .encoders import load_tokenizer, pick_device, pick_dtype
+from .zoo import resolve
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """The low-rank adapter of eq. (13), on the query and value projections."""
+
+    rank: int = 4
+    alpha: int = 16
+    dropout: float = 0.1
+
+
+def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Eq. (12): joins (tokens ``[B, s, D]``, valid ``[B, s]``) in order, and moves padding left.
+
+    Returns tokens ``[B, S, D]`` and valid ``[B, S]``. The order of the valid tokens is kept, and
+    every prompt ends at the last position, where its answer begins.
+    """
+    tokens = torch.cat([tokens for tokens, _ in streams], dim=1)
+    valid = torch.cat([valid for _, valid in streams], dim=1)
+    order = valid.int().argsort(dim=1, stable=True)
+    tokens = tokens.gather(1, order.unsqueeze(-1).expand_as(tokens))
+    valid = valid.gather(1, order)
+    return tokens * valid.unsqueeze(-1), valid
+
+
+class FoundationModel(nn.Module):
+    """A causal language model of Hugging Face with frozen weights W_0 and an adapter B A^T.
+
+    Args:
+        name: Hugging Face name, local folder or ``pocket``.
+        lora: shape of the adapter.
+        device: torch device or ``auto``.
+    """
+
+    def __init__(self, name: str, lora: LoraShape | None = None, device: str = "auto") -> None:
+        super().__init__()
+        path = resolve(name, "language")
+        self.device = pick_device(device)
+        self.tokenizer = load_tokenizer(path)
+        lora = lora or LoraShape()
+        base = AutoModelForCausalLM.from_pretrained(path, dtype=pick_dtype(self.device))
+        self.model: PeftModel = get_peft_model(base, LoraConfig(
+            task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
+            target_modules=["q_proj", "v_proj"],
+        )).to(self.device)
+        self.embedding: nn.Embedding = self.model.get_input_embeddings()
+
+    @property
+    def token_width(self) -> int:
+        """d_T."""
+        return int(self.embedding.embedding_dim)
+
+    @property
+    def embedding_rms(self) -> float:
+        """Root mean square of the input embeddings."""
+        return float(self.embedding.weight.float().square().mean().sqrt())
+
+    @property
+    def parameter_count(self) -> int:
+        """Weights that a token meets, for counting FLOPs."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def answer_ids(self, answers: Sequence[str]) -> Tensor:
+        """``[B, A]`` token ids of the answers, each closed by end-of-sequence, rest IGNORED."""
+        end = self.tokenizer.eos_token_id
+        rows = [[*self.tokenizer(a, add_special_tokens=False)["input_ids"], end] for a in answers]
+        longest = max(len(row) for row in rows)
+        return torch.tensor([row + [IGNORED] * (longest - len(row)) for row in rows],
+                            device=self.device)
+
+    def answer_loss(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> Tensor:
+        """Eq. (14): cross-entropy over the whole vocabulary on all answer tokens ``[B, A]``."""
+        logits = self.answer_logits(prompt, valid, answers)
+        return F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED)
+
+    def answer_logits(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> Tensor:
+        """Logits ``[B, A, vocabulary]`` where answers are predicted, and nowhere else."""
+        known = answers[:, :-1]
+        embedded = self.embedding(known.clamp(min=0)).to(prompt.dtype)
+        inputs = torch.cat([prompt, embedded], dim=1).to(self.model.dtype)
+        mask = torch.cat([valid, known != IGNORED], dim=1)
+        logits: Tensor = self.model(
+            inputs_embeds=inputs,
+            attention_mask=mask.long(),
+            position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
+            logits_to_keep=answers.shape[1],
+            use_cache=False,
+        ).logits
+        return logits.float()
+
+    @torch.no_grad()
+    def generate(self, prompt: Tensor, valid: Tensor, max_new_tokens: int) -> Tensor:
+        """Greedy autoregressive answers ``[B, <= max_new_tokens]``, padded after the end."""
+        generated: Tensor = self.model.generate(
+            inputs_embeds=prompt.to(self.model.dtype),
+            attention_mask=valid.long(),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=self.tokenizer.pad_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+        )
+        return generated
+
+    def decode(self, generated: Tensor) -> list[str]:
+        """Texts of generated token ids."""
+        texts: list[str] = self.tokenizer.batch_decode(generated, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def save_adapter(self, folder: Path) -> None:
+        """Saves the adapter in PEFT's own format."""
+        self.model.save_pretrained(str(folder))
+
+    def load_adapter(self, folder: Path) -> None:
+        """Loads what :meth:`save_adapter` saved."""
+        set_peft_model_state_dict(self.model, load_file(folder / "adapter_model.safetensors"))
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """The adapter's tensors by name."""
+        state: dict[str, Tensor] = get_peft_model_state_dict(self.model)
+        return state

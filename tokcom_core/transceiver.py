@@ -1,0 +1,120 @@
+"""Token transmitters and receivers, eqs. (3) to (8).
+
+Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token (d_T), ``N = S D / 2`` symbols.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Pooling = Literal["mean", "cls", "ast"]
+
+RECEIVER_WIDTH = 1024
+
+
+def pack(tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. (5): reshapes tokens ``[B, S, D]`` into complex symbols ``[B, S D / 2]``.
+
+    Neighbouring features become the real and imaginary part of one symbol. ``valid`` ``[B, S]``
+    marks real tokens; returns the symbols and which of them are real.
+
+    Raises:
+        ValueError: if D is odd.
+    """
+    batch, count, width = tokens.shape
+    if width % 2:
+        raise ValueError(f"tokens of {width} features do not pair into complex symbols; take even")
+    pairs = tokens.float().reshape(batch, count * width // 2, 2)
+    return torch.view_as_complex(pairs.contiguous()), valid.repeat_interleave(width // 2, dim=1)
+
+
+def unpack(symbols: Tensor, width: int) -> Tensor:
+    """Eq. (7): the exact inverse of :func:`pack`, ``[B, N]`` to ``[B, 2 N / width, width]``.
+
+    Raises:
+        ValueError: if the symbols do not fill whole tokens.
+    """
+    batch, count = symbols.shape
+    if width % 2 or (2 * count) % width:
+        raise ValueError(f"{count} symbols do not fill whole tokens of {width} features")
+    return torch.view_as_real(symbols).reshape(batch, 2 * count // width, width)
+
+
+class TokenTransmitter(nn.Module):
+    """The projection F_m of eq. (4), followed by eq. (5).
+
+    Text is in the foundation model's dimension already and is not projected.
+
+    Args:
+        encoder_width: d_m, features of an encoder's token.
+        token_width: d_T, features of a foundation model's token.
+        is_text: whether this is the anchor modality.
+    """
+
+    def __init__(self, encoder_width: int, token_width: int, is_text: bool) -> None:
+        super().__init__()
+        if is_text and encoder_width != token_width:
+            raise ValueError(f"text tokens have {encoder_width} features, not {token_width}")
+        self.projection = nn.Identity() if is_text else nn.Linear(encoder_width, token_width)
+
+    def forward(self, tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens ``[B, S, d_m]``, valid ``[B, S]`` to symbols ``[B, N]`` and their validity."""
+        return pack(self.projection(tokens), valid)
+
+
+class TokenReceiver(nn.Module):
+    """The head G_m of eq. (8): two linear layers with a ReLU between, on eq. (7)'s tokens."""
+
+    def __init__(self, token_width: int, hidden_width: int = RECEIVER_WIDTH) -> None:
+        super().__init__()
+        self.token_width = token_width
+        self.inner = nn.Linear(token_width, hidden_width)
+        self.outer = nn.Linear(hidden_width, token_width)
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        """Symbols ``[B, N]`` to tokens Y' ``[B, S, D]``."""
+        tokens: Tensor = self.outer(torch.relu(self.inner(unpack(symbols, self.token_width))))
+        return tokens
+
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiplies every output by ``factor``.
+
+        The contrastive loss (11) sees directions only and leaves the norm of Y' free, while a
+        foundation model expects the norm of its own embeddings.
+        """
+        self.outer.weight.mul_(factor)
+        self.outer.bias.mul_(factor)
+
+
+class IntactText(nn.Module):
+    """In the place of G_T where text arrives intact (the floors): unpacks and changes nothing."""
+
+    def __init__(self, token_width: int) -> None:
+        super().__init__()
+        self.token_width = token_width
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        return unpack(symbols, self.token_width)
+
+
+def pool(tokens: Tensor, valid: Tensor, how: Pooling) -> Tensor:
+    """Eq. (10): features a_m ``[B, D]`` of tokens ``[B, S, D]``.
+
+    ``mean`` averages the valid tokens, ``cls`` takes token 0 (ViViT), ``ast`` averages tokens 0
+    and 1 (AST's class and distillation tokens).
+
+    Raises:
+        ValueError: for another name.
+    """
+    if how == "mean":
+        weight = valid.unsqueeze(-1).to(tokens.dtype)
+        return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+    if how == "cls":
+        return tokens[:, 0]
+    if how == "ast":
+        return tokens[:, :2].mean(1)
+    raise ValueError(f"no pooling {how!r}; take mean, cls or ast")

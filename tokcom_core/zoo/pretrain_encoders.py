@@ -1,0 +1,237 @@
+"""Pretrains the pocket encoders: AST and ViViT at toy size, on clips read back from ``.mp4``.
+
+They learn densely: every token tells what is at its place or time, as well as tags of the whole
+clip from the summary tokens. Without the dense row and column heads, place never becomes readable
+as a word after the alignment.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTModel,
+    PreTrainedModel,
+    VivitConfig,
+    VivitImageProcessor,
+    VivitModel,
+)
+
+from ..datasets import layout, media
+from ..datasets.minimusic import render, scene
+from ..datasets.minimusic.scene import Scene
+from ..datasets.minimusic.write import ClipPlan
+
+logger = logging.getLogger(__name__)
+
+WIDTH, LAYERS, HEADS = 96, 3, 4
+MEL_BINS, SPECTROGRAM_FRAMES, PATCH = 32, 400, 16
+SPECTROGRAM_FRAMES_PER_SECOND = 100
+HELD_OUT = 0.1
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """How a pocket encoder is made."""
+
+    epochs: int = 12
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the tokens of a clip should tell.
+
+    ``dense``: by attribute, ``[clips, patches]`` with 0 for nothing there; ``tags``:
+    ``[clips, instruments]``, 1.0 for those in the clip.
+    """
+
+    dense: dict[str, Tensor]
+    tags: Tensor
+
+    def rows(self, index: Tensor) -> Labels:
+        return Labels({k: v[index] for k, v in self.dense.items()}, self.tags[index])
+
+
+def vision_labels(scenes: list[Scene]) -> Labels:
+    """Instrument, row and column of what each tubelet shows."""
+    places = len(scene.ROWS) * len(scene.COLUMNS)
+    shape = (len(scenes), scene.INSTANTS, places)
+    dense = {name: np.zeros(shape, dtype=np.int64) for name in ("instrument", "row", "column")}
+    tags = np.zeros((len(scenes), len(scene.INSTRUMENTS)), dtype=np.float32)
+    for i, drawn in enumerate(scenes):
+        for source in drawn.visible:
+            assert source.row is not None and source.column is not None
+            at = (i, slice(source.visible_from, source.visible_until),
+                  source.row * len(scene.COLUMNS) + source.column)
+            dense["instrument"][at] = 1 + source.instrument
+            dense["row"][at] = 1 + source.row
+            dense["column"][at] = 1 + source.column
+            tags[i, source.instrument] = 1
+    return _labels(dense, tags)
+
+
+def audio_labels(scenes: list[Scene]) -> Labels:
+    """Instrument, loudness and order of what sounds in the middle of each spectrogram patch."""
+    bands, times = MEL_BINS // PATCH, SPECTROGRAM_FRAMES // PATCH
+    seconds = (np.arange(times) + 0.5) * PATCH / SPECTROGRAM_FRAMES_PER_SECOND
+    beat_of = np.minimum(seconds / scene.CLIP_SECONDS * scene.BEATS, scene.BEATS - 1).astype(int)
+    shape = (len(scenes), bands, times)
+    dense = {name: np.zeros(shape, dtype=np.int64) for name in ("instrument", "loudness", "order")}
+    tags = np.zeros((len(scenes), len(scene.INSTRUMENTS)), dtype=np.float32)
+    for i, drawn in enumerate(scenes):
+        for order, source in enumerate(drawn.sounding):
+            assert source.loudness is not None
+            at = (i, slice(None), beat_of == source.beat)
+            dense["instrument"][at] = 1 + source.instrument
+            dense["loudness"][at] = 1 + source.loudness
+            dense["order"][at] = 1 + order
+            tags[i, source.instrument] = 1
+    return _labels(dense, tags)
+
+
+def _labels(dense: dict[str, NDArray[np.int64]], tags: NDArray[np.float32]) -> Labels:
+    flat = {k: torch.from_numpy(v.reshape(len(v), -1)) for k, v in dense.items()}
+    return Labels(flat, torch.from_numpy(tags))
+
+
+def pretrain_vision(
+    root: Path, plans: list[ClipPlan], out: Path, recipe: EncoderRecipe, seed: int = 0
+) -> dict[str, float]:
+    """Trains ViViT on the frames of ``plans``, saves it to ``out``; returns held-out accuracies."""
+    processor = VivitImageProcessor(
+        do_resize=False, do_center_crop=False, size={"shortest_edge": render.FRAME_PIXELS},
+        crop_size={"height": render.FRAME_PIXELS, "width": render.FRAME_PIXELS},
+    )
+    pixels = torch.cat([
+        processor(list(media.read_frames(folder, render.FRAMES)),
+                  return_tensors="pt")["pixel_values"].half()
+        for folder in (layout.frames_folder(root / p.dataset, p.video_id) for p in plans)
+    ])
+    torch.manual_seed(seed)
+    model = VivitModel(VivitConfig(
+        image_size=render.FRAME_PIXELS, num_frames=render.FRAMES,
+        tubelet_size=[render.FRAMES_PER_INSTANT, render.TILE_PIXELS, render.TILE_PIXELS],
+        hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        intermediate_size=2 * WIDTH,
+    ), add_pooling_layer=False)
+    labels = vision_labels([p.scene() for p in plans])
+    scores = _train(model, 1, lambda index: pixels[index].float(), labels, recipe, seed)
+    _save(model, out)
+    processor.save_pretrained(out)
+    return scores
+
+
+def pretrain_audio(
+    root: Path, plans: list[ClipPlan], out: Path, recipe: EncoderRecipe, seed: int = 0
+) -> dict[str, float]:
+    """Trains AST on the sound of ``plans``, saves it to ``out``; returns held-out accuracies."""
+    processor = ASTFeatureExtractor(
+        num_mel_bins=MEL_BINS, max_length=SPECTROGRAM_FRAMES, do_normalize=False
+    )
+    spectra = torch.cat([
+        processor(media.read_sound(layout.sound_file(root / p.dataset, p.video_id)),
+                  sampling_rate=media.SAMPLE_RATE_HZ, return_tensors="pt")["input_values"]
+        for p in plans
+    ])
+    mean, std = float(spectra.mean()), float(spectra.std())
+    processor = ASTFeatureExtractor(
+        num_mel_bins=MEL_BINS, max_length=SPECTROGRAM_FRAMES, mean=mean, std=std
+    )
+    spectra = (spectra - mean) / (2 * std)  # the extractor's own normalisation
+    torch.manual_seed(seed)
+    model = ASTModel(ASTConfig(
+        num_mel_bins=MEL_BINS, max_length=SPECTROGRAM_FRAMES, patch_size=PATCH,
+        frequency_stride=PATCH, time_stride=PATCH, hidden_size=WIDTH, num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS, intermediate_size=2 * WIDTH,
+    ))
+    labels = audio_labels([p.scene() for p in plans])
+    scores = _train(model, 2, lambda index: spectra[index], labels, recipe, seed)
+    _save(model, out)
+    processor.save_pretrained(out)
+    return scores
+
+
+class _Heads(nn.Module):
+    """Linear read-outs: dense ones on the patches, tags on the summary tokens' mean."""
+
+    def __init__(self, labels: Labels, summary_tokens: int) -> None:
+        super().__init__()
+        self._summary_tokens = summary_tokens
+        self.dense = nn.ModuleDict({
+            name: nn.Linear(WIDTH, int(label.max()) + 1) for name, label in labels.dense.items()
+        })
+        self.tags = nn.Linear(WIDTH, labels.tags.shape[1])
+
+    def forward(self, hidden: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        summary = hidden[:, : self._summary_tokens].mean(1)
+        patches = hidden[:, self._summary_tokens :]
+        return {name: head(patches) for name, head in self.dense.items()}, self.tags(summary)
+
+
+def _train(
+    model: PreTrainedModel, summary_tokens: int, values: Callable[[Tensor], Tensor],
+    labels: Labels, recipe: EncoderRecipe, seed: int,
+) -> dict[str, float]:
+    generator = torch.Generator().manual_seed(seed)
+    heads = _Heads(labels, summary_tokens)
+    parameters = [*model.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.05)
+    count = len(labels.tags)
+    train, held_out = torch.arange(count).split([count - int(HELD_OUT * count),
+                                                 int(HELD_OUT * count)])
+    steps = recipe.epochs * (len(train) // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.1
+    )
+    model.train()
+    for step in range(steps):
+        chosen = train[torch.randint(len(train), (recipe.batch_size,), generator=generator)]
+        own = labels.rows(chosen)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            hidden = model(values(chosen)).last_hidden_state
+        dense, tags = heads(hidden.float())
+        loss = F.binary_cross_entropy_with_logits(tags, own.tags) + sum(
+            F.cross_entropy(logits.flatten(0, 1), own.dense[name].flatten())
+            for name, logits in dense.items()
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0:
+            logger.info("step %d of %d, loss %.3f", step, steps, float(loss))
+    return _score(model.eval(), heads, values, labels, held_out)
+
+
+@torch.no_grad()
+def _score(
+    model: PreTrainedModel, heads: _Heads, values: Callable[[Tensor], Tensor],
+    labels: Labels, held_out: Tensor,
+) -> dict[str, float]:
+    """Accuracy of each attribute where something is there, and of the tags."""
+    hits: dict[str, list[Tensor]] = {name: [] for name in (*labels.dense, "tags")}
+    for chosen in held_out.split(64):
+        own = labels.rows(chosen)
+        dense, tags = heads(model(values(chosen)).last_hidden_state)
+        for name, logits in dense.items():
+            hit = logits.argmax(-1) == own.dense[name]
+            hits[name].append(hit[own.dense[name] > 0].float())
+        hits["tags"].append(((tags > 0) == (own.tags > 0.5)).float().flatten())
+    return {name: float(torch.cat(group).mean()) for name, group in hits.items()}
+
+
+def _save(model: PreTrainedModel, out: Path) -> None:
+    model.to(torch.float16).save_pretrained(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +33,7 @@ StudyDir = Annotated[Path, typer.Argument(help="The study's folder.")]
 
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except ValidationError as error:
@@ -171,9 +173,21 @@ def minimusic(
         write_minimusic(folder, clips, seed, progress=lambda n: progress.advance(task, n))
     console.print(f"{clips} clips in {folder}", highlight=False)
     if report:
-        from .token_report import token_tables
+        _show_tokens(folder)
 
-        console.print(*token_tables(folder, console))
+
+def _show_tokens(folder: Path) -> None:
+    from tokcom_core.datasets.media import prepare as prepare_media
+    from tokcom_core.datasets.minimusic.readout import coverage, readout
+
+    prepare_media(folder)
+    read = readout(folder)
+    shown = Table("tokens", "places", "appearances", "beats", *read,
+                  title="share met (geometry), and share of sources a linear probe reads")
+    for i, row in enumerate(coverage()):
+        shown.add_row(str(row.tokens), f"{row.places:.2f}", f"{row.appearances:.2f}",
+                      f"{row.beats:.2f}", *(f"{shares[i]:.2f}" for shares in read.values()))
+    console.print(shown)
 
 
 @data_app.command()

@@ -20,9 +20,8 @@ from transformers import (
     ASTModel,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PretrainedConfig,
-    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     VivitImageProcessor,
     VivitModel,
 )
@@ -147,8 +146,9 @@ class TextEncoder(nn.Module):
         return embedded
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
+    """The checkpoint's ``tokenizer.json``; AutoTokenizer would force a Qwen2's own rules on it."""
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -1,0 +1,130 @@
+"""The contract that every air keeps; a test class inherits it and says how to build its air."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from channel_models import Air, Frame, Link, normalise
+
+
+def frame(
+    sender: str, batch: int = 4, symbols: int = 64, seed: int = 0, gain: float = 1.0,
+    requires_grad: bool = False,
+) -> Frame:
+    """Random Gaussian symbols, the last quarter of every second sample padding."""
+    generator = torch.Generator().manual_seed(seed)
+    raw = gain * torch.randn(batch, symbols, dtype=torch.complex64, generator=generator)
+    valid = torch.ones(batch, symbols, dtype=torch.bool)
+    valid[1::2, -symbols // 4 :] = False
+    unit, scale = normalise(raw, valid)
+    return Frame(sender, "data", unit.detach().requires_grad_(requires_grad), valid,
+                 scale.detach().requires_grad_(requires_grad))
+
+
+class AirContract:
+    """Inherited by each air's tests."""
+
+    exact_when_noiseless = True
+    fading = True
+
+    def build(self, snr_db: float) -> Air:
+        raise AssertionError("each air's tests say how to build it")
+
+    def test_shapes_types_and_padding(self) -> None:
+        frames = [frame("a", symbols=64), frame("b", symbols=40, seed=1)]
+        for sent, got in zip(frames, self.build(10.0).transmit(frames, seed=1), strict=True):
+            assert got.symbols.shape == sent.symbols.shape
+            assert got.symbols.dtype == torch.complex64
+            assert (got.symbols[~sent.valid] == 0).all()
+            for name in ("noise_var", "realised_snr_db", "erased"):
+                assert getattr(got, name).shape == (4,)
+            assert got.erased.dtype == torch.bool
+            assert got.overhead.data_channel_uses == pytest.approx(
+                float(sent.valid.sum(1).float().mean()))
+            assert got.overhead.airtime_ms > 0
+            assert got.overhead.energy_mj > 0
+
+    def test_gradients_reach_symbols_and_scale(self) -> None:
+        sent = frame("a", requires_grad=True)
+        (got,) = self.build(10.0).transmit([sent], seed=1)
+        got.symbols.abs().square().sum().backward()
+        assert sent.symbols.grad is not None
+        assert (sent.symbols.grad[sent.valid].abs() > 0).all()
+        assert (sent.symbols.grad[~sent.valid] == 0).all()
+        assert sent.scale.grad is not None
+        assert (sent.scale.grad != 0).all()
+
+    def test_same_seed_same_channel(self) -> None:
+        air = self.build(5.0)
+        first, again, other = (air.transmit([frame("a")], seed=s)[0].symbols for s in (3, 3, 4))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+    def test_torchs_own_generator_is_left_alone(self) -> None:
+        torch.manual_seed(1)
+        expected = torch.rand(3)
+        torch.manual_seed(1)
+        self.build(5.0).transmit([frame("a")], seed=3)
+        assert torch.equal(torch.rand(3), expected)
+
+    def test_nobodys_channel_depends_on_the_others(self) -> None:
+        air = self.build(5.0)
+        (alone,) = air.transmit([frame("a")], seed=3)
+        among = air.transmit([frame("b", symbols=8, gain=100.0), frame("a")], seed=3)[1]
+        assert torch.equal(alone.symbols, among.symbols)
+        assert torch.equal(alone.realised_snr_db, among.realised_snr_db)
+
+    def test_a_loud_sample_does_not_change_its_batch_mates_snr(self) -> None:
+        quiet = torch.randn(2, 64, dtype=torch.complex64)
+        valid = torch.ones(2, 64, dtype=torch.bool)
+        errors = []
+        for factor in (1.0, 1000.0):
+            unit, scale = normalise(quiet * torch.tensor([[1.0], [factor]]), valid)
+            (got,) = self.build(8.0).transmit([Frame("a", "data", unit, valid, scale)], seed=2)
+            errors.append((got.symbols - quiet)[0])
+        assert torch.equal(errors[0], errors[1])
+
+    def test_measured_snr_is_the_asked_one(self) -> None:
+        """Mean of realised linear SNR over fading, within five standard errors."""
+        asked_db, batch = 7.0, 4000
+        (got,) = self.build(asked_db).transmit([frame("a", batch=batch, symbols=4)], seed=5)
+        ratio = 10 ** ((got.realised_snr_db.double() - asked_db) / 10)
+        tolerance = 5 * float(ratio.std()) / batch**0.5 + 1e-4
+        assert abs(float(ratio.mean()) - 1) < tolerance
+        assert (float(ratio.std()) > 0.1) == self.fading
+
+    def test_error_has_the_variance_that_is_announced(self) -> None:
+        sent = frame("a", batch=3000, symbols=16)
+        (got,) = self.build(6.0).transmit([sent], seed=6)
+        error = (got.symbols / sent.scale[:, None] - sent.symbols).abs().square()
+        per_sample = (error * sent.valid).sum(1) / sent.valid.sum(1)
+        gap = per_sample - got.noise_var
+        assert abs(float(gap.mean())) < 5 * float(gap.std()) / len(gap) ** 0.5 + 1e-4
+
+    def test_infinite_snr_returns_the_tokens(self) -> None:
+        if not self.exact_when_noiseless:
+            pytest.skip("this air distorts without noise, too")
+        sent = frame("a", gain=3.0)
+        (got,) = self.build(float("inf")).transmit([sent], seed=7)
+        torch.testing.assert_close(got.symbols, sent.symbols * sent.scale[:, None],
+                                   rtol=1e-5, atol=1e-5)
+
+    def test_bad_input_is_refused(self) -> None:
+        air = self.build(5.0)
+        with pytest.raises(ValueError, match="distinct"):
+            air.transmit([], seed=0)
+        with pytest.raises(ValueError, match="distinct"):
+            air.transmit([frame("a"), frame("a")], seed=0)
+        with pytest.raises(ValueError, match="is not an SNR"):
+            self.build(float("nan"))
+        good = frame("a")
+        with pytest.raises(ValueError, match="complex"):
+            Frame("a", "data", good.symbols.real, good.valid, good.scale)
+        with pytest.raises(ValueError, match="symbols' shape"):
+            Frame("a", "data", good.symbols, good.valid[:, 1:], good.scale)
+        with pytest.raises(ValueError, match="one value a sample"):
+            Frame("a", "data", good.symbols, good.valid, good.scale[1:])
+
+
+LINK = Link()

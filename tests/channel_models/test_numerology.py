@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from channel_models import Link
+
+
+def test_a_slot_of_one_block_by_hand() -> None:
+    """30 kHz: a slot lasts 0.5 ms and has 12 x (14 - 2) data symbols in a block of 360 kHz."""
+    link = Link(bandwidth_hz=360e3, dmrs_symbols=2)
+    assert link.resource_blocks == 1
+    assert link.channel_uses_per_ms == pytest.approx(2 * 12 * 12)
+    whole = link.transmission(144, blocks=1)
+    assert whole.airtime_ms == pytest.approx(0.5)
+    assert whole.pilot_channel_uses == 24
+    one_more = link.transmission(145, blocks=1)
+    assert one_more.airtime_ms == pytest.approx(0.5 + 3 * 0.5 / 14)  # one symbol and two pilots
+
+
+@pytest.mark.parametrize("spacing", [15, 30, 60, 120])
+def test_the_rate_does_not_depend_on_the_spacing(spacing: int) -> None:
+    """Wider subcarriers, shorter symbols: the same channel uses in the same whole blocks."""
+    link = Link(bandwidth_hz=14.4e6, subcarrier_spacing_khz=spacing)
+    assert link.channel_uses_per_ms == pytest.approx(14.4e6 / 15e3 * 12)
+
+
+def test_twice_the_band_takes_half_the_time() -> None:
+    narrow, wide = (Link(bandwidth_hz=b).overheads(["a", "b"], [1e6, 1e6], 32)[0]
+                    for b in (7.2e6, 14.4e6))
+    assert wide.airtime_ms == pytest.approx(narrow.airtime_ms / 2, rel=1e-2)
+    assert wide.energy_mj == pytest.approx(narrow.energy_mj / 2, rel=1e-2)
+    assert wide.control_bits == 32
+
+
+def test_ofdma_waits_for_the_slowest_and_tdma_for_all() -> None:
+    uses = [1e5, 3e5, 1e5]
+    senders = ["vision", "audio", "text"]
+    for access in ("ofdma", "tdma"):
+        link = Link(bandwidth_hz=3 * 3.6e6, access=access)
+        overheads = link.overheads(senders, uses, 0)
+        times = [o.airtime_ms for o in overheads]
+        expected = max(times) if access == "ofdma" else sum(times)
+        assert link.interval_ms(senders, overheads) == pytest.approx(expected)
+    split = Link(bandwidth_hz=3 * 3.6e6).overheads(senders, uses, 0)
+    whole = Link(bandwidth_hz=3 * 3.6e6, access="tdma").overheads(senders, uses, 0)
+    assert split[1].airtime_ms == pytest.approx(3 * whole[1].airtime_ms, rel=1e-2)
+
+
+def test_two_frames_of_one_sender_follow_each_other() -> None:
+    link = Link(bandwidth_hz=3.6e6)
+    overheads = link.overheads(["text", "text", "audio"], [144, 144, 144], 0)
+    own = overheads[0].airtime_ms
+    assert link.interval_ms(["text", "text", "audio"], overheads) == pytest.approx(2 * own)
+    assert link.blocks_per_device(2) == 5
+
+
+@pytest.mark.parametrize("bad", [
+    {"bandwidth_hz": -1.0}, {"bandwidth_hz": 100e3}, {"bandwidth_hz": float("inf")},
+    {"subcarrier_spacing_khz": 45}, {"dmrs_symbols": 14}, {"access": "csma"}, {"bandwith_hz": 1e6},
+])
+def test_bad_links_are_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Link(**bad)
+
+
+def test_too_many_devices_for_the_band_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 resource blocks for 3 devices"):
+        Link(bandwidth_hz=360e3).overheads(["a", "b", "c"], [1, 1, 1], 0)

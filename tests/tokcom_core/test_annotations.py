@@ -1,0 +1,72 @@
+"""Annotations: the real files where they are at hand, MiniMUSIC's always."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tokcom_core.datasets.annotations import QUESTION_TYPES, fill, read_music_avqa, read_valor
+from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
+
+REAL = Path(os.environ.get("TOKCOM_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_real_data = pytest.mark.skipif(
+    not REAL.is_dir(), reason="no real annotations; set TOKCOM_REAL_DATA to their folder"
+)
+
+
+def test_placeholders_are_filled_in_order() -> None:
+    template = "Is the <Object> on the <LR> louder than the <Object> on the <LR>?"
+    filled = fill(template, ["electric_bass", "left", "piano", "right"])
+    assert filled == "Is the electric bass on the left louder than the piano on the right?"
+    with pytest.raises(ValueError, match="4 placeholders, but 1 values"):
+        fill(template, ["piano"])
+
+
+@needs_real_data
+def test_every_real_question_is_read() -> None:
+    questions = [
+        question for split in ("val", "test")
+        for question in read_music_avqa(annotation_file(REAL / MUSIC_AVQA, "avqa", split))
+    ]
+    assert len(questions) == 13_780
+    assert Counter(q.type for q in questions).keys() == set(QUESTION_TYPES)
+    assert not [q for q in questions if "<" in q.text or ">" in q.text]
+    assert len({q.answer for q in questions}) == 41  # of the whole set's 42
+    assert "acoustic guitar" in {q.answer for q in questions}
+
+
+@needs_real_data
+def test_real_captions_are_read() -> None:
+    captions = read_valor(REAL / "VALOR" / "annotation" / "desc_val.json")
+    assert len(captions) == 3500
+    assert all(captions.values())
+
+
+def test_minimusic_has_all_nine_types_in_the_same_schema(minimusic: Path) -> None:
+    file = annotation_file(minimusic / MUSIC_AVQA, "avqa", "train")
+    questions = read_music_avqa(file)
+    assert {q.type for q in questions} == set(QUESTION_TYPES)
+    raw = json.loads(file.read_text())[0]
+    assert set(raw) == {"video_id", "question_id", "type", "question_content", "templ_values",
+                        "question_deleted", "anser"}
+    assert len({q.question_id for q in questions}) == len(questions)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("not json", "is not JSON"),
+    ("{}", "a JSON list"),
+    ('[{"video_id": "1"}]', "type"),
+    ('[{"video_id": "1", "question_id": 1, "type": "x", "question_content": "a",'
+     ' "templ_values": "[]", "anser": "yes"}]', "question 1"),
+])
+def test_damaged_annotations_are_named(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "avqa-test.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_music_avqa(file)
+    with pytest.raises(ValueError, match="no annotation file"):
+        read_valor(tmp_path / "missing.json")

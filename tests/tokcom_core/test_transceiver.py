@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from tokcom_core.transceiver import TokenReceiver, TokenTransmitter, pack, pool, unpack
+
+
+@pytest.mark.parametrize(("batch", "count", "width"), [(1, 1, 2), (3, 5, 8), (2, 7, 1536)])
+def test_unpack_is_the_exact_inverse_of_pack(batch: int, count: int, width: int) -> None:
+    tokens = torch.randn(batch, count, width)
+    valid = torch.rand(batch, count) > 0.3
+    symbols, valid_symbols = pack(tokens, valid)
+    assert symbols.shape == (batch, count * width // 2)
+    assert symbols.dtype == torch.complex64
+    assert torch.equal(unpack(symbols, width), tokens)
+    assert torch.equal(valid_symbols.reshape(batch, count, -1).all(-1), valid)
+
+
+def test_odd_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="take even"):
+        pack(torch.zeros(1, 2, 3), torch.ones(1, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="whole tokens"):
+        unpack(torch.zeros(1, 5, dtype=torch.complex64), 4)
+
+
+def test_text_is_not_projected_and_others_are_linear() -> None:
+    text = TokenTransmitter(8, 8, is_text=True)
+    assert not list(text.parameters())
+    with pytest.raises(ValueError, match="6 features"):
+        TokenTransmitter(6, 8, is_text=True)
+    audio = TokenTransmitter(6, 8, is_text=False)
+    tokens = torch.randn(2, 3, 6)
+    symbols, _ = audio(tokens, torch.ones(2, 3, dtype=torch.bool))
+    expected = tokens @ audio.projection.weight.T + audio.projection.bias
+    torch.testing.assert_close(unpack(symbols, 8), expected)
+
+
+def test_receiver_is_two_layers_with_a_relu_and_rescales_linearly() -> None:
+    receiver = TokenReceiver(8, hidden_width=16)
+    symbols = torch.randn(2, 12, dtype=torch.complex64)
+    before = receiver(symbols)
+    hidden = torch.relu(receiver.inner(unpack(symbols, 8)))
+    torch.testing.assert_close(before, receiver.outer(hidden))
+    receiver.rescale(0.25)
+    torch.testing.assert_close(receiver(symbols), 0.25 * before)
+
+
+def test_pooling() -> None:
+    tokens = torch.randn(2, 4, 3)
+    valid = torch.tensor([[True, True, False, False], [True] * 4])
+    mean = pool(tokens, valid, "mean")
+    torch.testing.assert_close(mean[0], tokens[0, :2].mean(0))
+    torch.testing.assert_close(mean[1], tokens[1].mean(0))
+    assert torch.equal(pool(tokens, valid, "cls"), tokens[:, 0])
+    torch.testing.assert_close(pool(tokens, valid, "ast"), tokens[:, :2].mean(1))
+    with pytest.raises(ValueError, match="mean, cls or ast"):
+        pool(tokens, valid, "max")  # type: ignore[arg-type]

@@ -185,7 +185,7 @@ class BaseStation:
         """The trained tensors: receivers and adapter."""
         adapter = {f"adapter.{k}": v for k, v in self.foundation.adapter_state().items()}
         receivers = {f"receivers.{k}": v for k, v in self.receivers.state_dict().items()}
-        return {k: v.detach().cpu().contiguous() for k, v in {**adapter, **receivers}.items()}
+        return {k: v.detach().cpu().clone() for k, v in {**adapter, **receivers}.items()}
 
     def save(self, folder: Path) -> None:
         """Saves the receivers as safetensors and the adapter in PEFT's format."""

@@ -101,7 +101,7 @@ class Device:
 
     def state(self) -> dict[str, Tensor]:
         """The trained tensors."""
-        return {k: v.detach().cpu() for k, v in self.transmitter.state_dict().items()}
+        return {k: v.detach().cpu().clone() for k, v in self.transmitter.state_dict().items()}
 
     def save(self, folder: Path) -> None:
         save_file(self.state(), folder / f"{self.name}.safetensors")

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from tokcom_core.foundation import IGNORED, FoundationModel, concatenate
 from tokcom_core.zoo import resolve
 
-TEXTS = ["loud violin at front left plays first .", "silent cello at back right ."]
+TEXTS = ["loud violin left front plays first .", "silent cello right back ."]
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ SCENE = Scene((VIOLIN, CELLO, FLUTE))
 def test_a_caption_tells_everything() -> None:
     clauses = caption(SCENE, np.random.default_rng(0)).removesuffix(" .").split(" , ")
     assert sorted(clauses) == [
-        "loud violin at front left plays first",
+        "loud violin left front plays first",
         "quiet flute offscreen plays second",
-        "silent cello at back right",
+        "silent cello right back",
     ]
 
 

@@ -23,13 +23,13 @@ class TemplatedQuestion:
 def clause(scene: Scene, source: Source) -> str:
     """All that is to say about one source, in one clause."""
     loudness = source.loudness_name if source.sounding else "silent"
-    place = f"at {source.row_name} {source.column_name}" if source.visible else "offscreen"
+    place = f"{source.column_name} {source.row_name}" if source.visible else "offscreen"
     order = f" plays {ORDINALS[scene.order(source)]}" if source.sounding else ""
     return f"{loudness} {source.name} {place}{order}"
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """The clauses of a scene in random order: ``loud violin at front left plays first , ... .``"""
+    """The clauses of a scene in random order: ``loud violin left front plays first , ... .``"""
     clauses = [clause(scene, s) for s in scene.sources]
     return " , ".join(clauses[i] for i in rng.permutation(len(clauses))) + " ."
 

@@ -14,7 +14,14 @@ from channel_models import Air, AirConfig, Frame, Link, Reception, spawn_seed
 from tokcom_core.alignment import info_nce, reconstruction_loss
 from tokcom_core.datasets.samples import read_samples
 from tokcom_core.foundation import FoundationModel, LoraShape, concatenate
-from tokcom_core.transceiver import IntactText, Pooling, TokenReceiver, pool, unpack
+from tokcom_core.transceiver import (
+    RECEIVER_WIDTH,
+    IntactText,
+    Pooling,
+    TokenReceiver,
+    pool,
+    unpack,
+)
 
 from .messages import (
     MODALITY_OF,
@@ -46,6 +53,7 @@ class StationConfig:
         seed: the study's seed; the station's own follow from it.
         samples: table of each split, for the true answers.
         link: the band, for airtime and energy.
+        receiver_width: hidden features of the receivers G_m.
         text_intact: True puts no receiver G_T behind the text (the floors).
         language_model: the foundation model.
         lora: shape of its adapter.
@@ -56,6 +64,7 @@ class StationConfig:
     seed: int
     samples: dict[str, Path]
     link: Link
+    receiver_width: int = RECEIVER_WIDTH
     text_intact: bool = False
     language_model: str = "pocket"
     lora: LoraShape = LoraShape()
@@ -78,7 +87,9 @@ class BaseStation:
         for modality in config.modalities:
             with seeded(spawn_seed(config.seed, "station", "receiver", modality)):
                 intact = config.text_intact and modality == "text"
-                self.receivers[modality] = IntactText(width) if intact else TokenReceiver(width)
+                self.receivers[modality] = IntactText(width) if intact else (
+                    TokenReceiver(width, config.receiver_width)
+                )
         self.receivers.to(self._device)
         self._answers = {s: read_samples(f).answer for s, f in config.samples.items()}
         self._air: Air | None = None

@@ -197,7 +197,7 @@ class Stages:
         station = StationConfig(
             modalities=tuple(device.modality for device in devices), seed=spec.seed,
             samples=samples, link=link or self._study.link_at(self._study.bandwidth_hz[0]),
-            text_intact=intact, language_model=models.language, device=self._study.device,
+            receiver_width=models.receiver_width, text_intact=intact, language_model=models.language, device=self._study.device,
         )
         return Network(devices, station, make_engine(self._study.engine))
 

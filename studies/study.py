@@ -20,7 +20,7 @@ from pydantic import (
 
 from actors import EngineName
 from channel_models import Link, NamedAir
-from tokcom_core.transceiver import Pooling
+from tokcom_core.transceiver import RECEIVER_WIDTH, Pooling
 
 from .methods import FLOORS, METHODS
 
@@ -55,13 +55,14 @@ class Models(_Config):
     """Frozen checkpoints: ``pocket``, a Hugging Face name or a local folder.
 
     ``slide`` leaves the encoders' class tokens out (``patches``) or not (``all``, as paper 1's
-    code does).
+    code does). ``receiver_width`` is the hidden width of the receivers G_m.
     """
 
     language: str = "pocket"
     audio: str = "pocket"
     vision: str = "pocket"
     slide: Literal["patches", "all"] = "patches"
+    receiver_width: int = Field(default=RECEIVER_WIDTH, ge=1)
 
 
 class TokenBudget(_Config):

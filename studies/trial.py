@@ -26,6 +26,12 @@ _KINDS: dict[str, type[Spec]] = {
     cls.__name__: cls for cls in (AlignmentSpec, Cell, FeaturesSpec, TuningSpec, ValidationSpec)
 }
 
+_TUNE_SETTINGS = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: Tune would end its run as if finished
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the tables are ours, too
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
 Progress = Callable[[Spec], None]
 
 
@@ -134,8 +140,7 @@ def start_ray(study: Study) -> bool:
     """Starts Ray on this machine, unless it runs; returns whether it was started here."""
     if ray.is_initialized():
         return False
-    for name in ("RAY_AIR_NEW_OUTPUT", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"):
-        os.environ.setdefault(name, "0" if name.startswith("RAY") else "1")
+    os.environ.update(_TUNE_SETTINGS)
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     cpus = max(os.cpu_count() or 1, int(study.resources.cpu + 0.999))

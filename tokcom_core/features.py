@@ -76,7 +76,6 @@ def write_features(
                 names.append(video_id)
             except ValueError as error:
                 damaged.append(f"{video_id}: {error}")
-                logger.warning("skipped clip %s: %s", video_id, error)
         if clips:
             encoded = encoder.encode(clips)[:, torch.from_numpy(positions)]
             tokens[len(kept) : len(kept) + len(names)] = encoded.numpy().astype(np.float16)
@@ -84,6 +83,9 @@ def write_features(
     if not kept:
         raise ValueError(f"none of the {len(video_ids)} clips below {root} can be read: "
                          f"{damaged[0]}; 'tokcom data prepare' extracts them")
+    if damaged:
+        logger.warning("skipped %d of %d clips: %s", len(damaged), len(video_ids),
+                       "; ".join(damaged))
     tokens.flush()
     meta = {"positions": positions.tolist(), "video_ids": kept, "damaged": damaged}
     (folder / "meta.json").write_text(json.dumps(meta))

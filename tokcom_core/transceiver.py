@@ -13,6 +13,7 @@ from torch import Tensor, nn
 Pooling = Literal["mean", "cls", "ast"]
 
 RECEIVER_WIDTH = 1024
+"""Hidden features of G_m in paper 1's code, for tokens of 1536."""
 
 
 def pack(tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

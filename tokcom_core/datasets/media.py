@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import wave
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -18,6 +15,7 @@ from PIL import Image
 
 from ..slide import slide
 from .layout import frames_folder, sound_file
+from .parallel import run_parallel
 
 SAMPLE_RATE_HZ = 16_000
 DEFAULT_FRAMES = 32
@@ -80,13 +78,11 @@ def prepare(
     if progress is not None:
         progress(len(jobs) - len(waiting))
     damaged: list[Damaged] = []
-    pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn"))
-    with pool:
-        for failure in pool.map(_extract_job, waiting, chunksize=8):
-            if failure is not None:
-                damaged.append(failure)
-            if progress is not None:
-                progress(1)
+    for failure in run_parallel(_extract_job, waiting, workers):
+        if failure is not None:
+            damaged.append(failure)
+        if progress is not None:
+            progress(1)
     return Prepared(len(waiting) - len(damaged), len(jobs) - len(waiting), tuple(damaged))
 
 

@@ -57,14 +57,14 @@ class LanguageRecipe:
     intermediate_size: int = 384
     rope_theta: float = 200.0
     """Captions are short: slow rotations would be wasted on them."""
-    steps: int = 4000
+    steps: int = 3500
     batch_size: int = 64
     questions: int = 6
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     retrieval_steps: int = 500
     """First steps, in which nothing is compared: they teach the look-up."""
-    evaluate_every: int = 250
+    evaluate_every: int = 200
     """Steps between evaluations, after which weak templates are asked more often."""
     soft_share: float = 0.3
     """Share of the captions given as soft clauses."""

@@ -12,17 +12,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..layout import MUSIC_AVQA, VALOR, annotation_file, video_file
+from ..parallel import run_parallel
 from .language import ask, caption
 from .render import draw_frames, play, write_clip
 from .scene import Scene, sample_scene
@@ -91,11 +89,9 @@ def write_minimusic(
     missing = [plan for plan in plans if not video_file(root / plan.dataset, plan.video_id).exists()]
     if progress is not None:
         progress(len(plans) - len(missing))
-    pool = ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn"))
-    with pool:
-        for _ in pool.map(_render, [(root, plan) for plan in missing], chunksize=16):
-            if progress is not None:
-                progress(1)
+    for _ in run_parallel(_render, [(root, plan) for plan in missing], workers):
+        if progress is not None:
+            progress(1)
     return plans
 
 

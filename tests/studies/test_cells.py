@@ -1,0 +1,100 @@
+"""Which cells a study has, what they share, and what a budget buys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from channel_models import Link
+from studies.budgets import fit, interval_ms, snr_at_bandwidth
+from studies.cells import Plan
+from studies.study import Study, TokenBudget
+
+
+def _study(**keys: Any) -> Study:
+    return Study(name="s", **keys)
+
+
+def _plan(**keys: Any) -> tuple[Plan, list[Any]]:
+    plan = Plan(_study(**keys))
+    methods = (*plan.study.methods, "blind", "text-oracle")
+    return plan, plan.cells(dict.fromkeys(methods, 1e-3))
+
+
+def test_a_grid_has_every_cell_once_and_one_floor_a_seed() -> None:
+    _, cells = _plan(methods=["aligned", "unaligned"], airs=["awgn", "rayleigh"], seeds=[0, 1],
+                     tokens=[{"audio": 4, "vision": 4}, {"audio": 8, "vision": 8}])
+    assert len(cells) == len({c.key for c in cells}) == 2 * 2 * 2 * 2 + 2 * 2
+    assert sum(c.method.floor for c in cells) == 4
+
+
+def test_cells_share_their_stages() -> None:
+    _, cells = _plan(methods=["aligned"], bandwidth_hz=[5e6, 10e6], eval_snr_db=[0, 10])
+    ours = [c for c in cells if not c.method.floor]
+    assert len(ours) == 2
+    assert len({c.tuning.key for c in ours}) == 1  # fixed PSD: bandwidth only changes the airtime
+    _, cells = _plan(methods=["aligned"], bandwidth_hz=[5e6, 10e6], power_mode="fixed_power")
+    assert len({c.tuning.key for c in cells if not c.method.floor}) == 2
+
+
+def test_another_budget_leaves_what_was_trained_as_it_is() -> None:
+    _, few = _plan(methods=["aligned"], tokens=[{"audio": 4, "vision": 4}])
+    _, more = _plan(methods=["aligned"], tokens=[{"audio": 4, "vision": 4},
+                                                 {"audio": 8, "vision": 8}])
+    assert {c.key for c in few} <= {c.key for c in more}
+
+
+def test_features_hold_just_the_positions_that_are_slid_to() -> None:
+    plan, _ = _plan(tokens=[{"audio": 2, "vision": 3}, {"audio": 3, "vision": 3}])
+    positions = {f.modality: f.positions for f in plan.features()}
+    assert len(plan.features()) == 8
+    assert positions["audio"] == (2, 26, 51)  # 50 patches after two class tokens
+    assert positions["vision"] == (1, 59, 117)
+    with_class, _ = _plan(tokens={"audio": 2, "vision": 2}, models={"slide": "all"})
+    assert {f.positions[0] for f in with_class.features()} == {0}
+
+
+def test_learning_rates_are_tried_only_where_there_is_a_choice() -> None:
+    plan, _ = _plan()
+    assert plan.candidates() == {}
+    plan, _ = _plan(fine_tuning={"learning_rates": [1e-4, 1e-3]}, methods=["aligned"])
+    tried = plan.candidates()
+    assert set(tried) == {"aligned", "blind", "text-oracle"}
+    assert all(len(specs) == 2 for specs in tried.values())
+
+
+@pytest.mark.parametrize(("keys", "complaint"), [
+    ({"tokens": {"audio": 51, "vision": 4}}, "tokens.audio 51 is beyond the encoder's 50"),
+    ({"tokens": {"audio": 4, "vision": 118}}, "tokens.vision 118 is beyond the encoder's 117"),
+    ({"bandwidth_hz": 400e3}, "1 resource blocks for 3 devices"),
+    ({"deadline_ms": 0.01, "deadline_policy": "fit"}, "deadline_ms 0.01 is too short"),
+    ({"data": {"folder": "/nowhere/at/all"}}, "no data folder /nowhere/at/all"),
+])
+def test_impossible_studies_are_refused_before_they_run(
+    keys: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Plan(_study(**keys))
+
+
+def test_fit_takes_the_longest_tokens_that_meet_the_deadline() -> None:
+    link, full = Link(bandwidth_hz=5e6), TokenBudget(audio=48, vision=48)
+
+    def airtime(budget: TokenBudget) -> float:
+        counts = {"vision": budget.vision, "audio": budget.audio, "text": 8}
+        return interval_ms(link, {k: float(v) for k, v in counts.items()}, 128)
+
+    assert fit(link, full, 8, 128, deadline_ms=1e3) == full
+    deadline = airtime(TokenBudget(audio=24, vision=24))
+    fitted = fit(link, full, 8, 128, deadline)
+    assert fitted.audio == fitted.vision >= 24
+    assert airtime(fitted) <= deadline
+    assert airtime(TokenBudget(audio=fitted.audio + 1, vision=fitted.vision + 1)) > deadline
+
+
+def test_power_modes() -> None:
+    fixed = _study(power_mode="fixed_power", reference_bandwidth_hz=5e6)
+    assert snr_at_bandwidth(fixed, 10.0, 10e6) == pytest.approx(10 - 3.0103, abs=1e-4)
+    assert snr_at_bandwidth(fixed, 10.0, 5e6) == 10.0
+    assert snr_at_bandwidth(_study(), 10.0, 10e6) == 10.0

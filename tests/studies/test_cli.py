@@ -1,0 +1,69 @@
+"""The command: a user's mistake is one line and exit code 2, and nothing is lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tokcom_core.datasets.layout import MUSIC_AVQA, video_file
+from tokcom_core.datasets.minimusic.write import write_minimusic
+
+
+def _tokcom(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "studies.cli", *(str(a) for a in arguments)],
+                          capture_output=True, text=True, timeout=300, check=False)
+
+
+def _one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(("override", "complaint"), [
+    ("bandwidth_hz=-1", "should be positive"),
+    ("methods=[magic]", "no method 'magic'"),
+    ("tokens={audio: 999, vision: 4}", "beyond the encoder's 50 tokens"),
+    ("data={folder: /nowhere}", "no data folder /nowhere"),
+    ("typo=1", "Extra inputs"),
+    ("models.audio=./nowhere", "no checkpoint in ./nowhere"),
+])
+def test_mistakes_in_a_study(override: str, complaint: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = _tokcom("study", "run", "quickstart", "--out", out, "--set", override)
+    assert complaint in _one_line(done)
+    assert not out.exists()
+
+
+def test_a_study_file_that_is_not_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("name: [")
+    assert "is not YAML" in _one_line(_tokcom("study", "plan", file))
+    assert "no study in" in _one_line(_tokcom("study", "resume", tmp_path))
+    assert "no zoo in" in _one_line(_tokcom("zoo", "show", tmp_path))
+
+
+def test_plan_shows_cells_stages_and_airtime() -> None:
+    done = _tokcom("study", "plan", "quickstart")
+    assert done.returncode == 0
+    for word in ("alignment", "fine-tuning", "airtime", "symbols"):
+        assert word in done.stdout
+    assert "quickstart" in _tokcom("study", "list").stdout
+    assert "vision" in _tokcom("zoo", "show").stdout
+
+
+def test_a_truncated_clip_is_one_line_and_the_others_are_prepared(tmp_path: Path) -> None:
+    plans = write_minimusic(tmp_path, 25, 0)
+    plan = next(p for p in plans if p.dataset == MUSIC_AVQA)
+    video = video_file(tmp_path / plan.dataset, plan.video_id)
+    video.write_bytes(video.read_bytes()[:2000])
+    done = _tokcom("data", "prepare", tmp_path)
+    assert f"1 damaged clips were skipped: {video.name}" in _one_line(done)
+    assert "24 clips extracted" in done.stdout
+    assert "no folder" in _one_line(_tokcom("data", "prepare", tmp_path / "nowhere"))
+    assert "another MiniMUSIC" in _one_line(_tokcom("data", "minimusic", tmp_path, "--clips", "30"))

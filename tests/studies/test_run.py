@@ -1,0 +1,146 @@
+"""Whole studies through the command: interrupted, resumed, on either engine, failing in part."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from studies.folder import StudyFolder
+from studies.table import WALL_CLOCK_COLUMNS
+
+COMMAND = [sys.executable, "-m", "studies.cli", "study"]
+LIMIT_S = 600
+
+
+def _write(file: Path, data: Path, **keys: object) -> Path:
+    study = {
+        "name": "tiny", "data": {"folder": str(data)}, "methods": ["aligned", "unaligned"],
+        "airs": ["rayleigh"], "eval_snr_db": [0, 10], "tokens": {"audio": 4, "vision": 4},
+        "models": {"receiver_width": 64}, "alignment": {"steps": 6, "batch_size": 16},
+        "fine_tuning": {"steps": 6, "batch_size": 8, "learning_rates": [0.001, 0.003]},
+        "evaluation": {"questions": 24}, **keys,
+    }
+    file.write_text(yaml.safe_dump(study))
+    return file
+
+
+def _tokcom(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *(str(a) for a in arguments)], capture_output=True, text=True,
+                          timeout=LIMIT_S, check=False)
+
+
+def _table(out: Path) -> pd.DataFrame:
+    table = pd.read_parquet(out / "results")
+    dropped = [*WALL_CLOCK_COLUMNS, "config"]  # the config repeats what the other columns say
+    table = table.drop(columns=dropped)
+    return table.sort_values(["cell", "eval_snr_db"], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def finished(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run."""
+    out = tmp_path_factory.mktemp("finished")
+    shutil.rmtree(out)
+    done = _tokcom("run", _write(out.with_suffix(".yaml"), minimusic), "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "report.html" in done.stdout
+    return out
+
+
+def test_every_cell_has_its_rows(finished: Path) -> None:
+    table = pd.read_parquet(finished / "results")
+    assert table.groupby("method").size().to_dict() == {
+        "aligned": 2, "unaligned": 2, "blind": 1, "text-oracle": 1}
+    assert set(table["status"]) == {"ok"}
+    ours = table[table["method"].isin(["aligned", "unaligned"])]
+    assert ours["blind_accuracy"].nunique() == ours["text_oracle_accuracy"].nunique() == 1
+    assert (ours["accuracy_low"] <= ours["accuracy"]).all()
+    assert (ours["tokens_audio"] == 4).all()
+    assert (ours["test_questions"] == 24).all()
+    assert (ours["device_gflop"] > 0).all()
+    assert ours["uplink_channel_uses"].between(8 * 64, 24 * 64).all()
+    oracle = table[table["method"] == "text-oracle"].iloc[0]
+    assert oracle["tokens_audio"] == 0
+    assert oracle["accuracy"] > 0.8
+    curves = pd.read_parquet(finished / "curves")
+    assert set(curves["stage"]) == {"alignment", "fine-tuning"}
+    assert curves.groupby(["cell", "stage"]).size().eq(6).all()
+    for name in ("accuracy_by_snr.png", "accuracy_by_overhead.png", "learning_curves.png"):
+        assert (finished / "report" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_finished_study_runs_nothing_again(finished: Path) -> None:
+    before = {f: f.stat().st_mtime_ns for f in (finished / "results").glob("*.parquet")}
+    again = _tokcom("resume", finished)
+    assert again.returncode == 0, again.stderr
+    assert {f: f.stat().st_mtime_ns for f in (finished / "results").glob("*.parquet")} == before
+    assert _tokcom("report", finished).returncode == 0
+
+
+@pytest.mark.parametrize(("how", "after"), [(signal.SIGKILL, "alignment"), (signal.SIGINT, "cell")])
+def test_an_interrupted_study_resumes_to_the_same_table(
+    finished: Path, minimusic: Path, tmp_path: Path, how: signal.Signals, after: str
+) -> None:
+    out = tmp_path / "out"
+    begun = subprocess.Popen(
+        [*COMMAND, "run", str(_write(tmp_path / "s.yaml", minimusic)), "--out", str(out)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )
+    waited_for = out / ("artifacts" if after == "alignment" else "results")
+    deadline = time.monotonic() + LIMIT_S
+    while not list(waited_for.glob(f"{after}-*")):
+        assert begun.poll() is None, begun.communicate()[1].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if how is signal.SIGKILL:
+        os.killpg(begun.pid, how)
+    else:
+        begun.send_signal(how)
+    begun.communicate(timeout=LIMIT_S)
+    assert begun.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL)
+    resumed = _tokcom("resume", out)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    pd.testing.assert_frame_equal(_table(out), _table(finished))
+    assert not list(out.rglob(".*.partial"))
+
+
+def test_the_ray_engine_gives_the_same_table(
+    finished: Path, minimusic: Path, tmp_path: Path
+) -> None:
+    done = _tokcom("run", _write(tmp_path / "s.yaml", minimusic, engine="ray"), "--out",
+                   tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    pd.testing.assert_frame_equal(_table(tmp_path / "out"), _table(finished))
+
+
+def test_a_cell_that_fails_is_a_row_and_can_be_retried(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    folder = StudyFolder(out)
+    table = pd.read_parquet(folder.results)
+    broken = table.loc[table["method"] == "unaligned", "cell"].iloc[0]
+    folder.result(broken).unlink()
+    weights = [f for f in folder.artifacts.root.glob("tuning-*/receivers.safetensors")]
+    whole = {f: f.read_bytes() for f in weights}
+    for file in weights:
+        file.write_bytes(b"damaged")
+    failed = _tokcom("resume", out)
+    assert failed.returncode == 1
+    rows = pd.read_parquet(folder.results)
+    assert len(rows) == len(table)
+    reasons = rows.loc[rows["cell"] == broken, "reason"]
+    assert (rows.loc[rows["cell"] == broken, "status"] == "failed").all()
+    assert "SafetensorError" in reasons.iloc[0]
+    for file, content in whole.items():
+        file.write_bytes(content)
+    assert _tokcom("resume", out, "--retry-failed").returncode == 0
+    pd.testing.assert_frame_equal(_table(out), _table(finished))

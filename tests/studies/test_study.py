@@ -1,0 +1,98 @@
+"""Configs: what is refused, in one line, and what survives a round trip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from studies import Study, load, presets
+from studies.methods import METHODS
+
+
+def _load(tmp_path: Path, **keys: object) -> Study:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({"name": "mine", **keys}))
+    return load(file)
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_are_valid_and_survive_a_round_trip(name: str, tmp_path: Path) -> None:
+    study = load(name)
+    assert study.name == name
+    file = tmp_path / "copy.yaml"
+    file.write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    assert load(file) == study
+
+
+def test_quickstart_is_what_it_promises() -> None:
+    study = load("quickstart")
+    assert set(study.methods) == {"aligned", "reconstruction", "unaligned"}
+    assert {air.label for air in study.airs} == {"awgn", "rayleigh"}
+    assert len(study.eval_snr_db) == len(study.tokens) == 2
+    assert len(study.seeds) >= 2
+    assert len(study.fine_tuning.learning_rates) > 1
+
+
+@pytest.mark.parametrize(("keys", "complaint"), [
+    ({"bandwidth_hz": -5e6}, "bandwidth_hz -5e+06 should be positive"),
+    ({"methods": ["aligned", "magic"]}, "no method 'magic'; take some of aligned"),
+    ({"metods": ["aligned"]}, "metods: Extra inputs are not permitted"),
+    ({"alignment": {"steps": "many"}}, "alignment.steps"),
+    ({"alignment": {"stepz": 3}}, "alignment.stepz"),
+    ({"airs": ["vacuum"]}, "airs.0.name"),
+    ({"airs": [{"name": "rician", "k_factor": 3}]}, "airs.0.k_factor"),
+    ({"seeds": [1, 1]}, "values are repeated"),
+    ({"seeds": [-1]}, "greater than or equal to 0"),
+    ({"seeds": []}, "at least 1 item"),
+    ({"eval_snr_db": [".nan"]}, "eval_snr_db"),
+    ({"tokens": {"audio": 0, "vision": 4}}, "tokens.0.audio"),
+    ({"link": {"bandwidth_hz": 1e6}}, "key of the study itself"),
+    ({"link": {"access": "csma"}}, "access"),
+    ({"data": {}}, "either 'minimusic' or 'folder'"),
+    ({"engine": "spark"}, "engine"),
+    ({"name": "../up"}, "name"),
+])
+def test_mistakes_get_one_line(tmp_path: Path, keys: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=".") as caught:
+        _load(tmp_path, **keys)
+    message = str(caught.value)
+    assert complaint in message
+    assert "\n" not in message
+
+
+def test_a_file_that_is_no_study(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("a: [1\nb: }")
+    with pytest.raises(ValueError, match="is not YAML"):
+        load(file)
+    file.write_text("- just\n- a list")
+    with pytest.raises(ValueError, match="keys and values"):
+        load(file)
+    with pytest.raises(ValueError, match="give a YAML file or a preset: quickstart"):
+        load("nowhere")
+
+
+def test_overrides() -> None:
+    study = load("quickstart", ("fine_tuning.steps=7", "seeds=[4, 5]", "link.access=tdma"))
+    assert study.fine_tuning.steps == 7
+    assert study.seeds == (4, 5)
+    assert study.link_at(5e6).access == "tdma"
+    for bad in ("seeds", "=3", "name.inner=3", "seeds=[1"):
+        with pytest.raises(ValueError, match="--set"):
+            load("quickstart", (bad,))
+    with pytest.raises(ValueError, match="Extra inputs"):
+        load("quickstart", ("fine_tuning.stepps=7",))
+
+
+def test_single_values_are_lists_of_one(tmp_path: Path) -> None:
+    study = _load(tmp_path, airs="awgn", eval_snr_db=3, seeds=2)
+    assert study.eval_snr_db == (3.0,)
+    assert [air.label for air in study.airs] == ["awgn"]
+    assert _load(tmp_path, train_snr_db=float("inf")).train_snr_db == (float("inf"),)
+
+
+def test_floors_are_always_there_and_never_twice(tmp_path: Path) -> None:
+    assert _load(tmp_path, methods=["blind", "aligned"]).methods == ("aligned",)
+    assert all(METHODS[m].streams[-1] == "question" for m in METHODS)

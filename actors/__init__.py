@@ -8,7 +8,25 @@ from .network import Evaluation, Network, Part
 from .optimiser import seeded
 
 __all__ = [
-    "MODALITY_OF", "BaseStation", "Batch", "Contrast", "Device", "DeviceConfig", "Engine",
-    "EngineName", "EngineTimeoutError", "Evaluation", "Gradient", "InlineEngine", "Modality",
-    "Network", "Part", "RayEngine", "StationConfig", "Stream", "Training", "make_engine", "seeded",
+    "MODALITY_OF",
+    "BaseStation",
+    "Batch",
+    "Contrast",
+    "Device",
+    "DeviceConfig",
+    "Engine",
+    "EngineName",
+    "EngineTimeoutError",
+    "Evaluation",
+    "Gradient",
+    "InlineEngine",
+    "Modality",
+    "Network",
+    "Part",
+    "RayEngine",
+    "StationConfig",
+    "Stream",
+    "Training",
+    "make_engine",
+    "seeded",
 ]

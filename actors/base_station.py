@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -67,7 +67,7 @@ class StationConfig:
     receiver_width: int = RECEIVER_WIDTH
     text_intact: bool = False
     language_model: str = "pocket"
-    lora: LoraShape = LoraShape()
+    lora: LoraShape = field(default_factory=LoraShape)
     device: str = "auto"
 
 
@@ -87,8 +87,8 @@ class BaseStation:
         for modality in config.modalities:
             with seeded(spawn_seed(config.seed, "station", "receiver", modality)):
                 intact = config.text_intact and modality == "text"
-                self.receivers[modality] = IntactText(width) if intact else (
-                    TokenReceiver(width, config.receiver_width)
+                self.receivers[modality] = (
+                    IntactText(width) if intact else (TokenReceiver(width, config.receiver_width))
                 )
         self.receivers.to(self._device)
         self._answers = {s: read_samples(f).answer for s, f in config.samples.items()}
@@ -127,8 +127,9 @@ class BaseStation:
         losses: dict[str, Tensor] = {}
         for stream in ("caption", "question"):
             if stream in streams:
-                sent = unpack(streams[stream].symbols * streams[stream].scale[:, None],
-                              self.token_width)
+                sent = unpack(
+                    streams[stream].symbols * streams[stream].scale[:, None], self.token_width
+                )
                 losses[f"reconstruction_{stream}"] = reconstruction_loss(
                     received[stream], sent.detach(), valid[stream]
                 )
@@ -231,10 +232,12 @@ class BaseStation:
     ) -> tuple[Tensor, Tensor]:
         by_stream = {f.stream: (f, r) for f, r in zip(frames, receptions, strict=True)}
         ordered = [by_stream[stream] for stream in STREAM_ORDER if stream in by_stream]
-        return concatenate([
-            (self._tokens(f.stream, r), self._valid_tokens(f) & ~r.erased[:, None])
-            for f, r in ordered
-        ])
+        return concatenate(
+            [
+                (self._tokens(f.stream, r), self._valid_tokens(f) & ~r.erased[:, None])
+                for f, r in ordered
+            ]
+        )
 
     def _step(
         self, losses: dict[str, Tensor], leaves: Sequence[Frame], receptions: dict[str, Reception]
@@ -251,12 +254,19 @@ class BaseStation:
 
 
 def _moved(frame: Frame, device: torch.device) -> Frame:
-    return replace(frame, symbols=frame.symbols.to(device), valid=frame.valid.to(device),
-                   scale=frame.scale.to(device))
+    return replace(
+        frame,
+        symbols=frame.symbols.to(device),
+        valid=frame.valid.to(device),
+        scale=frame.scale.to(device),
+    )
 
 
 def _as_leaf(frame: Frame, device: torch.device) -> Frame:
     """A copy whose symbols and scale collect gradients."""
     moved = _moved(frame, device)
-    return replace(moved, symbols=moved.symbols.detach().clone().requires_grad_(),
-                   scale=moved.scale.detach().clone().requires_grad_())
+    return replace(
+        moved,
+        symbols=moved.symbols.detach().clone().requires_grad_(),
+        scale=moved.scale.detach().clone().requires_grad_(),
+    )

@@ -33,6 +33,7 @@ class Engine(ABC):
     @abstractmethod
     def get(self, tickets: Sequence[Any]) -> list[Any]: ...
 
+    @abstractmethod
     def close(self) -> None:
         """Lets go of every peer."""
 
@@ -54,6 +55,9 @@ class InlineEngine(Engine):
 
     def get(self, tickets: Sequence[Any]) -> list[Any]:
         return list(tickets)
+
+    def close(self) -> None:
+        """Nothing to let go of: the peers go with whoever holds them."""
 
 
 class _RayPeer(Peer):

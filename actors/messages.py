@@ -16,7 +16,10 @@ STREAM_ORDER: tuple[Stream, ...] = ("vision", "audio", "caption", "question")
 """The order of concatenation, eq. (12): text comes last."""
 
 MODALITY_OF: dict[str, Modality] = {
-    "vision": "vision", "audio": "audio", "caption": "text", "question": "text",
+    "vision": "vision",
+    "audio": "audio",
+    "caption": "text",
+    "question": "text",
 }
 
 

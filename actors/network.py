@@ -61,7 +61,9 @@ class Network(AbstractContextManager["Network"]):
         self._seed = station.seed
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self._engine.close()
@@ -71,7 +73,11 @@ class Network(AbstractContextManager["Network"]):
         self._wait(self._station.call("tune_in", air, snr_db))
 
     def align(
-        self, training: Training, contrast: Contrast, parts: Sequence[Part], sizes: dict[str, int],
+        self,
+        training: Training,
+        contrast: Contrast,
+        parts: Sequence[Part],
+        sizes: dict[str, int],
         batch_size: int,
     ) -> Iterator[dict[str, float]]:
         """Stage 1. Yields the losses of each step.
@@ -134,7 +140,8 @@ class Network(AbstractContextManager["Network"]):
         states = self._wait([t for peer in peers.values() for t in peer.call("state")])
         return {
             f"{name}.{key}": tensor
-            for name, state in zip(peers, states, strict=True) for key, tensor in state.items()
+            for name, state in zip(peers, states, strict=True)
+            for key, tensor in state.items()
         }
 
     def save(self, folder: Path) -> None:
@@ -169,8 +176,11 @@ class Network(AbstractContextManager["Network"]):
         )
         learnt = []
         for modality, device in self._device.items():
-            own = [g for b, g in zip(batches, gradients, strict=True)
-                   if MODALITY_OF[b.stream] == modality]
+            own = [
+                g
+                for b, g in zip(batches, gradients, strict=True)
+                if MODALITY_OF[b.stream] == modality
+            ]
             learnt += device.call("learn", *own)
         losses: dict[str, float] = self._wait([report, *learnt])[0].losses
         return losses
@@ -196,10 +206,12 @@ def _merge(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:
         return float((torch.tensor(values, dtype=torch.float64) * weights).sum())
 
     overheads = {
-        stream: Overhead(**{
-            name: mean([getattr(a.overheads[stream], name) for a in answered])
-            for name in Overhead.__dataclass_fields__
-        })
+        stream: Overhead(
+            **{
+                name: mean([getattr(a.overheads[stream], name) for a in answered])
+                for name in Overhead.__dataclass_fields__
+            }
+        )
         for stream in answered[0].overheads
     }
     return Evaluation(

@@ -23,9 +23,13 @@ class Optimiser:
         self._adamw = torch.optim.AdamW(self._parameters, lr=training.learning_rate)
         minimum = {"min_lr": min(training.min_learning_rate, training.learning_rate)}
         self._schedule = get_scheduler(
-            training.schedule, self._adamw, num_warmup_steps=training.warmup_steps,
+            training.schedule,
+            self._adamw,
+            num_warmup_steps=training.warmup_steps,
             num_training_steps=training.steps,
-            scheduler_specific_kwargs=minimum if training.schedule == "cosine_with_min_lr" else None,
+            scheduler_specific_kwargs=minimum
+            if training.schedule == "cosine_with_min_lr"
+            else None,
         )
 
     def step(self) -> None:

@@ -7,6 +7,14 @@ from .power import normalise
 from .seeding import spawn_seed
 
 __all__ = [
-    "AIRS", "Air", "AirConfig", "Frame", "Link", "NamedAir", "Overhead", "Reception",
-    "normalise", "spawn_seed",
+    "AIRS",
+    "Air",
+    "AirConfig",
+    "Frame",
+    "Link",
+    "NamedAir",
+    "Overhead",
+    "Reception",
+    "normalise",
+    "spawn_seed",
 ]

@@ -85,7 +85,9 @@ class Air(ABC):
         """
         names = [(frame.sender, frame.stream) for frame in frames]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"frames of one interval need distinct senders and streams, got {names}")
+            raise ValueError(
+                f"frames of one interval need distinct senders and streams, got {names}"
+            )
         carried = [
             self._carry(frame, spawn_seed(seed, frame.sender, frame.stream)) for frame in frames
         ]
@@ -110,4 +112,3 @@ class Air(ABC):
     @abstractmethod
     def _carry(self, frame: Frame, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """Returns equalised symbols ``[B, N]``, noise variance and realised SNR in dB ``[B]``."""
-

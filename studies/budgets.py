@@ -24,6 +24,7 @@ def fit(
     Raises:
         ValueError: if not even one token of each modality meets it.
     """
+
     def scaled(percent: int) -> TokenBudget:
         return TokenBudget(
             audio=max(1, tokens.audio * percent // 100),
@@ -33,7 +34,8 @@ def fit(
     for percent in range(100, -1, -1):
         candidate = scaled(percent)
         needed = interval_ms(
-            link, {"vision": candidate.vision, "audio": candidate.audio, "text": question_tokens},
+            link,
+            {"vision": candidate.vision, "audio": candidate.audio, "text": question_tokens},
             token_width,
         )
         if needed <= deadline_ms:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from channel_models import AirConfig
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
@@ -153,17 +152,22 @@ class Plan:
         self.study = study
         self.shapes = Shapes(study.models)
         self._data = data_id(study.data)
-        self.budgets = {(t, bw): self._budget(t, bw)
-                        for t in study.tokens for bw in study.bandwidth_hz}
+        self.budgets = {
+            (t, bw): self._budget(t, bw) for t in study.tokens for bw in study.bandwidth_hz
+        }
 
     def features(self) -> list[FeaturesSpec]:
         """Every split and encoder, at all positions that some cell slides to."""
         return [
             FeaturesSpec(
-                data=self._data, split=split, modality=modality,
-                encoder=getattr(self.study.models, modality), positions=self._positions(modality),
+                data=self._data,
+                split=split,
+                modality=modality,
+                encoder=getattr(self.study.models, modality),
+                positions=self._positions(modality),
             )
-            for split in SPLITS for modality in MEDIA
+            for split in SPLITS
+            for modality in MEDIA
         ]
 
     def candidates(self) -> dict[str, list[ValidationSpec]]:
@@ -179,8 +183,9 @@ class Plan:
         snr_db = snr_at_bandwidth(study, study.train_snr_db[0], study.bandwidth_hz[0])
         return {
             method: [
-                ValidationSpec(tuning=self._tuning(
-                    method, study.airs[0], snr_db, tokens, study.seeds[0], rate))
+                ValidationSpec(
+                    tuning=self._tuning(method, study.airs[0], snr_db, tokens, study.seeds[0], rate)
+                )
                 for rate in rates
             ]
             for method in (*FLOORS, *study.methods)
@@ -191,9 +196,17 @@ class Plan:
         study = self.study
         first_bw = study.bandwidth_hz[0]
         found = [
-            self._cell(method, NOISELESS, float("inf"), study.tokens[0], seed, first_bw,
-                       learning_rates[method])
-            for method in FLOORS for seed in study.seeds
+            self._cell(
+                method,
+                NOISELESS,
+                float("inf"),
+                study.tokens[0],
+                seed,
+                first_bw,
+                learning_rates[method],
+            )
+            for method in FLOORS
+            for seed in study.seeds
         ]
         found += [
             self._cell(method, air, snr_db, tokens, seed, bandwidth_hz, learning_rates[method])
@@ -207,8 +220,14 @@ class Plan:
         return found
 
     def _cell(
-        self, method: str, air: AirConfig, snr_db: float, tokens: TokenBudget, seed: int,
-        bandwidth_hz: float, learning_rate: float,
+        self,
+        method: str,
+        air: AirConfig,
+        snr_db: float,
+        tokens: TokenBudget,
+        seed: int,
+        bandwidth_hz: float,
+        learning_rate: float,
     ) -> Cell:
         study = self.study
         floor = METHODS[method].floor
@@ -217,8 +236,14 @@ class Plan:
         eval_snr_db = (float("inf"),) if floor else study.eval_snr_db
         return Cell(
             study=study.name,
-            tuning=self._tuning(method, air, snr_at_bandwidth(study, snr_db, bandwidth_hz), budget,
-                                seed, learning_rate),
+            tuning=self._tuning(
+                method,
+                air,
+                snr_at_bandwidth(study, snr_db, bandwidth_hz),
+                budget,
+                seed,
+                learning_rate,
+            ),
             nominal_snr_db=snr_db,
             eval_snr_db=eval_snr_db,
             eval_air_snr_db=tuple(snr_at_bandwidth(study, s, bandwidth_hz) for s in eval_snr_db),
@@ -230,25 +255,46 @@ class Plan:
         )
 
     def _tuning(
-        self, name: str, air: AirConfig, snr_db: float, tokens: TokenBudget, seed: int,
+        self,
+        name: str,
+        air: AirConfig,
+        snr_db: float,
+        tokens: TokenBudget,
+        seed: int,
         learning_rate: float,
     ) -> TuningSpec:
         study, method = self.study, METHODS[name]
         if method.floor:
             air, snr_db = NOISELESS, float("inf")
-        shared = {
-            "data": self._data, "models": study.models, "air": air, "snr_db": snr_db, "seed": seed,
-            "question_tokens": study.question_tokens, "caption_tokens": study.caption_tokens,
+        shared: dict[str, Any] = {
+            "data": self._data,
+            "models": study.models,
+            "air": air,
+            "snr_db": snr_db,
+            "seed": seed,
+            "question_tokens": study.question_tokens,
+            "caption_tokens": study.caption_tokens,
         }
-        alignment = None if method.alignment == "none" else AlignmentSpec(
-            contrastive=method.alignment == "contrastive", tokens=tokens,
-            alignment=study.alignment, **shared,
+        alignment = (
+            None
+            if method.alignment == "none"
+            else AlignmentSpec(
+                contrastive=method.alignment == "contrastive",
+                tokens=tokens,
+                alignment=study.alignment,
+                **shared,
+            )
         )
         tuning = study.fine_tuning
         return TuningSpec(
-            method=name, alignment=alignment, tokens=None if method.floor else tokens,
-            steps=tuning.steps, batch_size=tuning.batch_size, learning_rate=learning_rate,
-            warmup_steps=tuning.warmup_steps, **shared,
+            method=name,
+            alignment=alignment,
+            tokens=None if method.floor else tokens,
+            steps=tuning.steps,
+            batch_size=tuning.batch_size,
+            learning_rate=learning_rate,
+            warmup_steps=tuning.warmup_steps,
+            **shared,
         )
 
     def _budget(self, tokens: TokenBudget, bandwidth_hz: float) -> TokenBudget:

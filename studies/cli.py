@@ -14,8 +14,12 @@ from rich.table import Table
 
 from .study import explain
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Multiuser emulation and resource studies of token communications.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Multiuser emulation and resource studies of token communications.",
+)
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
 data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
 zoo_app = typer.Typer(no_args_is_help=True, help="The pocket checkpoints.")
@@ -26,8 +30,12 @@ app.add_typer(zoo_app, name="zoo")
 console = Console()
 
 Source = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Option(
-    "--set", help="key=value, dotted for inner keys: fine_tuning.steps=100", metavar="KEY=VALUE")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="key=value, dotted for inner keys: fine_tuning.steps=100", metavar="KEY=VALUE"
+    ),
+]
 StudyDir = Annotated[Path, typer.Argument(help="The study's folder.")]
 
 
@@ -56,8 +64,12 @@ def list_studies() -> None:
     studies = Table("preset", "methods", "airs", "seeds")
     for name in presets():
         study = load(name)
-        studies.add_row(name, ", ".join(study.methods), ", ".join(a.label for a in study.airs),
-                        str(len(study.seeds)))
+        studies.add_row(
+            name,
+            ", ".join(study.methods),
+            ", ".join(a.label for a in study.airs),
+            str(len(study.seeds)),
+        )
     methods = Table("method", "what it is")
     for name, method in METHODS.items():
         methods.add_row(name, method.summary)
@@ -76,8 +88,9 @@ def plan(source: Source, overrides: Overrides = None) -> None:
 @study_app.command()
 def run(
     source: Source,
-    out: Annotated[Path | None, typer.Option(
-        help="The study's folder; studies_out/NAME by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; studies_out/NAME by default.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Runs a study to its tables and pictures; run again, it goes on where it was."""
@@ -139,15 +152,24 @@ def _show(out: Path, table: object) -> None:
 
     assert isinstance(table, pd.DataFrame)
     summary = summarise(table)
-    shown = Table("method", "air", "train dB", "audio", "vision", "eval dB", "accuracy",
-                  "95 % over seeds", "uses", "ms")
-    for row in summary.itertuples():
-        interval = "" if pd.isna(row.accuracy_low) else (
-            f"{row.accuracy_low:.3f}-{row.accuracy_high:.3f}")
+    shown = Table(
+        "method", "air", "train dB", "tokens", "dB", "accuracy", "95 % over seeds", "uses", "ms"
+    )
+    for row in summary.to_dict("records"):
+        interval = "-"
+        if row["seeds"] > 1:
+            interval = f"{row['accuracy_low']:.3f}-{row['accuracy_high']:.3f}"
         shown.add_row(
-            str(row.method), str(row.air), f"{row.train_snr_db:g}", f"{row.tokens_audio:g}",
-            f"{row.tokens_vision:g}", f"{row.eval_snr_db:g}", f"{row.accuracy:.3f}", interval,
-            f"{row.uplink_channel_uses:.0f}", f"{row.airtime_ms:.2f}")
+            row["method"],
+            row["air"],
+            f"{row['train_snr_db']:g}",
+            f"{row['tokens_audio']:g}+{row['tokens_vision']:g}",
+            f"{row['eval_snr_db']:g}",
+            f"{row['accuracy']:.3f}",
+            interval,
+            f"{row['uplink_channel_uses']:.0f}",
+            f"{row['airtime_ms']:.2f}",
+        )
     console.print(shown)
     console.print(f"majority answer per template: {table['majority_accuracy'].mean():.3f}")
     folder = StudyFolder(out)
@@ -160,8 +182,12 @@ def minimusic(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
     clips: Annotated[int, typer.Option(min=25, help="Clips over all splits.")] = 2000,
     seed: Annotated[int, typer.Option(min=0)] = 1,
-    report: Annotated[bool, typer.Option(
-        "--report", help="Also tell what the slid tokens of these clips cover and carry.")] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report", help="Also tell what the slid tokens of these clips cover and carry."
+        ),
+    ] = False,
 ) -> None:
     """Writes a MiniMUSIC data set: clips as .mp4 with sound, annotations as in MUSIC-AVQA."""
     from rich.progress import Progress
@@ -182,11 +208,22 @@ def _show_tokens(folder: Path) -> None:
 
     prepare_media(folder)
     read = readout(folder)
-    shown = Table("tokens", "places", "appearances", "beats", *read,
-                  title="share met (geometry), and share of sources a linear probe reads")
+    shown = Table(
+        "tokens",
+        "places",
+        "appearances",
+        "beats",
+        *read,
+        title="share met (geometry), and share of sources a linear probe reads",
+    )
     for i, row in enumerate(coverage()):
-        shown.add_row(str(row.tokens), f"{row.places:.2f}", f"{row.appearances:.2f}",
-                      f"{row.beats:.2f}", *(f"{shares[i]:.2f}" for shares in read.values()))
+        shown.add_row(
+            str(row.tokens),
+            f"{row.places:.2f}",
+            f"{row.appearances:.2f}",
+            f"{row.beats:.2f}",
+            *(f"{shares[i]:.2f}" for shares in read.values()),
+        )
     console.print(shown)
 
 
@@ -205,8 +242,10 @@ def prepare(
         done = media.prepare(folder, frames, progress=lambda n: progress.advance(task, n))
     console.print(f"{done.done} clips extracted, {done.kept} kept from before")
     if done.damaged:
-        raise ValueError(f"{len(done.damaged)} damaged clips were skipped: "
-                         f"{', '.join(str(d) for d in done.damaged)}; replace or remove them")
+        raise ValueError(
+            f"{len(done.damaged)} damaged clips were skipped: "
+            f"{', '.join(str(d) for d in done.damaged)}; replace or remove them"
+        )
 
 
 @zoo_app.command()
@@ -227,8 +266,10 @@ def build(
 
 @zoo_app.command()
 def show(
-    folder: Annotated[Path | None, typer.Argument(
-        help="A folder made by 'zoo build'; the shipped zoo by default.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="A folder made by 'zoo build'; the shipped zoo by default."),
+    ] = None,
 ) -> None:
     """Says how good the pocket checkpoints are."""
     from tokcom_core.zoo import pocket_folder

@@ -28,15 +28,22 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "aligned": Method(("vision", "audio", "question"), "contrastive", False,
-                      "paper 1: both stages"),
-    "reconstruction": Method(("vision", "audio", "question"), "reconstruction", False,
-                             "alignment without the contrastive loss"),
-    "unaligned": Method(("vision", "audio", "question"), "none", False,
-                        "task-oriented fine-tuning alone"),
+    "aligned": Method(
+        ("vision", "audio", "question"), "contrastive", False, "paper 1: both stages"
+    ),
+    "reconstruction": Method(
+        ("vision", "audio", "question"),
+        "reconstruction",
+        False,
+        "alignment without the contrastive loss",
+    ),
+    "unaligned": Method(
+        ("vision", "audio", "question"), "none", False, "task-oriented fine-tuning alone"
+    ),
     "blind": Method(("question",), "none", True, "the question alone, intact"),
-    "text-oracle": Method(("caption", "question"), "none", True,
-                          "caption and question as words, intact"),
+    "text-oracle": Method(
+        ("caption", "question"), "none", True, "caption and question as words, intact"
+    ),
 }
 
 FLOORS = tuple(name for name, method in METHODS.items() if method.floor)

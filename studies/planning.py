@@ -16,7 +16,7 @@ def plan_tables(study: Study) -> list[Table]:
     """Tables of the stages (cells that want them, distinct ones) and of the budgets."""
     plan = Plan(study)
     rates = study.fine_tuning.learning_rates
-    cells = plan.cells({m: rates[0] for m in (*FLOORS, *study.methods)})
+    cells = plan.cells(dict.fromkeys((*FLOORS, *study.methods), rates[0]))
     return [_stages(plan, [cell.tuning for cell in cells]), _budgets(plan)]
 
 
@@ -38,16 +38,29 @@ def _stages(plan: Plan, tunings: list[TuningSpec]) -> Table:
 def _budgets(plan: Plan) -> Table:
     """Airtime at the longest question: what the budget must hold."""
     study, width = plan.study, plan.shapes.token_width
-    shown = Table("bandwidth (MHz)", "audio", "vision", "question", "symbols", "airtime (ms)",
-                  "deadline (ms)", title=f"one question, at most {study.question_tokens} words long")
+    shown = Table(
+        "bandwidth (MHz)",
+        "audio",
+        "vision",
+        "question",
+        "symbols",
+        "airtime (ms)",
+        "deadline (ms)",
+        title=f"one question, at most {study.question_tokens} words long",
+    )
     for (_, bandwidth_hz), tokens in plan.budgets.items():
         counts = {"vision": tokens.vision, "audio": tokens.audio, "text": study.question_tokens}
-        airtime = interval_ms(study.link_at(bandwidth_hz), {k: float(v) for k, v in counts.items()},
-                              width)
+        airtime = interval_ms(
+            study.link_at(bandwidth_hz), {k: float(v) for k, v in counts.items()}, width
+        )
         late = study.deadline_ms is not None and airtime > study.deadline_ms
         shown.add_row(
-            f"{bandwidth_hz / 1e6:g}", str(tokens.audio), str(tokens.vision),
-            str(study.question_tokens), f"{sum(counts.values()) * width // 2}",
+            f"{bandwidth_hz / 1e6:g}",
+            str(tokens.audio),
+            str(tokens.vision),
+            str(study.question_tokens),
+            f"{sum(counts.values()) * width // 2}",
             f"{airtime:.2f}{' (late)' if late else ''}",
-            "-" if study.deadline_ms is None else f"{study.deadline_ms:g}")
+            "-" if study.deadline_ms is None else f"{study.deadline_ms:g}",
+        )
     return shown

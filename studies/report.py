@@ -15,8 +15,15 @@ from scipy.stats import t as student_t
 from .folder import StudyFolder
 from .methods import FLOORS
 
-CONDITION = ["method", "air", "bandwidth_hz", "train_snr_db", "tokens_audio", "tokens_vision",
-             "eval_snr_db"]
+CONDITION = [
+    "method",
+    "air",
+    "bandwidth_hz",
+    "train_snr_db",
+    "tokens_audio",
+    "tokens_vision",
+    "eval_snr_db",
+]
 _COLOURS = {"aligned": "#0b6e4f", "reconstruction": "#c77700", "unaligned": "#8c2d5d"}
 _STYLES = ("-", "--", ":", "-.")
 _SMOOTHING_STEPS = 15
@@ -30,14 +37,18 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     done = table[table["status"] == "ok"]
     groups = done.groupby(CONDITION, dropna=False, sort=True)
     summary = groups.agg(
-        seeds=("seed", "nunique"), accuracy=("accuracy", "mean"), deviation=("accuracy", "std"),
+        seeds=("seed", "nunique"),
+        accuracy=("accuracy", "mean"),
+        deviation=("accuracy", "std"),
         blind_accuracy=("blind_accuracy", "mean"),
         text_oracle_accuracy=("text_oracle_accuracy", "mean"),
-        uplink_channel_uses=("uplink_channel_uses", "mean"), airtime_ms=("airtime_ms", "mean"),
+        uplink_channel_uses=("uplink_channel_uses", "mean"),
+        airtime_ms=("airtime_ms", "mean"),
         energy_mj=("energy_mj", "mean"),
     ).reset_index()
-    half = [_half_width(s, int(n)) for s, n in zip(summary["deviation"], summary["seeds"],
-                                                   strict=True)]
+    half = [
+        _half_width(s, int(n)) for s, n in zip(summary["deviation"], summary["seeds"], strict=True)
+    ]
     summary.insert(9, "accuracy_low", (summary["accuracy"] - half).clip(lower=0))
     summary.insert(10, "accuracy_high", (summary["accuracy"] + half).clip(upper=1))
     return summary.drop(columns="deviation")
@@ -58,7 +69,8 @@ def write_report(folder: StudyFolder, table: pd.DataFrame) -> list[Path]:
     pictures = {
         "accuracy_by_snr.png": _accuracy_figure(done, "eval_snr_db", "evaluation SNR (dB)"),
         "accuracy_by_overhead.png": _accuracy_figure(
-            done, "uplink_channel_uses", "uplink channel uses per question"),
+            done, "uplink_channel_uses", "uplink channel uses per question"
+        ),
         "learning_curves.png": _curves_figure(folder),
     }
     written = []
@@ -90,23 +102,30 @@ def _accuracy_figure(done: pd.DataFrame, x: str, label: str) -> Figure:
 
 def _draw_panel(panel: Axes, rows: pd.DataFrame, x: str) -> None:
     by_snr = x == "eval_snr_db"
-    line_of = (["tokens_audio", "tokens_vision"] if by_snr else ["eval_snr_db"])
-    styles = {key: _STYLES[i % len(_STYLES)]
-              for i, key in enumerate(sorted(rows.groupby(line_of).groups))}
+    line_of = ["tokens_audio", "tokens_vision"] if by_snr else ["eval_snr_db"]
+    styles = {
+        key: _STYLES[i % len(_STYLES)]
+        for i, key in enumerate(sorted(rows.groupby(line_of).groups, key=repr))
+    }
     for (method, *line), group in rows.groupby(["method", *line_of]):
         name = f"{line[0]:g}+{line[1]:g} tokens" if by_snr else f"{line[0]:g} dB"
         key = tuple(line) if by_snr or (line[0],) in styles else line[0]
         colour = _COLOURS.get(str(method))
-        mean = group.groupby(["tokens_audio", "tokens_vision", "eval_snr_db"]).agg(
-            {x: "mean", "accuracy": "mean"} if not by_snr else {"accuracy": "mean"}
-        ).reset_index().sort_values(x)
+        mean = (
+            group.groupby(["tokens_audio", "tokens_vision", "eval_snr_db"])
+            .agg({x: "mean", "accuracy": "mean"} if not by_snr else {"accuracy": "mean"})
+            .reset_index()
+            .sort_values(x)
+        )
         panel.plot(mean[x], mean["accuracy"], styles[key], color=colour, label=f"{method}, {name}")
         panel.plot(group[x], group["accuracy"], ".", color=colour, alpha=0.6)
 
 
 def _draw_floors(panel: Axes, done: pd.DataFrame) -> None:
-    for column, name, style in (("text_oracle_accuracy", "text oracle", (0, (1, 1))),
-                                ("blind_accuracy", "blind", (0, (4, 3)))):
+    for column, name, style in (
+        ("text_oracle_accuracy", "text oracle", (0, (1, 1))),
+        ("blind_accuracy", "blind", (0, (4, 3))),
+    ):
         level = done[column].mean()
         if not math.isnan(level):
             panel.axhline(level, color="0.45", linewidth=1, linestyle=style, label=name)
@@ -125,8 +144,14 @@ def _curves_figure(folder: StudyFolder) -> Figure:
         smooth = smooth.rolling(_SMOOTHING_STEPS, min_periods=1).mean()
         label = None if method in named else str(method)
         named.add(str(method))
-        panel.plot(smooth.index, smooth, color=_COLOURS.get(str(method), "0.5"), alpha=0.6,
-                   linewidth=1, label=label)
+        panel.plot(
+            smooth.index,
+            smooth,
+            color=_COLOURS.get(str(method), "0.5"),
+            alpha=0.6,
+            linewidth=1,
+            label=label,
+        )
     panel.set(xlabel="fine-tuning step", ylabel=f"task loss ({_SMOOTHING_STEPS}-step mean)")
     panel.grid(alpha=0.25)
     panel.legend(frameon=False)
@@ -139,12 +164,21 @@ def _page(table: pd.DataFrame, pictures: list[Path]) -> str:
     title = html.escape(f"Study {table['study'].iloc[0]}")
     images = "\n".join(
         f'<img alt="{html.escape(p.stem)}" src="data:image/png;base64,'
-        f'{base64.b64encode(p.read_bytes()).decode()}">' for p in pictures
+        f'{base64.b64encode(p.read_bytes()).decode()}">'
+        for p in pictures
     )
-    summary = summarise(table).to_html(index=False, escape=True, float_format="%.4g", border=0)
+    summary = summarise(table).to_html(
+        index=False, escape=True, float_format="{:.4g}".format, border=0
+    )
     failed = table[table["status"] != "ok"]
-    failures = "" if failed.empty else "<h2>Failed cells</h2>" + failed[
-        ["cell", "method", "air", "seed", "reason"]].to_html(index=False, escape=True, border=0)
+    failures = (
+        ""
+        if failed.empty
+        else "<h2>Failed cells</h2>"
+        + failed[["cell", "method", "air", "seed", "reason"]].to_html(
+            index=False, escape=True, border=0
+        )
+    )
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}}
 img{{max-width:100%;display:block;margin:1rem 0}}table{{border-collapse:collapse;font-size:13px}}

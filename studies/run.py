@@ -74,7 +74,8 @@ def forget_failures(out: Path) -> int:
     folder = StudyFolder(out)
     folder.open()
     failed = [
-        file for file in folder.results.glob("cell-*.parquet")
+        file
+        for file in folder.results.glob("cell-*.parquet")
         if (pd.read_parquet(file, columns=["status"])["status"] == "failed").any()
     ]
     for file in failed:
@@ -85,9 +86,7 @@ def forget_failures(out: Path) -> int:
 class _StudyRun:
     """One pass over the stages of a study."""
 
-    def __init__(
-        self, study: Study, folder: StudyFolder, plan: Plan, progress: Progress
-    ) -> None:
+    def __init__(self, study: Study, folder: StudyFolder, plan: Plan, progress: Progress) -> None:
         self._folder = folder
         self._plan = plan
         self._study = study
@@ -153,7 +152,7 @@ class _StudyRun:
 def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:
     """By method, the learning rate of the best validation accuracy, the lower one in a tie."""
     rates = plan.study.fine_tuning.learning_rates
-    chosen = {method: rates[0] for method in (*FLOORS, *plan.study.methods)}
+    chosen = dict.fromkeys((*FLOORS, *plan.study.methods), rates[0])
     for method, specs in plan.candidates().items():
         scores = {spec.tuning.learning_rate: _validation_accuracy(folder, spec) for spec in specs}
         chosen[method] = max(sorted(scores), key=lambda rate: scores[rate])
@@ -189,8 +188,10 @@ def _make_data(study: Study, folder: StudyFolder, progress: Progress) -> None:
 
 def _progress(console: Console | None) -> Progress:
     return Progress(
-        TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(),
-        TimeElapsedColumn(), console=console, disable=console is None,
+        TextColumn("{task.description:<32}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=console is None,
     )
-
-

@@ -16,6 +16,7 @@ from actors import (
     Network,
     Part,
     StationConfig,
+    Stream,
     Training,
     make_engine,
 )
@@ -76,7 +77,8 @@ class Stages:
         root = self._folder.data(self._study) / (VALOR if spec.split == "align" else MUSIC_AVQA)
         samples = load_split(self._folder.data(self._study), spec.split)
         encoder: MediaEncoder = (
-            AudioEncoder(spec.encoder, self._study.device) if spec.modality == "audio"
+            AudioEncoder(spec.encoder, self._study.device)
+            if spec.modality == "audio"
             else VisionEncoder(spec.encoder, self._study.device)
         )
         clips = list(dict.fromkeys(samples.video_id))
@@ -87,7 +89,9 @@ class Stages:
         config = spec.alignment
         training = Training(config.steps, config.learning_rate, "cosine_with_min_lr")
         contrast = Contrast(spec.contrastive, config.temperature, config.pooling)
-        streams = ("vision", "audio", "caption") if spec.contrastive else ("caption",)
+        streams: tuple[Stream, ...] = (
+            ("vision", "audio", "caption") if spec.contrastive else ("caption",)
+        )
         parts = [*(Part(stream, "align") for stream in streams), Part("question", "train")]
         sizes = {split: self._size(split) for split in ("align", "train")}
         with self._artifacts.write(spec) as partial, self._network(spec, intact=False) as network:
@@ -97,8 +101,12 @@ class Stages:
             write_curves(partial / "curves.parquet", "alignment", losses)
 
     def _fine_tune(self, spec: TuningSpec) -> None:
-        training = Training(spec.steps, spec.learning_rate, "linear",
-                            warmup_steps=min(spec.warmup_steps, spec.steps - 1))
+        training = Training(
+            spec.steps,
+            spec.learning_rate,
+            "linear",
+            warmup_steps=min(spec.warmup_steps, spec.steps - 1),
+        )
         parts = _task_parts(spec, "train")
         size = self._size("train")
         with self._artifacts.write(spec) as partial, self._tuned_network(spec) as network:
@@ -134,7 +142,9 @@ class Stages:
             for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
                 network.tune_in(tuning.air, snr_db)
                 parts = _task_parts(tuning, "test")
-                outcomes.append((nominal_db, snr_db, network.evaluate(parts, size, cell.batch_size)))
+                outcomes.append(
+                    (nominal_db, snr_db, network.evaluate(parts, size, cell.batch_size))
+                )
         types = samples.question_type[:size]
         rows = [
             Outcome(cell, nominal_db, scores, types, self._shapes, weights)
@@ -174,30 +184,53 @@ class Stages:
         self, spec: AlignmentSpec | TuningSpec, intact: bool, link: Link | None = None
     ) -> Network:
         """The devices and base station that a spec needs, freshly initialised from its seed."""
-        samples = {split: self._folder.samples(split) for split in SPLITS}
+        samples: dict[str, Path] = {split: self._folder.samples(split) for split in SPLITS}
         models, width = self._study.models, self._shapes.token_width
         floor = spec.tokens is None
-        devices = [] if floor else [
+        devices = (
+            []
+            if floor
+            else [
+                DeviceConfig(
+                    name=modality,
+                    modality=modality,
+                    token_width=width,
+                    tokens={modality: getattr(spec.tokens, modality)},
+                    seed=spec.seed,
+                    samples=samples,
+                    features={
+                        f.split: self._artifacts.path(f)
+                        for f in self._features
+                        if f.modality == modality
+                    },
+                    encoder_length=self._shapes.encoder[modality].length,
+                    skipped_tokens=self._shapes.skipped(modality),
+                    device=self._study.device,
+                )
+                for modality in MEDIA
+            ]
+        )
+        devices.append(
             DeviceConfig(
-                name=modality, modality=modality, token_width=width,
-                tokens={modality: getattr(spec.tokens, modality)}, seed=spec.seed, samples=samples,
-                features={f.split: self._artifacts.path(f) for f in self._features
-                          if f.modality == modality},
-                encoder_length=self._shapes.encoder[modality].length,
-                skipped_tokens=self._shapes.skipped(modality), device=self._study.device,
+                name="text",
+                modality="text",
+                token_width=width,
+                tokens={"question": spec.question_tokens, "caption": spec.caption_tokens},
+                seed=spec.seed,
+                samples=samples,
+                language_model=models.language,
+                device=self._study.device,
             )
-            for modality in MEDIA
-        ]
-        devices.append(DeviceConfig(
-            name="text", modality="text", token_width=width,
-            tokens={"question": spec.question_tokens, "caption": spec.caption_tokens},
-            seed=spec.seed, samples=samples, language_model=models.language,
-            device=self._study.device,
-        ))
+        )
         station = StationConfig(
-            modalities=tuple(device.modality for device in devices), seed=spec.seed,
-            samples=samples, link=link or self._study.link_at(self._study.bandwidth_hz[0]),
-            receiver_width=models.receiver_width, text_intact=intact, language_model=models.language, device=self._study.device,
+            modalities=tuple(device.modality for device in devices),
+            seed=spec.seed,
+            samples=samples,
+            link=link or self._study.link_at(self._study.bandwidth_hz[0]),
+            receiver_width=models.receiver_width,
+            text_intact=intact,
+            language_model=models.language,
+            device=self._study.device,
         )
         return Network(devices, station, make_engine(self._study.engine))
 

@@ -132,7 +132,9 @@ class Study(_Config):
     data: Data = Data(minimusic=MiniMusic())
     models: Models = Models()
     methods: Annotated[tuple[str, ...], *_Several] = ("aligned", "unaligned")
-    airs: Annotated[tuple[NamedAir, ...], *_Several] = Field(default=("awgn",), validate_default=True)
+    airs: Annotated[tuple[NamedAir, ...], *_Several] = Field(
+        default=("awgn",), validate_default=True
+    )
     train_snr_db: Annotated[tuple[Snr, ...], *_Several] = (10.0,)
     eval_snr_db: Annotated[tuple[Snr, ...], *_Several] = (10.0,)
     bandwidth_hz: Annotated[tuple[float, ...], *_Several] = (5e6,)

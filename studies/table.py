@@ -31,28 +31,66 @@ _TEXT, _REAL, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
 RESULTS = pa.schema(
     [
-        ("study", _TEXT), ("cell", _TEXT), ("seed", _WHOLE), ("method", _TEXT), ("air", _TEXT),
-        ("access", _TEXT), ("train_snr_db", _REAL), ("eval_snr_db", _REAL),
-        ("realised_snr_db", _REAL), ("bandwidth_hz", _REAL), ("deadline_ms", _REAL),
-        ("meets_deadline", _FLAG), ("tokens_text", _REAL), ("tokens_audio", _REAL),
-        ("tokens_vision", _REAL), ("tokens_total", _REAL), ("devices", _WHOLE),
-        ("accuracy", _REAL), ("accuracy_low", _REAL), ("accuracy_high", _REAL),
-        ("first_token_accuracy", _REAL), ("test_questions", _WHOLE),
+        ("study", _TEXT),
+        ("cell", _TEXT),
+        ("seed", _WHOLE),
+        ("method", _TEXT),
+        ("air", _TEXT),
+        ("access", _TEXT),
+        ("train_snr_db", _REAL),
+        ("eval_snr_db", _REAL),
+        ("realised_snr_db", _REAL),
+        ("bandwidth_hz", _REAL),
+        ("deadline_ms", _REAL),
+        ("meets_deadline", _FLAG),
+        ("tokens_text", _REAL),
+        ("tokens_audio", _REAL),
+        ("tokens_vision", _REAL),
+        ("tokens_total", _REAL),
+        ("devices", _WHOLE),
+        ("accuracy", _REAL),
+        ("accuracy_low", _REAL),
+        ("accuracy_high", _REAL),
+        ("first_token_accuracy", _REAL),
+        ("test_questions", _WHOLE),
         *[(f"accuracy_{name}", _REAL) for name in QUESTION_TYPE_NAMES],
-        ("task_loss", _REAL), ("blind_accuracy", _REAL), ("text_oracle_accuracy", _REAL),
-        ("majority_accuracy", _REAL), ("uplink_channel_uses", _REAL),
-        ("pilot_channel_uses", _REAL), ("control_bits", _REAL), ("downlink_bits", _REAL),
-        ("airtime_ms", _REAL), ("energy_mj", _REAL), ("device_gflop", _REAL), ("bs_gflop", _REAL),
-        ("train_steps", _WHOLE), ("learning_rate", _REAL), ("wall_s", _REAL), ("status", _TEXT),
-        ("reason", _TEXT), ("config", _TEXT), ("versions", _TEXT),
+        ("task_loss", _REAL),
+        ("blind_accuracy", _REAL),
+        ("text_oracle_accuracy", _REAL),
+        ("majority_accuracy", _REAL),
+        ("uplink_channel_uses", _REAL),
+        ("pilot_channel_uses", _REAL),
+        ("control_bits", _REAL),
+        ("downlink_bits", _REAL),
+        ("airtime_ms", _REAL),
+        ("energy_mj", _REAL),
+        ("device_gflop", _REAL),
+        ("bs_gflop", _REAL),
+        ("train_steps", _WHOLE),
+        ("learning_rate", _REAL),
+        ("wall_s", _REAL),
+        ("status", _TEXT),
+        ("reason", _TEXT),
+        ("config", _TEXT),
+        ("versions", _TEXT),
     ],
     metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
 )
 """Values are per sample (one question) unless the name says otherwise."""
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
-SORT_BY = ("method", "air", "access", "bandwidth_hz", "train_snr_db", "tokens_audio",
-           "tokens_vision", "eval_snr_db", "seed", "cell")
+SORT_BY = (
+    "method",
+    "air",
+    "access",
+    "bandwidth_hz",
+    "train_snr_db",
+    "tokens_audio",
+    "tokens_vision",
+    "eval_snr_db",
+    "seed",
+    "cell",
+)
 _GRADIENT_BITS = 32
 
 
@@ -89,8 +127,7 @@ class Outcome:
             **{f"accuracy_{name}": _mean(hits[types == name]) for name in QUESTION_TYPE_NAMES},
             "task_loss": self.scores.loss,
             "uplink_channel_uses": uses,
-            "pilot_channel_uses": sum(
-                o.pilot_channel_uses for o in self.scores.overheads.values()),
+            "pilot_channel_uses": sum(o.pilot_channel_uses for o in self.scores.overheads.values()),
             "control_bits": sum(o.control_bits for o in self.scores.overheads.values()),
             "downlink_bits": self._downlink_bits(uses),
             "airtime_ms": self.scores.interval_ms,
@@ -175,10 +212,13 @@ def write_results(
 
 def write_failure(folder: StudyFolder, cell: Cell, reason: str) -> None:
     """Writes a failed cell: a row for each evaluation SNR, with the reason."""
-    _write(folder.result(cell.key), [
-        {**identity(cell), "eval_snr_db": snr_db, "status": "failed", "reason": reason}
-        for snr_db in cell.eval_snr_db
-    ])
+    _write(
+        folder.result(cell.key),
+        [
+            {**identity(cell), "eval_snr_db": snr_db, "status": "failed", "reason": reason}
+            for snr_db in cell.eval_snr_db
+        ],
+    )
 
 
 def read_results(folder: StudyFolder, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -186,9 +226,10 @@ def read_results(folder: StudyFolder, cells: Sequence[Cell]) -> pd.DataFrame:
     files = [folder.result(cell.key) for cell in cells]
     tables = [pq.read_table(file, schema=RESULTS) for file in files if file.exists()]
     if not tables:
-        return RESULTS.empty_table().to_pandas()
+        tables = [RESULTS.empty_table()]
     frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
-    return frame.sort_values(list(SORT_BY), ignore_index=True)
+    ordered: pd.DataFrame = frame.sort_values(list(SORT_BY), ignore_index=True)
+    return ordered
 
 
 def write_curves(file: Path, stage: str, losses: Sequence[dict[str, float]]) -> None:
@@ -200,16 +241,20 @@ def write_curves(file: Path, stage: str, losses: Sequence[dict[str, float]]) -> 
 def write_floors(folder: StudyFolder, rows: pd.DataFrame) -> None:
     """Keeps the accuracies of the finished floors for the cells above them."""
     done = rows[rows["status"] == "ok"]
-    accuracies = {m: dict(zip(g["seed"].astype(str), g["accuracy"], strict=True))
-                  for m, g in done.groupby("method")}
+    accuracies = {
+        m: dict(zip(g["seed"].astype(str), g["accuracy"], strict=True))
+        for m, g in done.groupby("method")
+    }
     with atomic_file(folder.floors) as partial:
         partial.write_text(json.dumps(accuracies))
 
 
 def _read_floors(folder: StudyFolder, seed: int) -> dict[str, float | None]:
     accuracies = json.loads(folder.floors.read_text()) if folder.floors.exists() else {}
-    return {f"{method.replace('-', '_')}_accuracy": accuracies.get(method, {}).get(str(seed))
-            for method in FLOORS}
+    return {
+        f"{method.replace('-', '_')}_accuracy": accuracies.get(method, {}).get(str(seed))
+        for method in FLOORS
+    }
 
 
 @cache

@@ -35,7 +35,7 @@ _TUNE_SETTINGS = {
 Progress = Callable[[Spec], None]
 
 
-class StageTrainable(tune.Trainable):
+class StageTrainable(tune.Trainable):  # type: ignore[misc]
     """One trial is one spec; workers are reused, so torch is imported once in each.
 
     A spec's own error ends its trial with the reason as a result, not as a crash: whoever depends
@@ -71,7 +71,7 @@ class StageTrainable(tune.Trainable):
         """Nothing to load."""
 
 
-class _Watcher(Callback):
+class _Watcher(Callback):  # type: ignore[misc]
     """Tells the driver what ends how; Tune pickles it with its own state, which stays unused."""
 
     def __init__(self, specs: dict[str, Spec], progress: Progress) -> None:
@@ -123,11 +123,14 @@ class TrialRunner:
             tune.with_resources(StageTrainable, resources),
             param_space={
                 "job": tune.grid_search([(type(s).__name__, text) for text, s in jobs.items()]),
-                "study": self._study, "folder": self._folder, "features": self._features,
+                "study": self._study,
+                "folder": self._folder,
+                "features": self._features,
             },
             tune_config=TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
-                storage_path=str(self._folder.tune), verbose=0,
+                storage_path=str(self._folder.tune),
+                verbose=0,
                 callbacks=[watcher],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
@@ -145,8 +148,10 @@ def start_ray(study: Study) -> bool:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     cpus = max(os.cpu_count() or 1, int(study.resources.cpu + 0.999))
     ray.init(
-        address=os.environ.get("RAY_ADDRESS", "local"), include_dashboard=False,
-        log_to_driver=False, logging_level=logging.ERROR,
+        address=os.environ.get("RAY_ADDRESS", "local"),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
         **({} if "RAY_ADDRESS" in os.environ else {"num_cpus": cpus}),
     )
     return True

@@ -40,14 +40,22 @@ def tokens(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     encoders = {"audio": AudioEncoder("pocket"), "vision": VisionEncoder("pocket")}
     for split in ("align", "train", "val", "test"):
         aligning = split == "align"
-        samples = (load_alignment_samples(minimusic, "train") if aligning
-                   else load_task_samples(minimusic, split))
+        samples = (
+            load_alignment_samples(minimusic, "train")
+            if aligning
+            else load_task_samples(minimusic, split)
+        )
         found["samples"][split] = folder / f"{split}.parquet"
         samples.write(found["samples"][split])
         root = minimusic / (VALOR if aligning else MUSIC_AVQA)
         for modality, encoder in encoders.items():
             found[modality][split] = folder / f"{split}-{modality}"
             found[modality][split].mkdir()
-            write_features(found[modality][split], encoder, root,
-                           list(dict.fromkeys(samples.video_id)), np.arange(encoder.length))
+            write_features(
+                found[modality][split],
+                encoder,
+                root,
+                list(dict.fromkeys(samples.video_id)),
+                np.arange(encoder.length),
+            )
     return found

@@ -77,11 +77,10 @@ class AudioEncoder:
         self._device = pick_device(device)
         path = resolve(name, "audio")
         self._processor = ASTFeatureExtractor.from_pretrained(path)
-        self._model = _freeze(
-            ASTModel.from_pretrained(path, dtype=pick_dtype(self._device)), self._device
-        )
-        self.width = int(self._model.config.hidden_size)
-        self.length = int(self._model.embeddings.position_embeddings.shape[1])
+        model = ASTModel.from_pretrained(path, dtype=pick_dtype(self._device))
+        self.width = int(model.config.hidden_size)
+        self.length = int(model.embeddings.position_embeddings.shape[1])
+        self._model = _freeze(model, self._device)
 
     def read(self, root: Path, video_id: str) -> NDArray[np.float32]:
         return media.read_sound(layout.sound_file(root, video_id))
@@ -91,7 +90,9 @@ class AudioEncoder:
         values = self._processor(
             list(clips), sampling_rate=media.SAMPLE_RATE_HZ, return_tensors="pt"
         )["input_values"]
-        hidden: Tensor = self._model(values.to(self._device, self._model.dtype)).last_hidden_state
+        hidden: Tensor = self._model(
+            values.to(self._device, pick_dtype(self._device))
+        ).last_hidden_state
         return hidden.float().cpu()
 
 
@@ -105,21 +106,25 @@ class VisionEncoder:
         self._device = pick_device(device)
         path = resolve(name, "vision")
         self._processor = VivitImageProcessor.from_pretrained(path)
-        self._model = _freeze(
-            VivitModel.from_pretrained(path, add_pooling_layer=False,
-                                       dtype=pick_dtype(self._device)), self._device
+        model = VivitModel.from_pretrained(
+            path, add_pooling_layer=False, dtype=pick_dtype(self._device)
         )
-        self._frames = int(self._model.config.num_frames)
-        self.width = int(self._model.config.hidden_size)
-        self.length = int(self._model.embeddings.position_embeddings.shape[1])
+        self._frames = int(model.config.num_frames)
+        self.width = int(model.config.hidden_size)
+        self.length = int(model.embeddings.position_embeddings.shape[1])
+        self._model = _freeze(model, self._device)
 
     def read(self, root: Path, video_id: str) -> NDArray[np.uint8]:
         return media.read_frames(layout.frames_folder(root, video_id), self._frames)
 
     @torch.no_grad()
     def encode(self, clips: Sequence[NDArray[np.generic]]) -> Tensor:
-        values = self._processor([list(clip) for clip in clips], return_tensors="pt")["pixel_values"]
-        hidden: Tensor = self._model(values.to(self._device, self._model.dtype)).last_hidden_state
+        values = self._processor([list(clip) for clip in clips], return_tensors="pt")[
+            "pixel_values"
+        ]
+        hidden: Tensor = self._model(
+            values.to(self._device, pick_dtype(self._device))
+        ).last_hidden_state
         return hidden.float().cpu()
 
 
@@ -132,8 +137,10 @@ class TextEncoder(nn.Module):
         path = resolve(name, "language")
         self.tokenizer = load_tokenizer(path)
         model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        self.embedding = _freeze(model.get_input_embeddings(), pick_device(device))
-        self.width = int(self.embedding.embedding_dim)
+        embedding = model.get_input_embeddings()
+        self.width = int(embedding.embedding_dim)
+        self._device = pick_device(device)
+        self.embedding = _freeze(embedding, self._device)
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
@@ -142,7 +149,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Y_T ``[B, s_T, d_T]`` of token ids ``[B, s_T]``."""
-        embedded: Tensor = self.embedding(ids.to(self.embedding.weight.device))
+        embedded: Tensor = self.embedding(ids.to(self._device))
         return embedded
 
 

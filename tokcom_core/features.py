@@ -53,7 +53,10 @@ class FeatureStore:
 
 
 def write_features(
-    folder: Path, encoder: MediaEncoder, root: Path, video_ids: Sequence[str],
+    folder: Path,
+    encoder: MediaEncoder,
+    root: Path,
+    video_ids: Sequence[str],
     positions: NDArray[np.int64],
 ) -> list[str]:
     """Encodes clips into ``folder``; returns the damaged ones, which are skipped, with reasons.
@@ -64,7 +67,9 @@ def write_features(
     kept: list[str] = []
     damaged: list[str] = []
     tokens = np.lib.format.open_memmap(
-        folder / "tokens.npy", mode="w+", dtype=np.float16,
+        folder / "tokens.npy",
+        mode="w+",
+        dtype=np.float16,
         shape=(len(video_ids), len(positions), encoder.width),
     )
     for start in range(0, len(video_ids), _BATCH):
@@ -81,11 +86,14 @@ def write_features(
             tokens[len(kept) : len(kept) + len(names)] = encoded.numpy().astype(np.float16)
             kept += names
     if not kept:
-        raise ValueError(f"none of the {len(video_ids)} clips below {root} can be read: "
-                         f"{damaged[0]}; 'tokcom data prepare' extracts them")
+        raise ValueError(
+            f"none of the {len(video_ids)} clips below {root} can be read: "
+            f"{damaged[0]}; 'tokcom data prepare' extracts them"
+        )
     if damaged:
-        logger.warning("skipped %d of %d clips: %s", len(damaged), len(video_ids),
-                       "; ".join(damaged))
+        logger.warning(
+            "skipped %d of %d clips: %s", len(damaged), len(video_ids), "; ".join(damaged)
+        )
     tokens.flush()
     meta = {"positions": positions.tolist(), "video_ids": kept, "damaged": damaged}
     (folder / "meta.json").write_text(json.dumps(meta))

@@ -62,10 +62,16 @@ class FoundationModel(nn.Module):
         self.tokenizer = load_tokenizer(path)
         lora = lora or LoraShape()
         base = AutoModelForCausalLM.from_pretrained(path, dtype=pick_dtype(self.device))
-        self.model: PeftModel = get_peft_model(base, LoraConfig(
-            task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
-            target_modules=["q_proj", "v_proj"],
-        )).to(self.device)
+        self.model: PeftModel = get_peft_model(
+            base,
+            LoraConfig(
+                task_type="CAUSAL_LM",
+                r=lora.rank,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                target_modules=["q_proj", "v_proj"],
+            ),
+        ).to(self.device)
         self.embedding: nn.Embedding = self.model.get_input_embeddings()
 
     @property
@@ -88,8 +94,9 @@ class FoundationModel(nn.Module):
         end = self.tokenizer.eos_token_id
         rows = [[*self.tokenizer(a, add_special_tokens=False)["input_ids"], end] for a in answers]
         longest = max(len(row) for row in rows)
-        return torch.tensor([row + [IGNORED] * (longest - len(row)) for row in rows],
-                            device=self.device)
+        return torch.tensor(
+            [row + [IGNORED] * (longest - len(row)) for row in rows], device=self.device
+        )
 
     def answer_loss(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> Tensor:
         """Eq. (14): cross-entropy over the whole vocabulary on all answer tokens ``[B, A]``."""

@@ -22,20 +22,36 @@ def parts_of(tokens: dict[str, dict[str, Path]]) -> Callable[..., NetworkParts]:
         width = token_width("pocket")
         devices = [
             DeviceConfig(
-                name=modality, modality=modality, token_width=width, tokens={modality: 6},
-                seed=seed, samples=tokens["samples"], features=tokens[modality],
+                name=modality,
+                modality=modality,
+                token_width=width,
+                tokens={modality: 6},
+                seed=seed,
+                samples=tokens["samples"],
+                features=tokens[modality],
                 encoder_length=encoder_shape("pocket", modality).length,
-                skipped_tokens=encoder_shape("pocket", modality).summary_tokens, device="cpu",
+                skipped_tokens=encoder_shape("pocket", modality).summary_tokens,
+                device="cpu",
             )
             for modality in ("audio", "vision")
         ]
-        devices.append(DeviceConfig(
-            name="text", modality="text", token_width=width, seed=seed,
-            tokens={"question": 32, "caption": 64}, samples=tokens["samples"], device="cpu",
-        ))
+        devices.append(
+            DeviceConfig(
+                name="text",
+                modality="text",
+                token_width=width,
+                seed=seed,
+                tokens={"question": 32, "caption": 64},
+                samples=tokens["samples"],
+                device="cpu",
+            )
+        )
         station = StationConfig(
-            modalities=("audio", "vision", "text"), seed=seed, samples=tokens["samples"],
-            link=Link(), device="cpu",
+            modalities=("audio", "vision", "text"),
+            seed=seed,
+            samples=tokens["samples"],
+            link=Link(),
+            device="cpu",
         )
         return devices, station
 

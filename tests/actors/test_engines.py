@@ -26,8 +26,12 @@ from channel_models import AirConfig
 
 from .conftest import NetworkParts
 
-ALIGN = [Part("vision", "align"), Part("audio", "align"), Part("caption", "align"),
-         Part("question", "train")]
+ALIGN = [
+    Part("vision", "align"),
+    Part("audio", "align"),
+    Part("caption", "align"),
+    Part("question", "train"),
+]
 TASK = [Part("vision", "train"), Part("audio", "train"), Part("question", "train")]
 TEST = [Part("vision", "test"), Part("audio", "test"), Part("question", "test")]
 

@@ -1,4 +1,4 @@
-"""Proofs about split learning: its gradients are autograd's, and it trains what the paper trains."""
+"""Split learning's gradients are autograd's, and it trains what the paper trains."""
 
 from __future__ import annotations
 
@@ -49,23 +49,37 @@ class _Split:
 
     def learn(self, batches: list[Batch], gradients: list[object]) -> None:
         for modality, device in self.devices.items():
-            own = [g for b, g in zip(batches, gradients, strict=True)
-                   if self._device(b) is self.devices[modality]]
+            own = [
+                g
+                for b, g in zip(batches, gradients, strict=True)
+                if self._device(b) is self.devices[modality]
+            ]
             device.learn(*own)  # type: ignore[arg-type]
 
     def gradients(self) -> dict[str, Tensor]:
-        modules = {**{m: d.transmitter for m, d in self.devices.items()},
-                   "receivers": self.station.receivers, "foundation": self.station.foundation}
-        return {f"{name}.{key}": p.grad.clone() for name, module in modules.items()
-                for key, p in module.named_parameters() if p.grad is not None}
+        modules = {
+            **{m: d.transmitter for m, d in self.devices.items()},
+            "receivers": self.station.receivers,
+            "foundation": self.station.foundation,
+        }
+        return {
+            f"{name}.{key}": p.grad.clone()
+            for name, module in modules.items()
+            for key, p in module.named_parameters()
+            if p.grad is not None
+        }
 
     def _device(self, batch: Batch) -> Device:
         return self.devices["text" if batch.stream in ("caption", "question") else batch.stream]
 
 
 def _alignment_batches() -> list[Batch]:
-    return [Batch("vision", "align", ROWS, True), Batch("audio", "align", ROWS, True),
-            Batch("caption", "align", ROWS, True), Batch("question", "train", ROWS, True)]
+    return [
+        Batch("vision", "align", ROWS, True),
+        Batch("audio", "align", ROWS, True),
+        Batch("caption", "align", ROWS, True),
+        Batch("question", "train", ROWS, True),
+    ]
 
 
 def _task_batches() -> list[Batch]:
@@ -87,7 +101,7 @@ def _no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_steps")
 def test_stage_1_gradients_are_those_of_end_to_end_autograd(
-    parts_of: Callable[..., NetworkParts]
+    parts_of: Callable[..., NetworkParts],
 ) -> None:
     split, whole = _Split(parts_of()), _Split(parts_of())
     batches = _alignment_batches()
@@ -98,8 +112,10 @@ def test_stage_1_gradients_are_those_of_end_to_end_autograd(
     frames = whole.whole_frames(batches)
     receptions = whole.station._air.transmit(frames, spawn_seed(17, "air"))  # type: ignore[union-attr]
     width = whole.station.token_width
-    tokens = {f.stream: whole.station._tokens(f.stream, r)
-              for f, r in zip(frames, receptions, strict=True)}
+    tokens = {
+        f.stream: whole.station._tokens(f.stream, r)
+        for f, r in zip(frames, receptions, strict=True)
+    }
     valid = {f.stream: f.valid[:, :: width // 2] for f in frames}
     sent = {f.stream: unpack(f.symbols * f.scale[:, None], width).detach() for f in frames}
     anchor = pool(tokens["caption"], valid["caption"], "mean").detach()
@@ -112,7 +128,7 @@ def test_stage_1_gradients_are_those_of_end_to_end_autograd(
 
 @pytest.mark.usefixtures("_no_steps")
 def test_stage_2_gradients_are_those_of_end_to_end_autograd(
-    parts_of: Callable[..., NetworkParts]
+    parts_of: Callable[..., NetworkParts],
 ) -> None:
     split, whole = _Split(parts_of()), _Split(parts_of())
     for network in (split, whole):
@@ -128,10 +144,12 @@ def test_stage_2_gradients_are_those_of_end_to_end_autograd(
     frames = whole.whole_frames(batches)
     station = whole.station
     receptions = station._air.transmit(frames, spawn_seed(23, "air"))  # type: ignore[union-attr]
-    prompt, valid = concatenate([
-        (station._tokens(f.stream, r), f.valid[:, :: station.token_width // 2])
-        for f, r in zip(frames, receptions, strict=True)
-    ])
+    prompt, valid = concatenate(
+        [
+            (station._tokens(f.stream, r), f.valid[:, :: station.token_width // 2])
+            for f, r in zip(frames, receptions, strict=True)
+        ]
+    )
     answers = station.foundation.answer_ids([station._answers["train"][row] for row in ROWS])
     station.foundation.train()
     with seeded(spawn_seed(23, "dropout")):
@@ -141,7 +159,7 @@ def test_stage_2_gradients_are_those_of_end_to_end_autograd(
 
 @pytest.mark.usefixtures("_no_steps")
 def test_reconstruction_trains_the_text_receiver_alone(
-    parts_of: Callable[..., NetworkParts]
+    parts_of: Callable[..., NetworkParts],
 ) -> None:
     """Eq. (9) reaches G_T and nothing else; eq. (11) does not reach G_T, whose features anchor."""
     batches = _alignment_batches()
@@ -154,8 +172,12 @@ def test_reconstruction_trains_the_text_receiver_alone(
         found[contrastive] = network.gradients()
     assert {n.split(".")[1] for n in found[False]} == {"text"}
     assert {".".join(n.split(".")[:2]) for n in found[True]} == {
-        "audio.projection", "vision.projection", "receivers.audio", "receivers.vision",
-        "receivers.text"}
+        "audio.projection",
+        "vision.projection",
+        "receivers.audio",
+        "receivers.vision",
+        "receivers.text",
+    }
     for name, gradient in found[False].items():
         torch.testing.assert_close(gradient, found[True][name])
 
@@ -167,11 +189,15 @@ def _changed(network: Network, before: dict[str, Tensor]) -> set[str]:
 
 
 def test_each_stage_trains_exactly_what_the_paper_trains(
-    parts_of: Callable[..., NetworkParts]
+    parts_of: Callable[..., NetworkParts],
 ) -> None:
     devices, station = parts_of()
-    parts = [Part("vision", "align"), Part("audio", "align"), Part("caption", "align"),
-             Part("question", "train")]
+    parts = [
+        Part("vision", "align"),
+        Part("audio", "align"),
+        Part("caption", "align"),
+        Part("question", "train"),
+    ]
     task = [Part(s, "train") for s in ("vision", "audio", "question")]  # type: ignore[arg-type]
     with Network(devices, station) as network:
         network.tune_in(RAYLEIGH, 10.0)
@@ -182,13 +208,18 @@ def test_each_stage_trains_exactly_what_the_paper_trains(
         aligned = network.state()
         list(network.fine_tune(TRAINING, task, size=50, batch_size=8))
         assert _changed(network, aligned) == everything.keys()
-    assert {n.split(".")[0] for n in everything} == {"audio", "vision", "text", "station"} - {"text"}
+    assert {n.split(".")[0] for n in everything} == {"audio", "vision", "text", "station"} - {
+        "text"
+    }
 
 
 def test_frozen_weights_stay_frozen(parts_of: Callable[..., NetworkParts]) -> None:
     network = _Split(parts_of())
-    frozen = {n: p.clone() for n, p in network.station.foundation.named_parameters()
-              if not p.requires_grad}
+    frozen = {
+        n: p.clone()
+        for n, p in network.station.foundation.named_parameters()
+        if not p.requires_grad
+    }
     network.station.start_fine_tuning(TRAINING)
     batches = _task_batches()
     for step in range(3):
@@ -200,7 +231,7 @@ def test_frozen_weights_stay_frozen(parts_of: Callable[..., NetworkParts]) -> No
 
 
 def test_calibration_gives_every_receiver_the_embeddings_rms(
-    parts_of: Callable[..., NetworkParts]
+    parts_of: Callable[..., NetworkParts],
 ) -> None:
     network = _Split(parts_of())
     batches = [Batch(b.stream, b.split, b.rows, False) for b in _task_batches()]

@@ -9,7 +9,11 @@ from channel_models import Air, Frame, Link, normalise
 
 
 def frame(
-    sender: str, batch: int = 4, symbols: int = 64, seed: int = 0, gain: float = 1.0,
+    sender: str,
+    batch: int = 4,
+    symbols: int = 64,
+    seed: int = 0,
+    gain: float = 1.0,
     requires_grad: bool = False,
 ) -> Frame:
     """Random Gaussian symbols, the last quarter of every second sample padding."""
@@ -18,8 +22,13 @@ def frame(
     valid = torch.ones(batch, symbols, dtype=torch.bool)
     valid[1::2, -symbols // 4 :] = False
     unit, scale = normalise(raw, valid)
-    return Frame(sender, "data", unit.detach().requires_grad_(requires_grad), valid,
-                 scale.detach().requires_grad_(requires_grad))
+    return Frame(
+        sender,
+        "data",
+        unit.detach().requires_grad_(requires_grad),
+        valid,
+        scale.detach().requires_grad_(requires_grad),
+    )
 
 
 class AirContract:
@@ -41,7 +50,8 @@ class AirContract:
                 assert getattr(got, name).shape == (4,)
             assert got.erased.dtype == torch.bool
             assert got.overhead.data_channel_uses == pytest.approx(
-                float(sent.valid.sum(1).float().mean()))
+                float(sent.valid.sum(1).float().mean())
+            )
             assert got.overhead.airtime_ms > 0
             assert got.overhead.energy_mj > 0
 
@@ -107,8 +117,9 @@ class AirContract:
             pytest.skip("this air distorts without noise, too")
         sent = frame("a", gain=3.0)
         (got,) = self.build(float("inf")).transmit([sent], seed=7)
-        torch.testing.assert_close(got.symbols, sent.symbols * sent.scale[:, None],
-                                   rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            got.symbols, sent.symbols * sent.scale[:, None], rtol=1e-5, atol=1e-5
+        )
 
     def test_bad_input_is_refused(self) -> None:
         air = self.build(5.0)

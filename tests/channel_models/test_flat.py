@@ -60,7 +60,8 @@ def _bit_error_rate(air: AirConfig, snr_db: float, batch: int, symbols: int) -> 
 def test_qpsk_on_awgn_meets_the_closed_form(ebn0_db: float, expected: float) -> None:
     """BER = Q(sqrt(2 Eb/N0)); QPSK carries two bits a symbol, so SNR = Eb/N0 + 3.01 dB."""
     rate, bits = _bit_error_rate(
-        AirConfig(name="awgn"), ebn0_db + 10 * math.log10(2), batch=100, symbols=20_000)
+        AirConfig(name="awgn"), ebn0_db + 10 * math.log10(2), batch=100, symbols=20_000
+    )
     assert abs(rate - expected) < 5 * math.sqrt(expected / bits) + 5e-4 * expected
 
 
@@ -69,13 +70,17 @@ def test_qpsk_on_rayleigh_meets_the_closed_form(ebn0_db: float, expected: float)
     """BER = (1 - sqrt(g / (1 + g))) / 2 with coherent detection, one fade a sample."""
     blocks = 200_000
     rate, _ = _bit_error_rate(
-        AirConfig(name="rayleigh"), ebn0_db + 10 * math.log10(2), batch=blocks, symbols=2)
+        AirConfig(name="rayleigh"), ebn0_db + 10 * math.log10(2), batch=blocks, symbols=2
+    )
     assert abs(rate - expected) < 5 * math.sqrt(expected / blocks)
 
 
 def test_rayleigh_power_is_exponential() -> None:
-    (got,) = AirConfig(name="rayleigh").build(LINK, 0.0).transmit(
-        [frame("a", batch=5000, symbols=4)], seed=8)
+    (got,) = (
+        AirConfig(name="rayleigh")
+        .build(LINK, 0.0)
+        .transmit([frame("a", batch=5000, symbols=4)], seed=8)
+    )
     power = 10 ** (got.realised_snr_db.double().numpy() / 10)
     assert stats.kstest(power, "expon").pvalue > 1e-3
 
@@ -93,8 +98,11 @@ def test_rician_power_is_noncentral_chi_squared(k_factor_db: float) -> None:
 def test_the_equaliser_has_least_mean_squared_error() -> None:
     """Announced error on Rayleigh at gamma: E[1 / (1 + gamma |h|^2)], far below zero forcing's."""
     gamma = 10.0
-    (got,) = AirConfig(name="rayleigh").build(LINK, 10 * math.log10(gamma)).transmit(
-        [frame("a", batch=20_000, symbols=4)], seed=10)
+    (got,) = (
+        AirConfig(name="rayleigh")
+        .build(LINK, 10 * math.log10(gamma))
+        .transmit([frame("a", batch=20_000, symbols=4)], seed=10)
+    )
     from scipy.special import exp1
 
     expected = math.exp(1 / gamma) * exp1(1 / gamma) / gamma
@@ -103,10 +111,12 @@ def test_the_equaliser_has_least_mean_squared_error() -> None:
 
 
 def test_the_same_seed_gives_the_same_channel_in_another_process() -> None:
-    code = ("from tests.channel_models.contract import LINK, frame\n"
-            "from channel_models import AirConfig\n"
-            "air = AirConfig(name='rician').build(LINK, 3.0)\n"
-            "print(repr(air.transmit([frame('a')], seed=42)[0].symbols[0, :4].tolist()))")
+    code = (
+        "from tests.channel_models.contract import LINK, frame\n"
+        "from channel_models import AirConfig\n"
+        "air = AirConfig(name='rician').build(LINK, 3.0)\n"
+        "print(repr(air.transmit([frame('a')], seed=42)[0].symbols[0, :4].tolist()))"
+    )
     here = AirConfig(name="rician").build(LINK, 3.0).transmit([frame("a")], seed=42)[0]
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert there.stdout.strip() == repr(here.symbols[0, :4].tolist())

@@ -26,8 +26,9 @@ def test_the_rate_does_not_depend_on_the_spacing(spacing: int) -> None:
 
 
 def test_twice_the_band_takes_half_the_time() -> None:
-    narrow, wide = (Link(bandwidth_hz=b).overheads(["a", "b"], [1e6, 1e6], 32)[0]
-                    for b in (7.2e6, 14.4e6))
+    narrow, wide = (
+        Link(bandwidth_hz=b).overheads(["a", "b"], [1e6, 1e6], 32)[0] for b in (7.2e6, 14.4e6)
+    )
     assert wide.airtime_ms == pytest.approx(narrow.airtime_ms / 2, rel=1e-2)
     assert wide.energy_mj == pytest.approx(narrow.energy_mj / 2, rel=1e-2)
     assert wide.control_bits == 32
@@ -55,10 +56,18 @@ def test_two_frames_of_one_sender_follow_each_other() -> None:
     assert link.blocks_per_device(2) == 5
 
 
-@pytest.mark.parametrize("bad", [
-    {"bandwidth_hz": -1.0}, {"bandwidth_hz": 100e3}, {"bandwidth_hz": float("inf")},
-    {"subcarrier_spacing_khz": 45}, {"dmrs_symbols": 14}, {"access": "csma"}, {"bandwith_hz": 1e6},
-])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"bandwidth_hz": -1.0},
+        {"bandwidth_hz": 100e3},
+        {"bandwidth_hz": float("inf")},
+        {"subcarrier_spacing_khz": 45},
+        {"dmrs_symbols": 14},
+        {"access": "csma"},
+        {"bandwith_hz": 1e6},
+    ],
+)
 def test_bad_links_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Link(**bad)

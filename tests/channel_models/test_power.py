@@ -26,8 +26,9 @@ def test_padding_neither_counts_nor_leaks() -> None:
 
 
 def test_silence_stays_finite() -> None:
-    unit, scale = normalise(torch.zeros(1, 4, dtype=torch.complex64),
-                            torch.ones(1, 4, dtype=torch.bool))
+    unit, scale = normalise(
+        torch.zeros(1, 4, dtype=torch.complex64), torch.ones(1, 4, dtype=torch.bool)
+    )
     assert torch.isfinite(unit.abs()).all()
     assert torch.isfinite(scale).all()
 

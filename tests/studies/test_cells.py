@@ -23,8 +23,12 @@ def _plan(**keys: Any) -> tuple[Plan, list[Any]]:
 
 
 def test_a_grid_has_every_cell_once_and_one_floor_a_seed() -> None:
-    _, cells = _plan(methods=["aligned", "unaligned"], airs=["awgn", "rayleigh"], seeds=[0, 1],
-                     tokens=[{"audio": 4, "vision": 4}, {"audio": 8, "vision": 8}])
+    _, cells = _plan(
+        methods=["aligned", "unaligned"],
+        airs=["awgn", "rayleigh"],
+        seeds=[0, 1],
+        tokens=[{"audio": 4, "vision": 4}, {"audio": 8, "vision": 8}],
+    )
     assert len(cells) == len({c.key for c in cells}) == 2 * 2 * 2 * 2 + 2 * 2
     assert sum(c.method.floor for c in cells) == 4
 
@@ -40,8 +44,9 @@ def test_cells_share_their_stages() -> None:
 
 def test_another_budget_leaves_what_was_trained_as_it_is() -> None:
     _, few = _plan(methods=["aligned"], tokens=[{"audio": 4, "vision": 4}])
-    _, more = _plan(methods=["aligned"], tokens=[{"audio": 4, "vision": 4},
-                                                 {"audio": 8, "vision": 8}])
+    _, more = _plan(
+        methods=["aligned"], tokens=[{"audio": 4, "vision": 4}, {"audio": 8, "vision": 8}]
+    )
     assert {c.key for c in few} <= {c.key for c in more}
 
 
@@ -64,13 +69,16 @@ def test_learning_rates_are_tried_only_where_there_is_a_choice() -> None:
     assert all(len(specs) == 2 for specs in tried.values())
 
 
-@pytest.mark.parametrize(("keys", "complaint"), [
-    ({"tokens": {"audio": 51, "vision": 4}}, "tokens.audio 51 is beyond the encoder's 50"),
-    ({"tokens": {"audio": 4, "vision": 118}}, "tokens.vision 118 is beyond the encoder's 117"),
-    ({"bandwidth_hz": 400e3}, "1 resource blocks for 3 devices"),
-    ({"deadline_ms": 0.01, "deadline_policy": "fit"}, "deadline_ms 0.01 is too short"),
-    ({"data": {"folder": "/nowhere/at/all"}}, "no data folder /nowhere/at/all"),
-])
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ({"tokens": {"audio": 51, "vision": 4}}, "tokens.audio 51 is beyond the encoder's 50"),
+        ({"tokens": {"audio": 4, "vision": 118}}, "tokens.vision 118 is beyond the encoder's 117"),
+        ({"bandwidth_hz": 400e3}, "1 resource blocks for 3 devices"),
+        ({"deadline_ms": 0.01, "deadline_policy": "fit"}, "deadline_ms 0.01 is too short"),
+        ({"data": {"folder": "/nowhere/at/all"}}, "no data folder /nowhere/at/all"),
+    ],
+)
 def test_impossible_studies_are_refused_before_they_run(
     keys: dict[str, Any], complaint: str
 ) -> None:

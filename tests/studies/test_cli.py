@@ -13,8 +13,13 @@ from tokcom_core.datasets.minimusic.write import write_minimusic
 
 
 def _tokcom(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "studies.cli", *(str(a) for a in arguments)],
-                          capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "studies.cli", *(str(a) for a in arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def _one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -25,14 +30,17 @@ def _one_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize(("override", "complaint"), [
-    ("bandwidth_hz=-1", "should be positive"),
-    ("methods=[magic]", "no method 'magic'"),
-    ("tokens={audio: 999, vision: 4}", "beyond the encoder's 50 tokens"),
-    ("data={folder: /nowhere}", "no data folder /nowhere"),
-    ("typo=1", "Extra inputs"),
-    ("models.audio=./nowhere", "no checkpoint in ./nowhere"),
-])
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("bandwidth_hz=-1", "should be positive"),
+        ("methods=[magic]", "no method 'magic'"),
+        ("tokens={audio: 999, vision: 4}", "beyond the encoder's 50 tokens"),
+        ("data={folder: /nowhere}", "no data folder /nowhere"),
+        ("typo=1", "Extra inputs"),
+        ("models.audio=./nowhere", "no checkpoint in ./nowhere"),
+    ],
+)
 def test_mistakes_in_a_study(override: str, complaint: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = _tokcom("study", "run", "quickstart", "--out", out, "--set", override)

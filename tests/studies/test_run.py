@@ -23,19 +23,30 @@ LIMIT_S = 600
 
 def _write(file: Path, data: Path, **keys: object) -> Path:
     study = {
-        "name": "tiny", "data": {"folder": str(data)}, "methods": ["aligned", "unaligned"],
-        "airs": ["rayleigh"], "eval_snr_db": [0, 10], "tokens": {"audio": 4, "vision": 4},
-        "models": {"receiver_width": 64}, "alignment": {"steps": 6, "batch_size": 16},
+        "name": "tiny",
+        "data": {"folder": str(data)},
+        "methods": ["aligned", "unaligned"],
+        "airs": ["rayleigh"],
+        "eval_snr_db": [0, 10],
+        "tokens": {"audio": 4, "vision": 4},
+        "models": {"receiver_width": 64},
+        "alignment": {"steps": 6, "batch_size": 16},
         "fine_tuning": {"steps": 6, "batch_size": 8, "learning_rates": [0.001, 0.003]},
-        "evaluation": {"questions": 24}, **keys,
+        "evaluation": {"questions": 24},
+        **keys,
     }
     file.write_text(yaml.safe_dump(study))
     return file
 
 
 def _tokcom(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *(str(a) for a in arguments)], capture_output=True, text=True,
-                          timeout=LIMIT_S, check=False)
+    return subprocess.run(
+        [*COMMAND, *(str(a) for a in arguments)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
 
 
 def _table(out: Path) -> pd.DataFrame:
@@ -59,7 +70,11 @@ def finished(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_cell_has_its_rows(finished: Path) -> None:
     table = pd.read_parquet(finished / "results")
     assert table.groupby("method").size().to_dict() == {
-        "aligned": 2, "unaligned": 2, "blind": 1, "text-oracle": 1}
+        "aligned": 2,
+        "unaligned": 2,
+        "blind": 1,
+        "text-oracle": 1,
+    }
     assert set(table["status"]) == {"ok"}
     ours = table[table["method"].isin(["aligned", "unaligned"])]
     assert ours["blind_accuracy"].nunique() == ours["text_oracle_accuracy"].nunique() == 1
@@ -93,7 +108,9 @@ def test_an_interrupted_study_resumes_to_the_same_table(
     out = tmp_path / "out"
     begun = subprocess.Popen(
         [*COMMAND, "run", str(_write(tmp_path / "s.yaml", minimusic)), "--out", str(out)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     waited_for = out / ("artifacts" if after == "alignment" else "results")
     deadline = time.monotonic() + LIMIT_S
@@ -116,8 +133,9 @@ def test_an_interrupted_study_resumes_to_the_same_table(
 def test_the_ray_engine_gives_the_same_table(
     finished: Path, minimusic: Path, tmp_path: Path
 ) -> None:
-    done = _tokcom("run", _write(tmp_path / "s.yaml", minimusic, engine="ray"), "--out",
-                   tmp_path / "out")
+    done = _tokcom(
+        "run", _write(tmp_path / "s.yaml", minimusic, engine="ray"), "--out", tmp_path / "out"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     pd.testing.assert_frame_equal(_table(tmp_path / "out"), _table(finished))
 
@@ -129,7 +147,7 @@ def test_a_cell_that_fails_is_a_row_and_can_be_retried(finished: Path, tmp_path:
     table = pd.read_parquet(folder.results)
     broken = table.loc[table["method"] == "unaligned", "cell"].iloc[0]
     folder.result(broken).unlink()
-    weights = [f for f in folder.artifacts.root.glob("tuning-*/receivers.safetensors")]
+    weights = list(folder.artifacts.root.glob("tuning-*/receivers.safetensors"))
     whole = {f: f.read_bytes() for f in weights}
     for file in weights:
         file.write_bytes(b"damaged")

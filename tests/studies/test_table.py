@@ -85,15 +85,24 @@ def test_failures_are_rows(study: Study, tmp_path: Path) -> None:
 def test_the_summary_has_intervals_over_seeds(study: Study, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     folder.begin(study)
-    cells = [c for c in Plan(study).cells(dict.fromkeys(("aligned", "blind", "text-oracle"), 1e-3))]
+    cells = Plan(study).cells(dict.fromkeys(("aligned", "blind", "text-oracle"), 1e-3))
     for cell in cells:
         write_failure(folder, cell, "<script>")
-        write_curves(folder.curves / f"{cell.key}.parquet", "fine-tuning",
-                     [{"task": 1.0, "method": "aligned", "cell": "c"}])  # type: ignore[dict-item]
+        write_curves(
+            folder.curves / f"{cell.key}.parquet",
+            "fine-tuning",
+            [{"task": 1.0, "method": "aligned", "cell": "c"}],
+        )  # type: ignore[dict-item]
     table = read_results(folder, cells)
-    table = table.assign(status="ok", accuracy=[0.5 + 0.1 * s for s in table["seed"]],
-                         tokens_audio=4.0, tokens_vision=4.0, uplink_channel_uses=100.0,
-                         blind_accuracy=0.3, text_oracle_accuracy=0.9)
+    table = table.assign(
+        status="ok",
+        accuracy=[0.5 + 0.1 * s for s in table["seed"]],
+        tokens_audio=4.0,
+        tokens_vision=4.0,
+        uplink_channel_uses=100.0,
+        blind_accuracy=0.3,
+        text_oracle_accuracy=0.9,
+    )
     summary = summarise(table)
     aligned = summary[summary["method"] == "aligned"].iloc[0]
     assert aligned["accuracy"] == pytest.approx(0.55)
@@ -122,7 +131,13 @@ def test_floors_reach_the_cells_above_them(tmp_path: Path) -> None:
 
     folder = StudyFolder(tmp_path)
     assert _read_floors(folder, 0) == {"blind_accuracy": None, "text_oracle_accuracy": None}
-    rows = pd.DataFrame({"status": ["ok", "failed"], "method": ["blind", "text-oracle"],
-                         "seed": [0, 0], "accuracy": [0.4, 0.0]})
+    rows = pd.DataFrame(
+        {
+            "status": ["ok", "failed"],
+            "method": ["blind", "text-oracle"],
+            "seed": [0, 0],
+            "accuracy": [0.4, 0.0],
+        }
+    )
     write_floors(folder, rows)
     assert _read_floors(folder, 0) == {"blind_accuracy": 0.4, "text_oracle_accuracy": None}

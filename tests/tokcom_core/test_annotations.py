@@ -29,7 +29,8 @@ def test_placeholders_are_filled_in_order() -> None:
 @needs_real_data
 def test_every_real_question_is_read() -> None:
     questions = [
-        question for split in ("val", "test")
+        question
+        for split in ("val", "test")
         for question in read_music_avqa(annotation_file(REAL / MUSIC_AVQA, "avqa", split))
     ]
     assert len(questions) == 13_780
@@ -51,18 +52,31 @@ def test_minimusic_has_all_nine_types_in_the_same_schema(minimusic: Path) -> Non
     questions = read_music_avqa(file)
     assert {q.type for q in questions} == set(QUESTION_TYPES)
     raw = json.loads(file.read_text())[0]
-    assert set(raw) == {"video_id", "question_id", "type", "question_content", "templ_values",
-                        "question_deleted", "anser"}
+    assert set(raw) == {
+        "video_id",
+        "question_id",
+        "type",
+        "question_content",
+        "templ_values",
+        "question_deleted",
+        "anser",
+    }
     assert len({q.question_id for q in questions}) == len(questions)
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ("not json", "is not JSON"),
-    ("{}", "a JSON list"),
-    ('[{"video_id": "1"}]', "type"),
-    ('[{"video_id": "1", "question_id": 1, "type": "x", "question_content": "a",'
-     ' "templ_values": "[]", "anser": "yes"}]', "question 1"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("not json", "is not JSON"),
+        ("{}", "a JSON list"),
+        ('[{"video_id": "1"}]', "type"),
+        (
+            '[{"video_id": "1", "question_id": 1, "type": "x", "question_content": "a",'
+            ' "templ_values": "[]", "anser": "yes"}]',
+            "question 1",
+        ),
+    ],
+)
 def test_damaged_annotations_are_named(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "avqa-test.json"
     file.write_text(content)

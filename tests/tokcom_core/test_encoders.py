@@ -30,8 +30,9 @@ from tokcom_core.encoders import (
 def ast_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The architecture of MIT/ast-finetuned-audioset-10-10-0.4593, narrow."""
     folder = tmp_path_factory.mktemp("ast")
-    ASTModel(ASTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-                       intermediate_size=32)).save_pretrained(folder)
+    ASTModel(
+        ASTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    ).save_pretrained(folder)
     ASTFeatureExtractor().save_pretrained(folder)
     return folder
 
@@ -40,8 +41,11 @@ def ast_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vivit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The architecture of google/vivit-b-16x2, narrow."""
     folder = tmp_path_factory.mktemp("vivit")
-    VivitModel(VivitConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-                           intermediate_size=32)).save_pretrained(folder)
+    VivitModel(
+        VivitConfig(
+            hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+        )
+    ).save_pretrained(folder)
     VivitImageProcessor().save_pretrained(folder)
     return folder
 

@@ -13,7 +13,9 @@ from tokcom_core.features import open_features, write_features
 from tokcom_core.slide import slide
 
 
-def test_stored_tokens_are_the_encoders(minimusic: Path, tokens: dict[str, dict[str, Path]]) -> None:
+def test_stored_tokens_are_the_encoders(
+    minimusic: Path, tokens: dict[str, dict[str, Path]]
+) -> None:
     store = open_features(tokens["audio"]["test"])
     encoder = AudioEncoder("pocket")
     video_id = next(iter(store.row))
@@ -39,8 +41,9 @@ def test_only_the_asked_positions_are_kept(minimusic: Path, tmp_path: Path) -> N
 def test_damaged_clips_are_skipped_and_named(minimusic: Path, tmp_path: Path) -> None:
     encoder = AudioEncoder("pocket")
     clips = list(dict.fromkeys(load_task_samples(minimusic, "val").video_id))
-    damaged = write_features(tmp_path, encoder, minimusic / MUSIC_AVQA,
-                             ["missing", *clips], np.arange(3))
+    damaged = write_features(
+        tmp_path, encoder, minimusic / MUSIC_AVQA, ["missing", *clips], np.arange(3)
+    )
     assert len(damaged) == 1
     assert damaged[0].startswith("missing: ")
     assert set(open_features(tmp_path).row) == set(clips)
@@ -61,6 +64,8 @@ def test_majority_answer_by_template(minimusic: Path) -> None:
     samples = load_task_samples(minimusic, "train")
     by_hand = 0
     for template in set(samples.template):
-        answers = [a for a, t in zip(samples.answer, samples.template, strict=True) if t == template]
+        answers = [
+            a for a, t in zip(samples.answer, samples.template, strict=True) if t == template
+        ]
         by_hand += max(answers.count(a) for a in answers)
     assert majority_accuracy(samples, samples) == pytest.approx(by_hand / len(samples))

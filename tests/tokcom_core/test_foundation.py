@@ -60,10 +60,13 @@ def test_loss_is_cross_entropy_of_every_answer_token(
     assert answers[1, -1] == IGNORED
     parts = [_embedded(foundation, text) for text in TEXTS]
     longest = max(p.shape[1] for p, _ in parts)
-    padded = [(F.pad(p, (0, 0, 0, longest - p.shape[1])), F.pad(v, (0, longest - v.shape[1])))
-              for p, v in parts]
-    prompt, valid = concatenate([(torch.cat([p for p, _ in padded]),
-                                  torch.cat([v for _, v in padded]))])
+    padded = [
+        (F.pad(p, (0, 0, 0, longest - p.shape[1])), F.pad(v, (0, longest - v.shape[1])))
+        for p, v in parts
+    ]
+    prompt, valid = concatenate(
+        [(torch.cat([p for p, _ in padded]), torch.cat([v for _, v in padded]))]
+    )
     loss = foundation.answer_loss(prompt, valid, answers)
     expected = []
     for text, answer in zip(TEXTS, answers, strict=True):
@@ -78,10 +81,12 @@ def test_loss_is_cross_entropy_of_every_answer_token(
 def test_concatenation_keeps_the_order_and_moves_padding_left() -> None:
     first = torch.arange(1, 5.0).reshape(1, 4, 1)
     second = torch.arange(5, 8.0).reshape(1, 3, 1)
-    tokens, valid = concatenate([
-        (first, torch.tensor([[True, True, False, True]])),
-        (second, torch.tensor([[True, True, False]])),
-    ])
+    tokens, valid = concatenate(
+        [
+            (first, torch.tensor([[True, True, False, True]])),
+            (second, torch.tensor([[True, True, False]])),
+        ]
+    )
     assert tokens.flatten().tolist() == [0, 0, 1, 2, 4, 5, 6]
     assert valid.flatten().tolist() == [False, False, True, True, True, True, True]
 
@@ -94,10 +99,13 @@ def test_padding_changes_nothing(foundation: FoundationModel) -> None:
     padded, padded_valid = concatenate([(garbage, none), (prompt, valid), (garbage, none)])
     torch.testing.assert_close(
         foundation.answer_logits(padded, padded_valid, answers),
-        foundation.answer_logits(prompt, valid, answers), rtol=1e-4, atol=1e-4,
+        foundation.answer_logits(prompt, valid, answers),
+        rtol=1e-4,
+        atol=1e-4,
     )
-    assert torch.equal(foundation.generate(padded, padded_valid, 3),
-                       foundation.generate(prompt, valid, 3))
+    assert torch.equal(
+        foundation.generate(padded, padded_valid, 3), foundation.generate(prompt, valid, 3)
+    )
 
 
 def test_generation_is_greedy_over_the_whole_vocabulary(

@@ -59,8 +59,16 @@ def test_labels_follow_the_scene() -> None:
 
 
 def test_pretraining_runs_and_saves_what_it_trained(tmp_path: Path) -> None:
-    recipe = LanguageRecipe(hidden_size=32, layers=1, heads=2, key_value_heads=1,
-                            intermediate_size=32, steps=3, batch_size=2, evaluate_every=10)
+    recipe = LanguageRecipe(
+        hidden_size=32,
+        layers=1,
+        heads=2,
+        key_value_heads=1,
+        intermediate_size=32,
+        steps=3,
+        batch_size=2,
+        evaluate_every=10,
+    )
     scores = pretrain_language(tmp_path, recipe, seed=0)
     assert 0 <= scores["all"] <= 1
     model = Qwen2ForCausalLM.from_pretrained(tmp_path)

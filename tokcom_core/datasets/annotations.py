@@ -44,7 +44,9 @@ def fill(template: str, values: list[str]) -> str:
     """
     found = len(_PLACEHOLDER.findall(template))
     if found != len(values):
-        raise ValueError(f"{template!r} has {found} placeholders, but {len(values)} values {values}")
+        raise ValueError(
+            f"{template!r} has {found} placeholders, but {len(values)} values {values}"
+        )
     remaining = iter(values)
     return _PLACEHOLDER.sub(lambda _: next(remaining).replace("_", " "), template).strip()
 

@@ -168,7 +168,8 @@ def read_sound(file: Path) -> NDArray[np.float32]:
         raise ValueError(f"{file} cannot be read: {error}") from None
     if layout != (1, 2, SAMPLE_RATE_HZ):
         raise ValueError(f"{file} should be 16-bit mono at {SAMPLE_RATE_HZ} Hz, but is {layout}")
-    return np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768
+    samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
+    return samples / np.float32(32768)
 
 
 def read_frames(folder: Path, frames: int) -> NDArray[np.uint8]:

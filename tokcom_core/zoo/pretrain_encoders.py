@@ -57,21 +57,32 @@ def pretrain_vision(
 ) -> dict[str, float]:
     """Trains ViViT on the frames of ``plans``, saves it to ``out``; returns held-out accuracies."""
     processor = VivitImageProcessor(
-        do_resize=False, do_center_crop=False, size={"shortest_edge": render.FRAME_PIXELS},
+        do_resize=False,
+        do_center_crop=False,
+        size={"shortest_edge": render.FRAME_PIXELS},
         crop_size={"height": render.FRAME_PIXELS, "width": render.FRAME_PIXELS},
     )
-    pixels = torch.cat([
-        processor(list(media.read_frames(folder, render.FRAMES)),
-                  return_tensors="pt")["pixel_values"].half()
-        for folder in (layout.frames_folder(root / p.dataset, p.video_id) for p in plans)
-    ])
+    pixels = torch.cat(
+        [
+            processor(list(media.read_frames(folder, render.FRAMES)), return_tensors="pt")[
+                "pixel_values"
+            ].half()
+            for folder in (layout.frames_folder(root / p.dataset, p.video_id) for p in plans)
+        ]
+    )
     torch.manual_seed(seed)
-    model = VivitModel(VivitConfig(
-        image_size=render.FRAME_PIXELS, num_frames=render.FRAMES,
-        tubelet_size=[render.FRAMES_PER_INSTANT, render.TILE_PIXELS, render.TILE_PIXELS],
-        hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        intermediate_size=2 * WIDTH,
-    ), add_pooling_layer=False)
+    model = VivitModel(
+        VivitConfig(
+            image_size=render.FRAME_PIXELS,
+            num_frames=render.FRAMES,
+            tubelet_size=[render.FRAMES_PER_INSTANT, render.TILE_PIXELS, render.TILE_PIXELS],
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            intermediate_size=2 * WIDTH,
+        ),
+        add_pooling_layer=False,
+    )
     labels = vision_labels([p.scene() for p in plans])
     scores = _train(model, 1, lambda index: pixels[index].float(), labels, recipe, seed)
     _save(model, out)
@@ -86,22 +97,35 @@ def pretrain_audio(
     processor = ASTFeatureExtractor(
         num_mel_bins=MEL_BINS, max_length=SPECTROGRAM_FRAMES, do_normalize=False
     )
-    spectra = torch.cat([
-        processor(media.read_sound(layout.sound_file(root / p.dataset, p.video_id)),
-                  sampling_rate=media.SAMPLE_RATE_HZ, return_tensors="pt")["input_values"]
-        for p in plans
-    ])
+    spectra = torch.cat(
+        [
+            processor(
+                media.read_sound(layout.sound_file(root / p.dataset, p.video_id)),
+                sampling_rate=media.SAMPLE_RATE_HZ,
+                return_tensors="pt",
+            )["input_values"]
+            for p in plans
+        ]
+    )
     mean, std = float(spectra.mean()), float(spectra.std())
     processor = ASTFeatureExtractor(
         num_mel_bins=MEL_BINS, max_length=SPECTROGRAM_FRAMES, mean=mean, std=std
     )
     spectra = (spectra - mean) / (2 * std)  # the extractor's own normalisation
     torch.manual_seed(seed)
-    model = ASTModel(ASTConfig(
-        num_mel_bins=MEL_BINS, max_length=SPECTROGRAM_FRAMES, patch_size=PATCH,
-        frequency_stride=PATCH, time_stride=PATCH, hidden_size=WIDTH, num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS, intermediate_size=2 * WIDTH,
-    ))
+    model = ASTModel(
+        ASTConfig(
+            num_mel_bins=MEL_BINS,
+            max_length=SPECTROGRAM_FRAMES,
+            patch_size=PATCH,
+            frequency_stride=PATCH,
+            time_stride=PATCH,
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            intermediate_size=2 * WIDTH,
+        )
+    )
     labels = audio_labels([p.scene() for p in plans])
     scores = _train(model, 2, lambda index: spectra[index], labels, recipe, seed)
     _save(model, out)
@@ -115,9 +139,9 @@ class _Heads(nn.Module):
     def __init__(self, labels: Labels, summary_tokens: int) -> None:
         super().__init__()
         self._summary_tokens = summary_tokens
-        self.dense = nn.ModuleDict({
-            name: nn.Linear(WIDTH, int(label.max()) + 1) for name, label in labels.dense.items()
-        })
+        self.dense = nn.ModuleDict(
+            {name: nn.Linear(WIDTH, int(label.max()) + 1) for name, label in labels.dense.items()}
+        )
         self.tags = nn.Linear(WIDTH, labels.tags.shape[1])
 
     def forward(self, hidden: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -127,16 +151,21 @@ class _Heads(nn.Module):
 
 
 def _train(
-    model: PreTrainedModel, summary_tokens: int, values: Callable[[Tensor], Tensor],
-    labels: Labels, recipe: EncoderRecipe, seed: int,
+    model: PreTrainedModel,
+    summary_tokens: int,
+    values: Callable[[Tensor], Tensor],
+    labels: Labels,
+    recipe: EncoderRecipe,
+    seed: int,
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     heads = _Heads(labels, summary_tokens)
     parameters = [*model.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.05)
     count = len(labels.tags)
-    train, held_out = torch.arange(count).split([count - int(HELD_OUT * count),
-                                                 int(HELD_OUT * count)])
+    train, held_out = torch.arange(count).split(
+        [count - int(HELD_OUT * count), int(HELD_OUT * count)]
+    )
     steps = recipe.epochs * (len(train) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.1
@@ -164,8 +193,11 @@ def _train(
 
 @torch.no_grad()
 def _score(
-    model: PreTrainedModel, heads: _Heads, values: Callable[[Tensor], Tensor],
-    labels: Labels, held_out: Tensor,
+    model: PreTrainedModel,
+    heads: _Heads,
+    values: Callable[[Tensor], Tensor],
+    labels: Labels,
+    held_out: Tensor,
 ) -> dict[str, float]:
     """Accuracy of each attribute where something is there, and of the tags."""
     hits: dict[str, list[Tensor]] = {name: [] for name in (*labels.dense, "tags")}

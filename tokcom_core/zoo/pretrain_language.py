@@ -147,17 +147,13 @@ class Packer:
         for i, question in enumerate(questions):
             asked = self.encode(fill(question.content, list(question.values)))
             answer = [self._ids[question.answer], self._ids[EOS]]
-            packed.append(
-                asked + answer, [prose] * len(asked) + [1.0] * len(answer), 2 + i, start
-            )
+            packed.append(asked + answer, [prose] * len(asked) + [1.0] * len(answer), 2 + i, start)
         return packed
 
     def _soft_clauses(self, scene: Scene, rng: np.random.Generator) -> list[tuple[int, ...]]:
         """What the picture says, then what the sound says; each clause once to three times."""
         seen = [(s.name, s.row_name, s.column_name) for s in scene.visible]
-        heard = [
-            (s.name, s.loudness_name, ORDINALS[scene.order(s)]) for s in scene.sounding
-        ]
+        heard = [(s.name, s.loudness_name, ORDINALS[scene.order(s)]) for s in scene.sounding]
         clauses: list[tuple[int, ...]] = []
         for facts in (seen, heard):
             repeated: list[tuple[int, ...]] = [()] * int(rng.integers(0, 4))
@@ -183,8 +179,13 @@ def collate(packed: list[Packed]) -> dict[str, Tensor]:
             words[b, i, : len(mixture)] = mixture
         segment[b, :n], position[b, :n] = p.segment, p.position
         target[b, :n], weight[b, :n] = p.target, p.weight
-    arrays = {"words": words, "segment": segment, "position": position,
-              "target": target, "weight": weight}
+    arrays = {
+        "words": words,
+        "segment": segment,
+        "position": position,
+        "target": target,
+        "weight": weight,
+    }
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -197,7 +198,9 @@ def block_mask(segment: Tensor) -> Tensor:
     return torch.where((same | prefix) & causal, 0.0, float("-inf"))[:, None]
 
 
-def embed(model: Qwen2ForCausalLM, words: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+def embed(
+    model: Qwen2ForCausalLM, words: Tensor, noise: float, generator: torch.Generator
+) -> Tensor:
     """Mean of each token's word embeddings times sqrt(count); soft ones with noise."""
     table = model.get_input_embeddings().weight
     present = (words >= 0).unsqueeze(-1)
@@ -206,7 +209,8 @@ def embed(model: Qwen2ForCausalLM, words: Tensor, noise: float, generator: torch
     rms = table.detach().pow(2).mean().sqrt()
     soft = count != 1
     disturbance = torch.randn(total.shape, generator=generator) * rms * noise
-    return total / count.clamp(min=1).sqrt() + disturbance * soft
+    embedded: Tensor = total / count.clamp(min=1).sqrt() + disturbance * soft
+    return embedded
 
 
 def pretrain_language(out: Path, recipe: LanguageRecipe, seed: int = 0) -> dict[str, float]:
@@ -224,11 +228,17 @@ def pretrain_language(out: Path, recipe: LanguageRecipe, seed: int = 0) -> dict[
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        batch = collate([
-            packer.pack(scene, _draw_questions(scene, recipe.questions, frequency, rng),
-                        bool(rng.random() < recipe.soft_share), rng)
-            for scene in (sample_scene(rng) for _ in range(recipe.batch_size))
-        ])
+        batch = collate(
+            [
+                packer.pack(
+                    scene,
+                    _draw_questions(scene, recipe.questions, frequency, rng),
+                    bool(rng.random() < recipe.soft_share),
+                    rng,
+                )
+                for scene in (sample_scene(rng) for _ in range(recipe.batch_size))
+            ]
+        )
         loss = _loss(model, batch, recipe, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -237,8 +247,13 @@ def pretrain_language(out: Path, recipe: LanguageRecipe, seed: int = 0) -> dict[
         if (step + 1) % recipe.evaluate_every == 0:
             words = evaluate_language(model, packer, soft=False, scenes=200, seed=seed + 1)
             blended = evaluate_language(model, packer, soft=True, scenes=200, seed=seed + 1)
-            logger.info("step %d: loss %.3f, words %.3f, soft clauses %.3f", step + 1, loss.item(),
-                        words["all"], blended["all"])
+            logger.info(
+                "step %d: loss %.3f, words %.3f, soft clauses %.3f",
+                step + 1,
+                loss.item(),
+                words["all"],
+                blended["all"],
+            )
             if step + 1 >= recipe.retrieval_steps:
                 frequency = np.array([1.1 - words.get(t[1], 0.0) for t in TEMPLATES])
             _save(model, tokenizer, out)
@@ -283,21 +298,23 @@ def evaluate_language(
 
 
 def _new_model(tokenizer: PreTrainedTokenizerFast, recipe: LanguageRecipe) -> Qwen2ForCausalLM:
-    return Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=math.ceil(len(tokenizer) / 16) * 16,
-        hidden_size=recipe.hidden_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.key_value_heads,
-        intermediate_size=recipe.intermediate_size,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        initializer_range=0.05,
-        rope_parameters={"rope_type": "default", "rope_theta": recipe.rope_theta},
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    ))
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=math.ceil(len(tokenizer) / 16) * 16,
+            hidden_size=recipe.hidden_size,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            num_key_value_heads=recipe.key_value_heads,
+            intermediate_size=recipe.intermediate_size,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            initializer_range=0.05,
+            rope_parameters={"rope_type": "default", "rope_theta": recipe.rope_theta},
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
 
 
 def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:

@@ -41,8 +41,11 @@ def vision_labels(scenes: list[Scene]) -> Labels:
     for i, drawn in enumerate(scenes):
         for source in drawn.visible:
             assert source.row is not None and source.column is not None
-            at = (i, slice(source.visible_from, source.visible_until),
-                  source.row * len(scene.COLUMNS) + source.column)
+            at = (
+                i,
+                slice(source.visible_from, source.visible_until),
+                source.row * len(scene.COLUMNS) + source.column,
+            )
             dense["instrument"][at] = 1 + source.instrument
             dense["row"][at] = 1 + source.row
             dense["column"][at] = 1 + source.column

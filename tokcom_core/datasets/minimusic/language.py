@@ -72,11 +72,12 @@ def _louder(scene: Scene, rng: np.random.Generator) -> tuple[tuple[str, ...], st
 
 def _louder_by_place(scene: Scene, rng: np.random.Generator) -> tuple[tuple[str, ...], str] | None:
     """Two columns with one visible instrument each, of different loudness (silence is least)."""
-    alone = [
-        [s for s in scene.visible if s.column == column] for column in range(len(COLUMNS))
-    ]
-    level = {c: -1 if v[0].loudness is None else v[0].loudness
-             for c, v in enumerate(alone) if len(v) == 1}
+    alone = [[s for s in scene.visible if s.column == column] for column in range(len(COLUMNS))]
+    level = {
+        c: -1 if v[0].loudness is None else v[0].loudness
+        for c, v in enumerate(alone)
+        if len(v) == 1
+    }
     pairs = [(a, b) for a in level for b in level if level[a] != level[b]]
     if not pairs:
         return None
@@ -128,25 +129,45 @@ def _only_visible_sound(
 
 TEMPLATES: tuple[tuple[tuple[str, str], str, Ask], ...] = (
     (("Audio", "Counting"), "Is there a <Object> sound?", _presence(lambda s: s.sounding)),
-    (("Audio", "Counting"), "How many musical instruments were heard throughout the video?",
-     _count(lambda s: s.sounding)),
+    (
+        ("Audio", "Counting"),
+        "How many musical instruments were heard throughout the video?",
+        _count(lambda s: s.sounding),
+    ),
     (("Audio", "Comparative"), "Is the <Object> louder than the <Object>?", _louder),
-    (("Visual", "Counting"), "Is there a <Object> in the entire video?",
-     _presence(lambda s: s.visible)),
-    (("Visual", "Counting"), "How many types of musical instruments appeared in the entire video?",
-     _count(lambda s: s.visible)),
+    (
+        ("Visual", "Counting"),
+        "Is there a <Object> in the entire video?",
+        _presence(lambda s: s.visible),
+    ),
+    (
+        ("Visual", "Counting"),
+        "How many types of musical instruments appeared in the entire video?",
+        _count(lambda s: s.visible),
+    ),
     (("Visual", "Location"), "Where is the <Object>?", _column_of_object),
     (("Visual", "Location"), "In which row is the <Object>?", _row_of_object),
-    (("Audio-Visual", "Existential"), "Is this sound from the instrument in the video?",
-     _only_visible_sound),
-    (("Audio-Visual", "Counting"), "How many instruments are sounding in the video?",
-     _count(lambda s: [x for x in s.visible if x.sounding])),
-    (("Audio-Visual", "Counting"),
-     "How many instruments in the video did not sound from beginning to end?",
-     _count(lambda s: [x for x in s.visible if not x.sounding])),
+    (
+        ("Audio-Visual", "Existential"),
+        "Is this sound from the instrument in the video?",
+        _only_visible_sound,
+    ),
+    (
+        ("Audio-Visual", "Counting"),
+        "How many instruments are sounding in the video?",
+        _count(lambda s: [x for x in s.visible if x.sounding]),
+    ),
+    (
+        ("Audio-Visual", "Counting"),
+        "How many instruments in the video did not sound from beginning to end?",
+        _count(lambda s: [x for x in s.visible if not x.sounding]),
+    ),
     (("Audio-Visual", "Location"), "Where is the <LL> instrument?", _column_of_loudest),
-    (("Audio-Visual", "Comparative"),
-     "Is the instrument on the <LR> louder than the instrument on the <LR>?", _louder_by_place),
+    (
+        ("Audio-Visual", "Comparative"),
+        "Is the instrument on the <LR> louder than the instrument on the <LR>?",
+        _louder_by_place,
+    ),
     (("Audio-Visual", "Temporal"), "Where is the <FL> sounding instrument?", _column_of_first),
     (("Audio-Visual", "Temporal"), "What is the <TH> instrument that comes in?", _nth_to_come_in),
 )

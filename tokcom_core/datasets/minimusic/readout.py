@@ -53,8 +53,9 @@ def coverage(counts: Sequence[int] = TOKEN_COUNTS) -> list[Coverage]:
         met = seen.unfold(1, window, 1).any(-1).float().mean()
         heard = slide(_BANDS * _TIMES, min(count, _BANDS * _TIMES)) % _TIMES
         beats = set(((heard + 0.5) / _TIMES * BEATS).astype(int).tolist())
-        found.append(Coverage(count, float(seen.any(1).float().mean()), float(met),
-                              len(beats) / BEATS))
+        found.append(
+            Coverage(count, float(seen.any(1).float().mean()), float(met), len(beats) / BEATS)
+        )
     return found
 
 
@@ -78,8 +79,10 @@ def readout(root: Path, counts: Sequence[int] = TOKEN_COUNTS) -> dict[str, list[
     train = [p for p in plans if p.split == "train"][:_PROBE_CLIPS]
     test = [p for p in plans if p.split == "test"]
     found: dict[str, list[float]] = {}
-    for encoder, label in ((VisionEncoder("pocket"), vision_labels),
-                           (AudioEncoder("pocket"), audio_labels)):
+    for encoder, label in (
+        (VisionEncoder("pocket"), vision_labels),
+        (AudioEncoder("pocket"), audio_labels),
+    ):
         fit_on, truth_train = _patches(root, encoder, train), label([p.scene() for p in train])
         read_from, truth = _patches(root, encoder, test), label([p.scene() for p in test])
         read = {name: _probe(fit_on, truth_train.dense[name], read_from) for name in truth.dense}
@@ -104,7 +107,8 @@ def _probe(fit_on: Tensor, labels: Tensor, read_from: Tensor) -> Tensor:
     y = F.one_hot(labels.flatten()).double()
     gram = x.T @ x + _RIDGE * torch.eye(x.shape[1], dtype=torch.float64)
     weights = torch.linalg.solve(gram, x.T @ y)
-    return (F.pad(read_from, (0, 1), value=1.0).double() @ weights).argmax(-1)
+    scores: Tensor = F.pad(read_from, (0, 1), value=1.0).double() @ weights
+    return scores.argmax(-1)
 
 
 def _share_read(read: dict[str, Tensor], truth: Labels, name: str, count: int) -> float:

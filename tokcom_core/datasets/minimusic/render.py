@@ -10,7 +10,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from .scene import BEATS, CLIP_SECONDS, COLUMNS, INSTANTS, INSTRUMENTS, ROWS, Scene
+from .scene import BEATS, CLIP_SECONDS, INSTANTS, INSTRUMENTS, ROWS, Scene
 
 TILE_PIXELS = 16
 FRAME_PIXELS = TILE_PIXELS * len(ROWS)
@@ -25,10 +25,19 @@ _GAINS = (0.09, 0.3, 1.0)
 _PEAK = 0.25
 _NOISE = 1e-4
 
-_COLOURS = np.array([
-    (225, 80, 70), (240, 160, 60), (235, 225, 90), (110, 210, 90),
-    (80, 210, 210), (90, 130, 235), (170, 100, 230), (235, 120, 190),
-], dtype=np.float32)
+_COLOURS = np.array(
+    [
+        (225, 80, 70),
+        (240, 160, 60),
+        (235, 225, 90),
+        (110, 210, 90),
+        (80, 210, 210),
+        (90, 130, 235),
+        (170, 100, 230),
+        (235, 120, 190),
+    ],
+    dtype=np.float32,
+)
 _FUNDAMENTAL_HZ = (330.0, 110.0, 0.0, 880.0, 262.0, 196.0, 466.0, 659.0)
 _HARMONIC_DECAY = (0.75, 0.6, 0.0, 0.2, 0.4, 0.85, 0.8, 0.55)
 """A drum (0 Hz) is a decaying burst of noise."""
@@ -67,7 +76,8 @@ def draw_frames(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
         stop = source.visible_until * FRAMES_PER_INSTANT
         tile = frames[start:stop, top : top + 12, left : left + 12]
         tile[:, glyph] = colour
-    return np.clip(frames, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(frames, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def play(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:

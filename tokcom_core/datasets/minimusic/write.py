@@ -25,8 +25,12 @@ from .language import ask, caption
 from .render import draw_frames, play, write_clip
 from .scene import Scene, sample_scene
 
-SHARES = {(VALOR, "train"): 0.4, (MUSIC_AVQA, "train"): 0.4,
-          (MUSIC_AVQA, "val"): 0.08, (MUSIC_AVQA, "test"): 0.12}
+SHARES = {
+    (VALOR, "train"): 0.4,
+    (MUSIC_AVQA, "train"): 0.4,
+    (MUSIC_AVQA, "val"): 0.08,
+    (MUSIC_AVQA, "test"): 0.12,
+}
 """What part of the clips goes where; no clip is in two places."""
 QUESTIONS_PER_CLIP = 6
 MIN_CLIPS = 25
@@ -86,7 +90,9 @@ def write_minimusic(
         own = [plan for plan in plans if (plan.dataset, plan.split) == (dataset, split)]
         _write_annotations(root, dataset, split, own)
         video_file(root / dataset, "x").parent.mkdir(parents=True, exist_ok=True)
-    missing = [plan for plan in plans if not video_file(root / plan.dataset, plan.video_id).exists()]
+    missing = [
+        plan for plan in plans if not video_file(root / plan.dataset, plan.video_id).exists()
+    ]
     if progress is not None:
         progress(len(plans) - len(missing))
     for _ in run_parallel(_render, [(root, plan) for plan in missing], workers):
@@ -100,7 +106,9 @@ def _claim(root: Path, clips: int, seed: int) -> None:
     mark = root / "minimusic.json"
     made_of = {"clips": clips, "seed": seed}
     if mark.exists() and json.loads(mark.read_text()) != made_of:
-        raise ValueError(f"{root} holds another MiniMUSIC {mark.read_text()}; choose another folder")
+        raise ValueError(
+            f"{root} holds another MiniMUSIC {mark.read_text()}; choose another folder"
+        )
     root.mkdir(parents=True, exist_ok=True)
     mark.write_text(json.dumps(made_of))
 
@@ -114,9 +122,7 @@ def _render(job: tuple[Path, ClipPlan]) -> None:
 
 
 def _write_annotations(root: Path, dataset: str, split: str, plans: list[ClipPlan]) -> None:
-    captions = [
-        {"video_id": p.video_id, "desc": caption(p.scene(), p.rng(2))} for p in plans
-    ]
+    captions = [{"video_id": p.video_id, "desc": caption(p.scene(), p.rng(2))} for p in plans]
     _write_json(annotation_file(root / dataset, "desc", split), captions)
     if dataset != MUSIC_AVQA:
         return
@@ -124,15 +130,17 @@ def _write_annotations(root: Path, dataset: str, split: str, plans: list[ClipPla
     for plan in plans:
         asked = ask(plan.scene(), QUESTIONS_PER_CLIP, plan.rng(3))
         for i, question in enumerate(asked):
-            rows.append({
-                "video_id": plan.video_id,
-                "question_id": plan.index * QUESTIONS_PER_CLIP + i,
-                "type": json.dumps(list(question.type)),
-                "question_content": question.content,
-                "templ_values": json.dumps(list(question.values)),
-                "question_deleted": 0,
-                "anser": question.answer,
-            })
+            rows.append(
+                {
+                    "video_id": plan.video_id,
+                    "question_id": plan.index * QUESTIONS_PER_CLIP + i,
+                    "type": json.dumps(list(question.type)),
+                    "question_content": question.content,
+                    "templ_values": json.dumps(list(question.values)),
+                    "question_deleted": 0,
+                    "anser": question.answer,
+                }
+            )
     _write_json(annotation_file(root / dataset, "avqa", split), rows)
 
 

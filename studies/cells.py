@@ -3,93 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Any
 
 from channel_models import AirConfig
-from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
+from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
 from tokcom_core.encoders import EncoderShape, encoder_shape, token_width
 from tokcom_core.slide import slide
 
-from .artifacts import Spec, digest
 from .budgets import fit, snr_at_bandwidth
-from .methods import FLOORS, METHODS, Method
-from .study import AlignmentConfig, Data, Models, Study, TokenBudget
-
-Split = Literal["align", "train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("align", "train", "val", "test")
-MEDIA: tuple[Literal["audio", "vision"], ...] = ("audio", "vision")
+from .methods import FLOORS, METHODS
+from .specs import (
+    MEDIA,
+    SPLITS,
+    TASK_SPLITS,
+    AlignmentSpec,
+    Cell,
+    FeaturesSpec,
+    TuningSpec,
+    ValidationSpec,
+)
+from .study import Data, Models, Study, TokenBudget
 
 NOISELESS = AirConfig(name="awgn")
 """The floors' air, at an infinite SNR."""
-
-
-class FeaturesSpec(Spec):
-    """Frozen tokens of one split and encoder, at the positions that the study needs."""
-
-    data: str
-    split: Split
-    modality: Literal["audio", "vision"]
-    encoder: str
-    positions: tuple[int, ...]
-
-
-class AlignmentSpec(Spec):
-    """Stage 1 of paper 1."""
-
-    data: str
-    models: Models
-    contrastive: bool
-    air: AirConfig
-    snr_db: float
-    tokens: TokenBudget
-    question_tokens: int
-    caption_tokens: int
-    seed: int
-    alignment: AlignmentConfig
-
-
-class TuningSpec(Spec):
-    """Stage 2 of paper 1; ``alignment`` is where it starts from."""
-
-    data: str
-    models: Models
-    method: str
-    alignment: AlignmentSpec | None
-    air: AirConfig
-    snr_db: float
-    tokens: TokenBudget | None
-    question_tokens: int
-    caption_tokens: int
-    seed: int
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup_steps: int
-
-
-class ValidationSpec(Spec):
-    """Validation accuracy of a fine-tuned network, to choose a learning rate by."""
-
-    tuning: TuningSpec
-
-
-class Cell(Spec):
-    """One point of the study: a fine-tuned network under one link, at every evaluation SNR."""
-
-    study: str
-    tuning: TuningSpec
-    nominal_snr_db: float
-    eval_snr_db: tuple[float, ...]
-    eval_air_snr_db: tuple[float, ...]
-    bandwidth_hz: float
-    link: str
-    deadline_ms: float | None
-    questions: int | None
-    batch_size: int
-
-    @property
-    def method(self) -> Method:
-        return METHODS[self.tuning.method]
 
 
 class Shapes:
@@ -125,20 +61,30 @@ def data_id(data: Data) -> str:
     """Names the data by its content: how it was made, or its annotation files.
 
     Raises:
-        ValueError: if the folder or its annotations are missing.
+        ValueError: if the folder or an annotation file is missing.
     """
     if data.minimusic is not None:
         return f"minimusic-{data.minimusic.clips}-{data.minimusic.seed}"
     assert data.folder is not None
     if not data.folder.is_dir():
         raise ValueError(f"no data folder {data.folder}; 'tokcom data minimusic DIR' makes one")
-    hashed = hashlib.blake2b(str(data.folder.resolve()).encode(), digest_size=8)
-    for split in ("train", "val", "test"):
-        file = annotation_file(data.folder / MUSIC_AVQA, "avqa", split)
+    hashed = hashlib.blake2b(digest_size=8)
+    questions = [annotation_file(data.folder / MUSIC_AVQA, "avqa", s) for s in TASK_SPLITS]
+    for file in (annotation_file(data.folder / VALOR, "desc", "train"), *questions):
         if not file.is_file():
             raise ValueError(f"no annotation file {file}")
         hashed.update(file.read_bytes())
     return f"folder-{hashed.hexdigest()}"
+
+
+def floors_of(data: Data) -> tuple[str, ...]:
+    """The floors that this data allows: no text oracle where the task's clips have no captions."""
+    folder = data.folder
+    if folder is None or all(
+        annotation_file(folder / MUSIC_AVQA, "desc", split).is_file() for split in TASK_SPLITS
+    ):
+        return FLOORS
+    return tuple(name for name in FLOORS if "caption" not in METHODS[name].streams)
 
 
 class Plan:
@@ -152,6 +98,7 @@ class Plan:
         self.study = study
         self.shapes = Shapes(study.models)
         self._data = data_id(study.data)
+        self.methods = (*floors_of(study.data), *study.methods)
         self.budgets = {
             (t, bw): self._budget(t, bw) for t in study.tokens for bw in study.bandwidth_hz
         }
@@ -188,7 +135,7 @@ class Plan:
                 )
                 for rate in rates
             ]
-            for method in (*FLOORS, *study.methods)
+            for method in self.methods
         }
 
     def cells(self, learning_rates: dict[str, float]) -> list[Cell]:
@@ -205,7 +152,8 @@ class Plan:
                 first_bw,
                 learning_rates[method],
             )
-            for method in FLOORS
+            for method in self.methods
+            if METHODS[method].floor
             for seed in study.seeds
         ]
         found += [
@@ -290,7 +238,7 @@ class Plan:
             method=name,
             alignment=alignment,
             tokens=None if method.floor else tokens,
-            steps=tuning.steps,
+            steps=tuning.floor_steps if method.floor else tuning.steps,
             batch_size=tuning.batch_size,
             learning_rate=learning_rate,
             warmup_steps=tuning.warmup_steps,
@@ -312,8 +260,3 @@ class Plan:
         for budget in self.budgets.values():
             wanted |= set((skipped + slide(length, getattr(budget, modality))).tolist())
         return tuple(sorted(wanted))
-
-
-def study_id(study: Study) -> str:
-    """A hash of everything that the table depends on."""
-    return digest(study.model_dump(mode="json", exclude={"resources", "engine"}))

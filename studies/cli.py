@@ -153,12 +153,11 @@ def _show(out: Path, table: object) -> None:
     assert isinstance(table, pd.DataFrame)
     summary = summarise(table)
     shown = Table(
-        "method", "air", "train dB", "tokens", "dB", "accuracy", "95 % over seeds", "uses", "ms"
+        "method", "air", "trained at", "tokens", "at dB", "accuracy", "± 95 %", "uses", "ms"
     )
+    for column in shown.columns:
+        column.no_wrap = True
     for row in summary.to_dict("records"):
-        interval = "-"
-        if row["seeds"] > 1:
-            interval = f"{row['accuracy_low']:.3f}-{row['accuracy_high']:.3f}"
         shown.add_row(
             row["method"],
             row["air"],
@@ -166,7 +165,7 @@ def _show(out: Path, table: object) -> None:
             f"{row['tokens_audio']:g}+{row['tokens_vision']:g}",
             f"{row['eval_snr_db']:g}",
             f"{row['accuracy']:.3f}",
-            interval,
+            f"{row['half_width']:.3f}" if row["seeds"] > 1 else "-",
             f"{row['uplink_channel_uses']:.0f}",
             f"{row['airtime_ms']:.2f}",
         )

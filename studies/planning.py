@@ -7,8 +7,9 @@ from collections import Counter
 from rich.table import Table
 
 from .budgets import interval_ms
-from .cells import Plan, TuningSpec
-from .methods import FLOORS, METHODS
+from .cells import Plan
+from .methods import METHODS
+from .specs import TuningSpec
 from .study import Study
 
 
@@ -16,7 +17,7 @@ def plan_tables(study: Study) -> list[Table]:
     """Tables of the stages (cells that want them, distinct ones) and of the budgets."""
     plan = Plan(study)
     rates = study.fine_tuning.learning_rates
-    cells = plan.cells(dict.fromkeys((*FLOORS, *study.methods), rates[0]))
+    cells = plan.cells(dict.fromkeys(plan.methods, rates[0]))
     return [_stages(plan, [cell.tuning for cell in cells]), _budgets(plan)]
 
 

@@ -30,9 +30,10 @@ _SMOOTHING_STEPS = 15
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracy over seeds of each condition, with a 95 % Student t interval over seeds.
+    """Mean accuracy over seeds of each condition.
 
-    With one seed there is no interval (NaN).
+    ``half_width`` is that of the 95 % Student t interval over seeds; NaN for one seed. With two
+    seeds it is wide (12.7 standard errors): a claim needs more seeds, or the rows' own intervals.
     """
     done = table[table["status"] == "ok"]
     groups = done.groupby(CONDITION, dropna=False, sort=True)
@@ -47,10 +48,10 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         energy_mj=("energy_mj", "mean"),
     ).reset_index()
     half = [
-        _half_width(s, int(n)) for s, n in zip(summary["deviation"], summary["seeds"], strict=True)
+        _half_width(deviation, int(seeds))
+        for deviation, seeds in zip(summary["deviation"], summary["seeds"], strict=True)
     ]
-    summary.insert(9, "accuracy_low", (summary["accuracy"] - half).clip(lower=0))
-    summary.insert(10, "accuracy_high", (summary["accuracy"] + half).clip(upper=1))
+    summary.insert(list(summary.columns).index("accuracy") + 1, "half_width", half)
     return summary.drop(columns="deviation")
 
 

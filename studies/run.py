@@ -17,10 +17,10 @@ from tokcom_core.datasets.media import prepare
 from tokcom_core.datasets.minimusic.write import write_minimusic
 
 from .artifacts import Spec
-from .cells import Cell, Plan, TuningSpec, ValidationSpec
+from .cells import Plan
 from .folder import StudyFolder
-from .methods import FLOORS
 from .report import write_report
+from .specs import Cell, TuningSpec, ValidationSpec
 from .stages import write_samples
 from .study import Study
 from .table import read_results, write_failure, write_floors
@@ -152,7 +152,7 @@ class _StudyRun:
 def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:
     """By method, the learning rate of the best validation accuracy, the lower one in a tie."""
     rates = plan.study.fine_tuning.learning_rates
-    chosen = dict.fromkeys((*FLOORS, *plan.study.methods), rates[0])
+    chosen = dict.fromkeys(plan.methods, rates[0])
     for method, specs in plan.candidates().items():
         scores = {spec.tuning.learning_rate: _validation_accuracy(folder, spec) for spec in specs}
         chosen[method] = max(sorted(scores), key=lambda rate: scores[rate])

@@ -32,18 +32,18 @@ from tokcom_core.encoders import AudioEncoder, MediaEncoder, VisionEncoder
 from tokcom_core.features import open_features, write_features
 
 from .artifacts import Artifacts, Spec, atomic_file
-from .cells import (
+from .cells import Shapes
+from .folder import StudyFolder
+from .methods import METHODS
+from .specs import (
     MEDIA,
     SPLITS,
     AlignmentSpec,
     Cell,
     FeaturesSpec,
-    Shapes,
     TuningSpec,
     ValidationSpec,
 )
-from .folder import StudyFolder
-from .methods import METHODS
 from .study import Study
 from .table import Outcome, write_curves, write_results
 

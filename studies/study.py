@@ -83,9 +83,13 @@ class AlignmentConfig(_Config):
 
 
 class FineTuningConfig(_Config):
-    """Stage 2; of several learning rates each method gets the best on validation clips."""
+    """Stage 2; of several learning rates each method gets the best on validation clips.
+
+    ``floor_steps`` are those of the floors, which must be well trained to be floors.
+    """
 
     steps: int = Field(default=300, ge=1)
+    floor_steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1e-3,), min_length=1)
     warmup_steps: int = Field(default=20, ge=0)

@@ -21,9 +21,10 @@ from channel_models import Link
 from tokcom_core.datasets.samples import QUESTION_TYPE_NAMES, majority_accuracy, read_samples
 
 from .artifacts import atomic_file
-from .cells import Cell, Shapes
+from .cells import Shapes
 from .folder import StudyFolder
 from .methods import FLOORS, METHODS
+from .specs import Cell
 
 SCHEMA_VERSION = 1
 

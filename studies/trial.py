@@ -15,8 +15,8 @@ from ray.tune import Callback, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 
 from .artifacts import Spec
-from .cells import AlignmentSpec, Cell, FeaturesSpec, TuningSpec, ValidationSpec
 from .folder import StudyFolder
+from .specs import AlignmentSpec, Cell, FeaturesSpec, TuningSpec, ValidationSpec
 from .stages import Stages
 from .study import Study
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +20,7 @@ def _study(**keys: Any) -> Study:
 
 def _plan(**keys: Any) -> tuple[Plan, list[Any]]:
     plan = Plan(_study(**keys))
-    methods = (*plan.study.methods, "blind", "text-oracle")
-    return plan, plan.cells(dict.fromkeys(methods, 1e-3))
+    return plan, plan.cells(dict.fromkeys(plan.methods, 1e-3))
 
 
 def test_a_grid_has_every_cell_once_and_one_floor_a_seed() -> None:
@@ -106,3 +107,19 @@ def test_power_modes() -> None:
     assert snr_at_bandwidth(fixed, 10.0, 10e6) == pytest.approx(10 - 3.0103, abs=1e-4)
     assert snr_at_bandwidth(fixed, 10.0, 5e6) == 10.0
     assert snr_at_bandwidth(_study(), 10.0, 10e6) == 10.0
+
+
+def test_without_captions_there_is_no_text_oracle(minimusic: Path, tmp_path: Path) -> None:
+    """As with the real MUSIC-AVQA, whose clips nobody has described."""
+    shutil.copytree(
+        minimusic, tmp_path / "data", ignore=shutil.ignore_patterns("video", "extraction")
+    )
+    study = {"data": {"folder": tmp_path / "data"}, "methods": ["aligned"]}
+    assert _plan(**study)[0].methods == ("blind", "text-oracle", "aligned")
+    (tmp_path / "data" / "MUSIC-AVQA" / "annotation" / "desc_test.json").unlink()
+    plan, cells = _plan(**study)
+    assert plan.methods == ("blind", "aligned")
+    assert {c.tuning.method for c in cells} == {"blind", "aligned"}
+    (tmp_path / "data" / "VALOR" / "annotation" / "desc_train.json").unlink()
+    with pytest.raises(ValueError, match=r"no annotation file .*desc_train\.json"):
+        _plan(**study)

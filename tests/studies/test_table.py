@@ -107,7 +107,7 @@ def test_the_summary_has_intervals_over_seeds(study: Study, tmp_path: Path) -> N
     aligned = summary[summary["method"] == "aligned"].iloc[0]
     assert aligned["accuracy"] == pytest.approx(0.55)
     half = 12.7062 * 0.0707107 / 2**0.5  # Student's t with one degree of freedom
-    assert aligned["accuracy_low"] == pytest.approx(max(0, 0.55 - half), abs=1e-3)
+    assert aligned["half_width"] == pytest.approx(half, abs=1e-3)
     pictures = write_report(folder, table.assign(study="<script>alert(1)</script>"))
     page = (folder.report / "report.html").read_text()
     assert "<script>" not in page

@@ -1,0 +1,85 @@
+"""Specs: everything that one artifact or one cell of a study depends on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from channel_models import AirConfig
+
+from .artifacts import Spec
+from .methods import METHODS, Method
+from .study import AlignmentConfig, Models, TokenBudget
+
+Split = Literal["align", "train", "val", "test"]
+TASK_SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPLITS: tuple[Split, ...] = ("align", *TASK_SPLITS)
+MEDIA: tuple[Literal["audio", "vision"], ...] = ("audio", "vision")
+
+
+class FeaturesSpec(Spec):
+    """Frozen tokens of one split and encoder, at the positions that the study needs."""
+
+    data: str
+    split: Split
+    modality: Literal["audio", "vision"]
+    encoder: str
+    positions: tuple[int, ...]
+
+
+class AlignmentSpec(Spec):
+    """Stage 1 of paper 1."""
+
+    data: str
+    models: Models
+    contrastive: bool
+    air: AirConfig
+    snr_db: float
+    tokens: TokenBudget
+    question_tokens: int
+    caption_tokens: int
+    seed: int
+    alignment: AlignmentConfig
+
+
+class TuningSpec(Spec):
+    """Stage 2 of paper 1; ``alignment`` is where it starts from."""
+
+    data: str
+    models: Models
+    method: str
+    alignment: AlignmentSpec | None
+    air: AirConfig
+    snr_db: float
+    tokens: TokenBudget | None
+    question_tokens: int
+    caption_tokens: int
+    seed: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+
+
+class ValidationSpec(Spec):
+    """Validation accuracy of a fine-tuned network, to choose a learning rate by."""
+
+    tuning: TuningSpec
+
+
+class Cell(Spec):
+    """One point of the study: a fine-tuned network under one link, at every evaluation SNR."""
+
+    study: str
+    tuning: TuningSpec
+    nominal_snr_db: float
+    eval_snr_db: tuple[float, ...]
+    eval_air_snr_db: tuple[float, ...]
+    bandwidth_hz: float
+    link: str
+    deadline_ms: float | None
+    questions: int | None
+    batch_size: int
+
+    @property
+    def method(self) -> Method:
+        return METHODS[self.tuning.method]

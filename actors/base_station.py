@@ -88,7 +88,7 @@ class BaseStation:
             with seeded(spawn_seed(config.seed, "station", "receiver", modality)):
                 intact = config.text_intact and modality == "text"
                 self.receivers[modality] = (
-                    IntactText(width) if intact else (TokenReceiver(width, config.receiver_width))
+                    IntactText(width) if intact else TokenReceiver(width, config.receiver_width)
                 )
         self.receivers.to(self._device)
         self._answers = {s: read_samples(f).answer for s, f in config.samples.items()}
@@ -145,11 +145,12 @@ class BaseStation:
 
     def calibrate(self, seed: int, *frames: Frame) -> None:
         """Scales each receiver's output to the RMS of the foundation model's embeddings."""
+        frames = tuple(_moved(frame, self._device) for frame in frames)
         with torch.no_grad():
             outputs: dict[Modality, list[Tensor]] = {}
             for frame, reception in zip(frames, self._receive(frames, seed), strict=True):
                 tokens = self._tokens(frame.stream, reception)
-                chosen = tokens[self._valid_tokens(frame).to(self._device)]
+                chosen = tokens[self._valid_tokens(frame)]
                 outputs.setdefault(MODALITY_OF[frame.stream], []).append(chosen)
             for modality, tokens_of in outputs.items():
                 receiver = self.receivers[modality]

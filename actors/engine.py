@@ -115,6 +115,6 @@ def _threaded(cls: type) -> type:
     return Threaded
 
 
-def make_engine(name: EngineName) -> Engine:
-    """The engine of a study's ``engine:`` key."""
-    return InlineEngine() if name == "inline" else RayEngine()
+def make_engine(name: EngineName, threads: int = 1) -> Engine:
+    """The engine of a study's ``engine:`` key; ``threads`` of torch in each actor."""
+    return InlineEngine() if name == "inline" else RayEngine(threads=threads)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -153,7 +154,7 @@ def _show(out: Path, table: object) -> None:
     assert isinstance(table, pd.DataFrame)
     summary = summarise(table)
     shown = Table(
-        "method", "air", "trained at", "tokens", "at dB", "accuracy", "± 95 %", "uses", "ms"
+        "method", "air", "dB", "tokens", "accuracy", "± 95 %", "uses", "ms", box=box.SIMPLE_HEAD
     )
     for column in shown.columns:
         column.no_wrap = True
@@ -161,16 +162,20 @@ def _show(out: Path, table: object) -> None:
         shown.add_row(
             row["method"],
             row["air"],
-            f"{row['train_snr_db']:g}",
-            f"{row['tokens_audio']:g}+{row['tokens_vision']:g}",
             f"{row['eval_snr_db']:g}",
+            f"{row['tokens_audio']:g}+{row['tokens_vision']:g}",
             f"{row['accuracy']:.3f}",
             f"{row['half_width']:.3f}" if row["seeds"] > 1 else "-",
             f"{row['uplink_channel_uses']:.0f}",
             f"{row['airtime_ms']:.2f}",
         )
+    if table["train_snr_db"].nunique() > 1 or table["bandwidth_hz"].nunique() > 1:
+        shown.caption = "several training SNRs or bandwidths: see the report for which is which"
     console.print(shown)
-    console.print(f"majority answer per template: {table['majority_accuracy'].mean():.3f}")
+    console.print(
+        "± is Student's t over seeds; audio+vision tokens; channel uses and airtime of a question; "
+        f"majority answer per template {table['majority_accuracy'].mean():.3f}"
+    )
     folder = StudyFolder(out)
     for path in (folder.results, folder.curves, *sorted(folder.report.glob("*"))):
         console.print(str(path), soft_wrap=True, highlight=False)

@@ -61,7 +61,7 @@ class TuningSpec(Spec):
 
 
 class ValidationSpec(Spec):
-    """Validation accuracy of a fine-tuned network, to choose a learning rate by."""
+    """Validation loss of a fine-tuned network, to choose a learning rate by."""
 
     tuning: TuningSpec
 

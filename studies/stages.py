@@ -126,7 +126,8 @@ class Stages:
             network.tune_in(tuning.air, tuning.snr_db)
             scores = network.evaluate(_task_parts(tuning, "val"), self._size("val"), 128)
             accuracy = sum(scores.exact) / len(scores.exact)
-            (partial / "validation.json").write_text(json.dumps({"accuracy": accuracy}))
+            measured = {"accuracy": accuracy, "loss": scores.loss}
+            (partial / "validation.json").write_text(json.dumps(measured))
 
     def _evaluate(self, cell: Cell) -> None:
         start = time.monotonic()
@@ -232,7 +233,9 @@ class Stages:
             language_model=models.language,
             device=self._study.device,
         )
-        return Network(devices, station, make_engine(self._study.engine))
+        return Network(
+            devices, station, make_engine(self._study.engine, self._study.resources.threads)
+        )
 
 
 def load_split(root: Path, split: str) -> Samples:

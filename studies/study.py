@@ -83,7 +83,7 @@ class AlignmentConfig(_Config):
 
 
 class FineTuningConfig(_Config):
-    """Stage 2; of several learning rates each method gets the best on validation clips.
+    """Stage 2; of several learning rates each method gets that of least validation loss.
 
     ``floor_steps`` are those of the floors, which must be well trained to be floors.
     """
@@ -107,6 +107,11 @@ class Resources(_Config):
 
     cpu: float = Field(default=1.0, gt=0)
     gpu: float = Field(default=0.0, ge=0)
+
+    @property
+    def threads(self) -> int:
+        """Of torch in each process; results can depend on it in the last bit."""
+        return max(1, int(self.cpu))
 
 
 def _listed(value: Any) -> Any:

@@ -201,11 +201,10 @@ def write_results(
     folder: StudyFolder, cell: Cell, outcomes: Sequence[Outcome], wall_s: float
 ) -> None:
     """Writes a finished cell's rows, with the accuracies of the floors at its seed."""
+    asked = read_samples(folder.samples("test")).first(len(outcomes[0].question_type))
     shared = {
         **_read_floors(folder, cell.tuning.seed),
-        "majority_accuracy": majority_accuracy(
-            read_samples(folder.samples("train")), read_samples(folder.samples("test"))
-        ),
+        "majority_accuracy": majority_accuracy(read_samples(folder.samples("train")), asked),
         "wall_s": wall_s,
     }
     _write(folder.result(cell.key), [{**outcome.row(), **shared} for outcome in outcomes])

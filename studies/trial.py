@@ -43,8 +43,8 @@ class StageTrainable(tune.Trainable):  # type: ignore[misc]
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        torch.set_num_threads(1)
         self._load(config)
+        torch.set_num_threads(self._study.resources.threads)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._load(new_config)

@@ -45,6 +45,10 @@ class Samples:
         frame = self._frame()
         return _from_frame(frame[frame["video_id"].isin(set(video_ids))])
 
+    def first(self, count: int) -> Samples:
+        """Only the first samples."""
+        return _from_frame(self._frame().head(count))
+
     def write(self, file: Path) -> None:
         self._frame().to_parquet(file)
 

@@ -58,7 +58,8 @@ class Artifacts:
         try:
             yield partial
             (partial / "spec.json").write_text(spec.model_dump_json(indent=1))
-            partial.rename(self.path(spec))
+            if not self.has(spec):  # a study run twice at once makes the same thing twice
+                partial.rename(self.path(spec))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

@@ -59,7 +59,7 @@ def test_a_study_file_that_is_not_yaml(tmp_path: Path) -> None:
 def test_plan_shows_cells_stages_and_airtime() -> None:
     done = _tokcom("study", "plan", "quickstart")
     assert done.returncode == 0
-    for word in ("alignment", "fine-tuning", "airtime", "symbols"):
+    for word in ("28 cells", "alignment", "fine-tuning", "airtime", "symbols"):
         assert word in done.stdout
     assert "quickstart" in _tokcom("study", "list").stdout
     assert "vision" in _tokcom("zoo", "show").stdout

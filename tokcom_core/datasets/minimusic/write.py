@@ -110,7 +110,7 @@ def _claim(root: Path, clips: int, seed: int) -> None:
             f"{root} holds another MiniMUSIC {mark.read_text()}; choose another folder"
         )
     root.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(made_of))
+    _write_json(mark, made_of)
 
 
 def _render(job: tuple[Path, ClipPlan]) -> None:
@@ -144,8 +144,8 @@ def _write_annotations(root: Path, dataset: str, split: str, plans: list[ClipPla
     _write_json(annotation_file(root / dataset, "avqa", split), rows)
 
 
-def _write_json(file: Path, rows: list[dict[str, Any]]) -> None:
+def _write_json(file: Path, content: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(rows))
+    partial.write_text(json.dumps(content))
     partial.rename(file)

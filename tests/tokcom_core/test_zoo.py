@@ -11,15 +11,16 @@ from transformers import Qwen2ForCausalLM
 from tokcom_core.datasets.minimusic.labels import audio_labels, vision_labels
 from tokcom_core.datasets.minimusic.language import TEMPLATES
 from tokcom_core.datasets.minimusic.scene import sample_scene
+from tokcom_core.encoders import AudioEncoder, VisionEncoder
 from tokcom_core.zoo import KINDS, pocket_folder, resolve
-from tokcom_core.zoo.build import read_scores
+from tokcom_core.zoo.build import build_zoo, read_scores
+from tokcom_core.zoo.pretrain_encoders import EncoderRecipe
 from tokcom_core.zoo.pretrain_language import (
     LanguageRecipe,
     Packer,
     block_mask,
     build_tokenizer,
     evaluate_language,
-    pretrain_language,
 )
 
 
@@ -58,7 +59,8 @@ def test_labels_follow_the_scene() -> None:
             assert set(heard.dense["loudness"][i][at].tolist()) == {(source.loudness or 0) + 1}
 
 
-def test_pretraining_runs_and_saves_what_it_trained(tmp_path: Path) -> None:
+def test_the_whole_zoo_is_built_from_nothing(tmp_path: Path) -> None:
+    """Tiny recipes: every step of the build, and the studies' own code loads what it made."""
     recipe = LanguageRecipe(
         hidden_size=32,
         layers=1,
@@ -69,7 +71,11 @@ def test_pretraining_runs_and_saves_what_it_trained(tmp_path: Path) -> None:
         batch_size=2,
         evaluate_every=10,
     )
-    scores = pretrain_language(tmp_path, recipe, seed=0)
-    assert 0 <= scores["all"] <= 1
-    model = Qwen2ForCausalLM.from_pretrained(tmp_path)
+    build_zoo(tmp_path, 40, 0, recipe, EncoderRecipe(epochs=1, batch_size=16))
+    scores = read_scores(tmp_path)
+    assert set(scores) == set(KINDS)
+    assert all(0 <= value <= 1 for group in scores.values() for value in group.values())
+    model = Qwen2ForCausalLM.from_pretrained(tmp_path / "language")
     assert model.config.hidden_size == 32
+    assert AudioEncoder(str(tmp_path / "audio")).length == AudioEncoder("pocket").length
+    assert VisionEncoder(str(tmp_path / "vision")).length == VisionEncoder("pocket").length

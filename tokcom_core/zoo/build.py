@@ -20,14 +20,23 @@ SEED_OFFSET = 990_001
 _SCORES = "scores.json"
 
 
-def build_zoo(out: Path, clips: int, seed: int) -> None:
+def build_zoo(
+    out: Path,
+    clips: int,
+    seed: int,
+    language: LanguageRecipe | None = None,
+    encoders: EncoderRecipe | None = None,
+) -> None:
     """Writes ``out/{vision,audio,language}`` and their scores.
 
     Args:
         out: folder of the checkpoints.
         clips: MiniMUSIC clips that the encoders are pretrained on.
         seed: of everything.
+        language: how the language model is made; the shipped one's recipe by default.
+        encoders: how the encoders are made, likewise.
     """
+    encoder_recipe = encoders or EncoderRecipe()
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -35,10 +44,10 @@ def build_zoo(out: Path, clips: int, seed: int) -> None:
         plans = write_minimusic(root, clips, SEED_OFFSET + seed)
         prepare(root)
         scores = {
-            "vision": pretrain_vision(root, plans, out / "vision", EncoderRecipe(), seed),
-            "audio": pretrain_audio(root, plans, out / "audio", EncoderRecipe(), seed),
+            "vision": pretrain_vision(root, plans, out / "vision", encoder_recipe, seed),
+            "audio": pretrain_audio(root, plans, out / "audio", encoder_recipe, seed),
         }
-    scores["language"] = pretrain_language(out / "language", LanguageRecipe(), seed)
+    scores["language"] = pretrain_language(out / "language", language or LanguageRecipe(), seed)
     (out / _SCORES).write_text(json.dumps(scores, indent=1))
 
 

@@ -187,7 +187,7 @@ def _train(
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
-            logger.info("step %d of %d, loss %.3f", step, steps, float(loss))
+            logger.info("step %d of %d, loss %.3f", step, steps, loss.item())
     return _score(model.eval(), heads, values, labels, held_out)
 
 

@@ -149,6 +149,7 @@ def _show(out: Path, table: object) -> None:
     import pandas as pd
 
     from .folder import StudyFolder
+    from .methods import FLOORS
     from .report import summarise
 
     assert isinstance(table, pd.DataFrame)
@@ -169,8 +170,9 @@ def _show(out: Path, table: object) -> None:
             f"{row['uplink_channel_uses']:.0f}",
             f"{row['airtime_ms']:.2f}",
         )
-    if table["train_snr_db"].nunique() > 1 or table["bandwidth_hz"].nunique() > 1:
-        shown.caption = "several training SNRs or bandwidths: see the report for which is which"
+    swept = table[~table["method"].isin(FLOORS)][["train_snr_db", "bandwidth_hz"]].nunique()
+    if (swept > 1).any():
+        shown.caption = "several training SNRs or bandwidths: the report says which is which"
     console.print(shown)
     console.print(
         "± is Student's t over seeds; audio+vision tokens; channel uses and airtime of a question; "

@@ -133,12 +133,12 @@ def _draw_floors(panel: Axes, done: pd.DataFrame) -> None:
 
 
 def _curves_figure(folder: StudyFolder) -> Figure:
-    """Smoothed task loss by step, a line per cell."""
+    """Smoothed task loss by step, a line per cell; the floors left out."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     panel = figure.subplots()
     files = sorted(folder.curves.glob("*.parquet"))
     curves = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
-    tuning = curves[curves["stage"] == "fine-tuning"]
+    tuning = curves[(curves["stage"] == "fine-tuning") & ~curves["method"].isin(FLOORS)]
     named: set[str] = set()
     for (method, _), rows in tuning.groupby(["method", "cell"]):
         smooth = rows.sort_values("step").set_index("step")["task"]
@@ -153,6 +153,7 @@ def _curves_figure(folder: StudyFolder) -> Figure:
             linewidth=1,
             label=label,
         )
+    panel.set_yscale("log")
     panel.set(xlabel="fine-tuning step", ylabel=f"task loss ({_SMOOTHING_STEPS}-step mean)")
     panel.grid(alpha=0.25)
     panel.legend(frameon=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 
@@ -46,6 +47,8 @@ from .specs import (
 )
 from .study import Study
 from .table import Outcome, write_curves, write_results
+
+logger = logging.getLogger(__name__)
 
 
 class Stages:
@@ -249,6 +252,9 @@ def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec
     """Writes each split's samples, less those of clips that some encoder could not read."""
     for split in SPLITS:
         stores = [open_features(folder.artifacts.path(f)) for f in features if f.split == split]
+        damaged = [clip for store in stores for clip in store.damaged]
+        if damaged:
+            logger.warning("skipped %d clips of %s: %s", len(damaged), split, "; ".join(damaged))
         readable = set.intersection(*(set(store.row) for store in stores))
         samples = load_split(folder.data(study), split).keep(readable)
         if not len(samples):

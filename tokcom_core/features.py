@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .encoders import MediaEncoder
-
-logger = logging.getLogger(__name__)
 
 _BATCH = 32
 
@@ -28,11 +25,13 @@ class FeatureStore:
         tokens: the memory-mapped array.
         positions: which of the encoder's token positions were kept, ascending.
         row: row by video id; damaged clips have none.
+        damaged: what was skipped, with reasons.
     """
 
     tokens: NDArray[np.float16]
     positions: NDArray[np.int64]
     row: dict[str, int]
+    damaged: tuple[str, ...]
 
     @property
     def width(self) -> int:
@@ -90,10 +89,6 @@ def write_features(
             f"none of the {len(video_ids)} clips below {root} can be read: "
             f"{damaged[0]}; 'tokcom data prepare' extracts them"
         )
-    if damaged:
-        logger.warning(
-            "skipped %d of %d clips: %s", len(damaged), len(video_ids), "; ".join(damaged)
-        )
     tokens.flush()
     meta = {"positions": positions.tolist(), "video_ids": kept, "damaged": damaged}
     (folder / "meta.json").write_text(json.dumps(meta))
@@ -107,4 +102,5 @@ def open_features(folder: Path) -> FeatureStore:
         tokens=np.load(folder / "tokens.npy", mmap_mode="r"),
         positions=np.asarray(meta["positions"], dtype=np.int64),
         row={video_id: i for i, video_id in enumerate(meta["video_ids"])},
+        damaged=tuple(meta["damaged"]),
     )

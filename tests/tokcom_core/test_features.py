@@ -46,7 +46,9 @@ def test_damaged_clips_are_skipped_and_named(minimusic: Path, tmp_path: Path) ->
     )
     assert len(damaged) == 1
     assert damaged[0].startswith("missing: ")
-    assert set(open_features(tmp_path).row) == set(clips)
+    store = open_features(tmp_path)
+    assert set(store.row) == set(clips)
+    assert store.damaged == tuple(damaged)
     with pytest.raises(ValueError, match="none of the 1 clips"):
         write_features(tmp_path, encoder, minimusic / MUSIC_AVQA, ["missing"], np.arange(3))
 

@@ -145,7 +145,7 @@ def test_the_ray_engine_gives_the_same_table(
         "steps": 6,
         "floor_steps": 6,
         "batch_size": 8,
-        "learning_rates": [expected["learning_rate"].iloc[0]],
+        "learning_rates": [float(expected["learning_rate"].iloc[0])],
     }
     study = _write(
         tmp_path / "s.yaml", minimusic, engine="ray", methods=["aligned"], fine_tuning=tuning

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from transformers.utils.logging import disable_progress_bar
 
 from .study import explain
 
@@ -42,7 +42,7 @@ StudyDir = Annotated[Path, typer.Argument(help="The study's folder.")]
 
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    disable_progress_bar()
     try:
         app()
     except ValidationError as error:

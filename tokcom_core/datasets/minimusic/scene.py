@@ -23,7 +23,7 @@ BEATS = 8
 """Disjoint time slots of the sound."""
 INSTANTS = 13
 """Time steps of the picture; with 9 places, evenly spaced tokens alias with none of the usual
-token lengths (see ``studies/report`` of the coverage and ``docs/minimusic.md``)."""
+token lengths (``docs/minimusic.md`` has the coverage)."""
 CLIP_SECONDS = 4.0
 
 P_SOUNDING = 0.65

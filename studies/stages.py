@@ -13,7 +13,6 @@ import pandas as pd
 from actors import (
     Contrast,
     DeviceConfig,
-    Evaluation,
     Network,
     Part,
     StationConfig,
@@ -139,23 +138,18 @@ class Stages:
         samples = self.samples("test")
         size = min(len(samples), cell.questions or len(samples))
         link = Link.model_validate_json(cell.link)
-        outcomes: list[tuple[float, float, Evaluation]] = []
+        types = samples.question_type[:size]
+        parts = _task_parts(tuning, "test")
+        outcomes: list[Outcome] = []
         with self._tuned_network(tuning, link) as network:
             network.load(self._artifacts.path(tuning))
             weights = network.parameter_counts()
             for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
                 network.tune_in(tuning.air, snr_db)
-                parts = _task_parts(tuning, "test")
-                outcomes.append(
-                    (nominal_db, snr_db, network.evaluate(parts, size, cell.batch_size))
-                )
-        types = samples.question_type[:size]
-        rows = [
-            Outcome(cell, nominal_db, scores, types, self._shapes, weights)
-            for nominal_db, _, scores in outcomes
-        ]
+                scores = network.evaluate(parts, size, cell.batch_size)
+                outcomes.append(Outcome(cell, nominal_db, scores, types, self._shapes, weights))
         self._collect_curves(cell)
-        write_results(self._folder, cell, rows, time.monotonic() - start)
+        write_results(self._folder, cell, outcomes, time.monotonic() - start)
 
     def _ensure_tuned(self, spec: TuningSpec) -> None:
         """Fine-tunes where the study has no stage for it: candidates and floors share nothing."""

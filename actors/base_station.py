@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from channel_models import Air, AirConfig, Frame, Link, Reception, spawn_seed
+from channel_models import Air, AirBase, Frame, Link, Reception, spawn_seed
 from tokcom_core.alignment import info_nce, reconstruction_loss
 from tokcom_core.datasets.samples import read_samples
 from tokcom_core.foundation import FoundationModel, LoraShape, concatenate
@@ -27,6 +27,7 @@ from .messages import (
     MODALITY_OF,
     STREAM_ORDER,
     Answers,
+    Arrival,
     Gradient,
     Modality,
     StepReport,
@@ -54,6 +55,7 @@ class StationConfig:
         samples: table of each split, for the true answers.
         link: the band, for airtime and energy.
         receiver_width: hidden features of the receivers G_m.
+        receiver_sees_noise: whether they get each token's noise variance, too.
         text_intact: True puts no receiver G_T behind the text (the floors).
         language_model: the foundation model.
         lora: shape of its adapter.
@@ -65,6 +67,7 @@ class StationConfig:
     samples: dict[str, Path]
     link: Link
     receiver_width: int = RECEIVER_WIDTH
+    receiver_sees_noise: bool = False
     text_intact: bool = False
     language_model: str = "pocket"
     lora: LoraShape = field(default_factory=LoraShape)
@@ -88,7 +91,9 @@ class BaseStation:
             with seeded(spawn_seed(config.seed, "station", "receiver", modality)):
                 intact = config.text_intact and modality == "text"
                 self.receivers[modality] = (
-                    IntactText(width) if intact else TokenReceiver(width, config.receiver_width)
+                    IntactText(width)
+                    if intact
+                    else TokenReceiver(width, config.receiver_width, config.receiver_sees_noise)
                 )
         self.receivers.to(self._device)
         self._answers = {s: read_samples(f).answer for s, f in config.samples.items()}
@@ -101,7 +106,7 @@ class BaseStation:
         """d_T."""
         return self.foundation.token_width
 
-    def tune_in(self, air: AirConfig, snr_db: float) -> None:
+    def tune_in(self, air: AirBase, snr_db: float) -> None:
         """Chooses the air between the devices and this station."""
         name = "cuda:0" if self._device.type == "cuda" else "cpu"
         self._air = air.build(self._config.link, snr_db, name)
@@ -183,15 +188,18 @@ class BaseStation:
         ids = self.foundation.answer_ids(truth)
         generated = self.foundation.generate(prompt, valid, max_new_tokens=ids.shape[1])
         texts = self.foundation.decode(generated)
-        overheads = [reception.overhead for reception in receptions]
         link = self._config.link
         return Answers(
             exact=tuple(a.lower() == b.lower() for a, b in zip(texts, truth, strict=True)),
             first_token=tuple((generated[:, 0] == ids[:, 0]).tolist()),
             loss=float(self.foundation.answer_loss(prompt, valid, ids)),
-            realised_snr_db=float(torch.stack([r.realised_snr_db for r in receptions]).mean()),
-            overheads=dict(zip([f.stream for f in frames], overheads, strict=True)),
-            interval_ms=link.interval_ms([frame.sender for frame in frames], overheads),
+            arrivals={
+                frame.stream: self._arrival(frame, reception)
+                for frame, reception in zip(frames, receptions, strict=True)
+            },
+            interval_ms=link.interval_ms(
+                [frame.sender for frame in frames], [r.overhead for r in receptions]
+            ),
         )
 
     def state(self) -> dict[str, Tensor]:
@@ -220,13 +228,32 @@ class BaseStation:
         assert self._air is not None, "tune_in() chooses an air"
         return self._air.transmit(frames, spawn_seed(seed, "air"))
 
+    def _arrival(self, frame: Frame, reception: Reception) -> Arrival:
+        sent = self._valid_tokens(frame)
+        erased = self._by_token(reception.erased) & sent
+        return Arrival(
+            sender=frame.sender,
+            tokens=float(sent.sum(1).double().mean()),
+            realised_snr_db=float(reception.realised_snr_db.double().mean()),
+            sinr_db=float(reception.sinr_db.double().mean()),
+            erased_share=float(erased.sum() / sent.sum()),
+            lost_share=float((erased == sent).all(1).double().mean()),
+            overhead=reception.overhead,
+            site={name: float(values.double().mean()) for name, values in reception.site.items()},
+        )
+
     def _tokens(self, stream: str, reception: Reception) -> Tensor:
-        tokens: Tensor = self.receivers[MODALITY_OF[stream]](reception.symbols)
+        receiver = self.receivers[MODALITY_OF[stream]]
+        tokens: Tensor = receiver(reception.symbols, reception.noise_var)
         return tokens
 
     def _valid_tokens(self, frame: Frame) -> Tensor:
         """Bool ``[B, S]``: a token is valid if its symbols are."""
-        return frame.valid[:, :: self.token_width // 2]
+        return self._by_token(frame.valid)
+
+    def _by_token(self, by_symbol: Tensor) -> Tensor:
+        """``[B, N]`` to ``[B, S]``: what holds for the first symbol of a token."""
+        return by_symbol[:, :: self.token_width // 2]
 
     def _prompt(
         self, frames: Sequence[Frame], receptions: Sequence[Reception]
@@ -235,7 +262,7 @@ class BaseStation:
         ordered = [by_stream[stream] for stream in STREAM_ORDER if stream in by_stream]
         return concatenate(
             [
-                (self._tokens(f.stream, r), self._valid_tokens(f) & ~r.erased[:, None])
+                (self._tokens(f.stream, r), self._valid_tokens(f) & ~self._by_token(r.erased))
                 for f, r in ordered
             ]
         )

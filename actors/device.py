@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -35,6 +36,7 @@ class DeviceConfig:
         features: feature store of each split (audio and vision).
         encoder_length: tokens of the encoder, and how many of them are ``skipped_tokens`` at the
             front (class tokens left out of the slide).
+        file_bits: table of the media files' sizes, for a device that uploads them as they are.
         language_model: whose tokenizer and embeddings the text device uses.
         device: torch device or ``auto``.
     """
@@ -48,6 +50,7 @@ class DeviceConfig:
     features: dict[str, Path] = field(default_factory=dict)
     encoder_length: int = 0
     skipped_tokens: int = 0
+    file_bits: Path | None = None
     language_model: str = "pocket"
     device: str = "auto"
 
@@ -63,6 +66,11 @@ class Device:
         self._config = config
         self._device = pick_device(config.device)
         self._samples = {split: read_samples(file) for split, file in config.samples.items()}
+        self._file_sizes = (
+            {}
+            if config.file_bits is None
+            else pd.read_parquet(config.file_bits).set_index("video_id")[config.modality].to_dict()
+        )
         self._source = _text_tokens(config) if config.modality == "text" else _MediaTokens(config)
         with seeded(spawn_seed(config.seed, config.name, "projection")):
             self.transmitter = TokenTransmitter(
@@ -85,7 +93,22 @@ class Device:
             symbols, scale = normalise(symbols, valid_symbols)
         if batch.training and symbols.requires_grad:
             self._sent[batch.stream] = (symbols, scale)
-        return Frame(self.name, batch.stream, symbols.detach(), valid_symbols, scale.detach())
+        return Frame(
+            self.name,
+            batch.stream,
+            symbols.detach(),
+            valid_symbols,
+            scale.detach(),
+            block=self._config.token_width // 2,
+            file_bits=self._file_bits(batch),
+        )
+
+    def _file_bits(self, batch: Batch) -> Tensor | None:
+        """Sizes of the files that stand behind a batch ``[B]``, where devices upload files."""
+        if not self._file_sizes or batch.stream not in ("audio", "vision"):
+            return None
+        video_ids = self._samples[batch.split].video_id
+        return torch.tensor([self._file_sizes[video_ids[row]] for row in batch.rows]).float()
 
     def learn(self, *gradients: Gradient) -> None:
         """Back-propagates the gradients of the frames sent last, and steps the optimiser."""

@@ -66,6 +66,31 @@ class StepReport:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """How one stream arrived; means over samples.
+
+    Attributes:
+        sender: who sent it.
+        tokens: that were sent.
+        realised_snr_db: receive SNR of an antenna.
+        sinr_db: SINR after equalisation; infinite where a digital link delivers exact values.
+        erased_share: of its tokens.
+        lost_share: of samples of which nothing arrived.
+        overhead: what it cost.
+        site: what is known of the sender's place, by name.
+    """
+
+    sender: str
+    tokens: float
+    realised_snr_db: float
+    sinr_db: float
+    erased_share: float
+    lost_share: float
+    overhead: Overhead
+    site: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Answers:
     """What the base station answered to one batch.
 
@@ -73,14 +98,12 @@ class Answers:
         exact: whether the generated answer equals the true one.
         first_token: whether its first token does, as the paper counts.
         loss: eq. (14) on this batch.
-        realised_snr_db: mean over samples and frames.
-        overheads: what each frame cost, by stream.
+        arrivals: how each stream arrived.
         interval_ms: airtime of all frames together.
     """
 
     exact: tuple[bool, ...]
     first_token: tuple[bool, ...]
     loss: float
-    realised_snr_db: float
-    overheads: dict[str, Overhead]
+    arrivals: dict[str, Arrival]
     interval_ms: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from channel_models import AirConfig, Overhead, spawn_seed
+from channel_models import AirBase, spawn_seed
 
 from .base_station import BaseStation, Contrast, StationConfig
 from .device import Device, DeviceConfig
 from .engine import Engine, InlineEngine, Peer
-from .messages import MODALITY_OF, Answers, Batch, Stream, Training
+from .messages import MODALITY_OF, Answers, Arrival, Batch, Stream, Training
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Evaluation:
     exact: tuple[bool, ...]
     first_token: tuple[bool, ...]
     loss: float
-    realised_snr_db: float
-    overheads: dict[str, Overhead]
+    arrivals: dict[str, Arrival]
     interval_ms: float
 
 
@@ -68,7 +67,7 @@ class Network(AbstractContextManager["Network"]):
     ) -> None:
         self._engine.close()
 
-    def tune_in(self, air: AirConfig, snr_db: float) -> None:
+    def tune_in(self, air: AirBase, snr_db: float) -> None:
         """Puts an air between devices and base station."""
         self._wait(self._station.call("tune_in", air, snr_db))
 
@@ -205,20 +204,22 @@ def _merge(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:
     def mean(values: list[float]) -> float:
         return float((torch.tensor(values, dtype=torch.float64) * weights).sum())
 
-    overheads = {
-        stream: Overhead(
-            **{
-                name: mean([getattr(a.overheads[stream], name) for a in answered])
-                for name in Overhead.__dataclass_fields__
-            }
-        )
-        for stream in answered[0].overheads
-    }
+    def merged(parts: list[Any]) -> Any:
+        """The mean of every number in records of one kind."""
+        first = parts[0]
+        if isinstance(first, dict):
+            return {key: merged([p[key] for p in parts]) for key in first}
+        if is_dataclass(first) and not isinstance(first, type):
+            return replace(
+                first,
+                **{f.name: merged([getattr(p, f.name) for p in parts]) for f in fields(first)},
+            )
+        return first if isinstance(first, str) else mean(parts)
+
     return Evaluation(
         exact=tuple(hit for a in answered for hit in a.exact),
         first_token=tuple(hit for a in answered for hit in a.first_token),
         loss=mean([a.loss for a in answered]),
-        realised_snr_db=mean([a.realised_snr_db for a in answered]),
-        overheads=overheads,
+        arrivals=merged([a.arrivals for a in answered]),
         interval_ms=mean([a.interval_ms for a in answered]),
     )

@@ -1,20 +1,32 @@
 """The air: Sionna in, torch out. Knows neither tokens nor Ray."""
 
 from .air import Air, Frame, Reception
-from .catalogue import AIRS, AirConfig, NamedAir
+from .catalogue import AIRS, AirConfig, NamedAir, named_air
+from .config import AirBase
+from .digital import DigitalConfig
+from .linear import LinearAir
 from .numerology import Link, Overhead
 from .power import normalise
 from .seeding import spawn_seed
+from .source import Realisation, Request, SionnaSource, Source
 
 __all__ = [
     "AIRS",
     "Air",
+    "AirBase",
     "AirConfig",
+    "DigitalConfig",
     "Frame",
+    "LinearAir",
     "Link",
     "NamedAir",
     "Overhead",
+    "Realisation",
     "Reception",
+    "Request",
+    "SionnaSource",
+    "Source",
+    "named_air",
     "normalise",
     "spawn_seed",
 ]

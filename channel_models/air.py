@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from .numerology import Link, Overhead
+from .power import to_db
 from .seeding import spawn_seed
 
 SCALE_BITS = 32
@@ -29,6 +30,10 @@ class Frame:
         symbols: complex64 ``[B, N]`` with unit average power over the valid ones.
         valid: bool ``[B, N]``, False for padding, which is neither sent nor counted.
         scale: float32 ``[B]``, what the receiver multiplies the symbols by (side information).
+        block: symbols that belong together (a token): what a digital link quantises and, if it
+            is lost, loses as a whole. 0 takes all symbols as one block.
+        file_bits: float ``[B]`` where a file stands behind the frame (raw upload): a digital link
+            sends so many bits and, if they arrive, hands over the symbols as they are.
     """
 
     sender: str
@@ -36,6 +41,8 @@ class Frame:
     symbols: Tensor
     valid: Tensor
     scale: Tensor
+    block: int = 0
+    file_bits: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.symbols.ndim != 2 or not self.symbols.is_complex():
@@ -47,6 +54,36 @@ class Frame:
             raise ValueError(f"{self.sender}: 'valid' should be bool of the symbols' shape")
         if self.scale.shape != self.symbols.shape[:1]:
             raise ValueError(f"{self.sender}: 'scale' should hold one value a sample")
+        if self.block and self.symbols.shape[1] % self.block:
+            raise ValueError(
+                f"{self.sender}: {self.symbols.shape[1]} symbols are not blocks of {self.block}"
+            )
+        if self.file_bits is not None and self.file_bits.shape != self.scale.shape:
+            raise ValueError(f"{self.sender}: 'file_bits' should hold one value a sample")
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A frame's symbols as an air hands them over, still of unit power.
+
+    Attributes:
+        symbols: complex64 ``[B, N]``, equalised.
+        noise_var: float32, error variance of a symbol, broadcastable to ``[B, N]``.
+        realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
+        erased: bool ``[B, N]``, True where nothing arrived; None for nowhere.
+        channel_uses: data symbols that were sent, per sample; None counts the valid symbols.
+        payload_bits: information bits that a digital link sent, per sample.
+        site: what is known of each sample's place, float ``[B]`` by name (``x_m``,
+            ``path_loss_db``; ``tx_power_dbm`` where it is not the link's).
+    """
+
+    symbols: Tensor
+    noise_var: Tensor
+    realised_snr_db: Tensor
+    erased: Tensor | None = None
+    channel_uses: float | None = None
+    payload_bits: float = 0.0
+    site: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,18 +91,22 @@ class Reception:
     """What the base station has of one frame after equalisation.
 
     Attributes:
-        symbols: complex64 ``[B, N]``, power scale restored, padding zero.
-        noise_var: float32 ``[B]``, error variance per unit-power symbol after equalisation.
-        realised_snr_db: float32 ``[B]``, receive SNR under the realised fading.
-        erased: bool ``[B]``, True where nothing arrived.
+        symbols: complex64 ``[B, N]``, power scale restored, padding and erased symbols zero.
+        noise_var: float32 ``[B, N]``, error variance per unit-power symbol after equalisation.
+        realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
+        sinr_db: float32 ``[B]``, mean SINR of the symbols after equalisation.
+        erased: bool ``[B, N]``, True where nothing arrived.
         overhead: what the frame cost, per sample.
+        site: what is known of each sample's place, float ``[B]`` by name.
     """
 
     symbols: Tensor
     noise_var: Tensor
     realised_snr_db: Tensor
+    sinr_db: Tensor
     erased: Tensor
     overhead: Overhead
+    site: dict[str, Tensor]
 
 
 class Air(ABC):
@@ -78,7 +119,7 @@ class Air(ABC):
         """Carries the frames of one interval; differentiable in the symbols and the scale.
 
         ``seed`` fixes noise and fading; a frame's own follow from it, its sender and its stream,
-        so that nobody's channel depends on who else is on the air.
+        so that nobody's fading depends on who else is on the air.
 
         Raises:
             ValueError: for no frames, or two of the same sender and stream.
@@ -88,27 +129,51 @@ class Air(ABC):
             raise ValueError(
                 f"frames of one interval need distinct senders and streams, got {names}"
             )
-        carried = [
-            self._carry(frame, spawn_seed(seed, frame.sender, frame.stream)) for frame in frames
-        ]
+        carried = self.carry(frames, seed)
         overheads = self.link.overheads(
             [frame.sender for frame in frames],
-            [frame.valid.sum(1).double().mean().item() for frame in frames],
+            [
+                frame.valid.sum(1).double().mean().item()
+                if c.channel_uses is None
+                else c.channel_uses
+                for frame, c in zip(frames, carried, strict=True)
+            ],
             control_bits=SCALE_BITS,
         )
         return [
-            Reception(
-                symbols=torch.where(frame.valid, equalised * frame.scale[:, None], 0),
-                noise_var=noise_var,
-                realised_snr_db=realised_snr_db,
-                erased=torch.zeros_like(realised_snr_db, dtype=torch.bool),
-                overhead=overhead,
-            )
-            for frame, (equalised, noise_var, realised_snr_db), overhead in zip(
-                frames, carried, overheads, strict=True
-            )
+            _received(frame, c, _at_power(overhead, c, self.link))
+            for frame, c, overhead in zip(frames, carried, overheads, strict=True)
         ]
 
     @abstractmethod
-    def _carry(self, frame: Frame, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns equalised symbols ``[B, N]``, noise variance and realised SNR in dB ``[B]``."""
+    def carry(self, frames: Sequence[Frame], seed: int) -> list[Carried]:
+        """What :meth:`transmit` does, before overhead is counted and power restored."""
+
+    @staticmethod
+    def seed_of(frame: Frame, seed: int, *role: str) -> int:
+        """A frame's own seed of one interval."""
+        return spawn_seed(seed, frame.sender, frame.stream, *role)
+
+
+def _at_power(overhead: Overhead, carried: Carried, link: Link) -> Overhead:
+    """The overhead with its payload, and its energy at the power that was really sent."""
+    energy = overhead.energy_mj
+    if "tx_power_dbm" in carried.site:
+        relative_db = carried.site["tx_power_dbm"].double() - link.tx_power_dbm
+        energy *= float((10 ** (relative_db / 10)).mean())
+    return replace(overhead, payload_bits=carried.payload_bits, energy_mj=energy)
+
+
+def _received(frame: Frame, carried: Carried, overhead: Overhead) -> Reception:
+    noise_var = carried.noise_var.expand(frame.symbols.shape)
+    arrived = frame.valid if carried.erased is None else frame.valid & ~carried.erased
+    sinr = (1.0 / noise_var - 1.0).clamp(min=0.0)
+    return Reception(
+        symbols=carried.symbols * (frame.scale[:, None] * arrived),
+        noise_var=noise_var,
+        realised_snr_db=carried.realised_snr_db,
+        sinr_db=to_db((sinr * frame.valid).sum(1) / frame.valid.sum(1).clamp(min=1)),
+        erased=torch.zeros_like(frame.valid) if carried.erased is None else carried.erased,
+        overhead=overhead,
+        site=carried.site,
+    )

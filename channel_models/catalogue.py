@@ -1,48 +1,261 @@
-"""Airs by name, as studies write them: ``rayleigh`` or ``{name: rician, k_factor_db: 6}``."""
+"""Airs by name, as studies write them: ``rayleigh`` or ``{name: tdl-a, speed_mps: 30}``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from sionna.phy.channel import RayleighBlockFading
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
-from .air import Air
-from .fading import RicianBlockFading
-from .flat import FlatAir
+from .budget import Budget, BudgetedSource, PowerControl
+from .cell import CellSource
+from .config import AirBase, Mobile
+from .fading import BlockFading, cdl, tdl
 from .numerology import Link
+from .raytraced import STATIONS_M, Survey, survey_trace
+from .source import Source
+from .trace import RecordedSource, read_trace
 
-AIRS = ("awgn", "rayleigh", "rician")
+
+class Awgn(AirBase):
+    """Noise alone."""
+
+    name: Literal["awgn"] = "awgn"
+
+    @property
+    def flat(self) -> bool:
+        return True
+
+    def source(self, link: Link, device: str) -> Source | None:
+        return None
 
 
-class AirConfig(BaseModel):
-    """One air; ``csi: none`` leaves the receiver without the channel's gain."""
+class Rayleigh(AirBase):
+    """Block fading, one complex Gaussian gain a sample and antenna."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Literal["rayleigh"] = "rayleigh"
 
-    name: Literal["awgn", "rayleigh", "rician"]
-    csi: Literal["perfect", "none"] = "perfect"
+    @property
+    def flat(self) -> bool:
+        return True
+
+    def source(self, link: Link, device: str) -> Source | None:
+        return BlockFading(link.antennas, float("-inf"), device)
+
+
+class Rician(AirBase):
+    """Block fading with a line of sight."""
+
+    name: Literal["rician"] = "rician"
     k_factor_db: float = Field(default=6.0, allow_inf_nan=False)
 
     @property
-    def label(self) -> str:
-        """Short and unique, for tables."""
-        name = f"{self.name}-k{self.k_factor_db:g}" if self.name == "rician" else self.name
-        return name if self.csi == "perfect" else f"{name}-nocsi"
+    def flat(self) -> bool:
+        return True
 
-    def build(self, link: Link, snr_db: float, device: str = "cpu") -> Air:
-        """The air at an average SNR, on a torch device (``cpu``, ``cuda:0``)."""
-        source = None
-        if self.name == "rayleigh":
-            source = RayleighBlockFading(1, 1, 1, 1, precision="single", device=device)
-        elif self.name == "rician":
-            source = RicianBlockFading(self.k_factor_db, device)
-        return FlatAir(link, snr_db, source, self.csi == "perfect", device)
+    def source(self, link: Link, device: str) -> Source | None:
+        return BlockFading(link.antennas, self.k_factor_db, device)
+
+
+class Tdl(Mobile, AirBase):
+    """Tapped delay line over OFDM, TR 38.901 section 7.7.2."""
+
+    name: Literal["tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
+    delay_spread_ns: float = Field(default=100.0, gt=0, le=5000)
+
+    def source(self, link: Link, device: str) -> Source | None:
+        return tdl(
+            self.name.removeprefix("tdl-"),
+            self.delay_spread_ns * 1e-9,
+            self.carrier_ghz * 1e9,
+            self.speed_mps,
+            link.antennas,
+            device,
+        )
+
+
+class FixedTdl(Mobile, AirBase):
+    """Tapped delay line with the delays of TS 38.101-4, annex B.2.1."""
+
+    name: Literal["tdl-a10", "tdl-a30", "tdl-b100", "tdl-c60", "tdl-c300", "tdl-d10", "tdl-d30"]
+
+    def source(self, link: Link, device: str) -> Source | None:
+        return tdl(
+            self.name.removeprefix("tdl-"),
+            0.0,
+            self.carrier_ghz * 1e9,
+            self.speed_mps,
+            link.antennas,
+            device,
+        )
+
+
+class Cdl(Mobile, AirBase):
+    """Clustered delay line over OFDM with an antenna array, TR 38.901 section 7.7.1."""
+
+    name: Literal["cdl-a", "cdl-b", "cdl-c", "cdl-d", "cdl-e"]
+    delay_spread_ns: float = Field(default=100.0, gt=0, le=5000)
+
+    def source(self, link: Link, device: str) -> Source | None:
+        return cdl(
+            self.name.removeprefix("cdl-"),
+            self.delay_spread_ns * 1e-9,
+            self.carrier_ghz * 1e9,
+            self.speed_mps,
+            link.antennas,
+            device,
+        )
+
+
+class Cell(Budget, Mobile, AirBase):
+    """Users dropped in a cell of TR 38.901: path loss, shadowing, O2I, mobility.
+
+    ``drop_seed`` lets each device keep its place; without it every sample has a new one, and
+    results are means over the cell.
+    """
+
+    name: Literal["umi", "uma", "rma", "inh"]
+    indoor_share: float | None = Field(default=None, ge=0, le=1)
+    o2i: Literal["low", "high"] = "low"
+    drop_seed: int | None = Field(default=None, ge=0)
+
+    def source(self, link: Link, device: str) -> Source | None:
+        cell = CellSource(
+            self.name,
+            self.carrier_ghz * 1e9,
+            self.speed_mps,
+            self.indoor_share,
+            self.o2i,
+            self.drop_seed,
+            link.antennas,
+            device,
+        )
+        return BudgetedSource(
+            cell, link, self.noise_figure_db, PowerControl(self.p0_dbm, self.alpha)
+        )
+
+
+class Site(Budget, Mobile, AirBase):
+    """A ray-traced place: one of Sionna's scenes, or ``site`` with an ``.xml`` file of one's own.
+
+    The site is traced once, at ``positions`` places within ``radius_m`` of the base station, and
+    the trace is kept in the user's cache folder; every sample meets one of the places, or, with
+    ``drop_seed``, each device keeps its own.
+    """
+
+    name: Literal["munich", "etoile", "florence", "san_francisco", "site"]
+    scene: Path | None = None
+    station_m: tuple[float, float, float] | None = None
+    radius_m: float = Field(default=150.0, gt=0)
+    positions: int = Field(default=200, ge=1)
+    max_depth: int = Field(default=3, ge=0, le=10)
+    trace_seed: int = Field(default=0, ge=0)
+    drop_seed: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _has_a_scene(self) -> Site:
+        if (self.name == "site") != (self.scene is not None):
+            raise ValueError("air 'site' needs 'scene', an .xml file; the named sites take none")
+        if self.scene is not None and self.station_m is None:
+            raise ValueError("air 'site' needs 'station_m', the place of the base station")
+        return self
+
+    def prepare(self, link: Link) -> None:
+        survey_trace(self._survey(link))
+
+    def source(self, link: Link, device: str) -> Source | None:
+        trace = survey_trace(self._survey(link))
+        replayed = RecordedSource(trace, link.antennas, self.speed_mps, self.drop_seed, device)
+        return BudgetedSource(
+            replayed, link, self.noise_figure_db, PowerControl(self.p0_dbm, self.alpha)
+        )
+
+    def _survey(self, link: Link) -> Survey:
+        return Survey(
+            scene=self.name if self.scene is None else str(self.scene),
+            station_m=self.station_m or STATIONS_M[self.name],
+            radius_m=self.radius_m,
+            positions=self.positions,
+            max_depth=self.max_depth,
+            carrier_hz=self.carrier_ghz * 1e9,
+            antennas=link.antennas,
+            seed=self.trace_seed,
+        )
+
+
+class Recorded(Budget, AirBase):
+    """Realisations replayed from a file that ``tokcom air record`` or :class:`Trace` wrote.
+
+    ``sha256`` of the file is filled in, so that a study knows when the file has changed.
+    """
+
+    name: Literal["recorded"] = "recorded"
+    file: Path
+    sha256: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _digest(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and isinstance(raw.get("file"), str | Path):
+            file = Path(raw["file"])
+            if not file.is_file():
+                raise ValueError(f"no trace {file}; 'tokcom air record' makes one")
+            found = hashlib.sha256(file.read_bytes()).hexdigest()
+            if raw.get("sha256") not in (None, "", found):
+                raise ValueError(f"the trace {file} has changed since the study began")
+            return {**raw, "sha256": found}
+        return raw
+
+    @property
+    def sets_snr(self) -> bool:
+        return not read_trace(self.file).physical
+
+    @property
+    def label(self) -> str:
+        return f"recorded {self.file.stem}"
+
+    def source(self, link: Link, device: str) -> Source | None:
+        trace = read_trace(self.file)
+        replayed = RecordedSource(trace, link.antennas, device=device)
+        if not trace.physical:
+            return replayed
+        return BudgetedSource(
+            replayed, link, self.noise_figure_db, PowerControl(self.p0_dbm, self.alpha)
+        )
+
+
+AirConfig = Awgn | Rayleigh | Rician | Tdl | FixedTdl | Cdl | Cell | Site | Recorded
+
+AIRS: dict[str, type[AirBase]] = {
+    name: config
+    for config in get_args(AirConfig)
+    for name in get_args(config.model_fields["name"].annotation)
+}
+"""Every air by name, with its configuration."""
 
 
 def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+    raw = {"name": value} if isinstance(value, str) else value
+    name = raw.get("name") if isinstance(raw, dict) else getattr(raw, "name", None)
+    if isinstance(raw, dict) and name not in AIRS:
+        raise ValueError(f"no air {name!r}; take some of {', '.join(AIRS)}")
+    return raw
 
 
-NamedAir = Annotated[AirConfig, BeforeValidator(_named)]
-"""An :class:`AirConfig`, or just its name."""
+NamedAir = Annotated[
+    Annotated[AirConfig, Field(discriminator="name")],
+    BeforeValidator(_named),
+]
+"""An :data:`AirConfig`, or just its name."""
+
+_ADAPTER: TypeAdapter[AirConfig] = TypeAdapter(NamedAir)
+
+
+def named_air(name: str, **settings: Any) -> AirConfig:
+    """An air by name: ``named_air("tdl-a", speed_mps=30)``.
+
+    Raises:
+        ValueError: for an unknown name or setting.
+    """
+    return _ADAPTER.validate_python({"name": name, **settings})

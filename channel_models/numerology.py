@@ -19,7 +19,16 @@ from .power import energy_mj
 SUBCARRIERS_PER_BLOCK = 12
 SYMBOLS_PER_SLOT = 14
 
-Access = Literal["ofdma", "tdma"]
+_PILOT_POSITIONS: dict[int, tuple[int, ...]] = {
+    0: (),
+    1: (2,),
+    2: (2, 11),
+    3: (2, 7, 11),
+    4: (2, 5, 8, 11),
+}
+"""OFDM symbols of a slot that carry DMRS, TS 38.211 table 6.4.1.1.3-3."""
+
+Access = Literal["ofdma", "tdma", "sdma"]
 
 
 @dataclass(frozen=True)
@@ -34,22 +43,55 @@ class Overhead:
     control_bits: float = 0.0
     airtime_ms: float = 0.0
     energy_mj: float = 0.0
+    payload_bits: float = 0.0
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Neighbouring subcarriers of the band."""
+
+    first: int
+    subcarriers: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the symbols of one transmission go: data symbols are filled frequency first.
+
+    Attributes:
+        subcarriers: of the sender.
+        slots: slots that are begun.
+        data_steps: of each OFDM symbol with data, its number since the transmission began.
+        pilot_steps: likewise of the pilots.
+    """
+
+    subcarriers: int
+    slots: int
+    data_steps: tuple[int, ...]
+    pilot_steps: tuple[int, ...]
+
+    @property
+    def steps(self) -> int:
+        """OFDM symbols of all slots."""
+        return SYMBOLS_PER_SLOT * self.slots
 
 
 class Link(BaseModel):
-    """The band and how the devices share it.
+    """The band, how the devices share it, and the base station's antennas.
 
     ``ofdma`` splits the resource blocks evenly and all send at once; with ``tdma`` each has the
-    whole band in turn.
+    whole band in turn; with ``sdma`` all send at once on the whole band and the base station tells
+    them apart with its antennas.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bandwidth_hz: float = Field(default=5e6, gt=0, allow_inf_nan=False)
     subcarrier_spacing_khz: Literal[15, 30, 60, 120] = 30
-    dmrs_symbols: int = Field(default=2, ge=0, lt=SYMBOLS_PER_SLOT)
+    dmrs_symbols: Literal[0, 1, 2, 3, 4] = 2
     tx_power_dbm: float = Field(default=23.0, allow_inf_nan=False)
     access: Access = "ofdma"
+    antennas: int = Field(default=1, ge=1, le=256)
 
     @model_validator(mode="after")
     def _has_a_block(self) -> Link:
@@ -79,6 +121,20 @@ class Link(BaseModel):
         data = SUBCARRIERS_PER_BLOCK * self.resource_blocks * (SYMBOLS_PER_SLOT - self.dmrs_symbols)
         return data / (SYMBOLS_PER_SLOT * self.symbol_ms)
 
+    @property
+    def pilot_positions(self) -> tuple[int, ...]:
+        """OFDM symbols of a slot that carry pilots."""
+        return _PILOT_POSITIONS[self.dmrs_symbols]
+
+    @property
+    def subcarrier_spacing_hz(self) -> float:
+        return self.subcarrier_spacing_khz * 1e3
+
+    @property
+    def subcarriers(self) -> int:
+        """Of the whole band."""
+        return SUBCARRIERS_PER_BLOCK * self.resource_blocks
+
     def blocks_per_device(self, devices: int) -> int:
         """Resource blocks that one of ``devices`` devices sends on.
 
@@ -92,6 +148,27 @@ class Link(BaseModel):
                 f"for {devices} devices; take {devices * self._block_hz:g} or more, or access tdma"
             )
         return own
+
+    def allocations(self, senders: Sequence[str]) -> dict[str, Allocation]:
+        """The subcarriers of each sender."""
+        distinct = list(dict.fromkeys(senders))
+        own = SUBCARRIERS_PER_BLOCK * self.blocks_per_device(len(distinct))
+        split = self.access == "ofdma"
+        return {s: Allocation(i * own if split else 0, own) for i, s in enumerate(distinct)}
+
+    def grid(self, symbols: int, subcarriers: int) -> Grid:
+        """The grid that carries so many data symbols."""
+        pilots = self.pilot_positions
+        in_slot = [i for i in range(SYMBOLS_PER_SLOT) if i not in pilots]
+        rows = math.ceil(symbols / subcarriers)
+        slots = math.ceil(rows / len(in_slot))
+        starts = [SYMBOLS_PER_SLOT * slot for slot in range(slots)]
+        return Grid(
+            subcarriers=subcarriers,
+            slots=slots,
+            data_steps=tuple(start + i for start in starts for i in in_slot)[:rows],
+            pilot_steps=tuple(start + i for start in starts for i in pilots),
+        )
 
     def transmission(self, data_channel_uses: float, blocks: int) -> Overhead:
         """One device's transmission of so many data symbols on ``blocks`` resource blocks."""
@@ -124,8 +201,8 @@ class Link(BaseModel):
         ]
 
     def interval_ms(self, senders: Sequence[str], overheads: Sequence[Overhead]) -> float:
-        """Airtime of the whole interval: the slowest device (OFDMA), or all in turn (TDMA)."""
+        """Airtime of the whole interval: the slowest device, or all in turn (TDMA)."""
         own: dict[str, float] = {}
         for sender, overhead in zip(senders, overheads, strict=True):
             own[sender] = own.get(sender, 0.0) + overhead.airtime_ms
-        return max(own.values()) if self.access == "ofdma" else sum(own.values())
+        return sum(own.values()) if self.access == "tdma" else max(own.values())

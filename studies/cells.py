@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
-from channel_models import AirConfig
+from channel_models import AirConfig, Link, named_air
 from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
 from tokcom_core.encoders import EncoderShape, encoder_shape, token_width
 from tokcom_core.slide import slide
@@ -24,8 +25,13 @@ from .specs import (
 )
 from .study import Data, Models, Study, TokenBudget
 
-NOISELESS = AirConfig(name="awgn")
+NOISELESS = named_air("awgn")
 """The floors' air, at an infinite SNR."""
+
+
+def _floor_link(link: Link) -> Link:
+    """The floors send intact text, so that nothing but airtime depends on the link."""
+    return link.model_copy(update={"antennas": 1, "access": "ofdma"})
 
 
 class Shapes:
@@ -131,7 +137,15 @@ class Plan:
         return {
             method: [
                 ValidationSpec(
-                    tuning=self._tuning(method, study.airs[0], snr_db, tokens, study.seeds[0], rate)
+                    tuning=self._tuning(
+                        method,
+                        study.airs[0],
+                        study.link_at(study.bandwidth_hz[0]),
+                        snr_db,
+                        tokens,
+                        study.seeds[0],
+                        rate,
+                    )
                 )
                 for rate in rates
             ]
@@ -160,7 +174,7 @@ class Plan:
             self._cell(method, air, snr_db, tokens, seed, bandwidth_hz, learning_rates[method])
             for method in study.methods
             for air in study.airs
-            for snr_db in study.train_snr_db
+            for snr_db in (study.train_snr_db if air.sets_snr else (math.nan,))
             for bandwidth_hz in study.bandwidth_hz
             for tokens in study.tokens
             for seed in study.seeds
@@ -179,14 +193,17 @@ class Plan:
     ) -> Cell:
         study = self.study
         floor = METHODS[method].floor
-        link = study.link_at(bandwidth_hz)
+        link = _floor_link(study.link_at(bandwidth_hz)) if floor else study.link_at(bandwidth_hz)
         budget = self.budgets[tokens, bandwidth_hz]
-        eval_snr_db = (float("inf"),) if floor else study.eval_snr_db
+        eval_snr_db = study.eval_snr_db if air.sets_snr else (math.nan,)
+        if floor:
+            eval_snr_db = (math.inf,)
         return Cell(
             study=study.name,
             tuning=self._tuning(
                 method,
                 air,
+                link,
                 snr_at_bandwidth(study, snr_db, bandwidth_hz),
                 budget,
                 seed,
@@ -196,7 +213,8 @@ class Plan:
             eval_snr_db=eval_snr_db,
             eval_air_snr_db=tuple(snr_at_bandwidth(study, s, bandwidth_hz) for s in eval_snr_db),
             bandwidth_hz=bandwidth_hz,
-            link=link.model_dump_json(),
+            air_label=air.label,
+            link=link,
             deadline_ms=None if floor else study.deadline_ms,
             questions=study.evaluation.questions,
             batch_size=study.evaluation.batch_size,
@@ -206,6 +224,7 @@ class Plan:
         self,
         name: str,
         air: AirConfig,
+        link: Link,
         snr_db: float,
         tokens: TokenBudget,
         seed: int,
@@ -213,11 +232,16 @@ class Plan:
     ) -> TuningSpec:
         study, method = self.study, METHODS[name]
         if method.floor:
-            air, snr_db = NOISELESS, float("inf")
+            air, link, snr_db = NOISELESS, _floor_link(link), math.inf
+        elif method.transport != "analog" and air.digital is None:
+            air = air.model_copy(update={"digital": study.digital})
+        if not air.sets_snr:
+            snr_db = math.nan
         shared: dict[str, Any] = {
             "data": self._data,
             "models": study.models,
             "air": air,
+            "link": air.matters(link),
             "snr_db": snr_db,
             "seed": seed,
             "question_tokens": study.question_tokens,
@@ -228,6 +252,7 @@ class Plan:
             if method.alignment == "none"
             else AlignmentSpec(
                 contrastive=method.alignment == "contrastive",
+                files=method.transport == "file",
                 tokens=tokens,
                 alignment=study.alignment,
                 **shared,

@@ -11,7 +11,8 @@ from .study import Study, load
 
 
 class StudyFolder:
-    """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``, ``report/``."""
+    """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
+    ``devices/``, ``report/``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -19,8 +20,10 @@ class StudyFolder:
         self.artifacts = Artifacts(self.root / "artifacts")
         self.results = self.root / "results"
         self.curves = self.root / "curves"
+        self.devices = self.root / "devices"
         self.report = self.root / "report"
         self.floors = self.root / "floors.json"
+        self.file_bits = self.root / "file_bits.parquet"
         self.tune = self.root / "tune"
 
     def data(self, study: Study) -> Path:
@@ -52,7 +55,13 @@ class StudyFolder:
         """
         if self.config.exists() and self.open() != study:
             raise ValueError(f"{self.root} holds another study; choose another --out")
-        for folder in (self.artifacts.root, self.results, self.curves, self.root / "samples"):
+        for folder in (
+            self.artifacts.root,
+            self.results,
+            self.curves,
+            self.devices,
+            self.root / "samples",
+        ):
             folder.mkdir(parents=True, exist_ok=True)
             remove_partials(folder)
         with atomic_file(self.config) as partial:

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -19,9 +20,10 @@ from tokcom_core.datasets.minimusic.write import write_minimusic
 from .artifacts import Spec
 from .cells import Plan
 from .folder import StudyFolder
+from .methods import uploads_files
 from .report import write_report
 from .specs import Cell, TuningSpec, ValidationSpec
-from .stages import write_samples
+from .stages import write_file_bits, write_samples
 from .study import Study
 from .table import read_results, write_failure, write_floors
 from .trial import TrialRunner, start_ray
@@ -43,6 +45,8 @@ def run_study(study: Study, out: Path, console: Console | None = None) -> pd.Dat
         try:
             cells = _known_cells(plan, folder)
             if cells is None or any(not folder.result(cell.key).exists() for cell in cells):
+                for air, bandwidth_hz in product(study.airs, study.bandwidth_hz):
+                    air.prepare(study.link_at(bandwidth_hz))
                 _make_data(study, folder, progress)
                 started_ray = start_ray(study)
                 cells = _StudyRun(study, folder, plan, progress).run()
@@ -99,6 +103,8 @@ class _StudyRun:
         self._stage("frozen tokens", self._features)
         self._require(self._features)
         write_samples(self._folder, self._study, self._features)
+        if any(uploads_files(method) for method in self._plan.methods):
+            write_file_bits(self._folder, self._study)
         tried = [spec for specs in self._plan.candidates().values() for spec in specs]
         self._align(spec.tuning for spec in tried)
         self._stage("learning rates", tried)

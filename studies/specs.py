@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from channel_models import AirConfig
+from channel_models import Link, NamedAir
 
 from .artifacts import Spec
 from .methods import METHODS, Method
@@ -27,12 +27,15 @@ class FeaturesSpec(Spec):
 
 
 class AlignmentSpec(Spec):
-    """Stage 1 of paper 1."""
+    """Stage 1 of paper 1; ``link`` holds what of it shapes the channel, ``files`` whether media
+    are uploaded as files."""
 
     data: str
     models: Models
     contrastive: bool
-    air: AirConfig
+    air: NamedAir
+    link: Link
+    files: bool
     snr_db: float
     tokens: TokenBudget
     question_tokens: int
@@ -42,13 +45,14 @@ class AlignmentSpec(Spec):
 
 
 class TuningSpec(Spec):
-    """Stage 2 of paper 1; ``alignment`` is where it starts from."""
+    """Stage 2 of paper 1; ``alignment`` is where it starts from, ``link`` as there."""
 
     data: str
     models: Models
     method: str
     alignment: AlignmentSpec | None
-    air: AirConfig
+    air: NamedAir
+    link: Link
     snr_db: float
     tokens: TokenBudget | None
     question_tokens: int
@@ -75,7 +79,8 @@ class Cell(Spec):
     eval_snr_db: tuple[float, ...]
     eval_air_snr_db: tuple[float, ...]
     bandwidth_hz: float
-    link: str
+    air_label: str
+    link: Link
     deadline_ms: float | None
     questions: int | None
     batch_size: int

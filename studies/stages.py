@@ -21,7 +21,9 @@ from actors import (
     make_engine,
 )
 from channel_models import Link
-from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR
+from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, video_file
+from tokcom_core.datasets.media import track_bits
+from tokcom_core.datasets.parallel import run_parallel
 from tokcom_core.datasets.samples import (
     Samples,
     load_alignment_samples,
@@ -34,7 +36,7 @@ from tokcom_core.features import open_features, write_features
 from .artifacts import Artifacts, Spec, atomic_file
 from .cells import Shapes
 from .folder import StudyFolder
-from .methods import METHODS
+from .methods import METHODS, uploads_files
 from .specs import (
     MEDIA,
     SPLITS,
@@ -45,7 +47,7 @@ from .specs import (
     ValidationSpec,
 )
 from .study import Study
-from .table import Outcome, write_curves, write_results
+from .table import Outcome, write_curves, write_devices, write_results
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,10 @@ class Stages:
         )
         parts = [*(Part(stream, "align") for stream in streams), Part("question", "train")]
         sizes = {split: self._size(split) for split in ("align", "train")}
-        with self._artifacts.write(spec) as partial, self._network(spec, intact=False) as network:
+        with (
+            self._artifacts.write(spec) as partial,
+            self._network(spec, intact=False, files=spec.files) as network,
+        ):
             network.tune_in(spec.air, spec.snr_db)
             losses = list(network.align(training, contrast, parts, sizes, config.batch_size))
             network.save(partial)
@@ -137,11 +142,10 @@ class Stages:
         self._ensure_tuned(tuning)
         samples = self.samples("test")
         size = min(len(samples), cell.questions or len(samples))
-        link = Link.model_validate_json(cell.link)
         types = samples.question_type[:size]
         parts = _task_parts(tuning, "test")
         outcomes: list[Outcome] = []
-        with self._tuned_network(tuning, link) as network:
+        with self._tuned_network(tuning, cell.link) as network:
             network.load(self._artifacts.path(tuning))
             weights = network.parameter_counts()
             for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
@@ -149,6 +153,7 @@ class Stages:
                 scores = network.evaluate(parts, size, cell.batch_size)
                 outcomes.append(Outcome(cell, nominal_db, scores, types, self._shapes, weights))
         self._collect_curves(cell)
+        write_devices(self._folder, cell, outcomes)
         write_results(self._folder, cell, outcomes, time.monotonic() - start)
 
     def _ensure_tuned(self, spec: TuningSpec) -> None:
@@ -176,10 +181,14 @@ class Stages:
         return len(self.samples(split))
 
     def _tuned_network(self, spec: TuningSpec, link: Link | None = None) -> Network:
-        return self._network(spec, METHODS[spec.method].floor, link)
+        return self._network(spec, METHODS[spec.method].floor, uploads_files(spec.method), link)
 
     def _network(
-        self, spec: AlignmentSpec | TuningSpec, intact: bool, link: Link | None = None
+        self,
+        spec: AlignmentSpec | TuningSpec,
+        intact: bool,
+        files: bool,
+        link: Link | None = None,
     ) -> Network:
         """The devices and base station that a spec needs, freshly initialised from its seed."""
         samples: dict[str, Path] = {split: self._folder.samples(split) for split in SPLITS}
@@ -203,6 +212,7 @@ class Stages:
                     },
                     encoder_length=self._shapes.encoder[modality].length,
                     skipped_tokens=self._shapes.skipped(modality),
+                    file_bits=self._folder.file_bits if files else None,
                     device=self._study.device,
                 )
                 for modality in MEDIA
@@ -224,8 +234,9 @@ class Stages:
             modalities=tuple(device.modality for device in devices),
             seed=spec.seed,
             samples=samples,
-            link=link or self._study.link_at(self._study.bandwidth_hz[0]),
+            link=link or spec.link,
             receiver_width=models.receiver_width,
+            receiver_sees_noise=models.receiver_input == "symbols+noise",
             text_intact=intact,
             language_model=models.language,
             device=self._study.device,
@@ -255,6 +266,20 @@ def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec
             raise ValueError(f"split {split!r} of {folder.data(study)} has no readable sample")
         with atomic_file(folder.samples(split)) as partial:
             samples.write(partial)
+
+
+def write_file_bits(folder: StudyFolder, study: Study) -> None:
+    """Writes the size of every clip's coded tracks, for methods that upload files."""
+    data = folder.data(study)
+    clips = {
+        video_file(data / (VALOR if split == "align" else MUSIC_AVQA), video_id): video_id
+        for split in SPLITS
+        for video_id in read_samples(folder.samples(split)).video_id
+    }
+    sizes = run_parallel(track_bits, list(clips), workers=None)
+    rows = [{"video_id": name, **bits} for name, bits in zip(clips.values(), sizes, strict=True)]
+    with atomic_file(folder.file_bits) as partial:
+        pd.DataFrame(rows).to_parquet(partial, index=False)
 
 
 def _task_parts(spec: TuningSpec, split: str) -> list[Part]:

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from actors import EngineName
-from channel_models import Link, NamedAir
+from channel_models import DigitalConfig, Link, NamedAir
 from tokcom_core.transceiver import RECEIVER_WIDTH, Pooling
 
 from .methods import FLOORS, METHODS
@@ -55,7 +55,8 @@ class Models(_Config):
     """Frozen checkpoints: ``pocket``, a Hugging Face name or a local folder.
 
     ``slide`` leaves the encoders' class tokens out (``patches``) or not (``all``, as paper 1's
-    code does). ``receiver_width`` is the hidden width of the receivers G_m.
+    code does). ``receiver_width`` is the hidden width of the receivers G_m; with
+    ``receiver_input: symbols+noise`` they also see each token's noise variance.
     """
 
     language: str = "pocket"
@@ -63,6 +64,7 @@ class Models(_Config):
     vision: str = "pocket"
     slide: Literal["patches", "all"] = "patches"
     receiver_width: int = Field(default=RECEIVER_WIDTH, ge=1)
+    receiver_input: Literal["symbols", "symbols+noise"] = "symbols"
 
 
 class TokenBudget(_Config):
@@ -151,6 +153,7 @@ class Study(_Config):
     question_tokens: int = Field(default=32, ge=1)
     caption_tokens: int = Field(default=256, ge=1)
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], *_Several] = (0,)
+    digital: DigitalConfig = DigitalConfig()
     link: dict[str, Any] = Field(default={}, validate_default=True)
     power_mode: Literal["fixed_psd", "fixed_power"] = "fixed_psd"
     reference_bandwidth_hz: float = Field(default=5e6, gt=0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors import MODALITY_OF, Evaluation
-from channel_models import Link
 from tokcom_core.datasets.samples import QUESTION_TYPE_NAMES, majority_accuracy, read_samples
 
 from .artifacts import atomic_file
@@ -26,7 +26,7 @@ from .folder import StudyFolder
 from .methods import FLOORS, METHODS
 from .specs import Cell
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TEXT, _REAL, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
@@ -41,6 +41,9 @@ RESULTS = pa.schema(
         ("train_snr_db", _REAL),
         ("eval_snr_db", _REAL),
         ("realised_snr_db", _REAL),
+        ("realised_sinr_db", _REAL),
+        ("ebn0_db", _REAL),
+        ("erased_share", _REAL),
         ("bandwidth_hz", _REAL),
         ("deadline_ms", _REAL),
         ("meets_deadline", _FLAG),
@@ -62,6 +65,7 @@ RESULTS = pa.schema(
         ("uplink_channel_uses", _REAL),
         ("pilot_channel_uses", _REAL),
         ("control_bits", _REAL),
+        ("payload_bits", _REAL),
         ("downlink_bits", _REAL),
         ("airtime_ms", _REAL),
         ("energy_mj", _REAL),
@@ -78,6 +82,35 @@ RESULTS = pa.schema(
     metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
 )
 """Values are per sample (one question) unless the name says otherwise."""
+
+_SITE = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
+
+DEVICES = pa.schema(
+    [
+        ("study", _TEXT),
+        ("cell", _TEXT),
+        ("seed", _WHOLE),
+        ("method", _TEXT),
+        ("air", _TEXT),
+        ("access", _TEXT),
+        ("train_snr_db", _REAL),
+        ("eval_snr_db", _REAL),
+        ("device", _TEXT),
+        ("modality", _TEXT),
+        ("tokens", _REAL),
+        ("realised_snr_db", _REAL),
+        ("realised_sinr_db", _REAL),
+        ("erased_share", _REAL),
+        ("outage_share", _REAL),
+        ("uplink_channel_uses", _REAL),
+        ("payload_bits", _REAL),
+        ("airtime_ms", _REAL),
+        ("energy_mj", _REAL),
+        *[(name, _REAL) for name in _SITE],
+    ],
+    metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
+)
+"""One row a device and evaluated condition; means over samples."""
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
 SORT_BY = (
@@ -111,12 +144,19 @@ class Outcome:
         low, high = wilson_interval(int(hits.sum()), len(hits))
         types = np.asarray(self.question_type)
         tokens = self._tokens()
-        uses = sum(o.data_channel_uses for o in self.scores.overheads.values())
+        arrivals = self.scores.arrivals.values()
+        costs = [arrival.overhead for arrival in arrivals]
+        uses = sum(cost.data_channel_uses for cost in costs)
+        bits = sum(cost.payload_bits for cost in costs)
+        snr_db = fmean(arrival.realised_snr_db for arrival in arrivals)
         deadline = self.cell.deadline_ms
         return {
             **identity(self.cell),
             "eval_snr_db": self.eval_snr_db,
-            "realised_snr_db": self.scores.realised_snr_db,
+            "realised_snr_db": snr_db,
+            "realised_sinr_db": fmean(arrival.sinr_db for arrival in arrivals),
+            "ebn0_db": snr_db - 10 * math.log10(bits / uses) if bits else None,
+            "erased_share": fmean(arrival.erased_share for arrival in arrivals),
             "meets_deadline": deadline is None or self.scores.interval_ms <= deadline,
             **{f"tokens_{modality}": count for modality, count in tokens.items()},
             "tokens_total": sum(tokens.values()),
@@ -128,31 +168,68 @@ class Outcome:
             **{f"accuracy_{name}": _mean(hits[types == name]) for name in QUESTION_TYPE_NAMES},
             "task_loss": self.scores.loss,
             "uplink_channel_uses": uses,
-            "pilot_channel_uses": sum(o.pilot_channel_uses for o in self.scores.overheads.values()),
-            "control_bits": sum(o.control_bits for o in self.scores.overheads.values()),
-            "downlink_bits": self._downlink_bits(uses),
+            "pilot_channel_uses": sum(cost.pilot_channel_uses for cost in costs),
+            "control_bits": sum(cost.control_bits for cost in costs),
+            "payload_bits": bits,
+            "downlink_bits": self._downlink_bits(tokens),
             "airtime_ms": self.scores.interval_ms,
-            "energy_mj": sum(o.energy_mj for o in self.scores.overheads.values()),
+            "energy_mj": sum(cost.energy_mj for cost in costs),
             "device_gflop": self._device_gflop(tokens),
             "bs_gflop": self._bs_gflop(tokens),
             "status": "ok",
             "reason": "",
         }
 
+    def device_rows(self) -> list[dict[str, Any]]:
+        """A row for each device, its streams taken together."""
+        shared = {name: identity(self.cell)[name] for name in DEVICES.names[:7]}
+        rows = []
+        for device in dict.fromkeys(a.sender for a in self.scores.arrivals.values()):
+            own = [a for a in self.scores.arrivals.values() if a.sender == device]
+            streams = [s for s, a in self.scores.arrivals.items() if a.sender == device]
+            rows.append(
+                {
+                    **shared,
+                    "eval_snr_db": self.eval_snr_db,
+                    "device": device,
+                    "modality": MODALITY_OF[streams[0]],
+                    "tokens": sum(a.tokens for a in own),
+                    "realised_snr_db": fmean(a.realised_snr_db for a in own),
+                    "realised_sinr_db": fmean(a.sinr_db for a in own),
+                    "erased_share": fmean(a.erased_share for a in own),
+                    "outage_share": fmean(a.lost_share for a in own),
+                    "uplink_channel_uses": sum(a.overhead.data_channel_uses for a in own),
+                    "payload_bits": sum(a.overhead.payload_bits for a in own),
+                    "airtime_ms": sum(a.overhead.airtime_ms for a in own),
+                    "energy_mj": sum(a.overhead.energy_mj for a in own),
+                    **{name: own[0].site.get(name) for name in _SITE},
+                }
+            )
+        return rows
+
     def _tokens(self) -> dict[str, float]:
         found = {"text": 0.0, "audio": 0.0, "vision": 0.0}
-        for stream, overhead in self.scores.overheads.items():
-            count = overhead.data_channel_uses * 2 / self.shapes.token_width
-            found[MODALITY_OF[stream]] += count
+        for stream, arrival in self.scores.arrivals.items():
+            found[MODALITY_OF[stream]] += arrival.tokens
         return found
 
-    def _downlink_bits(self, uses: float) -> float:
-        """Gradients of one training sample: real and imaginary part of each symbol, the scales."""
-        trained = 0.0 if self.cell.method.floor else 1.0
-        return trained * _GRADIENT_BITS * (2 * uses + len(self.scores.overheads))
+    def _downlink_bits(self, tokens: dict[str, float]) -> float:
+        """Gradients of one training sample: every value of its tokens, and the scales.
+
+        Nothing where nothing is learnt on the devices: the floors, files encoded at the station.
+        """
+        if self.cell.method.floor or self.cell.method.transport == "file":
+            return 0.0
+        values = sum(tokens.values()) * self.shapes.token_width
+        return _GRADIENT_BITS * (values + len(self.scores.arrivals))
 
     def _device_gflop(self, tokens: dict[str, float]) -> float:
-        """Frozen encoders and projections, all devices together."""
+        """Frozen encoders and projections, all devices together; files are encoded elsewhere."""
+        if self.cell.method.transport == "file":
+            return 0.0
+        return self._encoders_gflop(tokens)
+
+    def _encoders_gflop(self, tokens: dict[str, float]) -> float:
         total = 0.0
         for modality, shape in self.shapes.encoder.items():
             if tokens[modality]:
@@ -163,7 +240,8 @@ class Outcome:
     def _bs_gflop(self, tokens: dict[str, float]) -> float:
         """Receivers and the foundation model's pass over the prompt; two operations a weight."""
         receivers = sum(self.weights.get(m, 0) * count for m, count in tokens.items())
-        return 2e-9 * (receivers + self.weights["foundation"] * sum(tokens.values()))
+        encoders = self._encoders_gflop(tokens) if self.cell.method.transport == "file" else 0.0
+        return encoders + 2e-9 * (receivers + self.weights["foundation"] * sum(tokens.values()))
 
 
 def identity(cell: Cell) -> dict[str, Any]:
@@ -175,8 +253,8 @@ def identity(cell: Cell) -> dict[str, Any]:
         "cell": cell.key,
         "seed": tuning.seed,
         "method": tuning.method,
-        "air": tuning.air.label,
-        "access": Link.model_validate_json(cell.link).access,
+        "air": cell.air_label,
+        "access": cell.link.access,
         "train_snr_db": cell.nominal_snr_db,
         "bandwidth_hz": cell.bandwidth_hz,
         "deadline_ms": cell.deadline_ms,
@@ -208,6 +286,13 @@ def write_results(
         "wall_s": wall_s,
     }
     _write(folder.result(cell.key), [{**outcome.row(), **shared} for outcome in outcomes])
+
+
+def write_devices(folder: StudyFolder, cell: Cell, outcomes: Sequence[Outcome]) -> None:
+    """Writes a row for each device and evaluated condition of a cell."""
+    rows = [row for outcome in outcomes for row in outcome.device_rows()]
+    with atomic_file(folder.devices / f"{cell.key}.parquet") as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema=DEVICES), partial)
 
 
 def write_failure(folder: StudyFolder, cell: Cell, reason: str) -> None:

@@ -67,17 +67,30 @@ class TokenTransmitter(nn.Module):
 
 
 class TokenReceiver(nn.Module):
-    """The head G_m of eq. (8): two linear layers with a ReLU between, on eq. (7)'s tokens."""
+    """The head G_m of eq. (8): two linear layers with a ReLU between, on eq. (7)'s tokens.
 
-    def __init__(self, token_width: int, hidden_width: int = RECEIVER_WIDTH) -> None:
+    Args:
+        token_width: D.
+        hidden_width: features between the layers.
+        sees_noise: whether the mean noise variance of a token is one more input.
+    """
+
+    def __init__(
+        self, token_width: int, hidden_width: int = RECEIVER_WIDTH, sees_noise: bool = False
+    ) -> None:
         super().__init__()
         self.token_width = token_width
-        self.inner = nn.Linear(token_width, hidden_width)
+        self.sees_noise = sees_noise
+        self.inner = nn.Linear(token_width + sees_noise, hidden_width)
         self.outer = nn.Linear(hidden_width, token_width)
 
-    def forward(self, symbols: Tensor) -> Tensor:
-        """Symbols ``[B, N]`` to tokens Y' ``[B, S, D]``."""
-        tokens: Tensor = self.outer(torch.relu(self.inner(unpack(symbols, self.token_width))))
+    def forward(self, symbols: Tensor, noise_var: Tensor) -> Tensor:
+        """Symbols ``[B, N]`` and their noise variances ``[B, N]`` to tokens Y' ``[B, S, D]``."""
+        received = unpack(symbols, self.token_width)
+        if self.sees_noise:
+            of_token = noise_var.reshape(*received.shape[:2], -1).mean(-1, keepdim=True)
+            received = torch.cat([received, of_token.to(received.dtype)], dim=-1)
+        tokens: Tensor = self.outer(torch.relu(self.inner(received)))
         return tokens
 
     @torch.no_grad()
@@ -98,7 +111,7 @@ class IntactText(nn.Module):
         super().__init__()
         self.token_width = token_width
 
-    def forward(self, symbols: Tensor) -> Tensor:
+    def forward(self, symbols: Tensor, noise_var: Tensor) -> Tensor:
         return unpack(symbols, self.token_width)
 
 

@@ -22,7 +22,7 @@ from actors import (
 )
 from actors.engine import Engine
 from actors.network import _batches
-from channel_models import AirConfig
+from channel_models import named_air
 
 from .conftest import NetworkParts
 
@@ -49,7 +49,7 @@ def _run(parts: NetworkParts, engine: Engine, folder: Path) -> tuple[list[object
     stage_1 = Training(3, 1e-3, "cosine_with_min_lr")
     stage_2 = Training(3, 1e-3, "linear", warmup_steps=1)
     with Network(*parts, engine) as network:
-        network.tune_in(AirConfig(name="rayleigh"), 6.0)
+        network.tune_in(named_air("rayleigh"), 6.0)
         sizes = {"align": 20, "train": 50}
         losses = list(network.align(stage_1, Contrast(), ALIGN, sizes, 8))
         network.calibrate(TASK, 50, 16)
@@ -80,7 +80,7 @@ def test_a_saved_network_answers_alike(
     assert files <= {".safetensors", ".json", ".md"}
     with Network(*parts_of(seed=0)) as network:
         network.load(tmp_path / "saved")
-        network.tune_in(AirConfig(name="rayleigh"), 6.0)
+        network.tune_in(named_air("rayleigh"), 6.0)
         assert network.evaluate(TEST, 20, 8) == scores
         assert network.state().keys() == dict(state).keys()  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from actors import BaseStation, Batch, Contrast, Device, Network, Part, Training, seeded
 from actors.optimiser import Optimiser
-from channel_models import AirConfig, Frame, normalise, spawn_seed
+from channel_models import Frame, named_air, normalise, spawn_seed
 from tokcom_core.alignment import info_nce, reconstruction_loss
 from tokcom_core.foundation import concatenate
 from tokcom_core.transceiver import pool, unpack
@@ -19,7 +19,7 @@ from .conftest import NetworkParts
 
 ROWS = (0, 3, 4, 7)
 TRAINING = Training(steps=4, learning_rate=1e-3, schedule="linear")
-RAYLEIGH = AirConfig(name="rayleigh")
+RAYLEIGH = named_air("rayleigh")
 
 
 class _Split:
@@ -250,7 +250,7 @@ def test_training_lowers_the_losses(parts_of: Callable[..., NetworkParts]) -> No
     training = Training(steps=40, learning_rate=2e-3, schedule="cosine_with_min_lr")
     parts = [Part("vision", "align"), Part("audio", "align"), Part("caption", "align")]
     with Network(devices, station) as network:
-        network.tune_in(AirConfig(name="awgn"), 10.0)
+        network.tune_in(named_air("awgn"), 10.0)
         losses = list(network.align(training, Contrast(), parts, {"align": 24}, batch_size=24))
     for name in losses[0]:
         assert losses[-1][name] < 0.7 * losses[0][name], name

@@ -46,7 +46,9 @@ class AirContract:
             assert got.symbols.shape == sent.symbols.shape
             assert got.symbols.dtype == torch.complex64
             assert (got.symbols[~sent.valid] == 0).all()
-            for name in ("noise_var", "realised_snr_db", "erased"):
+            for name in ("noise_var", "erased"):
+                assert getattr(got, name).shape == sent.symbols.shape
+            for name in ("realised_snr_db", "sinr_db"):
                 assert getattr(got, name).shape == (4,)
             assert got.erased.dtype == torch.bool
             assert got.overhead.data_channel_uses == pytest.approx(
@@ -78,12 +80,14 @@ class AirContract:
         self.build(5.0).transmit([frame("a")], seed=3)
         assert torch.equal(torch.rand(3), expected)
 
-    def test_nobodys_channel_depends_on_the_others(self) -> None:
+    def test_nobodys_channel_depends_on_what_the_others_send(self) -> None:
         air = self.build(5.0)
-        (alone,) = air.transmit([frame("a")], seed=3)
-        among = air.transmit([frame("b", symbols=8, gain=100.0), frame("a")], seed=3)[1]
-        assert torch.equal(alone.symbols, among.symbols)
-        assert torch.equal(alone.realised_snr_db, among.realised_snr_db)
+        among_short, among_loud = (
+            air.transmit([frame("b", symbols=n, gain=gain), frame("a")], seed=3)[1]
+            for n, gain in ((8, 1.0), (96, 100.0))
+        )
+        assert torch.equal(among_short.symbols, among_loud.symbols)
+        assert torch.equal(among_short.realised_snr_db, among_loud.realised_snr_db)
 
     def test_a_loud_sample_does_not_change_its_batch_mates_snr(self) -> None:
         quiet = torch.randn(2, 64, dtype=torch.complex64)
@@ -109,7 +113,7 @@ class AirContract:
         (got,) = self.build(6.0).transmit([sent], seed=6)
         error = (got.symbols / sent.scale[:, None] - sent.symbols).abs().square()
         per_sample = (error * sent.valid).sum(1) / sent.valid.sum(1)
-        gap = per_sample - got.noise_var
+        gap = per_sample - (got.noise_var * sent.valid).sum(1) / sent.valid.sum(1)
         assert abs(float(gap.mean())) < 5 * float(gap.std()) / len(gap) ** 0.5 + 1e-4
 
     def test_infinite_snr_returns_the_tokens(self) -> None:

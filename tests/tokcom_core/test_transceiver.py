@@ -37,11 +37,12 @@ def test_text_is_not_projected_and_others_are_linear() -> None:
 def test_receiver_is_two_layers_with_a_relu_and_rescales_linearly() -> None:
     receiver = TokenReceiver(8, hidden_width=16)
     symbols = torch.randn(2, 12, dtype=torch.complex64)
-    before = receiver(symbols)
+    noise_var = torch.zeros(symbols.shape)
+    before = receiver(symbols, noise_var)
     hidden = torch.relu(receiver.inner(unpack(symbols, 8)))
     torch.testing.assert_close(before, receiver.outer(hidden))
     receiver.rescale(0.25)
-    torch.testing.assert_close(receiver(symbols), 0.25 * before)
+    torch.testing.assert_close(receiver(symbols, noise_var), 0.25 * before)
 
 
 def test_pooling() -> None:

@@ -154,6 +154,24 @@ def decode_sound(video: Path) -> NDArray[np.int16]:
     return np.concatenate(blocks)
 
 
+def track_bits(video: Path) -> dict[str, int]:
+    """Bits of the coded ``audio`` and ``vision`` tracks of a clip, as they stand in the file.
+
+    Raises:
+        ValueError: for a clip that is missing or damaged.
+    """
+    try:
+        with av.open(str(video)) as container:
+            bits = {"audio": 0, "vision": 0}
+            for packet in container.demux():
+                kind = "vision" if packet.stream.type == "video" else packet.stream.type
+                if kind in bits:
+                    bits[kind] += 8 * packet.size
+            return bits
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"{video} cannot be uploaded as a file: {error}") from None
+
+
 def read_sound(file: Path) -> NDArray[np.float32]:
     """Reads a 16 kHz mono ``.wav`` as ``[samples]`` within -1..1.
 

@@ -1,0 +1,132 @@
+"""A cell: users dropped around the base station, with TR 38.901 system-level channels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from sionna.phy import config as sionna_config
+from sionna.phy.channel import gen_single_sector_topology
+from sionna.phy.channel.tr38901 import InH, RMa, UMa, UMi
+from sionna.phy.channel.tr38901.system_level_channel import SystemLevelChannel
+from torch import Tensor
+
+from .fading import array
+from .seeding import sionna_seeded, spawn_seed
+from .source import Realisation, Request, Source, as_realisation
+
+Scenario = Literal["umi", "uma", "rma", "inh"]
+
+_HALL_M = (60.0, 50.0)
+_HALL_BS_HEIGHT_M = 3.0
+_HALL_USER_HEIGHT_M = 1.0
+
+
+class CellSource(Source):
+    """Users at random places of a sector (UMi, UMa, RMa) or a hall (InH).
+
+    Args:
+        scenario: of TR 38.901.
+        carrier_hz: carrier frequency.
+        speed_mps: of every user, in a random direction.
+        indoor_share: probability of a user to be indoors (not InH); None takes the scenario's.
+        o2i: building penetration loss of UMi and UMa, ``low`` or ``high``.
+        drop_seed: each device keeps the place that follows from it and its name; None gives every
+            sample a new place.
+        antennas: of the base station.
+        device: torch device.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        carrier_hz: float,
+        speed_mps: float,
+        indoor_share: float | None,
+        o2i: Literal["low", "high"],
+        drop_seed: int | None,
+        antennas: int,
+        device: str,
+    ) -> None:
+        self._scenario = scenario
+        self._speed_mps = speed_mps
+        self._indoor_share = indoor_share
+        self._drop_seed = drop_seed
+        self._device = device
+        self.static = speed_mps == 0
+        self._model = _model(scenario, carrier_hz, antennas, o2i, device)
+
+    def realise(self, request: Request) -> Realisation:
+        keep = self._drop_seed is not None
+        place = (
+            spawn_seed(self._drop_seed, request.sender)
+            if self._drop_seed is not None
+            else spawn_seed(request.seed, "place")
+        )
+        with sionna_seeded(place):
+            topology = self._drop(1 if keep else request.batch)
+            if keep:
+                topology = [t.repeat(request.batch, *[1] * (t.ndim - 1)) for t in topology]
+        with sionna_seeded(request.seed):
+            self._model.set_topology(*topology)
+            gains, delays = self._model(request.steps, request.sampling_hz)
+        x_m, y_m, z_m = topology[0][:, 0].unbind(1)
+        channel = as_realisation(gains, delays)
+        site = {"x_m": x_m, "y_m": y_m, "height_m": z_m}
+        return Realisation(channel.gains, channel.delays_s, site)
+
+    def _drop(self, batch: int) -> list[Tensor]:
+        """User and base station places, orientations, velocities, and who is indoors."""
+        if self._scenario == "inh":
+            return self._drop_in_hall(batch)
+        return list(
+            gen_single_sector_topology(
+                batch,
+                1,
+                self._scenario,
+                indoor_probability=self._indoor_share,
+                min_ut_velocity=self._speed_mps,
+                max_ut_velocity=self._speed_mps,
+                precision="single",
+                device=self._device,
+            )
+        )
+
+    def _drop_in_hall(self, batch: int) -> list[Tensor]:
+        """Uniformly in a hall, the base station in the middle of its ceiling."""
+
+        def uniform(*shape: int) -> Tensor:
+            generator = sionna_config.torch_rng(self._device)
+            return torch.rand(shape, generator=generator, device=self._device)
+
+        users = (uniform(batch, 1, 3) - 0.5) * torch.tensor([*_HALL_M, 0.0], device=self._device)
+        users[..., 2] = _HALL_USER_HEIGHT_M
+        station = torch.zeros(batch, 1, 3, device=self._device)
+        station[..., 2] = _HALL_BS_HEIGHT_M
+        down = torch.zeros_like(station)
+        down[..., 1] = torch.pi / 2
+        angle = 2 * torch.pi * uniform(batch, 1)
+        velocity = self._speed_mps * torch.stack(
+            [angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=-1
+        )
+        facing = 2 * torch.pi * uniform(batch, 1, 3)
+        indoors = torch.ones(batch, 1, dtype=torch.bool, device=self._device)
+        return [users, station, facing, down, velocity, indoors]
+
+
+def _model(
+    scenario: Scenario, carrier_hz: float, antennas: int, o2i: str, device: str
+) -> SystemLevelChannel:
+    shared = {
+        "carrier_frequency": carrier_hz,
+        "ut_array": array(1, carrier_hz, device),
+        "bs_array": array(antennas, carrier_hz, device, pattern="38.901"),
+        "direction": "uplink",
+        "precision": "single",
+        "device": device,
+    }
+    if scenario == "umi":
+        return UMi(o2i_model=o2i, **shared)
+    if scenario == "uma":
+        return UMa(o2i_model=o2i, **shared)
+    return RMa(**shared) if scenario == "rma" else InH(**shared)

@@ -1,0 +1,88 @@
+"""What all airs have in common in a study file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .air import Air
+from .digital import DigitalAir, DigitalConfig
+from .estimation import Interpolation
+from .linear import Csi, LinearAir
+from .numerology import Link
+from .power import noise_power
+from .source import Source
+
+
+class AirBase(BaseModel):
+    """One air.
+
+    ``csi`` is what the receiver knows of the channel: all of it, what the pilots tell
+    (``interpolation`` between them), or nothing. With ``digital`` it carries coded packets
+    instead of token symbols.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    csi: Csi = "perfect"
+    interpolation: Interpolation = "linear"
+    digital: DigitalConfig | None = None
+
+    @property
+    def sets_snr(self) -> bool:
+        """Whether an average SNR is asked of this air; otherwise it follows from a link budget."""
+        return True
+
+    @property
+    def label(self) -> str:
+        """Short and unique, for tables: the name, and whatever is not as usual."""
+        unusual = self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+        return " ".join([self.name, *(f"{key}={value}" for key, value in unusual.items())])
+
+    def build(self, link: Link, snr_db: float, device: str = "cpu") -> Air:
+        """The air on a torch device (``cpu``, ``cuda:0``).
+
+        Args:
+            link: the band, how it is shared, the antennas.
+            snr_db: average receive SNR of an antenna, where the air takes one.
+            device: torch device.
+
+        Raises:
+            ValueError: for what is not an SNR, or combinations that cannot be received.
+        """
+        n0 = noise_power(snr_db) if self.sets_snr else 1.0
+        source = self.source(link, device)
+        linear = LinearAir(link, n0, source, self.csi, self.interpolation, device)
+        if self.digital is None:
+            return linear
+        if self.csi == "none":
+            raise ValueError("a digital link demodulates with CSI; take csi perfect or estimated")
+        return DigitalAir(linear, self.digital, device)
+
+    def matters(self, link: Link) -> Link:
+        """What of a link shapes the channel; stages of links that are alike here are shared."""
+        alone = self.flat and self.csi != "estimated" and link.access != "sdma"
+        if alone and self.digital is None:
+            return Link(antennas=link.antennas)
+        return link
+
+    @property
+    def flat(self) -> bool:
+        """Whether all subcarriers and symbols of a sample have the same gain."""
+        return False
+
+    def prepare(self, link: Link) -> None:
+        """Computes whatever this air computes once and keeps, such as a ray-traced site."""
+
+    @abstractmethod
+    def source(self, link: Link, device: str) -> Source | None:
+        """Where its channels come from; None for noise alone."""
+
+
+class Mobile(BaseModel):
+    """What airs with a carrier and moving users have in common."""
+
+    carrier_ghz: float = Field(default=3.5, ge=0.5, le=100)
+    speed_mps: float = Field(default=0.0, ge=0, le=500)

@@ -1,0 +1,55 @@
+"""Detection by linear MMSE, of one user and of several.
+
+Shapes: ``B`` samples, ``U`` users, ``M`` antennas, ``T`` OFDM symbols, ``F`` subcarriers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_LEAST_NOISE = 1e-9
+
+
+def match_filter(received: Tensor, response: Tensor, noise_power: Tensor) -> tuple[Tensor, Tensor]:
+    """LMMSE estimate h^H y / (|h|^2 + N0) of one user's unit-power symbols.
+
+    Args:
+        received: ``[B, M, T, F]``.
+        response: ``[B, M, T or 1, F]``.
+        noise_power: broadcastable to ``[B, T, F]``.
+
+    Returns:
+        estimates and their error variances N0 / (|h|^2 + N0), ``[B, T, F]``.
+    """
+    power = (response.real.square() + response.imag.square()).sum(1)
+    total = power + noise_power
+    return (response.conj() * received).sum(1) / total, (noise_power / total).expand_as(total)
+
+
+def detect_users(
+    received: Tensor, responses: Sequence[Tensor], active: Tensor, noise_power: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Multiuser LMMSE: x = (H^H H + N0 I)^-1 H^H y, error variances N0 diag (H^H H + N0 I)^-1.
+
+    Args:
+        received: ``[B, M, T, F]``.
+        responses: of each user, ``[B, M, T or 1, F]``.
+        active: bool ``[B, T, F, U]``, where a user sends.
+        noise_power: broadcastable to ``[B, T, F]``.
+
+    Returns:
+        estimates and their error variances, ``[B, T, F, U]``; 0 and 1 where a user is silent.
+    """
+    steps = received.shape[2]
+    response = torch.stack([h.expand(-1, -1, steps, -1) for h in responses], dim=-1)
+    response = response.permute(0, 2, 3, 1, 4) * active[..., None, :]
+    adjoint = response.mH
+    noise = noise_power.expand(active.shape[:-1]).clamp(min=_LEAST_NOISE)[..., None, None]
+    identity = torch.eye(len(responses), dtype=response.dtype, device=response.device)
+    inverse = torch.linalg.inv(adjoint @ response + noise * identity)
+    matched = adjoint @ received.permute(0, 2, 3, 1)[..., None]
+    errors = noise[..., 0] * torch.diagonal(inverse, dim1=-2, dim2=-1).real
+    return (inverse @ matched)[..., 0], errors

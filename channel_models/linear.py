@@ -1,0 +1,263 @@
+"""Linear airs, eq. (6): y = H x + n on the resource grid, for whatever source of H.
+
+Shapes: ``B`` samples, ``U`` users, ``M`` antennas of the base station, ``T`` OFDM symbols with
+data, ``F`` subcarriers, ``N`` symbols of a frame. A flat source has a single "subcarrier" with all
+symbols after each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .air import Air, Carried, Frame
+from .detection import detect_users, match_filter
+from .estimation import Interpolation, PilotEstimator
+from .numerology import Allocation, Grid, Link
+from .power import to_db
+from .response import frequency_response, subcarrier_hz
+from .seeding import spawn_seed
+from .source import Request, Source
+
+Csi = Literal["perfect", "estimated", "none"]
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A frame on its grid, and its channel.
+
+    Attributes:
+        symbols: ``[B, T, F]``.
+        response: ``[B, M, T or 1, F]`` at the data symbols.
+        pilots: ``[B, M, slots, pilots of a slot, F]``; None unless the channel is estimated.
+        site: see :class:`~channel_models.air.Carried`.
+    """
+
+    symbols: Tensor
+    response: Tensor
+    pilots: Tensor | None
+    site: dict[str, Tensor]
+
+
+class LinearAir(Air):
+    """Noise behind an optional channel, equalised by LMMSE as far as the channel is known.
+
+    The equaliser is the biased LMMSE estimate with error variance 1 - h^H R^-1 h: unbiased, as
+    Sionna's own, it would be zero forcing on one antenna, whose mean noise is infinite under
+    Rayleigh fading.
+
+    Args:
+        link: the band, how it is shared, the antennas.
+        noise_power: N0 per antenna and unit-power symbol.
+        source: yields channels; None for noise alone.
+        csi: ``perfect``, ``estimated`` from the pilots, or ``none``, which leaves the received
+            signal as it is.
+        interpolation: of the estimate between pilots.
+        device: torch device.
+
+    Raises:
+        ValueError: for what cannot be received (several users or antennas without CSI, users on
+            the same subcarriers without fading, estimates without pilots).
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        noise_power: float,
+        source: Source | None,
+        csi: Csi = "perfect",
+        interpolation: Interpolation = "linear",
+        device: str = "cpu",
+    ) -> None:
+        super().__init__(link)
+        if csi == "none" and (link.antennas > 1 or link.access == "sdma"):
+            raise ValueError("csi none receives one user with one antenna; take csi perfect")
+        if link.access == "sdma" and source is None:
+            raise ValueError("access sdma tells users apart by their fading; awgn has none")
+        if csi == "estimated" and link.dmrs_symbols == 0:
+            raise ValueError("csi estimated needs pilots; take link.dmrs_symbols of 1 or more")
+        self._noise_power = noise_power
+        self._source = source
+        self._csi = csi
+        self._device = torch.device(device)
+        self._estimator = (
+            PilotEstimator(link, interpolation, source, noise_power, device)
+            if csi == "estimated"
+            else None
+        )
+
+    def carry(self, frames: Sequence[Frame], seed: int) -> list[Carried]:
+        allocations = self.link.allocations([frame.sender for frame in frames])
+        if self.link.access != "sdma":
+            return [self._alone(frame, allocations[frame.sender], seed) for frame in frames]
+        carried: dict[int, Carried] = {}
+        for together in _rounds(frames):
+            users = [frames[i] for i in together]
+            allocation = allocations[users[0].sender]
+            carried.update(zip(together, self._together(users, allocation, seed), strict=True))
+        return [carried[i] for i in range(len(frames))]
+
+    def _alone(self, frame: Frame, allocation: Allocation, seed: int) -> Carried:
+        """One user on resources of its own."""
+        n0 = self._noise_power
+        generator = self._generator(Air.seed_of(frame, seed, "noise"))
+        if self._source is None:
+            return self._through_noise(frame, generator)
+        arrival = self._arrive(frame, allocation, seed)
+        x, h = arrival.symbols, arrival.response
+        power = (h.real.square() + h.imag.square()).sum(1)
+        snr_db = to_db(power.mean((1, 2)) / self.link.antennas / n0)
+        if self._csi == "perfect":
+            # Matched to h, the antennas' noise is one Gaussian of power N0 |h|^2: a single draw.
+            noise_var = n0 / (power + n0)
+            noise = _noise(x.shape, 1.0, generator).mul_((noise_var * (1 - noise_var)).sqrt())
+            estimate = torch.addcmul(noise, x, 1 - noise_var)
+        else:
+            received = h * x[:, None] + _noise((len(x), h.shape[1], *x.shape[1:]), n0, generator)
+            estimate, noise_var = self._equalise(received, arrival, generator)
+        return _off_grid(frame, estimate, noise_var, snr_db, arrival.site)
+
+    def _through_noise(self, frame: Frame, generator: torch.Generator) -> Carried:
+        """One user where there is no channel: every antenna has the symbol, and its own noise."""
+        n0 = self._noise_power
+        snr_db = to_db(torch.ones_like(frame.scale) / n0)
+        if self._csi == "none":
+            received = frame.symbols + _noise(frame.symbols.shape, n0, generator)
+            return Carried(received, torch.tensor(n0, device=self._device), snr_db)
+        error = n0 / (self.link.antennas + n0)
+        noise = _noise(frame.symbols.shape, error * (1 - error), generator)
+        estimate = torch.add(noise, frame.symbols, alpha=1 - error)
+        return Carried(estimate, torch.tensor(error, device=self._device), snr_db)
+
+    def _equalise(
+        self, received: Tensor, arrival: _Arrival, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Without CSI, or with that of the pilots."""
+        n0 = torch.full((), self._noise_power, device=self._device)
+        if self._estimator is None or arrival.pilots is None:
+            return received[:, 0], n0.expand(received[:, 0].shape)
+        rows = received.shape[2]
+        h, error = self._estimator.estimate([arrival.pilots], rows, generator)[0]
+        return match_filter(received, h, n0 + error)
+
+    def _together(
+        self, frames: Sequence[Frame], allocation: Allocation, seed: int
+    ) -> list[Carried]:
+        """Users on the same resources, told apart by multiuser LMMSE detection."""
+        if len({len(frame.symbols) for frame in frames}) > 1:
+            raise ValueError(
+                "users that send together need batches of one size, got "
+                f"{[len(frame.symbols) for frame in frames]}"
+            )
+        generator = self._generator(spawn_seed(seed, "noise", frames[0].stream))
+        longest = max(frame.symbols.shape[1] for frame in frames)
+        arrivals = [self._arrive(frame, allocation, seed, longest) for frame in frames]
+        n0 = torch.full((), self._noise_power, device=self._device)
+        clean = torch.stack([a.response * a.symbols[:, None] for a in arrivals]).sum(0)
+        received = clean + _noise(clean.shape, self._noise_power, generator)
+        known, noise = [a.response for a in arrivals], n0
+        if self._estimator is not None:
+            rows = received.shape[2]
+            pilots = [a.pilots for a in arrivals if a.pilots is not None]
+            estimates = self._estimator.estimate(pilots, rows, generator)
+            known = [h for h, _ in estimates]
+            noise = n0 + torch.stack([error for _, error in estimates]).sum(0)
+        active = torch.stack([_on_grid(f.valid, received.shape[2:]) for f in frames], dim=-1)
+        detected, errors = detect_users(received, known, active, noise)
+        return [
+            _off_grid(
+                frame,
+                detected[..., u],
+                errors[..., u],
+                to_db(arrivals[u].response.abs().square().mean((1, 2, 3)) / self._noise_power),
+                arrivals[u].site,
+            )
+            for u, frame in enumerate(frames)
+        ]
+
+    def _arrive(
+        self, frame: Frame, allocation: Allocation, seed: int, longest: int = 0
+    ) -> _Arrival:
+        """Puts a frame on its grid and draws its channel."""
+        assert self._source is not None
+        source = self._source
+        length = max(longest, frame.symbols.shape[1])
+        flat = source.flat and self._estimator is None
+        grid = Grid(length, 1, (0,), ()) if flat else self.link.grid(length, allocation.subcarriers)
+        channel = source.realise(
+            Request(
+                batch=len(frame.symbols),
+                steps=1 if source.static else grid.steps,
+                sampling_hz=1e3 / self.link.symbol_ms,
+                subcarriers=allocation.subcarriers,
+                seed=Air.seed_of(frame, seed, "fading"),
+                sender=frame.sender,
+            )
+        )
+        frequencies = (
+            torch.zeros(1, device=self._device)
+            if flat
+            else subcarrier_hz(self.link, allocation, self._device)
+        )
+        response = frequency_response(channel, frequencies)
+        pilots = None
+        if self._estimator is not None:
+            pilots = _steps(response, grid.pilot_steps).unflatten(2, (grid.slots, -1))
+        return _Arrival(
+            _on_grid(frame.symbols, (len(grid.data_steps), grid.subcarriers)),
+            response if source.static else _steps(response, grid.data_steps),
+            pilots,
+            channel.site,
+        )
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(self._device).manual_seed(seed)
+
+
+def _rounds(frames: Sequence[Frame]) -> list[list[int]]:
+    """Which frames are on the air together: the first of every sender, then the second."""
+    rounds: list[list[int]] = []
+    sent: dict[str, int] = {}
+    for i, frame in enumerate(frames):
+        number = sent.get(frame.sender, 0)
+        sent[frame.sender] = number + 1
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(i)
+    return rounds
+
+
+def _steps(response: Tensor, steps: Sequence[int]) -> Tensor:
+    """The response at some time steps; a single one stands for all."""
+    if response.shape[2] == 1:
+        return response.expand(-1, -1, len(steps), -1)
+    return response[:, :, list(steps)]
+
+
+def _on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """``[B, N]`` to ``[B, T, F]``, frequency first, the rest zero."""
+    rows, subcarriers = shape
+    missing = rows * subcarriers - values.shape[1]
+    padded = nn.functional.pad(values, (0, missing)) if missing else values
+    return padded.reshape(-1, rows, subcarriers)
+
+
+def _off_grid(
+    frame: Frame, estimate: Tensor, noise_var: Tensor, snr_db: Tensor, site: dict[str, Tensor]
+) -> Carried:
+    count = frame.symbols.shape[1]
+    noise_var = noise_var.expand(estimate.shape)
+    return Carried(
+        estimate.flatten(1)[:, :count], noise_var.flatten(1)[:, :count], snr_db, site=site
+    )
+
+
+def _noise(shape: Sequence[int], power: float, generator: torch.Generator) -> Tensor:
+    """Circular complex Gaussian noise of ``power`` a symbol."""
+    noise = torch.empty(*shape, dtype=torch.complex64, device=generator.device)
+    torch.view_as_real(noise).normal_(0.0, (power / 2) ** 0.5, generator=generator)
+    return noise

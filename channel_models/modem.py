@@ -1,0 +1,140 @@
+"""A packet through 5G NR's transport-block chain (CRC, LDPC, rate matching, QAM), all Sionna's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from sionna.phy.mapping import Demapper, Mapper
+from sionna.phy.nr import TBDecoder, TBEncoder
+from sionna.phy.nr.utils import calculate_tb_size, decode_mcs_index
+from torch import Tensor
+
+MCS_TABLE = 2
+"""TS 38.214 table 5.1.3.1-2: QPSK (0-4), 16-QAM (5-10), 64-QAM (11-19), 256-QAM (20-27)."""
+MCS_COUNT = 28
+PDSCH = 1
+"""Sionna's category of that table: its PUSCH table 2 is the transform-precoded one."""
+_ITERATIONS = 20
+_CERTAIN = 1e-6
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One transport block of at least ``payload_bits`` bits at an MCS.
+
+    Attributes:
+        payload_bits: what it should hold; the rest of the transport block is zeros.
+        mcs: index into :data:`MCS_TABLE`.
+        symbols: complex symbols that it takes.
+        block_bits: size of its transport block.
+    """
+
+    payload_bits: int
+    mcs: int
+    symbols: int
+    block_bits: int
+
+    @property
+    def order(self) -> int:
+        """Bits of a constellation symbol."""
+        return modulation(self.mcs)[0]
+
+
+@lru_cache(maxsize=1024)
+def modulation(mcs: int) -> tuple[int, float]:
+    """Bits of a constellation symbol, and code rate, of an MCS."""
+    order, rate = decode_mcs_index(
+        torch.tensor([mcs], dtype=torch.int32), table_index=MCS_TABLE, is_pusch=False
+    )
+    return int(order), float(rate)
+
+
+@lru_cache(maxsize=1024)
+def packet(payload_bits: int, mcs: int) -> Packet:
+    """The smallest packet that holds a payload."""
+    order, rate = modulation(mcs)
+    symbols = math.ceil(payload_bits / (rate * order))
+    while (size := _block_bits(symbols, mcs)) < payload_bits:
+        symbols += max(1, symbols // 200)
+    return Packet(payload_bits, mcs, symbols, size)
+
+
+def _block_bits(symbols: int, mcs: int) -> int:
+    order, rate = modulation(mcs)
+    return int(
+        calculate_tb_size(
+            modulation_order=order,
+            target_coderate=rate,
+            num_coded_bits=symbols * order,
+            num_layers=1,
+        )[0]
+    )
+
+
+class Modem:
+    """Encodes and decodes packets of one kind.
+
+    Args:
+        packet: which.
+        device: torch device.
+    """
+
+    def __init__(self, packet: Packet, device: str) -> None:
+        self.packet = packet
+        self._device = device
+
+    @cached_property
+    def _encoder(self) -> TBEncoder:
+        order, rate = modulation(self.packet.mcs)
+        return TBEncoder(
+            target_tb_size=self.packet.block_bits,
+            num_coded_bits=self.packet.symbols * order,
+            target_coderate=rate,
+            num_bits_per_symbol=order,
+            precision="single",
+            device=self._device,
+        )
+
+    @cached_property
+    def _decoder(self) -> TBDecoder:
+        return TBDecoder(
+            self._encoder, num_bp_iter=_ITERATIONS, precision="single", device=self._device
+        )
+
+    @cached_property
+    def _mapper(self) -> Mapper:
+        return Mapper("qam", self.packet.order, precision="single", device=self._device)
+
+    @cached_property
+    def _demapper(self) -> Demapper:
+        return Demapper("app", "qam", self.packet.order, precision="single", device=self._device)
+
+    def modulate(self, bits: Tensor) -> Tensor:
+        """Payload bits ``[packets, payload_bits]`` to unit-power symbols ``[packets, symbols]``."""
+        missing = self.packet.block_bits - bits.shape[1]
+        blocks = torch.nn.functional.pad(bits.float(), (0, missing))
+        symbols: Tensor = self._mapper(self._encoder(blocks))
+        return symbols
+
+    def soft_bits(self, symbols: Tensor, noise_var: Tensor) -> Tensor:
+        """Log-likelihood ratios of LMMSE estimates and their error variances, ``[packets, S]``.
+
+        The estimate is brought to its unbiased form first: the demapper expects x + noise.
+        """
+        error = noise_var.clamp(_CERTAIN, 1 - _CERTAIN)
+        llr: Tensor = self._demapper(symbols / (1 - error), error / (1 - error))
+        return llr
+
+    def decode(self, llr: Tensor) -> tuple[Tensor, Tensor]:
+        """Bits ``[packets, payload_bits]`` and whether the CRC holds ``[packets]``."""
+        bits, intact = self._decoder(llr)
+        return bits[:, : self.packet.payload_bits], intact.reshape(-1)
+
+
+@lru_cache(maxsize=256)
+def modem(packet: Packet, device: str) -> Modem:
+    """A modem, kept: building its code takes a while."""
+    return Modem(packet, device)

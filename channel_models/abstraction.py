@@ -12,9 +12,11 @@ import torch
 from sionna.sys import EESM, PHYAbstraction
 from torch import Tensor
 
-from .modem import MCS_COUNT, MCS_TABLE, PDSCH, packet
+from .modem import MCS_COUNT, MCS_TABLE, PDSCH, codable, packet
 
 _LEAST_SINR = 1e-6
+_MARGIN = 10 ** (-0.5 / 10)
+"""Sionna's tables, interpolated between SNRs 1.6 dB apart, are optimistic by 0.5 dB on average."""
 
 
 @lru_cache(maxsize=4)
@@ -46,7 +48,7 @@ def block_error_rate(sinr: Tensor, mcs: Tensor, symbols: Tensor) -> Tensor:
     _, abstraction = _tables(str(sinr.device))
     *_, rate, _ = abstraction(
         mcs.to(torch.int32)[..., None],
-        sinr_eff=sinr[..., None],
+        sinr_eff=_MARGIN * sinr[..., None],
         num_allocated_re=symbols.to(torch.int32)[..., None],
         mcs_table_index=MCS_TABLE,
         mcs_category=PDSCH,
@@ -60,7 +62,7 @@ def adapt_mcs(sinr: Tensor, payload_bits: int, bler_target: float) -> Tensor:
 
     The channel is known to the sender, as in Sionna SYS's inner-loop link adaptation.
     """
-    choices = usable_mcs(str(sinr.device))
+    choices = tuple(m for m in usable_mcs(str(sinr.device)) if codable(payload_bits, m))
     mcs = torch.tensor(choices, device=sinr.device).expand(len(sinr), -1)
     symbols = torch.tensor([packet(payload_bits, m).symbols for m in choices], device=sinr.device)
     effective = effective_sinr(sinr[:, None].expand(-1, len(choices), -1), mcs)

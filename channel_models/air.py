@@ -92,21 +92,27 @@ class Reception:
 
     Attributes:
         symbols: complex64 ``[B, N]``, power scale restored, padding and erased symbols zero.
+        valid: bool ``[B, N]``, the frame's.
         noise_var: float32 ``[B, N]``, error variance per unit-power symbol after equalisation.
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
-        sinr_db: float32 ``[B]``, mean SINR of the symbols after equalisation.
         erased: bool ``[B, N]``, True where nothing arrived.
         overhead: what the frame cost, per sample.
         site: what is known of each sample's place, float ``[B]`` by name.
     """
 
     symbols: Tensor
+    valid: Tensor
     noise_var: Tensor
     realised_snr_db: Tensor
-    sinr_db: Tensor
     erased: Tensor
     overhead: Overhead
     site: dict[str, Tensor]
+
+    @property
+    def sinr_db(self) -> Tensor:
+        """Mean SINR of each sample's valid symbols after equalisation, float32 ``[B]``."""
+        sinr = (1.0 / self.noise_var - 1.0).clamp(min=0.0) * self.valid
+        return to_db(sinr.sum(1) / self.valid.sum(1).clamp(min=1))
 
 
 class Air(ABC):
@@ -130,19 +136,18 @@ class Air(ABC):
                 f"frames of one interval need distinct senders and streams, got {names}"
             )
         carried = self.carry(frames, seed)
+        sent = [frame.valid.sum(1, dtype=torch.int32) for frame in frames]
         overheads = self.link.overheads(
             [frame.sender for frame in frames],
             [
-                frame.valid.sum(1).double().mean().item()
-                if c.channel_uses is None
-                else c.channel_uses
-                for frame, c in zip(frames, carried, strict=True)
+                float(count.double().mean()) if c.channel_uses is None else c.channel_uses
+                for count, c in zip(sent, carried, strict=True)
             ],
             control_bits=SCALE_BITS,
         )
         return [
-            _received(frame, c, _at_power(overhead, c, self.link))
-            for frame, c, overhead in zip(frames, carried, overheads, strict=True)
+            _received(frame, count, c, _at_power(overhead, c, self.link))
+            for frame, count, c, overhead in zip(frames, sent, carried, overheads, strict=True)
         ]
 
     @abstractmethod
@@ -164,16 +169,20 @@ def _at_power(overhead: Overhead, carried: Carried, link: Link) -> Overhead:
     return replace(overhead, payload_bits=carried.payload_bits, energy_mj=energy)
 
 
-def _received(frame: Frame, carried: Carried, overhead: Overhead) -> Reception:
-    noise_var = carried.noise_var.expand(frame.symbols.shape)
-    arrived = frame.valid if carried.erased is None else frame.valid & ~carried.erased
-    sinr = (1.0 / noise_var - 1.0).clamp(min=0.0)
+def _received(frame: Frame, sent: Tensor, carried: Carried, overhead: Overhead) -> Reception:
+    """``sent`` counts each sample's valid symbols, ``[B]``: whole frames need no mask."""
+    symbols = carried.symbols * frame.scale[:, None]
+    if carried.erased is not None:
+        symbols = torch.where(frame.valid & ~carried.erased, symbols, 0)
+    elif int(sent.min()) < symbols.shape[1]:
+        symbols = torch.where(frame.valid, symbols, 0)
+    nowhere = torch.zeros(1, 1, dtype=torch.bool, device=symbols.device)
     return Reception(
-        symbols=carried.symbols * (frame.scale[:, None] * arrived),
-        noise_var=noise_var,
+        symbols=symbols,
+        valid=frame.valid,
+        noise_var=carried.noise_var.expand(symbols.shape),
         realised_snr_db=carried.realised_snr_db,
-        sinr_db=to_db((sinr * frame.valid).sum(1) / frame.valid.sum(1).clamp(min=1)),
-        erased=torch.zeros_like(frame.valid) if carried.erased is None else carried.erased,
+        erased=nowhere.expand(symbols.shape) if carried.erased is None else carried.erased,
         overhead=overhead,
         site=carried.site,
     )

@@ -73,7 +73,7 @@ class BudgetedSource(Source):
     def __init__(
         self, source: Source, link: Link, noise_figure_db: float, power: PowerControl
     ) -> None:
-        self._source = source
+        self.source = source
         self._power = power
         self._greatest_dbm = link.tx_power_dbm
         noise_watt_hz = float(dbm_to_watt(THERMAL_NOISE_DBM_HZ + noise_figure_db))
@@ -82,7 +82,7 @@ class BudgetedSource(Source):
         self.flat = source.flat
 
     def realise(self, request: Request) -> Realisation:
-        channel = self._source.realise(request)
+        channel = self.source.realise(request)
         gain = channel.gains.abs().square().sum(2).mean((1, 2)).clamp(min=_LEAST_GAIN)
         watts = self._power.watts(gain, request.subcarriers, self._greatest_dbm)
         amplitude = (watts / request.subcarriers / self._noise_watt).sqrt()

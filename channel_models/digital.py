@@ -16,12 +16,12 @@ from torch import Tensor
 from .abstraction import adapt_mcs, block_error_rate, effective_sinr, usable_mcs
 from .air import Air, Carried, Frame
 from .linear import LinearAir
-from .modem import MCS_COUNT, modem, packet
+from .modem import MCS_COUNT, codable, modem, packet
 from .seeding import spawn_seed
 
 SCALE_BITS = 16
 """Bits of a token's quantiser scale (bfloat16), sent with its values."""
-FILE_PACKET_BITS = 8000
+FILE_PACKET_BITS = 3824
 """Payload of the packets that a file is cut into."""
 _PROFILE_SYMBOLS = 1024
 _PROFILE_POINTS = 128
@@ -168,6 +168,11 @@ class DigitalAir(Air):
     def _choose_mcs(self, shipments: Sequence[_Shipment], seed: int) -> None:
         if self._config.mcs != "adaptive":
             for shipment in shipments:
+                if not codable(shipment.packet_bits, self._config.mcs):
+                    raise ValueError(
+                        f"digital.mcs {self._config.mcs} cannot code packets of "
+                        f"{shipment.packet_bits} bits; take 3 or more"
+                    )
                 shipment.mcs = torch.full_like(shipment.mcs, self._config.mcs)
             return
         for shipment, sinr in zip(shipments, self._profiles(shipments, seed), strict=True):

@@ -115,7 +115,7 @@ class LinearAir(Air):
             # Matched to h, the antennas' noise is one Gaussian of power N0 |h|^2: a single draw.
             noise_var = n0 / (power + n0)
             noise = _noise(x.shape, 1.0, generator).mul_((noise_var * (1 - noise_var)).sqrt())
-            estimate = torch.addcmul(noise, x, 1 - noise_var)
+            estimate = noise.addcmul_(x, 1 - noise_var)
         else:
             received = h * x[:, None] + _noise((len(x), h.shape[1], *x.shape[1:]), n0, generator)
             estimate, noise_var = self._equalise(received, arrival, generator)
@@ -126,11 +126,11 @@ class LinearAir(Air):
         n0 = self._noise_power
         snr_db = to_db(torch.ones_like(frame.scale) / n0)
         if self._csi == "none":
-            received = frame.symbols + _noise(frame.symbols.shape, n0, generator)
+            received = _noise(frame.symbols.shape, n0, generator).add_(frame.symbols)
             return Carried(received, torch.tensor(n0, device=self._device), snr_db)
         error = n0 / (self.link.antennas + n0)
         noise = _noise(frame.symbols.shape, error * (1 - error), generator)
-        estimate = torch.add(noise, frame.symbols, alpha=1 - error)
+        estimate = noise.add_(frame.symbols, alpha=1 - error)
         return Carried(estimate, torch.tensor(error, device=self._device), snr_db)
 
     def _equalise(

@@ -17,6 +17,7 @@ MCS_TABLE = 2
 MCS_COUNT = 28
 PDSCH = 1
 """Sionna's category of that table: its PUSCH table 2 is the transform-precoded one."""
+_SMALL_BLOCK_BITS = 3824
 _ITERATIONS = 20
 _CERTAIN = 1e-6
 
@@ -54,24 +55,32 @@ def modulation(mcs: int) -> tuple[int, float]:
 
 @lru_cache(maxsize=1024)
 def packet(payload_bits: int, mcs: int) -> Packet:
-    """The smallest packet that holds a payload."""
+    """The smallest packet that holds a payload and its CRC at the MCS's code rate."""
     order, rate = modulation(mcs)
-    symbols = math.ceil(payload_bits / (rate * order))
-    while (size := _block_bits(symbols, mcs)) < payload_bits:
-        symbols += max(1, symbols // 200)
-    return Packet(payload_bits, mcs, symbols, size)
+    symbols = math.ceil((payload_bits + _crc_bits(payload_bits)) / (rate * order))
+    block_bits, wanted = 0, payload_bits
+    while block_bits < payload_bits:  # the standard's sizes are whole bytes of equal code blocks
+        block_bits = int(
+            calculate_tb_size(
+                modulation_order=order,
+                target_coderate=rate,
+                target_tb_size=wanted,
+                num_coded_bits=symbols * order,
+                num_layers=1,
+            )[0]
+        )
+        wanted += 8
+    return Packet(payload_bits, mcs, symbols, block_bits)
 
 
-def _block_bits(symbols: int, mcs: int) -> int:
-    order, rate = modulation(mcs)
-    return int(
-        calculate_tb_size(
-            modulation_order=order,
-            target_coderate=rate,
-            num_coded_bits=symbols * order,
-            num_layers=1,
-        )[0]
-    )
+def codable(payload_bits: int, mcs: int) -> bool:
+    """Whether Sionna codes such packets: large ones below rate 1/3 would need repetition."""
+    return payload_bits <= _SMALL_BLOCK_BITS or modulation(mcs)[1] > 1 / 3
+
+
+def _crc_bits(payload_bits: int) -> int:
+    """Of the transport block, TS 38.212 section 7.2.1."""
+    return 16 if payload_bits <= _SMALL_BLOCK_BITS else 24
 
 
 class Modem:

@@ -24,7 +24,7 @@ STATIONS_M: dict[str, tuple[float, float, float]] = {
 }
 """Where the base station stands in Sionna's scenes, unless told otherwise."""
 USER_HEIGHT_M = 1.5
-_BATCH = 50
+_BATCH = 10
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ def _solve(
     scene: object, places: NDArray[np.float64], survey: Survey
 ) -> tuple[NDArray[np.generic], ...]:
     """Gains ``[R, M, P]``, delays, departure directions and places of those with a path."""
+    import drjit
     from sionna import rt
 
     for i, place in enumerate(places):
@@ -149,6 +150,8 @@ def _solve(
     )
     for i in range(len(places)):
         scene.remove(f"user{i}")  # type: ignore[attr-defined]
+    del paths
+    drjit.flush_malloc_cache()  # it would keep gigabytes
     reached = (np.abs(gains) > 0).any((1, 2))
     return gains[reached], delays[0][reached], directions[reached], places[reached]
 

@@ -101,5 +101,5 @@ def as_realisation(gains: Tensor, delays: Tensor) -> Realisation:
         raise ValueError(
             f"gains should be [batch, 1, antennas, 1, 1, paths, steps], got {list(gains.shape)}"
         )
-    shared = delays[:1] if delays.stride(0) == 0 else delays
+    shared = delays[:1] if bool((delays == delays[:1]).all()) else delays
     return Realisation(gains[:, 0, :, 0, 0], torch.atleast_2d(shared.reshape(len(shared), -1)))

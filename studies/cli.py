@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
+from .air_command import air_app
 from .study import explain
 
 app = typer.Typer(
@@ -25,6 +27,7 @@ study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies."
 data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
 zoo_app = typer.Typer(no_args_is_help=True, help="The pocket checkpoints.")
 app.add_typer(study_app, name="study")
+app.add_typer(air_app, name="air")
 app.add_typer(data_app, name="data")
 app.add_typer(zoo_app, name="zoo")
 
@@ -158,17 +161,17 @@ def _show(out: Path, table: object) -> None:
         "method", "air", "dB", "tokens", "accuracy", "± 95 %", "uses", "ms", box=box.SIMPLE_HEAD
     )
     for column in shown.columns:
-        column.no_wrap = True
+        column.no_wrap = column.header != "air"
     for row in summary.to_dict("records"):
         shown.add_row(
             row["method"],
             row["air"],
-            f"{row['eval_snr_db']:g}",
+            "-" if math.isnan(row["eval_snr_db"]) else f"{row['eval_snr_db']:g}",
             f"{row['tokens_audio']:g}+{row['tokens_vision']:g}",
             f"{row['accuracy']:.3f}",
             f"{row['half_width']:.3f}" if row["seeds"] > 1 else "-",
             f"{row['uplink_channel_uses']:.0f}",
-            f"{row['airtime_ms']:.2f}",
+            f"{row['airtime_ms']:.3g}",
         )
     swept = table[~table["method"].isin(FLOORS)][["train_snr_db", "bandwidth_hz"]].nunique()
     if (swept > 1).any():

@@ -99,6 +99,8 @@ class PilotEstimator:
         shape = (batch, slots, antennas, len(pilots), SYMBOLS_PER_SLOT, subcarriers)
         error = self._data_rows(error.expand(response.shape).reshape(shape), rows)
         response = self._data_rows(response.reshape(shape), rows)
+        if self._interpolation != "lmmse":
+            response, error = _shrunk(response, error)
         return [(h, e.mean(1)) for h, e in zip(response, error, strict=True)]
 
     def _data_rows(self, grids: Tensor, rows: int) -> Tensor:
@@ -169,6 +171,18 @@ class PilotEstimator:
         by_symbol = response.permute(2, 0, 1, 3).flatten(1)[:, :: self._link.subcarriers // 12]
         by_subcarrier = response.permute(3, 0, 1, 2)[..., :1].flatten(1)
         return _covariance(by_symbol), _covariance(by_subcarrier)
+
+
+def _shrunk(response: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+    """What least squares says of a Gaussian channel: its mean and variance given the estimate.
+
+    An estimate is its channel plus an error, and so too large on average; the channel's own power
+    is what the estimate's power over the grid exceeds the error's by. ``[U, B, M, T, F]``.
+    """
+    observed = response.abs().square().mean((2, 3, 4), keepdim=True)
+    own = (observed - error.mean((2, 3, 4), keepdim=True)).clamp(min=0.0)
+    share = own / (own + error).clamp(min=_LEAST_POWER)
+    return share * response, share * error
 
 
 def _covariance(observations: Tensor) -> Tensor:

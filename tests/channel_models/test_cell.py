@@ -1,0 +1,91 @@
+"""Cells: link budget, places, power control."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from channel_models import Link, Reception, named_air
+from channel_models.budget import PowerControl
+
+from .contract import LINK, frame
+
+
+def _send(name: str, link: Link = LINK, seed: int = 3, **settings: object) -> list[Reception]:
+    air = named_air(name, **settings).build(link, math.nan)
+    return air.transmit([frame(sender, batch=64, symbols=24) for sender in "abc"], seed)
+
+
+@pytest.mark.parametrize("name", ["umi", "uma", "rma", "inh"])
+def test_snr_follows_from_the_link_budget(name: str) -> None:
+    """P - path loss - noise over the device's own resource blocks, up to frequency selectivity."""
+    (got, *_) = _send(name)
+    band_hz = LINK.blocks_per_device(3) * 12 * 30e3
+    noise_dbm = -174 + 5 + 10 * math.log10(band_hz)
+    budget_db = got.site["tx_power_dbm"] - got.site["path_loss_db"] - noise_dbm
+    ratio = 10 ** ((got.realised_snr_db - budget_db).double() / 10)
+    assert float(ratio.mean()) == pytest.approx(1.0, abs=5 * float(ratio.std()) / 8)
+
+
+def test_every_sample_has_a_place_or_every_device() -> None:
+    anew = _send("umi")
+    assert len(anew[0].site["x_m"].unique()) == 64
+    kept = [_send("umi", seed=seed, drop_seed=1) for seed in (3, 4)]
+    for reception in kept[0]:
+        assert len(reception.site["x_m"].unique()) == 1
+    assert float(kept[0][0].site["x_m"][0]) != float(kept[0][1].site["x_m"][0])
+    assert torch.equal(kept[0][0].site["x_m"], kept[1][0].site["x_m"])
+    assert not torch.equal(kept[0][0].realised_snr_db, kept[1][0].realised_snr_db)
+    distance = torch.hypot(anew[0].site["x_m"], anew[0].site["y_m"])
+    assert 10 <= float(distance.min()) <= float(distance.max()) <= 200
+
+
+def test_the_same_seed_gives_the_same_cell() -> None:
+    first, again = _send("umi"), _send("umi")
+    assert torch.equal(first[1].symbols, again[1].symbols)
+
+
+def test_power_control_levels_the_field_and_saves_energy() -> None:
+    loud, (level, *_) = _send("umi")[0], _send("umi", p0_dbm=-90.0)
+    assert float(level.realised_snr_db.std()) < float(loud.realised_snr_db.std())
+    assert float(level.site["tx_power_dbm"].max()) <= LINK.tx_power_dbm + 1e-4
+    assert level.overhead.energy_mj < loud.overhead.energy_mj
+    mean_mw = float((10 ** (level.site["tx_power_dbm"].double() / 10)).mean())
+    loud_mw = 10 ** (LINK.tx_power_dbm / 10)
+    assert level.overhead.energy_mj == pytest.approx(
+        loud.overhead.energy_mj * mean_mw / loud_mw, rel=1e-5
+    )
+
+
+def test_power_control_aims_at_p0_until_power_runs_out() -> None:
+    gain = torch.tensor([1e-8, 1e-9, 1e-14])
+    watts = PowerControl(-80.0, 1.0).watts(gain, 48, 23.0)
+    received_dbm = 10 * torch.log10(watts * gain) + 30 - 10 * math.log10(4)
+    torch.testing.assert_close(received_dbm[:2], torch.tensor([-80.0, -80.0]), atol=1e-3, rtol=0)
+    assert float(received_dbm[2]) < -80
+    assert float(watts[2]) == pytest.approx(0.1995, rel=1e-3)
+
+
+def test_indoor_users_lose_more() -> None:
+    """Building penetration: a lower median SNR indoors, and lower still through heavy walls.
+
+    Below 6 GHz, TR 38.901 has one model for all walls (table 7.4.3-3).
+    """
+    medians = [
+        float(
+            _send("uma", indoor_share=share, o2i=o2i, carrier_ghz=28.0)[0].realised_snr_db.median()
+        )
+        for share, o2i in ((0.0, "low"), (1.0, "low"), (1.0, "high"))
+    ]
+    assert medians[0] > medians[1] + 3
+    assert medians[1] > medians[2] + 3
+
+
+def test_several_users_share_a_cell_by_space() -> None:
+    receptions = _send("umi", Link(access="sdma", antennas=8), speed_mps=3.0)
+    for sent, got in zip([frame(s, 64, 24) for s in "abc"], receptions, strict=True):
+        error = (got.symbols / sent.scale[:, None] - sent.symbols)[sent.valid].abs().square()
+        announced = float(got.noise_var[sent.valid].mean())
+        assert float(error.mean()) == pytest.approx(announced, rel=0.2)

@@ -1,0 +1,72 @@
+"""Ray-traced sites, where the machine can trace."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from channel_models import named_air
+from channel_models.raytraced import tracing_is_possible
+
+from .contract import LINK, frame
+
+can_trace = pytest.mark.skipif(
+    not tracing_is_possible(), reason="ray tracing needs LLVM 16 or newer (libllvm19), or a GPU"
+)
+
+
+@can_trace
+def test_a_site_is_traced_once_and_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    site = named_air("munich", positions=3, max_depth=2, speed_mps=3.0)
+    assert not site.sets_snr
+    air = site.build(LINK, math.nan)
+    (file,) = (tmp_path / ".cache" / "tokcom" / "traces").iterdir()
+    written = file.stat().st_mtime_ns
+    again = site.build(LINK, math.nan)
+    assert file.stat().st_mtime_ns == written
+    first, second = (a.transmit([frame("a", batch=40)], seed=1)[0] for a in (air, again))
+    assert torch.equal(first.symbols, second.symbols)
+    assert len(first.site["x_m"].unique()) == 3
+    assert (first.site["height_m"] == 1.5).all()
+    assert 60 < float(first.site["path_loss_db"].min()) < 140
+    kept = named_air("munich", positions=3, max_depth=2, drop_seed=1).build(LINK, math.nan)
+    (got,) = kept.transmit([frame("a", batch=40)], seed=1)
+    assert len(got.site["x_m"].unique()) == 1
+
+
+@can_trace
+def test_a_scene_of_ones_own_is_asked_for_its_station(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs 'scene'"):
+        named_air("site")
+    with pytest.raises(ValueError, match="station_m"):
+        named_air("site", scene=str(tmp_path / "a.xml"))
+    absent = named_air("site", scene=str(tmp_path / "a.xml"), station_m=(0, 0, 10))
+    with pytest.raises(ValueError, match="no scene"):
+        absent.build(LINK, math.nan)
+
+
+def test_without_llvm_there_is_one_clear_line(tmp_path: Path) -> None:
+    code = (
+        "from channel_models import Link, named_air\n"
+        "try:\n    named_air('munich', positions=1).build(Link(), 0.0)\n"
+        "except ValueError as error:\n    print(error)"
+    )
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "DRJIT_LIBLLVM_PATH": "/nonexistent/libLLVM.so",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "install libllvm19" in ended.stdout

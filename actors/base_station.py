@@ -34,6 +34,7 @@ from .messages import (
     Training,
 )
 from .optimiser import Optimiser, seeded
+from .tensorflow import tensorflow_service
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class BaseStation:
     def tune_in(self, air: AirBase, snr_db: float) -> None:
         """Chooses the air between the devices and this station."""
         name = "cuda:0" if self._device.type == "cuda" else "cpu"
-        self._air = air.build(self._config.link, snr_db, name)
+        self._air = air.build(self._config.link, snr_db, name, tensorflow_service)
 
     def start_alignment(self, training: Training, contrast: Contrast) -> None:
         """Begins stage 1: the receivers learn, the foundation model is not touched."""

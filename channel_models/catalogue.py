@@ -8,13 +8,17 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
+from .air import Air
 from .budget import Budget, BudgetedSource, PowerControl
 from .cell import CellSource
 from .config import AirBase, Mobile
 from .fading import BlockFading, cdl, tdl
 from .numerology import Link
+from .power import noise_power
 from .raytraced import STATIONS_M, Survey, survey_trace
 from .source import Source
+from .tensorflow_air import TensorflowAir, load_channel
+from .tensorflow_source import BankedSource, ServiceFactory, TensorflowModel
 from .trace import RecordedSource, read_trace
 
 
@@ -27,7 +31,9 @@ class Awgn(AirBase):
     def flat(self) -> bool:
         return True
 
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
         return None
 
 
@@ -40,7 +46,9 @@ class Rayleigh(AirBase):
     def flat(self) -> bool:
         return True
 
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
         return BlockFading(link.antennas, float("-inf"), device)
 
 
@@ -54,17 +62,45 @@ class Rician(AirBase):
     def flat(self) -> bool:
         return True
 
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
         return BlockFading(link.antennas, self.k_factor_db, device)
 
 
-class Tdl(Mobile, AirBase):
+class _Profile(Mobile, AirBase):
+    """A scalable profile of TR 38.901; ``backend`` is Sionna 2 (``torch``) or, in an isolated
+    actor, Sionna 1.x (``tensorflow``)."""
+
+    delay_spread_ns: float = Field(default=100.0, gt=0, le=5000)
+    backend: Literal["torch", "tensorflow"] = "torch"
+
+    def _banked(
+        self, family: str, link: Link, device: str, tensorflow: ServiceFactory | None
+    ) -> Source:
+        if tensorflow is None:
+            raise ValueError("backend tensorflow needs Ray: it runs in a study or a Network")
+        model = TensorflowModel(
+            family,
+            self.name.removeprefix(f"{family}-").upper(),
+            self.delay_spread_ns * 1e-9,
+            self.carrier_ghz * 1e9,
+            self.speed_mps,
+            link.antennas,
+        )
+        return BankedSource(tensorflow(model), static=self.speed_mps == 0, device=device)
+
+
+class Tdl(_Profile):
     """Tapped delay line over OFDM, TR 38.901 section 7.7.2."""
 
     name: Literal["tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
-    delay_spread_ns: float = Field(default=100.0, gt=0, le=5000)
 
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
+        if self.backend == "tensorflow":
+            return self._banked("tdl", link, device, tensorflow)
         return tdl(
             self.name.removeprefix("tdl-"),
             self.delay_spread_ns * 1e-9,
@@ -80,7 +116,9 @@ class FixedTdl(Mobile, AirBase):
 
     name: Literal["tdl-a10", "tdl-a30", "tdl-b100", "tdl-c60", "tdl-c300", "tdl-d10", "tdl-d30"]
 
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
         return tdl(
             self.name.removeprefix("tdl-"),
             0.0,
@@ -91,13 +129,16 @@ class FixedTdl(Mobile, AirBase):
         )
 
 
-class Cdl(Mobile, AirBase):
+class Cdl(_Profile):
     """Clustered delay line over OFDM with an antenna array, TR 38.901 section 7.7.1."""
 
     name: Literal["cdl-a", "cdl-b", "cdl-c", "cdl-d", "cdl-e"]
-    delay_spread_ns: float = Field(default=100.0, gt=0, le=5000)
 
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
+        if self.backend == "tensorflow":
+            return self._banked("cdl", link, device, tensorflow)
         return cdl(
             self.name.removeprefix("cdl-"),
             self.delay_spread_ns * 1e-9,
@@ -120,7 +161,9 @@ class Cell(Budget, Mobile, AirBase):
     o2i: Literal["low", "high"] = "low"
     drop_seed: int | None = Field(default=None, ge=0)
 
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
         cell = CellSource(
             self.name,
             self.carrier_ghz * 1e9,
@@ -164,7 +207,9 @@ class Site(Budget, Mobile, AirBase):
     def prepare(self, link: Link) -> None:
         survey_trace(self._survey(link))
 
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
         trace = survey_trace(self._survey(link))
         replayed = RecordedSource(trace, link.antennas, self.speed_mps, self.drop_seed, device)
         return BudgetedSource(
@@ -215,7 +260,9 @@ class Recorded(Budget, AirBase):
     def label(self) -> str:
         return f"recorded {self.file.stem}"
 
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
         trace = read_trace(self.file)
         replayed = RecordedSource(trace, link.antennas, device=device)
         if not trace.physical:
@@ -225,7 +272,30 @@ class Recorded(Budget, AirBase):
         )
 
 
-AirConfig = Awgn | Rayleigh | Rician | Tdl | FixedTdl | Cdl | Cell | Site | Recorded
+class Tensorflow(AirBase):
+    """A channel of one's own in TensorFlow, ``function: package.module:function``."""
+
+    name: Literal["tensorflow"] = "tensorflow"
+    function: str
+
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
+        return None
+
+    def build(
+        self,
+        link: Link,
+        snr_db: float,
+        device: str = "cpu",
+        tensorflow: ServiceFactory | None = None,
+    ) -> Air:
+        if self.csi != "perfect" or self.digital is not None or link.antennas > 1:
+            raise ValueError("air tensorflow takes neither csi, digital nor several antennas")
+        return TensorflowAir(link, noise_power(snr_db), load_channel(self.function))
+
+
+AirConfig = Awgn | Rayleigh | Rician | Tdl | FixedTdl | Cdl | Cell | Site | Recorded | Tensorflow
 
 AIRS: dict[str, type[AirBase]] = {
     name: config

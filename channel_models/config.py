@@ -13,6 +13,7 @@ from .linear import Csi, LinearAir
 from .numerology import Link
 from .power import noise_power
 from .source import Source
+from .tensorflow_source import ServiceFactory
 
 
 class AirBase(BaseModel):
@@ -41,19 +42,26 @@ class AirBase(BaseModel):
         unusual = self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         return " ".join([self.name, *(f"{key}={value}" for key, value in unusual.items())])
 
-    def build(self, link: Link, snr_db: float, device: str = "cpu") -> Air:
+    def build(
+        self,
+        link: Link,
+        snr_db: float,
+        device: str = "cpu",
+        tensorflow: ServiceFactory | None = None,
+    ) -> Air:
         """The air on a torch device (``cpu``, ``cuda:0``).
 
         Args:
             link: the band, how it is shared, the antennas.
             snr_db: average receive SNR of an antenna, where the air takes one.
             device: torch device.
+            tensorflow: makes the service behind ``backend: tensorflow``.
 
         Raises:
             ValueError: for what is not an SNR, or combinations that cannot be received.
         """
         n0 = noise_power(snr_db) if self.sets_snr else 1.0
-        source = self.source(link, device)
+        source = self.source(link, device, tensorflow)
         linear = LinearAir(link, n0, source, self.csi, self.interpolation, device)
         if self.digital is None:
             return linear
@@ -77,7 +85,9 @@ class AirBase(BaseModel):
         """Computes whatever this air computes once and keeps, such as a ray-traced site."""
 
     @abstractmethod
-    def source(self, link: Link, device: str) -> Source | None:
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
         """Where its channels come from; None for noise alone."""
 
 

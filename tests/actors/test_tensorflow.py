@@ -1,0 +1,67 @@
+"""Sionna 1.x in its isolated actor against Sionna 2 here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import ray
+import torch
+from scipy import stats
+from scipy.special import j0
+
+from actors.tensorflow import tensorflow_service
+from channel_models import Link, Request, named_air
+from channel_models.tensorflow_source import BankedSource
+
+pytestmark = pytest.mark.slow
+
+LINK = Link()
+REQUEST = Request(2048, 29, 28e3, 12, 3, "a")
+
+
+@pytest.fixture(scope="module")
+def _ray() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, ignore_reinit_error=True)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.parametrize("name", ["tdl-a", "cdl-c"])
+def test_sionna_1_and_2_agree_statistically(name: str) -> None:
+    """Power delay profile, Doppler autocorrelation, and amplitudes by Kolmogorov-Smirnov."""
+    air = named_air(name, speed_mps=30.0, backend="tensorflow")
+    theirs = air.source(LINK, "cpu", tensorflow_service)
+    ours = named_air(name, speed_mps=30.0).source(LINK, "cpu")
+    assert isinstance(theirs, BankedSource)
+    assert ours is not None
+    banked = [theirs.realise(Request(128, 29, 28e3, 12, seed, "a")) for seed in range(16)]
+    gains_1 = torch.cat([channel.gains for channel in banked])[:, 0]
+    channel = ours.realise(REQUEST)
+    gains_2 = channel.gains[:, 0]
+    order_1, order_2 = torch.argsort(banked[0].delays_s[0]), torch.argsort(channel.delays_s[0])
+    torch.testing.assert_close(
+        banked[0].delays_s[0][order_1], channel.delays_s[0][order_2], rtol=1e-4, atol=1e-11
+    )
+    power_1, power_2 = (g.abs().square().mean(2) for g in (gains_1, gains_2))
+    spread = (
+        power_1.var(0)[order_1] / len(power_1) + power_2.var(0)[order_2] / len(power_2)
+    ).sqrt()
+    gap = (power_1.mean(0)[order_1] - power_2.mean(0)[order_2]).abs()
+    assert (gap < 4.5 * spread + 1e-6).all()
+    for lag in (7, 14, 28):
+        correlation_1, correlation_2 = (
+            (g[..., 0].conj() * g[..., lag]).real.sum(1) for g in (gains_1, gains_2)
+        )
+        error = float(
+            (correlation_1.var() / len(gains_1) + correlation_2.var() / len(gains_2)).sqrt()
+        )
+        assert abs(float(correlation_1.mean() - correlation_2.mean())) < 4.5 * error
+        if name == "tdl-a":
+            shift_hz = 30.0 * 3.5e9 / 299_792_458
+            expected = float(j0(2 * np.pi * shift_hz * lag / 28e3))
+            assert abs(float(correlation_1.mean()) - expected) < 4.5 * error
+    sums_1, sums_2 = (g[..., 0].sum(1).abs().numpy() for g in (gains_1, gains_2))
+    assert stats.ks_2samp(sums_1, sums_2).pvalue > 1e-4

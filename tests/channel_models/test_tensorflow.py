@@ -1,0 +1,127 @@
+"""TensorFlow: banks of foreign realisations, and functions bridged with DLPack."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from channel_models import Air, Request, named_air
+from channel_models.tensorflow_source import Arrays, BankedSource, ChannelService, TensorflowModel
+
+from .contract import LINK, AirContract, frame
+
+REQUEST = Request(20, 14, 28e3, 12, 5, "a")
+
+
+class _LocalService(ChannelService):
+    """NumPy's Rayleigh paths in the place of TensorFlow's."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
+        self.asked += 1
+        rng = np.random.default_rng(seed)
+        gains = rng.normal(size=(2, batch, 1, 1, 1, 1, 3, steps)) / np.sqrt(6)
+        delays = np.tile(np.asarray([0.0, 1e-7, 3e-7]), (batch, 1, 1, 1))
+        return (gains[0] + 1j * gains[1]).astype(np.complex64), delays.astype(np.float32)
+
+    def get(self, ticket: Any) -> Arrays:
+        arrays: Arrays = ticket
+        return arrays
+
+
+class TestBanked(AirContract):
+    def build(self, snr_db: float) -> Air:
+        def service(model: TensorflowModel) -> ChannelService:
+            assert model.profile == "A"
+            return _LocalService()
+
+        air = named_air("tdl-a", backend="tensorflow", speed_mps=3.0)
+        return air.build(LINK, snr_db, "cpu", service)
+
+    def test_measured_snr_is_the_asked_one(self) -> None:
+        """Over one bank batch after the other, as the seed chooses them."""
+        air = self.build(7.0)
+        ratios = torch.cat(
+            [
+                10 ** ((got.realised_snr_db.double() - 7.0) / 10)
+                for seed in range(60)
+                for got in air.transmit([frame("a", batch=60, symbols=4)], seed)
+            ]
+        )
+        assert float(ratios.mean()) == pytest.approx(1.0, abs=5 * float(ratios.std()) / 60)
+
+
+def test_a_bank_is_ordered_once_and_its_seed_chooses() -> None:
+    service = _LocalService()
+    source = BankedSource(service, static=False, batches=4, batch=16)
+    first = source.realise(REQUEST)
+    assert first.gains.shape == (20, 1, 3, 14)
+    assert first.delays_s.shape == (1, 3)
+    assert torch.equal(source.realise(REQUEST).gains, first.gains)
+    assert not torch.equal(source.realise(replace(REQUEST, seed=6)).gains, first.gains)
+    assert service.asked == 4
+    source.realise(replace(REQUEST, steps=28))
+    assert service.asked == 8
+
+
+def test_without_ray_the_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs Ray"):
+        named_air("tdl-a", backend="tensorflow").build(LINK, 5.0)
+
+
+def awgn_in_tensorflow(symbols: Any, n0: Any, seed: int) -> Any:
+    """A channel of a user's own."""
+    import tensorflow as tf
+
+    noise = tf.random.stateless_normal([2, *symbols.shape], seed=[seed, 7]) * tf.sqrt(n0 / 2)
+    return symbols + tf.complex(noise[0], noise[1])
+
+
+def clipping_in_tensorflow(symbols: Any, n0: Any, seed: int) -> Any:
+    """A nonlinear one: soft limiting of the amplitude."""
+    import tensorflow as tf
+
+    amplitude = tf.abs(symbols)
+    return symbols / tf.cast(tf.sqrt(1 + amplitude**2), symbols.dtype)
+
+
+class TestTensorflowFunction(AirContract):
+    fading = False
+
+    @pytest.fixture(autouse=True)
+    def _has_tensorflow(self) -> None:
+        pytest.importorskip("tensorflow", reason='needs pip install "tokcom[tensorflow]"')
+
+    def build(self, snr_db: float) -> Air:
+        name = f"{__name__}:awgn_in_tensorflow"
+        return named_air("tensorflow", function=name).build(LINK, snr_db)
+
+
+def test_gradients_through_tensorflow_are_torchs() -> None:
+    pytest.importorskip("tensorflow", reason='needs pip install "tokcom[tensorflow]"')
+    sent = frame("a", requires_grad=True)
+    name = f"{__name__}:clipping_in_tensorflow"
+    (got,) = named_air("tensorflow", function=name).build(LINK, 10.0).transmit([sent], seed=1)
+    weights = torch.randn(sent.symbols.shape, dtype=torch.complex64)
+    (got.symbols * weights).real.sum().backward()
+    twin = sent.symbols.detach().clone().requires_grad_()
+    clipped = twin / (1 + twin.abs().square()).sqrt()
+    expected = clipped * sent.scale.detach()[:, None] * sent.valid
+    torch.testing.assert_close(got.symbols, expected, rtol=1e-4, atol=1e-5)
+    (expected * weights).real.sum().backward()
+    assert sent.symbols.grad is not None
+    assert twin.grad is not None
+    torch.testing.assert_close(sent.symbols.grad, twin.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_not_a_function_is_refused() -> None:
+    pytest.importorskip("tensorflow", reason='needs pip install "tokcom[tensorflow]"')
+    for name in ("nowhere:f", "math", "math:nothing"):
+        with pytest.raises(ValueError, match=r"give package.module:function"):
+            named_air("tensorflow", function=name).build(LINK, 5.0)

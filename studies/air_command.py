@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
 
-from channel_models import AIRS, AirBase, Link, Request, named_air
+if TYPE_CHECKING:
+    from channel_models import AirBase, Link
 
 air_app = typer.Typer(no_args_is_help=True, help="The airs between devices and base station.")
 console = Console()
@@ -31,6 +31,8 @@ Links = Annotated[
 @air_app.command("list")
 def list_airs() -> None:
     """Every air, what it is and what can be set."""
+    from channel_models import AIRS
+
     shown = Table("airs", "what", "settings")
     for config in dict.fromkeys(AIRS.values()):
         names = ", ".join(name for name, kind in AIRS.items() if kind is config)
@@ -54,6 +56,8 @@ def check(
     ),
 ) -> None:
     """Measures the airs against theory; exit code 1 if something lies beyond chance."""
+    import pandas as pd
+
     from channel_models.checks import CHECKS, run_checks
 
     from .air_figures import checks_figure
@@ -111,6 +115,7 @@ def record(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Records an air's realisations, to be replayed as {name: recorded, file: FILE}."""
+    from channel_models import Request
     from channel_models.budget import BudgetedSource
     from channel_models.trace import record as record_trace
 
@@ -128,10 +133,14 @@ def record(
 
 
 def _air(name: str, settings: list[str] | None) -> AirBase:
+    from channel_models import named_air
+
     return named_air(name, **_keys(settings, "--set"))
 
 
 def _link(settings: list[str] | None) -> Link:
+    from channel_models import Link
+
     return Link(**_keys(settings, "--link"))
 
 

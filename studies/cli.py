@@ -12,10 +12,8 @@ from pydantic import ValidationError
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from transformers.utils.logging import disable_progress_bar
 
 from .air_command import air_app
-from .study import explain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,10 +43,11 @@ StudyDir = Annotated[Path, typer.Argument(help="The study's folder.")]
 
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
-    disable_progress_bar()
     try:
         app()
     except ValidationError as error:
+        from .study import explain
+
         _fail(explain(error))
     except ValueError as error:
         _fail(str(error))
@@ -212,9 +211,12 @@ def minimusic(
 
 
 def _show_tokens(folder: Path) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
     from tokcom_core.datasets.media import prepare as prepare_media
     from tokcom_core.datasets.minimusic.readout import coverage, readout
 
+    disable_progress_bar()
     prepare_media(folder)
     read = readout(folder)
     shown = Table(
@@ -266,8 +268,11 @@ def build(
     """Pretrains the pocket checkpoints from nothing (about an hour on two cores)."""
     import logging
 
+    from transformers.utils.logging import disable_progress_bar
+
     from tokcom_core.zoo.build import build_zoo
 
+    disable_progress_bar()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     build_zoo(out, clips, seed)
     _show_scores(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -133,6 +134,79 @@ def test_an_interrupted_study_resumes_to_the_same_table(
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     pd.testing.assert_frame_equal(_table(out), _table(finished))
     assert not list(out.rglob(".*.partial"))
+
+
+@pytest.mark.slow
+def test_a_study_may_be_interrupted_at_any_moment(tmp_path: Path) -> None:
+    """Killed and stopped at ten random moments, data making included; nothing is lost or twice."""
+    keys = {"data": {"minimusic": {"clips": 60, "seed": 3}}, "fine_tuning": {"steps": 3}}
+    study = _write(tmp_path / "s.yaml", tmp_path, **keys)
+    whole = tmp_path / "whole"
+    assert _tokcom("run", study, "--out", whole).returncode == 0
+    moments = random.Random(5)
+    out = tmp_path / "out"
+    for _ in range(10):
+        how = moments.choice([signal.SIGKILL, signal.SIGINT])
+        begun = subprocess.Popen(
+            [*COMMAND, "run", str(study), "--out", str(out)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            begun.wait(timeout=moments.uniform(3.0, 30.0))
+        except subprocess.TimeoutExpired:
+            if how is signal.SIGKILL:
+                os.killpg(begun.pid, how)
+            else:
+                begun.send_signal(how)
+            begun.wait(timeout=LIMIT_S)
+    done = _tokcom("run", study, "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pd.testing.assert_frame_equal(_table(out), _table(whole))
+    assert not list((out / "artifacts").glob(".*.partial"))
+
+
+def test_digital_links_and_cells_share_the_table(minimusic: Path, tmp_path: Path) -> None:
+    link = {"access": "sdma", "antennas": 4}
+    study = _write(
+        tmp_path / "s.yaml",
+        minimusic,
+        methods=["aligned", "digital", "raw-upload"],
+        airs=["umi", {"name": "tdl-a", "csi": "estimated", "speed_mps": 3.0}],
+        link=link,
+        models={"receiver_width": 64, "receiver_input": "symbols+noise"},
+        alignment={"steps": 2, "batch_size": 16},
+        fine_tuning={"steps": 2, "floor_steps": 2, "batch_size": 8},
+    )
+    done = _tokcom("run", study, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_parquet(tmp_path / "out" / "results")
+    assert set(table["status"]) == {"ok"}
+    ours = table[~table["method"].isin(["blind", "text-oracle"])]
+    assert sorted(ours.groupby(["method", "air"]).size()) == [1, 1, 1, 2, 2, 2]
+    umi = ours[ours["air"] == "umi"]
+    assert umi["eval_snr_db"].isna().all()
+    assert umi["realised_snr_db"].notna().all()
+    by_method = ours[ours["air"] != "umi"].groupby("method")
+    uses = by_method["uplink_channel_uses"].mean()
+    assert uses["aligned"] < uses["digital"] < uses["raw-upload"]
+    bits = by_method["payload_bits"].mean()
+    assert bits["aligned"] == 0 < bits["digital"] < bits["raw-upload"]
+    assert by_method["ebn0_db"].mean().notna().to_dict() == {
+        "aligned": False,
+        "digital": True,
+        "raw-upload": True,
+    }
+    assert by_method["device_gflop"].max()["raw-upload"] == 0
+    devices = pd.read_parquet(tmp_path / "out" / "devices")
+    placed = devices[devices["air"] == "umi"]
+    assert placed[["x_m", "path_loss_db", "tx_power_dbm"]].notna().all(axis=None)
+    rows = ours.set_index(["cell", "eval_snr_db"])["energy_mj"]
+    sums = devices.groupby(["cell", "eval_snr_db"], dropna=False)["energy_mj"].sum()
+    for key, energy_mj in rows.items():
+        same = [value for other, value in sums.items() if str(other) == str(key)]
+        assert same == [pytest.approx(energy_mj)]
 
 
 def test_the_ray_engine_gives_the_same_table(

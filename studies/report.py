@@ -24,7 +24,13 @@ CONDITION = [
     "tokens_vision",
     "eval_snr_db",
 ]
-_COLOURS = {"aligned": "#0b6e4f", "reconstruction": "#c77700", "unaligned": "#8c2d5d"}
+_COLOURS = {
+    "aligned": "#0b6e4f",
+    "reconstruction": "#c77700",
+    "unaligned": "#8c2d5d",
+    "digital": "#1f5fa8",
+    "raw-upload": "#4d4d4d",
+}
 _STYLES = ("-", "--", ":", "-.")
 _SMOOTHING_STEPS = 15
 
@@ -68,7 +74,7 @@ def write_report(folder: StudyFolder, table: pd.DataFrame) -> list[Path]:
         return []
     folder.report.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "accuracy_by_snr.png": _accuracy_figure(done, "eval_snr_db", "evaluation SNR (dB)"),
+        "accuracy_by_snr.png": _accuracy_figure(done, "eval_snr_db", "SNR (dB)"),
         "accuracy_by_overhead.png": _accuracy_figure(
             done, "uplink_channel_uses", "uplink channel uses per question"
         ),
@@ -87,39 +93,52 @@ def _accuracy_figure(done: pd.DataFrame, x: str, label: str) -> Figure:
     """A panel per air: methods by colour, the other condition by line style, seeds as dots."""
     methods = done[~done["method"].isin(FLOORS)]
     airs = list(methods["air"].unique()) or ["-"]
-    figure = Figure(figsize=(1.2 + 4.2 * len(airs), 4.4), layout="constrained")
-    panels = figure.subplots(1, len(airs), sharey=True, squeeze=False)[0]
-    for panel, air in zip(panels, airs, strict=True):
+    columns = min(3, len(airs))
+    height = 0.6 + 3.8 * math.ceil(len(airs) / columns)
+    figure = Figure(figsize=(1.2 + 4.2 * columns, height), layout="constrained")
+    grid = figure.subplots(math.ceil(len(airs) / columns), columns, sharey=True, squeeze=False)
+    for panel, air in zip(grid.flat, airs, strict=False):
         _draw_panel(panel, methods[methods["air"] == air], x)
         _draw_floors(panel, done)
         panel.set(title=str(air), xlabel=label)
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set(ylabel="test accuracy (exact answer)", ylim=(0, 1))
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    for panel in grid.flat[len(airs) :]:
+        panel.set_visible(False)
+    for panel in grid[:, 0]:
+        panel.set(ylabel="test accuracy (exact answer)", ylim=(0, 1))
+    named = {
+        name: handle
+        for panel in grid.flat
+        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        named.values(), named, loc="outside lower center", ncols=3, frameon=False, fontsize=8
+    )
     return figure
 
 
 def _draw_panel(panel: Axes, rows: pd.DataFrame, x: str) -> None:
+    """Lines join the budgets or the SNRs of a method, whichever is not told by the line style."""
     by_snr = x == "eval_snr_db"
-    line_of = ["tokens_audio", "tokens_vision"] if by_snr else ["eval_snr_db"]
-    styles = {
-        key: _STYLES[i % len(_STYLES)]
-        for i, key in enumerate(sorted(rows.groupby(line_of).groups, key=repr))
-    }
-    for (method, *line), group in rows.groupby(["method", *line_of]):
-        name = f"{line[0]:g}+{line[1]:g} tokens" if by_snr else f"{line[0]:g} dB"
-        key = tuple(line) if by_snr or (line[0],) in styles else line[0]
+    rows = rows.assign(
+        tokens=[
+            f"{a:g}+{v:g} tokens"
+            for a, v in zip(rows["tokens_audio"], rows["tokens_vision"], strict=True)
+        ],
+        snr=["link budget" if math.isnan(s) else f"{s:g} dB" for s in rows["eval_snr_db"]],
+        x=rows[x].fillna(rows["realised_snr_db"]) if by_snr else rows[x],
+    )
+    line, point = ("tokens", "snr") if by_snr else ("snr", "tokens")
+    lines = list(rows.sort_values(["tokens_audio", "tokens_vision", "eval_snr_db"])[line].unique())
+    if not by_snr and (rows["x"] > 0).all() and rows["x"].max() > 20 * rows["x"].min():
+        panel.set_xscale("log")
+    for (method, name), group in rows.groupby(["method", line], sort=False):
         colour = _COLOURS.get(str(method))
-        mean = (
-            group.groupby(["tokens_audio", "tokens_vision", "eval_snr_db"])
-            .agg({x: "mean", "accuracy": "mean"} if not by_snr else {"accuracy": "mean"})
-            .reset_index()
-            .sort_values(x)
-        )
-        panel.plot(mean[x], mean["accuracy"], styles[key], color=colour, label=f"{method}, {name}")
-        panel.plot(group[x], group["accuracy"], ".", color=colour, alpha=0.6)
+        mean = group.groupby(point)[["x", "accuracy"]].mean().sort_values("x")
+        style = _STYLES[lines.index(str(name)) % len(_STYLES)]
+        panel.plot(mean["x"], mean["accuracy"], style, color=colour, label=f"{method}, {name}")
+        panel.plot(group["x"], group["accuracy"], ".", color=colour, alpha=0.6)
 
 
 def _draw_floors(panel: Axes, done: pd.DataFrame) -> None:

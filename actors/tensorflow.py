@@ -9,12 +9,8 @@ import ray
 from ray import cloudpickle
 
 from channel_models import tensorflow_source
-from channel_models.tensorflow_source import (
-    Arrays,
-    ChannelService,
-    TensorflowChannels,
-    TensorflowModel,
-)
+from channel_models.fading import DelayLine
+from channel_models.tensorflow_source import Arrays, ChannelService, TensorflowChannels
 
 from .engine import EngineTimeoutError
 
@@ -28,11 +24,11 @@ class RayChannelService(ChannelService):
     takes about a minute.
 
     Args:
-        model: what the actor simulates.
+        line: what the actor simulates.
         deadline_s: longest wait for any batch, the first start included.
     """
 
-    def __init__(self, model: TensorflowModel, deadline_s: float = 600.0) -> None:
+    def __init__(self, line: DelayLine, deadline_s: float = 600.0) -> None:
         self._deadline_s = deadline_s
         # By value: that environment has Sionna 1.x, with which channel_models cannot be imported.
         cloudpickle.register_pickle_by_value(tensorflow_source)
@@ -40,7 +36,7 @@ class RayChannelService(ChannelService):
             remote = ray.remote(TensorflowChannels).options(
                 num_cpus=0, runtime_env={"pip": [SIONNA_1]}
             )
-            self._actor = remote.remote(*astuple(model))
+            self._actor = remote.remote(*astuple(line))
         finally:
             cloudpickle.unregister_pickle_by_value(tensorflow_source)
 
@@ -60,6 +56,6 @@ class RayChannelService(ChannelService):
         return arrays
 
 
-def tensorflow_service(model: TensorflowModel) -> ChannelService:
+def tensorflow_service(line: DelayLine) -> ChannelService:
     """The service behind airs with ``backend: tensorflow``."""
-    return RayChannelService(model)
+    return RayChannelService(line)

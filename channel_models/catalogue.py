@@ -12,13 +12,13 @@ from .air import Air
 from .budget import Budget, BudgetedSource, PowerControl
 from .cell import CellSource
 from .config import AirBase, Mobile
-from .fading import BlockFading, cdl, tdl
+from .fading import BlockFading, delay_line
 from .numerology import Link
 from .power import noise_power
 from .raytraced import STATIONS_M, Survey, survey_trace
 from .source import Source
 from .tensorflow_air import TensorflowAir, load_channel
-from .tensorflow_source import BankedSource, ServiceFactory, TensorflowModel
+from .tensorflow_source import BankedSource, ServiceFactory
 from .trace import RecordedSource, read_trace
 
 
@@ -68,50 +68,30 @@ class Rician(AirBase):
         return BlockFading(link.antennas, self.k_factor_db, device)
 
 
-class _Profile(Mobile, AirBase):
-    """A scalable profile of TR 38.901; ``backend`` is Sionna 2 (``torch``) or, in an isolated
-    actor, Sionna 1.x (``tensorflow``)."""
+class DelayProfile(Mobile, AirBase):
+    """Tapped or clustered delay line over OFDM, TR 38.901 section 7.7; ``cdl`` has angles.
 
+    ``backend`` is Sionna 2 (``torch``) or, in an isolated actor, Sionna 1.x (``tensorflow``).
+    """
+
+    name: Literal[
+        "tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e", "cdl-a", "cdl-b", "cdl-c", "cdl-d", "cdl-e"
+    ]
     delay_spread_ns: float = Field(default=100.0, gt=0, le=5000)
     backend: Literal["torch", "tensorflow"] = "torch"
-
-    def _banked(
-        self, family: str, link: Link, device: str, tensorflow: ServiceFactory | None
-    ) -> Source:
-        if tensorflow is None:
-            raise ValueError("backend tensorflow needs Ray: it runs in a study or a Network")
-        model = TensorflowModel(
-            family,
-            self.name.removeprefix(f"{family}-").upper(),
-            self.delay_spread_ns * 1e-9,
-            self.carrier_ghz * 1e9,
-            self.speed_mps,
-            link.antennas,
-        )
-        return BankedSource(tensorflow(model), static=self.speed_mps == 0, device=device)
-
-
-class Tdl(_Profile):
-    """Tapped delay line over OFDM, TR 38.901 section 7.7.2."""
-
-    name: Literal["tdl-a", "tdl-b", "tdl-c", "tdl-d", "tdl-e"]
 
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None
     ) -> Source | None:
-        if self.backend == "tensorflow":
-            return self._banked("tdl", link, device, tensorflow)
-        return tdl(
-            self.name.removeprefix("tdl-"),
-            self.delay_spread_ns * 1e-9,
-            self.carrier_ghz * 1e9,
-            self.speed_mps,
-            link.antennas,
-            device,
-        )
+        line = self.delay_line(self.delay_spread_ns * 1e-9, link)
+        if self.backend == "torch":
+            return delay_line(line, device)
+        if tensorflow is None:
+            raise ValueError("backend tensorflow needs Ray: it runs in a study or a Network")
+        return BankedSource(tensorflow(line), static=line.static, device=device)
 
 
-class FixedTdl(Mobile, AirBase):
+class FixedDelayProfile(Mobile, AirBase):
     """Tapped delay line with the delays of TS 38.101-4, annex B.2.1."""
 
     name: Literal["tdl-a10", "tdl-a30", "tdl-b100", "tdl-c60", "tdl-c300", "tdl-d10", "tdl-d30"]
@@ -119,34 +99,7 @@ class FixedTdl(Mobile, AirBase):
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None
     ) -> Source | None:
-        return tdl(
-            self.name.removeprefix("tdl-"),
-            0.0,
-            self.carrier_ghz * 1e9,
-            self.speed_mps,
-            link.antennas,
-            device,
-        )
-
-
-class Cdl(_Profile):
-    """Clustered delay line over OFDM with an antenna array, TR 38.901 section 7.7.1."""
-
-    name: Literal["cdl-a", "cdl-b", "cdl-c", "cdl-d", "cdl-e"]
-
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
-        if self.backend == "tensorflow":
-            return self._banked("cdl", link, device, tensorflow)
-        return cdl(
-            self.name.removeprefix("cdl-"),
-            self.delay_spread_ns * 1e-9,
-            self.carrier_ghz * 1e9,
-            self.speed_mps,
-            link.antennas,
-            device,
-        )
+        return delay_line(self.delay_line(None, link), device)
 
 
 class Cell(Budget, Mobile, AirBase):
@@ -295,7 +248,17 @@ class Tensorflow(AirBase):
         return TensorflowAir(link, noise_power(snr_db), load_channel(self.function))
 
 
-AirConfig = Awgn | Rayleigh | Rician | Tdl | FixedTdl | Cdl | Cell | Site | Recorded | Tensorflow
+AirConfig = (
+    Awgn
+    | Rayleigh
+    | Rician
+    | DelayProfile
+    | FixedDelayProfile
+    | Cell
+    | Site
+    | Recorded
+    | Tensorflow
+)
 
 AIRS: dict[str, type[AirBase]] = {
     name: config

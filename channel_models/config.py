@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .air import Air
 from .digital import DigitalAir, DigitalConfig
 from .estimation import Interpolation
+from .fading import DelayLine
 from .linear import Csi, LinearAir
 from .numerology import Link
 from .power import noise_power
@@ -94,5 +95,18 @@ class AirBase(BaseModel):
 class Mobile(BaseModel):
     """What airs with a carrier and moving users have in common."""
 
+    name: str
     carrier_ghz: float = Field(default=3.5, ge=0.5, le=100)
     speed_mps: float = Field(default=0.0, ge=0, le=500)
+
+    def delay_line(self, delay_spread_s: float | None, link: Link) -> DelayLine:
+        """The profile that an air such as ``tdl-a`` is named after."""
+        family, profile = self.name.split("-")
+        return DelayLine(
+            family,
+            profile,
+            delay_spread_s,
+            self.carrier_ghz * 1e9,
+            self.speed_mps,
+            link.antennas,
+        )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from sionna.phy import PI
 from sionna.phy.channel.tr38901 import CDL, TDL, PanelArray
 
 from .source import Realisation, Request, SionnaSource, Source
-
-SCALABLE_PROFILES = ("a", "b", "c", "d", "e")
-FIXED_TDL_PROFILES = ("a10", "a30", "b100", "c60", "c300", "d10", "d30")
 
 
 class BlockFading(Source):
@@ -52,61 +50,58 @@ class BlockFading(Source):
         return Realisation(gains.expand(-1, -1, -1, request.steps), delays)
 
 
-def tdl(
-    profile: str,
-    delay_spread_s: float,
-    carrier_hz: float,
-    speed_mps: float,
-    antennas: int,
-    device: str,
-) -> Source:
-    """A tapped delay line, TR 38.901 section 7.7.2 and TS 38.101-4 annex B.2.1.
+@dataclass(frozen=True)
+class DelayLine:
+    """A profile of TR 38.901 section 7.7, or of TS 38.101-4 annex B.2.1.
 
-    Args:
-        profile: one of :data:`SCALABLE_PROFILES` or :data:`FIXED_TDL_PROFILES`.
-        delay_spread_s: RMS delay spread; the fixed profiles have their own.
+    Attributes:
+        family: ``tdl``, tapped, its antennas uncorrelated, or ``cdl``, clustered, the antennas a
+            row of omnidirectional elements half a wavelength apart.
+        profile: ``a`` to ``e``, or a fixed one such as ``a30``.
+        delay_spread_s: RMS delay spread; None for the fixed profiles, which have their own.
         carrier_hz: carrier frequency.
         speed_mps: of the user, for the Doppler spread.
-        antennas: of the base station, uncorrelated.
-        device: torch device of the realisations.
+        antennas: of the base station.
     """
-    model = TDL(
-        profile.upper(),
-        None if profile in FIXED_TDL_PROFILES else delay_spread_s,
-        carrier_hz,
-        min_speed=speed_mps,
-        num_rx_ant=antennas,
-        precision="single",
-        device=device,
-    )
-    return SionnaSource(model, static=speed_mps == 0)
+
+    family: str
+    profile: str
+    delay_spread_s: float | None
+    carrier_hz: float
+    speed_mps: float
+    antennas: int
+
+    @property
+    def static(self) -> bool:
+        return self.speed_mps == 0
 
 
-def cdl(
-    profile: str,
-    delay_spread_s: float,
-    carrier_hz: float,
-    speed_mps: float,
-    antennas: int,
-    device: str,
-) -> Source:
-    """A clustered delay line, TR 38.901 section 7.7.1, in the uplink; arguments as of :func:`tdl`.
-
-    The base station has a row of omnidirectional elements half a wavelength apart.
-    """
-    model = CDL(
-        profile.upper(),
-        delay_spread_s,
-        carrier_hz,
-        ut_array=array(1, carrier_hz, device),
-        bs_array=array(antennas, carrier_hz, device),
-        direction="uplink",
-        min_speed=speed_mps,
-        max_speed=speed_mps,
-        precision="single",
-        device=device,
-    )
-    return SionnaSource(model, static=speed_mps == 0)
+def delay_line(line: DelayLine, device: str) -> Source:
+    """Sionna 2's channels of a profile, in the uplink, on a torch device."""
+    if line.family == "tdl":
+        model = TDL(
+            line.profile.upper(),
+            line.delay_spread_s,
+            line.carrier_hz,
+            min_speed=line.speed_mps,
+            num_rx_ant=line.antennas,
+            precision="single",
+            device=device,
+        )
+    else:
+        model = CDL(
+            line.profile.upper(),
+            line.delay_spread_s,
+            line.carrier_hz,
+            ut_array=array(1, line.carrier_hz, device),
+            bs_array=array(line.antennas, line.carrier_hz, device),
+            direction="uplink",
+            min_speed=line.speed_mps,
+            max_speed=line.speed_mps,
+            precision="single",
+            device=device,
+        )
+    return SionnaSource(model, static=line.static)
 
 
 def array(antennas: int, carrier_hz: float, device: str, pattern: str = "omni") -> PanelArray:

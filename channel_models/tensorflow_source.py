@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .fading import DelayLine
 from .seeding import spawn_seed
 from .source import Realisation, Request, Source, as_realisation
 
@@ -28,7 +28,7 @@ class TensorflowChannels:
 
     Args:
         family: ``tdl`` or ``cdl``.
-        profile: ``A`` to ``E``.
+        profile: ``a`` to ``e``.
         delay_spread_s: RMS delay spread.
         carrier_hz: carrier frequency.
         speed_mps: of the user.
@@ -50,7 +50,11 @@ class TensorflowChannels:
         self._config = config
         if family == "tdl":
             self._model = tr38901.TDL(
-                profile, delay_spread_s, carrier_hz, min_speed=speed_mps, num_rx_ant=antennas
+                profile.upper(),
+                delay_spread_s,
+                carrier_hz,
+                min_speed=speed_mps,
+                num_rx_ant=antennas,
             )
         else:
             user, station = (
@@ -65,7 +69,7 @@ class TensorflowChannels:
                 for count in (1, antennas)
             )
             self._model = tr38901.CDL(
-                profile,
+                profile.upper(),
                 delay_spread_s,
                 carrier_hz,
                 user,
@@ -82,18 +86,6 @@ class TensorflowChannels:
         return gains.numpy(), delays.numpy()
 
 
-@dataclass(frozen=True)
-class TensorflowModel:
-    """What :class:`TensorflowChannels` is made of."""
-
-    family: str
-    profile: str
-    delay_spread_s: float
-    carrier_hz: float
-    speed_mps: float
-    antennas: int
-
-
 class ChannelService(ABC):
     """Where realisations are made: calls give tickets, so that many can be under way."""
 
@@ -106,7 +98,7 @@ class ChannelService(ABC):
         """Waits for an order, as long as the service's deadline allows."""
 
 
-ServiceFactory = Callable[[TensorflowModel], ChannelService]
+ServiceFactory = Callable[[DelayLine], ChannelService]
 """Makes a service; ``actors.tensorflow.tensorflow_service`` is one."""
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from channel_models import Air, Request, named_air
-from channel_models.tensorflow_source import Arrays, BankedSource, ChannelService, TensorflowModel
+from channel_models.fading import DelayLine
+from channel_models.tensorflow_source import Arrays, BankedSource, ChannelService
 
 from .contract import LINK, AirContract, frame
 
@@ -37,8 +38,8 @@ class _LocalService(ChannelService):
 
 class TestBanked(AirContract):
     def build(self, snr_db: float) -> Air:
-        def service(model: TensorflowModel) -> ChannelService:
-            assert model.profile == "A"
+        def service(line: DelayLine) -> ChannelService:
+            assert line.profile == "a"
             return _LocalService()
 
         air = named_air("tdl-a", backend="tensorflow", speed_mps=3.0)

@@ -22,10 +22,10 @@ COMMAND = [sys.executable, "-m", "studies.cli", "study"]
 LIMIT_S = 600
 
 
-def _write(file: Path, data: Path, **keys: object) -> Path:
+def _write(file: Path, root: Path, **keys: object) -> Path:
     study = {
         "name": "tiny",
-        "data": {"folder": str(data)},
+        "data": {"folder": str(root)},
         "methods": ["aligned", "unaligned"],
         "airs": ["rayleigh"],
         "eval_snr_db": [0, 10],
@@ -139,8 +139,8 @@ def test_an_interrupted_study_resumes_to_the_same_table(
 @pytest.mark.slow
 def test_a_study_may_be_interrupted_at_any_moment(tmp_path: Path) -> None:
     """Killed and stopped at ten random moments, data making included; nothing is lost or twice."""
-    keys = {"data": {"minimusic": {"clips": 60, "seed": 3}}, "fine_tuning": {"steps": 3}}
-    study = _write(tmp_path / "s.yaml", tmp_path, **keys)
+    own = {"minimusic": {"clips": 60, "seed": 3}}
+    study = _write(tmp_path / "s.yaml", tmp_path, data=own)
     whole = tmp_path / "whole"
     assert _tokcom("run", study, "--out", whole).returncode == 0
     moments = random.Random(5)

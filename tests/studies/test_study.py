@@ -44,7 +44,7 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"alignment": {"steps": "many"}}, "alignment.steps"),
         ({"alignment": {"stepz": 3}}, "alignment.stepz"),
         ({"airs": ["vacuum"]}, "no air 'vacuum'"),
-        ({"airs": [{"name": "rician", "k_factor": 3}]}, "airs.0.k_factor"),
+        ({"airs": [{"name": "rician", "k_factor": 3}]}, "airs.0.rician.k_factor"),
         ({"seeds": [1, 1]}, "values are repeated"),
         ({"seeds": [-1]}, "greater than or equal to 0"),
         ({"seeds": []}, "at least 1 item"),

@@ -29,7 +29,7 @@ class _Bridge(torch.autograd.Function):
     ) -> Tensor:
         import tensorflow as tf
 
-        given = tf.experimental.dlpack.from_dlpack(parts.contiguous().__dlpack__())
+        given = tf.experimental.dlpack.from_dlpack(parts.detach().contiguous().__dlpack__())
         with tf.GradientTape() as tape:
             tape.watch(given)
             received = channel(tf.complex(given[..., 0], given[..., 1]), tf.constant(n0), seed)
@@ -41,7 +41,7 @@ class _Bridge(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:
         import tensorflow as tf
 
-        outer = gradients[0].contiguous().__dlpack__()
+        outer = gradients[0].detach().contiguous().__dlpack__()
         inner = ctx.tape.gradient(
             ctx.out, ctx.given, output_gradients=tf.experimental.dlpack.from_dlpack(outer)
         )

@@ -202,7 +202,8 @@ def _page(table: pd.DataFrame, pictures: list[Path]) -> str:
     )
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}}
-div{{overflow-x:auto}}img{{max-width:100%;display:block;margin:1rem 0}}table{{border-collapse:collapse;font-size:13px}}
+div{{overflow-x:auto}}img{{max-width:100%;display:block;margin:1rem 0}}
+table{{border-collapse:collapse;font-size:13px}}
 td,th{{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}}</style>
 <h1>{title}</h1><p>Accuracy is exact answer match on test questions, mean over seeds; the interval
 is Student's t over seeds (95 %). Read every method between the floors: blind and text oracle.</p>

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from .air import Air
 from .digital import DigitalAir, DigitalConfig
+from .equivalent import EquivalentAir
 from .estimation import Interpolation
 from .fading import DelayLine
 from .linear import Csi, LinearAir
@@ -22,7 +24,8 @@ class AirBase(BaseModel):
 
     ``csi`` is what the receiver knows of the channel: all of it, what the pilots tell
     (``interpolation`` between them), or nothing. With ``digital`` it carries coded packets
-    instead of token symbols.
+    instead of token symbols. ``fidelity: abstract`` gives each sample's token symbols their
+    equivalent flat channel (a digital link has a fidelity of its own).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +33,7 @@ class AirBase(BaseModel):
     name: str
     csi: Csi = "perfect"
     interpolation: Interpolation = "linear"
+    fidelity: Literal["link", "abstract"] = "link"
     digital: DigitalConfig | None = None
 
     @property
@@ -64,8 +68,10 @@ class AirBase(BaseModel):
         n0 = noise_power(snr_db) if self.sets_snr else 1.0
         source = self.source(link, device, tensorflow)
         linear = LinearAir(link, n0, source, self.csi, self.interpolation, device)
+        if self.fidelity == "abstract" and self.csi == "none":
+            raise ValueError("fidelity abstract stands for an equaliser; csi none has none")
         if self.digital is None:
-            return linear
+            return EquivalentAir(linear, device) if self.fidelity == "abstract" else linear
         if self.csi == "none":
             raise ValueError("a digital link demodulates with CSI; take csi perfect or estimated")
         return DigitalAir(linear, self.digital, device)

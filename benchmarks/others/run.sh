@@ -9,7 +9,7 @@ make_environment() { [ -d "$out/$1" ] || python3 -m venv "$out/$1"; }
 
 make_environment kaira
 # Only its channels are run: what the rest of kaira needs (torchvision, compressai) is left out.
-"$out/kaira/bin/pip" install --quiet "torch>=2.9,<2.14" torchmetrics numpy
+"$out/kaira/bin/pip" install --quiet "torch>=2.9,<2.14" torchmetrics numpy matplotlib seaborn joblib
 "$out/kaira/bin/pip" install --quiet --no-deps pykaira==0.2.1
 "$out/kaira/bin/python" "$here/kaira_awgn.py" "$out/kaira.json"
 

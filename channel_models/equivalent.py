@@ -1,0 +1,60 @@
+"""PHY abstraction for token symbols: each sample's equivalent flat channel.
+
+Shapes: ``B`` samples, ``N`` symbols of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .air import Air, Carried, Frame
+from .linear import LinearAir
+
+PROBED_SYMBOLS = 96
+
+
+class EquivalentAir(Air):
+    """Carries symbols through as much noise as a linear air leaves on a few of them.
+
+    A probe of each frame's first symbols, silent, meets the linear air; the mean error variance e
+    of its LMMSE estimates makes the sample's flat channel (1 - e) x + n with error variance e.
+    Thousands of long frames so cost what short ones do; how the error varies within a sample is
+    lost.
+
+    Args:
+        inner: the linear air, several users and all.
+        device: torch device.
+    """
+
+    def __init__(self, inner: LinearAir, device: str = "cpu") -> None:
+        super().__init__(inner.link)
+        self._inner = inner
+        self._device = device
+
+    def carry(self, frames: Sequence[Frame], seed: int) -> list[Carried]:
+        with torch.no_grad():
+            probed = self._inner.carry([_probe(frame) for frame in frames], seed)
+        return [
+            self._flat(frame, carried, Air.seed_of(frame, seed, "equivalent"))
+            for frame, carried in zip(frames, probed, strict=True)
+        ]
+
+    def _flat(self, frame: Frame, probed: Carried, seed: int) -> Carried:
+        of_symbol = probed.noise_var.expand(len(frame.symbols), probed.symbols.shape[1])
+        error = of_symbol.mean(1, keepdim=True)
+        generator = torch.Generator(self._device).manual_seed(seed)
+        noise = torch.randn(
+            frame.symbols.shape, dtype=torch.complex64, device=self._device, generator=generator
+        )
+        estimate = noise.mul_((error * (1 - error)).sqrt()).addcmul_(frame.symbols, 1 - error)
+        return Carried(estimate, error, probed.realised_snr_db, site=probed.site)
+
+
+def _probe(frame: Frame) -> Frame:
+    count = min(PROBED_SYMBOLS, frame.symbols.shape[1])
+    silence = torch.zeros_like(frame.symbols[:, :count])
+    return Frame(
+        frame.sender, frame.stream, silence, torch.ones_like(frame.valid[:, :count]), frame.scale
+    )

@@ -1,0 +1,48 @@
+"""The abstraction of token symbols agrees with the link it stands for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from channel_models import Air, Link, named_air
+
+from .contract import LINK, AirContract, frame
+
+
+class TestEquivalent(AirContract):
+    def build(self, snr_db: float) -> Air:
+        return named_air("tdl-a", fidelity="abstract").build(LINK, snr_db)
+
+
+def _errors(air: Air, batch: int, symbols: int) -> torch.Tensor:
+    """Mean squared error of each sample of one of three users."""
+    frames = [frame(name, batch, symbols, seed=i) for i, name in enumerate("abc")]
+    got = air.transmit(frames, seed=4)[0]
+    error = got.symbols / frames[0].scale[:, None] - frames[0].symbols
+    return (error.abs().square() * frames[0].valid).sum(1) / frames[0].valid.sum(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [
+        ("tdl-a", Link()),
+        ("cdl-c", Link(antennas=4)),
+        ("rayleigh", Link(access="sdma", antennas=4)),
+        ("umi", Link()),
+    ],
+)
+def test_errors_are_those_of_the_link(name: str, link: Link) -> None:
+    """The same fading on both sides: means within a twentieth, samples closely correlated."""
+    by_link, abstract = (
+        _errors(named_air(name, fidelity=fidelity).build(link, 8.0), 300, 384)
+        for fidelity in ("link", "abstract")
+    )
+    assert float(abstract.mean()) == pytest.approx(float(by_link.mean()), rel=0.05)
+    correlation = torch.corrcoef(torch.stack([by_link.log(), abstract.log()]))[0, 1]
+    assert float(correlation) > 0.9
+
+
+def test_what_has_no_equaliser_has_no_abstraction() -> None:
+    with pytest.raises(ValueError, match="csi none"):
+        named_air("rayleigh", csi="none", fidelity="abstract").build(LINK, 5.0)

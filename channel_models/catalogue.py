@@ -28,6 +28,10 @@ class Awgn(AirBase):
     name: Literal["awgn"] = "awgn"
 
     @property
+    def fades(self) -> bool:
+        return False
+
+    @property
     def flat(self) -> bool:
         return True
 
@@ -231,6 +235,11 @@ class Tensorflow(AirBase):
     name: Literal["tensorflow"] = "tensorflow"
     function: str
 
+    def check(self, link: Link) -> None:
+        alone = link.antennas == 1 and link.access != "sdma"
+        if self.csi != "perfect" or self.digital is not None or not alone:
+            raise ValueError("air tensorflow takes neither csi, digital nor several antennas")
+
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None
     ) -> Source | None:
@@ -243,8 +252,7 @@ class Tensorflow(AirBase):
         device: str = "cpu",
         tensorflow: ServiceFactory | None = None,
     ) -> Air:
-        if self.csi != "perfect" or self.digital is not None or link.antennas > 1:
-            raise ValueError("air tensorflow takes neither csi, digital nor several antennas")
+        self.check(link)
         return TensorflowAir(link, noise_power(snr_db), load_channel(self.function))
 
 

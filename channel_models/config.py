@@ -12,7 +12,7 @@ from .digital import DigitalAir, DigitalConfig
 from .equivalent import EquivalentAir
 from .estimation import Interpolation
 from .fading import DelayLine
-from .linear import Csi, LinearAir
+from .linear import Csi, LinearAir, check_receivable
 from .numerology import Link
 from .power import noise_power
 from .source import Source
@@ -65,16 +65,26 @@ class AirBase(BaseModel):
         Raises:
             ValueError: for what is not an SNR, or combinations that cannot be received.
         """
+        self.check(link)
         n0 = noise_power(snr_db) if self.sets_snr else 1.0
         source = self.source(link, device, tensorflow)
         linear = LinearAir(link, n0, source, self.csi, self.interpolation, device)
-        if self.fidelity == "abstract" and self.csi == "none":
+        if self.digital is not None:
+            return DigitalAir(linear, self.digital, device)
+        return EquivalentAir(linear, device) if self.fidelity == "abstract" else linear
+
+    def check(self, link: Link) -> None:
+        """Raises ValueError for combinations that cannot be received, before anything is built."""
+        check_receivable(link, self.csi, self.fades)
+        if self.csi == "none" and self.fidelity == "abstract":
             raise ValueError("fidelity abstract stands for an equaliser; csi none has none")
-        if self.digital is None:
-            return EquivalentAir(linear, device) if self.fidelity == "abstract" else linear
-        if self.csi == "none":
+        if self.csi == "none" and self.digital is not None:
             raise ValueError("a digital link demodulates with CSI; take csi perfect or estimated")
-        return DigitalAir(linear, self.digital, device)
+
+    @property
+    def fades(self) -> bool:
+        """Whether there is a channel at all, rather than noise alone."""
+        return True
 
     def matters(self, link: Link) -> Link:
         """What of a link shapes the channel; stages of links that are alike here are shared."""

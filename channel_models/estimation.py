@@ -53,8 +53,7 @@ class PilotEstimator:
         noise_power: float,
         device: str,
     ) -> None:
-        if source is None:
-            raise ValueError("csi estimated has nothing to estimate on awgn; take csi perfect")
+        assert source is not None, "LinearAir refuses estimates without fading"
         self._link = link
         self._interpolation = interpolation
         self._source = source

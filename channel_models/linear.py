@@ -74,12 +74,7 @@ class LinearAir(Air):
         device: str = "cpu",
     ) -> None:
         super().__init__(link)
-        if csi == "none" and (link.antennas > 1 or link.access == "sdma"):
-            raise ValueError("csi none receives one user with one antenna; take csi perfect")
-        if link.access == "sdma" and source is None:
-            raise ValueError("access sdma tells users apart by their fading; awgn has none")
-        if csi == "estimated" and link.dmrs_symbols == 0:
-            raise ValueError("csi estimated needs pilots; take link.dmrs_symbols of 1 or more")
+        check_receivable(link, csi, fading=source is not None)
         self._noise_power = noise_power
         self._source = source
         self._csi = csi
@@ -216,6 +211,18 @@ class LinearAir(Air):
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self._device).manual_seed(seed)
+
+
+def check_receivable(link: Link, csi: Csi, fading: bool) -> None:
+    """Raises ValueError for what no receiver here can tell from noise or from each other."""
+    if csi == "none" and (link.antennas > 1 or link.access == "sdma"):
+        raise ValueError("csi none receives one user with one antenna; take csi perfect")
+    if link.access == "sdma" and not fading:
+        raise ValueError("access sdma tells users apart by their fading; awgn has none")
+    if csi == "estimated" and not fading:
+        raise ValueError("csi estimated has nothing to estimate on awgn; take csi perfect")
+    if csi == "estimated" and link.dmrs_symbols == 0:
+        raise ValueError("csi estimated needs pilots; take link.dmrs_symbols of 1 or more")
 
 
 def _rounds(frames: Sequence[Frame]) -> list[list[int]]:

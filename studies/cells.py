@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from itertools import product
 from typing import Any
 
 from channel_models import AirConfig, Link, named_air
@@ -27,6 +28,13 @@ from .study import Data, Models, Study, TokenBudget
 
 NOISELESS = named_air("awgn")
 """The floors' air, at an infinite SNR."""
+
+
+def air_of(study: Study, method: str, air: AirConfig) -> AirConfig:
+    """The air as a method uses it: with the study's digital link, if it sends packets."""
+    if METHODS[method].transport == "analog" or air.digital is not None:
+        return air
+    return air.model_copy(update={"digital": study.digital})
 
 
 def _floor_link(link: Link) -> Link:
@@ -103,6 +111,8 @@ class Plan:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.shapes = Shapes(study.models)
+        for method, air, bandwidth_hz in product(study.methods, study.airs, study.bandwidth_hz):
+            air_of(study, method, air).check(study.link_at(bandwidth_hz))
         self._data = data_id(study.data)
         self.methods = (*floors_of(study.data), *study.methods)
         self.budgets = {
@@ -233,8 +243,8 @@ class Plan:
         study, method = self.study, METHODS[name]
         if method.floor:
             air, link, snr_db = NOISELESS, _floor_link(link), math.inf
-        elif method.transport != "analog" and air.digital is None:
-            air = air.model_copy(update={"digital": study.digital})
+        else:
+            air = air_of(study, name, air)
         if not air.sets_snr:
             snr_db = math.nan
         shared: dict[str, Any] = {

@@ -123,3 +123,64 @@ def test_without_captions_there_is_no_text_oracle(minimusic: Path, tmp_path: Pat
     (tmp_path / "data" / "VALOR" / "annotation" / "desc_train.json").unlink()
     with pytest.raises(ValueError, match=r"no annotation file .*desc_train\.json"):
         _plan(**study)
+
+
+def test_airs_that_cannot_be_received_are_refused_at_once() -> None:
+    for keys, complaint in (
+        ({"airs": ["awgn"], "link": {"access": "sdma", "antennas": 4}}, "tells users apart"),
+        ({"airs": ["awgn"], "methods": ["aligned"], "link": {"antennas": 2}}, ""),
+        (
+            {"airs": [{"name": "rayleigh", "csi": "none"}], "methods": ["digital"]},
+            "demodulates with CSI",
+        ),
+        ({"airs": [{"name": "awgn", "csi": "estimated"}]}, "nothing to estimate"),
+    ):
+        study = Study(name="s", **keys)
+        if not complaint:
+            Plan(study)
+            continue
+        with pytest.raises(ValueError, match=complaint):
+            Plan(study)
+
+
+def test_an_air_with_a_link_budget_has_one_cell_and_one_condition() -> None:
+    study = Study(
+        name="s",
+        methods=["aligned", "digital"],
+        airs=["umi", "tdl-a"],
+        train_snr_db=[0, 10],
+        eval_snr_db=[0, 5, 10],
+        bandwidth_hz=[5e6, 10e6],
+    )
+    cells = [
+        c
+        for c in Plan(study).cells(
+            dict.fromkeys(("blind", "text-oracle", "aligned", "digital"), 1e-3)
+        )
+        if not c.method.floor
+    ]
+    umi = [c for c in cells if c.air_label == "umi"]
+    assert len(umi) == 2 * 2
+    assert all(len(c.eval_snr_db) == 1 for c in umi)
+    assert len(cells) - len(umi) == 2 * 2 * 2
+    assert len({c.key for c in cells}) == len(cells)
+    assert {c.tuning.air.digital is not None for c in cells if c.tuning.method == "digital"} == {
+        True
+    }
+
+
+def test_flat_airs_share_stages_over_bandwidths_and_selective_ones_do_not() -> None:
+    study = Study(
+        name="s", methods=["aligned"], airs=["rayleigh", "tdl-a"], bandwidth_hz=[5e6, 10e6]
+    )
+    cells = [
+        c
+        for c in Plan(study).cells(dict.fromkeys(("blind", "text-oracle", "aligned"), 1e-3))
+        if not c.method.floor
+    ]
+    tunings = {
+        label: {c.tuning.key for c in cells if c.air_label == label}
+        for label in ("rayleigh", "tdl-a")
+    }
+    assert len(tunings["rayleigh"]) == 1
+    assert len(tunings["tdl-a"]) == 2

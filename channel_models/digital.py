@@ -34,7 +34,7 @@ class DigitalConfig(BaseModel):
         bits: of each real value.
         mcs: index into TS 38.214 table 5.1.3.1-2, or ``adaptive``: the highest that meets
             ``bler_target`` under the channel of the moment.
-        bler_target: of link adaptation.
+        bler_target: of link adaptation, for a token or a whole file.
         retransmissions: a packet whose CRC fails is sent again so often, a round trip later under
             fading of its own, and combined with what came before (chase combining).
         fidelity: ``link`` decodes every packet; ``abstract`` draws its fate from the block error
@@ -107,6 +107,11 @@ class _Shipment:
         self.sent = torch.zeros_like(frame.scale)
         self.last: Carried | None = None
 
+    def packet_target(self, target: float) -> float:
+        """The block error rate to aim at: a file meets the target only if all its packets do."""
+        packets = int(self.wanted.sum(1).max()) if self.is_file else 1
+        return float(1 - (1 - target) ** (1 / max(1, packets)))
+
     @property
     def packet_symbols(self) -> Tensor:
         """Symbols of a packet, ``[B]``."""
@@ -176,7 +181,8 @@ class DigitalAir(Air):
                 shipment.mcs = torch.full_like(shipment.mcs, self._config.mcs)
             return
         for shipment, sinr in zip(shipments, self._profiles(shipments, seed), strict=True):
-            shipment.mcs = adapt_mcs(sinr, shipment.packet_bits, self._config.bler_target)
+            target = shipment.packet_target(self._config.bler_target)
+            shipment.mcs = adapt_mcs(sinr, shipment.packet_bits, target)
 
     def _profiles(self, shipments: Sequence[_Shipment], seed: int) -> list[Tensor]:
         """SINR ``[B, points]`` of each sample over its share of the band, nothing being sent."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from scipy.stats import t as student_t
 
 from .folder import StudyFolder
@@ -32,6 +33,7 @@ _COLOURS = {
     "raw-upload": "#4d4d4d",
 }
 _STYLES = ("-", "--", ":", "-.")
+_MARKERS = ("o", "^", "s", "D")
 _SMOOTHING_STEPS = 15
 
 
@@ -133,12 +135,16 @@ def _draw_panel(panel: Axes, rows: pd.DataFrame, x: str) -> None:
     lines = list(rows.sort_values(["tokens_audio", "tokens_vision", "eval_snr_db"])[line].unique())
     if not by_snr and (rows["x"] > 0).all() and rows["x"].max() > 20 * rows["x"].min():
         panel.set_xscale("log")
+        panel.xaxis.set_minor_formatter(NullFormatter())
     for (method, name), group in rows.groupby(["method", line], sort=False):
         colour = _COLOURS.get(str(method))
         mean = group.groupby(point)[["x", "accuracy"]].mean().sort_values("x")
-        style = _STYLES[lines.index(str(name)) % len(_STYLES)]
-        panel.plot(mean["x"], mean["accuracy"], style, color=colour, label=f"{method}, {name}")
-        panel.plot(group["x"], group["accuracy"], ".", color=colour, alpha=0.6)
+        which = lines.index(str(name)) % len(_STYLES)
+        style, marker = _STYLES[which], _MARKERS[which]
+        label = f"{method}, {name}"
+        panel.plot(mean["x"], mean["accuracy"], style, color=colour)
+        panel.plot(group["x"], group["accuracy"], marker, color=colour, alpha=0.6, markersize=4)
+        panel.plot([], [], style, marker=marker, color=colour, markersize=4, label=label)
 
 
 def _draw_floors(panel: Axes, done: pd.DataFrame) -> None:

@@ -133,6 +133,18 @@ def test_a_file_arrives_whole_or_not_at_all() -> None:
     assert not certain.erased.any()
 
 
+def test_adaptation_aims_at_the_whole_file() -> None:
+    """Ten packets that must all arrive are lost about as often as one that must."""
+    lost = []
+    for bits in (3e3, 38e3):
+        sent = replace(
+            frame("a", batch=400, symbols=64), block=16, file_bits=torch.full((400,), bits)
+        )
+        (got,) = _air("rayleigh", 20.0, bler_target=0.1).transmit([sent], seed=6)
+        lost.append(float(got.erased.all(1).double().mean()))
+    assert max(lost) < 0.15
+
+
 def test_nobodys_packets_depend_on_the_others() -> None:
     air = _air("rayleigh", 10.0, mcs=10)
     one = air.transmit([replace(frame("b"), block=8), _tokens()], seed=3)[1]

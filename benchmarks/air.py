@@ -15,6 +15,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -108,25 +109,14 @@ SUBJECTS: dict[str, dict[str, Callable[[], Step]]] = {
         "bare torch": lambda: bare(True),
         "sionna": sionna_flat,
     },
-    "tdl-a, still": {
-        "tokcom": lambda: ours("tdl-a"),
-        "sionna": lambda: sionna_ofdm(_tdl(0.0)),
-        "bare torch": lambda: bare(True),
-    },
-    "tdl-a, 30 m/s": {
-        "tokcom": lambda: ours("tdl-a", speed_mps=30.0),
-        "sionna": lambda: sionna_ofdm(_tdl(30.0)),
-        "bare torch": lambda: bare(True),
-    },
-    "cdl-c, still": {
-        "tokcom": lambda: ours("cdl-c"),
-        "sionna": lambda: sionna_ofdm(_cdl(0.0)),
-        "bare torch": lambda: bare(True),
-    },
-    "cdl-c, 30 m/s": {
-        "tokcom": lambda: ours("cdl-c", speed_mps=30.0),
-        "sionna": lambda: sionna_ofdm(_cdl(30.0)),
-        "bare torch": lambda: bare(True),
+    **{
+        f"{name}, {how}": {
+            "tokcom": partial(ours, name, speed_mps=speed_mps),
+            "sionna": lambda model=model, speed_mps=speed_mps: sionna_ofdm(model(speed_mps)),
+            "bare torch": lambda: bare(True),
+        }
+        for name, model in (("tdl-a", _tdl), ("cdl-c", _cdl))
+        for how, speed_mps in (("still", 0.0), ("30 m/s", 30.0))
     },
     "umi": {"tokcom": lambda: ours("umi"), "bare torch": lambda: bare(True)},
 }

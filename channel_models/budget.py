@@ -15,21 +15,6 @@ THERMAL_NOISE_DBM_HZ = -174.0
 _LEAST_GAIN = 1e-30
 
 
-class Budget(BaseModel):
-    """Link budget in the place of an average SNR; the link's ``tx_power_dbm`` is the greatest.
-
-    ``p0_dbm`` turns on open-loop power control: wanted receive power of a resource block.
-    """
-
-    noise_figure_db: float = Field(default=5.0, ge=0, allow_inf_nan=False)
-    p0_dbm: float | None = Field(default=None, allow_inf_nan=False)
-    alpha: float = Field(default=1.0, ge=0, le=1)
-
-    @property
-    def sets_snr(self) -> bool:
-        return False
-
-
 class PowerControl:
     """Open-loop uplink power control of TS 38.213, section 7.1.1, up to the greatest power.
 
@@ -92,3 +77,24 @@ class BudgetedSource(Source):
             "tx_power_dbm": 10 * torch.log10(watts) + 30,
         }
         return Realisation(channel.gains * amplitude[:, None, None, None], channel.delays_s, site)
+
+
+class Budget(BaseModel):
+    """Link budget in the place of an average SNR; the link's ``tx_power_dbm`` is the greatest.
+
+    ``p0_dbm`` turns on open-loop power control: wanted receive power of a resource block.
+    """
+
+    noise_figure_db: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    p0_dbm: float | None = Field(default=None, allow_inf_nan=False)
+    alpha: float = Field(default=1.0, ge=0, le=1)
+
+    @property
+    def sets_snr(self) -> bool:
+        return False
+
+    def budgeted(self, source: Source, link: Link) -> BudgetedSource:
+        """A source of physical gains under this budget."""
+        return BudgetedSource(
+            source, link, self.noise_figure_db, PowerControl(self.p0_dbm, self.alpha)
+        )

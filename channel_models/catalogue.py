@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from .air import Air
-from .budget import Budget, BudgetedSource, PowerControl
+from .budget import Budget
 from .cell import CellSource
 from .config import AirBase, Mobile
 from .fading import BlockFading, delay_line
@@ -131,9 +131,7 @@ class Cell(Budget, Mobile, AirBase):
             link.antennas,
             device,
         )
-        return BudgetedSource(
-            cell, link, self.noise_figure_db, PowerControl(self.p0_dbm, self.alpha)
-        )
+        return self.budgeted(cell, link)
 
 
 class Site(Budget, Mobile, AirBase):
@@ -169,9 +167,7 @@ class Site(Budget, Mobile, AirBase):
     ) -> Source | None:
         trace = survey_trace(self._survey(link))
         replayed = RecordedSource(trace, link.antennas, self.speed_mps, self.drop_seed, device)
-        return BudgetedSource(
-            replayed, link, self.noise_figure_db, PowerControl(self.p0_dbm, self.alpha)
-        )
+        return self.budgeted(replayed, link)
 
     def _survey(self, link: Link) -> Survey:
         return Survey(
@@ -224,9 +220,7 @@ class Recorded(Budget, AirBase):
         replayed = RecordedSource(trace, link.antennas, device=device)
         if not trace.physical:
             return replayed
-        return BudgetedSource(
-            replayed, link, self.noise_figure_db, PowerControl(self.p0_dbm, self.alpha)
-        )
+        return self.budgeted(replayed, link)
 
 
 class Tensorflow(AirBase):

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -191,49 +192,21 @@ class Stages:
         link: Link | None = None,
     ) -> Network:
         """The devices and base station that a spec needs, freshly initialised from its seed."""
-        samples: dict[str, Path] = {split: self._folder.samples(split) for split in SPLITS}
-        models, width = self._study.models, self._shapes.token_width
-        floor = spec.tokens is None
-        devices = (
-            []
-            if floor
-            else [
-                DeviceConfig(
-                    name=modality,
-                    modality=modality,
-                    token_width=width,
-                    tokens={modality: getattr(spec.tokens, modality)},
-                    seed=spec.seed,
-                    samples=samples,
-                    features={
-                        f.split: self._artifacts.path(f)
-                        for f in self._features
-                        if f.modality == modality
-                    },
-                    encoder_length=self._shapes.encoder[modality].length,
-                    skipped_tokens=self._shapes.skipped(modality),
-                    file_bits=self._folder.file_bits if files else None,
-                    device=self._study.device,
-                )
-                for modality in MEDIA
-            ]
-        )
+        models = self._study.models
+        devices = self._media_devices(spec, files) if spec.tokens is not None else []
         devices.append(
             DeviceConfig(
                 name="text",
                 modality="text",
-                token_width=width,
                 tokens={"question": spec.question_tokens, "caption": spec.caption_tokens},
-                seed=spec.seed,
-                samples=samples,
                 language_model=models.language,
-                device=self._study.device,
+                **self._shared(spec),
             )
         )
         station = StationConfig(
             modalities=tuple(device.modality for device in devices),
             seed=spec.seed,
-            samples=samples,
+            samples=self._sample_tables(),
             link=link or spec.link,
             receiver_width=models.receiver_width,
             receiver_sees_noise=models.receiver_input == "symbols+noise",
@@ -244,6 +217,38 @@ class Stages:
         return Network(
             devices, station, make_engine(self._study.engine, self._study.resources.threads)
         )
+
+    def _media_devices(self, spec: AlignmentSpec | TuningSpec, files: bool) -> list[DeviceConfig]:
+        """The devices that hold audio and vision."""
+        return [
+            DeviceConfig(
+                name=modality,
+                modality=modality,
+                tokens={modality: getattr(spec.tokens, modality)},
+                features={
+                    f.split: self._artifacts.path(f)
+                    for f in self._features
+                    if f.modality == modality
+                },
+                encoder_length=self._shapes.encoder[modality].length,
+                skipped_tokens=self._shapes.skipped(modality),
+                file_bits=self._folder.file_bits if files else None,
+                **self._shared(spec),
+            )
+            for modality in MEDIA
+        ]
+
+    def _shared(self, spec: AlignmentSpec | TuningSpec) -> dict[str, Any]:
+        """What all devices of a network have in common."""
+        return {
+            "token_width": self._shapes.token_width,
+            "seed": spec.seed,
+            "samples": self._sample_tables(),
+            "device": self._study.device,
+        }
+
+    def _sample_tables(self) -> dict[str, Path]:
+        return {split: self._folder.samples(split) for split in SPLITS}
 
 
 def load_split(root: Path, split: str) -> Samples:

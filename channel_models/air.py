@@ -64,11 +64,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Carried:
-    """A frame's symbols as an air hands them over, still of unit power.
+    """A frame's symbols as an air hands them over.
 
     Attributes:
-        symbols: complex64 ``[B, N]``, equalised.
-        noise_var: float32, error variance of a symbol, broadcastable to ``[B, N]``.
+        symbols: complex64 ``[B, N]``, equalised, power scale restored.
+        noise_var: float32, error variance of a unit-power symbol, broadcastable to ``[B, N]``.
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
         erased: bool ``[B, N]``, True where nothing arrived; None for nowhere.
         channel_uses: data symbols that were sent, per sample; None counts the valid symbols.
@@ -152,7 +152,7 @@ class Air(ABC):
 
     @abstractmethod
     def carry(self, frames: Sequence[Frame], seed: int) -> list[Carried]:
-        """What :meth:`transmit` does, before overhead is counted and power restored."""
+        """What :meth:`transmit` does, before overhead is counted and padding cleared."""
 
     @staticmethod
     def seed_of(frame: Frame, seed: int, *role: str) -> int:
@@ -171,7 +171,7 @@ def _at_power(overhead: Overhead, carried: Carried, link: Link) -> Overhead:
 
 def _received(frame: Frame, sent: Tensor, carried: Carried, overhead: Overhead) -> Reception:
     """``sent`` counts each sample's valid symbols, ``[B]``: whole frames need no mask."""
-    symbols = carried.symbols * frame.scale[:, None]
+    symbols = carried.symbols
     if carried.erased is not None:
         symbols = torch.where(frame.valid & ~carried.erased, symbols, 0)
     elif int(sent.min()) < symbols.shape[1]:

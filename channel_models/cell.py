@@ -53,7 +53,6 @@ class CellSource(Source):
         self._indoor_share = indoor_share
         self._drop_seed = drop_seed
         self._device = device
-        self._batch = 0
         self.static = speed_mps == 0
         self._model = _model(scenario, carrier_hz, antennas, o2i, device)
 
@@ -69,9 +68,7 @@ class CellSource(Source):
             if keep:
                 topology = [t.repeat(request.batch, *[1] * (t.ndim - 1)) for t in topology]
         with sionna_seeded(request.seed):
-            if request.batch != self._batch:
-                self._model.reset_topology()
-                self._batch = request.batch
+            self._model.reset_topology()  # what it remembers would change what it draws
             self._model.set_topology(*topology)
             gains, delays = self._model(request.steps, request.sampling_hz)
         x_m, y_m, z_m = topology[0][:, 0].unbind(1)

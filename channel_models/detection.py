@@ -53,3 +53,29 @@ def detect_users(
     matched = adjoint @ received.permute(0, 2, 3, 1)[..., None]
     errors = noise[..., 0] * torch.diagonal(inverse, dim1=-2, dim2=-1).real
     return (inverse @ matched)[..., 0], errors
+
+
+def estimate_in_law(
+    symbols: Tensor, error: Tensor, scale: Tensor, generator: torch.Generator
+) -> Tensor:
+    """An LMMSE estimate of known error variance e, drawn: ``scale ((1 - e) x + n)``.
+
+    Matched to the channel, the antennas' noise is one Gaussian of power e (1 - e): a single draw a
+    symbol, whatever the antennas.
+
+    Args:
+        symbols: x, complex64 ``[B, ...]`` of unit power.
+        error: float32, broadcastable to ``symbols``.
+        scale: float32 ``[B]``, power scale to restore.
+        generator: of the noise.
+    """
+    scale = scale.reshape(-1, *(1,) * (symbols.ndim - 1))
+    noise = gaussian_noise(symbols.shape, 1.0, generator) * ((error * (1 - error)).sqrt() * scale)
+    return noise.addcmul_(symbols, (1 - error) * scale)
+
+
+def gaussian_noise(shape: Sequence[int], power: float, generator: torch.Generator) -> Tensor:
+    """Circular complex Gaussian noise of ``power`` a symbol."""
+    noise = torch.empty(*shape, dtype=torch.complex64, device=generator.device)
+    torch.view_as_real(noise).normal_(0.0, (power / 2) ** 0.5, generator=generator)
+    return noise

@@ -297,7 +297,7 @@ class DigitalAir(Air):
             symbols, error = _rounded(frame, self._config.bits)
             erased = lost.repeat_interleave(frame.symbols.shape[1] // lost.shape[1], dim=1)
         return Carried(
-            symbols,
+            symbols * frame.scale[:, None],
             error,
             shipment.last.realised_snr_db,
             erased,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from .air import Air, Carried, Frame
+from .detection import estimate_in_law
 from .linear import LinearAir
 
 PROBED_SYMBOLS = 96
@@ -45,10 +46,7 @@ class EquivalentAir(Air):
         of_symbol = probed.noise_var.expand(len(frame.symbols), probed.symbols.shape[1])
         error = of_symbol.mean(1, keepdim=True)
         generator = torch.Generator(self._device).manual_seed(seed)
-        noise = torch.randn(
-            frame.symbols.shape, dtype=torch.complex64, device=self._device, generator=generator
-        )
-        estimate = noise.mul_((error * (1 - error)).sqrt()).addcmul_(frame.symbols, 1 - error)
+        estimate = estimate_in_law(frame.symbols, error, frame.scale, generator)
         return Carried(estimate, error, probed.realised_snr_db, site=probed.site)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .air import Air, Carried, Frame
-from .detection import detect_users, match_filter
+from .detection import detect_users, estimate_in_law, gaussian_noise, match_filter
 from .estimation import Interpolation, PilotEstimator
 from .numerology import Allocation, Grid, Link
 from .power import to_db
@@ -107,13 +107,14 @@ class LinearAir(Air):
         power = (h.real.square() + h.imag.square()).sum(1)
         snr_db = to_db(power.mean((1, 2)) / self.link.antennas / n0)
         if self._csi == "perfect":
-            # Matched to h, the antennas' noise is one Gaussian of power N0 |h|^2: a single draw.
             noise_var = n0 / (power + n0)
-            noise = _noise(x.shape, 1.0, generator).mul_((noise_var * (1 - noise_var)).sqrt())
-            estimate = noise.addcmul_(x, 1 - noise_var)
+            estimate = estimate_in_law(x, noise_var, frame.scale, generator)
         else:
-            received = h * x[:, None] + _noise((len(x), h.shape[1], *x.shape[1:]), n0, generator)
+            received = h * x[:, None] + gaussian_noise(
+                (len(x), h.shape[1], *x.shape[1:]), n0, generator
+            )
             estimate, noise_var = self._equalise(received, arrival, generator)
+            estimate = estimate * frame.scale[:, None, None]
         return _off_grid(frame, estimate, noise_var, snr_db, arrival.site)
 
     def _through_noise(self, frame: Frame, generator: torch.Generator) -> Carried:
@@ -121,12 +122,12 @@ class LinearAir(Air):
         n0 = self._noise_power
         snr_db = to_db(torch.ones_like(frame.scale) / n0)
         if self._csi == "none":
-            received = _noise(frame.symbols.shape, n0, generator).add_(frame.symbols)
-            return Carried(received, torch.tensor(n0, device=self._device), snr_db)
-        error = n0 / (self.link.antennas + n0)
-        noise = _noise(frame.symbols.shape, error * (1 - error), generator)
-        estimate = noise.add_(frame.symbols, alpha=1 - error)
-        return Carried(estimate, torch.tensor(error, device=self._device), snr_db)
+            received = gaussian_noise(frame.symbols.shape, n0, generator).add_(frame.symbols)
+            noise_var = torch.tensor(n0, device=self._device)
+            return Carried(received * frame.scale[:, None], noise_var, snr_db)
+        error = torch.tensor(n0 / (self.link.antennas + n0), device=self._device)
+        estimate = estimate_in_law(frame.symbols, error, frame.scale, generator)
+        return Carried(estimate, error, snr_db)
 
     def _equalise(
         self, received: Tensor, arrival: _Arrival, generator: torch.Generator
@@ -153,7 +154,7 @@ class LinearAir(Air):
         arrivals = [self._arrive(frame, allocation, seed, longest) for frame in frames]
         n0 = torch.full((), self._noise_power, device=self._device)
         clean = torch.stack([a.response * a.symbols[:, None] for a in arrivals]).sum(0)
-        received = clean + _noise(clean.shape, self._noise_power, generator)
+        received = clean + gaussian_noise(clean.shape, self._noise_power, generator)
         known, noise = [a.response for a in arrivals], n0
         if self._estimator is not None:
             rows = received.shape[2]
@@ -166,7 +167,7 @@ class LinearAir(Air):
         return [
             _off_grid(
                 frame,
-                detected[..., u],
+                detected[..., u] * frame.scale[:, None, None],
                 errors[..., u],
                 to_db(arrivals[u].response.abs().square().mean((1, 2, 3)) / self._noise_power),
                 arrivals[u].site,
@@ -261,10 +262,3 @@ def _off_grid(
     return Carried(
         estimate.flatten(1)[:, :count], noise_var.flatten(1)[:, :count], snr_db, site=site
     )
-
-
-def _noise(shape: Sequence[int], power: float, generator: torch.Generator) -> Tensor:
-    """Circular complex Gaussian noise of ``power`` a symbol."""
-    noise = torch.empty(*shape, dtype=torch.complex64, device=generator.device)
-    torch.view_as_real(noise).normal_(0.0, (power / 2) ** 0.5, generator=generator)
-    return noise

@@ -83,7 +83,8 @@ class TensorflowAir(Air):
             )
         n0 = torch.full((1, 1), self._noise_power, device=frame.symbols.device)
         snr_db = to_db(torch.ones_like(frame.scale) / self._noise_power)
-        return Carried(torch.view_as_complex(got.contiguous()), n0, snr_db)
+        symbols = torch.view_as_complex(got.contiguous()) * frame.scale[:, None]
+        return Carried(symbols, n0, snr_db)
 
 
 def load_channel(name: str) -> TensorflowChannel:

@@ -7,10 +7,20 @@ import math
 import pytest
 import torch
 
-from channel_models import Link, Reception, named_air
+from channel_models import Air, Link, Reception, named_air
 from channel_models.budget import PowerControl
 
-from .contract import LINK, frame
+from .contract import LINK, AirContract, frame, squared_errors
+
+
+class TestUrbanMicrocell(AirContract):
+    def build(self, snr_db: float) -> Air:
+        return named_air("umi").build(LINK, math.nan)
+
+
+class TestIndoorWithPowerControl(AirContract):
+    def build(self, snr_db: float) -> Air:
+        return named_air("inh", p0_dbm=-90.0, speed_mps=1.0, drop_seed=1).build(LINK, math.nan)
 
 
 def _send(name: str, link: Link = LINK, seed: int = 3, **settings: object) -> list[Reception]:
@@ -86,6 +96,7 @@ def test_indoor_users_lose_more() -> None:
 def test_several_users_share_a_cell_by_space() -> None:
     receptions = _send("umi", Link(access="sdma", antennas=8), speed_mps=3.0)
     for sent, got in zip([frame(s, 64, 24) for s in "abc"], receptions, strict=True):
-        error = (got.symbols / sent.scale[:, None] - sent.symbols)[sent.valid].abs().square()
         announced = float(got.noise_var[sent.valid].mean())
-        assert float(error.mean()) == pytest.approx(announced, rel=0.2)
+        assert float(squared_errors(sent, got)[sent.valid].mean()) == pytest.approx(
+            announced, rel=0.2
+        )

@@ -11,11 +11,33 @@ from channel_models import Air, DigitalConfig, Frame, named_air
 from channel_models.digital import dequantise, quantise
 from channel_models.modem import modem, packet
 
-from .contract import LINK, frame
+from .contract import LINK, AirContract, NormalisedAirContract, frame
 
 
 def _air(name: str, snr_db: float, **digital: object) -> Air:
     return named_air(name, digital=DigitalConfig(**digital)).build(LINK, snr_db)
+
+
+class TestTokensInPackets(NormalisedAirContract):
+    counts_symbols = False
+    exact_when_noiseless = False
+
+    def build(self, snr_db: float) -> Air:
+        return _air("rayleigh", snr_db, mcs=10)
+
+
+class TestDecodedPackets(AirContract):
+    counts_symbols = False
+
+    def build(self, snr_db: float) -> Air:
+        return _air("tdl-a", snr_db, mcs=5, fidelity="link", retransmissions=1)
+
+
+class TestPacketsFromACell(AirContract):
+    counts_symbols = False
+
+    def build(self, snr_db: float) -> Air:
+        return _air("umi", snr_db)
 
 
 def _tokens(batch: int = 4, seed: int = 0, requires_grad: bool = False) -> Frame:

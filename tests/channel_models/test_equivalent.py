@@ -7,10 +7,10 @@ import torch
 
 from channel_models import Air, Link, named_air
 
-from .contract import LINK, AirContract, frame
+from .contract import LINK, NormalisedAirContract, frame
 
 
-class TestEquivalent(AirContract):
+class TestEquivalent(NormalisedAirContract):
     def build(self, snr_db: float) -> Air:
         return named_air("tdl-a", fidelity="abstract").build(LINK, snr_db)
 

@@ -6,32 +6,33 @@ import math
 import subprocess
 import sys
 
+import pytest
 import torch
 from scipy.special import exp1
 
-from channel_models import Air, named_air
+from channel_models import Air, Frame, named_air
 
-from .contract import LINK, AirContract, frame
+from .contract import LINK, NormalisedAirContract, frame
 
 
-class TestAwgn(AirContract):
+class TestAwgn(NormalisedAirContract):
     fading = False
 
     def build(self, snr_db: float) -> Air:
         return named_air("awgn").build(LINK, snr_db)
 
 
-class TestRayleigh(AirContract):
+class TestRayleigh(NormalisedAirContract):
     def build(self, snr_db: float) -> Air:
         return named_air("rayleigh").build(LINK, snr_db)
 
 
-class TestRician(AirContract):
+class TestRician(NormalisedAirContract):
     def build(self, snr_db: float) -> Air:
         return named_air("rician", k_factor_db=3.0).build(LINK, snr_db)
 
 
-class TestRayleighWithoutCsi(AirContract):
+class TestRayleighWithoutCsi(NormalisedAirContract):
     exact_when_noiseless = False
 
     def build(self, snr_db: float) -> Air:
@@ -66,3 +67,13 @@ def test_the_same_seed_gives_the_same_channel_in_another_process() -> None:
     here = named_air("rician").build(LINK, 3.0).transmit([frame("a")], seed=42)[0]
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert there.stdout.strip() == repr(here.symbols[0, :4].tolist())
+
+
+def test_a_damaged_frame_is_refused() -> None:
+    good = frame("a")
+    with pytest.raises(ValueError, match="complex"):
+        Frame("a", "data", good.symbols.real, good.valid, good.scale)
+    with pytest.raises(ValueError, match="symbols' shape"):
+        Frame("a", "data", good.symbols, good.valid[:, 1:], good.scale)
+    with pytest.raises(ValueError, match="one value a sample"):
+        Frame("a", "data", good.symbols, good.valid, good.scale[1:])

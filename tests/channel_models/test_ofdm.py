@@ -14,25 +14,25 @@ from channel_models.numerology import Allocation
 from channel_models.response import frequency_response, subcarrier_hz
 from channel_models.seeding import sionna_seeded
 
-from .contract import LINK, AirContract, frame
+from .contract import LINK, NormalisedAirContract, frame
 
 
-class TestMovingTdl(AirContract):
+class TestMovingTdl(NormalisedAirContract):
     def build(self, snr_db: float) -> Air:
         return named_air("tdl-c", speed_mps=30.0, delay_spread_ns=300.0).build(LINK, snr_db)
 
 
-class TestFixedTdl(AirContract):
+class TestFixedTdl(NormalisedAirContract):
     def build(self, snr_db: float) -> Air:
         return named_air("tdl-b100").build(LINK, snr_db)
 
 
-class TestCdlWithAnArray(AirContract):
+class TestCdlWithAnArray(NormalisedAirContract):
     def build(self, snr_db: float) -> Air:
         return named_air("cdl-c", speed_mps=3.0).build(Link(antennas=4), snr_db)
 
 
-class TestEstimated(AirContract):
+class TestEstimated(NormalisedAirContract):
     exact_when_noiseless = False
 
     def build(self, snr_db: float) -> Air:
@@ -47,7 +47,7 @@ class TestEstimated(AirContract):
         assert float(error) == pytest.approx(float(got.noise_var[sent.valid].mean()), rel=0.2)
 
 
-class TestSeveralUsersAtOnce(AirContract):
+class TestSeveralUsersAtOnce(NormalisedAirContract):
     exact_when_noiseless = False
 
     def build(self, snr_db: float) -> Air:

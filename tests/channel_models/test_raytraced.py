@@ -11,14 +11,27 @@ from pathlib import Path
 import pytest
 import torch
 
-from channel_models import named_air
+from channel_models import Air, named_air
 from channel_models.raytraced import tracing_is_possible
 
-from .contract import LINK, frame
+from .contract import LINK, AirContract, frame
 
 can_trace = pytest.mark.skipif(
     not tracing_is_possible(), reason="ray tracing needs LLVM 16 or newer (libllvm19), or a GPU"
 )
+
+
+@can_trace
+class TestSite(AirContract):
+    @pytest.fixture(autouse=True)
+    def _home(
+        self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        home = tmp_path_factory.getbasetemp() / "site"
+        monkeypatch.setenv("HOME", str(home))
+
+    def build(self, snr_db: float) -> Air:
+        return named_air("munich", positions=3, max_depth=2, speed_mps=3.0).build(LINK, math.nan)
 
 
 @can_trace

@@ -13,7 +13,7 @@ from channel_models import Air, Request, named_air
 from channel_models.fading import DelayLine
 from channel_models.tensorflow_source import Arrays, BankedSource, ChannelService
 
-from .contract import LINK, AirContract, frame
+from .contract import LINK, NormalisedAirContract, frame
 
 REQUEST = Request(20, 14, 28e3, 12, 5, "a")
 
@@ -36,7 +36,7 @@ class _LocalService(ChannelService):
         return arrays
 
 
-class TestBanked(AirContract):
+class TestBanked(NormalisedAirContract):
     def build(self, snr_db: float) -> Air:
         def service(line: DelayLine) -> ChannelService:
             assert line.profile == "a"
@@ -92,7 +92,7 @@ def clipping_in_tensorflow(symbols: Any, n0: Any, seed: int) -> Any:
     return symbols / tf.cast(tf.sqrt(1 + amplitude**2), symbols.dtype)
 
 
-class TestTensorflowFunction(AirContract):
+class TestTensorflowFunction(NormalisedAirContract):
     fading = False
 
     @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from channel_models import Air, Link, Request, named_air
 from channel_models.trace import RecordedSource, Trace, read_trace, record, trace_of_generator
 
-from .contract import LINK, AirContract
+from .contract import LINK, NormalisedAirContract
 
 REQUEST = Request(50, 28, 1e3 / LINK.symbol_ms, 12, 4, "a")
 
@@ -35,7 +35,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-class TestRecorded(AirContract):
+class TestRecorded(NormalisedAirContract):
     @pytest.fixture(autouse=True)
     def _file(self, recorded: Path) -> None:
         self.file = recorded

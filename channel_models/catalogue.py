@@ -117,6 +117,7 @@ class Cell(Budget, Mobile, AirBase):
     indoor_share: float | None = Field(default=None, ge=0, le=1)
     o2i: Literal["low", "high"] = "low"
     drop_seed: int | None = Field(default=None, ge=0)
+    antenna_pattern: Literal["38.901", "omni"] = "38.901"
 
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None
@@ -129,6 +130,7 @@ class Cell(Budget, Mobile, AirBase):
             self.o2i,
             self.drop_seed,
             link.antennas,
+            self.antenna_pattern,
             device,
         )
         return self.budgeted(cell, link)

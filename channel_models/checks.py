@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from .abstraction import block_error_rate, usable_mcs
 from .air import Frame
 from .budget import THERMAL_NOISE_DBM_HZ
 from .catalogue import named_air
+from .cell import upright
 from .fading import array
 from .modem import Modem, modem, packet
 from .numerology import Link
@@ -34,6 +36,7 @@ SIGMAS = 4.5
 """About one false alarm in 150,000 checks."""
 _KS_CRITICAL = math.sqrt(-0.5 * math.log(stats.norm.sf(SIGMAS)))
 _LINK = Link()
+_UMI_STATION_M = 10.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,14 @@ class Check:
     @property
     def passes(self) -> bool:
         return abs(self.measured - self.expected) <= self.tolerance
+
+
+class Distribution(Protocol):
+    """A law of probability, as SciPy freezes them."""
+
+    def cdf(self, x: NDArray[np.float64]) -> NDArray[np.float64]: ...
+
+    def ppf(self, q: float) -> float: ...
 
 
 def run_checks(subject: str = "") -> Iterator[Check]:
@@ -203,23 +214,33 @@ def doppler() -> Iterator[Check]:
         yield _mean_check("doppler", "autocorrelation", delay * 1e3, "lag (ms)", products, expected)
 
 
+def _distribution_check(
+    subject: str, name: str, x_label: str, samples: NDArray[np.float64], law: Distribution
+) -> Iterator[Check]:
+    """Kolmogorov-Smirnov distance to a law, and the share of samples below its quantiles."""
+    count = len(samples)
+    distance = float(stats.kstest(samples, law.cdf).statistic)
+    critical = _KS_CRITICAL / math.sqrt(count)
+    yield Check(subject, f"KS distance, {name}", 0, "", distance, 0.0, critical)
+    for share in (0.1, 0.25, 0.5, 0.75, 0.9):
+        at = float(law.ppf(share))
+        error = math.sqrt(share * (1 - share) / count)
+        below = float((samples < at).mean())
+        yield Check(subject, f"share below, {name}", at, x_label, below, share, SIGMAS * error)
+
+
 def amplitudes() -> Iterator[Check]:
-    """Kolmogorov-Smirnov distances of |h|^2: exponential (Rayleigh), noncentral chi^2 (Rician)."""
-    count = 20_000
-    _, symbols = _qpsk(count, 1, seed=2)
+    """Power |h|^2 of block fading: exponential (Rayleigh), noncentral chi^2 (Rician)."""
+    _, symbols = _qpsk(20_000, 1, seed=2)
     *_, snr_db = _send("rayleigh", 0.0, symbols, seed=8)
     power = 10 ** (snr_db.double().numpy() / 10)
-    critical = _KS_CRITICAL / math.sqrt(count)
-    distance = float(stats.kstest(power, "expon").statistic)
-    yield Check("amplitudes", "KS distance, rayleigh", 0, "", distance, 0.0, critical)
+    yield from _distribution_check("amplitudes", "rayleigh", "|h|²", power, stats.expon())
     for k_db in (0.0, 6.0, 12.0):
         *_, snr_db = _send("rician", 0.0, symbols, seed=9, k_factor_db=k_db)
         k = 10 ** (k_db / 10)
-        power = 2 * (k + 1) * 10 ** (snr_db.double().numpy() / 10)
-        distance = float(stats.kstest(power, stats.ncx2(2, 2 * k).cdf).statistic)
-        yield Check(
-            "amplitudes", f"KS distance, rician {k_db:g} dB", 0, "", distance, 0.0, critical
-        )
+        power = 10 ** (snr_db.double().numpy() / 10)
+        law = stats.ncx2(2, 2 * k, scale=1 / (2 * (k + 1)))
+        yield from _distribution_check("amplitudes", f"rician {k_db:g} dB", "|h|²", power, law)
 
 
 def ergodic_capacity() -> Iterator[Check]:
@@ -282,7 +303,7 @@ def cell() -> Iterator[Check]:
             device="cpu",
         )
         model.set_topology(
-            *gen_single_sector_topology(count, 1, "umi", precision="single", device="cpu")
+            *upright(*gen_single_sector_topology(count, 1, "umi", precision="single", device="cpu"))
         )
         gains, delays = model(1, 1.0)
     carriers = (torch.arange(_LINK.subcarriers) - _LINK.subcarriers // 2) * 30e3
@@ -301,6 +322,43 @@ def cell() -> Iterator[Check]:
         reach = float(ordered[int(ranks[1])] - ordered[int(ranks[0])])
         got = float(torch.quantile(snr_db, share))
         yield Check("cell", "SNR (dB) at quantile", share, "quantile", got, wanted, reach)
+
+
+def path_gain() -> Iterator[Check]:
+    """Mean path gain over distance of outdoor users in UMi, by TR 38.901 itself.
+
+    LOS probability of table 7.4.2-1, path loss and shadowing of table 7.4.1-1 (up to the breakpoint
+    distance of 210 m), the mean over lognormal shadowing; omnidirectional antennas.
+    """
+    count = 8000
+    air = named_air("umi", indoor_share=0.0, antenna_pattern="omni", carrier_ghz=3.5)
+    source = air.source(_LINK, "cpu")
+    assert source is not None
+    site = source.realise(Request(count, 1, 1.0, _LINK.subcarriers, 23, "a")).site
+    distance_m = torch.hypot(site["x_m"], site["y_m"]).double()
+    gain = 10 ** (-site["path_loss_db"].double() / 10)
+    slant_m = torch.hypot(distance_m, site["height_m"].double() - _UMI_STATION_M)
+    with_sight_db = 32.4 + 21 * slant_m.log10() + 20 * math.log10(3.5)
+    without_db = 22.4 + 35.3 * slant_m.log10() + 21.3 * math.log10(3.5)
+    sight = (18 / distance_m + (-distance_m / 36).exp() * (1 - 18 / distance_m)).clamp(max=1)
+    expected = sight * _mean_gain(with_sight_db, 4.0)
+    expected += (1 - sight) * _mean_gain(torch.maximum(with_sight_db, without_db), 7.82)
+    for low, high in ((10, 30), (30, 50), (50, 70), (70, 90), (90, 110)):
+        inside = (distance_m >= low) & (distance_m < high)
+        ratio = gain[inside] / expected[inside]
+        theory_db = float(10 * expected[inside].mean().log10())
+        measured_db = theory_db + 10 * math.log10(float(ratio.mean()))
+        error = float(ratio.std()) / math.sqrt(len(ratio))
+        tolerance_db = 10 / math.log(10) * SIGMAS * error / float(ratio.mean())
+        yield Check(
+            "path gain", "mean gain (dB), umi", (low + high) / 2, "distance (m)",
+            measured_db, theory_db, tolerance_db,
+        )  # fmt: skip
+
+
+def _mean_gain(loss_db: Tensor, shadowing_db: float) -> Tensor:
+    """Mean linear gain under lognormal shadowing."""
+    return 10 ** (-loss_db / 10) * math.exp((math.log(10) / 10 * shadowing_db) ** 2 / 2)
 
 
 def phy_abstraction() -> Iterator[Check]:
@@ -344,6 +402,7 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
     "amplitudes": amplitudes,
     "ergodic capacity": ergodic_capacity,
     "mu-mimo": multiuser_mimo,
+    "path gain": path_gain,
     "cell": cell,
     "phy abstraction": phy_abstraction,
 }

@@ -136,7 +136,7 @@ class Plan:
     def candidates(self) -> dict[str, list[ValidationSpec]]:
         """By method, the fine-tunings to choose a learning rate from; none if there is no choice.
 
-        They run on the study's first air, SNR and seed, with the last token budget.
+        They run on the study's first air and SNR, with the last token budget, for every seed.
         """
         rates = self.study.fine_tuning.learning_rates
         if len(rates) == 1:
@@ -153,11 +153,12 @@ class Plan:
                         study.link_at(study.bandwidth_hz[0]),
                         snr_db,
                         tokens,
-                        study.seeds[0],
+                        seed,
                         rate,
                     )
                 )
                 for rate in rates
+                for seed in study.seeds
             ]
             for method in self.methods
         }

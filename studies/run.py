@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 import ray
@@ -156,15 +157,17 @@ class _StudyRun:
 
 
 def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:
-    """By method, the learning rate of the least validation loss.
+    """By method, the learning rate of the least validation loss, the mean over seeds.
 
     The loss, not the accuracy: on a few hundred questions it is far less noisy.
     """
     rates = plan.study.fine_tuning.learning_rates
     chosen = dict.fromkeys(plan.methods, rates[0])
     for method, specs in plan.candidates().items():
-        losses = {spec.tuning.learning_rate: _validation_loss(folder, spec) for spec in specs}
-        chosen[method] = min(sorted(losses), key=lambda rate: losses[rate])
+        losses: dict[float, list[float]] = {}
+        for spec in specs:
+            losses.setdefault(spec.tuning.learning_rate, []).append(_validation_loss(folder, spec))
+        chosen[method] = min(sorted(losses), key=lambda rate: fmean(losses[rate]))
     return chosen
 
 

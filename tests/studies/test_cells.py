@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from channel_models import Link
 from studies.budgets import fit, interval_ms, snr_at_bandwidth
 from studies.cells import Plan
+from studies.folder import StudyFolder
+from studies.run import choose_learning_rates
 from studies.study import Study, TokenBudget
 
 
@@ -68,6 +71,21 @@ def test_learning_rates_are_tried_only_where_there_is_a_choice() -> None:
     tried = plan.candidates()
     assert set(tried) == {"aligned", "blind", "text-oracle"}
     assert all(len(specs) == 2 for specs in tried.values())
+
+
+def test_a_learning_rate_is_chosen_by_all_seeds(tmp_path: Path) -> None:
+    """One seed is lucky with the large one; the mean is not."""
+    plan, _ = _plan(fine_tuning={"learning_rates": [1e-3, 1e-2]}, methods=["aligned"], seeds=[0, 1])
+    losses = {(1e-3, 0): 0.28, (1e-2, 0): 0.25, (1e-3, 1): 0.24, (1e-2, 1): 0.36}
+    folder = StudyFolder(tmp_path)
+    for specs in plan.candidates().values():
+        for spec in specs:
+            artifact = folder.artifacts.path(spec)
+            artifact.mkdir(parents=True)
+            loss = losses[spec.tuning.learning_rate, spec.tuning.seed]
+            (artifact / "validation.json").write_text(json.dumps({"loss": loss}))
+    chosen = choose_learning_rates(plan, folder)
+    assert chosen == {"aligned": 1e-3, "blind": 1e-3, "text-oracle": 1e-3}
 
 
 @pytest.mark.parametrize(

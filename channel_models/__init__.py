@@ -3,22 +3,25 @@
 from .air import Air, Frame, Reception
 from .catalogue import AIRS, AirConfig, NamedAir, named_air
 from .config import AirBase
+from .crowd import CrowdSize
 from .digital import DigitalConfig
 from .linear import LinearAir
 from .numerology import Link, Overhead
 from .power import normalise
 from .seeding import spawn_seed
-from .source import Realisation, Request, SionnaSource, Source
+from .source import Members, Realisation, Request, SionnaSource, Source
 
 __all__ = [
     "AIRS",
     "Air",
     "AirBase",
     "AirConfig",
+    "CrowdSize",
     "DigitalConfig",
     "Frame",
     "LinearAir",
     "Link",
+    "Members",
     "NamedAir",
     "Overhead",
     "Realisation",

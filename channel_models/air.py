@@ -15,6 +15,7 @@ from torch import Tensor
 from .numerology import Link, Overhead
 from .power import to_db
 from .seeding import spawn_seed
+from .source import Members
 
 SCALE_BITS = 32
 """Control bits of a frame's power scale, per sample."""
@@ -34,6 +35,7 @@ class Frame:
             is lost, loses as a whole. 0 takes all symbols as one block.
         file_bits: float ``[B]`` where a file stands behind the frame (raw upload): a digital link
             sends so many bits and, if they arrive, hands over the symbols as they are.
+        members: who of a crowd sends each sample; None where all are the sender's own.
     """
 
     sender: str
@@ -43,6 +45,7 @@ class Frame:
     scale: Tensor
     block: int = 0
     file_bits: Tensor | None = None
+    members: Members | None = None
 
     def __post_init__(self) -> None:
         if self.symbols.ndim != 2 or not self.symbols.is_complex():
@@ -58,6 +61,8 @@ class Frame:
             raise ValueError(
                 f"{self.sender}: {self.symbols.shape[1]} symbols are not blocks of {self.block}"
             )
+        if self.members is not None and self.members.users.shape != self.scale.shape:
+            raise ValueError(f"{self.sender}: 'members' should name one user a sample")
         if self.file_bits is not None and self.file_bits.shape != self.scale.shape:
             raise ValueError(f"{self.sender}: 'file_bits' should hold one value a sample")
 
@@ -153,6 +158,14 @@ class Air(ABC):
     @abstractmethod
     def carry(self, frames: Sequence[Frame], seed: int) -> list[Carried]:
         """What :meth:`transmit` does, before overhead is counted and padding cleared."""
+
+    @abstractmethod
+    def foresee(self, senders: Sequence[str], members: Members) -> Tensor:
+        """Receive SNR (linear, mean over senders and the band, all antennas combined) ``[B]``.
+
+        What a scheduler may know of a crowd's users before they send: the channels that frames
+        of these senders and members will meet.
+        """
 
     @staticmethod
     def seed_of(frame: Frame, seed: int, *role: str) -> int:

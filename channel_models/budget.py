@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from pydantic import BaseModel, Field
 from sionna.phy.utils import dbm_to_watt
@@ -65,6 +67,13 @@ class BudgetedSource(Source):
         self._noise_watt = noise_watt_hz * link.subcarrier_spacing_hz
         self.static = source.static
         self.flat = source.flat
+
+    def around(self, source: Source) -> BudgetedSource:
+        """The same budget around another source of physical gains."""
+        other = copy(self)
+        other.source = source
+        other.static, other.flat = source.static, source.flat
+        return other
 
     def realise(self, request: Request) -> Realisation:
         channel = self.source.realise(request)

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from .air import Air
-from .budget import Budget
+from .budget import Budget, BudgetedSource
 from .cell import CellSource
 from .config import AirBase, Mobile
+from .crowd import CrowdSize, PlacedCrowd
 from .fading import BlockFading, delay_line
 from .numerology import Link
 from .power import noise_power
@@ -106,7 +107,21 @@ class FixedDelayProfile(Mobile, AirBase):
         return delay_line(self.delay_line(None, link), device)
 
 
-class Cell(Budget, Mobile, AirBase):
+class Placed(Budget, Mobile):
+    """What airs whose users have places have in common; ``drop_seed`` keeps each device's."""
+
+    drop_seed: int | None = Field(default=None, ge=0)
+
+    def gather(self, source: Source, crowd: CrowdSize, device: str) -> Source:
+        """A crowd whose users keep their places while their paths' phases turn."""
+        if self.drop_seed is not None:
+            raise ValueError("the users of a crowd have places of their own; leave drop_seed out")
+        assert isinstance(source, BudgetedSource)
+        carrier_hz = self.carrier_ghz * 1e9
+        return source.around(PlacedCrowd(source.source, crowd, carrier_hz, self.speed_mps, device))
+
+
+class Cell(Placed, AirBase):
     """Users dropped in a cell of TR 38.901: path loss, shadowing, O2I, mobility.
 
     ``drop_seed`` lets each device keep its place; without it every sample has a new one, and
@@ -116,7 +131,6 @@ class Cell(Budget, Mobile, AirBase):
     name: Literal["umi", "uma", "rma", "inh"]
     indoor_share: float | None = Field(default=None, ge=0, le=1)
     o2i: Literal["low", "high"] = "low"
-    drop_seed: int | None = Field(default=None, ge=0)
     antenna_pattern: Literal["38.901", "omni"] = "38.901"
 
     def source(
@@ -136,7 +150,7 @@ class Cell(Budget, Mobile, AirBase):
         return self.budgeted(cell, link)
 
 
-class Site(Budget, Mobile, AirBase):
+class Site(Placed, AirBase):
     """A ray-traced place: one of Sionna's scenes, or ``site`` with an ``.xml`` file of one's own.
 
     The site is traced once, at ``positions`` places within ``radius_m`` of the base station, and
@@ -151,7 +165,6 @@ class Site(Budget, Mobile, AirBase):
     positions: int = Field(default=200, ge=1)
     max_depth: int = Field(default=3, ge=0, le=10)
     trace_seed: int = Field(default=0, ge=0)
-    drop_seed: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _has_a_scene(self) -> Site:
@@ -247,6 +260,7 @@ class Tensorflow(AirBase):
         snr_db: float,
         device: str = "cpu",
         tensorflow: ServiceFactory | None = None,
+        crowd: CrowdSize | None = None,
     ) -> Air:
         self.check(link)
         return TensorflowAir(link, noise_power(snr_db), load_channel(self.function))

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .air import Air
+from .crowd import CrowdSize, FreshCrowd
 from .digital import DigitalAir, DigitalConfig
 from .equivalent import EquivalentAir
 from .estimation import Interpolation
@@ -53,6 +54,7 @@ class AirBase(BaseModel):
         snr_db: float,
         device: str = "cpu",
         tensorflow: ServiceFactory | None = None,
+        crowd: CrowdSize | None = None,
     ) -> Air:
         """The air on a torch device (``cpu``, ``cuda:0``).
 
@@ -61,6 +63,7 @@ class AirBase(BaseModel):
             snr_db: average receive SNR of an antenna, where the air takes one.
             device: torch device.
             tensorflow: makes the service behind ``backend: tensorflow``.
+            crowd: puts so many users behind the air; its frames then name their members.
 
         Raises:
             ValueError: for what is not an SNR, or combinations that cannot be received.
@@ -68,6 +71,8 @@ class AirBase(BaseModel):
         self.check(link)
         n0 = noise_power(snr_db) if self.sets_snr else 1.0
         source = self.source(link, device, tensorflow)
+        if source is not None and crowd is not None:
+            source = self.gather(source, crowd, device)
         linear = LinearAir(link, n0, source, self.csi, self.interpolation, device)
         if self.digital is not None:
             return DigitalAir(linear, self.digital, device)
@@ -100,6 +105,10 @@ class AirBase(BaseModel):
 
     def prepare(self, link: Link) -> None:
         """Computes whatever this air computes once and keeps, such as a ray-traced site."""
+
+    def gather(self, source: Source, crowd: CrowdSize, device: str) -> Source:
+        """A crowd of users who meet this air's channels."""
+        return FreshCrowd(source, crowd)
 
     @abstractmethod
     def source(

@@ -18,6 +18,7 @@ from .air import Air, Carried, Frame
 from .linear import LinearAir
 from .modem import MCS_COUNT, codable, modem, packet
 from .seeding import spawn_seed
+from .source import Members
 
 SCALE_BITS = 16
 """Bits of a token's quantiser scale (bfloat16), sent with its values."""
@@ -170,6 +171,9 @@ class DigitalAir(Air):
                     self._transmit_in_abstract(shipments, own, fate_seed=seed)
         return [self._hand_over(shipment) for shipment in shipments]
 
+    def foresee(self, senders: Sequence[str], members: Members) -> Tensor:
+        return self._inner.foresee(senders, members)
+
     def _choose_mcs(self, shipments: Sequence[_Shipment], seed: int) -> None:
         if self._config.mcs != "adaptive":
             for shipment in shipments:
@@ -198,7 +202,8 @@ class DigitalAir(Air):
         longest = max(1, int(lengths.max()))
         valid = torch.arange(longest, device=lengths.device) < lengths[:, None]
         silence = torch.zeros(valid.shape, dtype=torch.complex64, device=lengths.device)
-        return Frame(frame.sender, frame.stream, silence, valid, torch.ones_like(frame.scale))
+        ones = torch.ones_like(frame.scale)
+        return Frame(frame.sender, frame.stream, silence, valid, ones, members=frame.members)
 
     def _transmit_in_abstract(
         self, shipments: Sequence[_Shipment], seed: int, fate_seed: int

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from .air import Air, Carried, Frame
 from .detection import estimate_in_law
 from .linear import LinearAir
+from .source import Members
 
 PROBED_SYMBOLS = 96
 
@@ -42,6 +44,9 @@ class EquivalentAir(Air):
             for frame, carried in zip(frames, probed, strict=True)
         ]
 
+    def foresee(self, senders: Sequence[str], members: Members) -> Tensor:
+        return self._inner.foresee(senders, members)
+
     def _flat(self, frame: Frame, probed: Carried, seed: int) -> Carried:
         of_symbol = probed.noise_var.expand(len(frame.symbols), probed.symbols.shape[1])
         error = of_symbol.mean(1, keepdim=True)
@@ -53,6 +58,5 @@ class EquivalentAir(Air):
 def _probe(frame: Frame) -> Frame:
     count = min(PROBED_SYMBOLS, frame.symbols.shape[1])
     silence = torch.zeros_like(frame.symbols[:, :count])
-    return Frame(
-        frame.sender, frame.stream, silence, torch.ones_like(frame.valid[:, :count]), frame.scale
-    )
+    valid = torch.ones_like(frame.valid[:, :count])
+    return Frame(frame.sender, frame.stream, silence, valid, frame.scale, members=frame.members)

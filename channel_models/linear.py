@@ -21,9 +21,12 @@ from .numerology import Allocation, Grid, Link
 from .power import to_db
 from .response import frequency_response, subcarrier_hz
 from .seeding import spawn_seed
-from .source import Request, Source
+from .source import Members, Request, Source
 
 Csi = Literal["perfect", "estimated", "none"]
+
+_PROBES = 8
+"""Subcarriers of a user's share that a scheduler looks at."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,28 @@ class LinearAir(Air):
             allocation = allocations[users[0].sender]
             carried.update(zip(together, self._together(users, allocation, seed), strict=True))
         return [carried[i] for i in range(len(frames))]
+
+    def foresee(self, senders: Sequence[str], members: Members) -> Tensor:
+        if self._source is None:
+            snr = self.link.antennas / self._noise_power
+            return torch.full((len(members.users),), snr, device=self._device)
+        found = []
+        for sender, allocation in self.link.allocations(senders).items():
+            request = Request(
+                batch=len(members.users),
+                steps=1,
+                sampling_hz=1e3 / self.link.symbol_ms,
+                subcarriers=allocation.subcarriers,
+                seed=0,
+                sender=sender,
+                members=members,
+            )
+            band = subcarrier_hz(self.link, allocation, self._device)
+            probes = band[:: max(1, len(band) // _PROBES)]
+            response = frequency_response(self._source.realise(request), probes)
+            power = response.real.square() + response.imag.square()
+            found.append(power.sum(1).mean((1, 2)) / self._noise_power)
+        return torch.stack(found).mean(0)
 
     def _alone(self, frame: Frame, allocation: Allocation, seed: int) -> Carried:
         """One user on resources of its own."""
@@ -192,6 +217,7 @@ class LinearAir(Air):
                 subcarriers=allocation.subcarriers,
                 seed=Air.seed_of(frame, seed, "fading"),
                 sender=frame.sender,
+                members=frame.members,
             )
         )
         frequencies = (

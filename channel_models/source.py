@@ -20,6 +20,21 @@ ChannelModel = Callable[[int, int, float], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
+class Members:
+    """Who of a crowd sends each sample of a batch, and when.
+
+    Attributes:
+        users: int64 ``[B]``, numbers of the crowd's users.
+        intervals: int64 ``[B]``, numbers of the scheduling intervals.
+        starts_s: float64 ``[B]``, when those begin.
+    """
+
+    users: Tensor
+    intervals: Tensor
+    starts_s: Tensor
+
+
+@dataclass(frozen=True)
 class Request:
     """What is asked of a source.
 
@@ -30,6 +45,7 @@ class Request:
         subcarriers: that the user's power is spread over.
         seed: fixes the realisation.
         sender: tells users apart whose place outlives an interval.
+        members: tells the users of a crowd apart, see :mod:`~channel_models.crowd`.
     """
 
     batch: int
@@ -38,6 +54,7 @@ class Request:
     subcarriers: int
     seed: int
     sender: str
+    members: Members | None = None
 
 
 @dataclass(frozen=True)

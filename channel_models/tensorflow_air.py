@@ -15,6 +15,7 @@ from torch import Tensor
 from .air import Air, Carried, Frame
 from .numerology import Link
 from .power import to_db
+from .source import Members
 
 TensorflowChannel = Callable[[Any, Any, int], Any]
 """Complex symbols ``[batch, symbols]``, N0 and a seed in; what the receiver has out."""
@@ -70,6 +71,10 @@ class TensorflowAir(Air):
 
     def carry(self, frames: Sequence[Frame], seed: int) -> list[Carried]:
         return [self._one(frame, Air.seed_of(frame, seed)) for frame in frames]
+
+    def foresee(self, senders: Sequence[str], members: Members) -> Tensor:
+        """Nothing is known of the function: the SNR that was asked for."""
+        return torch.full((len(members.users),), 1 / self._noise_power)
 
     def _one(self, frame: Frame, seed: int) -> Carried:
         parts = torch.view_as_real(frame.symbols)

@@ -10,7 +10,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from channel_models import Air, AirBase, Frame, Link, Reception, spawn_seed
+from channel_models import (
+    SCALE_BITS,
+    Air,
+    AirBase,
+    CrowdSize,
+    Frame,
+    Link,
+    Members,
+    Reception,
+    spawn_seed,
+)
 from tokcom_core.alignment import info_nce, reconstruction_loss
 from tokcom_core.datasets.samples import read_samples
 from tokcom_core.foundation import FoundationModel, LoraShape, concatenate
@@ -30,10 +40,13 @@ from .messages import (
     Arrival,
     Gradient,
     Modality,
+    Served,
     StepReport,
+    StreamLog,
     Training,
 )
 from .optimiser import Optimiser, seeded
+from .pool import Bundle, Orders, merge
 from .tensorflow import tensorflow_service
 
 
@@ -75,6 +88,21 @@ class StationConfig:
     device: str = "auto"
 
 
+@dataclass(frozen=True)
+class Rules:
+    """When what a device sent counts as lost.
+
+    Attributes:
+        outage_sinr_db: SINR after equalisation below which nothing can be read.
+        deadline_ms: longest time a device may take.
+        delay_ms: by stream, ``[B]``: what stragglers lose before they send.
+    """
+
+    outage_sinr_db: float
+    deadline_ms: float
+    delay_ms: dict[str, Tensor]
+
+
 class BaseStation:
     """Receives frames of all devices, learns, answers, and returns gradients.
 
@@ -107,10 +135,10 @@ class BaseStation:
         """d_T."""
         return self.foundation.token_width
 
-    def tune_in(self, air: AirBase, snr_db: float) -> None:
-        """Chooses the air between the devices and this station."""
+    def tune_in(self, air: AirBase, snr_db: float, crowd: CrowdSize | None = None) -> None:
+        """Chooses the air between the devices, or a crowd of users, and this station."""
         name = "cuda:0" if self._device.type == "cuda" else "cpu"
-        self._air = air.build(self._config.link, snr_db, name, tensorflow_service)
+        self._air = air.build(self._config.link, snr_db, name, tensorflow_service, crowd)
 
     def start_alignment(self, training: Training, contrast: Contrast) -> None:
         """Begins stage 1: the receivers learn, the foundation model is not touched."""
@@ -172,7 +200,7 @@ class BaseStation:
         leaves = [_as_leaf(frame, self._device) for frame in frames]
         receptions = self._receive(leaves, seed)
         prompt, valid = self._prompt(leaves, receptions)
-        answers = self.foundation.answer_ids([self._answers[split][row] for row in rows])
+        answers = self._answer_ids(split, rows)
         with seeded(spawn_seed(seed, "dropout")):
             loss = self.foundation.answer_loss(prompt, valid, answers)
         by_stream = dict(zip([frame.stream for frame in leaves], receptions, strict=True))
@@ -185,14 +213,12 @@ class BaseStation:
         frames = tuple(_moved(frame, self._device) for frame in frames)
         receptions = self._receive(frames, seed)
         prompt, valid = self._prompt(frames, receptions)
-        truth = [self._answers[split][row] for row in rows]
-        ids = self.foundation.answer_ids(truth)
-        generated = self.foundation.generate(prompt, valid, max_new_tokens=ids.shape[1])
-        texts = self.foundation.decode(generated)
+        ids = self._answer_ids(split, rows)
+        exact, first_token = self._score(prompt, valid, split, rows)
         link = self._config.link
         return Answers(
-            exact=tuple(a.lower() == b.lower() for a, b in zip(texts, truth, strict=True)),
-            first_token=tuple((generated[:, 0] == ids[:, 0]).tolist()),
+            exact=tuple(exact),
+            first_token=tuple(first_token),
             loss=float(self.foundation.answer_loss(prompt, valid, ids)),
             arrivals={
                 frame.stream: self._arrival(frame, reception)
@@ -201,6 +227,81 @@ class BaseStation:
             interval_ms=link.interval_ms(
                 [frame.sender for frame in frames], [r.overhead for r in receptions]
             ),
+        )
+
+    def foresee(self, senders: Sequence[str], members: Members) -> Tensor:
+        """Achievable rates (bit/s/Hz) ``[B]`` of a crowd's users, for a scheduler."""
+        assert self._air is not None, "tune_in() chooses an air"
+        return torch.log2(1 + self._air.foresee(senders, members)).float().cpu()
+
+    @torch.no_grad()
+    def serve(self, seed: int, orders: Orders, rules: Rules, *bundles: Bundle) -> Served:
+        """Answers questions of many users; what a user lacks or has lost is masked."""
+        self.foundation.eval()
+        frames = tuple(_moved(frame, self._device) for frame in merge(bundles))
+        received = self._receive(frames, seed)
+        logs = {
+            frame.stream: self._log(frame, reception, rules, len(frames))
+            for frame, reception in zip(frames, received, strict=True)
+        }
+        receptions = [
+            replace(r, erased=r.erased | logs[f.stream].lost.to(self._device)[:, None])
+            for f, r in zip(frames, received, strict=True)
+        ]
+        heard = logs["question"].sent & ~logs["question"].lost
+        exact, first_token = torch.zeros_like(heard), torch.zeros_like(heard)
+        if heard.any():
+            prompt, valid = self._prompt(frames, receptions)
+            there = heard.to(self._device)
+            rows = orders.rows[heard].tolist()
+            scores = self._score(prompt[there], valid[there], orders.split, rows)
+            exact[heard], first_token[heard] = (torch.tensor(hits) for hits in scores)
+        return Served(heard, exact, first_token, logs)
+
+    def _score(
+        self, prompt: Tensor, valid: Tensor, split: str, rows: Sequence[int]
+    ) -> tuple[list[bool], list[bool]]:
+        """Answers prompts: whether each answer, and whether its first token, is the true one."""
+        ids = self._answer_ids(split, rows)
+        generated = self.foundation.generate(prompt, valid, max_new_tokens=ids.shape[1])
+        given = [text.lower() for text in self.foundation.decode(generated)]
+        true = [self._answers[split][row].lower() for row in rows]
+        exact = [a == b for a, b in zip(given, true, strict=True)]
+        return exact, (generated[:, 0] == ids[:, 0]).tolist()
+
+    def _answer_ids(self, split: str, rows: Sequence[int]) -> Tensor:
+        return self.foundation.answer_ids([self._answers[split][row] for row in rows])
+
+    def _log(self, frame: Frame, reception: Reception, rules: Rules, devices: int) -> StreamLog:
+        link = self._config.link
+        sent = frame.valid.any(1)
+        uses = frame.valid.sum(1).tolist()
+        costs = link.costs(uses, devices)
+        airtime_ms = torch.tensor([cost.airtime_ms for cost in costs], dtype=torch.float64)
+        energy_mj = torch.tensor([cost.energy_mj for cost in costs], dtype=torch.float64)
+        site = {name: values.cpu() for name, values in reception.site.items()}
+        if "tx_power_dbm" in site:
+            energy_mj *= 10 ** ((site["tx_power_dbm"].double() - link.tx_power_dbm) / 10)
+        sinr_db = reception.sinr_db.cpu()
+        late = airtime_ms + rules.delay_ms[frame.stream] > rules.deadline_ms
+        of_token = self._by_token(frame.valid)
+        return StreamLog(
+            sender=frame.sender,
+            sent=sent.cpu(),
+            lost=sent.cpu() & ((sinr_db < rules.outage_sinr_db) | late),
+            tokens=of_token.sum(1).cpu(),
+            realised_snr_db=reception.realised_snr_db.cpu(),
+            sinr_db=sinr_db,
+            costs={
+                "data_channel_uses": torch.tensor(uses, dtype=torch.float64),
+                "pilot_channel_uses": torch.tensor(
+                    [cost.pilot_channel_uses for cost in costs], dtype=torch.float64
+                ),
+                "control_bits": SCALE_BITS * sent.cpu().double(),
+                "airtime_ms": airtime_ms,
+                "energy_mj": energy_mj,
+            },
+            site=site,
         )
 
     def state(self) -> dict[str, Tensor]:

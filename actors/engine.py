@@ -24,6 +24,10 @@ class Peer(ABC):
         """Calls a method with values or tickets; one ticket for each value it returns."""
 
 
+class PeerLostError(RuntimeError):
+    """A process of the network has died; :meth:`Engine.revive` makes it anew."""
+
+
 class Engine(ABC):
     """Makes peers and redeems tickets."""
 
@@ -32,6 +36,10 @@ class Engine(ABC):
 
     @abstractmethod
     def get(self, tickets: Sequence[Any]) -> list[Any]: ...
+
+    @abstractmethod
+    def revive(self) -> list[Peer]:
+        """Makes the peers anew that have died, as they were spawned; returns them."""
 
     @abstractmethod
     def close(self) -> None:
@@ -56,13 +64,23 @@ class InlineEngine(Engine):
     def get(self, tickets: Sequence[Any]) -> list[Any]:
         return list(tickets)
 
+    def revive(self) -> list[Peer]:
+        """Nobody dies alone in one process."""
+        return []
+
     def close(self) -> None:
         """Nothing to let go of: the peers go with whoever holds them."""
 
 
 class _RayPeer(Peer):
-    def __init__(self, actor: Any) -> None:
-        self.actor = actor
+    def __init__(self, threads: int, cls: type, arguments: tuple[Any, ...]) -> None:
+        self._made_of = threads, cls, arguments
+        self.make()
+
+    def make(self) -> None:
+        """Starts the actor, or another one in the place of a dead one."""
+        threads, cls, arguments = self._made_of
+        self.actor = ray.remote(_threaded(cls)).options(num_cpus=0).remote(threads, *arguments)
 
     def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
         ticket = getattr(self.actor, method).options(num_returns=returns).remote(*arguments)
@@ -85,8 +103,7 @@ class RayEngine(Engine):
         self._peers: list[_RayPeer] = []
 
     def spawn(self, cls: type, *arguments: Any) -> Peer:
-        actor = ray.remote(_threaded(cls)).options(num_cpus=0).remote(self._threads, *arguments)
-        peer = _RayPeer(actor)
+        peer = _RayPeer(self._threads, cls, arguments)
         self._peers.append(peer)
         return peer
 
@@ -95,7 +112,19 @@ class RayEngine(Engine):
             values: list[Any] = ray.get(list(tickets), timeout=self._deadline_s)
         except ray.exceptions.GetTimeoutError:
             raise EngineTimeoutError(f"no answer within {self._deadline_s:g} s") from None
+        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
+            raise PeerLostError(str(error).splitlines()[0]) from None
         return values
+
+    def revive(self) -> list[Peer]:
+        revived: list[Peer] = []
+        for peer in self._peers:
+            try:
+                ray.get(peer.actor.__ray_ready__.remote(), timeout=self._deadline_s)
+            except ray.exceptions.RayActorError:
+                peer.make()
+                revived.append(peer)
+        return revived
 
     def close(self) -> None:
         for peer in self._peers:

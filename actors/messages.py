@@ -107,3 +107,44 @@ class Answers:
     loss: float
     arrivals: dict[str, Arrival]
     interval_ms: float
+
+
+@dataclass(frozen=True)
+class StreamLog:
+    """One stream of a served batch, sample by sample; every tensor is ``[B]``.
+
+    Attributes:
+        sender: who sent it.
+        sent: bool, False where a user has no such device, or it is out.
+        lost: bool, sent in vain: a deep fade, or too late.
+        tokens, realised_snr_db, sinr_db: see :class:`Arrival`.
+        costs: ``data_channel_uses, pilot_channel_uses, control_bits, airtime_ms, energy_mj``;
+            0 where nothing was sent.
+        site: what is known of the user's place, by name.
+    """
+
+    sender: str
+    sent: Tensor
+    lost: Tensor
+    tokens: Tensor
+    realised_snr_db: Tensor
+    sinr_db: Tensor
+    costs: dict[str, Tensor]
+    site: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Served:
+    """What became of one batch of questions; bool ``[B]``.
+
+    Attributes:
+        heard: the question itself arrived, so that it was answered.
+        exact: the answer equals the true one.
+        first_token: its first token does.
+        streams: how each stream arrived.
+    """
+
+    heard: Tensor
+    exact: Tensor
+    first_token: Tensor
+    streams: dict[str, StreamLog]

@@ -1,6 +1,6 @@
 """The air: Sionna in, torch out. Knows neither tokens nor Ray."""
 
-from .air import Air, Frame, Reception
+from .air import SCALE_BITS, Air, Frame, Reception
 from .catalogue import AIRS, AirConfig, NamedAir, named_air
 from .config import AirBase
 from .crowd import CrowdSize
@@ -13,6 +13,7 @@ from .source import Members, Realisation, Request, SionnaSource, Source
 
 __all__ = [
     "AIRS",
+    "SCALE_BITS",
     "Air",
     "AirBase",
     "AirConfig",

@@ -184,6 +184,15 @@ class Link(BaseModel):
             energy_mj=energy_mj(self.tx_power_dbm, airtime_ms),
         )
 
+    def costs(self, data_channel_uses: Sequence[int], devices: int) -> list[Overhead]:
+        """The overhead of each of many samples that one of ``devices`` devices sends.
+
+        No symbols, no cost.
+        """
+        blocks = self.blocks_per_device(devices)
+        known = {uses: self.transmission(uses, blocks) for uses in set(data_channel_uses)}
+        return [known[uses] if uses else Overhead() for uses in data_channel_uses]
+
     def overheads(
         self, senders: Sequence[str], data_channel_uses: Sequence[float], control_bits: float
     ) -> list[Overhead]:

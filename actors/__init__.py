@@ -2,7 +2,18 @@
 
 from .base_station import BaseStation, Contrast, StationConfig
 from .device import Device, DeviceConfig
-from .engine import Engine, EngineName, EngineTimeoutError, InlineEngine, RayEngine, make_engine
+from .emulation import Emulation, EmulationConfig, Setting
+from .engine import (
+    Engine,
+    EngineName,
+    EngineTimeoutError,
+    InlineEngine,
+    PeerLostError,
+    RayEngine,
+    make_engine,
+)
+from .faults import Faults
+from .journal import Journal, Moment
 from .messages import MODALITY_OF, Batch, Gradient, Modality, Stream, Training
 from .network import Evaluation, Network, Part
 from .optimiser import seeded
@@ -14,16 +25,23 @@ __all__ = [
     "Contrast",
     "Device",
     "DeviceConfig",
+    "Emulation",
+    "EmulationConfig",
     "Engine",
     "EngineName",
     "EngineTimeoutError",
     "Evaluation",
+    "Faults",
     "Gradient",
     "InlineEngine",
+    "Journal",
     "Modality",
+    "Moment",
     "Network",
     "Part",
+    "PeerLostError",
     "RayEngine",
+    "Setting",
     "StationConfig",
     "Stream",
     "Training",

@@ -38,6 +38,10 @@ class Engine(ABC):
     def get(self, tickets: Sequence[Any]) -> list[Any]: ...
 
     @abstractmethod
+    def kill(self, peer: Peer) -> None:
+        """Kills a peer's process, for fault injection."""
+
+    @abstractmethod
     def revive(self) -> list[Peer]:
         """Makes the peers anew that have died, as they were spawned; returns them."""
 
@@ -63,6 +67,9 @@ class InlineEngine(Engine):
 
     def get(self, tickets: Sequence[Any]) -> list[Any]:
         return list(tickets)
+
+    def kill(self, peer: Peer) -> None:
+        raise ValueError("engine inline has one process for all; take engine ray to kill some")
 
     def revive(self) -> list[Peer]:
         """Nobody dies alone in one process."""
@@ -115,6 +122,10 @@ class RayEngine(Engine):
         except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
             raise PeerLostError(str(error).splitlines()[0]) from None
         return values
+
+    def kill(self, peer: Peer) -> None:
+        assert isinstance(peer, _RayPeer)
+        ray.kill(peer.actor)
 
     def revive(self) -> list[Peer]:
         revived: list[Peer] = []

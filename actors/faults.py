@@ -1,0 +1,68 @@
+"""Faults: what goes wrong on purpose, by a seed of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from channel_models import spawn_seed
+
+
+class Faults(BaseModel):
+    """What devices and processes suffer; nothing by default.
+
+    Attributes:
+        outage_sinr_db: a device whose SINR after equalisation is lower is not heard (deep fade).
+        deadline_ms: a device that takes longer, stragglers' delay included, is not heard.
+        out_share: probability that a device is out during an interval.
+        straggler_share: probability that a device is a straggler in an interval.
+        straggler_ms: mean delay of a straggler, exponentially distributed.
+        pool_crash_share: probability that a pool's process is killed during a batch.
+        station_crash_share: probability that the base station's is.
+        seed: of all these.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outage_sinr_db: float = Field(default=-100.0, allow_inf_nan=False)
+    deadline_ms: float = Field(default=1e9, gt=0)
+    out_share: float = Field(default=0.0, ge=0, lt=1)
+    straggler_share: float = Field(default=0.0, ge=0, le=1)
+    straggler_ms: float = Field(default=10.0, gt=0)
+    pool_crash_share: float = Field(default=0.0, ge=0, le=0.5)
+    station_crash_share: float = Field(default=0.0, ge=0, le=0.5)
+    seed: int = Field(default=0, ge=0)
+
+    def out(self, batch: int, device: str, count: int) -> Tensor:
+        """Whether a device is out for each sample of a batch, bool ``[count]``."""
+        return _uniform(self.seed, count, batch, device, "out") < self.out_share
+
+    def delay_ms(self, batch: int, device: str, count: int) -> Tensor:
+        """How late a device begins with each sample of a batch, float64 ``[count]``."""
+        slow = _uniform(self.seed, count, batch, device, "straggler") < self.straggler_share
+        delay = -self.straggler_ms * torch.log(_uniform(self.seed, count, batch, device, "delay"))
+        return torch.where(slow, delay, 0.0)
+
+    def victims(self, batch: int, attempt: int, pools: int) -> Victims:
+        """Whose processes are killed while a batch is on its way."""
+        if not self.pool_crash_share and not self.station_crash_share:
+            return Victims((), False)
+        drawn = _uniform(self.seed, pools + 1, batch, attempt, "crash")
+        hit = (drawn[:pools] < self.pool_crash_share).nonzero()[:, 0]
+        return Victims(tuple(hit.tolist()), bool(drawn[pools] < self.station_crash_share))
+
+
+@dataclass(frozen=True)
+class Victims:
+    """Processes to be killed: numbers of pools, and whether the base station is among them."""
+
+    pools: tuple[int, ...]
+    station: bool
+
+
+def _uniform(seed: int, count: int, *role: str | int) -> Tensor:
+    generator = torch.Generator().manual_seed(spawn_seed(seed, "faults", *role))
+    return torch.rand(count, generator=generator, dtype=torch.float64).clamp(min=1e-12)

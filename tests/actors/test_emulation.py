@@ -1,0 +1,189 @@
+"""Many users on one air: accounting, resuming, faults, and the same numbers on every engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import ray
+from pandas.testing import assert_frame_equal
+
+from actors import (
+    Emulation,
+    EmulationConfig,
+    Engine,
+    Faults,
+    InlineEngine,
+    Journal,
+    Network,
+    RayEngine,
+    Setting,
+)
+from channel_models import named_air
+
+from .conftest import NetworkParts
+
+SMALL = EmulationConfig(users=30, duration_s=0.2, questions_per_s=8.0, batch_size=16, pools=2)
+
+Start = Callable[..., Emulation]
+
+
+def _config(**keys: Any) -> EmulationConfig:
+    return EmulationConfig(**{**SMALL.model_dump(), **keys})
+
+
+@pytest.fixture
+def start(parts_of: Callable[..., NetworkParts], tmp_path: Path) -> Start:
+    """Starts an emulation in a folder of a given name, on an untrained network."""
+    devices, station = parts_of()
+    with Network(devices, station) as network:
+        trained = tmp_path / "trained"
+        trained.mkdir()
+        network.save(trained)
+
+    def begin(
+        folder: str,
+        config: EmulationConfig = SMALL,
+        air: str = "umi",
+        engine: Engine | None = None,
+        **air_settings: Any,
+    ) -> Emulation:
+        chosen = named_air(air, **air_settings)
+        setting = Setting(
+            devices=tuple(devices),
+            station=station,
+            streams=("vision", "audio", "question"),
+            trained=trained,
+            air=chosen,
+            snr_db=10.0 if chosen.sets_snr else math.nan,
+            split="test",
+            samples=20,
+            longest={"vision": 6, "audio": 6, "question": 32},
+            seed=3,
+        )
+        return Emulation(config, setting, tmp_path / folder, engine)
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    yield
+    ray.shutdown()
+
+
+def _run(emulation: Emulation) -> pd.DataFrame:
+    with emulation:
+        emulation.run()
+    return emulation.journal.read()
+
+
+def test_every_question_is_answered_once_and_the_accounts_add_up(start: Start) -> None:
+    emulation = start("a", _config(faults=Faults(outage_sinr_db=0.0), retransmissions=2))
+    rows = _run(emulation)
+    moment = emulation.journal.last()
+    assert moment is not None
+    asked = set(range(len(emulation.traffic)))
+    once = rows[rows["stream"] == "question"]
+    heard = once[once["heard"]]
+    assert heard["question"].is_unique
+    assert set(once["question"]) == asked
+    assert moment.answered == len(heard)
+    assert moment.answered + moment.given_up == len(asked)
+    assert moment.given_up == len(asked - set(heard["question"]))
+    tries = once.groupby("question").size()
+    assert (tries[list(asked - set(heard["question"]))] == 3).all()
+    assert tries.max() <= 3
+    assert moment.energy_mj == pytest.approx(rows["energy_mj"].sum())
+    assert (rows.groupby("interval")["user"].nunique() <= 1).all()
+    assert (once.set_index("question")["start_s"] >= 0).all()
+    arrivals = pd.Series(emulation.traffic.arrivals_s)
+    assert (once["start_s"].to_numpy() >= arrivals[once["question"]].to_numpy()).all()
+
+
+@pytest.mark.parametrize("scheduler", ["round-robin", "proportional-fair", "max-sinr"])
+def test_what_is_interrupted_goes_on_where_it_was(start: Start, scheduler: str) -> None:
+    config = _config(scheduler=scheduler, faults=Faults(outage_sinr_db=5.0))
+    whole = _run(start("whole", config))
+    with start("parts", config) as first:
+        moment = first.journal.last()
+        assert moment is None
+        stops: list[int] = []
+        with pytest.raises(KeyboardInterrupt):
+            first.run(lambda m: stops.append(m.batch) if m.batch < 2 else _interrupt())
+    assert_frame_equal(_run(start("parts", config)), whole)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_without_a_device_nothing_is_sent_or_paid(start: Start) -> None:
+    rows = _run(start("a", _config(lacking_vision=0.5), air="rayleigh"))
+    vision = rows[rows["stream"] == "vision"]
+    by_user = vision.groupby("user")["sent"]
+    assert (by_user.nunique() == 1).all()
+    assert 0 < vision["sent"].mean() < 1
+    silent = vision[~vision["sent"]]
+    assert (silent[["data_channel_uses", "energy_mj", "airtime_ms", "control_bits"]] == 0).all(
+        axis=None
+    )
+    assert rows.loc[rows["stream"] == "audio", "sent"].all()
+
+
+def test_stragglers_miss_the_deadline_and_outages_come_by_chance(start: Start) -> None:
+    faults = Faults(deadline_ms=5.0, straggler_share=0.5, straggler_ms=100.0, out_share=0.2, seed=4)
+    config = _config(faults=faults, questions_per_s=30.0, retransmissions=0)
+    rows = _run(start("a", config, air="awgn"))
+    sent = rows[rows["sent"]]
+    late, out = float(sent["lost"].mean()), float((~rows["sent"]).mean())
+    missed = 0.5 * math.exp(-5.0 / 100.0)
+    assert late == pytest.approx(missed, abs=5 * math.sqrt(0.25 / len(sent)) + 0.02)
+    assert out == pytest.approx(0.2, abs=5 * math.sqrt(0.16 / len(rows)))
+
+
+def test_max_sinr_serves_the_near_first_and_round_robin_all_alike(start: Start) -> None:
+    crowded = {"questions_per_s": 60.0, "duration_s": 0.1, "batch_size": 60}
+    mean_start: dict[str, float] = {}
+    for scheduler in ("max-sinr", "round-robin"):
+        config = _config(scheduler=scheduler, **crowded)
+        rows = _run(start(scheduler, config, air="umi"))
+        once = rows[rows["stream"] == "question"]
+        better = once["path_loss_db"] < once["path_loss_db"].median()
+        mean_start[scheduler] = float(
+            once.loc[better, "start_s"].mean() - once.loc[~better, "start_s"].mean()
+        )
+    assert mean_start["max-sinr"] < mean_start["round-robin"] - 0.01
+
+
+def test_pools_and_engines_change_nothing(start: Start, cluster: None) -> None:
+    inline = _run(start("inline", engine=InlineEngine()))
+    in_ray = _run(start("ray", engine=RayEngine(deadline_s=120)))
+    assert_frame_equal(in_ray, inline)
+
+
+def test_killed_processes_change_nothing(start: Start, cluster: None) -> None:
+    """A pool and the base station die under way; what is answered is what it would have been."""
+    calm = _run(start("calm"))
+    faults = Faults(pool_crash_share=0.15, station_crash_share=0.15, seed=6)
+    emulation = start("storm", _config(faults=faults), engine=RayEngine(deadline_s=120))
+    stormy = _run(emulation)
+    assert emulation.revived == 2
+    assert_frame_equal(stormy, calm)
+
+
+def test_what_cannot_be_is_refused(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="users_at_once 9 leaves 555556 Hz"):
+        start("a", _config(users_at_once=9))
+    with pytest.raises(ValueError, match="one process for all"):
+        _run(start("b", _config(faults=Faults(pool_crash_share=0.5))))
+    broken = tmp_path / "c"
+    broken.mkdir()
+    (broken / "00000001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match="remove it to do its batch again"):
+        Journal(broken).last()

@@ -2,7 +2,7 @@
 
 from .base_station import BaseStation, Contrast, StationConfig
 from .device import Device, DeviceConfig
-from .emulation import Emulation, EmulationConfig, Setting
+from .emulation import Emulation, EmulationConfig, Setting, share_of
 from .engine import (
     Engine,
     EngineName,
@@ -14,12 +14,13 @@ from .engine import (
 )
 from .faults import Faults
 from .journal import Journal, Moment
-from .messages import MODALITY_OF, Batch, Gradient, Modality, Stream, Training
+from .messages import MODALITY_OF, Arrival, Batch, Gradient, Modality, Stream, Training
 from .network import Evaluation, Network, Part
 from .optimiser import seeded
 
 __all__ = [
     "MODALITY_OF",
+    "Arrival",
     "BaseStation",
     "Batch",
     "Contrast",
@@ -47,4 +48,5 @@ __all__ = [
     "Training",
     "make_engine",
     "seeded",
+    "share_of",
 ]

@@ -50,7 +50,8 @@ class EmulationConfig(BaseModel):
         retransmissions: how often a lost question is sent again, with all that belongs to it.
         lacking_audio, lacking_vision: shares of the users without such a device.
         pools: processes of devices; None for one a CPU.
-        batch_size: questions that the base station answers together.
+        batch_size: questions that the base station answers together, at most.
+        feedback_ms: what happens within this time is sent before the scheduler hears of losses.
         faults: what goes wrong.
     """
 
@@ -66,6 +67,7 @@ class EmulationConfig(BaseModel):
     lacking_vision: float = Field(default=0.0, ge=0, le=1)
     pools: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=64, ge=1)
+    feedback_ms: float = Field(default=50.0, ge=0, allow_inf_nan=False)
     faults: Faults = Faults()
 
 
@@ -123,6 +125,7 @@ class Emulation(AbstractContextManager["Emulation"]):
         self._engine = engine or InlineEngine()
         self.link = share_of(setting.station.link, config.users_at_once, len(setting.streams))
         self.interval_s = _interval_s(self.link, setting)
+        self.users = config.users
         self.traffic = poisson_traffic(
             config.users,
             config.questions_per_s,
@@ -140,6 +143,7 @@ class Emulation(AbstractContextManager["Emulation"]):
         self._station = self._engine.spawn(BaseStation, replace(setting.station, link=self.link))
         self._prepare_station()
         self.revived = 0
+        self.served: set[int] = self.journal.users()
 
     def __exit__(
         self,
@@ -149,13 +153,13 @@ class Emulation(AbstractContextManager["Emulation"]):
     ) -> None:
         self._engine.close()
 
-    def run(self, watch: Callable[[Moment], None] | None = None) -> None:
-        """Serves every question, from where the journal ends."""
+    def run(self, watch: Callable[[Emulation, Moment], None] | None = None) -> None:
+        """Serves every question, from where the journal ends; ``watch`` sees every batch."""
         moment = self.journal.last() or Moment.first(self._scheduler.state())
         self._scheduler.restore(moment.scheduler)
         while (moment := self.step(moment)).planned:
             if watch is not None:
-                watch(moment)
+                watch(self, moment)
 
     def step(self, moment: Moment) -> Moment:
         """One batch: planned, sent, answered and written down; nothing planned means the end."""
@@ -165,7 +169,13 @@ class Emulation(AbstractContextManager["Emulation"]):
         served = self._transmit(moment.batch, plan)
         after = self._after(moment, plan, served)
         self.journal.write(after, plan.questions, plan.orders, served)
+        self.served.update(plan.orders.members.users[served.heard].tolist())
         return after
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Weights at the base station, see :meth:`BaseStation.parameter_counts`."""
+        counts: dict[str, int] = self._engine.get(self._station.call("parameter_counts"))[0]
+        return counts
 
     def _plan(self, moment: Moment) -> _Plan:
         """Chooses who sends in the next intervals, until a batch is full or nobody waits."""
@@ -322,21 +332,28 @@ class _Planning:
             self._queue(question)
 
     def goes_on(self) -> bool:
-        """Admits whoever has asked by now; false if the batch is full or nobody waits.
+        """Admits whoever has asked by now, or, if nobody waits, skips to the next question.
 
-        With an empty batch it skips to the next question's arrival.
+        False if the batch is full or word of its first losses comes in.
         """
         if len(self.questions) >= self._config.batch_size:
             return False
         self._admit()
-        if self._queues:
-            return True
-        if self.questions or self.admitted >= len(self._traffic):
-            return False
-        ahead_s = float(self._traffic.arrivals_s[self.admitted]) - self.now_s
-        self._advance(math.ceil(ahead_s / self._interval_s))
-        self._admit()
-        return True
+        if not self._queues:
+            if self.admitted >= len(self._traffic):
+                return False
+            ahead_s = float(self._traffic.arrivals_s[self.admitted]) - self.now_s
+            skipped = math.ceil(ahead_s / self._interval_s)
+            if self.questions and self._heard_of(self.interval + skipped):
+                return False
+            self._advance(skipped)
+            self._admit()
+        return not (self.questions and self._heard_of(self.interval))
+
+    def _heard_of(self, interval: int) -> bool:
+        """Whether by then it is known what became of the batch's first question."""
+        passed_ms = 1e3 * self._interval_s * (interval - self.intervals[0])
+        return passed_ms > self._config.feedback_ms
 
     def waiting_users(self) -> Tensor:
         """Bool ``[U]``."""

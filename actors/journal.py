@@ -93,6 +93,16 @@ class Journal:
         """Every transmission: a row for each question, stream and attempt, in their order."""
         return pd.concat([pd.read_parquet(file) for file in self._files()], ignore_index=True)
 
+    def users(self) -> set[int]:
+        """Who has been heard so far."""
+        return {
+            int(user)
+            for file in self._files()
+            for user in pq.read_table(file, columns=["user"], filters=[("heard", "==", True)])[
+                "user"
+            ].to_pylist()
+        }
+
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*.parquet"))
 

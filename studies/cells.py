@@ -7,6 +7,7 @@ import math
 from itertools import product
 from typing import Any
 
+from actors import share_of
 from channel_models import AirConfig, Link, named_air
 from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
 from tokcom_core.encoders import EncoderShape, encoder_shape, token_width
@@ -112,7 +113,10 @@ class Plan:
         self.study = study
         self.shapes = Shapes(study.models)
         for method, air, bandwidth_hz in product(study.methods, study.airs, study.bandwidth_hz):
-            air_of(study, method, air).check(study.link_at(bandwidth_hz))
+            link = study.link_at(bandwidth_hz)
+            air_of(study, method, air).check(link)
+            if study.emulate is not None:
+                share_of(link, study.emulate.users_at_once, len(METHODS[method].streams))
         self._data = data_id(study.data)
         self.methods = (*floors_of(study.data), *study.methods)
         self.budgets = {
@@ -229,6 +233,7 @@ class Plan:
             deadline_ms=None if floor else study.deadline_ms,
             questions=study.evaluation.questions,
             batch_size=study.evaluation.batch_size,
+            emulate=None if floor else study.emulate,
         )
 
     def _tuning(

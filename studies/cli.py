@@ -38,6 +38,10 @@ Overrides = Annotated[
         "--set", help="key=value, dotted for inner keys: fine_tuning.steps=100", metavar="KEY=VALUE"
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Of a Ray cluster that shares the study's folder: auto, HOST:6379."),
+]
 StudyDir = Annotated[Path, typer.Argument(help="The study's folder.")]
 
 
@@ -95,18 +99,55 @@ def run(
         Path | None, typer.Option(help="The study's folder; studies_out/NAME by default.")
     ] = None,
     overrides: Overrides = None,
+    address: Address = None,
 ) -> None:
     """Runs a study to its tables and pictures; run again, it goes on where it was."""
     from .study import load
 
     study = load(source, tuple(overrides or ()))
-    _run(study, out or Path("studies_out") / study.name)
+    _run(study, out or Path("studies_out") / study.name, address)
+
+
+@app.command()
+def emulate(
+    source: Annotated[
+        str, typer.Argument(help="A preset's name or a YAML file with 'emulate'.")
+    ] = "emulate",
+    users: Annotated[int | None, typer.Option(help="How many.")] = None,
+    air: Annotated[str | None, typer.Option(help="An air of 'tokcom air list'.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds in which they ask.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Questions per second of a user.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="round-robin, proportional-fair or max-sinr.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; studies_out/NAME by default.")
+    ] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+) -> None:
+    """Lets many users ask over one air: places, schedulers, faults. Run again, it goes on."""
+    from .study import load
+
+    given = {
+        "emulate.users": users,
+        "airs": air,
+        "emulate.duration_s": duration,
+        "emulate.questions_per_s": rate,
+        "emulate.scheduler": scheduler,
+    }
+    own = [f"{key}={value}" for key, value in given.items() if value is not None]
+    study = load(source, (*own, *(overrides or ())))
+    if study.emulate is None:
+        raise ValueError(f"{source} has no key 'emulate'; take the preset 'emulate' or --users")
+    _run(study, out or Path("studies_out") / study.name, address)
 
 
 @study_app.command()
 def resume(
     folder: StudyDir,
     retry_failed: Annotated[bool, typer.Option(help="Run the failed cells again.")] = False,
+    address: Address = None,
 ) -> None:
     """Runs the cells of a study that have no result yet."""
     from .folder import StudyFolder
@@ -115,7 +156,7 @@ def resume(
     study = StudyFolder(folder).open()
     if retry_failed:
         console.print(f"{forget_failures(folder)} failed cells run again")
-    _run(study, folder)
+    _run(study, folder, address)
 
 
 @study_app.command()
@@ -130,13 +171,13 @@ def report(folder: StudyDir) -> None:
     _show(folder, table)
 
 
-def _run(study: object, out: Path) -> None:
+def _run(study: object, out: Path, address: str | None) -> None:
     from .run import run_study
     from .study import Study
 
     assert isinstance(study, Study)
     try:
-        table = run_study(study, out, console)
+        table = run_study(study, out, console, address)
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)

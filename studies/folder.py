@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import yaml
@@ -36,6 +37,11 @@ class StudyFolder:
     def result(self, key: str) -> Path:
         """The table of one cell."""
         return self.results / f"{key}.parquet"
+
+    def journal(self, key: str, eval_snr_db: float) -> Path:
+        """What an emulated cell has done so far, batch by batch."""
+        condition = "" if math.isnan(eval_snr_db) else f"_{eval_snr_db:g}dB"
+        return self.root / "journals" / f"{key}{condition}"
 
     def open(self) -> Study:
         """The study that was begun here.

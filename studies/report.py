@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from scipy.stats import t as student_t
 
+from .crowd_figure import crowd_figure
 from .folder import StudyFolder
 from .methods import FLOORS
 
@@ -82,6 +83,11 @@ def write_report(folder: StudyFolder, table: pd.DataFrame) -> list[Path]:
         ),
         "learning_curves.png": _curves_figure(folder),
     }
+    for _, row in done[done["users"] > 1].iterrows():
+        devices = pd.read_parquet(folder.devices / f"{row['cell']}.parquet")
+        own = devices[devices["eval_snr_db"].eq(row["eval_snr_db"]) | devices["eval_snr_db"].isna()]
+        snr = "" if math.isnan(row["eval_snr_db"]) else f"_{row['eval_snr_db']:g}dB"
+        pictures[f"users_{row['cell']}{snr}.png"] = crowd_figure(own, str(row["air"]))
     written = []
     for name, figure in pictures.items():
         figure.savefig(folder.report / name, dpi=130)

@@ -13,7 +13,6 @@ from statistics import fmean
 import pandas as pd
 import ray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tokcom_core.datasets.media import prepare
 from tokcom_core.datasets.minimusic.write import write_minimusic
@@ -22,9 +21,10 @@ from .artifacts import Spec
 from .cells import Plan
 from .folder import StudyFolder
 from .methods import uploads_files
+from .progress import StudyProgress
 from .report import write_report
 from .specs import Cell, TuningSpec, ValidationSpec
-from .stages import write_file_bits, write_samples
+from .stages import Stages, write_file_bits, write_samples
 from .study import Study
 from .table import read_results, write_failure, write_floors
 from .trial import TrialRunner, start_ray
@@ -32,8 +32,16 @@ from .trial import TrialRunner, start_ray
 logger = logging.getLogger(__name__)
 
 
-def run_study(study: Study, out: Path, console: Console | None = None) -> pd.DataFrame:
+def run_study(
+    study: Study, out: Path, console: Console | None = None, address: str | None = None
+) -> pd.DataFrame:
     """Runs what the folder ``out`` does not hold yet, and returns the whole results table.
+
+    Args:
+        study: what to run.
+        out: the study's folder.
+        console: where to show progress, if anywhere.
+        address: of a Ray cluster that shares ``out``; None starts Ray on this machine.
 
     Raises:
         ValueError: for impossible budgets, missing data, or a folder with another study.
@@ -42,14 +50,14 @@ def run_study(study: Study, out: Path, console: Console | None = None) -> pd.Dat
     folder = StudyFolder(out)
     folder.begin(study)
     started_ray = False
-    with _progress(console) as progress:
+    with StudyProgress(console) as progress:
         try:
             cells = _known_cells(plan, folder)
             if cells is None or any(not folder.result(cell.key).exists() for cell in cells):
                 for air, bandwidth_hz in product(study.airs, study.bandwidth_hz):
                     air.prepare(study.link_at(bandwidth_hz))
                 _make_data(study, folder, progress)
-                started_ray = start_ray(study)
+                started_ray = start_ray(study, address)
                 cells = _StudyRun(study, folder, plan, progress).run()
         finally:
             if started_ray:
@@ -91,7 +99,9 @@ def forget_failures(out: Path) -> int:
 class _StudyRun:
     """One pass over the stages of a study."""
 
-    def __init__(self, study: Study, folder: StudyFolder, plan: Plan, progress: Progress) -> None:
+    def __init__(
+        self, study: Study, folder: StudyFolder, plan: Plan, progress: StudyProgress
+    ) -> None:
         self._folder = folder
         self._plan = plan
         self._study = study
@@ -118,9 +128,21 @@ class _StudyRun:
         self._stage("fine-tuning and floors", [*self._waiting(floors), *tunings])
         self._record_failures(floors)
         write_floors(self._folder, read_results(self._folder, floors))
-        self._stage("evaluation", [c for c in self._waiting(others) if not self._blocked(c)])
+        able = [c for c in self._waiting(others) if not self._blocked(c)]
+        self._stage("evaluation", [c for c in able if c.emulate is None])
+        self._emulate([c for c in able if c.emulate is not None])
         self._record_failures(others)
         return cells
+
+    def _emulate(self, cells: Sequence[Cell]) -> None:
+        """One after the other, from this process: each spreads over the whole machine."""
+        stages = Stages(self._study, self._folder, self._features)
+        for cell in cells:
+            try:
+                stages.emulate(cell, self._progress.watch)
+            except Exception as error:  # any failure becomes a row of the table
+                logger.exception("%s failed", cell.key)
+                self._failed[cell.key] = f"{type(error).__name__}: {error}"
 
     def _align(self, tunings: Iterable[TuningSpec]) -> None:
         missing = [t for t in tunings if not self._folder.artifacts.has(t)]
@@ -184,7 +206,7 @@ def _known_cells(plan: Plan, folder: StudyFolder) -> list[Cell] | None:
     return plan.cells(choose_learning_rates(plan, folder))
 
 
-def _make_data(study: Study, folder: StudyFolder, progress: Progress) -> None:
+def _make_data(study: Study, folder: StudyFolder, progress: StudyProgress) -> None:
     """Writes and prepares the study's own MiniMUSIC, as far as it is not there."""
     own = study.data.minimusic
     if own is None:
@@ -196,14 +218,3 @@ def _make_data(study: Study, folder: StudyFolder, progress: Progress) -> None:
     prepared = prepare(root, progress=lambda n: progress.advance(task, n))
     for damaged in prepared.damaged:
         logger.warning("skipped %s", damaged)
-
-
-def _progress(console: Console | None) -> Progress:
-    return Progress(
-        TextColumn("{task.description:<32}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=console is None,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from actors import EmulationConfig
 from channel_models import Link, NamedAir
 
 from .artifacts import Spec
@@ -71,7 +72,10 @@ class ValidationSpec(Spec):
 
 
 class Cell(Spec):
-    """One point of the study: a fine-tuned network under one link, at every evaluation SNR."""
+    """One point of the study: a fine-tuned network under one link, at every evaluation SNR.
+
+    With ``emulate``, many users ask the test questions instead of one.
+    """
 
     study: str
     tuning: TuningSpec
@@ -84,6 +88,7 @@ class Cell(Spec):
     deadline_ms: float | None
     questions: int | None
     batch_size: int
+    emulate: EmulationConfig | None
 
     @property
     def method(self) -> Method:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import pandas as pd
 from actors import (
     Contrast,
     DeviceConfig,
+    Emulation,
+    Moment,
     Network,
     Part,
+    Setting,
     StationConfig,
     Stream,
     Training,
@@ -36,6 +40,7 @@ from tokcom_core.features import open_features, write_features
 
 from .artifacts import Artifacts, Spec, atomic_file
 from .cells import Shapes
+from .crowd import emulated_outcome
 from .folder import StudyFolder
 from .methods import METHODS, uploads_files
 from .specs import (
@@ -51,6 +56,9 @@ from .study import Study
 from .table import Outcome, write_curves, write_devices, write_results
 
 logger = logging.getLogger(__name__)
+
+Watch = Callable[[Emulation, Moment], None]
+"""Called after every batch of an emulation."""
 
 
 class Stages:
@@ -141,9 +149,8 @@ class Stages:
         start = time.monotonic()
         tuning = cell.tuning
         self._ensure_tuned(tuning)
-        samples = self.samples("test")
-        size = min(len(samples), cell.questions or len(samples))
-        types = samples.question_type[:size]
+        size = self._test_size(cell)
+        types = self.samples("test").question_type[:size]
         parts = _task_parts(tuning, "test")
         outcomes: list[Outcome] = []
         with self._tuned_network(tuning, cell.link) as network:
@@ -152,7 +159,48 @@ class Stages:
             for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
                 network.tune_in(tuning.air, snr_db)
                 scores = network.evaluate(parts, size, cell.batch_size)
-                outcomes.append(Outcome(cell, nominal_db, scores, types, self._shapes, weights))
+                asked = tuple(range(size))
+                outcomes.append(
+                    Outcome(cell, nominal_db, scores, asked, types, self._shapes, weights)
+                )
+        self._finish(cell, outcomes, start)
+
+    def emulate(self, cell: Cell, watch: Watch | None = None) -> None:
+        """Lets a crowd of users ask the test questions; goes on where its journals end."""
+        assert cell.emulate is not None
+        start = time.monotonic()
+        types = self.samples("test").question_type
+        outcomes: list[Outcome] = []
+        for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
+            journal = self._folder.journal(cell.key, nominal_db)
+            engine = make_engine(self._study.engine, self._study.resources.threads)
+            with Emulation(cell.emulate, self._setting(cell, snr_db), journal, engine) as emulation:
+                emulation.run(watch)
+                outcomes.append(emulated_outcome(cell, nominal_db, emulation, types, self._shapes))
+        self._finish(cell, outcomes, start)
+
+    def _setting(self, cell: Cell, snr_db: float) -> Setting:
+        tuning = cell.tuning
+        devices, station = self._parts(tuning, intact=False, files=False, link=cell.link)
+        assert tuning.tokens is not None
+        return Setting(
+            devices=tuple(devices),
+            station=station,
+            streams=METHODS[tuning.method].streams,
+            trained=self._artifacts.path(tuning),
+            air=tuning.air,
+            snr_db=snr_db,
+            split="test",
+            samples=self._test_size(cell),
+            longest={**tuning.tokens.model_dump(), "question": tuning.question_tokens},
+            seed=tuning.seed,
+        )
+
+    def _test_size(self, cell: Cell) -> int:
+        size = self._size("test")
+        return min(size, cell.questions or size)
+
+    def _finish(self, cell: Cell, outcomes: Sequence[Outcome], start: float) -> None:
         self._collect_curves(cell)
         write_devices(self._folder, cell, outcomes)
         write_results(self._folder, cell, outcomes, time.monotonic() - start)
@@ -192,6 +240,18 @@ class Stages:
         link: Link | None = None,
     ) -> Network:
         """The devices and base station that a spec needs, freshly initialised from its seed."""
+        devices, station = self._parts(spec, intact, files, link)
+        return Network(
+            devices, station, make_engine(self._study.engine, self._study.resources.threads)
+        )
+
+    def _parts(
+        self,
+        spec: AlignmentSpec | TuningSpec,
+        intact: bool,
+        files: bool,
+        link: Link | None = None,
+    ) -> tuple[list[DeviceConfig], StationConfig]:
         models = self._study.models
         devices = self._media_devices(spec, files) if spec.tokens is not None else []
         devices.append(
@@ -214,9 +274,7 @@ class Stages:
             language_model=models.language,
             device=self._study.device,
         )
-        return Network(
-            devices, station, make_engine(self._study.engine, self._study.resources.threads)
-        )
+        return devices, station
 
     def _media_devices(self, spec: AlignmentSpec | TuningSpec, files: bool) -> list[DeviceConfig]:
         """The devices that hold audio and vision."""

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from actors import EngineName
+from actors import EmulationConfig, EngineName
 from channel_models import DigitalConfig, Link, NamedAir
 from tokcom_core.transceiver import RECEIVER_WIDTH, Pooling
 
@@ -162,6 +162,7 @@ class Study(_Config):
     alignment: AlignmentConfig = AlignmentConfig()
     fine_tuning: FineTuningConfig = FineTuningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    emulate: EmulationConfig | None = None
     engine: EngineName = "inline"
     device: str = "auto"
     resources: Resources = Resources()
@@ -173,6 +174,17 @@ class Study(_Config):
             if method not in METHODS:
                 raise ValueError(f"no method {method!r}; take some of {', '.join(METHODS)}")
         return tuple(m for m in methods if m not in FLOORS)
+
+    @model_validator(mode="after")
+    def _emulates_token_symbols(self) -> Study:
+        if self.emulate is not None:
+            for method in self.methods:
+                if METHODS[method].transport != "analog":
+                    raise ValueError(
+                        f"method {method!r} sends packets; emulate takes those that send token "
+                        "symbols: aligned, reconstruction, unaligned"
+                    )
+        return self
 
     @field_validator("link")
     @classmethod

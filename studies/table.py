@@ -26,7 +26,7 @@ from .folder import StudyFolder
 from .methods import FLOORS, METHODS
 from .specs import Cell
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TEXT, _REAL, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
@@ -52,6 +52,11 @@ RESULTS = pa.schema(
         ("tokens_vision", _REAL),
         ("tokens_total", _REAL),
         ("devices", _WHOLE),
+        ("users", _WHOLE),
+        ("answered_share", _REAL),
+        ("transmissions", _REAL),
+        ("latency_ms", _REAL),
+        ("answers_per_s", _REAL),
         ("accuracy", _REAL),
         ("accuracy_low", _REAL),
         ("accuracy_high", _REAL),
@@ -83,7 +88,7 @@ RESULTS = pa.schema(
 )
 """Values are per sample (one question) unless the name says otherwise."""
 
-_SITE = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
+SITE = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
 
 DEVICES = pa.schema(
     [
@@ -95,6 +100,7 @@ DEVICES = pa.schema(
         ("access", _TEXT),
         ("train_snr_db", _REAL),
         ("eval_snr_db", _REAL),
+        ("user", _WHOLE),
         ("device", _TEXT),
         ("modality", _TEXT),
         ("tokens", _REAL),
@@ -102,15 +108,18 @@ DEVICES = pa.schema(
         ("realised_sinr_db", _REAL),
         ("erased_share", _REAL),
         ("outage_share", _REAL),
+        ("questions", _WHOLE),
+        ("accuracy", _REAL),
+        ("transmissions", _REAL),
         ("uplink_channel_uses", _REAL),
         ("payload_bits", _REAL),
         ("airtime_ms", _REAL),
         ("energy_mj", _REAL),
-        *[(name, _REAL) for name in _SITE],
+        *[(name, _REAL) for name in SITE],
     ],
     metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
 )
-"""One row a device and evaluated condition; means over samples."""
+"""One row a user's device and evaluated condition; means over its questions."""
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
 SORT_BY = (
@@ -129,15 +138,28 @@ _GRADIENT_BITS = 32
 
 
 @dataclass(frozen=True)
+class CrowdScores:
+    """What only an emulation of many users knows: columns of its row, and rows of their devices."""
+
+    columns: dict[str, Any]
+    device_rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """One evaluated condition of a cell, and what its row is computed from."""
+    """One evaluated condition of a cell, and what its row is computed from.
+
+    ``asked`` holds the test split's row of each question.
+    """
 
     cell: Cell
     eval_snr_db: float
     scores: Evaluation
+    asked: tuple[int, ...]
     question_type: tuple[str, ...]
     shapes: Shapes
     weights: dict[str, int]
+    crowd: CrowdScores | None = None
 
     def row(self) -> dict[str, Any]:
         hits = np.asarray(self.scores.exact)
@@ -166,7 +188,12 @@ class Outcome:
             "first_token_accuracy": float(np.mean(self.scores.first_token)),
             "test_questions": len(hits),
             **{f"accuracy_{name}": _mean(hits[types == name]) for name in QUESTION_TYPE_NAMES},
-            "task_loss": self.scores.loss,
+            **(
+                {"users": 1, "answered_share": 1.0, "transmissions": 1.0}
+                if self.crowd is None
+                else self.crowd.columns
+            ),
+            "task_loss": None if math.isnan(self.scores.loss) else self.scores.loss,
             "uplink_channel_uses": uses,
             "pilot_channel_uses": sum(cost.pilot_channel_uses for cost in costs),
             "control_bits": sum(cost.control_bits for cost in costs),
@@ -183,6 +210,9 @@ class Outcome:
     def device_rows(self) -> list[dict[str, Any]]:
         """A row for each device, its streams taken together."""
         shared = {name: identity(self.cell)[name] for name in DEVICES.names[:7]}
+        shared["eval_snr_db"] = self.eval_snr_db
+        if self.crowd is not None:
+            return [{**shared, **row} for row in self.crowd.device_rows]
         rows = []
         for device in dict.fromkeys(a.sender for a in self.scores.arrivals.values()):
             own = [a for a in self.scores.arrivals.values() if a.sender == device]
@@ -190,7 +220,10 @@ class Outcome:
             rows.append(
                 {
                     **shared,
-                    "eval_snr_db": self.eval_snr_db,
+                    "user": 0,
+                    "questions": len(self.asked),
+                    "accuracy": float(np.mean(self.scores.exact)),
+                    "transmissions": 1.0,
                     "device": device,
                     "modality": MODALITY_OF[streams[0]],
                     "tokens": sum(a.tokens for a in own),
@@ -202,7 +235,7 @@ class Outcome:
                     "payload_bits": sum(a.overhead.payload_bits for a in own),
                     "airtime_ms": sum(a.overhead.airtime_ms for a in own),
                     "energy_mj": sum(a.overhead.energy_mj for a in own),
-                    **{name: own[0].site.get(name) for name in _SITE},
+                    **{name: own[0].site.get(name) for name in SITE},
                 }
             )
         return rows
@@ -279,7 +312,7 @@ def write_results(
     folder: StudyFolder, cell: Cell, outcomes: Sequence[Outcome], wall_s: float
 ) -> None:
     """Writes a finished cell's rows, with the accuracies of the floors at its seed."""
-    asked = read_samples(folder.samples("test")).first(len(outcomes[0].question_type))
+    asked = read_samples(folder.samples("test")).take(outcomes[0].asked)
     shared = {
         **_read_floors(folder, cell.tuning.seed),
         "majority_accuracy": majority_accuracy(read_samples(folder.samples("train")), asked),

@@ -139,19 +139,22 @@ class TrialRunner:
         return watcher.failures
 
 
-def start_ray(study: Study) -> bool:
-    """Starts Ray on this machine, unless it runs; returns whether it was started here."""
+def start_ray(study: Study, address: str | None) -> bool:
+    """Starts Ray on this machine or joins a cluster, unless it runs; returns whether it did.
+
+    Raises:
+        ValueError: if there is no cluster at the address.
+    """
     if ray.is_initialized():
         return False
     os.environ.update(_TUNE_SETTINGS)
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     cpus = max(os.cpu_count() or 1, int(study.resources.cpu + 0.999))
-    ray.init(
-        address=os.environ.get("RAY_ADDRESS", "local"),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **({} if "RAY_ADDRESS" in os.environ else {"num_cpus": cpus}),
-    )
+    address = address or os.environ.get("RAY_ADDRESS", "local")
+    own = {"include_dashboard": False, "num_cpus": cpus} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except ConnectionError:
+        raise ValueError(f"no Ray cluster at {address!r}; 'ray start --head' makes one") from None
     return True

@@ -115,7 +115,7 @@ def test_what_is_interrupted_goes_on_where_it_was(start: Start, scheduler: str) 
         assert moment is None
         stops: list[int] = []
         with pytest.raises(KeyboardInterrupt):
-            first.run(lambda m: stops.append(m.batch) if m.batch < 2 else _interrupt())
+            first.run(lambda _, m: stops.append(m.batch) if m.batch < 2 else _interrupt())
     assert_frame_equal(_run(start("parts", config)), whole)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +45,9 @@ class Samples:
         frame = self._frame()
         return _from_frame(frame[frame["video_id"].isin(set(video_ids))])
 
-    def first(self, count: int) -> Samples:
-        """Only the first samples."""
-        return _from_frame(self._frame().head(count))
+    def take(self, rows: Sequence[int]) -> Samples:
+        """The samples of these rows, in this order."""
+        return _from_frame(self._frame().iloc[list(rows)])
 
     def write(self, file: Path) -> None:
         self._frame().to_parquet(file)

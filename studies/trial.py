@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,6 +32,9 @@ _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the tables are ours, too
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+
+_NO_CLUSTER = "no Ray cluster at {!r}; 'ray start --head' makes one"
+_KNOCK_S = 10.0
 
 Progress = Callable[[Spec], None]
 
@@ -153,8 +157,20 @@ def start_ray(study: Study, address: str | None) -> bool:
     cpus = max(os.cpu_count() or 1, int(study.resources.cpu + 0.999))
     address = address or os.environ.get("RAY_ADDRESS", "local")
     own = {"include_dashboard": False, "num_cpus": cpus} if address == "local" else {}
+    _knock(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except ConnectionError:
-        raise ValueError(f"no Ray cluster at {address!r}; 'ray start --head' makes one") from None
+        raise ValueError(_NO_CLUSTER.format(address)) from None
     return True
+
+
+def _knock(address: str) -> None:
+    """Raises ValueError where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+    except (OSError, ValueError):
+        raise ValueError(_NO_CLUSTER.format(address)) from None

@@ -1,0 +1,145 @@
+"""``tokcom emulate``: its tables add up, and a killed driver goes on where it was."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from pandas.testing import assert_frame_equal
+
+from studies.table import DEVICES, RESULTS, WALL_CLOCK_COLUMNS
+
+COMMAND = [sys.executable, "-m", "studies.cli", "emulate"]
+LIMIT_S = 600
+
+
+def _file(file: Path, root: Path) -> Path:
+    study = {
+        "name": "crowd",
+        "data": {"folder": str(root)},
+        "methods": ["aligned"],
+        "airs": [{"name": "umi", "speed_mps": 1.5}],
+        "tokens": {"audio": 4, "vision": 4},
+        "models": {"receiver_width": 64},
+        "alignment": {"steps": 4, "batch_size": 16},
+        "fine_tuning": {"steps": 4, "floor_steps": 4, "batch_size": 8},
+        "evaluation": {"questions": 24},
+        "emulate": {
+            "duration_s": 0.5,
+            "questions_per_s": 6.0,
+            "lacking_vision": 0.3,
+            "batch_size": 8,
+            "faults": {"outage_sinr_db": 0.0},
+        },
+    }
+    file.write_text(yaml.safe_dump(study))
+    return file
+
+
+def _tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    results, devices = (
+        pd.read_parquet(out / name).sort_values(list(keys), ignore_index=True)
+        for name, keys in (("results", ["method"]), ("devices", ["method", "user", "device"]))
+    )
+    return results.drop(columns=[*WALL_CLOCK_COLUMNS]), devices
+
+
+@pytest.fixture(scope="module")
+def emulated(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted emulation of 40 users."""
+    out = tmp_path_factory.mktemp("crowd")
+    shutil.rmtree(out)
+    done = subprocess.run(
+        [*COMMAND, str(_file(out.with_suffix(".yaml"), minimusic)), "--users", "40", "--out", out],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def test_the_accounts_of_devices_and_network_agree(emulated: Path) -> None:
+    results, devices = _tables(emulated)
+    assert set(results.columns) == set(RESULTS.names) - set(WALL_CLOCK_COLUMNS)
+    assert list(devices.columns) == DEVICES.names
+    network = results[results["method"] == "aligned"].iloc[0]
+    own = devices[devices["method"] == "aligned"]
+    assert network["users"] == 40
+    assert own["user"].nunique() <= 40
+    for column in ("uplink_channel_uses", "energy_mj"):
+        of_devices = float((own[column] * own["questions"]).sum())
+        assert of_devices == pytest.approx(network[column] * network["test_questions"])
+    per_user = own.drop_duplicates("user")
+    assert per_user["questions"].sum() == network["test_questions"]
+    right = float((per_user["accuracy"] * per_user["questions"]).sum())
+    assert right == pytest.approx(network["accuracy"] * network["test_questions"])
+    assert network["accuracy"] <= network["answered_share"] <= 1
+    assert 1 <= network["transmissions"] <= 2
+    assert network["latency_ms"] > 0
+    lacking = own[(own["device"] == "vision") & (own["uplink_channel_uses"] == 0)]
+    assert 0 < len(lacking) < own["user"].nunique()
+    (picture,) = (emulated / "report").glob("users_*.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Path) -> None:
+    """SIGKILL after the second batch; what had been answered is not answered again."""
+    out = tmp_path / "killed"
+    shutil.copytree(emulated, out)
+    (journal,) = (out / "journals").iterdir()
+    (cell,) = (f for f in (out / "results").iterdir() if f.stem == journal.name)
+    cell.unlink()
+    for file in sorted(journal.iterdir())[1:]:
+        file.unlink()
+    resume = [sys.executable, "-m", "studies.cli", "study", "resume", str(out)]
+    begun = subprocess.Popen(resume, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    limit = time.monotonic() + LIMIT_S
+    while len(list(journal.iterdir())) < 2 and begun.poll() is None:
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    begun.send_signal(signal.SIGKILL)
+    begun.wait(timeout=60)
+    kept = {f: f.stat().st_mtime_ns for f in sorted(journal.iterdir())[:2]}
+    done = subprocess.run(resume, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {f: f.stat().st_mtime_ns for f in kept} == kept
+    for got, wanted in zip(_tables(out), _tables(emulated), strict=True):
+        assert_frame_equal(got, wanted)
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        (["--users", "0"], "emulate.users"),
+        (["--scheduler", "lucky"], "emulate.scheduler"),
+        (["--air", "nowhere"], "no air 'nowhere'"),
+        (["--set", "methods=[digital]"], "sends packets"),
+        (["--set", "emulate.users_at_once=20"], "leaves 250000 Hz to each user"),
+        (["--set", "emulate.faults.luck=1"], "emulate.faults.luck"),
+        (["--address", "127.0.0.1:1"], "no Ray cluster at '127.0.0.1:1'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    minimusic: Path, tmp_path: Path, keys: list[str], complaint: str
+) -> None:
+    file = _file(tmp_path / "s.yaml", minimusic)
+    done = subprocess.run(
+        [*COMMAND, str(file), "--out", str(tmp_path / "out"), *keys],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -220,8 +220,8 @@ class Emulation(AbstractContextManager["Emulation"]):
     def _transmit(self, batch: int, plan: _Plan) -> Served:
         faults, count = self._config.faults, len(plan.questions)
         rules = Rules(
-            outage_sinr_db=faults.outage_sinr_db,
-            deadline_ms=faults.deadline_ms,
+            outage_sinr_db=-math.inf if faults.outage_sinr_db is None else faults.outage_sinr_db,
+            deadline_ms=math.inf if faults.deadline_ms is None else faults.deadline_ms,
             delay_ms={
                 stream: faults.delay_ms(batch, MODALITY_OF[stream], count)
                 for stream in self._setting.streams

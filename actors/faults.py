@@ -27,8 +27,8 @@ class Faults(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    outage_sinr_db: float = Field(default=-100.0, allow_inf_nan=False)
-    deadline_ms: float = Field(default=1e9, gt=0)
+    outage_sinr_db: float | None = Field(default=None, allow_inf_nan=False)
+    deadline_ms: float | None = Field(default=None, gt=0)
     out_share: float = Field(default=0.0, ge=0, lt=1)
     straggler_share: float = Field(default=0.0, ge=0, le=1)
     straggler_ms: float = Field(default=10.0, gt=0)

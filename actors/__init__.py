@@ -1,6 +1,7 @@
 """Devices and base station, and the split-training step between them."""
 
 from .base_station import BaseStation, Contrast, StationConfig
+from .checkpoint import Checkpoints
 from .device import Device, DeviceConfig
 from .emulation import Emulation, EmulationConfig, Setting, share_of
 from .engine import (
@@ -23,6 +24,7 @@ __all__ = [
     "Arrival",
     "BaseStation",
     "Batch",
+    "Checkpoints",
     "Contrast",
     "Device",
     "DeviceConfig",

@@ -321,6 +321,18 @@ class BaseStation:
         self.receivers.load_state_dict(load_file(folder / "receivers.safetensors"))
         self.foundation.load_adapter(folder / "adapter")
 
+    def checkpoint(self, folder: Path) -> None:
+        """Saves everything that the next step depends on."""
+        assert self._optimiser is not None, "start_...() begins a stage"
+        self.save(folder)
+        self._optimiser.save(folder / "station-optimiser.safetensors")
+
+    def restore(self, folder: Path) -> None:
+        """Goes back to what :meth:`checkpoint` saved; the stage has begun already."""
+        assert self._optimiser is not None, "start_...() begins a stage"
+        self.load(folder)
+        self._optimiser.load(folder / "station-optimiser.safetensors")
+
     def parameter_counts(self) -> dict[str, int]:
         """Weights of each receiver and of the foundation model, for counting FLOPs."""
         counts = {m: sum(p.numel() for p in r.parameters()) for m, r in self.receivers.items()}

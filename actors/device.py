@@ -133,6 +133,19 @@ class Device:
         """Loads what :meth:`save` saved."""
         self.transmitter.load_state_dict(load_file(folder / f"{self.name}.safetensors"))
 
+    def checkpoint(self, folder: Path) -> None:
+        """Saves everything that the next step depends on."""
+        assert self._optimiser is not None, "start() begins a stage"
+        self.save(folder)
+        self._optimiser.save(folder / f"{self.name}-optimiser.safetensors")
+
+    def restore(self, folder: Path) -> None:
+        """Goes back to what :meth:`checkpoint` saved; the stage has begun already."""
+        assert self._optimiser is not None, "start() begins a stage"
+        self.load(folder)
+        self._optimiser.load(folder / f"{self.name}-optimiser.safetensors")
+        self._sent.clear()
+
 
 class _MediaTokens:
     """Slid tokens of a clip from the feature store."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -16,9 +16,13 @@ from torch import Tensor
 from channel_models import AirBase, spawn_seed
 
 from .base_station import BaseStation, Contrast, StationConfig
+from .checkpoint import Checkpoints, Losses
 from .device import Device, DeviceConfig
-from .engine import Engine, InlineEngine, Peer
+from .engine import Engine, InlineEngine, Peer, PeerLostError
 from .messages import MODALITY_OF, Answers, Arrival, Batch, Stream, Training
+
+_MOST_DEATHS = 20
+"""Crashes of a stage that are survived."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Network(AbstractContextManager["Network"]):
         }
         self._station = self._engine.spawn(BaseStation, station)
         self._seed = station.seed
+        self._air: tuple[AirBase, float] | None = None
 
     def __exit__(
         self,
@@ -69,6 +74,7 @@ class Network(AbstractContextManager["Network"]):
 
     def tune_in(self, air: AirBase, snr_db: float) -> None:
         """Puts an air between devices and base station."""
+        self._air = air, snr_db
         self._wait(self._station.call("tune_in", air, snr_db))
 
     def align(
@@ -78,8 +84,9 @@ class Network(AbstractContextManager["Network"]):
         parts: Sequence[Part],
         sizes: dict[str, int],
         batch_size: int,
-    ) -> Iterator[dict[str, float]]:
-        """Stage 1. Yields the losses of each step.
+        checkpoints: Checkpoints | None = None,
+    ) -> Losses:
+        """Stage 1. Returns the losses of each step.
 
         Args:
             training: optimiser and number of steps.
@@ -87,38 +94,110 @@ class Network(AbstractContextManager["Network"]):
             parts: the streams, each with its split; streams of one split share their samples.
             sizes: number of samples of each split.
             batch_size: samples of a step.
+            checkpoints: where to go on from, and what to go back to when a process dies.
         """
-        self._start(training, "start_alignment", training, contrast)
         orders = {
-            split: _batches(sizes[split], batch_size, spawn_seed(self._seed, "alignment", split))
+            split: _batches(
+                sizes[split], batch_size, spawn_seed(self._seed, "alignment", split), training.steps
+            )
             for split in sorted({part.split for part in parts})
         }
-        for step in range(training.steps):
-            rows = {split: next(order) for split, order in orders.items()}
-            seed = spawn_seed(self._seed, "alignment", step)
-            yield self._train_step(
-                [Batch(p.stream, p.split, rows[p.split], True) for p in parts], "align", seed
-            )
+
+        def step(number: int) -> dict[str, float]:
+            batches = [Batch(p.stream, p.split, orders[p.split][number], True) for p in parts]
+            seed = spawn_seed(self._seed, "alignment", number)
+            return self._train_step(batches, "align", seed)
+
+        def begin() -> None:
+            self._start(training, "start_alignment", training, contrast)
+
+        return self._train(begin, step, training.steps, checkpoints)
 
     def calibrate(self, parts: Sequence[Part], size: int, batch_size: int) -> None:
         """Before stage 2: brings every receiver's output to the embeddings' RMS."""
         seed = spawn_seed(self._seed, "calibration")
-        rows = next(_batches(size, batch_size, seed))
+        (rows,) = _batches(size, batch_size, seed, 1)
         frames = self._transmit([Batch(p.stream, p.split, rows, False) for p in parts])
         self._wait(self._station.call("calibrate", seed, *frames))
 
     def fine_tune(
-        self, training: Training, parts: Sequence[Part], size: int, batch_size: int
-    ) -> Iterator[dict[str, float]]:
-        """Stage 2. Yields the task loss of each round; ``parts`` all have one split."""
+        self,
+        training: Training,
+        parts: Sequence[Part],
+        size: int,
+        batch_size: int,
+        checkpoints: Checkpoints | None = None,
+    ) -> Losses:
+        """Stage 2. Returns the task loss of each round; ``parts`` all have one split."""
         (split,) = {part.split for part in parts}
-        self._start(training, "start_fine_tuning", training)
-        order = _batches(size, batch_size, spawn_seed(self._seed, "fine-tuning", split))
-        for step in range(training.steps):
-            rows = next(order)
-            seed = spawn_seed(self._seed, "fine-tuning", step)
+        order_seed = spawn_seed(self._seed, "fine-tuning", split)
+        order = _batches(size, batch_size, order_seed, training.steps)
+
+        def step(number: int) -> dict[str, float]:
+            rows = order[number]
+            seed = spawn_seed(self._seed, "fine-tuning", number)
             batches = [Batch(p.stream, p.split, rows, True) for p in parts]
-            yield self._train_step(batches, "fine_tune", seed, split, rows)
+            return self._train_step(batches, "fine_tune", seed, split, rows)
+
+        def begin() -> None:
+            self._start(training, "start_fine_tuning", training)
+
+        return self._train(begin, step, training.steps, checkpoints)
+
+    def _train(
+        self,
+        begin: Callable[[], None],
+        step: Callable[[int], dict[str, float]],
+        steps: int,
+        checkpoints: Checkpoints | None,
+    ) -> Losses:
+        """Runs the steps of a stage; rolls back to the last checkpoint when a process dies.
+
+        A step is a function of its number and of what the checkpoint holds, so that neither a
+        crash nor a resume changes the outcome.
+
+        Raises:
+            PeerLostError: if processes die before there is a checkpoint, or again and again.
+        """
+        if checkpoints is None:
+            begin()
+            return [step(number) for number in range(steps)]
+        losses: Losses | None = None
+        for _ in range(_MOST_DEATHS):
+            try:
+                if losses is None:
+                    losses = self._resume(begin, checkpoints)
+                while len(losses) < steps:
+                    losses.append(step(len(losses)))
+                    if checkpoints.due(len(losses)):
+                        checkpoints.write(losses, self._checkpoint)
+                return losses
+            except PeerLostError:
+                losses = None
+        raise PeerLostError(f"processes died {_MOST_DEATHS} times in one stage")
+
+    def _resume(self, begin: Callable[[], None], checkpoints: Checkpoints) -> Losses:
+        """Puts everybody, the dead made anew, where the last checkpoint was; or makes the first."""
+        revived = self._engine.revive()
+        if self._station in revived and self._air is not None:
+            self.tune_in(*self._air)
+        begin()
+        latest = checkpoints.latest()
+        if latest is None:
+            if revived:
+                raise PeerLostError("a process died with what it had learnt in the stage before")
+            checkpoints.write([], self._checkpoint)
+            return []
+        losses, folder = latest
+        self._every_peer("restore", folder)
+        return losses
+
+    def _checkpoint(self, folder: Path) -> None:
+        self._every_peer("checkpoint", folder)
+
+    def _every_peer(self, method: str, *arguments: Any) -> None:
+        peers = [*self._device.values(), self._station]
+        self._wait([t for peer in peers for t in peer.call(method, *arguments)])
 
     def evaluate(self, parts: Sequence[Part], size: int, batch_size: int) -> Evaluation:
         """Answers every question of a split once."""
@@ -145,13 +224,11 @@ class Network(AbstractContextManager["Network"]):
 
     def save(self, folder: Path) -> None:
         """Saves everything trained below ``folder``."""
-        peers = [*self._device.values(), self._station]
-        self._wait([t for peer in peers for t in peer.call("save", folder)])
+        self._every_peer("save", folder)
 
     def load(self, folder: Path) -> None:
         """Loads what :meth:`save` saved."""
-        peers = [*self._device.values(), self._station]
-        self._wait([t for peer in peers for t in peer.call("load", folder)])
+        self._every_peer("load", folder)
 
     def parameter_counts(self) -> dict[str, int]:
         """Weights at the base station, see :meth:`BaseStation.parameter_counts`."""
@@ -188,14 +265,16 @@ class Network(AbstractContextManager["Network"]):
         return self._engine.get(tickets)
 
 
-def _batches(size: int, batch_size: int, seed: int) -> Iterator[tuple[int, ...]]:
-    """Endless batches of distinct samples, every sample once in an epoch (but for its rest)."""
+def _batches(size: int, batch_size: int, seed: int, count: int) -> list[tuple[int, ...]]:
+    """Batches of distinct samples, every sample once in an epoch (but for its rest)."""
     rng = np.random.default_rng(seed)
     batch_size = min(batch_size, size)
-    while True:
+    found: list[tuple[int, ...]] = []
+    while len(found) < count:
         order = rng.permutation(size)
-        for start in range(0, size - batch_size + 1, batch_size):
-            yield tuple(order[start : start + batch_size].tolist())
+        starts = range(0, size - batch_size + 1, batch_size)
+        found += [tuple(order[start : start + batch_size].tolist()) for start in starts]
+    return found[:count]
 
 
 def _merge(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from transformers import get_scheduler
 
 from .messages import Training
+
+_PLACE = ("last_epoch", "_step_count", "_last_lr")
+"""What of a schedule's state changes."""
 
 
 class Optimiser:
@@ -31,6 +38,32 @@ class Optimiser:
             if training.schedule == "cosine_with_min_lr"
             else None,
         )
+
+    def save(self, file: Path) -> None:
+        """Saves AdamW's moments and the schedule's place as safetensors."""
+        moments = {
+            f"{i}.{name}": value.detach().cpu().contiguous()
+            for i, parameter in enumerate(self._parameters)
+            for name, value in self._adamw.state[parameter].items()
+        }
+        place = self._schedule.state_dict() if self._parameters else {}
+        kept = {name: place[name] for name in _PLACE if name in place}
+        save_file(moments, file, metadata={"schedule": json.dumps(kept)})
+
+    def load(self, file: Path) -> None:
+        """Takes up what :meth:`save` saved."""
+        if not self._parameters:
+            return
+        with safe_open(file, "pt") as stored:
+            for key in stored.keys():  # noqa: SIM118 (it is no dictionary)
+                number, _, name = key.partition(".")
+                parameter = self._parameters[int(number)]
+                device = "cpu" if name == "step" else parameter.device
+                self._adamw.state[parameter][name] = stored.get_tensor(key).to(device)
+            kept = json.loads(stored.metadata()["schedule"])
+        self._schedule.load_state_dict({**self._schedule.state_dict(), **kept})
+        for group, rate in zip(self._adamw.param_groups, kept["_last_lr"], strict=True):
+            group["lr"] = rate
 
     def step(self) -> None:
         """Updates from the accumulated gradients and clears them."""

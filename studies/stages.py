@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 
 from actors import (
+    Checkpoints,
     Contrast,
     DeviceConfig,
     Emulation,
     Moment,
     Network,
     Part,
+    PeerLostError,
     Setting,
     StationConfig,
     Stream,
@@ -57,6 +59,8 @@ from .table import Outcome, write_curves, write_devices, write_results
 
 logger = logging.getLogger(__name__)
 
+_STARTS = 5
+
 Watch = Callable[[Emulation, Moment], None]
 """Called after every batch of an emulation."""
 
@@ -76,9 +80,9 @@ class Stages:
         if isinstance(spec, FeaturesSpec):
             self._encode(spec)
         elif isinstance(spec, AlignmentSpec):
-            self._align(spec)
+            _survive(lambda: self._align(spec))
         elif isinstance(spec, TuningSpec):
-            self._fine_tune(spec)
+            _survive(lambda: self._fine_tune(spec))
         elif isinstance(spec, ValidationSpec):
             self._validate(spec)
         elif isinstance(spec, Cell):
@@ -112,9 +116,11 @@ class Stages:
             self._network(spec, intact=False, files=spec.files) as network,
         ):
             network.tune_in(spec.air, spec.snr_db)
-            losses = list(network.align(training, contrast, parts, sizes, config.batch_size))
+            checkpoints = self._checkpoints(spec)
+            losses = network.align(training, contrast, parts, sizes, config.batch_size, checkpoints)
             network.save(partial)
             write_curves(partial / "curves.parquet", "alignment", losses)
+        checkpoints.clear()
 
     def _fine_tune(self, spec: TuningSpec) -> None:
         training = Training(
@@ -130,9 +136,14 @@ class Stages:
                 network.load(self._artifacts.path(spec.alignment))
             network.tune_in(spec.air, spec.snr_db)
             network.calibrate(parts, size, batch_size=256)
-            losses = list(network.fine_tune(training, parts, size, spec.batch_size))
+            checkpoints = self._checkpoints(spec)
+            losses = network.fine_tune(training, parts, size, spec.batch_size, checkpoints)
             network.save(partial)
             write_curves(partial / "curves.parquet", "fine-tuning", losses)
+        checkpoints.clear()
+
+    def _checkpoints(self, spec: Spec) -> Checkpoints:
+        return Checkpoints(self._folder.root / "checkpoints" / spec.key)
 
     def _validate(self, spec: ValidationSpec) -> None:
         tuning = spec.tuning
@@ -307,6 +318,18 @@ class Stages:
 
     def _sample_tables(self) -> dict[str, Path]:
         return {split: self._folder.samples(split) for split in SPLITS}
+
+
+def _survive(stage: Callable[[], None]) -> None:
+    """Starts a stage again whose processes died at a bad moment; it goes on at its checkpoint."""
+    for left in reversed(range(_STARTS)):
+        try:
+            stage()
+        except PeerLostError:
+            if not left:
+                raise
+        else:
+            return
 
 
 def load_split(root: Path, split: str) -> Samples:

@@ -51,9 +51,9 @@ def _run(parts: NetworkParts, engine: Engine, folder: Path) -> tuple[list[object
     with Network(*parts, engine) as network:
         network.tune_in(named_air("rayleigh"), 6.0)
         sizes = {"align": 20, "train": 50}
-        losses = list(network.align(stage_1, Contrast(), ALIGN, sizes, 8))
+        losses = network.align(stage_1, Contrast(), ALIGN, sizes, 8)
         network.calibrate(TASK, 50, 16)
-        losses += list(network.fine_tune(stage_2, TASK, 50, 8))
+        losses += network.fine_tune(stage_2, TASK, 50, 8)
         scores = network.evaluate(TEST, 20, 8)
         network.save(folder)
         return losses, [scores], list(network.state().items())
@@ -110,12 +110,12 @@ def test_a_deadline_that_passes_is_an_error() -> None:
 
 
 def test_every_sample_comes_once_an_epoch() -> None:
-    order = _batches(size=12, batch_size=4, seed=3)
-    for _ in range(3):
-        epoch = [row for _ in range(3) for row in next(order)]
+    order = _batches(size=12, batch_size=4, seed=3, count=9)
+    for start in (0, 3, 6):
+        epoch = [row for batch in order[start : start + 3] for row in batch]
         assert sorted(epoch) == list(range(12))
-    assert len(next(_batches(size=3, batch_size=8, seed=0))) == 3
-    assert next(_batches(12, 4, seed=3)) == next(_batches(12, 4, seed=3))
+    assert [len(batch) for batch in _batches(size=3, batch_size=8, seed=0, count=2)] == [3, 3]
+    assert _batches(12, 4, seed=3, count=4) == order[:4]
 
 
 def test_engines_by_name() -> None:

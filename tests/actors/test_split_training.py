@@ -202,11 +202,11 @@ def test_each_stage_trains_exactly_what_the_paper_trains(
     with Network(devices, station) as network:
         network.tune_in(RAYLEIGH, 10.0)
         everything = network.state()
-        list(network.align(TRAINING, Contrast(), parts, {"align": 20, "train": 50}, batch_size=8))
+        network.align(TRAINING, Contrast(), parts, {"align": 20, "train": 50}, batch_size=8)
         adapter = {n for n in everything if n.startswith("station.adapter.")}
         assert _changed(network, everything) == everything.keys() - adapter
         aligned = network.state()
-        list(network.fine_tune(TRAINING, task, size=50, batch_size=8))
+        network.fine_tune(TRAINING, task, size=50, batch_size=8)
         assert _changed(network, aligned) == everything.keys()
     assert {n.split(".")[0] for n in everything} == {"audio", "vision", "text", "station"} - {
         "text"
@@ -251,6 +251,6 @@ def test_training_lowers_the_losses(parts_of: Callable[..., NetworkParts]) -> No
     parts = [Part("vision", "align"), Part("audio", "align"), Part("caption", "align")]
     with Network(devices, station) as network:
         network.tune_in(named_air("awgn"), 10.0)
-        losses = list(network.align(training, Contrast(), parts, {"align": 24}, batch_size=24))
+        losses = network.align(training, Contrast(), parts, {"align": 24}, batch_size=24)
     for name in losses[0]:
         assert losses[-1][name] < 0.7 * losses[0][name], name

@@ -1,0 +1,163 @@
+"""Training survives: stages go on from their checkpoints, and crashes change nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import ray
+import torch
+
+from actors import (
+    Checkpoints,
+    Contrast,
+    InlineEngine,
+    Network,
+    Part,
+    PeerLostError,
+    RayEngine,
+    Training,
+)
+from actors.engine import Engine, Peer
+from actors.optimiser import Optimiser
+from channel_models import named_air
+
+from .conftest import NetworkParts
+
+ALIGN = [Part("vision", "align"), Part("caption", "align"), Part("question", "train")]
+TASK = [Part("vision", "train"), Part("audio", "train"), Part("question", "train")]
+SIZES = {"align": 20, "train": 50}
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine_with_min_lr"])
+def test_an_optimiser_goes_on_where_it_was(schedule: Any, tmp_path: Path) -> None:
+    training = Training(10, 1e-2, schedule, warmup_steps=2)
+
+    def descend(weight: torch.nn.Parameter, optimiser: Optimiser, steps: int) -> None:
+        for _ in range(steps):
+            (weight - torch.arange(4.0)).square().sum().backward()
+            optimiser.step()
+
+    whole = torch.nn.Parameter(torch.ones(4))
+    descend(whole, Optimiser([whole], training), 10)
+    half = torch.nn.Parameter(torch.ones(4))
+    before = Optimiser([half], training)
+    descend(half, before, 5)
+    before.save(tmp_path / "o.safetensors")
+    rest = torch.nn.Parameter(half.detach().clone())
+    after = Optimiser([rest], training)
+    after.load(tmp_path / "o.safetensors")
+    descend(rest, after, 5)
+    assert torch.equal(rest, whole)
+
+
+def _stages(
+    parts: NetworkParts, engine: Engine, folder: Path, steps: int = 6, every: int = 2
+) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    """Both stages, with checkpoints in ``folder``."""
+    with Network(*parts, engine) as network:
+        network.tune_in(named_air("rayleigh"), 6.0)
+        losses = network.align(
+            Training(steps, 1e-3, "cosine_with_min_lr"),
+            Contrast(),
+            ALIGN,
+            SIZES,
+            8,
+            Checkpoints(folder / "alignment", every),
+        )
+        network.calibrate(TASK, 50, 16)
+        losses += network.fine_tune(
+            Training(steps, 1e-3, "linear"),
+            TASK,
+            50,
+            8,
+            Checkpoints(folder / "tuning", every),
+        )
+        return losses, network.state()
+
+
+class _Interrupted(InlineEngine):
+    """Ctrl-C after so many answers."""
+
+    def __init__(self, answers: int) -> None:
+        self._left = answers
+
+    def get(self, tickets: Any) -> list[Any]:
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return super().get(tickets)
+
+
+def test_an_interrupted_stage_goes_on_to_the_same_network(
+    parts_of: Callable[..., NetworkParts], tmp_path: Path
+) -> None:
+    losses, state = _stages(parts_of(), InlineEngine(), tmp_path / "whole")
+    for answers in (7, 17):
+        with pytest.raises(KeyboardInterrupt):
+            _stages(parts_of(), _Interrupted(answers), tmp_path / str(answers))
+        again, resumed = _stages(parts_of(), InlineEngine(), tmp_path / str(answers))
+        assert again == losses
+        for name, tensor in state.items():
+            assert torch.equal(resumed[name], tensor), name
+    checkpoints = Checkpoints(tmp_path / "whole" / "tuning")
+    kept = list((tmp_path / "whole" / "tuning").iterdir())
+    assert [folder.name for folder in kept] == ["00000006"]
+    checkpoints.clear()
+    assert checkpoints.latest() is None
+
+
+class _Haunted(RayEngine):
+    """Tells a killer which processes there are."""
+
+    spawned: ClassVar[list[Peer]] = []
+
+    def spawn(self, cls: type, *arguments: Any) -> Peer:
+        self.spawned.append(super().spawn(cls, *arguments))
+        return self.spawned[-1]
+
+
+def _kill_some(rng: random.Random, done: threading.Event, killed: list[int]) -> None:
+    """SIGKILL to devices and base stations at random moments, three times."""
+    while len(killed) < 3 and not done.wait(rng.uniform(0.5, 2.0)):
+        for victim in rng.sample(_Haunted.spawned, 1 if _Haunted.spawned else 0):
+            with suppress(ray.exceptions.RayError):
+                actor = victim.actor  # type: ignore[attr-defined]
+                pid = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=120)
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_processes_killed_at_random_change_nothing(
+    parts_of: Callable[..., NetworkParts], tmp_path: Path
+) -> None:
+    """Devices and the base station die by SIGKILL while they train."""
+    losses, state = _stages(parts_of(), InlineEngine(), tmp_path / "calm", steps=40, every=10)
+    done, killed = threading.Event(), []
+    killer = threading.Thread(target=_kill_some, args=(random.Random(5), done, killed))
+    killer.start()
+    for _ in range(5):  # as a study does whose processes die between two stages
+        with suppress(PeerLostError):
+            stormy, survived = _stages(parts_of(), _Haunted(120), tmp_path / "storm", 40, 10)
+            break
+    done.set()
+    killer.join()
+    assert killed
+    assert stormy == losses
+    for name, tensor in state.items():
+        assert torch.equal(survived[name], tensor), name

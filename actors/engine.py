@@ -9,6 +9,8 @@ from typing import Any, Literal
 import ray
 import torch
 
+from .sharing import share_tensors
+
 EngineName = Literal["inline", "ray"]
 
 
@@ -105,6 +107,7 @@ class RayEngine(Engine):
     """
 
     def __init__(self, deadline_s: float = 600.0, threads: int = 1) -> None:
+        share_tensors()
         self._deadline_s = deadline_s
         self._threads = threads
         self._peers: list[_RayPeer] = []
@@ -149,6 +152,7 @@ def _threaded(cls: type) -> type:
     class Threaded(cls):  # type: ignore[misc]
         def __init__(self, threads: int, *arguments: Any) -> None:
             torch.set_num_threads(threads)
+            share_tensors()
             super().__init__(*arguments)
 
     Threaded.__name__ = Threaded.__qualname__ = cls.__name__

@@ -1,0 +1,45 @@
+"""Tensors through the object store: the same values, and no copy where they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import ray
+import torch
+
+from actors.sharing import share_tensors
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    share_tensors()
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        torch.randn(3, 4, dtype=torch.complex64),
+        torch.randn(3, 4, dtype=torch.complex64).conj(),
+        torch.randn(6, 5).T,
+        torch.randn(4, dtype=torch.bfloat16),
+        torch.tensor([True, False]),
+        torch.tensor(3.0, dtype=torch.float64),
+        torch.arange(0),
+        torch.ones(1, 1).expand(5, 7),
+    ],
+)
+def test_what_arrives_is_what_was_sent(sent: torch.Tensor) -> None:
+    got = ray.get(ray.put({"t": sent}))["t"]
+    assert got.dtype == sent.dtype
+    assert torch.equal(got, sent)
+
+
+def test_gradients_stay_behind_and_readers_share_memory() -> None:
+    ticket = ray.put(torch.ones(100_000, requires_grad=True))
+    first, second = ray.get(ticket), ray.get(ticket)
+    assert not first.requires_grad
+    assert first.data_ptr() == second.data_ptr()

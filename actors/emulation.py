@@ -252,15 +252,23 @@ class Emulation(AbstractContextManager["Emulation"]):
 
     def _persist(self, action: Callable[[], _T]) -> _T:
         """Does something again with processes made anew, if some have died meanwhile."""
+        complete = True
         for _ in range(_ATTEMPTS):
             try:
+                if not complete:
+                    self._revive()
+                    complete = True
                 return action()
             except PeerLostError:
-                revived = self._engine.revive()
-                self.revived += len(revived)
-                if self._station in revived:
-                    self._prepare_station()
+                complete = False
         raise PeerLostError(f"processes died {_ATTEMPTS} times in one batch")
+
+    def _revive(self) -> None:
+        """Makes the dead anew; a node that is dying may take them along once more."""
+        revived = self._engine.revive()
+        self.revived += len(revived)
+        if self._station in revived:
+            self._prepare_station()
 
     def _prepare_station(self) -> None:
         size = CrowdSize(self._config.users, self._setting.seed)

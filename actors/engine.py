@@ -12,6 +12,7 @@ import torch
 from .sharing import share_tensors
 
 EngineName = Literal["inline", "ray"]
+Strategy = Literal["DEFAULT", "SPREAD"]
 
 
 class EngineTimeoutError(RuntimeError):
@@ -82,14 +83,16 @@ class InlineEngine(Engine):
 
 
 class _RayPeer(Peer):
-    def __init__(self, threads: int, cls: type, arguments: tuple[Any, ...]) -> None:
-        self._made_of = threads, cls, arguments
+    def __init__(
+        self, cls: type, arguments: tuple[Any, ...], threads: int, strategy: Strategy
+    ) -> None:
+        self._arguments = (threads, *arguments)
+        self._factory = ray.remote(_threaded(cls)).options(num_cpus=0, scheduling_strategy=strategy)
         self.make()
 
     def make(self) -> None:
         """Starts the actor, or another one in the place of a dead one."""
-        threads, cls, arguments = self._made_of
-        self.actor = ray.remote(_threaded(cls)).options(num_cpus=0).remote(threads, *arguments)
+        self.actor = self._factory.remote(*self._arguments)
 
     def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
         ticket = getattr(self.actor, method).options(num_returns=returns).remote(*arguments)
@@ -104,16 +107,20 @@ class RayEngine(Engine):
     Args:
         deadline_s: longest wait for any answer.
         threads: torch threads of each actor; results can depend on it in the last bit.
+        strategy: Ray's, ``SPREAD`` uses every node of a cluster.
     """
 
-    def __init__(self, deadline_s: float = 600.0, threads: int = 1) -> None:
+    def __init__(
+        self, deadline_s: float = 600.0, threads: int = 1, strategy: Strategy = "DEFAULT"
+    ) -> None:
         share_tensors()
+        self._strategy = strategy
         self._deadline_s = deadline_s
         self._threads = threads
         self._peers: list[_RayPeer] = []
 
     def spawn(self, cls: type, *arguments: Any) -> Peer:
-        peer = _RayPeer(self._threads, cls, arguments)
+        peer = _RayPeer(cls, arguments, self._threads, self._strategy)
         self._peers.append(peer)
         return peer
 
@@ -159,6 +166,8 @@ def _threaded(cls: type) -> type:
     return Threaded
 
 
-def make_engine(name: EngineName, threads: int = 1) -> Engine:
-    """The engine of a study's ``engine:`` key; ``threads`` of torch in each actor."""
-    return InlineEngine() if name == "inline" else RayEngine(threads=threads)
+def make_engine(name: EngineName, threads: int = 1, strategy: Strategy = "DEFAULT") -> Engine:
+    """The engine of a study's ``engine:`` key, see :class:`RayEngine`."""
+    if name == "inline":
+        return InlineEngine()
+    return RayEngine(threads=threads, strategy=strategy)

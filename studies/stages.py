@@ -184,7 +184,7 @@ class Stages:
         outcomes: list[Outcome] = []
         for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
             journal = self._folder.journal(cell.key, nominal_db)
-            engine = make_engine(self._study.engine, self._study.resources.threads)
+            engine = make_engine(self._study.engine, self._study.resources.threads, "SPREAD")
             with Emulation(cell.emulate, self._setting(cell, snr_db), journal, engine) as emulation:
                 emulation.run(watch)
                 outcomes.append(emulated_outcome(cell, nominal_db, emulation, types, self._shapes))

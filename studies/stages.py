@@ -185,12 +185,13 @@ class Stages:
         for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
             journal = self._folder.journal(cell.key, nominal_db)
             engine = make_engine(self._study.engine, self._study.resources.threads, "SPREAD")
-            with Emulation(cell.emulate, self._setting(cell, snr_db), journal, engine) as emulation:
+            with Emulation(cell.emulate, self.setting(cell, snr_db), journal, engine) as emulation:
                 emulation.run(watch)
                 outcomes.append(emulated_outcome(cell, nominal_db, emulation, types, self._shapes))
         self._finish(cell, outcomes, start)
 
-    def _setting(self, cell: Cell, snr_db: float) -> Setting:
+    def setting(self, cell: Cell, snr_db: float) -> Setting:
+        """What a cell's emulation is made of."""
         tuning = cell.tuning
         devices, station = self._parts(tuning, intact=False, files=False, link=cell.link)
         assert tuning.tokens is not None

@@ -1,0 +1,75 @@
+"""What a device costs to have: seconds to start and memory, over the number of devices.
+
+Needs the folder of a finished ``tokcom emulate``; each number of devices has a process of its own::
+
+    python benchmarks/devices.py DIR [--devices 99 999 9999 99999]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+LIMIT_S = 1200
+
+
+def _resident_kb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024
+
+
+def cost_of_devices(study: Path, devices: int) -> tuple[float, float]:
+    """Seconds and kilobytes of so many devices in a cell, beyond those that three have taken."""
+    from actors import Emulation, EmulationConfig
+    from studies.cells import Plan
+    from studies.folder import StudyFolder
+    from studies.run import choose_learning_rates
+    from studies.stages import Stages
+
+    folder = StudyFolder(study)
+    plan = Plan(folder.open())
+    stages = Stages(plan.study, folder, plan.features())
+    cells = plan.cells(choose_learning_rates(plan, folder))
+    cell = next(cell for cell in cells if cell.emulate is not None)
+    setting = stages.setting(cell, cell.eval_air_snr_db[0])
+    taken = (0.0, 0.0)
+    for users in (1, devices // 3):
+        config = EmulationConfig(users=users, duration_s=0.1, questions_per_s=300 / users, pools=2)
+        before, start = _resident_kb(), time.perf_counter()
+        with tempfile.TemporaryDirectory() as journal:
+            emulation = Emulation(config, setting, Path(journal))
+            seconds = time.perf_counter() - start
+            emulation.run()
+        taken = (seconds, _resident_kb() - before)
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("study", type=Path, metavar="DIR")
+    parser.add_argument("--devices", type=int, nargs="*", default=[99, 999, 9_999, 99_999])
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        print(*cost_of_devices(options.study, options.devices[0]))
+        return
+    print("| devices | s to start | MB more | kB a device |")
+    print("|---|---|---|---|")
+    for devices in options.devices:
+        # -P: beside this file lies one that is called as the package 'actors' is.
+        command = [sys.executable, "-P", __file__, options.study, "--devices", str(devices)]
+        done = subprocess.run(
+            [*command, "--alone"], stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT_S
+        )
+        seconds, kilobytes = (float(value) for value in done.stdout.split()[-2:])
+        row = f"{devices} | {seconds:.2f} | {kilobytes / 1024:.0f} | {kilobytes / devices:.2f}"
+        print(f"| {row} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from channel_models import AirBase, CrowdSize, Link, Members, spawn_seed
+from channel_models.scheduling import SchedulerName, make_scheduler
 
 from .base_station import BaseStation, Rules, StationConfig
 from .device import DeviceConfig
@@ -29,7 +30,6 @@ from .faults import Faults
 from .journal import Journal, Moment
 from .messages import MODALITY_OF, Modality, Served, Stream
 from .pool import DevicePool, Orders
-from .scheduler import SchedulerName, make_scheduler
 from .traffic import Traffic, poisson_traffic
 
 _T = TypeVar("_T")

@@ -36,6 +36,11 @@ class Faults(BaseModel):
     station_crash_share: float = Field(default=0.0, ge=0, le=0.5)
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def kills(self) -> bool:
+        """Whether processes are killed."""
+        return bool(self.pool_crash_share or self.station_crash_share)
+
     def out(self, batch: int, device: str, count: int) -> Tensor:
         """Whether a device is out for each sample of a batch, bool ``[count]``."""
         return _uniform(self.seed, count, batch, device, "out") < self.out_share
@@ -48,7 +53,7 @@ class Faults(BaseModel):
 
     def victims(self, batch: int, attempt: int, pools: int) -> Victims:
         """Whose processes are killed while a batch is on its way."""
-        if not self.pool_crash_share and not self.station_crash_share:
+        if not self.kills:
             return Victims((), False)
         drawn = _uniform(self.seed, pools + 1, batch, attempt, "crash")
         hit = (drawn[:pools] < self.pool_crash_share).nonzero()[:, 0]

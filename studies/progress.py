@@ -21,7 +21,7 @@ class StudyProgress(Progress):
 
     def __init__(self, console: Console | None) -> None:
         self._figures: Table | None = None
-        self._emulated: dict[int, TaskID] = {}
+        self._emulation: tuple[Emulation, TaskID] | None = None
         super().__init__(
             TextColumn("{task.description:<32}"),
             BarColumn(),
@@ -33,12 +33,11 @@ class StudyProgress(Progress):
 
     def watch(self, emulation: Emulation, moment: Moment) -> None:
         """Shows where an emulation stands after a batch."""
-        if id(emulation) not in self._emulated:
-            total = len(emulation.traffic)
-            self._emulated[id(emulation)] = self.add_task("emulation: questions", total=total)
-        settled = moment.answered + moment.given_up
+        if self._emulation is None or self._emulation[0] is not emulation:
+            task = self.add_task("emulation: questions", total=len(emulation.traffic))
+            self._emulation = emulation, task
         self._figures = _figures(emulation, moment)
-        self.update(self._emulated[id(emulation)], completed=settled)
+        self.update(self._emulation[1], completed=moment.answered + moment.given_up)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()

@@ -184,6 +184,10 @@ class Study(_Config):
                         f"method {method!r} sends packets; emulate takes those that send token "
                         "symbols: aligned, reconstruction, unaligned"
                     )
+            if self.emulate.faults.kills and self.engine == "inline":
+                raise ValueError(
+                    "emulate.faults kills processes, engine inline has only one; take engine: ray"
+                )
         return self
 
     @field_validator("link")

@@ -125,6 +125,7 @@ def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Pa
         (["--set", "methods=[digital]"], "sends packets"),
         (["--set", "emulate.users_at_once=20"], "leaves 250000 Hz to each user"),
         (["--set", "emulate.faults.luck=1"], "emulate.faults.luck"),
+        (["--set", "emulate.faults.pool_crash_share=0.1"], "take engine: ray"),
         (["--address", "127.0.0.1:1"], "no Ray cluster at '127.0.0.1:1'"),
     ],
 )

@@ -14,6 +14,7 @@ from .engine import (
     make_engine,
 )
 from .faults import Faults
+from .federation import Federation
 from .journal import Journal, Moment
 from .messages import MODALITY_OF, Arrival, Batch, Gradient, Modality, Stream, Training
 from .network import Evaluation, Network, Part
@@ -35,6 +36,7 @@ __all__ = [
     "EngineTimeoutError",
     "Evaluation",
     "Faults",
+    "Federation",
     "Gradient",
     "InlineEngine",
     "Journal",

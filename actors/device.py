@@ -18,6 +18,7 @@ from tokcom_core.features import FeatureStore, open_features
 from tokcom_core.slide import slide
 from tokcom_core.transceiver import TokenTransmitter
 
+from .federation import Federation, UserProjections
 from .messages import Batch, Gradient, Modality, Training
 from .optimiser import Optimiser, seeded
 
@@ -38,6 +39,8 @@ class DeviceConfig:
             front (class tokens left out of the slide).
         file_bits: table of the media files' sizes, for a device that uploads them as they are.
         language_model: whose tokenizer and embeddings the text device uses.
+        federation: the users that the training samples are divided among, if each has a
+            projection of its own; None for one that all share.
         device: torch device or ``auto``.
     """
 
@@ -52,6 +55,7 @@ class DeviceConfig:
     skipped_tokens: int = 0
     file_bits: Path | None = None
     language_model: str = "pocket"
+    federation: Federation | None = None
     device: str = "auto"
 
 
@@ -76,19 +80,29 @@ class Device:
             self.transmitter = TokenTransmitter(
                 self._source.width, config.token_width, config.modality == "text"
             ).to(self._device)
+        self._users = (
+            None
+            if config.federation is None or config.modality == "text"
+            else UserProjections(config.federation, self.transmitter)
+        )
         self._optimiser: Optimiser | None = None
         self._sent: dict[str, tuple[Tensor, Tensor]] = {}
 
     def start(self, training: Training) -> None:
         """Begins a stage with a fresh optimiser."""
         self._optimiser = Optimiser(self.transmitter.parameters(), training)
+        if self._users is not None:
+            self._users.start(training)
 
     def transmit(self, batch: Batch) -> Frame:
         """Steps 4 to 6 of Algorithm 1: tokens, slide, projection, symbols of unit power."""
         tokens, valid = self._source.tokens(self._samples[batch.split], batch)
+        tokens, valid = tokens.to(self._device), valid.to(self._device)
         with torch.set_grad_enabled(batch.training):
-            symbols, valid_symbols = self.transmitter(
-                tokens.to(self._device), valid.to(self._device)
+            symbols, valid_symbols = (
+                self._users.transmit(tokens, valid, batch.rows)
+                if self._users is not None and batch.training
+                else self.transmitter(tokens, valid)
             )
             symbols, scale = normalise(symbols, valid_symbols)
         if batch.training and symbols.requires_grad:
@@ -120,7 +134,10 @@ class Device:
             torch.autograd.backward(
                 sent, (gradient.symbols.to(self._device), gradient.scale.to(self._device))
             )
-        self._optimiser.step()
+        if self._users is None:
+            self._optimiser.step()
+        else:
+            self._users.step()
 
     def state(self) -> dict[str, Tensor]:
         """The trained tensors."""
@@ -138,12 +155,16 @@ class Device:
         assert self._optimiser is not None, "start() begins a stage"
         self.save(folder)
         self._optimiser.save(folder / f"{self.name}-optimiser.safetensors")
+        if self._users is not None:
+            self._users.checkpoint(folder, self.name)
 
     def restore(self, folder: Path) -> None:
         """Goes back to what :meth:`checkpoint` saved; the stage has begun already."""
         assert self._optimiser is not None, "start() begins a stage"
         self.load(folder)
         self._optimiser.load(folder / f"{self.name}-optimiser.safetensors")
+        if self._users is not None:
+            self._users.restore(folder, self.name)
         self._sent.clear()
 
 

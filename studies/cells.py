@@ -260,6 +260,7 @@ class Plan:
             "link": air.matters(link),
             "snr_db": snr_db,
             "seed": seed,
+            "federation": None if method.floor else study.federation,
             "question_tokens": study.question_tokens,
             "caption_tokens": study.caption_tokens,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from actors import EmulationConfig
+from actors import EmulationConfig, Federation
 from channel_models import Link, NamedAir
 
 from .artifacts import Spec
@@ -29,7 +29,7 @@ class FeaturesSpec(Spec):
 
 class AlignmentSpec(Spec):
     """Stage 1 of paper 1; ``link`` holds what of it shapes the channel, ``files`` whether media
-    are uploaded as files."""
+    are uploaded as files; ``federation`` divides the samples among users."""
 
     data: str
     models: Models
@@ -42,6 +42,7 @@ class AlignmentSpec(Spec):
     question_tokens: int
     caption_tokens: int
     seed: int
+    federation: Federation | None
     alignment: AlignmentConfig
 
 
@@ -59,6 +60,7 @@ class TuningSpec(Spec):
     question_tokens: int
     caption_tokens: int
     seed: int
+    federation: Federation | None
     steps: int
     batch_size: int
     learning_rate: float

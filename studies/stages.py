@@ -303,6 +303,7 @@ class Stages:
                 encoder_length=self._shapes.encoder[modality].length,
                 skipped_tokens=self._shapes.skipped(modality),
                 file_bits=self._folder.file_bits if files else None,
+                federation=spec.federation,
                 **self._shared(spec),
             )
             for modality in MEDIA

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from actors import EmulationConfig, EngineName
+from actors import EmulationConfig, EngineName, Federation
 from channel_models import DigitalConfig, Link, NamedAir
 from tokcom_core.transceiver import RECEIVER_WIDTH, Pooling
 
@@ -161,6 +161,7 @@ class Study(_Config):
     deadline_policy: Literal["late", "fit"] = "late"
     alignment: AlignmentConfig = AlignmentConfig()
     fine_tuning: FineTuningConfig = FineTuningConfig()
+    federation: Federation | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     emulate: EmulationConfig | None = None
     engine: EngineName = "inline"

@@ -72,6 +72,7 @@ RESULTS = pa.schema(
         ("control_bits", _REAL),
         ("payload_bits", _REAL),
         ("downlink_bits", _REAL),
+        ("exchanged_bits", _REAL),
         ("airtime_ms", _REAL),
         ("energy_mj", _REAL),
         ("device_gflop", _REAL),
@@ -199,6 +200,7 @@ class Outcome:
             "control_bits": sum(cost.control_bits for cost in costs),
             "payload_bits": bits,
             "downlink_bits": self._downlink_bits(tokens),
+            "exchanged_bits": self._exchanged_bits(),
             "airtime_ms": self.scores.interval_ms,
             "energy_mj": sum(cost.energy_mj for cost in costs),
             "device_gflop": self._device_gflop(tokens),
@@ -255,6 +257,18 @@ class Outcome:
             return 0.0
         values = sum(tokens.values()) * self.shapes.token_width
         return _GRADIENT_BITS * (values + len(self.scores.arrivals))
+
+    def _exchanged_bits(self) -> float:
+        """Projections that users and base station exchange over the whole training."""
+        tuning = self.cell.tuning
+        if tuning.federation is None:
+            return 0.0
+        encoders = self.shapes.encoder.values()
+        weights = sum(self.shapes.token_width * (shape.width + 1) for shape in encoders)
+        stages = [tuning.steps]
+        if tuning.alignment is not None and tuning.alignment.contrastive:
+            stages.append(tuning.alignment.alignment.steps)
+        return sum(tuning.federation.exchanged_bits(weights, steps) for steps in stages)
 
     def _device_gflop(self, tokens: dict[str, float]) -> float:
         """Frozen encoders and projections, all devices together; files are encoded elsewhere."""

@@ -97,6 +97,8 @@ class Device:
     def transmit(self, batch: Batch) -> Frame:
         """Steps 4 to 6 of Algorithm 1: tokens, slide, projection, symbols of unit power."""
         tokens, valid = self._source.tokens(self._samples[batch.split], batch)
+        if batch.silent:
+            valid = valid & ~torch.tensor(batch.silent)[:, None]
         tokens, valid = tokens.to(self._device), valid.to(self._device)
         with torch.set_grad_enabled(batch.training):
             symbols, valid_symbols = (

@@ -25,12 +25,17 @@ MODALITY_OF: dict[str, Modality] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """Which samples of a split to send, as which stream."""
+    """Which samples of a split to send, as which stream.
+
+    ``silent`` marks those of which nothing is sent: a device that is lacking, out, or left out on
+    purpose.
+    """
 
     stream: Stream
     split: str
     rows: tuple[int, ...]
     training: bool
+    silent: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,13 @@ class Network(AbstractContextManager["Network"]):
         size: int,
         batch_size: int,
         checkpoints: Checkpoints | None = None,
+        drop_modality: float = 0.0,
     ) -> Losses:
-        """Stage 2. Returns the task loss of each round; ``parts`` all have one split."""
+        """Stage 2. Returns the task loss of each round; ``parts`` all have one split.
+
+        ``drop_modality`` is the probability that audio, and likewise vision, is left out of a
+        sample, for a foundation model that can do without.
+        """
         (split,) = {part.split for part in parts}
         order_seed = spawn_seed(self._seed, "fine-tuning", split)
         order = _batches(size, batch_size, order_seed, training.steps)
@@ -136,7 +141,10 @@ class Network(AbstractContextManager["Network"]):
         def step(number: int) -> dict[str, float]:
             rows = order[number]
             seed = spawn_seed(self._seed, "fine-tuning", number)
-            batches = [Batch(p.stream, p.split, rows, True) for p in parts]
+            batches = [
+                Batch(p.stream, p.split, rows, True, _dropped(p.stream, rows, drop_modality, seed))
+                for p in parts
+            ]
             return self._train_step(batches, "fine_tune", seed, split, rows)
 
         def begin() -> None:
@@ -275,6 +283,14 @@ def _batches(size: int, batch_size: int, seed: int, count: int) -> list[tuple[in
         starts = range(0, size - batch_size + 1, batch_size)
         found += [tuple(order[start : start + batch_size].tolist()) for start in starts]
     return found[:count]
+
+
+def _dropped(stream: Stream, rows: Sequence[int], share: float, seed: int) -> tuple[bool, ...]:
+    """Which samples of a batch do without a modality; text is never left out."""
+    if not share or MODALITY_OF[stream] == "text":
+        return ()
+    rng = np.random.default_rng(spawn_seed(seed, "drop", stream))
+    return tuple((rng.random(len(rows)) < share).tolist())
 
 
 def _merge(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:

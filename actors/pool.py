@@ -79,16 +79,10 @@ class DevicePool:
         rows = tuple(orders.rows.tolist())
         for stream in self._streams:
             modality = MODALITY_OF[stream]
-            frame = self._devices[modality].transmit(Batch(stream, orders.split, rows, False))
-            silent = orders.lacking[modality][:, None]
-            frames.append(
-                replace(
-                    frame,
-                    symbols=torch.where(silent, 0, frame.symbols),
-                    valid=frame.valid & ~silent,
-                    members=orders.members,
-                )
-            )
+            silent = tuple(orders.lacking[modality].tolist())
+            batch = Batch(stream, orders.split, rows, training=False, silent=silent)
+            frame = self._devices[modality].transmit(batch)
+            frames.append(replace(frame, members=orders.members))
         return Bundle(places, tuple(frames))
 
 

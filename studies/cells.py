@@ -284,6 +284,7 @@ class Plan:
             batch_size=tuning.batch_size,
             learning_rate=learning_rate,
             warmup_steps=tuning.warmup_steps,
+            drop_modality=0.0 if method.floor else tuning.drop_modality,
             **shared,
         )
 

@@ -65,6 +65,7 @@ class TuningSpec(Spec):
     batch_size: int
     learning_rate: float
     warmup_steps: int
+    drop_modality: float
 
 
 class ValidationSpec(Spec):

@@ -137,7 +137,9 @@ class Stages:
             network.tune_in(spec.air, spec.snr_db)
             network.calibrate(parts, size, batch_size=256)
             checkpoints = self._checkpoints(spec)
-            losses = network.fine_tune(training, parts, size, spec.batch_size, checkpoints)
+            losses = network.fine_tune(
+                training, parts, size, spec.batch_size, checkpoints, spec.drop_modality
+            )
             network.save(partial)
             write_curves(partial / "curves.parquet", "fine-tuning", losses)
         checkpoints.clear()

@@ -88,6 +88,8 @@ class FineTuningConfig(_Config):
     """Stage 2; of several learning rates each method gets that of least validation loss.
 
     ``floor_steps`` are those of the floors, which must be well trained to be floors.
+    ``drop_modality`` is the probability that a training sample does without audio, and likewise
+    without vision.
     """
 
     steps: int = Field(default=300, ge=1)
@@ -95,6 +97,7 @@ class FineTuningConfig(_Config):
     batch_size: int = Field(default=32, ge=1)
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1e-3,), min_length=1)
     warmup_steps: int = Field(default=20, ge=0)
+    drop_modality: float = Field(default=0.0, ge=0, lt=1)
 
 
 class EvaluationConfig(_Config):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from actors import BaseStation, Batch, Contrast, Device, Network, Part, Training, seeded
+from actors.network import _dropped
 from actors.optimiser import Optimiser
 from channel_models import Frame, named_air, normalise, spawn_seed
 from tokcom_core.alignment import info_nce, reconstruction_loss
@@ -254,3 +255,20 @@ def test_training_lowers_the_losses(parts_of: Callable[..., NetworkParts]) -> No
         losses = network.align(training, Contrast(), parts, {"align": 24}, batch_size=24)
     for name in losses[0]:
         assert losses[-1][name] < 0.7 * losses[0][name], name
+
+
+def test_modalities_are_left_out_on_purpose(parts_of: Callable[..., NetworkParts]) -> None:
+    """About as often as asked, each on its own, never the question, and by the seed alone."""
+    rows = tuple(range(4000))
+    vision, audio = (_dropped(stream, rows, 0.3, 7) for stream in ("vision", "audio"))
+    assert abs(sum(vision) / 4000 - 0.3) < 5 * (0.21 / 4000) ** 0.5
+    both = sum(v and a for v, a in zip(vision, audio, strict=True)) / 4000
+    assert abs(both - 0.09) < 5 * (0.09 * 0.91 / 4000) ** 0.5
+    assert _dropped("question", rows, 0.3, 7) == ()
+    assert _dropped("vision", rows, 0.3, 7) == vision
+    devices, _ = parts_of()
+    device = Device(next(d for d in devices if d.modality == "vision"))
+    sent = device.transmit(Batch("vision", "train", (0, 1), True, silent=(True, False)))
+    assert not sent.valid[0].any()
+    assert sent.valid[1].all()
+    assert (sent.symbols[0] == 0).all()

@@ -81,12 +81,12 @@ def _scores(
 
 
 def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
-    """How one stream arrived: means over what was sent; costs of a question."""
+    """How one stream arrived: means over what was sent, but costs of a question."""
     sent = rows[rows["sent"]]
     costs = {name: float(sent[name].sum()) / asked for name in _COSTS}
     return Arrival(
         sender=str(rows["device"].iloc[0]),
-        tokens=float(sent["tokens"].sum()) / asked,
+        tokens=float(sent["tokens"].mean()),
         realised_snr_db=float(sent["realised_snr_db"].mean()),
         sinr_db=float(sent["realised_sinr_db"].mean()),
         erased_share=float(sent["lost"].mean()),

@@ -74,6 +74,7 @@ def test_the_accounts_of_devices_and_network_agree(emulated: Path) -> None:
     network = results[results["method"] == "aligned"].iloc[0]
     own = devices[devices["method"] == "aligned"]
     assert network["users"] == 40
+    assert network["tokens_vision"] == network["tokens_audio"] == 4
     assert own["user"].nunique() <= 40
     for column in ("uplink_channel_uses", "energy_mj"):
         of_devices = float((own[column] * own["questions"]).sum())

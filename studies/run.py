@@ -20,6 +20,7 @@ from tokcom_core.datasets.minimusic.write import write_minimusic
 from .artifacts import Spec
 from .cells import Plan
 from .folder import StudyFolder
+from .interrupt import Interrupt
 from .methods import uploads_files
 from .progress import StudyProgress
 from .report import write_report
@@ -50,7 +51,7 @@ def run_study(
     folder = StudyFolder(out)
     folder.begin(study)
     started_ray = False
-    with StudyProgress(console) as progress:
+    with StudyProgress(console) as progress, Interrupt() as interrupt:
         try:
             cells = _known_cells(plan, folder)
             if cells is None or any(not folder.result(cell.key).exists() for cell in cells):
@@ -58,7 +59,7 @@ def run_study(
                     air.prepare(study.link_at(bandwidth_hz))
                 _make_data(study, folder, progress)
                 started_ray = start_ray(study, address)
-                cells = _StudyRun(study, folder, plan, progress).run()
+                cells = _StudyRun(study, folder, plan, progress, interrupt).run()
         finally:
             if started_ray:
                 ray.shutdown()
@@ -100,12 +101,18 @@ class _StudyRun:
     """One pass over the stages of a study."""
 
     def __init__(
-        self, study: Study, folder: StudyFolder, plan: Plan, progress: StudyProgress
+        self,
+        study: Study,
+        folder: StudyFolder,
+        plan: Plan,
+        progress: StudyProgress,
+        interrupt: Interrupt,
     ) -> None:
         self._folder = folder
         self._plan = plan
         self._study = study
         self._progress = progress
+        self._interrupt = interrupt
         self._features = plan.features()
         self._trials = TrialRunner(study, folder, self._features)
         self._failed: dict[str, str] = {}
@@ -166,9 +173,13 @@ class _StudyRun:
         distinct = {s.key: s for s in specs if not self._folder.artifacts.has(s)}
         if distinct:
             task = self._progress.add_task(name, total=len(distinct))
-            failures = self._trials.run(
-                list(distinct.values()), lambda spec: self._progress.advance(task)
-            )
+
+            def advance(_: Spec) -> None:
+                self._progress.advance(task)
+                self._interrupt.check()
+
+            failures = self._trials.run(list(distinct.values()), advance)
+            self._interrupt.check()
             self._failed.update(failures)
             self._progress.update(task, completed=len(distinct))
 

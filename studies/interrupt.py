@@ -1,0 +1,44 @@
+"""Ctrl-C that does not get lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import AbstractContextManager
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Interrupt(AbstractContextManager["Interrupt"]):
+    """Remembers Ctrl-C while it is entered.
+
+    A KeyboardInterrupt that happens to be raised in a callback from compiled code (Ray's, Arrow's)
+    is printed and swallowed there; whoever asks :meth:`check` meets it again.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._remember)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if Ctrl-C has been pressed."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        raise KeyboardInterrupt

@@ -9,7 +9,7 @@ after the last of them, and no question is answered twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,8 +29,9 @@ from .engine import Engine, InlineEngine, PeerLostError
 from .faults import Faults
 from .journal import Journal, Moment
 from .messages import MODALITY_OF, Modality, Served, Stream
+from .planning import Planning
 from .pool import DevicePool, Orders
-from .traffic import Traffic, poisson_traffic
+from .traffic import poisson_traffic
 
 _T = TypeVar("_T")
 
@@ -49,7 +50,7 @@ class EmulationConfig(BaseModel):
         scheduler: who sends when several wait.
         retransmissions: how often a lost question is sent again, with all that belongs to it.
         lacking_audio, lacking_vision: shares of the users without such a device.
-        pools: processes of devices; None for one a CPU.
+        pools: processes of devices; None for one a CPU of the engine.
         batch_size: questions that the base station answers together, at most.
         feedback_ms: what happens within this time is sent before the scheduler hears of losses.
         faults: what goes wrong.
@@ -138,7 +139,7 @@ class Emulation(AbstractContextManager["Emulation"]):
         self._lacking = self._draw_lacking()
         self._pools = [
             self._engine.spawn(DevicePool, setting.devices, setting.streams, setting.trained)
-            for _ in range(min(config.users, config.pools or 1))
+            for _ in range(min(config.users, config.pools or self._engine.processes))
         ]
         self._station = self._engine.spawn(BaseStation, replace(setting.station, link=self.link))
         self._prepare_station()
@@ -179,7 +180,15 @@ class Emulation(AbstractContextManager["Emulation"]):
 
     def _plan(self, moment: Moment) -> _Plan:
         """Chooses who sends in the next intervals, until a batch is full or nobody waits."""
-        plan = _Planning(moment, self.traffic, self._config, self.interval_s)
+        config = self._config
+        plan = Planning(
+            moment,
+            self.traffic,
+            config.users,
+            config.batch_size,
+            config.feedback_ms,
+            self.interval_s,
+        )
         while plan.goes_on():
             waiting = plan.waiting_users()
             rates = self._rates(waiting, plan.interval, plan.now_s)
@@ -320,92 +329,13 @@ class Emulation(AbstractContextManager["Emulation"]):
         }
 
 
-class _Planning:
-    """Who sends what in the intervals of one batch."""
-
-    def __init__(
-        self, moment: Moment, traffic: Traffic, config: EmulationConfig, interval_s: float
-    ) -> None:
-        self.interval, self.now_s = moment.interval, moment.now_s
-        self.admitted = moment.admitted
-        self.questions: list[int] = []
-        self.users: list[int] = []
-        self.intervals: list[int] = []
-        self.starts_s: list[float] = []
-        self._traffic = traffic
-        self._config = config
-        self._interval_s = interval_s
-        self._queues: dict[int, list[int]] = {}
-        for question in moment.waiting:
-            self._queue(question)
-
-    def goes_on(self) -> bool:
-        """Admits whoever has asked by now, or, if nobody waits, skips to the next question.
-
-        False if the batch is full or word of its first losses comes in.
-        """
-        if len(self.questions) >= self._config.batch_size:
-            return False
-        self._admit()
-        if not self._queues:
-            if self.admitted >= len(self._traffic):
-                return False
-            ahead_s = float(self._traffic.arrivals_s[self.admitted]) - self.now_s
-            skipped = math.ceil(ahead_s / self._interval_s)
-            if self.questions and self._heard_of(self.interval + skipped):
-                return False
-            self._advance(skipped)
-            self._admit()
-        return not (self.questions and self._heard_of(self.interval))
-
-    def _heard_of(self, interval: int) -> bool:
-        """Whether by then it is known what became of the batch's first question."""
-        passed_ms = 1e3 * self._interval_s * (interval - self.intervals[0])
-        return passed_ms > self._config.feedback_ms
-
-    def waiting_users(self) -> Tensor:
-        """Bool ``[U]``."""
-        waiting = torch.zeros(self._config.users, dtype=torch.bool)
-        waiting[list(self._queues)] = True
-        return waiting
-
-    def send(self, users: Sequence[int]) -> None:
-        """Gives the interval to some users, who send their oldest questions."""
-        for user in users:
-            queue = self._queues[user]
-            self.questions.append(queue.pop(0))
-            self.users.append(user)
-            self.intervals.append(self.interval)
-            self.starts_s.append(self.now_s)
-            if not queue:
-                del self._queues[user]
-        self._advance(1)
-
-    def left(self) -> list[int]:
-        """Questions that still wait."""
-        return [question for queue in self._queues.values() for question in queue]
-
-    def _advance(self, intervals: int) -> None:
-        self.interval += intervals
-        self.now_s = self.interval * self._interval_s
-
-    def _admit(self) -> None:
-        arrivals = self._traffic.arrivals_s
-        while self.admitted < len(arrivals) and arrivals[self.admitted] <= self.now_s:
-            self._queue(self.admitted)
-            self.admitted += 1
-
-    def _queue(self, question: int) -> None:
-        self._queues.setdefault(int(self._traffic.users[question]), []).append(question)
-
-
 @dataclass(frozen=True)
 class _Plan:
     """One batch: its questions, what the devices are told, and how it was planned."""
 
     questions: Tensor
     orders: Orders
-    planning: _Planning
+    planning: Planning
 
 
 def share_of(link: Link, users_at_once: int, devices: int) -> Link:

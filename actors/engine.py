@@ -34,6 +34,11 @@ class PeerLostError(RuntimeError):
 class Engine(ABC):
     """Makes peers and redeems tickets."""
 
+    @property
+    @abstractmethod
+    def processes(self) -> int:
+        """How many processes can work at once."""
+
     @abstractmethod
     def spawn(self, cls: type, *arguments: Any) -> Peer: ...
 
@@ -64,6 +69,10 @@ class _InlinePeer(Peer):
 
 class InlineEngine(Engine):
     """Everything in this process; a ticket is the value itself."""
+
+    @property
+    def processes(self) -> int:
+        return 1
 
     def spawn(self, cls: type, *arguments: Any) -> Peer:
         return _InlinePeer(cls(*arguments))
@@ -118,6 +127,10 @@ class RayEngine(Engine):
         self._deadline_s = deadline_s
         self._threads = threads
         self._peers: list[_RayPeer] = []
+
+    @property
+    def processes(self) -> int:
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def spawn(self, cls: type, *arguments: Any) -> Peer:
         peer = _RayPeer(cls, arguments, self._threads, self._strategy)

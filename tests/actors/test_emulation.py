@@ -162,6 +162,7 @@ def test_max_sinr_serves_the_near_first_and_round_robin_all_alike(start: Start) 
 
 
 def test_pools_and_engines_change_nothing(start: Start, cluster: None) -> None:
+    assert (InlineEngine().processes, RayEngine().processes) == (1, 2)
     inline = _run(start("inline", engine=InlineEngine()))
     in_ray = _run(start("ray", engine=RayEngine(deadline_s=120)))
     assert_frame_equal(in_ray, inline)

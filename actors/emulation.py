@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import torch
@@ -25,7 +23,7 @@ from channel_models.scheduling import SchedulerName, make_scheduler
 
 from .base_station import BaseStation, Rules, StationConfig
 from .device import DeviceConfig
-from .engine import Engine, InlineEngine, PeerLostError
+from .engine import Engine, OnEngine, PeerLostError
 from .faults import Faults
 from .journal import Journal, Moment
 from .messages import MODALITY_OF, Modality, Served, Stream
@@ -101,7 +99,7 @@ class Setting:
     seed: int
 
 
-class Emulation(AbstractContextManager["Emulation"]):
+class Emulation(OnEngine):
     """Many users on one air.
 
     Args:
@@ -121,9 +119,9 @@ class Emulation(AbstractContextManager["Emulation"]):
         folder: Path,
         engine: Engine | None = None,
     ) -> None:
+        super().__init__(engine)
         self._config = config
         self._setting = setting
-        self._engine = engine or InlineEngine()
         self.link = share_of(setting.station.link, config.users_at_once, len(setting.streams))
         self.interval_s = _interval_s(self.link, setting)
         self.users = config.users
@@ -145,14 +143,6 @@ class Emulation(AbstractContextManager["Emulation"]):
         self._prepare_station()
         self.revived = 0
         self.served: set[int] = self.journal.users()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._engine.close()
 
     def run(self, watch: Callable[[Emulation, Moment], None] | None = None) -> None:
         """Serves every question, from where the journal ends; ``watch`` sees every batch."""

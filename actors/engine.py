@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import ray
 import torch
@@ -89,6 +90,28 @@ class InlineEngine(Engine):
 
     def close(self) -> None:
         """Nothing to let go of: the peers go with whoever holds them."""
+
+
+class OnEngine:
+    """Whatever has peers on an engine; as a context manager it closes the engine in the end.
+
+    Args:
+        engine: where the peers live; None for this process.
+    """
+
+    def __init__(self, engine: Engine | None) -> None:
+        self._engine = engine or InlineEngine()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._engine.close()
 
 
 class _RayPeer(Peer):

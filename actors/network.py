@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from channel_models import AirBase, spawn_seed
 from .base_station import BaseStation, Contrast, StationConfig
 from .checkpoint import Checkpoints, Losses
 from .device import Device, DeviceConfig
-from .engine import Engine, InlineEngine, Peer, PeerLostError
+from .engine import Engine, OnEngine, Peer, PeerLostError
 from .messages import MODALITY_OF, Answers, Arrival, Batch, Stream, Training
 
 _MOST_DEATHS = 20
@@ -44,7 +42,7 @@ class Evaluation:
     interval_ms: float
 
 
-class Network(AbstractContextManager["Network"]):
+class Network(OnEngine):
     """M devices and a base station on an engine.
 
     Args:
@@ -56,21 +54,13 @@ class Network(AbstractContextManager["Network"]):
     def __init__(
         self, devices: Sequence[DeviceConfig], station: StationConfig, engine: Engine | None = None
     ) -> None:
-        self._engine = engine or InlineEngine()
+        super().__init__(engine)
         self._device: dict[str, Peer] = {
             config.modality: self._engine.spawn(Device, config) for config in devices
         }
         self._station = self._engine.spawn(BaseStation, station)
         self._seed = station.seed
         self._air: tuple[AirBase, float] | None = None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._engine.close()
 
     def tune_in(self, air: AirBase, snr_db: float) -> None:
         """Puts an air between devices and base station."""

@@ -70,11 +70,12 @@ def estimate_in_law(
         generator: of the noise.
     """
     scale = scale.reshape(-1, *(1,) * (symbols.ndim - 1))
-    spread = (error * (1 - error)).sqrt() * scale
+    gain = 1 - error
+    spread = (error * gain).sqrt() * scale
     noise = gaussian_noise(symbols.shape, 1.0, generator)
     # The scale's gradient needs the noise as it was.
     noise = noise * spread if spread.requires_grad else noise.mul_(spread)
-    return noise.addcmul_(symbols, (1 - error) * scale)
+    return noise.addcmul_(symbols, gain * scale)
 
 
 def gaussian_noise(shape: Sequence[int], power: float, generator: torch.Generator) -> Tensor:

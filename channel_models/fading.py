@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from sionna.phy import PI
 from sionna.phy.channel.tr38901 import CDL, TDL, PanelArray
 
+from .rays import RaySum
 from .source import Realisation, Request, SionnaSource, Source
 
 
@@ -89,7 +91,7 @@ def delay_line(line: DelayLine, device: str) -> Source:
             device=device,
         )
     else:
-        model = CDL(
+        model = _Cdl(
             line.profile.upper(),
             line.delay_spread_s,
             line.carrier_hz,
@@ -102,6 +104,21 @@ def delay_line(line: DelayLine, device: str) -> Source:
             device=device,
         )
     return SionnaSource(model, static=line.static)
+
+
+class _Cdl(CDL):  # type: ignore[misc]
+    """Sionna's, with its rays added up by :class:`~channel_models.rays.RaySum`."""
+
+    def __init__(self, *arguments: Any, **keys: Any) -> None:
+        super().__init__(*arguments, **keys)
+        self._cir_gen = RaySum(
+            self._carrier_frequency,
+            tx_array=self._tx_array,
+            rx_array=self._rx_array,
+            subclustering=False,
+            precision=self.precision,
+            device=self.device,
+        )
 
 
 def array(antennas: int, carrier_hz: float, device: str, pattern: str = "omni") -> PanelArray:

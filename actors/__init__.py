@@ -2,16 +2,17 @@
 
 from .base_station import BaseStation, Contrast, StationConfig
 from .checkpoint import Checkpoints
+from .crowd import Crowd, interval_s, share_of
 from .device import Device, DeviceConfig
-from .emulation import Emulation, EmulationConfig, Setting, share_of
+from .emulation import Emulation, EmulationConfig, Setting
 from .engine import (
     Engine,
     EngineName,
     EngineTimeoutError,
     InlineEngine,
     PeerLostError,
-    RayEngine,
-    make_engine,
+    Recipe,
+    Role,
 )
 from .faults import Faults
 from .federation import Federation
@@ -19,6 +20,7 @@ from .journal import Journal, Moment
 from .messages import MODALITY_OF, Arrival, Batch, Gradient, Modality, Stream, Training
 from .network import Evaluation, Network, Part
 from .optimiser import seeded
+from .ray_engine import RayEngine, Share, Together
 
 __all__ = [
     "MODALITY_OF",
@@ -27,6 +29,7 @@ __all__ = [
     "Batch",
     "Checkpoints",
     "Contrast",
+    "Crowd",
     "Device",
     "DeviceConfig",
     "Emulation",
@@ -46,11 +49,15 @@ __all__ = [
     "Part",
     "PeerLostError",
     "RayEngine",
+    "Recipe",
+    "Role",
     "Setting",
+    "Share",
     "StationConfig",
     "Stream",
+    "Together",
     "Training",
-    "make_engine",
+    "interval_s",
     "seeded",
     "share_of",
 ]

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from channel_models import (
-    SCALE_BITS,
     Air,
     AirBase,
     CrowdSize,
@@ -33,11 +32,12 @@ from tokcom_core.transceiver import (
     unpack,
 )
 
+from .faults import Rules
+from .hearing import arrival, by_token, stream_log
 from .messages import (
     MODALITY_OF,
     STREAM_ORDER,
     Answers,
-    Arrival,
     Gradient,
     Modality,
     Served,
@@ -88,21 +88,6 @@ class StationConfig:
     device: str = "auto"
 
 
-@dataclass(frozen=True)
-class Rules:
-    """When what a device sent counts as lost.
-
-    Attributes:
-        outage_sinr_db: SINR after equalisation below which nothing can be read.
-        deadline_ms: longest time a device may take.
-        delay_ms: by stream, ``[B]``: what stragglers lose before they send.
-    """
-
-    outage_sinr_db: float
-    deadline_ms: float
-    delay_ms: dict[str, Tensor]
-
-
 class BaseStation:
     """Receives frames of all devices, learns, answers, and returns gradients.
 
@@ -151,13 +136,22 @@ class BaseStation:
         parameters = [*self.receivers.parameters(), *self.foundation.parameters()]
         self._optimiser = Optimiser(parameters, training)
 
-    def align(self, seed: int, *frames: Frame) -> tuple[StepReport | Gradient, ...]:
-        """One step of lines 8 to 15 of Algorithm 1; returns a report and each frame's gradient."""
+    def align(
+        self, seed: int, rules: Rules | None, *frames: Frame
+    ) -> tuple[StepReport | Gradient, ...]:
+        """One step of lines 8 to 15 of Algorithm 1; returns a report and each frame's gradient.
+
+        What is lost by the ``rules`` of a crowd teaches nothing.
+        """
         leaves = [_as_leaf(frame, self._device) for frame in frames]
-        receptions = dict(zip([f.stream for f in leaves], self._receive(leaves, seed), strict=True))
+        receptions, logs = self._hear(leaves, seed, rules)
         streams = {frame.stream: frame for frame in leaves}
-        received = {s: self._tokens(s, receptions[s]) for s in streams}
-        valid = {s: self._valid_tokens(streams[s]) for s in streams}
+        received = {
+            f.stream: self._tokens(f.stream, r) for f, r in zip(leaves, receptions, strict=True)
+        }
+        valid = {s: self._valid_tokens(f) for s, f in streams.items()}
+        for stream, log in logs.items():
+            valid[stream] = valid[stream] & log.heard.to(self._device)[:, None]
         losses: dict[str, Tensor] = {}
         for stream in ("caption", "question"):
             if stream in streams:
@@ -172,10 +166,12 @@ class BaseStation:
             for stream in ("audio", "vision"):
                 if stream in streams:
                     own = pool(received[stream], valid[stream], self._contrast.pooling)
-                    losses[f"contrastive_{stream}"] = info_nce(
-                        own, anchor, self._contrast.temperature
-                    )
-        return self._step(losses, leaves, receptions)
+                    both = valid[stream].any(1) & valid["caption"].any(1)
+                    if both.any():
+                        losses[f"contrastive_{stream}"] = info_nce(
+                            own[both], anchor[both], self._contrast.temperature
+                        )
+        return self._step(losses, leaves, logs)
 
     def calibrate(self, seed: int, *frames: Frame) -> None:
         """Scales each receiver's output to the RMS of the foundation model's embeddings."""
@@ -193,18 +189,25 @@ class BaseStation:
                     receiver.rescale(self.foundation.embedding_rms / max(rms, 1e-12))
 
     def fine_tune(
-        self, seed: int, split: str, rows: tuple[int, ...], *frames: Frame
+        self, seed: int, rules: Rules | None, split: str, rows: tuple[int, ...], *frames: Frame
     ) -> tuple[StepReport | Gradient, ...]:
-        """One round of lines 17 to 27 of Algorithm 1; returns a report and gradients."""
+        """One round of lines 17 to 27 of Algorithm 1; returns a report and gradients.
+
+        By the ``rules`` of a crowd a lost modality is masked, and a lost question not answered.
+        """
         self.foundation.train()
         leaves = [_as_leaf(frame, self._device) for frame in frames]
-        receptions = self._receive(leaves, seed)
+        receptions, logs = self._hear(leaves, seed, rules)
         prompt, valid = self._prompt(leaves, receptions)
         answers = self._answer_ids(split, rows)
+        if logs:
+            asked = logs["question"].heard.to(self._device)
+            prompt, valid, answers = prompt[asked], valid[asked], answers[asked]
+        if not len(prompt):
+            return self._step({}, leaves, logs)
         with seeded(spawn_seed(seed, "dropout")):
             loss = self.foundation.answer_loss(prompt, valid, answers)
-        by_stream = dict(zip([frame.stream for frame in leaves], receptions, strict=True))
-        return self._step({"task": loss}, leaves, by_stream)
+        return self._step({"task": loss}, leaves, logs)
 
     @torch.no_grad()
     def answer(self, seed: int, split: str, rows: tuple[int, ...], *frames: Frame) -> Answers:
@@ -221,7 +224,7 @@ class BaseStation:
             first_token=tuple(first_token),
             loss=float(self.foundation.answer_loss(prompt, valid, ids)),
             arrivals={
-                frame.stream: self._arrival(frame, reception)
+                frame.stream: arrival(frame, reception, self.token_width)
                 for frame, reception in zip(frames, receptions, strict=True)
             },
             interval_ms=link.interval_ms(
@@ -239,16 +242,8 @@ class BaseStation:
         """Answers questions of many users; what a user lacks or has lost is masked."""
         self.foundation.eval()
         frames = tuple(_moved(frame, self._device) for frame in merge(bundles))
-        received = self._receive(frames, seed)
-        logs = {
-            frame.stream: self._log(frame, reception, rules, len(frames))
-            for frame, reception in zip(frames, received, strict=True)
-        }
-        receptions = [
-            replace(r, erased=r.erased | logs[f.stream].lost.to(self._device)[:, None])
-            for f, r in zip(frames, received, strict=True)
-        ]
-        heard = logs["question"].sent & ~logs["question"].lost
+        receptions, logs = self._hear(frames, seed, rules)
+        heard = logs["question"].heard
         exact, first_token = torch.zeros_like(heard), torch.zeros_like(heard)
         if heard.any():
             prompt, valid = self._prompt(frames, receptions)
@@ -271,38 +266,6 @@ class BaseStation:
 
     def _answer_ids(self, split: str, rows: Sequence[int]) -> Tensor:
         return self.foundation.answer_ids([self._answers[split][row] for row in rows])
-
-    def _log(self, frame: Frame, reception: Reception, rules: Rules, devices: int) -> StreamLog:
-        link = self._config.link
-        sent = frame.valid.any(1)
-        uses = frame.valid.sum(1).tolist()
-        costs = link.costs(uses, devices)
-        airtime_ms = torch.tensor([cost.airtime_ms for cost in costs], dtype=torch.float64)
-        energy_mj = torch.tensor([cost.energy_mj for cost in costs], dtype=torch.float64)
-        site = {name: values.cpu() for name, values in reception.site.items()}
-        if "tx_power_dbm" in site:
-            energy_mj *= 10 ** ((site["tx_power_dbm"].double() - link.tx_power_dbm) / 10)
-        sinr_db = reception.sinr_db.cpu()
-        late = airtime_ms + rules.delay_ms[frame.stream] > rules.deadline_ms
-        of_token = self._by_token(frame.valid)
-        return StreamLog(
-            sender=frame.sender,
-            sent=sent.cpu(),
-            lost=sent.cpu() & ((sinr_db < rules.outage_sinr_db) | late),
-            tokens=of_token.sum(1).cpu(),
-            realised_snr_db=reception.realised_snr_db.cpu(),
-            sinr_db=sinr_db,
-            costs={
-                "data_channel_uses": torch.tensor(uses, dtype=torch.float64),
-                "pilot_channel_uses": torch.tensor(
-                    [cost.pilot_channel_uses for cost in costs], dtype=torch.float64
-                ),
-                "control_bits": SCALE_BITS * sent.cpu().double(),
-                "airtime_ms": airtime_ms,
-                "energy_mj": energy_mj,
-            },
-            site=site,
-        )
 
     def state(self) -> dict[str, Tensor]:
         """The trained tensors: receivers and adapter."""
@@ -342,19 +305,24 @@ class BaseStation:
         assert self._air is not None, "tune_in() chooses an air"
         return self._air.transmit(frames, spawn_seed(seed, "air"))
 
-    def _arrival(self, frame: Frame, reception: Reception) -> Arrival:
-        sent = self._valid_tokens(frame)
-        erased = self._by_token(reception.erased) & sent
-        return Arrival(
-            sender=frame.sender,
-            tokens=float(sent.sum(1).double().mean()),
-            realised_snr_db=float(reception.realised_snr_db.double().mean()),
-            sinr_db=float(reception.sinr_db.double().mean()),
-            erased_share=float(erased.sum() / sent.sum()),
-            lost_share=float((erased == sent).all(1).double().mean()),
-            overhead=reception.overhead,
-            site={name: float(values.double().mean()) for name, values in reception.site.items()},
-        )
+    def _hear(
+        self, frames: Sequence[Frame], seed: int, rules: Rules | None
+    ) -> tuple[list[Reception], dict[str, StreamLog]]:
+        """Receives a crowd's frames, what is lost erased; without rules there is no crowd."""
+        received = self._receive(frames, seed)
+        if rules is None:
+            return received, {}
+        link, width = self._config.link, self.token_width
+        devices = len({frame.sender for frame in frames})
+        logs = {
+            f.stream: stream_log(f, r, link, rules, devices, width)
+            for f, r in zip(frames, received, strict=True)
+        }
+        receptions = [
+            replace(r, erased=r.erased | logs[f.stream].lost.to(self._device)[:, None])
+            for f, r in zip(frames, received, strict=True)
+        ]
+        return receptions, logs
 
     def _tokens(self, stream: str, reception: Reception) -> Tensor:
         receiver = self.receivers[MODALITY_OF[stream]]
@@ -363,11 +331,7 @@ class BaseStation:
 
     def _valid_tokens(self, frame: Frame) -> Tensor:
         """Bool ``[B, S]``: a token is valid if its symbols are."""
-        return self._by_token(frame.valid)
-
-    def _by_token(self, by_symbol: Tensor) -> Tensor:
-        """``[B, N]`` to ``[B, S]``: what holds for the first symbol of a token."""
-        return by_symbol[:, :: self.token_width // 2]
+        return by_token(frame.valid, self.token_width)
 
     def _prompt(
         self, frames: Sequence[Frame], receptions: Sequence[Reception]
@@ -376,20 +340,21 @@ class BaseStation:
         ordered = [by_stream[stream] for stream in STREAM_ORDER if stream in by_stream]
         return concatenate(
             [
-                (self._tokens(f.stream, r), self._valid_tokens(f) & ~self._by_token(r.erased))
+                (self._tokens(f.stream, r), by_token(f.valid & ~r.erased, self.token_width))
                 for f, r in ordered
             ]
         )
 
     def _step(
-        self, losses: dict[str, Tensor], leaves: Sequence[Frame], receptions: dict[str, Reception]
+        self, losses: dict[str, Tensor], leaves: Sequence[Frame], logs: dict[str, StreamLog]
     ) -> tuple[StepReport | Gradient, ...]:
         assert self._optimiser is not None, "start_alignment() or start_fine_tuning() comes first"
-        torch.stack(list(losses.values())).sum().backward()
+        if losses:
+            torch.stack(list(losses.values())).sum().backward()
         self._optimiser.step()
         report = StepReport(
             losses={name: float(loss.detach()) for name, loss in losses.items()},
-            overheads={stream: r.overhead for stream, r in receptions.items()},
+            unheard={s: 1 - float(log.heard.double().mean()) for s, log in logs.items()},
         )
         gradients = [Gradient(f.stream, f.symbols.grad, f.scale.grad) for f in leaves]
         return (report, *gradients)

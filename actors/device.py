@@ -117,6 +117,7 @@ class Device:
             scale.detach(),
             block=self._config.token_width // 2,
             file_bits=self._file_bits(batch),
+            members=batch.members,
         )
 
     def _file_bits(self, batch: Batch) -> Tensor | None:

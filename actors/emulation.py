@@ -8,25 +8,24 @@ after the last of them, and no question is answered twice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
-from channel_models import AirBase, CrowdSize, Link, Members, spawn_seed
-from channel_models.scheduling import SchedulerName, make_scheduler
+from channel_models import AirBase, CrowdSize, Members, spawn_seed
+from channel_models.scheduling import make_scheduler
 
-from .base_station import BaseStation, Rules, StationConfig
+from .base_station import BaseStation, StationConfig
+from .crowd import Crowd, interval_s, share_of
 from .device import DeviceConfig
-from .engine import Engine, OnEngine, PeerLostError
-from .faults import Faults
+from .engine import Engine, OnEngine, PeerLostError, Recipe
 from .journal import Journal, Moment
-from .messages import MODALITY_OF, Modality, Served, Stream
+from .messages import MODALITY_OF, Served, Stream
 from .planning import Planning
 from .pool import DevicePool, Orders
 from .traffic import poisson_traffic
@@ -37,37 +36,35 @@ _ATTEMPTS = 20
 """How often a batch is tried again when processes die."""
 
 
-class EmulationConfig(BaseModel):
-    """How many users there are and what they do.
+class EmulationConfig(Crowd):
+    """A crowd, and what its users ask.
 
     Attributes:
-        users: each with a device of every modality, but for those they lack.
         duration_s: how long they ask; what is waiting then is still served.
         questions_per_s: mean rate of each user.
-        users_at_once: how many share the band in an interval, evenly.
-        scheduler: who sends when several wait.
         retransmissions: how often a lost question is sent again, with all that belongs to it.
-        lacking_audio, lacking_vision: shares of the users without such a device.
         pools: processes of devices; None for one a CPU of the engine.
         batch_size: questions that the base station answers together, at most.
         feedback_ms: what happens within this time is sent before the scheduler hears of losses.
-        faults: what goes wrong.
+        trains: whether the same crowd, rather than one user without faults, trains both stages.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    users: int = Field(default=1000, ge=1)
     duration_s: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     questions_per_s: float = Field(default=0.2, gt=0, allow_inf_nan=False)
-    users_at_once: int = Field(default=1, ge=1)
-    scheduler: SchedulerName = "proportional-fair"
     retransmissions: int = Field(default=1, ge=0)
-    lacking_audio: float = Field(default=0.0, ge=0, le=1)
-    lacking_vision: float = Field(default=0.0, ge=0, le=1)
     pools: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=64, ge=1)
     feedback_ms: float = Field(default=50.0, ge=0, allow_inf_nan=False)
-    faults: Faults = Faults()
+    trains: bool = False
+
+    @property
+    def training_crowd(self) -> Crowd | None:
+        """Who trains, and all that training depends on: crashes change nothing."""
+        if not self.trains:
+            return None
+        calm = self.faults.model_copy(update={"pool_crash_share": 0.0, "station_crash_share": 0.0})
+        crowd = {name: getattr(self, name) for name in Crowd.model_fields}
+        return Crowd(**{**crowd, "faults": calm})
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,8 @@ class Emulation(OnEngine):
         self._config = config
         self._setting = setting
         self.link = share_of(setting.station.link, config.users_at_once, len(setting.streams))
-        self.interval_s = _interval_s(self.link, setting)
+        width = setting.devices[0].token_width
+        self.interval_s = interval_s(self.link, setting.streams, setting.longest, width)
         self.users = config.users
         self.traffic = poisson_traffic(
             config.users,
@@ -134,12 +132,13 @@ class Emulation(OnEngine):
         )
         self.journal = Journal(folder)
         self._scheduler = make_scheduler(config.scheduler, config.users)
-        self._lacking = self._draw_lacking()
-        self._pools = [
-            self._engine.spawn(DevicePool, setting.devices, setting.streams, setting.trained)
-            for _ in range(min(config.users, config.pools or self._engine.processes))
-        ]
-        self._station = self._engine.spawn(BaseStation, replace(setting.station, link=self.link))
+        self._lacking = config.lacking(setting.seed)
+        station = replace(setting.station, link=self.link)
+        pool = Recipe("devices", DevicePool, (setting.devices, setting.streams, setting.trained))
+        pools = min(config.users, config.pools or self._engine.processes)
+        self._station, *self._pools = self._engine.spawn(
+            [Recipe("station", BaseStation, (station,)), *[pool] * pools]
+        )
         self._prepare_station()
         self.revived = 0
         self.served: set[int] = self.journal.users()
@@ -218,14 +217,7 @@ class Emulation(OnEngine):
 
     def _transmit(self, batch: int, plan: _Plan) -> Served:
         faults, count = self._config.faults, len(plan.questions)
-        rules = Rules(
-            outage_sinr_db=-math.inf if faults.outage_sinr_db is None else faults.outage_sinr_db,
-            deadline_ms=math.inf if faults.deadline_ms is None else faults.deadline_ms,
-            delay_ms={
-                stream: faults.delay_ms(batch, MODALITY_OF[stream], count)
-                for stream in self._setting.streams
-            },
-        )
+        rules = faults.rules(batch, self._setting.streams, count)
         pool_of = plan.orders.members.users % len(self._pools)
         seed = spawn_seed(self._setting.seed, "emulation", batch)
         attempt = 0
@@ -304,20 +296,6 @@ class Emulation(OnEngine):
             + sum(float(log.costs["energy_mj"].sum()) for log in served.streams.values()),
         )
 
-    def _draw_lacking(self) -> dict[Modality, Tensor]:
-        """By modality, which users have no such device, bool ``[U]``."""
-        users, seed = self._config.users, self._setting.seed
-
-        def drawn(modality: Modality, share: float) -> Tensor:
-            own = spawn_seed(seed, "lacking", modality)
-            return torch.rand(users, generator=torch.Generator().manual_seed(own)) < share
-
-        return {
-            "audio": drawn("audio", self._config.lacking_audio),
-            "vision": drawn("vision", self._config.lacking_vision),
-            "text": torch.zeros(users, dtype=torch.bool),
-        }
-
 
 @dataclass(frozen=True)
 class _Plan:
@@ -326,31 +304,3 @@ class _Plan:
     questions: Tensor
     orders: Orders
     planning: Planning
-
-
-def share_of(link: Link, users_at_once: int, devices: int) -> Link:
-    """Each user's share of the band.
-
-    Raises:
-        ValueError: if a share is too narrow for its devices.
-    """
-    share_hz = link.bandwidth_hz / users_at_once
-    try:
-        share = Link(**{**link.model_dump(), "bandwidth_hz": share_hz})
-        share.blocks_per_device(devices)
-    except ValueError:
-        raise ValueError(
-            f"users_at_once {users_at_once} leaves {share_hz:g} Hz to each user, too little for "
-            f"{devices} devices; take fewer at once or more bandwidth_hz"
-        ) from None
-    return share
-
-
-def _interval_s(link: Link, setting: Setting) -> float:
-    """Airtime of the longest question, in whole slots."""
-    width = setting.devices[0].token_width
-    uses = [setting.longest[stream] * width / 2 for stream in setting.streams]
-    senders = [MODALITY_OF[stream] for stream in setting.streams]
-    airtime_ms = link.interval_ms(senders, link.overheads(senders, uses, control_bits=0))
-    slot_ms = 14 * link.symbol_ms
-    return math.ceil(airtime_ms / slot_ms - 1e-9) * slot_ms / 1e3

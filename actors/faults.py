@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from channel_models import spawn_seed
+
+from .messages import MODALITY_OF, Stream
 
 
 class Faults(BaseModel):
@@ -51,6 +55,14 @@ class Faults(BaseModel):
         delay = -self.straggler_ms * torch.log(_uniform(self.seed, count, batch, device, "delay"))
         return torch.where(slow, delay, 0.0)
 
+    def rules(self, batch: int, streams: Sequence[Stream], count: int) -> Rules:
+        """When what devices send in a batch counts as lost."""
+        return Rules(
+            outage_sinr_db=-math.inf if self.outage_sinr_db is None else self.outage_sinr_db,
+            deadline_ms=math.inf if self.deadline_ms is None else self.deadline_ms,
+            delay_ms={s: self.delay_ms(batch, MODALITY_OF[s], count) for s in streams},
+        )
+
     def victims(self, batch: int, attempt: int, pools: int) -> Victims:
         """Whose processes are killed while a batch is on its way."""
         if not self.kills:
@@ -58,6 +70,26 @@ class Faults(BaseModel):
         drawn = _uniform(self.seed, pools + 1, batch, attempt, "crash")
         hit = (drawn[:pools] < self.pool_crash_share).nonzero()[:, 0]
         return Victims(tuple(hit.tolist()), bool(drawn[pools] < self.station_crash_share))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When what a device sent counts as lost.
+
+    Attributes:
+        outage_sinr_db: SINR after equalisation below which nothing can be read.
+        deadline_ms: longest time a device may take.
+        delay_ms: by stream, ``[B]``: what stragglers lose before they send.
+    """
+
+    outage_sinr_db: float
+    deadline_ms: float
+    delay_ms: dict[str, Tensor]
+
+    def lost(self, stream: str, sinr_db: Tensor, airtime_ms: Tensor) -> Tensor:
+        """Whether each sample of a stream is lost, bool ``[B]``."""
+        late = airtime_ms + self.delay_ms[stream] > self.deadline_ms
+        return (sinr_db < self.outage_sinr_db) | late
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from channel_models import Overhead
+from channel_models import Members, Overhead
 
 Modality = Literal["vision", "audio", "text"]
 Stream = Literal["vision", "audio", "caption", "question"]
@@ -28,7 +28,7 @@ class Batch:
     """Which samples of a split to send, as which stream.
 
     ``silent`` marks those of which nothing is sent: a device that is lacking, out, or left out on
-    purpose.
+    purpose. ``members`` tells whose each is, where there is a crowd.
     """
 
     stream: Stream
@@ -36,6 +36,7 @@ class Batch:
     rows: tuple[int, ...]
     training: bool
     silent: tuple[bool, ...] = ()
+    members: Members | None = None
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ class Training:
 
 @dataclass(frozen=True)
 class StepReport:
-    """Losses of one training step, and what each frame cost."""
+    """Losses of one training step, and by stream the share of a crowd's samples not heard."""
 
     losses: dict[str, float]
-    overheads: dict[str, Overhead] = field(default_factory=dict)
+    unheard: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,11 @@ class StreamLog:
     sinr_db: Tensor
     costs: dict[str, Tensor]
     site: dict[str, Tensor]
+
+    @property
+    def heard(self) -> Tensor:
+        """Bool ``[B]``: neither silent nor lost."""
+        return self.sent & ~self.lost
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from channel_models import AirBase, spawn_seed
+from channel_models import AirBase, CrowdSize, Members, spawn_seed
 
 from .base_station import BaseStation, Contrast, StationConfig
 from .checkpoint import Checkpoints, Losses
+from .crowd import Crowd, interval_s
 from .device import Device, DeviceConfig
-from .engine import Engine, OnEngine, Peer, PeerLostError
-from .messages import MODALITY_OF, Answers, Arrival, Batch, Stream, Training
+from .engine import Engine, OnEngine, Peer, PeerLostError, Recipe
+from .messages import MODALITY_OF, Answers, Arrival, Batch, StepReport, Stream, Training
+from .turns import Scheduled, Shuffled, Turn, Turns, in_order
 
 _MOST_DEATHS = 20
 """Crashes of a stage that are survived."""
@@ -47,25 +49,40 @@ class Network(OnEngine):
 
     Args:
         devices: one of each modality.
-        station: the base station.
+        station: the base station; its link is one user's share of the band.
         engine: where they live; closed with the network.
+        crowd: users that take turns on the air, each with such devices and samples of its own;
+            None for a single one.
     """
 
     def __init__(
-        self, devices: Sequence[DeviceConfig], station: StationConfig, engine: Engine | None = None
+        self,
+        devices: Sequence[DeviceConfig],
+        station: StationConfig,
+        engine: Engine | None = None,
+        crowd: Crowd | None = None,
     ) -> None:
         super().__init__(engine)
+        self._crowd = crowd
+        self._devices = tuple(devices)
+        self._link = station.link
+        self._station, *made = self._engine.spawn(
+            [
+                Recipe("station", BaseStation, (station,)),
+                *(Recipe("devices", Device, (config,)) for config in devices),
+            ]
+        )
         self._device: dict[str, Peer] = {
-            config.modality: self._engine.spawn(Device, config) for config in devices
+            config.modality: peer for config, peer in zip(devices, made, strict=True)
         }
-        self._station = self._engine.spawn(BaseStation, station)
         self._seed = station.seed
         self._air: tuple[AirBase, float] | None = None
 
     def tune_in(self, air: AirBase, snr_db: float) -> None:
         """Puts an air between devices and base station."""
         self._air = air, snr_db
-        self._wait(self._station.call("tune_in", air, snr_db))
+        size = CrowdSize(self._crowd.users, self._seed) if self._crowd else None
+        self._wait(self._station.call("tune_in", air, snr_db, size))
 
     def align(
         self,
@@ -86,17 +103,13 @@ class Network(OnEngine):
             batch_size: samples of a step.
             checkpoints: where to go on from, and what to go back to when a process dies.
         """
-        orders = {
-            split: _batches(
-                sizes[split], batch_size, spawn_seed(self._seed, "alignment", split), training.steps
-            )
-            for split in sorted({part.split for part in parts})
-        }
+        used = {split: sizes[split] for split in sorted({part.split for part in parts})}
+        turns = self._turns("alignment", parts, used, batch_size, training.steps)
 
         def step(number: int) -> dict[str, float]:
-            batches = [Batch(p.stream, p.split, orders[p.split][number], True) for p in parts]
+            turn = turns.turn(number)
             seed = spawn_seed(self._seed, "alignment", number)
-            return self._train_step(batches, "align", seed)
+            return self._train_step(turn, _turned(parts, turn), "align", seed)
 
         def begin() -> None:
             self._start(training, "start_alignment", training, contrast)
@@ -106,8 +119,9 @@ class Network(OnEngine):
     def calibrate(self, parts: Sequence[Part], size: int, batch_size: int) -> None:
         """Before stage 2: brings every receiver's output to the embeddings' RMS."""
         seed = spawn_seed(self._seed, "calibration")
-        (rows,) = _batches(size, batch_size, seed, 1)
-        frames = self._transmit([Batch(p.stream, p.split, rows, False) for p in parts])
+        (split,) = {part.split for part in parts}
+        rows = Shuffled({split: size}, batch_size, {split: seed}, 1).turn(0).rows[split]
+        frames = self._transmit(self._whole(parts, rows))
         self._wait(self._station.call("calibrate", seed, *frames))
 
     def fine_tune(
@@ -125,17 +139,13 @@ class Network(OnEngine):
         sample, for a foundation model that can do without.
         """
         (split,) = {part.split for part in parts}
-        order_seed = spawn_seed(self._seed, "fine-tuning", split)
-        order = _batches(size, batch_size, order_seed, training.steps)
+        turns = self._turns("fine-tuning", parts, {split: size}, batch_size, training.steps)
 
         def step(number: int) -> dict[str, float]:
-            rows = order[number]
+            turn = turns.turn(number)
             seed = spawn_seed(self._seed, "fine-tuning", number)
-            batches = [
-                Batch(p.stream, p.split, rows, True, _dropped(p.stream, rows, drop_modality, seed))
-                for p in parts
-            ]
-            return self._train_step(batches, "fine_tune", seed, split, rows)
+            batches = [_without(batch, drop_modality, seed) for batch in _turned(parts, turn)]
+            return self._train_step(turn, batches, "fine_tune", seed, split, turn.rows[split])
 
         def begin() -> None:
             self._start(training, "start_fine_tuning", training)
@@ -205,7 +215,7 @@ class Network(OnEngine):
         for start in range(0, size, batch_size):
             rows = tuple(range(start, min(start + batch_size, size)))
             seed = spawn_seed(self._seed, "evaluation", split, start)
-            frames = self._transmit([Batch(p.stream, p.split, rows, False) for p in parts])
+            frames = self._transmit(self._whole(parts, rows))
             answered += self._wait(self._station.call("answer", seed, split, rows, *frames))
             counts.append(len(rows))
         return _merge(answered, counts)
@@ -237,16 +247,50 @@ class Network(OnEngine):
         tickets = [t for device in self._device.values() for t in device.call("start", training)]
         self._wait([*tickets, *self._station.call(method, *arguments)])
 
+    def _turns(
+        self, role: str, parts: Sequence[Part], sizes: dict[str, int], batch_size: int, steps: int
+    ) -> Turns:
+        """Who trains when, in one stage."""
+        if self._crowd is None:
+            seeds = {split: spawn_seed(self._seed, role, split) for split in sizes}
+            return Shuffled(sizes, batch_size, seeds, steps)
+        streams = [part.stream for part in parts]
+        senders = [device.name for device in self._devices]
+
+        def foresee(members: Members) -> Tensor:
+            rates: Tensor = self._wait(self._station.call("foresee", senders, members))[0]
+            return rates
+
+        seed = spawn_seed(self._seed, role, "crowd")
+        return Scheduled(
+            self._crowd, sizes, batch_size, streams, self._interval_s(streams), seed, foresee
+        )
+
+    def _interval_s(self, streams: Sequence[Stream]) -> float:
+        longest = {s: n for device in self._devices for s, n in device.tokens.items()}
+        return interval_s(self._link, streams, longest, self._devices[0].token_width)
+
+    def _whole(self, parts: Sequence[Part], rows: tuple[int, ...]) -> list[Batch]:
+        """These samples, with all that belongs to them; a crowd's users send them in order."""
+        members = None
+        if self._crowd is not None:
+            length_s = self._interval_s([part.stream for part in parts])
+            members = in_order(rows, self._crowd.users, self._crowd.users_at_once, length_s)
+        return [Batch(p.stream, p.split, rows, False, members=members) for p in parts]
+
     def _transmit(self, batches: Sequence[Batch]) -> list[Any]:
         return [t for b in batches for t in self._device[MODALITY_OF[b.stream]].call("transmit", b)]
 
     def _train_step(
-        self, batches: Sequence[Batch], method: str, seed: int, *arguments: Any
+        self, turn: Turn, batches: Sequence[Batch], method: str, seed: int, *arguments: Any
     ) -> dict[str, float]:
-        """Devices send, the base station learns and returns gradients, the devices learn."""
+        """Devices send, the base station learns and returns gradients, the devices learn.
+
+        Returns the losses, and of a crowd what was not heard and the emulated time.
+        """
         frames = self._transmit(batches)
         report, *gradients = self._station.call(
-            method, seed, *arguments, *frames, returns=1 + len(frames)
+            method, seed, turn.rules, *arguments, *frames, returns=1 + len(frames)
         )
         learnt = []
         for modality, device in self._device.items():
@@ -256,31 +300,36 @@ class Network(OnEngine):
                 if MODALITY_OF[b.stream] == modality
             ]
             learnt += device.call("learn", *own)
-        losses: dict[str, float] = self._wait([report, *learnt])[0].losses
-        return losses
+        done: StepReport = self._wait([report, *learnt])[0]
+        if turn.members is None:
+            return done.losses
+        unheard = {f"unheard_{stream}": share for stream, share in done.unheard.items()}
+        return {**done.losses, **unheard, "emulated_s": turn.emulated_s}
 
     def _wait(self, tickets: Sequence[Any]) -> list[Any]:
         return self._engine.get(tickets)
 
 
-def _batches(size: int, batch_size: int, seed: int, count: int) -> list[tuple[int, ...]]:
-    """Batches of distinct samples, every sample once in an epoch (but for its rest)."""
-    rng = np.random.default_rng(seed)
-    batch_size = min(batch_size, size)
-    found: list[tuple[int, ...]] = []
-    while len(found) < count:
-        order = rng.permutation(size)
-        starts = range(0, size - batch_size + 1, batch_size)
-        found += [tuple(order[start : start + batch_size].tolist()) for start in starts]
-    return found[:count]
+def _turned(parts: Sequence[Part], turn: Turn) -> list[Batch]:
+    """What every part of a turn sends."""
+    batches = []
+    for part in parts:
+        silent = turn.silent.get(MODALITY_OF[part.stream])
+        quiet = () if silent is None else tuple(silent.tolist())
+        rows = turn.rows[part.split]
+        batches.append(Batch(part.stream, part.split, rows, True, quiet, turn.members))
+    return batches
 
 
-def _dropped(stream: Stream, rows: Sequence[int], share: float, seed: int) -> tuple[bool, ...]:
-    """Which samples of a batch do without a modality; text is never left out."""
-    if not share or MODALITY_OF[stream] == "text":
-        return ()
-    rng = np.random.default_rng(spawn_seed(seed, "drop", stream))
-    return tuple((rng.random(len(rows)) < share).tolist())
+def _without(batch: Batch, share: float, seed: int) -> Batch:
+    """Leaves a modality out of some samples of a batch; text is never left out."""
+    if not share or MODALITY_OF[batch.stream] == "text":
+        return batch
+    rng = np.random.default_rng(spawn_seed(seed, "drop", batch.stream))
+    dropped = rng.random(len(batch.rows)) < share
+    if batch.silent:
+        dropped |= np.array(batch.silent)
+    return replace(batch, silent=tuple(dropped.tolist()))
 
 
 def _merge(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:

@@ -80,9 +80,8 @@ class DevicePool:
         for stream in self._streams:
             modality = MODALITY_OF[stream]
             silent = tuple(orders.lacking[modality].tolist())
-            batch = Batch(stream, orders.split, rows, training=False, silent=silent)
-            frame = self._devices[modality].transmit(batch)
-            frames.append(replace(frame, members=orders.members))
+            batch = Batch(stream, orders.split, rows, False, silent, orders.members)
+            frames.append(self._devices[modality].transmit(batch))
         return Bundle(places, tuple(frames))
 
 

@@ -27,7 +27,7 @@ import torch
 
 sys.path.remove(str(Path(__file__).parent))  # this file is called as the package is
 
-from actors import Gradient, RayEngine
+from actors import Gradient, RayEngine, Recipe
 from actors.pool import Bundle
 from channel_models import Frame, Members
 
@@ -69,8 +69,8 @@ class EchoStation:
 
 def ours(devices: int) -> Callable[[], None]:
     engine = RayEngine()
-    pools = [engine.spawn(EchoPool, devices // PROCESSES) for _ in range(PROCESSES)]
-    station = engine.spawn(EchoStation)
+    pool = Recipe("devices", EchoPool, (devices // PROCESSES,))
+    station, *pools = engine.spawn([Recipe("station", EchoStation, ()), *[pool] * PROCESSES])
 
     def round_() -> None:
         bundles = [ticket for pool in pools for ticket in pool.call("transmit")]

@@ -253,14 +253,18 @@ class Plan:
             air = air_of(study, name, air)
         if not air.sets_snr:
             snr_db = math.nan
+        crowd = None
+        if study.emulate is not None and not method.floor:
+            crowd = study.emulate.training_crowd
         shared: dict[str, Any] = {
             "data": self._data,
             "models": study.models,
             "air": air,
-            "link": air.matters(link),
+            "link": air.matters(link) if crowd is None else link,
             "snr_db": snr_db,
             "seed": seed,
             "federation": None if method.floor else study.federation,
+            "crowd": crowd,
             "question_tokens": study.question_tokens,
             "caption_tokens": study.caption_tokens,
         }

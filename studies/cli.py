@@ -120,6 +120,9 @@ def emulate(
     scheduler: Annotated[
         str | None, typer.Option(help="round-robin, proportional-fair or max-sinr.")
     ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Let the same users train both stages, too.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The study's folder; studies_out/NAME by default.")
     ] = None,
@@ -135,6 +138,7 @@ def emulate(
         "emulate.duration_s": duration,
         "emulate.questions_per_s": rate,
         "emulate.scheduler": scheduler,
+        "emulate.trains": train or None,
     }
     own = [f"{key}={value}" for key, value in given.items() if value is not None]
     study = load(source, (*own, *(overrides or ())))

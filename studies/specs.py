@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from actors import EmulationConfig, Federation
+from actors import Crowd, EmulationConfig, Federation
 from channel_models import Link, NamedAir
 
 from .artifacts import Spec
@@ -29,7 +29,8 @@ class FeaturesSpec(Spec):
 
 class AlignmentSpec(Spec):
     """Stage 1 of paper 1; ``link`` holds what of it shapes the channel, ``files`` whether media
-    are uploaded as files; ``federation`` divides the samples among users."""
+    are uploaded as files; ``federation`` divides the samples among users, who with ``crowd`` also
+    take turns on the air."""
 
     data: str
     models: Models
@@ -43,6 +44,7 @@ class AlignmentSpec(Spec):
     caption_tokens: int
     seed: int
     federation: Federation | None
+    crowd: Crowd | None
     alignment: AlignmentConfig
 
 
@@ -61,6 +63,7 @@ class TuningSpec(Spec):
     caption_tokens: int
     seed: int
     federation: Federation | None
+    crowd: Crowd | None
     steps: int
     batch_size: int
     learning_rate: float

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from actors import (
     StationConfig,
     Stream,
     Training,
-    make_engine,
+    share_of,
 )
 from channel_models import Link
 from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, video_file
@@ -186,7 +187,7 @@ class Stages:
         outcomes: list[Outcome] = []
         for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
             journal = self._folder.journal(cell.key, nominal_db)
-            engine = make_engine(self._study.engine, self._study.resources.threads, "SPREAD")
+            engine = self._study.resources.engine(self._study.engine, emulates=True)
             with Emulation(cell.emulate, self.setting(cell, snr_db), journal, engine) as emulation:
                 emulation.run(watch)
                 outcomes.append(emulated_outcome(cell, nominal_db, emulation, types, self._shapes))
@@ -255,9 +256,11 @@ class Stages:
     ) -> Network:
         """The devices and base station that a spec needs, freshly initialised from its seed."""
         devices, station = self._parts(spec, intact, files, link)
-        return Network(
-            devices, station, make_engine(self._study.engine, self._study.resources.threads)
-        )
+        if spec.crowd is not None:
+            share = share_of(station.link, spec.crowd.users_at_once, len(devices))
+            station = replace(station, link=share)
+        engine = self._study.resources.engine(self._study.engine)
+        return Network(devices, station, engine, spec.crowd)
 
     def _parts(
         self,

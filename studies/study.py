@@ -18,7 +18,17 @@ from pydantic import (
     model_validator,
 )
 
-from actors import EmulationConfig, EngineName, Federation
+from actors import (
+    EmulationConfig,
+    Engine,
+    EngineName,
+    Federation,
+    InlineEngine,
+    RayEngine,
+    Role,
+    Share,
+    Together,
+)
 from channel_models import DigitalConfig, Link, NamedAir
 from tokcom_core.transceiver import RECEIVER_WIDTH, Pooling
 
@@ -108,15 +118,33 @@ class EvaluationConfig(_Config):
 
 
 class Resources(_Config):
-    """What one trial takes of the machine; as many run at once as fit."""
+    """What one trial, or one device pool of an emulation, takes of the machine or cluster.
+
+    As many trials run at once as fit. ``gpu`` is the base station's, with ``engine: inline`` the
+    trial's; with ``engine: ray`` every process of devices takes ``device_gpu`` besides.
+    ``placement`` is how Ray places the processes of an emulation.
+    """
 
     cpu: float = Field(default=1.0, gt=0)
     gpu: float = Field(default=0.0, ge=0)
+    device_gpu: float = Field(default=0.0, ge=0)
+    placement: Together = "PACK"
 
     @property
     def threads(self) -> int:
         """Of torch in each process; results can depend on it in the last bit."""
         return max(1, int(self.cpu))
+
+    def engine(self, name: EngineName, emulates: bool = False) -> Engine:
+        """Where the processes of a network live; those of an emulation have CPUs of their own."""
+        if name == "inline":
+            return InlineEngine()
+        shares: dict[Role, Share] = {
+            "station": Share(gpu=self.gpu),
+            "devices": Share(cpu=self.cpu if emulates else 0.0, gpu=self.device_gpu),
+        }
+        together = self.placement if emulates else None
+        return RayEngine(threads=self.threads, shares=shares, together=together)
 
 
 def _listed(value: Any) -> Any:
@@ -191,6 +219,12 @@ class Study(_Config):
             if self.emulate.faults.kills and self.engine == "inline":
                 raise ValueError(
                     "emulate.faults kills processes, engine inline has only one; take engine: ray"
+                )
+            federation = self.federation
+            if self.emulate.trains and federation and federation.users != self.emulate.users:
+                raise ValueError(
+                    f"federation.users {federation.users} and emulate.users {self.emulate.users} "
+                    "should be the same where the emulated users train"
                 )
         return self
 

@@ -17,7 +17,7 @@ from ray.tune.experiment import Trial
 
 from .artifacts import Spec
 from .folder import StudyFolder
-from .specs import AlignmentSpec, Cell, FeaturesSpec, TuningSpec, ValidationSpec
+from .specs import MEDIA, AlignmentSpec, Cell, FeaturesSpec, TuningSpec, ValidationSpec
 from .stages import Stages
 from .study import Study
 
@@ -122,7 +122,7 @@ class TrialRunner:
             return {}
         jobs = {spec.model_dump_json(): spec for spec in specs}
         watcher = _Watcher(jobs, progress)
-        resources = self._study.resources.model_dump()
+        resources = self._resources(specs)
         tuner = Tuner(
             tune.with_resources(StageTrainable, resources),
             param_space={
@@ -141,6 +141,18 @@ class TrialRunner:
         )
         tuner.fit()
         return watcher.failures
+
+    def _resources(self, specs: Sequence[Spec]) -> tune.PlacementGroupFactory:
+        """Of one trial: its own process first, then those of its network, kept together.
+
+        Frozen tokens are made in the trial's own process, whatever the engine.
+        """
+        own = self._study.resources
+        if self._study.engine == "inline" or isinstance(specs[0], FeaturesSpec):
+            return tune.PlacementGroupFactory([{"CPU": own.cpu, "GPU": own.gpu}])
+        gpus = [own.gpu, *[own.device_gpu] * (1 + len(MEDIA))]
+        shared = [{"GPU": gpu} for gpu in gpus if gpu]
+        return tune.PlacementGroupFactory([{"CPU": own.cpu}, *shared])
 
 
 def start_ray(study: Study, address: str | None) -> bool:

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from actors import (
     Part,
     PeerLostError,
     RayEngine,
+    Recipe,
     Training,
 )
 from actors.engine import Engine, Peer
@@ -119,9 +120,10 @@ class _Haunted(RayEngine):
 
     spawned: ClassVar[list[Peer]] = []
 
-    def spawn(self, cls: type, *arguments: Any) -> Peer:
-        self.spawned.append(super().spawn(cls, *arguments))
-        return self.spawned[-1]
+    def spawn(self, recipes: Sequence[Recipe]) -> list[Peer]:
+        made = super().spawn(recipes)
+        self.spawned.extend(made)
+        return made
 
 
 def _kill_some(rng: random.Random, done: threading.Event, killed: list[int]) -> None:

@@ -174,7 +174,7 @@ def test_killed_processes_change_nothing(start: Start, cluster: None) -> None:
     faults = Faults(pool_crash_share=0.15, station_crash_share=0.15, seed=6)
     emulation = start("storm", _config(faults=faults), engine=RayEngine(deadline_s=120))
     stormy = _run(emulation)
-    assert emulation.revived >= 2
+    assert emulation.revived >= 1  # whoever dies after it has answered is not missed
     assert_frame_equal(stormy, calm)
 
 

@@ -17,11 +17,11 @@ from actors import (
     Network,
     Part,
     RayEngine,
+    Recipe,
     Training,
-    make_engine,
 )
 from actors.engine import Engine
-from actors.network import _batches
+from actors.turns import _batches
 from channel_models import named_air
 
 from .conftest import NetworkParts
@@ -103,7 +103,8 @@ class _Sleeper:
 @pytest.mark.usefixtures("_ray")
 def test_a_deadline_that_passes_is_an_error() -> None:
     engine = RayEngine(deadline_s=0.5)
-    tickets = engine.spawn(_Sleeper).call("nap")
+    (sleeper,) = engine.spawn([Recipe("devices", _Sleeper, ())])
+    tickets = sleeper.call("nap")
     with pytest.raises(EngineTimeoutError, match=r"within 0\.5 s"):
         engine.get(tickets)
     engine.close()
@@ -116,8 +117,3 @@ def test_every_sample_comes_once_an_epoch() -> None:
         assert sorted(epoch) == list(range(12))
     assert [len(batch) for batch in _batches(size=3, batch_size=8, seed=0, count=2)] == [3, 3]
     assert _batches(12, 4, seed=3, count=4) == order[:4]
-
-
-def test_engines_by_name() -> None:
-    assert isinstance(make_engine("inline"), InlineEngine)
-    assert isinstance(make_engine("ray"), RayEngine)

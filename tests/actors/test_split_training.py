@@ -8,8 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from actors import BaseStation, Batch, Contrast, Device, Network, Part, Training, seeded
-from actors.network import _dropped
+from actors import (
+    BaseStation,
+    Batch,
+    Contrast,
+    Device,
+    Network,
+    Part,
+    Stream,
+    Training,
+    seeded,
+)
+from actors.network import _without
 from actors.optimiser import Optimiser
 from channel_models import Frame, named_air, normalise, spawn_seed
 from tokcom_core.alignment import info_nce, reconstruction_loss
@@ -107,7 +117,7 @@ def test_stage_1_gradients_are_those_of_end_to_end_autograd(
     split, whole = _Split(parts_of()), _Split(parts_of())
     batches = _alignment_batches()
     split.station.start_alignment(TRAINING, Contrast())
-    _, *gradients = split.station.align(17, *split.frames(batches))
+    _, *gradients = split.station.align(17, None, *split.frames(batches))
     split.learn(batches, gradients)
 
     frames = whole.whole_frames(batches)
@@ -139,7 +149,7 @@ def test_stage_2_gradients_are_those_of_end_to_end_autograd(
                     torch.nn.init.normal_(parameter, std=0.1)
     batches = _task_batches()
     split.station.start_fine_tuning(TRAINING)
-    _, *gradients = split.station.fine_tune(23, "train", ROWS, *split.frames(batches))
+    _, *gradients = split.station.fine_tune(23, None, "train", ROWS, *split.frames(batches))
     split.learn(batches, gradients)
 
     frames = whole.whole_frames(batches)
@@ -168,7 +178,7 @@ def test_reconstruction_trains_the_text_receiver_alone(
     for contrastive in (False, True):
         network = _Split(parts_of())
         network.station.start_alignment(TRAINING, Contrast(contrastive=contrastive))
-        _, *gradients = network.station.align(3, *network.frames(batches))
+        _, *gradients = network.station.align(3, None, *network.frames(batches))
         network.learn(batches, gradients)
         found[contrastive] = network.gradients()
     assert {n.split(".")[1] for n in found[False]} == {"text"}
@@ -224,7 +234,9 @@ def test_frozen_weights_stay_frozen(parts_of: Callable[..., NetworkParts]) -> No
     network.station.start_fine_tuning(TRAINING)
     batches = _task_batches()
     for step in range(3):
-        _, *gradients = network.station.fine_tune(step, "train", ROWS, *network.frames(batches))
+        _, *gradients = network.station.fine_tune(
+            step, None, "train", ROWS, *network.frames(batches)
+        )
         network.learn(batches, gradients)
     for name, parameter in network.station.foundation.named_parameters():
         if name in frozen:
@@ -260,12 +272,17 @@ def test_training_lowers_the_losses(parts_of: Callable[..., NetworkParts]) -> No
 def test_modalities_are_left_out_on_purpose(parts_of: Callable[..., NetworkParts]) -> None:
     """About as often as asked, each on its own, never the question, and by the seed alone."""
     rows = tuple(range(4000))
-    vision, audio = (_dropped(stream, rows, 0.3, 7) for stream in ("vision", "audio"))
+
+    def left_out(stream: Stream, silent: tuple[bool, ...] = ()) -> tuple[bool, ...]:
+        return _without(Batch(stream, "train", rows, True, silent), 0.3, 7).silent
+
+    vision, audio = left_out("vision"), left_out("audio")
     assert abs(sum(vision) / 4000 - 0.3) < 5 * (0.21 / 4000) ** 0.5
     both = sum(v and a for v, a in zip(vision, audio, strict=True)) / 4000
     assert abs(both - 0.09) < 5 * (0.09 * 0.91 / 4000) ** 0.5
-    assert _dropped("question", rows, 0.3, 7) == ()
-    assert _dropped("vision", rows, 0.3, 7) == vision
+    assert left_out("question") == ()
+    assert left_out("vision") == vision
+    assert left_out("vision", (True,) * 4000) == (True,) * 4000
     devices, _ = parts_of()
     device = Device(next(d for d in devices if d.modality == "vision"))
     sent = device.transmit(Batch("vision", "train", (0, 1), True, silent=(True, False)))

@@ -104,6 +104,7 @@ class Emulation(OnEngine):
         setting: devices, base station, air.
         folder: where the journal is kept; what is there already is not done again.
         engine: where pools and base station live; closed with the emulation.
+        keep: called with every file of the journal.
 
     Raises:
         ValueError: for more users at once than the band has room for.
@@ -115,6 +116,7 @@ class Emulation(OnEngine):
         setting: Setting,
         folder: Path,
         engine: Engine | None = None,
+        keep: Callable[[Path], None] | None = None,
     ) -> None:
         super().__init__(engine)
         self._config = config
@@ -130,7 +132,7 @@ class Emulation(OnEngine):
             setting.samples,
             setting.seed,
         )
-        self.journal = Journal(folder)
+        self.journal = Journal(folder, keep)
         self._scheduler = make_scheduler(config.scheduler, config.users)
         self._lacking = config.lacking(setting.seed)
         station = replace(setting.station, link=self.link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -53,10 +54,16 @@ class Moment:
 
 
 class Journal:
-    """Files of a folder, one a batch: a row for each question and stream, and the moment after."""
+    """Files of a folder, one a batch: a row for each question and stream, and the moment after.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the files.
+        keep: called with every new file.
+    """
+
+    def __init__(self, folder: Path, keep: Callable[[Path], None] | None = None) -> None:
         self._folder = folder
+        self._keep = keep
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, after: Moment, questions: Tensor, orders: Orders, served: Served) -> None:
@@ -68,6 +75,8 @@ class Journal:
         partial = file.with_name(f".{file.name}.{os.getpid()}")
         pq.write_table(table, partial)
         partial.replace(file)
+        if self._keep is not None:
+            self._keep(file)
 
     def last(self) -> Moment | None:
         """The moment after the last batch, if there is one.

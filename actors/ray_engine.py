@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,10 +45,11 @@ class _RayPeer(Peer):
         self,
         recipe: Recipe,
         threads: int,
+        prepare: Callable[[], None] | None,
         share: Share,
         bundle: PlacementGroupSchedulingStrategy | None,
     ) -> None:
-        self._arguments = (threads, *recipe.arguments)
+        self._arguments = (threads, prepare, *recipe.arguments)
         self._factory = ray.remote(_threaded(recipe.cls))
         self._share = share
         self._bundle = bundle
@@ -83,6 +84,7 @@ class RayEngine(Engine):
         threads: torch threads of each actor; results can depend on it in the last bit.
         shares: what a process of each role takes of its node.
         together: strategy of a placement group for all of a network's processes.
+        prepare: called in every process before its peer is made, such as to fetch files.
     """
 
     def __init__(
@@ -91,8 +93,10 @@ class RayEngine(Engine):
         threads: int = 1,
         shares: dict[Role, Share] | None = None,
         together: Together | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         share_tensors()
+        self._prepare = prepare
         self._deadline_s = deadline_s
         self._threads = threads
         self._shares = shares or {}
@@ -122,7 +126,7 @@ class RayEngine(Engine):
                 own = -1 if share == Share() else bundle
                 bundle += own >= 0
                 where = PlacementGroupSchedulingStrategy(self._group, own)
-            made.append(_RayPeer(recipe, self._threads, share, where))
+            made.append(_RayPeer(recipe, self._threads, self._prepare, share, where))
         self._peers += made
         return list(made)
 
@@ -212,12 +216,16 @@ def _within(shares: Sequence[Share]) -> list[Share]:
 
 
 def _threaded(cls: type) -> type:
-    """``cls`` with torch's thread count as first argument of its constructor."""
+    """``cls`` whose constructor first takes torch's thread count, and what is to be done before."""
 
     class Threaded(cls):  # type: ignore[misc]
-        def __init__(self, threads: int, *arguments: Any) -> None:
+        def __init__(
+            self, threads: int, prepare: Callable[[], None] | None, *arguments: Any
+        ) -> None:
             torch.set_num_threads(threads)
             share_tensors()
+            if prepare is not None:
+                prepare()
             super().__init__(*arguments)
 
     Threaded.__name__ = Threaded.__qualname__ = cls.__name__

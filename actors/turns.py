@@ -165,10 +165,12 @@ class Scheduled(Turns):
         if not self._scheduler.needs_rates:
             return waiting.float()
         if self._seen is None or self._interval >= self._seen[0] + _AHEAD:
-            everyone = torch.arange(self._crowd.users)
-            when = (self._interval + torch.arange(_AHEAD)).repeat_interleave(len(everyone))
-            members = Members(everyone.repeat(_AHEAD), when, when.double() * self._interval_s)
-            self._seen = self._interval, self._foresee(members).reshape(_AHEAD, -1)
+            (able,) = self._stock.nonzero(as_tuple=True)
+            when = (self._interval + torch.arange(_AHEAD)).repeat_interleave(len(able))
+            members = Members(able.repeat(_AHEAD), when, when.double() * self._interval_s)
+            ahead = torch.zeros(_AHEAD, self._crowd.users)
+            ahead[:, able] = self._foresee(members).reshape(_AHEAD, -1)
+            self._seen = self._interval, ahead
         first, rates = self._seen
         return torch.where(waiting, rates[self._interval - first], 0.0)
 

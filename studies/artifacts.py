@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from .store import LocalStore
+
 SCHEMA = 1
 """Raised when the meaning of an artifact changes, so that old ones are not taken for new."""
 
@@ -40,14 +42,16 @@ def digest(value: Any) -> str:
 class Artifacts:
     """The artifacts of one study folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, store: LocalStore) -> None:
         self.root = root
+        self._store = store
 
     def path(self, spec: Spec) -> Path:
-        return self.root / spec.key
+        """Its folder, on this machine."""
+        return self._store.fetch(self.root / spec.key)
 
     def has(self, spec: Spec) -> bool:
-        return self.path(spec).is_dir()
+        return self._store.has(self.root / spec.key)
 
     @contextmanager
     def write(self, spec: Spec) -> Iterator[Path]:
@@ -59,7 +63,9 @@ class Artifacts:
             yield partial
             (partial / "spec.json").write_text(spec.model_dump_json(indent=1))
             if not self.has(spec):  # a study run twice at once makes the same thing twice
-                partial.rename(self.path(spec))
+                shutil.rmtree(self.root / spec.key, ignore_errors=True)
+                partial.rename(self.root / spec.key)
+                self._store.keep(self.root / spec.key)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

@@ -40,9 +40,17 @@ Overrides = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="Of a Ray cluster that shares the study's folder: auto, HOST:6379."),
+    typer.Option(
+        help="Of a Ray cluster that shares the study's folder, if it has one: auto, HOST:6379."
+    ),
 ]
-StudyDir = Annotated[Path, typer.Argument(help="The study's folder.")]
+StudyDir = Annotated[str, typer.Argument(metavar="DIR", help="The study's folder or URI.")]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR", help="The study's folder, or a URI: s3://...; studies_out/NAME by default."
+    ),
+]
 
 
 def main() -> None:
@@ -95,9 +103,7 @@ def plan(source: Source, overrides: Overrides = None) -> None:
 @study_app.command()
 def run(
     source: Source,
-    out: Annotated[
-        Path | None, typer.Option(help="The study's folder; studies_out/NAME by default.")
-    ] = None,
+    out: Out = None,
     overrides: Overrides = None,
     address: Address = None,
 ) -> None:
@@ -105,7 +111,7 @@ def run(
     from .study import load
 
     study = load(source, tuple(overrides or ()))
-    _run(study, out or Path("studies_out") / study.name, address)
+    _run(study, out or f"studies_out/{study.name}", address)
 
 
 @app.command()
@@ -123,9 +129,7 @@ def emulate(
     train: Annotated[
         bool, typer.Option("--train", help="Let the same users train both stages, too.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="The study's folder; studies_out/NAME by default.")
-    ] = None,
+    out: Out = None,
     overrides: Overrides = None,
     address: Address = None,
 ) -> None:
@@ -144,7 +148,7 @@ def emulate(
     study = load(source, (*own, *(overrides or ())))
     if study.emulate is None:
         raise ValueError(f"{source} has no key 'emulate'; take the preset 'emulate' or --users")
-    _run(study, out or Path("studies_out") / study.name, address)
+    _run(study, out or f"studies_out/{study.name}", address)
 
 
 @study_app.command()
@@ -175,7 +179,7 @@ def report(folder: StudyDir) -> None:
     _show(folder, table)
 
 
-def _run(study: object, out: Path, address: str | None) -> None:
+def _run(study: object, out: str, address: str | None) -> None:
     from .run import run_study
     from .study import Study
 
@@ -192,7 +196,7 @@ def _run(study: object, out: Path, address: str | None) -> None:
         sys.exit(1)
 
 
-def _show(out: Path, table: object) -> None:
+def _show(out: str, table: object) -> None:
     import pandas as pd
 
     from .folder import StudyFolder
@@ -227,7 +231,8 @@ def _show(out: Path, table: object) -> None:
     )
     folder = StudyFolder(out)
     for path in (folder.results, folder.curves, *sorted(folder.report.glob("*"))):
-        console.print(str(path), soft_wrap=True, highlight=False)
+        place = f"{folder.store}/{path.relative_to(folder.root)}"
+        console.print(place, soft_wrap=True, highlight=False)
 
 
 @data_app.command()

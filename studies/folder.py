@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 from .artifacts import Artifacts, atomic_file, remove_partials
+from .store import store_at
 from .study import Study, load
 
 
 class StudyFolder:
     """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
-    ``devices/``, ``report/``."""
+    ``devices/``, ``journals/``, ``report/``.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+    Args:
+        place: a folder, or a URI of any file system that pyarrow knows.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        self.store = store_at(place)
+        self.root = self.store.root
         self.config = self.root / "study.yaml"
-        self.artifacts = Artifacts(self.root / "artifacts")
+        self.artifacts = Artifacts(self.root / "artifacts", self.store)
         self.results = self.root / "results"
         self.curves = self.root / "curves"
         self.devices = self.root / "devices"
@@ -32,16 +40,26 @@ class StudyFolder:
         return study.data.folder.resolve() if study.data.folder else self.root / "data"
 
     def samples(self, split: str) -> Path:
-        return self.root / "samples" / f"{split}.parquet"
+        return self.store.fetch(self.root / "samples" / f"{split}.parquet")
 
     def result(self, key: str) -> Path:
         """The table of one cell."""
         return self.results / f"{key}.parquet"
 
+    def has_result(self, key: str) -> bool:
+        return self.store.has(self.result(key))
+
+    @contextmanager
+    def write(self, file: Path) -> Iterator[Path]:
+        """Yields a temporary name that becomes ``file``, and is kept, when the block succeeds."""
+        with atomic_file(file) as partial:
+            yield partial
+        self.store.keep(file)
+
     def journal(self, key: str, eval_snr_db: float) -> Path:
         """What an emulated cell has done so far, batch by batch."""
         condition = "" if math.isnan(eval_snr_db) else f"_{eval_snr_db:g}dB"
-        return self.root / "journals" / f"{key}{condition}"
+        return self.store.fetch_files(self.root / "journals" / f"{key}{condition}")
 
     def open(self) -> Study:
         """The study that was begun here.
@@ -49,9 +67,10 @@ class StudyFolder:
         Raises:
             ValueError: if there is none.
         """
-        if not self.config.is_file():
-            raise ValueError(f"no study in {self.root}; 'tokcom study run' begins one")
-        return load(self.config)
+        self.store.begin()
+        if not self.store.has(self.config):
+            raise ValueError(f"no study in {self.store}; 'tokcom study run' begins one")
+        return load(self.store.fetch(self.config))
 
     def begin(self, study: Study) -> None:
         """Claims the folder for a study, or goes on with the same one.
@@ -59,8 +78,9 @@ class StudyFolder:
         Raises:
             ValueError: if another study was begun here.
         """
-        if self.config.exists() and self.open() != study:
-            raise ValueError(f"{self.root} holds another study; choose another --out")
+        self.store.begin()
+        if self.store.has(self.config) and self.open() != study:
+            raise ValueError(f"{self.store} holds another study; choose another --out")
         for folder in (
             self.artifacts.root,
             self.results,
@@ -70,5 +90,5 @@ class StudyFolder:
         ):
             folder.mkdir(parents=True, exist_ok=True)
             remove_partials(folder)
-        with atomic_file(self.config) as partial:
+        with self.write(self.config) as partial:
             partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))

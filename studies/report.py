@@ -84,7 +84,8 @@ def write_report(folder: StudyFolder, table: pd.DataFrame) -> list[Path]:
         "learning_curves.png": _curves_figure(folder),
     }
     for _, row in done[done["users"] > 1].iterrows():
-        devices = pd.read_parquet(folder.devices / f"{row['cell']}.parquet")
+        file = folder.store.fetch(folder.devices / f"{row['cell']}.parquet")
+        devices = pd.read_parquet(file)
         own = devices[devices["eval_snr_db"].eq(row["eval_snr_db"]) | devices["eval_snr_db"].isna()]
         snr = "" if math.isnan(row["eval_snr_db"]) else f"_{row['eval_snr_db']:g}dB"
         pictures[f"users_{row['cell']}{snr}.png"] = crowd_figure(own, str(row["air"]))
@@ -94,6 +95,8 @@ def write_report(folder: StudyFolder, table: pd.DataFrame) -> list[Path]:
         written.append(folder.report / name)
     page = folder.report / "report.html"
     page.write_text(_page(table, written), encoding="utf-8")
+    for file in (*written, page):
+        folder.store.keep(file)
     return [*written, page]
 
 
@@ -167,7 +170,7 @@ def _curves_figure(folder: StudyFolder) -> Figure:
     """Smoothed task loss by step, a line per cell; the floors left out."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     panel = figure.subplots()
-    files = sorted(folder.curves.glob("*.parquet"))
+    files = sorted(folder.store.fetch_files(folder.curves).glob("*.parquet"))
     curves = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
     tuning = curves[(curves["stage"] == "fine-tuning") & ~curves["method"].isin(FLOORS)]
     named: set[str] = set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -34,15 +33,16 @@ logger = logging.getLogger(__name__)
 
 
 def run_study(
-    study: Study, out: Path, console: Console | None = None, address: str | None = None
+    study: Study, out: str | Path, console: Console | None = None, address: str | None = None
 ) -> pd.DataFrame:
     """Runs what the folder ``out`` does not hold yet, and returns the whole results table.
 
     Args:
         study: what to run.
-        out: the study's folder.
+        out: the study's folder, or a URI of any file system that pyarrow knows.
         console: where to show progress, if anywhere.
-        address: of a Ray cluster that shares ``out``; None starts Ray on this machine.
+        address: of a Ray cluster, which shares ``out`` if that is a folder; None starts Ray on
+            this machine.
 
     Raises:
         ValueError: for impossible budgets, missing data, or a folder with another study.
@@ -54,7 +54,7 @@ def run_study(
     with StudyProgress(console) as progress, Interrupt() as interrupt:
         try:
             cells = _known_cells(plan, folder)
-            if cells is None or any(not folder.result(cell.key).exists() for cell in cells):
+            if cells is None or any(not folder.has_result(cell.key) for cell in cells):
                 for air, bandwidth_hz in product(study.airs, study.bandwidth_hz):
                     air.prepare(study.link_at(bandwidth_hz))
                 _make_data(study, folder, progress)
@@ -63,13 +63,13 @@ def run_study(
         finally:
             if started_ray:
                 ray.shutdown()
-            shutil.rmtree(folder.tune, ignore_errors=True)
+            folder.store.remove(folder.tune)
     table = read_results(folder, cells)
     write_report(folder, table)
     return table
 
 
-def finished_table(out: Path) -> pd.DataFrame:
+def finished_table(out: str | Path) -> pd.DataFrame:
     """The rows that a study has so far.
 
     Raises:
@@ -83,17 +83,17 @@ def finished_table(out: Path) -> pd.DataFrame:
     return table
 
 
-def forget_failures(out: Path) -> int:
+def forget_failures(out: str | Path) -> int:
     """Removes the rows of failed cells, so that a resume runs them again; returns how many."""
     folder = StudyFolder(out)
     folder.open()
     failed = [
         file
-        for file in folder.results.glob("cell-*.parquet")
+        for file in folder.store.fetch_files(folder.results).glob("cell-*.parquet")
         if (pd.read_parquet(file, columns=["status"])["status"] == "failed").any()
     ]
     for file in failed:
-        file.unlink()
+        folder.store.remove(file)
     return len(failed)
 
 
@@ -156,7 +156,7 @@ class _StudyRun:
         self._stage("alignment", [t.alignment for t in missing if t.alignment is not None])
 
     def _waiting(self, cells: Sequence[Cell]) -> list[Cell]:
-        return [cell for cell in cells if not self._folder.result(cell.key).exists()]
+        return [cell for cell in cells if not self._folder.has_result(cell.key)]
 
     def _blocked(self, cell: Cell) -> str | None:
         """Why a cell cannot run: something it depends on has failed."""

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from tokcom_core.datasets.samples import (
 from tokcom_core.encoders import AudioEncoder, MediaEncoder, VisionEncoder
 from tokcom_core.features import open_features, write_features
 
-from .artifacts import Artifacts, Spec, atomic_file
+from .artifacts import Artifacts, Spec
 from .cells import Shapes
 from .crowd import emulated_outcome
 from .folder import StudyFolder
@@ -187,11 +188,21 @@ class Stages:
         outcomes: list[Outcome] = []
         for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
             journal = self._folder.journal(cell.key, nominal_db)
-            engine = self._study.resources.engine(self._study.engine, emulates=True)
-            with Emulation(cell.emulate, self.setting(cell, snr_db), journal, engine) as emulation:
+            setting = self.setting(cell, snr_db)
+            engine = self._study.resources.engine(
+                self._study.engine, emulates=True, prepare=self._fetches(cell)
+            )
+            with Emulation(
+                cell.emulate, setting, journal, engine, self._folder.store.keep
+            ) as emulation:
                 emulation.run(watch)
                 outcomes.append(emulated_outcome(cell, nominal_db, emulation, types, self._shapes))
         self._finish(cell, outcomes, start)
+
+    def _fetches(self, cell: Cell) -> Callable[[], None]:
+        """What brings a cell's artifacts to wherever its processes live."""
+        specs: tuple[Spec, ...] = (cell.tuning, *self._features)
+        return partial(_fetch, self._folder, specs)
 
     def setting(self, cell: Cell, snr_db: float) -> Setting:
         """What a cell's emulation is made of."""
@@ -235,7 +246,7 @@ class Stages:
         curves.insert(1, "cell", cell.key)
         curves.insert(2, "seed", tuning.seed)
         curves.insert(3, "method", tuning.method)
-        with atomic_file(self._folder.curves / f"{cell.key}.parquet") as partial:
+        with self._folder.write(self._folder.curves / f"{cell.key}.parquet") as partial:
             curves.to_parquet(partial, index=False)
 
     def samples(self, split: str) -> Samples:
@@ -307,7 +318,7 @@ class Stages:
                 },
                 encoder_length=self._shapes.encoder[modality].length,
                 skipped_tokens=self._shapes.skipped(modality),
-                file_bits=self._folder.file_bits if files else None,
+                file_bits=self._folder.store.fetch(self._folder.file_bits) if files else None,
                 federation=spec.federation,
                 **self._shared(spec),
             )
@@ -325,6 +336,13 @@ class Stages:
 
     def _sample_tables(self) -> dict[str, Path]:
         return {split: self._folder.samples(split) for split in SPLITS}
+
+
+def _fetch(folder: StudyFolder, specs: Sequence[Spec]) -> None:
+    for spec in specs:
+        folder.artifacts.path(spec)
+    for split in SPLITS:
+        folder.samples(split)
 
 
 def _survive(stage: Callable[[], None]) -> None:
@@ -357,7 +375,7 @@ def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec
         samples = load_split(folder.data(study), split).keep(readable)
         if not len(samples):
             raise ValueError(f"split {split!r} of {folder.data(study)} has no readable sample")
-        with atomic_file(folder.samples(split)) as partial:
+        with folder.write(folder.samples(split)) as partial:
             samples.write(partial)
 
 
@@ -371,7 +389,7 @@ def write_file_bits(folder: StudyFolder, study: Study) -> None:
     }
     sizes = run_parallel(track_bits, list(clips), workers=None)
     rows = [{"video_id": name, **bits} for name, bits in zip(clips.values(), sizes, strict=True)]
-    with atomic_file(folder.file_bits) as partial:
+    with folder.write(folder.file_bits) as partial:
         pd.DataFrame(rows).to_parquet(partial, index=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -135,7 +136,12 @@ class Resources(_Config):
         """Of torch in each process; results can depend on it in the last bit."""
         return max(1, int(self.cpu))
 
-    def engine(self, name: EngineName, emulates: bool = False) -> Engine:
+    def engine(
+        self,
+        name: EngineName,
+        emulates: bool = False,
+        prepare: Callable[[], None] | None = None,
+    ) -> Engine:
         """Where the processes of a network live; those of an emulation have CPUs of their own."""
         if name == "inline":
             return InlineEngine()
@@ -144,7 +150,7 @@ class Resources(_Config):
             "devices": Share(cpu=self.cpu if emulates else 0.0, gpu=self.device_gpu),
         }
         together = self.placement if emulates else None
-        return RayEngine(threads=self.threads, shares=shares, together=together)
+        return RayEngine(threads=self.threads, shares=shares, together=together, prepare=prepare)
 
 
 def _listed(value: Any) -> Any:
@@ -251,11 +257,11 @@ class Study(_Config):
         """Runs (or resumes) the study and returns the results table.
 
         Args:
-            out: the study's folder; ``studies_out/NAME`` by default.
+            out: the study's folder or URI; ``studies_out/NAME`` by default.
         """
         from .run import run_study
 
-        return run_study(self, Path(out) if out is not None else Path("studies_out") / self.name)
+        return run_study(self, out if out is not None else Path("studies_out") / self.name)
 
 
 def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Study:

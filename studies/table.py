@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from actors import MODALITY_OF, Evaluation
 from tokcom_core.datasets.samples import QUESTION_TYPE_NAMES, majority_accuracy, read_samples
 
-from .artifacts import atomic_file
 from .cells import Shapes
 from .folder import StudyFolder
 from .methods import FLOORS, METHODS
@@ -332,20 +331,21 @@ def write_results(
         "majority_accuracy": majority_accuracy(read_samples(folder.samples("train")), asked),
         "wall_s": wall_s,
     }
-    _write(folder.result(cell.key), [{**outcome.row(), **shared} for outcome in outcomes])
+    _write(folder, cell, [{**outcome.row(), **shared} for outcome in outcomes])
 
 
 def write_devices(folder: StudyFolder, cell: Cell, outcomes: Sequence[Outcome]) -> None:
     """Writes a row for each device and evaluated condition of a cell."""
     rows = [row for outcome in outcomes for row in outcome.device_rows()]
-    with atomic_file(folder.devices / f"{cell.key}.parquet") as partial:
+    with folder.write(folder.devices / f"{cell.key}.parquet") as partial:
         pq.write_table(pa.Table.from_pylist(rows, schema=DEVICES), partial)
 
 
 def write_failure(folder: StudyFolder, cell: Cell, reason: str) -> None:
     """Writes a failed cell: a row for each evaluation SNR, with the reason."""
     _write(
-        folder.result(cell.key),
+        folder,
+        cell,
         [
             {**identity(cell), "eval_snr_db": snr_db, "status": "failed", "reason": reason}
             for snr_db in cell.eval_snr_db
@@ -355,8 +355,9 @@ def write_failure(folder: StudyFolder, cell: Cell, reason: str) -> None:
 
 def read_results(folder: StudyFolder, cells: Sequence[Cell]) -> pd.DataFrame:
     """The table of the given cells that have finished, in a stable order."""
-    files = [folder.result(cell.key) for cell in cells]
-    tables = [pq.read_table(file, schema=RESULTS) for file in files if file.exists()]
+    done = [cell for cell in cells if folder.has_result(cell.key)]
+    files = [folder.store.fetch(folder.result(cell.key)) for cell in done]
+    tables = [pq.read_table(file, schema=RESULTS) for file in files]
     if not tables:
         tables = [RESULTS.empty_table()]
     frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
@@ -377,12 +378,13 @@ def write_floors(folder: StudyFolder, rows: pd.DataFrame) -> None:
         m: dict(zip(g["seed"].astype(str), g["accuracy"], strict=True))
         for m, g in done.groupby("method")
     }
-    with atomic_file(folder.floors) as partial:
+    with folder.write(folder.floors) as partial:
         partial.write_text(json.dumps(accuracies))
 
 
 def _read_floors(folder: StudyFolder, seed: int) -> dict[str, float | None]:
-    accuracies = json.loads(folder.floors.read_text()) if folder.floors.exists() else {}
+    floors = folder.store.fetch(folder.floors)
+    accuracies = json.loads(floors.read_text()) if floors.exists() else {}
     return {
         f"{method.replace('-', '_')}_accuracy": accuracies.get(method, {}).get(str(seed))
         for method in FLOORS
@@ -396,9 +398,9 @@ def versions() -> str:
     return json.dumps({name: version(name) for name in names})
 
 
-def _write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+def _write(folder: StudyFolder, cell: Cell, rows: Sequence[dict[str, Any]]) -> None:
     filled = [{name: row.get(name) for name in RESULTS.names} for row in rows]
-    with atomic_file(file) as partial:
+    with folder.write(folder.result(cell.key)) as partial:
         pq.write_table(pa.Table.from_pylist(filled, schema=RESULTS), partial)
 
 

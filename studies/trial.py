@@ -123,6 +123,7 @@ class TrialRunner:
         jobs = {spec.model_dump_json(): spec for spec in specs}
         watcher = _Watcher(jobs, progress)
         resources = self._resources(specs)
+        storage_path, filesystem = self._folder.store.place(self._folder.tune)
         tuner = Tuner(
             tune.with_resources(StageTrainable, resources),
             param_space={
@@ -133,7 +134,8 @@ class TrialRunner:
             },
             tune_config=TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
-                storage_path=str(self._folder.tune),
+                storage_path=storage_path,
+                storage_filesystem=filesystem,
                 verbose=0,
                 callbacks=[watcher],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -149,10 +151,17 @@ class TrialRunner:
         """
         own = self._study.resources
         if self._study.engine == "inline" or isinstance(specs[0], FeaturesSpec):
-            return tune.PlacementGroupFactory([{"CPU": own.cpu, "GPU": own.gpu}])
+            whole = {"CPU": own.cpu, "GPU": own.gpu}
+            return tune.PlacementGroupFactory([{**whole, **self._place(specs[0])}])
         gpus = [own.gpu, *[own.device_gpu] * (1 + len(MEDIA))]
         shared = [{"GPU": gpu} for gpu in gpus if gpu]
-        return tune.PlacementGroupFactory([{"CPU": own.cpu}, *shared])
+        return tune.PlacementGroupFactory([{"CPU": own.cpu}, *shared], strategy="STRICT_PACK")
+
+    def _place(self, spec: Spec) -> dict[str, float]:
+        """Clips lie where this process is, unless all nodes share the study's folder."""
+        if self._folder.store.shared or not isinstance(spec, FeaturesSpec):
+            return {}
+        return {f"node:{ray.util.get_node_ip_address()}": 0.001}
 
 
 def start_ray(study: Study, address: str | None) -> bool:

@@ -1,0 +1,186 @@
+"""Where a study's folder lives: on this machine, or elsewhere with a copy on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyarrow import ArrowInvalid
+from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
+
+_COMPLETE = ".complete"
+"""Beside the files of a folder that has been copied whole; object stores cannot rename."""
+
+
+class LocalStore:
+    """A folder of this machine, or one that all machines share."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines see the same folder under the same path, if there are any."""
+        return True
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def begin(self) -> None:
+        """Before anything is written."""
+
+    def has(self, path: Path) -> bool:
+        """Whether a file or folder has been kept."""
+        return path.exists()
+
+    def fetch(self, path: Path) -> Path:
+        """Brings a kept file or folder here, if it is not; returns its path."""
+        return path
+
+    def fetch_files(self, folder: Path) -> Path:
+        """Brings all files of a folder here."""
+        return folder
+
+    def keep(self, path: Path) -> None:
+        """Keeps a file or folder that has been made here."""
+
+    def remove(self, path: Path) -> None:
+        """Removes a kept file or folder."""
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def place(self, path: Path) -> tuple[str, FileSystem | None]:
+        """Where a file or folder is kept, for whoever writes there by itself."""
+        return str(path), None
+
+
+class MirroredStore(LocalStore):
+    """A folder on any file system that pyarrow knows; what is kept there is copied.
+
+    Things are made in a copy below the user's cache folder and copied when they are whole. What is
+    there decides: what is only here has not been kept.
+
+    Args:
+        uri: such as ``s3://bucket/study``; see :meth:`pyarrow.fs.FileSystem.from_uri`.
+
+    Raises:
+        ValueError: for a URI that pyarrow does not know.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        parts = urlsplit(uri)
+        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        digest = hashlib.blake2b(self._shown.encode(), digest_size=8).hexdigest()
+        super().__init__(Path.home() / ".cache" / "tokcom" / "studies" / digest)
+        self._connect()
+
+    @property
+    def shared(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_uri": self._uri, "_shown": self._shown, "root": self.root}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._connect()
+
+    def begin(self) -> None:
+        try:
+            found = self._fs.get_file_info(FileSelector(self._base, allow_not_found=True))
+        except OSError as error:
+            raise ValueError(f"{self} cannot be read: {' '.join(str(error).split())}") from None
+        if not found:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def has(self, path: Path) -> bool:
+        there = self._there(path)
+        kind, whole = (
+            info.type for info in self._fs.get_file_info([there, f"{there}/{_COMPLETE}"])
+        )
+        return bool(kind == FileType.File or whole == FileType.File)
+
+    def fetch(self, path: Path) -> Path:
+        if not path.exists() and self.has(path):
+            there = self._there(path)
+            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self._fs.get_file_info(there).type == FileType.Directory:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+            copy_files(
+                there,
+                str(partial),
+                source_filesystem=self._fs,
+                destination_filesystem=LocalFileSystem(),
+            )
+            try:
+                partial.rename(path)
+            except OSError:  # another process has brought it meanwhile
+                shutil.rmtree(partial)
+        return path
+
+    def fetch_files(self, folder: Path) -> Path:
+        selector = FileSelector(self._there(folder), allow_not_found=True)
+        for info in self._fs.get_file_info(selector):
+            if info.type == FileType.File:
+                self.fetch(folder / info.base_name)
+        return folder
+
+    def keep(self, path: Path) -> None:
+        there = self._there(path)
+        self._fs.create_dir(there.rpartition("/")[0], recursive=True)
+        copy_files(
+            str(path),
+            there,
+            source_filesystem=LocalFileSystem(),
+            destination_filesystem=self._fs,
+        )
+        if path.is_dir():
+            with self._fs.open_output_stream(f"{there}/{_COMPLETE}"):
+                pass
+
+    def remove(self, path: Path) -> None:
+        super().remove(path)
+        there = self._there(path)
+        if self._fs.get_file_info(there).type == FileType.Directory:
+            self._fs.delete_dir(there)
+        elif self.has(path):
+            self._fs.delete_file(there)
+
+    def place(self, path: Path) -> tuple[str, FileSystem | None]:
+        return self._there(path), self._fs
+
+    def _connect(self) -> None:
+        try:
+            self._fs, base = FileSystem.from_uri(self._uri)
+        except (ArrowInvalid, NotImplementedError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{self}: {reason}; take a folder or a URI such as s3://BUCKET/STUDY"
+            ) from None
+        self._base = base.rstrip("/")
+
+    def _there(self, path: Path) -> str:
+        return f"{self._base}/{path.relative_to(self.root).as_posix()}"
+
+
+def store_at(place: str | Path) -> LocalStore:
+    """The store of a folder or URI.
+
+    Raises:
+        ValueError: for a URI that pyarrow does not know.
+    """
+    if "://" in str(place):
+        return MirroredStore(str(place))
+    return LocalStore(Path(place))

@@ -33,6 +33,9 @@ _TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
+_DEATHS = 5
+"""How often a trial whose process or node has died is begun again."""
+
 _NO_CLUSTER = "no Ray cluster at {!r}; 'ray start --head' makes one"
 _KNOCK_S = 10.0
 
@@ -139,6 +142,7 @@ class TrialRunner:
                 verbose=0,
                 callbacks=[watcher],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=_DEATHS),
             ),
         )
         tuner.fit()

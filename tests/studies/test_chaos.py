@@ -1,0 +1,153 @@
+"""Chaos: whatever dies while users train and ask, the tables are the calm run's."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import ray
+import yaml
+from pandas.testing import assert_frame_equal
+from ray.cluster_utils import Cluster
+
+from studies.table import WALL_CLOCK_COLUMNS
+
+pytestmark = pytest.mark.slow
+
+COMMAND = [sys.executable, "-m", "studies.cli"]
+LIMIT_S = 1200
+EVENTS = 12
+DEVICES, STATION, TRIAL = "ray::Device", "ray::BaseStation", "ray::StageTrainable"
+
+
+@pytest.fixture
+def nodes() -> Iterator[Cluster]:
+    """A head and another node."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    cluster.add_node(num_cpus=2)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def _file(file: Path, root: Path, engine: str) -> Path:
+    study = {
+        "name": "chaos",
+        "data": {"folder": str(root)},
+        "methods": ["aligned"],
+        "airs": [{"name": "umi", "speed_mps": 1.5}],
+        "tokens": {"audio": 4, "vision": 4},
+        "models": {"receiver_width": 64},
+        "alignment": {"steps": 120, "batch_size": 16},
+        "fine_tuning": {"steps": 120, "floor_steps": 4, "batch_size": 8},
+        "federation": {"users": 30, "synchronise_every": 7},
+        "emulate": {
+            "users": 30,
+            "duration_s": 1.0,
+            "questions_per_s": 8.0,
+            "lacking_vision": 0.2,
+            "batch_size": 8,
+            "trains": True,
+            "faults": {"outage_sinr_db": 0.0, "out_share": 0.05},
+            "pools": 3,
+        },
+        "engine": engine,
+    }
+    file.write_text(yaml.safe_dump(study))
+    return file
+
+
+def _tables(out: Path) -> list[pd.DataFrame]:
+    keys = {"results": ["method"], "devices": ["method", "user", "device"]}
+    tables = [
+        pd.read_parquet(out / name).sort_values(own, ignore_index=True)
+        for name, own in keys.items()
+    ]
+    tables[0] = tables[0].drop(columns=[*WALL_CLOCK_COLUMNS])
+    curves = pd.read_parquet(out / "curves")
+    return [*tables, curves.sort_values(["method", "stage", "step"], ignore_index=True)]
+
+
+def _kill(title: str, rng: random.Random) -> bool:
+    """SIGKILL to one of the processes of such a name."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or [""]
+        if line[0].startswith(title):
+            found.append(process)
+    if not found:
+        return False
+    with suppress(psutil.NoSuchProcess):
+        rng.choice(sorted(found, key=lambda p: p.pid)).kill()
+    return True
+
+
+def test_whatever_dies_the_tables_are_the_same(
+    minimusic: Path, tmp_path: Path, nodes: Cluster
+) -> None:
+    """Devices, pools, base station, trials and the driver by SIGKILL, a node once, by a seed."""
+    calm = tmp_path / "calm"
+    inline = _file(tmp_path / "inline.yaml", minimusic, "inline")
+    done = subprocess.run(
+        [*COMMAND, "emulate", str(inline), "--out", str(calm)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    out = tmp_path / "storm"
+    in_ray = _file(tmp_path / "ray.yaml", minimusic, "ray")
+    address = ["--address", nodes.address]
+    begin = [*COMMAND, "emulate", str(in_ray), "--out", str(out), *address]
+    resume = [*COMMAND, "study", "resume", str(out), "--retry-failed", *address]
+    rng = random.Random(11)
+    happened: list[str] = []
+    driver = subprocess.Popen(begin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + LIMIT_S
+    while len(happened) < EVENTS and time.monotonic() < limit:
+        time.sleep(rng.uniform(2.0, 8.0))
+        if driver.poll() is not None:
+            break
+        event = rng.choice(["devices", "devices", "station", "station", "trial", "driver", "node"])
+        if event == "devices":
+            hit = _kill(DEVICES, rng)
+        elif event == "station":
+            hit = _kill(STATION, rng)
+        elif event == "trial":
+            hit = _kill(TRIAL, rng)
+        elif event == "driver":
+            driver.send_signal(signal.SIGKILL)
+            driver.wait(timeout=60)
+            driver = subprocess.Popen(
+                resume if (out / "study.yaml").exists() else begin,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            hit = True
+        else:
+            hit = "node" not in happened
+            if hit:
+                (other,) = (n for n in nodes.list_all_nodes() if n is not nodes.head_node)
+                nodes.remove_node(other, allow_graceful=False)
+                nodes.add_node(num_cpus=2)
+        if hit:
+            happened.append(event)
+    _, errors = driver.communicate(timeout=LIMIT_S)
+    print("happened:", ", ".join(happened), "| driver's last words:", errors[-2000:])
+    assert {"devices", "station", "driver", "node"} <= set(happened)
+    done = subprocess.run(resume, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for got, wanted in zip(_tables(out), _tables(calm), strict=True):
+        assert_frame_equal(got, wanted)

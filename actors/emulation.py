@@ -59,12 +59,11 @@ class EmulationConfig(Crowd):
 
     @property
     def training_crowd(self) -> Crowd | None:
-        """Who trains, and all that training depends on: crashes change nothing."""
+        """Who trains, and all that training depends on."""
         if not self.trains:
             return None
-        calm = self.faults.model_copy(update={"pool_crash_share": 0.0, "station_crash_share": 0.0})
         crowd = {name: getattr(self, name) for name in Crowd.model_fields}
-        return Crowd(**{**crowd, "faults": calm})
+        return Crowd(**{**crowd, "faults": self.faults.of_devices()})
 
 
 @dataclass(frozen=True)
@@ -226,6 +225,8 @@ class Emulation(OnEngine):
 
         def once() -> Served:
             nonlocal attempt
+            if faults.spill_mb:
+                self._engine.burden(faults.spill_mb)
             bundles = []
             for number, pool in enumerate(self._pools):
                 (places,) = (pool_of == number).nonzero(as_tuple=True)

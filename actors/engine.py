@@ -57,6 +57,10 @@ class Engine(ABC):
         """Kills a peer's process, for fault injection."""
 
     @abstractmethod
+    def burden(self, megabytes: float) -> None:
+        """Fills Ray's object store with so much, in the place of what it held of this before."""
+
+    @abstractmethod
     def revive(self) -> list[Peer]:
         """Makes the peers anew that have died, as they were spawned; returns them."""
 
@@ -89,6 +93,9 @@ class InlineEngine(Engine):
 
     def kill(self, peer: Peer) -> None:
         raise ValueError("engine inline has one process for all; take engine ray to kill some")
+
+    def burden(self, megabytes: float) -> None:
+        raise ValueError("engine inline has no object store; take engine ray to fill it")
 
     def revive(self) -> list[Peer]:
         """Nobody dies alone in one process."""

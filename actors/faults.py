@@ -26,6 +26,8 @@ class Faults(BaseModel):
         straggler_ms: mean delay of a straggler, exponentially distributed.
         pool_crash_share: probability that a pool's process is killed during a batch.
         station_crash_share: probability that the base station's is.
+        spill_mb: put into Ray's object store while a batch is on its way, which spills to disk
+            what then no longer fits.
         seed: of all these.
     """
 
@@ -38,12 +40,18 @@ class Faults(BaseModel):
     straggler_ms: float = Field(default=10.0, gt=0)
     pool_crash_share: float = Field(default=0.0, ge=0, le=0.5)
     station_crash_share: float = Field(default=0.0, ge=0, le=0.5)
+    spill_mb: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     seed: int = Field(default=0, ge=0)
 
     @property
-    def kills(self) -> bool:
-        """Whether processes are killed."""
-        return bool(self.pool_crash_share or self.station_crash_share)
+    def need_ray(self) -> bool:
+        """Whether processes are killed, or Ray's object store is filled."""
+        return bool(self.pool_crash_share or self.station_crash_share or self.spill_mb)
+
+    def of_devices(self) -> Faults:
+        """Those of the devices alone; the others change no number."""
+        none = {"pool_crash_share": 0.0, "station_crash_share": 0.0, "spill_mb": 0.0}
+        return self.model_copy(update=none)
 
     def out(self, batch: int, device: str, count: int) -> Tensor:
         """Whether a device is out for each sample of a batch, bool ``[count]``."""
@@ -65,8 +73,6 @@ class Faults(BaseModel):
 
     def victims(self, batch: int, attempt: int, pools: int) -> Victims:
         """Whose processes are killed while a batch is on its way."""
-        if not self.kills:
-            return Victims((), False)
         drawn = _uniform(self.seed, pools + 1, batch, attempt, "crash")
         hit = (drawn[:pools] < self.pool_crash_share).nonzero()[:, 0]
         return Victims(tuple(hit.tolist()), bool(drawn[pools] < self.station_crash_share))

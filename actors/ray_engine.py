@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import ray
 import torch
 from ray.util.placement_group import (
@@ -28,6 +29,8 @@ Together = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 
 _PATIENCE_S = 10.0
 """How long a placement group may take before one goes on without it."""
+
+_CHUNK_MB = 16.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class RayEngine(Engine):
         self._together = together
         self._group: PlacementGroup | None = None
         self._peers: list[_RayPeer] = []
+        self._ballast: list[Any] = []
 
     @property
     def processes(self) -> int:
@@ -143,6 +147,12 @@ class RayEngine(Engine):
         assert isinstance(peer, _RayPeer)
         ray.kill(peer.actor)
 
+    def burden(self, megabytes: float) -> None:
+        self._ballast.clear()
+        whole, rest = divmod(megabytes, _CHUNK_MB)
+        for size in [*[_CHUNK_MB] * int(whole), rest]:
+            self._ballast.append(ray.put(np.ones(int(size * 1e6), dtype=np.uint8)))
+
     def revive(self) -> list[Peer]:
         revived: list[Peer] = []
         for peer in self._peers:
@@ -156,6 +166,7 @@ class RayEngine(Engine):
         for peer in self._peers:
             ray.kill(peer.actor)
         self._peers.clear()
+        self._ballast.clear()
         if self._group is not None:
             remove_placement_group(self._group)
 

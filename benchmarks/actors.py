@@ -136,7 +136,7 @@ def main() -> None:
     print("| devices | s per round | messages/s | of bare Ray's round |")
     print("|---|---|---|---|")
     for devices in options.devices:
-        ray.init(num_cpus=PROCESSES, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=PROCESSES, include_dashboard=False, log_to_driver=False)
         took = time_rounds(devices, options.repeats)
         ray.shutdown()
         mine = took["tokcom"]

@@ -222,9 +222,10 @@ class Study(_Config):
                         f"method {method!r} sends packets; emulate takes those that send token "
                         "symbols: aligned, reconstruction, unaligned"
                     )
-            if self.emulate.faults.kills and self.engine == "inline":
+            if self.emulate.faults.need_ray and self.engine == "inline":
                 raise ValueError(
-                    "emulate.faults kills processes, engine inline has only one; take engine: ray"
+                    "emulate.faults kills processes or fills Ray's object store, engine inline has "
+                    "neither; take engine: ray"
                 )
             federation = self.federation
             if self.emulate.trains and federation and federation.users != self.emulate.users:

@@ -23,7 +23,7 @@ REQUEST = Request(2048, 29, 28e3, 12, 3, "a")
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, ignore_reinit_error=True)
+    ray.init(address="local", num_cpus=2, include_dashboard=False)
     yield
     ray.shutdown()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -25,8 +24,8 @@ pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, "-m", "studies.cli"]
 LIMIT_S = 1200
-EVENTS = 12
-DEVICES, STATION, TRIAL = "ray::Device", "ray::BaseStation", "ray::StageTrainable"
+DEVICES, STATION, TRIAL = "ray::Device", "ray::BaseStation", "ray::ResourceTrainable"
+EVENTS = ("node", "driver", "driver", *[TRIAL] * 2, *[DEVICES] * 4, *[STATION] * 4)
 
 
 @pytest.fixture
@@ -77,13 +76,17 @@ def _tables(out: Path) -> list[pd.DataFrame]:
     return [*tables, curves.sort_values(["method", "stage", "step"], ignore_index=True)]
 
 
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
 def _kill(title: str, rng: random.Random) -> bool:
-    """SIGKILL to one of the processes of such a name."""
+    """SIGKILL to one of the cluster's processes of such a name."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = process.info["cmdline"] or [""]
-        if line[0].startswith(title):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "".join(process.cmdline()[:1]).startswith(title):
+                found.append(process)
     if not found:
         return False
     with suppress(psutil.NoSuchProcess):
@@ -112,41 +115,28 @@ def test_whatever_dies_the_tables_are_the_same(
     begin = [*COMMAND, "emulate", str(in_ray), "--out", str(out), *address]
     resume = [*COMMAND, "study", "resume", str(out), "--retry-failed", *address]
     rng = random.Random(11)
+    planned = rng.sample([*EVENTS], len(EVENTS))
     happened: list[str] = []
-    driver = subprocess.Popen(begin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    driver = _start(begin)
     limit = time.monotonic() + LIMIT_S
-    while len(happened) < EVENTS and time.monotonic() < limit:
+    while planned and driver.poll() is None and time.monotonic() < limit:
         time.sleep(rng.uniform(2.0, 8.0))
-        if driver.poll() is not None:
-            break
-        event = rng.choice(["devices", "devices", "station", "station", "trial", "driver", "node"])
-        if event == "devices":
-            hit = _kill(DEVICES, rng)
-        elif event == "station":
-            hit = _kill(STATION, rng)
-        elif event == "trial":
-            hit = _kill(TRIAL, rng)
-        elif event == "driver":
-            driver.send_signal(signal.SIGKILL)
+        event = planned.pop(0)
+        if event == "driver":
+            driver.kill()
             driver.wait(timeout=60)
-            driver = subprocess.Popen(
-                resume if (out / "study.yaml").exists() else begin,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            hit = True
-        else:
-            hit = "node" not in happened
-            if hit:
-                (other,) = (n for n in nodes.list_all_nodes() if n is not nodes.head_node)
-                nodes.remove_node(other, allow_graceful=False)
-                nodes.add_node(num_cpus=2)
-        if hit:
-            happened.append(event)
+            driver = _start(resume if (out / "study.yaml").exists() else begin)
+        elif event == "node":
+            (other,) = (n for n in nodes.list_all_nodes() if n is not nodes.head_node)
+            nodes.remove_node(other, allow_graceful=False)
+            nodes.add_node(num_cpus=2)
+        elif not _kill(event, rng):
+            planned.append(event)  # nobody to kill now
+            continue
+        happened.append(event)
     _, errors = driver.communicate(timeout=LIMIT_S)
     print("happened:", ", ".join(happened), "| driver's last words:", errors[-2000:])
-    assert {"devices", "station", "driver", "node"} <= set(happened)
+    assert set(happened) == set(EVENTS)
     done = subprocess.run(resume, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for got, wanted in zip(_tables(out), _tables(calm), strict=True):

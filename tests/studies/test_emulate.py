@@ -7,40 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from pandas.testing import assert_frame_equal
 
 from studies.table import DEVICES, RESULTS, WALL_CLOCK_COLUMNS
 
-COMMAND = [sys.executable, "-m", "studies.cli", "emulate"]
-LIMIT_S = 600
-
-
-def _file(file: Path, root: Path) -> Path:
-    study = {
-        "name": "crowd",
-        "data": {"folder": str(root)},
-        "methods": ["aligned"],
-        "airs": [{"name": "umi", "speed_mps": 1.5}],
-        "tokens": {"audio": 4, "vision": 4},
-        "models": {"receiver_width": 64},
-        "alignment": {"steps": 4, "batch_size": 16},
-        "fine_tuning": {"steps": 4, "floor_steps": 4, "batch_size": 8},
-        "evaluation": {"questions": 24},
-        "emulate": {
-            "duration_s": 0.5,
-            "questions_per_s": 6.0,
-            "lacking_vision": 0.3,
-            "batch_size": 8,
-            "faults": {"outage_sinr_db": 0.0},
-        },
-    }
-    file.write_text(yaml.safe_dump(study))
-    return file
+from .conftest import LIMIT_S
 
 
 def _tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -49,22 +25,6 @@ def _tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         for name, keys in (("results", ["method"]), ("devices", ["method", "user", "device"]))
     )
     return results.drop(columns=[*WALL_CLOCK_COLUMNS]), devices
-
-
-@pytest.fixture(scope="module")
-def emulated(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted emulation of 40 users."""
-    out = tmp_path_factory.mktemp("crowd")
-    shutil.rmtree(out)
-    done = subprocess.run(
-        [*COMMAND, str(_file(out.with_suffix(".yaml"), minimusic)), "--users", "40", "--out", out],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out
 
 
 def test_the_accounts_of_devices_and_network_agree(emulated: Path) -> None:
@@ -127,21 +87,16 @@ def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Pa
         (["--set", "emulate.users_at_once=20"], "leaves 250000 Hz to each user"),
         (["--set", "emulate.faults.luck=1"], "emulate.faults.luck"),
         (["--set", "emulate.faults.pool_crash_share=0.1"], "take engine: ray"),
+        (["--set", "federation.users=3"], "federation.users 3 and emulate.users 1000"),
+        (["--out", "s4://bucket/study"], "take a folder or a URI such as s3://BUCKET/STUDY"),
         (["--address", "127.0.0.1:1"], "no Ray cluster at '127.0.0.1:1'"),
     ],
 )
 def test_what_cannot_be_is_one_line(
-    minimusic: Path, tmp_path: Path, keys: list[str], complaint: str
+    crowd_file: Path,
+    tmp_path: Path,
+    refused: Callable[..., str],
+    keys: list[str],
+    complaint: str,
 ) -> None:
-    file = _file(tmp_path / "s.yaml", minimusic)
-    done = subprocess.run(
-        [*COMMAND, str(file), "--out", str(tmp_path / "out"), *keys],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert complaint in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert complaint in refused("emulate", crowd_file, "--out", tmp_path / "out", *keys)

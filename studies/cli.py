@@ -53,10 +53,20 @@ Out = Annotated[
 ]
 
 
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.Abort:
+        sys.exit(130)
+    except _UsageError as error:
+        said = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+        if said:  # without arguments the help has been shown
+            _fail(f"{said}; see --help")
+        sys.exit(2)
     except ValidationError as error:
         from .study import explain
 

@@ -59,6 +59,22 @@ def test_a_study_file_that_is_not_yaml(tmp_path: Path, refused: Callable[..., st
     assert "no zoo in" in refused("zoo", "show", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["emulate", "--users", "many"], "Invalid value for '--users'"),
+        (["study", "rnu"], "No such command 'rnu'"),
+        (["study", "run"], "Missing argument"),
+        (["data", "minimusic", "x", "--clips", "3"], "greater than or equal to 25"),
+        (["study", "run", "a", "b"], "extra argument"),
+    ],
+)
+def test_mistakes_on_the_line(
+    arguments: list[str], complaint: str, refused: Callable[..., str]
+) -> None:
+    assert complaint in refused(*arguments)
+
+
 def test_plan_shows_cells_stages_and_airtime() -> None:
     done = _tokcom("study", "plan", "quickstart")
     assert done.returncode == 0

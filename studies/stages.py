@@ -57,7 +57,7 @@ from .specs import (
     ValidationSpec,
 )
 from .study import Study
-from .table import Outcome, write_curves, write_devices, write_results
+from .table import Outcome, write_cell_curves, write_curves, write_devices, write_results
 
 logger = logging.getLogger(__name__)
 
@@ -227,7 +227,10 @@ class Stages:
         return min(size, cell.questions or size)
 
     def _finish(self, cell: Cell, outcomes: Sequence[Outcome], start: float) -> None:
-        self._collect_curves(cell)
+        tuning = cell.tuning
+        made = [tuning] if tuning.alignment is None else [tuning.alignment, tuning]
+        stages = [self._artifacts.path(spec) / "curves.parquet" for spec in made]
+        write_cell_curves(self._folder, cell, stages)
         write_devices(self._folder, cell, outcomes)
         write_results(self._folder, cell, outcomes, time.monotonic() - start)
 
@@ -235,19 +238,6 @@ class Stages:
         """Fine-tunes where the study has no stage for it: candidates and floors share nothing."""
         if not self._artifacts.has(spec):
             self._fine_tune(spec)
-
-    def _collect_curves(self, cell: Cell) -> None:
-        tuning = cell.tuning
-        made = [tuning] if tuning.alignment is None else [tuning.alignment, tuning]
-        curves = pd.concat(
-            [pd.read_parquet(self._artifacts.path(spec) / "curves.parquet") for spec in made]
-        )
-        curves.insert(0, "study", cell.study)
-        curves.insert(1, "cell", cell.key)
-        curves.insert(2, "seed", tuning.seed)
-        curves.insert(3, "method", tuning.method)
-        with self._folder.write(self._folder.curves / f"{cell.key}.parquet") as partial:
-            curves.to_parquet(partial, index=False)
 
     def samples(self, split: str) -> Samples:
         return read_samples(self._folder.samples(split))

@@ -88,6 +88,30 @@ RESULTS = pa.schema(
 )
 """Values are per sample (one question) unless the name says otherwise."""
 
+CURVES = pa.schema(
+    [
+        ("study", _TEXT),
+        ("cell", _TEXT),
+        ("seed", _WHOLE),
+        ("method", _TEXT),
+        ("stage", _TEXT),
+        ("step", _WHOLE),
+        *(
+            (name, _REAL)
+            for name in (
+                "task",
+                "reconstruction_caption",
+                "reconstruction_question",
+                "contrastive_audio",
+                "contrastive_vision",
+                *(f"unheard_{stream}" for stream in MODALITY_OF),
+                "emulated_s",
+            )
+        ),
+    ]
+)
+"""Of each training step; null where a stage has no such loss, or no crowd trains."""
+
 SITE = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
 
 DEVICES = pa.schema(
@@ -369,6 +393,15 @@ def write_curves(file: Path, stage: str, losses: Sequence[dict[str, float]]) -> 
     """Writes one row a training step: ``stage, step`` and the losses."""
     frame = pd.DataFrame([{"stage": stage, "step": i, **row} for i, row in enumerate(losses)])
     frame.to_parquet(file, index=False)
+
+
+def write_cell_curves(folder: StudyFolder, cell: Cell, stages: Sequence[Path]) -> None:
+    """Writes the training steps of a cell's stages, given the files of each."""
+    tuning = cell.tuning
+    own = {"study": cell.study, "cell": cell.key, "seed": tuning.seed, "method": tuning.method}
+    rows = [{**own, **row} for file in stages for row in pq.read_table(file).to_pylist()]
+    with folder.write(folder.curves / f"{cell.key}.parquet") as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema=CURVES), partial)
 
 
 def write_floors(folder: StudyFolder, rows: pd.DataFrame) -> None:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from studies.folder import StudyFolder
-from studies.table import WALL_CLOCK_COLUMNS
+from studies.table import CURVES, WALL_CLOCK_COLUMNS
 
 COMMAND = [sys.executable, "-m", "studies.cli", "study"]
 LIMIT_S = 600
@@ -93,7 +93,11 @@ def test_every_cell_has_its_rows(finished: Path) -> None:
     assert oracle["tokens_audio"] == 0
     assert oracle["accuracy"] > 0.8
     curves = pd.read_parquet(finished / "curves")
+    assert list(curves.columns) == CURVES.names
     assert set(curves["stage"]) == {"alignment", "fine-tuning"}
+    assert curves.loc[curves["stage"] == "fine-tuning", "task"].notna().all()
+    aligned = curves[(curves["method"] == "aligned") & (curves["stage"] == "alignment")]
+    assert aligned[["contrastive_audio", "contrastive_vision"]].notna().all(axis=None)
     assert curves.groupby(["cell", "stage"]).size().eq(6).all()
     for name in ("accuracy_by_snr.png", "accuracy_by_overhead.png", "learning_curves.png"):
         assert (finished / "report" / name).read_bytes().startswith(b"\x89PNG")

@@ -35,7 +35,7 @@ class NumberSpec(Spec):
 
 
 def test_an_artifact_is_whole_or_absent(tmp_path: Path) -> None:
-    artifacts, spec = Artifacts(tmp_path), NumberSpec(number=1)
+    artifacts, spec = Artifacts(tmp_path, LocalStore(tmp_path)), NumberSpec(number=1)
     with pytest.raises(RuntimeError), artifacts.write(spec) as partial:
         (partial / "data").write_text("half")
         raise RuntimeError("killed")

@@ -124,7 +124,14 @@ class Scheduled(Turns):
 
     def turn(self, number: int) -> Turn:
         while len(self._turns) <= number:
-            self._turns.append(self._plan(len(self._turns)))
+            before = self._scheduler.state(), self._sent.clone(), self._interval
+            try:
+                self._turns.append(self._plan(len(self._turns)))
+            except BaseException:  # the base station has died under way: nothing has been planned
+                memory, self._sent, self._interval = before
+                self._scheduler.restore(memory)
+                self._seen = None
+                raise
         return self._turns[number]
 
     def _plan(self, number: int) -> Turn:

@@ -18,6 +18,7 @@ from actors import (
     InlineEngine,
     Network,
     Part,
+    PeerLostError,
     Training,
     share_of,
 )
@@ -90,6 +91,37 @@ def test_fair_turns_follow_each_users_own_fading() -> None:
         users += members.users.tolist()
     assert float(torch.cat(met).mean()) > 1.5
     assert min(Counter(users).values()) > 0.5 * 36
+
+
+@pytest.mark.parametrize("fatal", [1, 2, 5])
+def test_a_turn_half_planned_is_planned_anew(fatal: int) -> None:
+    """The base station dies while it is asked about channels; the turns are what they were."""
+    calls = 0
+
+    drawn = torch.rand(200, 10, generator=torch.Generator().manual_seed(5))
+
+    def fading(members: Members) -> torch.Tensor:
+        return drawn[members.intervals, members.users]
+
+    def dies_once(members: Members) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == fatal:
+            raise PeerLostError("killed")
+        return fading(members)
+
+    # As many intervals in a batch as are not looked at together: some calls come under way.
+    calm, stormy = (_scheduled(Crowd(users=10), 25, f) for f in (fading, dies_once))
+    for number in range(4):
+        wanted = calm.turn(number)
+        try:
+            got = stormy.turn(number)
+        except PeerLostError:
+            got = stormy.turn(number)
+        assert got.rows == wanted.rows
+        assert got.members is not None
+        assert wanted.members is not None
+        assert torch.equal(got.members.intervals, wanted.members.intervals)
 
 
 def test_who_lacks_a_device_or_is_out_is_silent() -> None:

@@ -348,10 +348,10 @@ def wilson_interval(hits: int, count: int, z: float = 1.959964) -> tuple[float, 
 def write_results(
     folder: StudyFolder, cell: Cell, outcomes: Sequence[Outcome], wall_s: float
 ) -> None:
-    """Writes a finished cell's rows, with the accuracies of the floors at its seed."""
+    """Writes a finished cell's rows; above the floors, with their accuracies at its seed."""
     asked = read_samples(folder.samples("test")).take(outcomes[0].asked)
     shared = {
-        **_read_floors(folder, cell.tuning.seed),
+        **({} if cell.method.floor else _read_floors(folder, cell.tuning.seed)),
         "majority_accuracy": majority_accuracy(read_samples(folder.samples("train")), asked),
         "wall_s": wall_s,
     }

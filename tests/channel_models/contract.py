@@ -48,6 +48,9 @@ class AirContract:
     counts_symbols = True
     """Whether the channel uses are the valid symbols themselves."""
 
+    many = 3000
+    """Samples of a mean."""
+
     def build(self, snr_db: float) -> Air:
         """The air; one with a link budget has no use for the SNR."""
         raise AssertionError("each air's tests say how to build it")
@@ -117,7 +120,7 @@ class AirContract:
 
     def test_error_has_the_variance_that_is_announced(self) -> None:
         """Mean over samples, within five standard errors of the difference."""
-        sent = frame("a", batch=3000, symbols=16)
+        sent = frame("a", batch=self.many, symbols=16)
         (got,) = self.build(6.0).transmit([sent], seed=6)
         announced = got.noise_var * (sent.valid & ~got.erased)
         gap = (squared_errors(sent, got) - announced).sum(1) / sent.valid.sum(1)

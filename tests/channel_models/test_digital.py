@@ -28,6 +28,7 @@ class TestTokensInPackets(NormalisedAirContract):
 
 class TestDecodedPackets(AirContract):
     counts_symbols = False
+    many = 800  # decoding takes its time
 
     def build(self, snr_db: float) -> Air:
         return _air("tdl-a", snr_db, mcs=5, fidelity="link", retransmissions=1)

@@ -21,11 +21,21 @@ def share_tensors() -> None:
     ray.util.register_serializer(Tensor, serializer=_as_bytes, deserializer=_from_bytes)
 
 
-def _as_bytes(tensor: Tensor) -> tuple[Any, torch.dtype, torch.Size]:
-    plain = tensor.detach().cpu().resolve_conj().contiguous()
-    return plain.reshape(-1).view(torch.uint8).numpy(), plain.dtype, plain.shape
+_Packed = tuple[Any, torch.dtype, torch.Size, torch.Size]
 
 
-def _from_bytes(packed: tuple[Any, torch.dtype, torch.Size]) -> Tensor:
-    data, dtype, shape = packed
-    return torch.from_numpy(data).view(dtype).reshape(shape)
+def _as_bytes(tensor: Tensor) -> _Packed:
+    """What is repeated along an axis (``expand``) is sent once."""
+    plain = tensor.detach().cpu().resolve_conj()
+    once = plain
+    for axis, stride in enumerate(plain.stride()):
+        if stride == 0 and plain.shape[axis] > 1:
+            once = once.narrow(axis, 0, 1)
+    # A single element of stride 0 counts as contiguous, but has no bytes to look at.
+    once = once.contiguous() if once is plain else once.clone(memory_format=torch.contiguous_format)
+    return once.reshape(-1).view(torch.uint8).numpy(), once.dtype, once.shape, plain.shape
+
+
+def _from_bytes(packed: _Packed) -> Tensor:
+    data, dtype, once, shape = packed
+    return torch.from_numpy(data).view(dtype).reshape(once).expand(shape)

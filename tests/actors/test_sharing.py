@@ -8,7 +8,7 @@ import pytest
 import ray
 import torch
 
-from actors.sharing import share_tensors
+from actors.sharing import _as_bytes, share_tensors
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,12 +30,19 @@ def _ray() -> Iterator[None]:
         torch.tensor(3.0, dtype=torch.float64),
         torch.arange(0),
         torch.ones(1, 1).expand(5, 7),
+        torch.rand(1, 3, 1).expand(5, 3, 7),
+        torch.ones(1, 1).expand(0, 7),
     ],
 )
 def test_what_arrives_is_what_was_sent(sent: torch.Tensor) -> None:
     got = ray.get(ray.put({"t": sent}))["t"]
     assert got.dtype == sent.dtype
     assert torch.equal(got, sent)
+
+
+def test_what_is_repeated_is_sent_once() -> None:
+    data, *_ = _as_bytes(torch.ones(1, 3, 1, dtype=torch.bool).expand(50, 3, 70))
+    assert data.nbytes == 3
 
 
 def test_gradients_stay_behind_and_readers_share_memory() -> None:

@@ -11,8 +11,9 @@ from actors import MODALITY_OF, Arrival, Emulation, Evaluation
 from channel_models import Overhead
 
 from .cells import Shapes
+from .columns import SITE
 from .specs import Cell
-from .table import SITE, CrowdScores, Outcome
+from .table import CrowdScores, Outcome
 
 _COSTS = ("data_channel_uses", "pilot_channel_uses", "control_bits", "airtime_ms", "energy_mj")
 

@@ -18,7 +18,7 @@ import yaml
 from pandas.testing import assert_frame_equal
 from ray.cluster_utils import Cluster
 
-from studies.table import WALL_CLOCK_COLUMNS
+from studies.columns import WALL_CLOCK_COLUMNS
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from studies.table import DEVICES, RESULTS, WALL_CLOCK_COLUMNS
+from studies.columns import DEVICES, RESULTS, WALL_CLOCK_COLUMNS
 
 from .conftest import LIMIT_S
 

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from studies.columns import CURVES, WALL_CLOCK_COLUMNS
 from studies.folder import StudyFolder
-from studies.table import CURVES, WALL_CLOCK_COLUMNS
 
 COMMAND = [sys.executable, "-m", "studies.cli", "study"]
 LIMIT_S = 600

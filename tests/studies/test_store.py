@@ -11,9 +11,9 @@ import pytest
 from pandas.testing import assert_frame_equal
 from pyarrow.fs import FileSystem
 
+from studies.columns import WALL_CLOCK_COLUMNS
 from studies.folder import StudyFolder
 from studies.store import MirroredStore, store_at
-from studies.table import WALL_CLOCK_COLUMNS
 
 from .conftest import Machines
 

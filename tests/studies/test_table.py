@@ -9,12 +9,12 @@ import pytest
 
 from studies.artifacts import Artifacts, Spec, atomic_file, remove_partials
 from studies.cells import Plan
+from studies.columns import RESULTS
 from studies.folder import StudyFolder
 from studies.report import summarise, write_report
 from studies.store import LocalStore
 from studies.study import Study
 from studies.table import (
-    RESULTS,
     read_results,
     wilson_interval,
     write_curves,

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from actors import DeviceConfig, StationConfig
+from actors import DeviceConfig, InlineEngine, StationConfig
 from channel_models import Link
 from tokcom_core.encoders import encoder_shape, token_width
 
 NetworkParts = tuple[list[DeviceConfig], StationConfig]
+
+
+class Interrupted(InlineEngine):
+    """Ctrl-C after so many answers."""
+
+    def __init__(self, answers: int) -> None:
+        self._left = answers
+
+    def get(self, tickets: Any) -> list[Any]:
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return super().get(tickets)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from actors.engine import Engine, Peer
 from actors.optimiser import Optimiser
 from channel_models import named_air
 
-from .conftest import NetworkParts
+from .conftest import Interrupted, NetworkParts
 
 ALIGN = [Part("vision", "align"), Part("caption", "align"), Part("question", "train")]
 TASK = [Part("vision", "train"), Part("audio", "train"), Part("question", "train")]
@@ -84,26 +84,13 @@ def _stages(
         return losses, network.state()
 
 
-class _Interrupted(InlineEngine):
-    """Ctrl-C after so many answers."""
-
-    def __init__(self, answers: int) -> None:
-        self._left = answers
-
-    def get(self, tickets: Any) -> list[Any]:
-        self._left -= 1
-        if self._left == 0:
-            raise KeyboardInterrupt
-        return super().get(tickets)
-
-
 def test_an_interrupted_stage_goes_on_to_the_same_network(
     parts_of: Callable[..., NetworkParts], tmp_path: Path
 ) -> None:
     losses, state = _stages(parts_of(), InlineEngine(), tmp_path / "whole")
     for answers in (7, 17):
         with pytest.raises(KeyboardInterrupt):
-            _stages(parts_of(), _Interrupted(answers), tmp_path / str(answers))
+            _stages(parts_of(), Interrupted(answers), tmp_path / str(answers))
         again, resumed = _stages(parts_of(), InlineEngine(), tmp_path / str(answers))
         assert again == losses
         for name, tensor in state.items():

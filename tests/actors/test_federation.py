@@ -21,7 +21,7 @@ from actors.federation import UserProjections
 from channel_models import named_air
 from tokcom_core.transceiver import TokenTransmitter
 
-from .conftest import NetworkParts
+from .conftest import Interrupted, NetworkParts
 
 TRAINING = Training(6, 1e-2, "linear")
 ROUNDS = [(0, 1, 4), (1, 2, 5), (0, 3, 6), (2, 5, 8), (1, 4, 7), (0, 1, 2)]
@@ -82,23 +82,12 @@ def _train(parts: NetworkParts, folder: Path, engine: InlineEngine) -> dict[str,
         return network.state()
 
 
-class _Interrupted(InlineEngine):
-    def __init__(self) -> None:
-        self._left = 8
-
-    def get(self, tickets: object) -> list[object]:
-        self._left -= 1
-        if not self._left:
-            raise KeyboardInterrupt
-        return super().get(tickets)  # type: ignore[arg-type]
-
-
 def test_a_federation_goes_on_where_it_was(
     parts_of: Callable[..., NetworkParts], tmp_path: Path
 ) -> None:
     whole = _train(parts_of(), tmp_path / "whole", InlineEngine())
     with pytest.raises(KeyboardInterrupt):
-        _train(parts_of(), tmp_path / "parts", _Interrupted())
+        _train(parts_of(), tmp_path / "parts", Interrupted(8))
     resumed = _train(parts_of(), tmp_path / "parts", InlineEngine())
     for name, tensor in whole.items():
         assert torch.equal(resumed[name], tensor), name

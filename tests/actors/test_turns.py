@@ -25,7 +25,7 @@ from actors import (
 from actors.turns import Scheduled
 from channel_models import AirBase, Members, named_air
 
-from .conftest import NetworkParts
+from .conftest import Interrupted, NetworkParts
 
 ALIGN = [Part("vision", "align"), Part("caption", "align"), Part("question", "train")]
 TASK = [Part("vision", "train"), Part("audio", "train"), Part("question", "train")]
@@ -158,17 +158,6 @@ def _train(
         return losses, network.state()
 
 
-class _Interrupted(InlineEngine):
-    def __init__(self, left: int) -> None:
-        self._left = left
-
-    def get(self, tickets: object) -> list[object]:
-        self._left -= 1
-        if not self._left:
-            raise KeyboardInterrupt
-        return super().get(tickets)  # type: ignore[arg-type]
-
-
 def test_both_stages_train_on_a_cell_and_go_on_where_they_were(
     parts_of: Callable[..., NetworkParts], tmp_path: Path
 ) -> None:
@@ -180,7 +169,7 @@ def test_both_stages_train_on_a_cell_and_go_on_where_they_were(
     for answers in (9, 20):
         folder = tmp_path / str(answers)
         with pytest.raises(KeyboardInterrupt):
-            _train(parts_of(), crowd, folder, _Interrupted(answers))
+            _train(parts_of(), crowd, folder, Interrupted(answers))
         again, resumed = _train(parts_of(), crowd, folder)
         assert again == losses
         for name, tensor in state.items():

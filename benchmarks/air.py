@@ -1,6 +1,7 @@
 """Complex symbols per second of each air, beside bare torch and Sionna's own blocks.
 
-One thread, batch 32, everything in one run and in turns, so that only the ratios count::
+One thread, batch 32, everything in one run and in turns of a few transmissions, so that only the
+ratios count::
 
     python benchmarks/air.py [--repeats 15] [--others FILE.json ...]
 
@@ -11,6 +12,7 @@ their own. A transmission of 12 OFDM symbols with data, 1020 subcarriers wide, i
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import statistics
 import time
@@ -31,6 +33,7 @@ BATCH = 32
 SUBCARRIERS = 1020
 ROWS = 12
 COUNT = ROWS * SUBCARRIERS
+BURST = 5
 SNR_DB = 10.0
 LINK = Link(bandwidth_hz=SUBCARRIERS * 30e3)
 
@@ -125,19 +128,27 @@ SUBJECTS: dict[str, dict[str, Callable[[], Step]]] = {
 def time_subject(
     makers: dict[str, Callable[[], Step]], repeats: int, backward: bool
 ) -> dict[str, float]:
-    """Million symbols/s of each contender, taken in turns; the median of ``repeats``."""
+    """Million symbols/s of each contender, taken in turns of a burst; median of ``repeats``."""
     steps = {name: make() for name, make in makers.items()}
     symbols = torch.randn(BATCH, COUNT, dtype=torch.complex64, requires_grad=backward)
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(repeats + 2):
         for name, step in steps.items():
             start = time.perf_counter()
-            got = step(symbols)
-            if backward:
-                got.abs().sum().backward()
+            for _ in range(BURST):
+                got = step(symbols)
+                if backward:
+                    got.abs().sum().backward()
             if turn >= 2:
                 taken[name].append(time.perf_counter() - start)
-    return {name: BATCH * COUNT / statistics.median(t) / 1e6 for name, t in taken.items()}
+    return {name: BURST * BATCH * COUNT / statistics.median(t) / 1e6 for name, t in taken.items()}
+
+
+def keep_freed_memory() -> None:
+    """Has glibc hand nothing back, so that nobody pays page faults that another brought about."""
+    trim_threshold, mmap_threshold = -1, -3
+    for threshold in (trim_threshold, mmap_threshold):
+        getattr(ctypes.CDLL(None), "mallopt", lambda *_: None)(threshold, 1 << 30)
 
 
 def main() -> None:
@@ -146,6 +157,7 @@ def main() -> None:
     parser.add_argument("--others", type=Path, nargs="*", default=[])
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     print("| air | direction | Msym/s | of bare torch | of Sionna |")
     print("|---|---|---|---|---|")
     for subject, makers in SUBJECTS.items():

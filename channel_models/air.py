@@ -141,18 +141,18 @@ class Air(ABC):
                 f"frames of one interval need distinct senders and streams, got {names}"
             )
         carried = self.carry(frames, seed)
-        sent = [frame.valid.sum(1, dtype=torch.int32) for frame in frames]
+        sent: list[list[int]] = [frame.valid.sum(1, dtype=torch.int32).tolist() for frame in frames]
         overheads = self.link.overheads(
             [frame.sender for frame in frames],
             [
-                float(count.double().mean()) if c.channel_uses is None else c.channel_uses
-                for count, c in zip(sent, carried, strict=True)
+                sum(counts) / len(counts) if c.channel_uses is None else c.channel_uses
+                for counts, c in zip(sent, carried, strict=True)
             ],
             control_bits=SCALE_BITS,
         )
         return [
-            _received(frame, count, c, _at_power(overhead, c, self.link))
-            for frame, count, c, overhead in zip(frames, sent, carried, overheads, strict=True)
+            _received(frame, min(counts), c, _at_power(overhead, c, self.link))
+            for frame, counts, c, overhead in zip(frames, sent, carried, overheads, strict=True)
         ]
 
     @abstractmethod
@@ -182,12 +182,12 @@ def _at_power(overhead: Overhead, carried: Carried, link: Link) -> Overhead:
     return replace(overhead, payload_bits=carried.payload_bits, energy_mj=energy)
 
 
-def _received(frame: Frame, sent: Tensor, carried: Carried, overhead: Overhead) -> Reception:
-    """``sent`` counts each sample's valid symbols, ``[B]``: whole frames need no mask."""
+def _received(frame: Frame, fewest: int, carried: Carried, overhead: Overhead) -> Reception:
+    """``fewest`` valid symbols has a sample: where all are valid, nothing needs a mask."""
     symbols = carried.symbols
     if carried.erased is not None:
         symbols = torch.where(frame.valid & ~carried.erased, symbols, 0)
-    elif int(sent.min()) < symbols.shape[1]:
+    elif fewest < symbols.shape[1]:
         symbols = torch.where(frame.valid, symbols, 0)
     nowhere = torch.zeros(1, 1, dtype=torch.bool, device=symbols.device)
     return Reception(

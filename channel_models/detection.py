@@ -71,15 +71,27 @@ def estimate_in_law(
     """
     scale = scale.reshape(-1, *(1,) * (symbols.ndim - 1))
     gain = 1 - error
-    spread = (error * gain).sqrt() * scale
-    noise = gaussian_noise(symbols.shape, 1.0, generator)
-    # The scale's gradient needs the noise as it was.
+    spread, gain = (error * gain).sqrt() * scale, gain * scale
+    noise = _noise_parts(symbols.shape, 1.0, generator)
+    if spread.shape[-1] > 1:
+        return _mixed(torch.view_as_complex(noise), spread, symbols, gain)
+    # One weight a sample multiplies real and imaginary parts as they lie.
+    mixed = _mixed(noise, spread[..., None], torch.view_as_real(symbols), gain[..., None])
+    return torch.view_as_complex(mixed)
+
+
+def _mixed(noise: Tensor, spread: Tensor, signal: Tensor, gain: Tensor) -> Tensor:
+    """``spread noise + gain signal``; the gradient of ``spread`` needs the noise as it was."""
     noise = noise * spread if spread.requires_grad else noise.mul_(spread)
-    return noise.addcmul_(symbols, gain * scale)
+    return noise.addcmul_(signal, gain)
 
 
 def gaussian_noise(shape: Sequence[int], power: float, generator: torch.Generator) -> Tensor:
     """Circular complex Gaussian noise of ``power`` a symbol."""
-    noise = torch.empty(*shape, dtype=torch.complex64, device=generator.device)
-    torch.view_as_real(noise).normal_(0.0, (power / 2) ** 0.5, generator=generator)
-    return noise
+    return torch.view_as_complex(_noise_parts(shape, power, generator))
+
+
+def _noise_parts(shape: Sequence[int], power: float, generator: torch.Generator) -> Tensor:
+    """Real and imaginary parts, ``[..., 2]``."""
+    noise = torch.empty(*shape, 2, device=generator.device)
+    return noise.normal_(0.0, (power / 2) ** 0.5, generator=generator)

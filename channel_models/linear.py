@@ -220,12 +220,12 @@ class LinearAir(Air):
                 members=frame.members,
             )
         )
-        frequencies = (
-            torch.zeros(1, device=self._device)
-            if flat
-            else subcarrier_hz(self.link, allocation, self._device)
-        )
-        response = frequency_response(channel, frequencies)
+        if flat:
+            response = channel.gains.sum(2)[..., None]
+        else:
+            response = frequency_response(
+                channel, subcarrier_hz(self.link, allocation, self._device)
+            )
         pilots = None
         if self._estimator is not None:
             pilots = _steps(response, grid.pilot_steps).unflatten(2, (grid.slots, -1))

@@ -1,9 +1,10 @@
 """Sionna's sum of rays, TR 38.901 eq. (7.5-22), in fewer operations.
 
 Sionna multiplies every ray by its Doppler rotation at every time step and then adds up the rays
-of a cluster. That is a matrix product, of the rays' gains with their rotations; and a complex
-exponential of an imaginary number costs several times what sine and cosine do. The random draws
-are Sionna's, and so are the numbers, to single precision.
+of a cluster: that is a matrix product, of the rays' gains with their rotations. It turns every
+ray's field from the antennas' coordinates to the world's and back: between upright, vertically
+polarised, omnidirectional antennas that leaves the ray's first phase. The random draws are
+Sionna's, and so are the numbers, to single precision.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch import Tensor
 
 
 class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
-    """Channel coefficients of clusters without sub-clusters or blockage: those of a CDL.
+    """Channel coefficients of a CDL between antennas as :func:`~channel_models.fading.array`'s.
+
+    Neither sub-clusters nor blockage, and no antenna is tilted or has a pattern.
 
     Shapes: ``B`` links, ``C`` clusters, ``R`` rays, ``M`` receive and ``N`` transmit antennas,
     ``T`` time steps; the dots are Sionna's axes of transmitters and receivers.
@@ -24,11 +27,17 @@ class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
 
     def _step_11_nlos(self, phi: Tensor, topology: Topology, rays: Rays, t: Tensor) -> Tensor:
         """Clusters, their rays added up already: ``[B, ., ., C, 1, M, N, T]``."""
-        angles = (rays.aoa, rays.aod, rays.zoa, rays.zod)
-        field = self._step_11_field_matrix(topology, *angles, self._step_11_phase_matrix(phi, rays))
-        power = (rays.powers / rays.aoa.shape[-1])[..., None, None, None]
-        gains = field * self._step_11_array_offsets(topology, *angles) * power.sqrt()
-        rotations = self._step_11_doppler_matrix(topology, *angles, t)
+        arriving = self._directions(rays.zoa, rays.aoa)
+        departing = self._directions(rays.zod, rays.aod)
+        phase = self._radians(self._array_offsets_m(topology, arriving, departing))
+        phase += phi[..., 0, None, None]
+        amplitude = (rays.powers / rays.aoa.shape[-1]).sqrt()[..., None, None, None]
+        gains = torch.polar(amplitude.expand_as(phase), phase)
+        at_receiver = topology.moving_end == "rx"
+        velocities = topology.velocities.unsqueeze(1 if at_receiver else 2)[..., None, None, :]
+        speed_mps = ((arriving if at_receiver else departing) * velocities).sum(-1)
+        turned = self._radians(speed_mps[..., None] * t)
+        rotations = torch.polar(torch.ones_like(turned), turned)
         sums: Tensor = gains.flatten(-2).mT @ rotations
         return sums.reshape(*sums.shape[:-2], 1, *gains.shape[-2:], len(t))
 
@@ -39,37 +48,17 @@ class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
             return sight
         return torch.zeros(1, 1, 1, 1, 1, 1, 1, dtype=self.cdtype, device=self.device)
 
-    def _step_11_phase_matrix(self, phi: Tensor, rays: Rays) -> Tensor:
-        """``[B, ., ., C, R, 2, 2]``"""
-        amplitudes = torch.ones_like(phi)
-        amplitudes[..., 1:3] = rays.xpr.rsqrt()[..., None]
-        return torch.polar(amplitudes, phi).reshape(*phi.shape[:-1], 2, 2)
-
-    def _step_11_doppler_matrix(
-        self, topology: Topology, aoa: Tensor, aod: Tensor, zoa: Tensor, zod: Tensor, t: Tensor
-    ) -> Tensor:
-        """``[B, ., ., C, R, T]``"""
-        at_receiver = topology.moving_end == "rx"
-        velocities = topology.velocities.unsqueeze(1 if at_receiver else 2)[..., None, None, :]
-        directions = self._directions(zoa, aoa) if at_receiver else self._directions(zod, aod)
-        return self._rotations((directions * velocities).sum(-1)[..., None] * t)
-
-    def _step_11_array_offsets(
-        self, topology: Topology, aoa: Tensor, aod: Tensor, zoa: Tensor, zod: Tensor
-    ) -> Tensor:
-        """``[B, ., ., C, R, M, N]``"""
+    def _array_offsets_m(self, topology: Topology, arriving: Tensor, departing: Tensor) -> Tensor:
+        """What each pair of antennas adds to a ray's way: ``[B, ., ., C, R, M, N]``."""
         receive = self._step_11_get_rx_antenna_positions(topology)[:, None, :, None].mT
         transmit = self._step_11_get_tx_antenna_positions(topology)[:, :, None, None].mT
-        from_receiver = (self._directions(zoa, aoa) @ receive)[..., :, None]
-        from_transmitter = (self._directions(zod, aod) @ transmit)[..., None, :]
-        return self._rotations(from_receiver + from_transmitter)
+        return (arriving @ receive)[..., :, None] + (departing @ transmit)[..., None, :]
 
     def _directions(self, zenith: Tensor, azimuth: Tensor) -> Tensor:
         """Unit vectors ``[..., 3]``."""
         vectors: Tensor = self._unit_sphere_vector(zenith, azimuth).squeeze(-1)
         return vectors
 
-    def _rotations(self, paths_m: Tensor) -> Tensor:
-        """What such differences of path length do to the carrier."""
-        phase = 2 * PI / self._lambda_0 * paths_m
-        return torch.polar(torch.ones_like(phase), phase)
+    def _radians(self, way_m: Tensor) -> Tensor:
+        """By how much such a difference of way turns the carrier."""
+        return 2 * PI / self._lambda_0 * way_m

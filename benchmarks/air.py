@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from sionna.phy.channel import AWGN, FlatFadingChannel, OFDMChannel
-from sionna.phy.channel.tr38901 import CDL, TDL
+from sionna.phy.channel import AWGN, FlatFadingChannel, OFDMChannel, gen_single_sector_topology
+from sionna.phy.channel.tr38901 import CDL, TDL, UMi
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
@@ -101,6 +101,21 @@ def _cdl(speed_mps: float) -> CDL:
     )  # fmt: skip
 
 
+def sionna_cell() -> Step:
+    """Sionna's UMi, its user at another place of the sector in every sample."""
+    one = array(1, 3.5e9, "cpu")
+    model = UMi(3.5e9, "low", one, one, "uplink", precision="single", device="cpu")
+    apply = sionna_ofdm(model)
+
+    def step(symbols: Tensor) -> Tensor:
+        places = gen_single_sector_topology(BATCH, 1, "umi", precision="single", device="cpu")
+        model.reset_topology()
+        model.set_topology(*places)
+        return apply(symbols)
+
+    return step
+
+
 SUBJECTS: dict[str, dict[str, Callable[[], Step]]] = {
     "awgn": {
         "tokcom": lambda: ours("awgn"),
@@ -121,7 +136,11 @@ SUBJECTS: dict[str, dict[str, Callable[[], Step]]] = {
         for name, model in (("tdl-a", _tdl), ("cdl-c", _cdl))
         for how, speed_mps in (("still", 0.0), ("30 m/s", 30.0))
     },
-    "umi": {"tokcom": lambda: ours("umi"), "bare torch": lambda: bare(True)},
+    "umi": {
+        "tokcom": lambda: ours("umi"),
+        "sionna": sionna_cell,
+        "bare torch": lambda: bare(True),
+    },
 }
 
 

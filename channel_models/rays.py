@@ -52,7 +52,8 @@ class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
         """What each pair of antennas adds to a ray's way: ``[B, ., ., C, R, M, N]``."""
         receive = self._step_11_get_rx_antenna_positions(topology)[:, None, :, None].mT
         transmit = self._step_11_get_tx_antenna_positions(topology)[:, :, None, None].mT
-        return (arriving @ receive)[..., :, None] + (departing @ transmit)[..., None, :]
+        ways: Tensor = (arriving @ receive)[..., :, None] + (departing @ transmit)[..., None, :]
+        return ways
 
     def _directions(self, zenith: Tensor, azimuth: Tensor) -> Tensor:
         """Unit vectors ``[..., 3]``."""
@@ -61,4 +62,5 @@ class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
 
     def _radians(self, way_m: Tensor) -> Tensor:
         """By how much such a difference of way turns the carrier."""
-        return 2 * PI / self._lambda_0 * way_m
+        radians: Tensor = 2 * PI / self._lambda_0 * way_m
+        return radians

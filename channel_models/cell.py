@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,6 +17,9 @@ from .seeding import sionna_seeded, spawn_seed
 from .source import Realisation, Request, Source, as_realisation
 
 Scenario = Literal["umi", "uma", "rma", "inh"]
+
+_NEIGHBOURS = 1000
+"""Users of one drop at once: Sionna correlates each with each."""
 
 _HALL_M = (60.0, 50.0)
 _HALL_BS_HEIGHT_M = 3.0
@@ -72,13 +76,39 @@ class CellSource(Source):
             if keep:
                 topology = [t.repeat(request.batch, *[1] * (t.ndim - 1)) for t in topology]
         with sionna_seeded(request.seed):
-            self._model.reset_topology()  # what it remembers would change what it draws
-            self._model.set_topology(*topology)
-            gains, delays = self._model(request.steps, request.sampling_hz)
+            channels = self._of_neighbours if request.neighbours else self._channels
+            gains, delays = channels(topology, request)
         x_m, y_m, z_m = topology[0][:, 0].unbind(1)
         channel = as_realisation(gains, delays)
         site = {"x_m": x_m, "y_m": y_m, "height_m": z_m}
         return Realisation(channel.gains, channel.delays_s, site)
+
+    def _channels(self, topology: Sequence[Tensor], request: Request) -> tuple[Tensor, Tensor]:
+        self._model.reset_topology()  # what it remembers would change what it draws
+        self._model.set_topology(*topology)
+        gains, delays = self._model(request.steps, request.sampling_hz)
+        return gains, delays
+
+    def _of_neighbours(self, topology: Sequence[Tensor], request: Request) -> tuple[Tensor, Tensor]:
+        """Channels whose large-scale parameters are alike where users are near each other.
+
+        TR 38.901 section 7.5, step 4: their correlation falls off exponentially with distance.
+        Users who do not fit into one topology are divided by azimuth.
+        """
+        users, station, facing, tilt, velocity, indoors = topology
+        x_m, y_m, _ = (users - station)[:, 0].unbind(1)
+        order = torch.atan2(y_m, x_m).argsort()
+        parts = []
+        for near in order.split(_NEIGHBOURS):
+            places, faces, ways, inside = (
+                t[near].transpose(0, 1) for t in (users, facing, velocity, indoors)
+            )
+            together = (places, station[:1], faces, tilt[:1], ways, inside)
+            gains, delays = self._channels(together, request)
+            parts.append((gains.transpose(0, 3), delays.transpose(0, 2)))
+        back = order.argsort()
+        all_gains, all_delays = (torch.cat(part)[back] for part in zip(*parts, strict=True))
+        return all_gains, all_delays
 
     def _drop(self, batch: int) -> list[Tensor]:
         """User and base station places, orientations, velocities, and who is indoors."""

@@ -15,9 +15,6 @@ from sionna.phy import PI, SPEED_OF_LIGHT
 from .seeding import spawn_seed
 from .source import Members, Realisation, Request, Source
 
-_CHUNK = 500
-"""Users that are placed at once: Sionna holds every ray of them."""
-
 
 @dataclass(frozen=True)
 class CrowdSize:
@@ -62,13 +59,16 @@ class FreshCrowd(Source):
 class PlacedCrowd(Source):
     """Users who each keep a place of a cell or a site while they move within a few metres of it.
 
+    Their places come from one drop, so that those near each other have similar large-scale
+    parameters where the source correlates them.
+
     Path loss, shadowing, the paths' powers and delays are drawn once; the phase of every path
     turns with its Doppler shift from interval to interval and within a transmission. A path
     arrives from a random direction, which gives Clarke's spectrum; a user's devices stand a few
     wavelengths apart: their phases and directions differ.
 
     Args:
-        source: of places, one realisation each.
+        source: of places, one realisation each; in a cell, near places have similar ones.
         size: users and seed.
         carrier_hz: carrier frequency.
         speed_mps: of every user; at 0 nothing ever changes.
@@ -91,22 +91,18 @@ class PlacedCrowd(Source):
         self._motion: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.static = speed_mps == 0
         self.flat = source.flat
-        placed = [
-            source.realise(
-                Request(
-                    batch=min(_CHUNK, size.users - start),
-                    steps=1,
-                    sampling_hz=1.0,
-                    subcarriers=1,
-                    seed=spawn_seed(size.seed, "crowd", "places", start),
-                    sender="",
-                )
+        self._placed = source.realise(
+            Request(
+                batch=size.users,
+                steps=1,
+                sampling_hz=1.0,
+                subcarriers=1,
+                seed=spawn_seed(size.seed, "crowd", "places"),
+                sender="",
+                neighbours=True,
             )
-            for start in range(0, size.users, _CHUNK)
-        ]
-        self._gains = torch.cat([p.gains for p in placed])
-        self._delays = torch.cat([p.delays_s.expand(len(p.gains), -1) for p in placed])
-        self._site = {name: torch.cat([p.site[name] for p in placed]) for name in placed[0].site}
+        )
+        self._delays = self._placed.delays_s.expand(size.users, -1)
 
     def realise(self, request: Request) -> Realisation:
         members = _members(request)
@@ -115,8 +111,8 @@ class PlacedCrowd(Source):
         elapsed = members.starts_s.to(self._device)[:, None] + step
         turned = turns[..., None] + shift_hz[..., None] * elapsed[:, None]
         phase = (2 * PI * torch.frac(turned)).float()[:, None]
-        gains = self._gains[members.users] * torch.polar(torch.ones_like(phase), phase)
-        site = {name: values[members.users] for name, values in self._site.items()}
+        gains = self._placed.gains[members.users] * torch.polar(torch.ones_like(phase), phase)
+        site = {name: values[members.users] for name, values in self._placed.site.items()}
         return Realisation(gains, self._delays[members.users], site)
 
     def _turning(self, sender: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -46,6 +46,8 @@ class Request:
         seed: fixes the realisation.
         sender: tells users apart whose place outlives an interval.
         members: tells the users of a crowd apart, see :mod:`~channel_models.crowd`.
+        neighbours: the samples are users of one and the same drop: what lies between one of them
+            and the base station, its neighbours largely share.
     """
 
     batch: int
@@ -55,6 +57,7 @@ class Request:
     seed: int
     sender: str
     members: Members | None = None
+    neighbours: bool = False
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,13 @@ class Checkpoints:
         save(partial)
         (partial / "losses.json").write_text(json.dumps(losses))
         before = self._kept()
-        shutil.rmtree(self._folder / f"{len(losses):08d}", ignore_errors=True)
-        partial.rename(self._folder / f"{len(losses):08d}")
+        whole = self._folder / f"{len(losses):08d}"
+        shutil.rmtree(whole, ignore_errors=True)
+        partial.rename(whole)
+        self._keep(whole)
         for old in before:
-            if old.name != f"{len(losses):08d}":
-                shutil.rmtree(old, ignore_errors=True)
+            if old != whole:
+                self._forget(old)
 
     def latest(self) -> tuple[Losses, Path] | None:
         """The losses up to the last checkpoint, and its folder."""
@@ -51,7 +53,13 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Removes everything."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._forget(self._folder)
+
+    def _keep(self, folder: Path) -> None:
+        """Called with every checkpoint, for whoever wants it to outlive this machine."""
+
+    def _forget(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _kept(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*"))

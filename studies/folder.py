@@ -59,7 +59,7 @@ class StudyFolder:
     def journal(self, key: str, eval_snr_db: float) -> Path:
         """What an emulated cell has done so far, batch by batch."""
         condition = "" if math.isnan(eval_snr_db) else f"_{eval_snr_db:g}dB"
-        return self.store.fetch_files(self.root / "journals" / f"{key}{condition}")
+        return self.store.fetch_all(self.root / "journals" / f"{key}{condition}")
 
     def open(self) -> Study:
         """The study that was begun here.

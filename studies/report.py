@@ -170,7 +170,7 @@ def _curves_figure(folder: StudyFolder) -> Figure:
     """Smoothed task loss by step, a line per cell; the floors left out."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     panel = figure.subplots()
-    files = sorted(folder.store.fetch_files(folder.curves).glob("*.parquet"))
+    files = sorted(folder.store.fetch_all(folder.curves).glob("*.parquet"))
     curves = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
     tuning = curves[(curves["stage"] == "fine-tuning") & ~curves["method"].isin(FLOORS)]
     named: set[str] = set()

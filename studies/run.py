@@ -89,7 +89,7 @@ def forget_failures(out: str | Path) -> int:
     folder.open()
     failed = [
         file
-        for file in folder.store.fetch_files(folder.results).glob("cell-*.parquet")
+        for file in folder.store.fetch_all(folder.results).glob("cell-*.parquet")
         if (pd.read_parquet(file, columns=["status"])["status"] == "failed").any()
     ]
     for file in failed:

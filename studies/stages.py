@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from actors import (
-    Checkpoints,
     Contrast,
     DeviceConfig,
     Emulation,
@@ -44,6 +43,7 @@ from tokcom_core.features import open_features, write_features
 
 from .artifacts import Artifacts, Spec
 from .cells import Shapes
+from .checkpoints import KeptCheckpoints
 from .crowd import emulated_outcome
 from .folder import StudyFolder
 from .methods import METHODS, uploads_files
@@ -146,8 +146,8 @@ class Stages:
             write_curves(partial / "curves.parquet", "fine-tuning", losses)
         checkpoints.clear()
 
-    def _checkpoints(self, spec: Spec) -> Checkpoints:
-        return Checkpoints(self._folder.root / "checkpoints" / spec.key)
+    def _checkpoints(self, spec: Spec) -> KeptCheckpoints:
+        return KeptCheckpoints(self._folder.root / "checkpoints" / spec.key, self._folder.store)
 
     def _validate(self, spec: ValidationSpec) -> None:
         tuning = spec.tuning

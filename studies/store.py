@@ -41,8 +41,8 @@ class LocalStore:
         """Brings a kept file or folder here, if it is not; returns its path."""
         return path
 
-    def fetch_files(self, folder: Path) -> Path:
-        """Brings all files of a folder here."""
+    def fetch_all(self, folder: Path) -> Path:
+        """Brings here what has been kept of a folder's files and folders."""
         return folder
 
     def keep(self, path: Path) -> None:
@@ -130,11 +130,10 @@ class MirroredStore(LocalStore):
                 shutil.rmtree(partial)
         return path
 
-    def fetch_files(self, folder: Path) -> Path:
+    def fetch_all(self, folder: Path) -> Path:
         selector = FileSelector(self._there(folder), allow_not_found=True)
         for info in self._fs.get_file_info(selector):
-            if info.type == FileType.File:
-                self.fetch(folder / info.base_name)
+            self.fetch(folder / info.base_name)
         return folder
 
     def keep(self, path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from pyarrow.fs import FileSystem
 
+from studies.checkpoints import KeptCheckpoints
 from studies.columns import WALL_CLOCK_COLUMNS
 from studies.folder import StudyFolder
 from studies.store import MirroredStore, store_at
@@ -48,7 +49,7 @@ def test_what_is_kept_is_seen_from_everywhere(store: Callable[[], MirroredStore]
     assert two.has(there)
     assert not there.exists()
     assert (two.fetch(there) / "adapter" / "weights").read_bytes() == b"12"
-    assert [f.read_bytes() for f in two.fetch_files(two.root / "results").iterdir()] == [b"34"]
+    assert [f.read_bytes() for f in two.fetch_all(two.root / "results").iterdir()] == [b"34"]
     two.remove(two.root / "results" / "a.parquet")
     assert not one.has(table)
     assert not two.fetch(two.root / "nothing").exists()
@@ -67,6 +68,33 @@ def test_a_folder_half_copied_is_not_there(store: Callable[[], MirroredStore]) -
     assert not two.has(two.root / "artifacts" / "net")
     one.keep(made)
     assert (two.fetch(two.root / "artifacts" / "net") / "spec.json").read_text() == "{}"
+
+
+def test_a_stage_goes_on_elsewhere_at_its_latest_checkpoint(
+    store: Callable[[], MirroredStore],
+) -> None:
+    def checkpoints(store: MirroredStore) -> KeptCheckpoints:
+        return KeptCheckpoints(store.root / "checkpoints" / "stage", store)
+
+    def save(folder: Path) -> None:
+        (folder / "weights").write_text(folder.name.split(".")[1])
+
+    one, two, three = store(), store(), store()
+    assert checkpoints(one).latest() is None
+    for steps in (0, 50, 100):
+        checkpoints(one).write([{"loss": 1.0}] * steps, save)
+    latest = checkpoints(two).latest()
+    assert latest is not None
+    losses, folder = latest
+    assert len(losses) == 100
+    assert (folder / "weights").read_text() == "00000100"
+    assert folder.is_relative_to(two.root)
+    checkpoints(two).write([{"loss": 1.0}] * 150, save)
+    latest = checkpoints(three).latest()
+    assert latest is not None
+    assert [f.name for f in latest[1].parent.iterdir()] == ["00000150"]
+    checkpoints(three).clear()
+    assert checkpoints(store()).latest() is None
 
 
 def test_a_copy_of_what_is_gone_is_cleared(store: Callable[[], MirroredStore]) -> None:

@@ -26,7 +26,7 @@ from .report import write_report
 from .specs import Cell, TuningSpec, ValidationSpec
 from .stages import Stages, write_file_bits, write_samples
 from .study import Study
-from .table import read_results, write_failure, write_floors
+from .table import read_results, update_floors, write_failure, write_floors
 from .trial import TrialRunner, start_ray
 
 logger = logging.getLogger(__name__)
@@ -135,6 +135,7 @@ class _StudyRun:
         self._stage("fine-tuning and floors", [*self._waiting(floors), *tunings])
         self._record_failures(floors)
         write_floors(self._folder, read_results(self._folder, floors))
+        update_floors(self._folder, others)
         able = [c for c in self._waiting(others) if not self._blocked(c)]
         self._stage("evaluation", [c for c in able if c.emulate is None])
         self._emulate([c for c in able if c.emulate is not None])

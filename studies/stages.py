@@ -86,9 +86,9 @@ class Stages:
         elif isinstance(spec, TuningSpec):
             _survive(lambda: self._fine_tune(spec))
         elif isinstance(spec, ValidationSpec):
-            self._validate(spec)
+            _survive(lambda: self._validate(spec))
         elif isinstance(spec, Cell):
-            self._evaluate(spec)
+            _survive(lambda: self._evaluate(spec))
         else:
             raise TypeError(f"no stage for {type(spec).__name__}")
 
@@ -182,6 +182,9 @@ class Stages:
 
     def emulate(self, cell: Cell, watch: Watch | None = None) -> None:
         """Lets a crowd of users ask the test questions; goes on where its journals end."""
+        _survive(lambda: self._emulate(cell, watch))
+
+    def _emulate(self, cell: Cell, watch: Watch | None) -> None:
         assert cell.emulate is not None
         start = time.monotonic()
         types = self.samples("test").question_type
@@ -336,7 +339,8 @@ def _fetch(folder: StudyFolder, specs: Sequence[Spec]) -> None:
 
 
 def _survive(stage: Callable[[], None]) -> None:
-    """Starts a stage again whose processes died at a bad moment; it goes on at its checkpoint."""
+    """Starts a stage again whose processes died at a bad moment; it goes on at its checkpoint or
+    journal."""
     for left in reversed(range(_STARTS)):
         try:
             stage()

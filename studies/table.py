@@ -292,6 +292,19 @@ def _read_floors(folder: StudyFolder, seed: int) -> dict[str, float | None]:
     }
 
 
+def update_floors(folder: StudyFolder, cells: Sequence[Cell]) -> None:
+    """Brings the finished cells above the floors up to date: a floor may have been tried again."""
+    for cell in cells:
+        if not folder.has_result(cell.key):
+            continue
+        table = pq.read_table(folder.store.fetch(folder.result(cell.key)), schema=RESULTS)
+        rows = table.to_pylist()
+        floors = _read_floors(folder, cell.tuning.seed)
+        known = {name: rows[0][name] for name in floors}
+        if rows[0]["status"] == "ok" and known != floors:
+            _write(folder, cell, [{**row, **floors} for row in rows])
+
+
 @cache
 def versions() -> str:
     """Versions of what a result depends on, as JSON."""

@@ -10,13 +10,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 
+from actors import Evaluation, Network, PeerLostError
+from studies.cells import Plan
 from studies.columns import CURVES, WALL_CLOCK_COLUMNS
 from studies.folder import StudyFolder
+from studies.run import choose_learning_rates
+from studies.stages import Stages
 
 COMMAND = [sys.executable, "-m", "studies.cli", "study"]
 LIMIT_S = 600
@@ -247,12 +252,14 @@ def test_the_ray_engine_gives_the_same_table(
 
 
 def test_a_cell_that_fails_is_a_row_and_can_be_retried(finished: Path, tmp_path: Path) -> None:
+    """A floor, too: what is known of it stands in the rows of all cells above it."""
     out = tmp_path / "out"
     shutil.copytree(finished, out)
     folder = StudyFolder(out)
     table = pd.read_parquet(folder.results)
-    broken = table.loc[table["method"] == "unaligned", "cell"].iloc[0]
-    folder.result(broken).unlink()
+    broken = table.loc[table["method"].isin(["unaligned", "blind"]), "cell"].unique()
+    for cell in broken:
+        folder.result(cell).unlink()
     weights = list(folder.artifacts.root.glob("tuning-*/receivers.safetensors"))
     whole = {f: f.read_bytes() for f in weights}
     for file in weights:
@@ -261,10 +268,34 @@ def test_a_cell_that_fails_is_a_row_and_can_be_retried(finished: Path, tmp_path:
     assert failed.returncode == 1
     rows = pd.read_parquet(folder.results)
     assert len(rows) == len(table)
-    reasons = rows.loc[rows["cell"] == broken, "reason"]
-    assert (rows.loc[rows["cell"] == broken, "status"] == "failed").all()
-    assert "SafetensorError" in reasons.iloc[0]
+    lost = rows["cell"].isin(broken)
+    assert (rows.loc[lost, "status"] == "failed").all()
+    assert rows.loc[lost, "reason"].str.contains("SafetensorError").all()
+    assert rows.loc[~lost, "blind_accuracy"].isna().all()
+    assert rows.loc[rows["method"] == "aligned", "text_oracle_accuracy"].notna().all()
     for file, content in whole.items():
         file.write_bytes(content)
     assert _tokcom("resume", out, "--retry-failed").returncode == 0
+    pd.testing.assert_frame_equal(_table(out), _table(finished))
+
+
+def test_a_process_that_dies_while_questions_are_answered_costs_a_new_start(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    folder = StudyFolder(out)
+    plan = Plan(folder.open())
+    cells = plan.cells(choose_learning_rates(plan, folder))
+    (cell,) = (cell for cell in cells if cell.tuning.method == "aligned")
+    folder.result(cell.key).unlink()
+    evaluate, deaths = Network.evaluate, ["killed", "killed again"]
+
+    def dying(network: Network, *arguments: Any) -> Evaluation:
+        if deaths:
+            raise PeerLostError(deaths.pop())
+        return evaluate(network, *arguments)
+
+    monkeypatch.setattr(Network, "evaluate", dying)
+    Stages(plan.study, folder, plan.features()).run(cell)
     pd.testing.assert_frame_equal(_table(out), _table(finished))

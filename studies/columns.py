@@ -11,15 +11,14 @@ SCHEMA_VERSION = 3
 
 _TEXT, _REAL, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
+_RUN = [("study", _TEXT), ("cell", _TEXT), ("seed", _WHOLE), ("method", _TEXT)]
+_CELL = [*_RUN, ("air", _TEXT), ("access", _TEXT), ("train_snr_db", _REAL)]
+CELL_COLUMNS = tuple(name for name, _ in _CELL)
+"""What tells the cells of a table apart."""
+
 RESULTS = pa.schema(
     [
-        ("study", _TEXT),
-        ("cell", _TEXT),
-        ("seed", _WHOLE),
-        ("method", _TEXT),
-        ("air", _TEXT),
-        ("access", _TEXT),
-        ("train_snr_db", _REAL),
+        *_CELL,
         ("eval_snr_db", _REAL),
         ("realised_snr_db", _REAL),
         ("realised_sinr_db", _REAL),
@@ -72,10 +71,7 @@ RESULTS = pa.schema(
 
 CURVES = pa.schema(
     [
-        ("study", _TEXT),
-        ("cell", _TEXT),
-        ("seed", _WHOLE),
-        ("method", _TEXT),
+        *_RUN,
         ("stage", _TEXT),
         ("step", _WHOLE),
         *(
@@ -98,13 +94,7 @@ SITE = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
 
 DEVICES = pa.schema(
     [
-        ("study", _TEXT),
-        ("cell", _TEXT),
-        ("seed", _WHOLE),
-        ("method", _TEXT),
-        ("air", _TEXT),
-        ("access", _TEXT),
-        ("train_snr_db", _REAL),
+        *_CELL,
         ("eval_snr_db", _REAL),
         ("user", _WHOLE),
         ("device", _TEXT),

@@ -21,7 +21,7 @@ from actors import MODALITY_OF, Evaluation
 from tokcom_core.datasets.samples import QUESTION_TYPE_NAMES, majority_accuracy, read_samples
 
 from .cells import Shapes
-from .columns import CURVES, DEVICES, RESULTS, SITE, SORT_BY
+from .columns import CELL_COLUMNS, CURVES, DEVICES, RESULTS, SITE, SORT_BY
 from .folder import StudyFolder
 from .methods import FLOORS, METHODS
 from .specs import Cell
@@ -102,7 +102,7 @@ class Outcome:
 
     def device_rows(self) -> list[dict[str, Any]]:
         """A row for each device, its streams taken together."""
-        shared = {name: identity(self.cell)[name] for name in DEVICES.names[:7]}
+        shared = {name: identity(self.cell)[name] for name in CELL_COLUMNS}
         shared["eval_snr_db"] = self.eval_snr_db
         if self.crowd is not None:
             return [{**shared, **row} for row in self.crowd.device_rows]

@@ -1,6 +1,6 @@
 """Devices and base station, and the split-training step between them."""
 
-from .base_station import BaseStation, Contrast, StationConfig
+from .base_station import AnswerLoss, BaseStation, Contrast, StationConfig
 from .checkpoint import Checkpoints
 from .crowd import Crowd, interval_s, share_of
 from .device import Device, DeviceConfig
@@ -24,6 +24,7 @@ from .ray_engine import RayEngine, Share, Together
 
 __all__ = [
     "MODALITY_OF",
+    "AnswerLoss",
     "Arrival",
     "BaseStation",
     "Batch",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,9 +26,11 @@ from tokcom_core.datasets.samples import read_samples
 from tokcom_core.foundation import FoundationModel, LoraShape, concatenate
 from tokcom_core.transceiver import (
     RECEIVER_WIDTH,
+    AudioPooling,
     IntactText,
     Pooling,
     TokenReceiver,
+    VisionPooling,
     pool,
     unpack,
 )
@@ -49,14 +52,30 @@ from .optimiser import Optimiser, seeded
 from .pool import Bundle, Orders, merge
 from .tensorflow import tensorflow_service
 
+AnswerLoss = Literal["all_tokens", "first_token"]
+"""Which of :class:`~tokcom_core.foundation.AnswerLosses` stage 2 trains on."""
+
 
 @dataclass(frozen=True)
 class Contrast:
-    """Which losses stage 1 uses: (9) alone, or (9) and the contrastive loss (11)."""
+    """Which losses stage 1 uses: (9) alone, or (9) and the contrastive loss (11).
+
+    Attributes:
+        contrastive: whether there is eq. (11).
+        temperature: its tau.
+        vision_pooling, audio_pooling: eq. (10) for the modality; text is averaged.
+        train_anchor: whether (11) reaches the text receiver, too. The paper trains that by (9)
+            alone; the code of its authors does not detach the anchor.
+    """
 
     contrastive: bool = True
     temperature: float = 0.07
-    pooling: Pooling = "mean"
+    vision_pooling: VisionPooling = "mean"
+    audio_pooling: AudioPooling = "mean"
+    train_anchor: bool = False
+
+    def pooling(self, modality: str) -> Pooling:
+        return self.vision_pooling if modality == "vision" else self.audio_pooling
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,7 @@ class StationConfig:
         text_intact: True puts no receiver G_T behind the text (the floors).
         language_model: the foundation model.
         lora: shape of its adapter.
+        max_answer_tokens: longest answer that is generated, alike for every question.
         device: torch device or ``auto``.
     """
 
@@ -85,6 +105,7 @@ class StationConfig:
     text_intact: bool = False
     language_model: str = "pocket"
     lora: LoraShape = field(default_factory=LoraShape)
+    max_answer_tokens: int = 8
     device: str = "auto"
 
 
@@ -113,6 +134,7 @@ class BaseStation:
         self._answers = {s: read_samples(f).answer for s, f in config.samples.items()}
         self._air: Air | None = None
         self._contrast = Contrast()
+        self._answer_loss: AnswerLoss = "all_tokens"
         self._optimiser: Optimiser | None = None
 
     @property
@@ -131,8 +153,9 @@ class BaseStation:
         self._optimiser = Optimiser(self.receivers.parameters(), training)
         self.foundation.eval()
 
-    def start_fine_tuning(self, training: Training) -> None:
+    def start_fine_tuning(self, training: Training, answer_loss: AnswerLoss) -> None:
         """Begins stage 2: receivers and adapter learn, eqs. (16) and (18)."""
+        self._answer_loss = answer_loss
         parameters = [*self.receivers.parameters(), *self.foundation.parameters()]
         self._optimiser = Optimiser(parameters, training)
 
@@ -162,10 +185,12 @@ class BaseStation:
                     received[stream], sent.detach(), valid[stream]
                 )
         if self._contrast.contrastive:
-            anchor = pool(received["caption"], valid["caption"], "mean").detach()
+            anchor = pool(received["caption"], valid["caption"], "mean")
+            if not self._contrast.train_anchor:
+                anchor = anchor.detach()
             for stream in ("audio", "vision"):
                 if stream in streams:
-                    own = pool(received[stream], valid[stream], self._contrast.pooling)
+                    own = pool(received[stream], valid[stream], self._contrast.pooling(stream))
                     both = valid[stream].any(1) & valid["caption"].any(1)
                     if both.any():
                         losses[f"contrastive_{stream}"] = info_nce(
@@ -206,8 +231,12 @@ class BaseStation:
         if not len(prompt):
             return self._step({}, leaves, logs)
         with seeded(spawn_seed(seed, "dropout")):
-            loss = self.foundation.answer_loss(prompt, valid, answers)
-        return self._step({"task": loss}, leaves, logs)
+            found = self.foundation.answer_losses(prompt, valid, answers)
+        losses = {
+            "task": getattr(found, self._answer_loss),
+            "first_token": found.first_token.detach(),
+        }
+        return self._step(losses, leaves, logs)
 
     @torch.no_grad()
     def answer(self, seed: int, split: str, rows: tuple[int, ...], *frames: Frame) -> Answers:
@@ -218,11 +247,13 @@ class BaseStation:
         prompt, valid = self._prompt(frames, receptions)
         ids = self._answer_ids(split, rows)
         exact, first_token = self._score(prompt, valid, split, rows)
+        losses = self.foundation.answer_losses(prompt, valid, ids)
         link = self._config.link
         return Answers(
             exact=tuple(exact),
             first_token=tuple(first_token),
-            loss=float(self.foundation.answer_loss(prompt, valid, ids)),
+            loss=float(losses.all_tokens),
+            first_token_loss=float(losses.first_token),
             arrivals={
                 frame.stream: arrival(frame, reception, self.token_width)
                 for frame, reception in zip(frames, receptions, strict=True)
@@ -258,7 +289,7 @@ class BaseStation:
     ) -> tuple[list[bool], list[bool]]:
         """Answers prompts: whether each answer, and whether its first token, is the true one."""
         ids = self._answer_ids(split, rows)
-        generated = self.foundation.generate(prompt, valid, max_new_tokens=ids.shape[1])
+        generated = self.foundation.generate(prompt, valid, self._config.max_answer_tokens)
         given = [text.lower() for text in self.foundation.decode(generated)]
         true = [self._answers[split][row].lower() for row in rows]
         exact = [a == b for a, b in zip(given, true, strict=True)]
@@ -348,6 +379,7 @@ class BaseStation:
     def _step(
         self, losses: dict[str, Tensor], leaves: Sequence[Frame], logs: dict[str, StreamLog]
     ) -> tuple[StepReport | Gradient, ...]:
+        """Trains on the sum of the losses; a detached one is reported and teaches nothing."""
         assert self._optimiser is not None, "start_alignment() or start_fine_tuning() comes first"
         if losses:
             torch.stack(list(losses.values())).sum().backward()

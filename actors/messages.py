@@ -52,20 +52,22 @@ class Gradient:
 class Training:
     """Optimiser of one stage, alike on devices and base station.
 
-    ``schedule`` is a name of ``transformers.get_scheduler``; AdamW throughout.
+    ``schedule`` is a name of ``transformers.get_scheduler``; AdamW throughout. ``gradient_clip``
+    bounds the norm of the gradient of each device, and of the base station; None does not.
     """
 
     steps: int
     learning_rate: float
-    schedule: Literal["cosine_with_min_lr", "linear"]
+    schedule: Literal["cosine_with_min_lr", "linear", "constant_with_warmup"]
     min_learning_rate: float = 1e-6
     warmup_steps: int = 0
-    gradient_clip: float = 1.0
+    gradient_clip: float | None = 1.0
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """Losses of one training step, and by stream the share of a crowd's samples not heard."""
+    """Losses of one training step (those trained on, and others to look at), and by stream the
+    share of a crowd's samples not heard."""
 
     losses: dict[str, float]
     unheard: dict[str, float] = field(default_factory=dict)
@@ -103,7 +105,8 @@ class Answers:
     Attributes:
         exact: whether the generated answer equals the true one.
         first_token: whether its first token does, as the paper counts.
-        loss: eq. (14) on this batch.
+        loss: eq. (14) on this batch, over all answer tokens.
+        first_token_loss: of the first answer token alone, the mean over samples.
         arrivals: how each stream arrived.
         interval_ms: airtime of all frames together.
     """
@@ -111,6 +114,7 @@ class Answers:
     exact: tuple[bool, ...]
     first_token: tuple[bool, ...]
     loss: float
+    first_token_loss: float
     arrivals: dict[str, Arrival]
     interval_ms: float
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from channel_models import AirBase, CrowdSize, Members, spawn_seed
 
-from .base_station import BaseStation, Contrast, StationConfig
+from .base_station import AnswerLoss, BaseStation, Contrast, StationConfig
 from .checkpoint import Checkpoints, Losses
 from .crowd import Crowd, interval_s
 from .device import Device, DeviceConfig
@@ -40,6 +40,7 @@ class Evaluation:
     exact: tuple[bool, ...]
     first_token: tuple[bool, ...]
     loss: float
+    first_token_loss: float
     arrivals: dict[str, Arrival]
     interval_ms: float
 
@@ -132,11 +133,13 @@ class Network(OnEngine):
         batch_size: int,
         checkpoints: Checkpoints | None = None,
         drop_modality: float = 0.0,
+        answer_loss: AnswerLoss = "all_tokens",
     ) -> Losses:
         """Stage 2. Returns the task loss of each round; ``parts`` all have one split.
 
         ``drop_modality`` is the probability that audio, and likewise vision, is left out of a
-        sample, for a foundation model that can do without.
+        sample, for a foundation model that can do without. ``answer_loss`` names the
+        cross-entropy that is trained on.
         """
         (split,) = {part.split for part in parts}
         turns = self._turns("fine-tuning", parts, {split: size}, batch_size, training.steps)
@@ -148,7 +151,7 @@ class Network(OnEngine):
             return self._train_step(turn, batches, "fine_tune", seed, split, turn.rows[split])
 
         def begin() -> None:
-            self._start(training, "start_fine_tuning", training)
+            self._start(training, "start_fine_tuning", training, answer_loss)
 
         return self._train(begin, step, training.steps, checkpoints)
 
@@ -354,6 +357,7 @@ def _merge(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:
         exact=tuple(hit for a in answered for hit in a.exact),
         first_token=tuple(hit for a in answered for hit in a.first_token),
         loss=mean([a.loss for a in answered]),
+        first_token_loss=mean([a.first_token_loss for a in answered]),
         arrivals=merged([a.arrivals for a in answered]),
         interval_ms=mean([a.interval_ms for a in answered]),
     )

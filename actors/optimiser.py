@@ -69,7 +69,8 @@ class Optimiser:
         """Updates from the accumulated gradients and clears them."""
         if not self._parameters:
             return
-        nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._adamw.step()
         self._schedule.step()
         self._adamw.zero_grad(set_to_none=True)

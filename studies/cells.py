@@ -7,6 +7,9 @@ import math
 from itertools import product
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from actors import share_of
 from channel_models import AirConfig, Link, named_air
 from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
@@ -25,7 +28,7 @@ from .specs import (
     TuningSpec,
     ValidationSpec,
 )
-from .study import Data, Models, Study, TokenBudget
+from .study import Data, Models, PoolingConfig, Study, TokenBudget
 
 NOISELESS = named_air("awgn")
 """The floors' air, at an infinite SNR."""
@@ -62,6 +65,10 @@ class Shapes:
         """Tokens that the slide chooses from."""
         return self.encoder[modality].length - self.skipped(modality)
 
+    def positions(self, modality: str, count: int) -> NDArray[np.int64]:
+        """Positions among the encoder's tokens that are slid to."""
+        return self.skipped(modality) + slide(self.slid_length(modality), count)
+
     def check(self, tokens: TokenBudget) -> None:
         """Raises ValueError for a token length beyond the encoder's."""
         for modality in MEDIA:
@@ -70,6 +77,25 @@ class Shapes:
                 raise ValueError(
                     f"tokens.{modality} {asked} is beyond the encoder's {available} tokens"
                 )
+
+    def check_pooling(self, pooling: PoolingConfig, tokens: TokenBudget) -> None:
+        """Raises ValueError where the tokens that eq. (10) pools are not those that are sent."""
+        for modality in MEDIA:
+            how, count = getattr(pooling, modality), getattr(tokens, modality)
+            sent = self.positions(modality, count).tolist()
+            complaint = f"alignment.pooling.{modality} {how!r} needs "
+            if how.startswith("cls") and sent[0] != 0:
+                raise ValueError(
+                    f"{complaint}the class token, which the slide leaves out; take models.slide: "
+                    "all, or pool 'mean'"
+                )
+            if how == "cls+distillation" and sent[:2] != [0, 1]:
+                raise ValueError(
+                    f"{complaint}AST's second token, which is not one of {count} evenly spaced; "
+                    "take 'cls', 'first_two' (whichever is sent second) or 'mean'"
+                )
+            if how == "first_two" and count < 2:
+                raise ValueError(f"{complaint}two tokens, but tokens.{modality} is {count}")
 
 
 def data_id(data: Data) -> str:
@@ -122,6 +148,9 @@ class Plan:
         self.budgets = {
             (t, bw): self._budget(t, bw) for t in study.tokens for bw in study.bandwidth_hz
         }
+        if any(METHODS[method].alignment == "contrastive" for method in study.methods):
+            for budget in self.budgets.values():
+                self.shapes.check_pooling(study.alignment.pooling, budget)
 
     def features(self) -> list[FeaturesSpec]:
         """Every split and encoder, at all positions that some cell slides to."""
@@ -233,6 +262,7 @@ class Plan:
             deadline_ms=None if floor else study.deadline_ms,
             questions=study.evaluation.questions,
             batch_size=study.evaluation.batch_size,
+            max_answer_tokens=study.evaluation.max_answer_tokens,
             emulate=None if floor else study.emulate,
         )
 
@@ -256,6 +286,7 @@ class Plan:
         crowd = None
         if study.emulate is not None and not method.floor:
             crowd = study.emulate.training_crowd
+        bandwidth_hz = link.bandwidth_hz
         shared: dict[str, Any] = {
             "data": self._data,
             "models": study.models,
@@ -276,7 +307,7 @@ class Plan:
                 files=method.transport == "file",
                 tokens=tokens,
                 alignment=study.alignment,
-                **shared,
+                **{**shared, "snr_db": self._alignment_snr_db(air, snr_db, bandwidth_hz)},
             )
         )
         tuning = study.fine_tuning
@@ -287,10 +318,21 @@ class Plan:
             steps=tuning.floor_steps if method.floor else tuning.steps,
             batch_size=tuning.batch_size,
             learning_rate=learning_rate,
+            schedule=tuning.schedule,
             warmup_steps=tuning.warmup_steps,
+            gradient_clip=tuning.gradient_clip,
+            rescale_receivers=tuning.rescale_receivers,
+            answer_loss=tuning.answer_loss,
             drop_modality=0.0 if method.floor else tuning.drop_modality,
             **shared,
         )
+
+    def _alignment_snr_db(self, air: AirConfig, snr_db: float, bandwidth_hz: float) -> float:
+        """Of stage 1: as in stage 2, unless the study says otherwise."""
+        own_db = self.study.alignment.snr_db
+        if own_db is None or not air.sets_snr:
+            return snr_db
+        return snr_at_bandwidth(self.study, own_db, bandwidth_hz)
 
     def _budget(self, tokens: TokenBudget, bandwidth_hz: float) -> TokenBudget:
         study = self.study
@@ -302,8 +344,7 @@ class Plan:
         return fit(link, tokens, study.question_tokens, self.shapes.token_width, study.deadline_ms)
 
     def _positions(self, modality: str) -> tuple[int, ...]:
-        skipped, length = self.shapes.skipped(modality), self.shapes.slid_length(modality)
         wanted: set[int] = set()
         for budget in self.budgets.values():
-            wanted |= set((skipped + slide(length, getattr(budget, modality))).tolist())
+            wanted |= set(self.shapes.positions(modality, getattr(budget, modality)).tolist())
         return tuple(sorted(wanted))

@@ -44,6 +44,7 @@ RESULTS = pa.schema(
         ("test_questions", _WHOLE),
         *[(f"accuracy_{name}", _REAL) for name in QUESTION_TYPE_NAMES],
         ("task_loss", _REAL),
+        ("first_token_loss", _REAL),
         ("blind_accuracy", _REAL),
         ("text_oracle_accuracy", _REAL),
         ("majority_accuracy", _REAL),
@@ -78,6 +79,7 @@ CURVES = pa.schema(
             (name, _REAL)
             for name in (
                 "task",
+                "first_token",
                 "reconstruction_caption",
                 "reconstruction_question",
                 "contrastive_audio",

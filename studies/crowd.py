@@ -76,6 +76,7 @@ def _scores(
         exact=hits("exact"),
         first_token=hits("first_token"),
         loss=math.nan,
+        first_token_loss=math.nan,
         arrivals={str(stream): _arrival(rows, asked) for stream, rows in journal.groupby("stream")},
         interval_ms=1e3 * interval_s * intervals / asked,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from actors import Crowd, EmulationConfig, Federation
+from actors import AnswerLoss, Crowd, EmulationConfig, Federation
 from channel_models import Link, NamedAir
 
 from .artifacts import Spec
 from .methods import METHODS, Method
-from .study import AlignmentConfig, Models, TokenBudget
+from .study import AlignmentConfig, Models, Schedule, TokenBudget
 
 Split = Literal["align", "train", "val", "test"]
 TASK_SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -67,7 +67,11 @@ class TuningSpec(Spec):
     steps: int
     batch_size: int
     learning_rate: float
+    schedule: Schedule
     warmup_steps: int
+    gradient_clip: float | None
+    rescale_receivers: bool
+    answer_loss: AnswerLoss
     drop_modality: float
 
 
@@ -94,6 +98,7 @@ class Cell(Spec):
     deadline_ms: float | None
     questions: int | None
     batch_size: int
+    max_answer_tokens: int
     emulate: EmulationConfig | None
 
     @property

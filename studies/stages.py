@@ -106,12 +106,25 @@ class Stages:
 
     def _align(self, spec: AlignmentSpec) -> None:
         config = spec.alignment
-        training = Training(config.steps, config.learning_rate, "cosine_with_min_lr")
-        contrast = Contrast(spec.contrastive, config.temperature, config.pooling)
+        training = Training(
+            config.steps,
+            config.learning_rate,
+            "cosine_with_min_lr",
+            gradient_clip=config.gradient_clip,
+        )
+        contrast = Contrast(
+            spec.contrastive,
+            config.temperature,
+            config.pooling.vision,
+            config.pooling.audio,
+            config.train_anchor,
+        )
         streams: tuple[Stream, ...] = (
             ("vision", "audio", "caption") if spec.contrastive else ("caption",)
         )
-        parts = [*(Part(stream, "align") for stream in streams), Part("question", "train")]
+        parts = [Part(stream, "align") for stream in streams]
+        if config.reconstruct_questions:
+            parts.append(Part("question", "train"))
         sizes = {split: self._size(split) for split in ("align", "train")}
         with (
             self._artifacts.write(spec) as partial,
@@ -128,8 +141,9 @@ class Stages:
         training = Training(
             spec.steps,
             spec.learning_rate,
-            "linear",
+            "linear" if spec.schedule == "linear" else "constant_with_warmup",
             warmup_steps=min(spec.warmup_steps, spec.steps - 1),
+            gradient_clip=spec.gradient_clip,
         )
         parts = _task_parts(spec, "train")
         size = self._size("train")
@@ -137,10 +151,17 @@ class Stages:
             if spec.alignment is not None:
                 network.load(self._artifacts.path(spec.alignment))
             network.tune_in(spec.air, spec.snr_db)
-            network.calibrate(parts, size, batch_size=256)
+            if spec.rescale_receivers:
+                network.calibrate(parts, size, batch_size=256)
             checkpoints = self._checkpoints(spec)
             losses = network.fine_tune(
-                training, parts, size, spec.batch_size, checkpoints, spec.drop_modality
+                training,
+                parts,
+                size,
+                spec.batch_size,
+                checkpoints,
+                spec.drop_modality,
+                spec.answer_loss,
             )
             network.save(partial)
             write_curves(partial / "curves.parquet", "fine-tuning", losses)
@@ -293,6 +314,7 @@ class Stages:
             receiver_sees_noise=models.receiver_input == "symbols+noise",
             text_intact=intact,
             language_model=models.language,
+            max_answer_tokens=self._study.evaluation.max_answer_tokens,
             device=self._study.device,
         )
         return devices, station

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from actors import (
+    AnswerLoss,
     EmulationConfig,
     Engine,
     EngineName,
@@ -31,15 +32,25 @@ from actors import (
     Together,
 )
 from channel_models import DigitalConfig, Link, NamedAir
-from tokcom_core.transceiver import RECEIVER_WIDTH, Pooling
+from tokcom_core.transceiver import RECEIVER_WIDTH, AudioPooling, VisionPooling
 
 from .methods import FLOORS, METHODS
+from .recipes import RecipeName, with_recipe
 
 PRESETS = Path(__file__).parent / "presets"
 
 
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+def _an_snr(value: float) -> float:
+    if math.isnan(value) or value == -math.inf:
+        raise ValueError("an SNR in dB is a number, or .inf for no noise")
+    return value
+
+
+Snr = Annotated[float, AfterValidator(_an_snr)]
 
 
 class MiniMusic(_Config):
@@ -85,14 +96,33 @@ class TokenBudget(_Config):
     vision: int = Field(ge=1)
 
 
+class PoolingConfig(_Config):
+    """Eq. (10) for each modality; see :func:`tokcom_core.transceiver.pool`."""
+
+    vision: VisionPooling = "mean"
+    audio: AudioPooling = "mean"
+
+
 class AlignmentConfig(_Config):
-    """Stage 1."""
+    """Stage 1.
+
+    ``train_anchor`` lets the contrastive loss reach the text receiver, too.
+    ``reconstruct_questions`` adds eq. (9) on the questions of the task's training clips, so that
+    the text receiver has seen how questions are worded. ``snr_db`` is stage 2's where it is None.
+    """
 
     steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
     temperature: float = Field(default=0.07, gt=0)
-    pooling: Pooling = "mean"
+    pooling: PoolingConfig = PoolingConfig()
+    train_anchor: bool = False
+    reconstruct_questions: bool = True
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+    snr_db: Snr | None = None
+
+
+Schedule = Literal["linear", "constant"]
 
 
 class FineTuningConfig(_Config):
@@ -100,20 +130,28 @@ class FineTuningConfig(_Config):
 
     ``floor_steps`` are those of the floors, which must be well trained to be floors.
     ``drop_modality`` is the probability that a training sample does without audio, and likewise
-    without vision.
+    without vision. ``rescale_receivers`` first brings each receiver's output to the RMS of the
+    foundation model's embeddings. ``answer_loss`` is eq. (14) over all answer tokens and the end of
+    sequence, or over the first token alone.
     """
 
     steps: int = Field(default=300, ge=1)
     floor_steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1e-3,), min_length=1)
+    schedule: Schedule = "linear"
     warmup_steps: int = Field(default=20, ge=0)
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+    rescale_receivers: bool = True
+    answer_loss: AnswerLoss = "all_tokens"
     drop_modality: float = Field(default=0.0, ge=0, lt=1)
 
 
 class EvaluationConfig(_Config):
-    """How cells are evaluated, on test questions."""
+    """How cells are evaluated, on test questions; longer answers than ``max_answer_tokens`` are
+    cut."""
 
+    max_answer_tokens: int = Field(default=8, ge=1)
     batch_size: int = Field(default=128, ge=1)
     questions: int | None = Field(default=None, ge=1)
 
@@ -157,12 +195,6 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _an_snr(value: float) -> float:
-    if math.isnan(value) or value == -math.inf:
-        raise ValueError("an SNR in dB is a number, or .inf for no noise")
-    return value
-
-
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise ValueError(f"values are repeated: {', '.join(str(v) for v in values)}")
@@ -170,13 +202,13 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 _Several = (BeforeValidator(_listed), AfterValidator(_distinct), Field(min_length=1))
-Snr = Annotated[float, AfterValidator(_an_snr)]
 
 
 class Study(_Config):
     """A grid over methods, airs, budgets and seeds; see ``docs/studies.md`` for every key."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    recipe: RecipeName | None = None
     data: Data = Data(minimusic=MiniMusic())
     models: Models = Models()
     methods: Annotated[tuple[str, ...], *_Several] = ("aligned", "unaligned")
@@ -204,6 +236,11 @@ class Study(_Config):
     engine: EngineName = "inline"
     device: str = "auto"
     resources: Resources = Resources()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_top_of_its_recipe(cls, raw: Any) -> Any:
+        return with_recipe(raw) if isinstance(raw, dict) else raw
 
     @field_validator("methods")
     @classmethod

@@ -85,7 +85,8 @@ class Outcome:
                 if self.crowd is None
                 else self.crowd.columns
             ),
-            "task_loss": None if math.isnan(self.scores.loss) else self.scores.loss,
+            "task_loss": _number(self.scores.loss),
+            "first_token_loss": _number(self.scores.first_token_loss),
             "uplink_channel_uses": uses,
             "pilot_channel_uses": sum(cost.pilot_channel_uses for cost in costs),
             "control_bits": sum(cost.control_bits for cost in costs),
@@ -316,6 +317,10 @@ def _write(folder: StudyFolder, cell: Cell, rows: Sequence[dict[str, Any]]) -> N
     filled = [{name: row.get(name) for name in RESULTS.names} for row in rows]
     with folder.write(folder.result(cell.key)) as partial:
         pq.write_table(pa.Table.from_pylist(filled, schema=RESULTS), partial)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _mean(values: np.ndarray[Any, Any]) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -30,6 +31,18 @@ class LoraShape:
     rank: int = 4
     alpha: int = 16
     dropout: float = 0.1
+
+
+class AnswerLosses(NamedTuple):
+    """Cross-entropies over the whole vocabulary: two readings of eq. (14).
+
+    Attributes:
+        all_tokens: mean over all answer tokens of the batch, ends of sequence included.
+        first_token: mean over samples of the first answer token's, as paper 1's code has it.
+    """
+
+    all_tokens: Tensor
+    first_token: Tensor
 
 
 def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -98,10 +111,13 @@ class FoundationModel(nn.Module):
             [row + [IGNORED] * (longest - len(row)) for row in rows], device=self.device
         )
 
-    def answer_loss(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> Tensor:
-        """Eq. (14): cross-entropy over the whole vocabulary on all answer tokens ``[B, A]``."""
+    def answer_losses(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> AnswerLosses:
+        """Eq. (14) for answers ``[B, A]`` after prompts ``[B, S, D]``."""
         logits = self.answer_logits(prompt, valid, answers)
-        return F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED)
+        return AnswerLosses(
+            F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED),
+            F.cross_entropy(logits[:, 0], answers[:, 0]),
+        )
 
     def answer_logits(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> Tensor:
         """Logits ``[B, A, vocabulary]`` where answers are predicted, and nowhere else."""

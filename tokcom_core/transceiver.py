@@ -10,7 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Pooling = Literal["mean", "cls", "ast"]
+VisionPooling = Literal["mean", "cls"]
+AudioPooling = Literal["mean", "cls", "cls+distillation", "first_two"]
+Pooling = VisionPooling | AudioPooling
 
 RECEIVER_WIDTH = 1024
 """Hidden features of G_m in paper 1's code, for tokens of 1536."""
@@ -118,17 +120,11 @@ class IntactText(nn.Module):
 def pool(tokens: Tensor, valid: Tensor, how: Pooling) -> Tensor:
     """Eq. (10): features a_m ``[B, D]`` of tokens ``[B, S, D]``.
 
-    ``mean`` averages the valid tokens, ``cls`` takes token 0 (ViViT), ``ast`` averages tokens 0
-    and 1 (AST's class and distillation tokens).
-
-    Raises:
-        ValueError: for another name.
+    ``mean`` averages the valid tokens, ``cls`` takes the first, which should be the encoder's class
+    token. ``cls+distillation`` and ``first_two`` average the first two: AST's class and
+    distillation tokens, or (as in the code of paper 1's authors) whatever is sent first.
     """
     if how == "mean":
         weight = valid.unsqueeze(-1).to(tokens.dtype)
         return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
-    if how == "cls":
-        return tokens[:, 0]
-    if how == "ast":
-        return tokens[:, :2].mean(1)
-    raise ValueError(f"no pooling {how!r}; take mean, cls or ast")
+    return tokens[:, 0] if how == "cls" else tokens[:, :2].mean(1)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import ray
@@ -27,7 +27,6 @@ from actors import (
     Training,
 )
 from actors.engine import Engine, Peer
-from actors.optimiser import Optimiser
 from channel_models import named_air
 
 from .conftest import Interrupted, NetworkParts
@@ -35,28 +34,6 @@ from .conftest import Interrupted, NetworkParts
 ALIGN = [Part("vision", "align"), Part("caption", "align"), Part("question", "train")]
 TASK = [Part("vision", "train"), Part("audio", "train"), Part("question", "train")]
 SIZES = {"align": 20, "train": 50}
-
-
-@pytest.mark.parametrize("schedule", ["linear", "cosine_with_min_lr"])
-def test_an_optimiser_goes_on_where_it_was(schedule: Any, tmp_path: Path) -> None:
-    training = Training(10, 1e-2, schedule, warmup_steps=2)
-
-    def descend(weight: torch.nn.Parameter, optimiser: Optimiser, steps: int) -> None:
-        for _ in range(steps):
-            (weight - torch.arange(4.0)).square().sum().backward()
-            optimiser.step()
-
-    whole = torch.nn.Parameter(torch.ones(4))
-    descend(whole, Optimiser([whole], training), 10)
-    half = torch.nn.Parameter(torch.ones(4))
-    before = Optimiser([half], training)
-    descend(half, before, 5)
-    before.save(tmp_path / "o.safetensors")
-    rest = torch.nn.Parameter(half.detach().clone())
-    after = Optimiser([rest], training)
-    after.load(tmp_path / "o.safetensors")
-    descend(rest, after, 5)
-    assert torch.equal(rest, whole)
 
 
 def _stages(

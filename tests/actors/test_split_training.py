@@ -148,7 +148,7 @@ def test_stage_2_gradients_are_those_of_end_to_end_autograd(
                 with seeded(spawn_seed(1, name)):
                     torch.nn.init.normal_(parameter, std=0.1)
     batches = _task_batches()
-    split.station.start_fine_tuning(TRAINING)
+    split.station.start_fine_tuning(TRAINING, "all_tokens")
     _, *gradients = split.station.fine_tune(23, None, "train", ROWS, *split.frames(batches))
     split.learn(batches, gradients)
 
@@ -164,7 +164,7 @@ def test_stage_2_gradients_are_those_of_end_to_end_autograd(
     answers = station.foundation.answer_ids([station._answers["train"][row] for row in ROWS])
     station.foundation.train()
     with seeded(spawn_seed(23, "dropout")):
-        station.foundation.answer_loss(prompt, valid, answers).backward()
+        station.foundation.answer_losses(prompt, valid, answers).all_tokens.backward()
     _assert_same(split.gradients(), whole.gradients())
 
 
@@ -191,6 +191,62 @@ def test_reconstruction_trains_the_text_receiver_alone(
     }
     for name, gradient in found[False].items():
         torch.testing.assert_close(gradient, found[True][name])
+
+
+@pytest.mark.usefixtures("_no_steps")
+def test_the_anchor_learns_from_the_contrastive_loss_where_it_should(
+    parts_of: Callable[..., NetworkParts],
+) -> None:
+    """In the code of paper 1's authors the anchor is not detached."""
+    batches = [b for b in _alignment_batches() if b.split == "align"]
+    found = {}
+    for train_anchor in (False, True):
+        network = _Split(parts_of())
+        network.station.start_alignment(TRAINING, Contrast(train_anchor=train_anchor))
+        network.station.align(3, None, *network.frames(batches))
+        found[train_anchor] = network.gradients()
+    for name, gradient in found[True].items():
+        same = torch.allclose(gradient, found[False][name])
+        assert same != name.startswith("receivers.text"), name
+
+
+@pytest.mark.usefixtures("_no_steps")
+def test_stage_2_may_train_on_the_first_answer_token_alone(
+    parts_of: Callable[..., NetworkParts],
+) -> None:
+    network = _Split(parts_of())
+    network.station.start_fine_tuning(TRAINING, "first_token")
+    report, *_ = network.station.fine_tune(
+        23, None, "train", ROWS, *network.frames(_task_batches())
+    )
+    assert report.losses["task"] == report.losses["first_token"]  # type: ignore[union-attr]
+    network.station.start_fine_tuning(TRAINING, "all_tokens")
+    report, *_ = network.station.fine_tune(
+        23, None, "train", ROWS, *network.frames(_task_batches())
+    )
+    assert report.losses["task"] != report.losses["first_token"]  # type: ignore[union-attr]
+
+
+def test_an_answer_does_not_depend_on_the_others_of_its_batch(
+    parts_of: Callable[..., NetworkParts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither on the longest true answer among them: what is generated has one constant limit."""
+    network = _Split(parts_of())
+    station = network.station
+    yes, two = station.foundation.answer_ids(["yes", "two"])[:, 0].tolist()
+    monkeypatch.setitem(station._answers, "val", ("yes", "four four four"))
+    unknown = station.foundation.tokenizer.unk_token_id
+
+    def generate(prompt: Tensor, valid: Tensor, max_new_tokens: int) -> Tensor:
+        """'yes', a token that is no text, and more that only a longer limit shows."""
+        return torch.tensor([[yes, unknown, two, two]])[:, :max_new_tokens].repeat(len(prompt), 1)
+
+    monkeypatch.setattr(station.foundation, "generate", generate)
+    hits = []
+    for rows in ((0,), (0, 1)):
+        frames = network.frames([Batch(s, "val", rows, False) for s in ("vision", "question")])  # type: ignore[arg-type]
+        hits.append(station.answer(1, "val", rows, *frames).exact[0])
+    assert hits[0] == hits[1]
 
 
 def _changed(network: Network, before: dict[str, Tensor]) -> set[str]:
@@ -231,7 +287,7 @@ def test_frozen_weights_stay_frozen(parts_of: Callable[..., NetworkParts]) -> No
         for n, p in network.station.foundation.named_parameters()
         if not p.requires_grad
     }
-    network.station.start_fine_tuning(TRAINING)
+    network.station.start_fine_tuning(TRAINING, "all_tokens")
     batches = _task_batches()
     for step in range(3):
         _, *gradients = network.station.fine_tune(

@@ -55,7 +55,8 @@ def test_zero_adapter_reproduces_the_base_model(
 def test_loss_is_cross_entropy_of_every_answer_token(
     foundation: FoundationModel, base: AutoModelForCausalLM
 ) -> None:
-    """A two-token answer counts both tokens and its end, over the whole vocabulary."""
+    """A two-token answer counts both tokens and its end, over the whole vocabulary; the loss of the
+    first token is the mean over samples."""
     answers = foundation.answer_ids(["front left", "yes"])
     assert answers[1, -1] == IGNORED
     parts = [_embedded(foundation, text) for text in TEXTS]
@@ -67,7 +68,7 @@ def test_loss_is_cross_entropy_of_every_answer_token(
     prompt, valid = concatenate(
         [(torch.cat([p for p, _ in padded]), torch.cat([v for _, v in padded]))]
     )
-    loss = foundation.answer_loss(prompt, valid, answers)
+    loss, first_token_loss = foundation.answer_losses(prompt, valid, answers)
     expected = []
     for text, answer in zip(TEXTS, answers, strict=True):
         answer = answer[answer != IGNORED]
@@ -76,6 +77,8 @@ def test_loss_is_cross_entropy_of_every_answer_token(
         logits = base(input_ids=ids).logits[0, len(start) - 1 : -1]
         expected.append(F.cross_entropy(logits, answer, reduction="none"))
     torch.testing.assert_close(loss, torch.cat(expected).mean(), rtol=1e-4, atol=1e-5)
+    first = torch.stack([tokens[0] for tokens in expected])
+    torch.testing.assert_close(first_token_loss, first.mean(), rtol=1e-4, atol=1e-5)
 
 
 def test_concatenation_keeps_the_order_and_moves_padding_left() -> None:

@@ -52,6 +52,5 @@ def test_pooling() -> None:
     torch.testing.assert_close(mean[0], tokens[0, :2].mean(0))
     torch.testing.assert_close(mean[1], tokens[1].mean(0))
     assert torch.equal(pool(tokens, valid, "cls"), tokens[:, 0])
-    torch.testing.assert_close(pool(tokens, valid, "ast"), tokens[:, :2].mean(1))
-    with pytest.raises(ValueError, match="mean, cls or ast"):
-        pool(tokens, valid, "max")  # type: ignore[arg-type]
+    for how in ("cls+distillation", "first_two"):
+        torch.testing.assert_close(pool(tokens, valid, how), tokens[:, :2].mean(1))

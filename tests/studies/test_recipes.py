@@ -1,0 +1,105 @@
+"""Recipes: paper 1's to the letter, a study's own keys on top, and what cannot be pooled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies import load
+from studies.cells import Plan
+from studies.study import Study
+
+ALL = {"slide": "all"}
+
+
+def _plan(**keys: Any) -> Plan:
+    return Plan(Study(name="s", **keys))
+
+
+def test_paper1_is_the_recipe_of_its_authors() -> None:
+    study = load("paper1")
+    assert study.models.language == "Qwen/Qwen2.5-1.5B"
+    assert study.models.receiver_width == 1024
+    stage_1, stage_2 = study.alignment, study.fine_tuning
+    assert (stage_1.steps, stage_1.batch_size, stage_1.learning_rate) == (500, 32, 1e-4)
+    assert (stage_1.pooling.vision, stage_1.pooling.audio) == ("cls", "first_two")
+    assert (stage_1.temperature, stage_1.snr_db) == (0.07, 10.0)
+    assert stage_1.train_anchor
+    assert not stage_1.reconstruct_questions
+    assert (stage_2.steps, stage_2.batch_size, stage_2.learning_rates) == (300, 8, (1e-4,))
+    assert (stage_2.schedule, stage_2.warmup_steps) == ("constant", 0)
+    assert stage_2.answer_loss == "first_token"
+    assert not stage_2.rescale_receivers
+    assert stage_1.gradient_clip is stage_2.gradient_clip is None
+
+
+def test_a_studys_own_keys_win() -> None:
+    study = Study(name="s", recipe="paper1", alignment={"steps": 7, "pooling": {"audio": "cls"}})
+    assert study.alignment.steps == 7
+    assert study.alignment.batch_size == 32
+    assert study.alignment.pooling.model_dump() == {"vision": "cls", "audio": "cls"}
+    assert Study(name="s").alignment.pooling.vision == "mean"
+
+
+def test_the_recipe_trains_the_pocket_models(tmp_path: Path) -> None:
+    """One ``--set`` away from the quickstart; here with a smaller one."""
+    study = load(
+        "quickstart",
+        (
+            "recipe=paper1",
+            "data.minimusic.clips=60",
+            "methods=[aligned]",
+            "airs=awgn",
+            "tokens={audio: 4, vision: 4}",
+            "seeds=0",
+            "alignment.steps=3",
+            "fine_tuning={steps: 3, floor_steps: 3}",
+        ),
+    )
+    assert study.fine_tuning.learning_rates == (1e-4,)
+    assert study.models.slide == "all"
+    table = study.run(tmp_path / "out")
+    assert set(table["status"]) == {"ok"}
+    assert table["first_token_loss"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("pooling", "models", "tokens", "complaint"),
+    [
+        ({"vision": "cls"}, {}, 8, "vision 'cls' needs the class token"),
+        ({"audio": "cls+distillation"}, {}, 8, "audio 'cls+distillation' needs the class token"),
+        ({"audio": "cls+distillation"}, ALL, 8, "not one of 8 evenly spaced"),
+        ({"audio": "first_two"}, ALL, 1, "needs two tokens, but tokens.audio is 1"),
+    ],
+)
+def test_pooling_of_tokens_that_are_not_sent_is_refused(
+    pooling: dict[str, str], models: dict[str, str], tokens: int, complaint: str
+) -> None:
+    keys = {"alignment": {"pooling": pooling}, "models": models}
+    budget = {"audio": tokens, "vision": 8}
+    with pytest.raises(ValueError, match=r"alignment\.pooling") as caught:
+        _plan(methods=["aligned"], tokens=budget, **keys)
+    assert complaint in str(caught.value)
+    _plan(methods=["unaligned"], tokens=budget, **keys)  # it pools nothing
+
+
+def test_class_and_distillation_tokens_are_pooled_where_they_are_sent() -> None:
+    """All 52 tokens of the pocket AST: its second token is its distillation token."""
+    pooling = {"vision": "cls", "audio": "cls+distillation"}
+    tokens = {"audio": 52, "vision": 8}
+    _plan(methods=["aligned"], models=ALL, tokens=tokens, alignment={"pooling": pooling})
+
+
+def test_stage_1_has_an_snr_of_its_own() -> None:
+    def snrs(**keys: Any) -> set[tuple[float, float]]:
+        plan = _plan(methods=["aligned"], train_snr_db=[0, 12], **keys)
+        tunings = [cell.tuning for cell in plan.cells(dict.fromkeys(plan.methods, 1e-3))]
+        return {(t.alignment.snr_db, t.snr_db) for t in tunings if t.alignment is not None}
+
+    assert snrs() == {(0.0, 0.0), (12.0, 12.0)}
+    assert snrs(alignment={"snr_db": 10}) == {(10.0, 0.0), (10.0, 12.0)}
+    wide = {"bandwidth_hz": 10e6, "power_mode": "fixed_power"}
+    (first, _), *_ = snrs(alignment={"snr_db": 10}, **wide)
+    assert first == pytest.approx(10 - 3.0103)

@@ -36,6 +36,7 @@ from tokcom_core.transceiver import RECEIVER_WIDTH, AudioPooling, VisionPooling
 
 from .methods import FLOORS, METHODS
 from .recipes import RecipeName, with_recipe
+from .rehearsal import rehearsed
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -209,6 +210,7 @@ class Study(_Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     recipe: RecipeName | None = None
+    rehearse: bool = False
     data: Data = Data(minimusic=MiniMusic())
     models: Models = Models()
     methods: Annotated[tuple[str, ...], *_Several] = ("aligned", "unaligned")
@@ -239,8 +241,11 @@ class Study(_Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _on_top_of_its_recipe(cls, raw: Any) -> Any:
-        return with_recipe(raw) if isinstance(raw, dict) else raw
+    def _by_its_recipe(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        found = with_recipe(raw)
+        return rehearsed(found) if found.get("rehearse") is True else found
 
     @field_validator("methods")
     @classmethod

@@ -43,23 +43,34 @@ def test_a_studys_own_keys_win() -> None:
     assert Study(name="s").alignment.pooling.vision == "mean"
 
 
+def test_a_rehearsal_is_the_same_study_in_the_miniature_world() -> None:
+    real, study = load("paper1"), load("paper1", ("rehearse=true",))
+    assert study.data.minimusic is not None
+    assert study.models.language == study.models.audio == study.models.vision == "pocket"
+    assert study.models.slide == "all"
+    assert [(t.audio, t.vision) for t in study.tokens] == [(16, 16), (52, 32), (52, 118)]
+    for key in ("alignment", "fine_tuning", "methods", "airs", "train_snr_db", "seeds"):
+        assert getattr(study, key) == getattr(real, key)
+    assert Plan(study).shapes.slid_length("audio") == 52
+    assert load("quickstart", ("rehearse=true",)).tokens == load("quickstart").tokens
+
+
 def test_the_recipe_trains_the_pocket_models(tmp_path: Path) -> None:
-    """One ``--set`` away from the quickstart; here with a smaller one."""
+    """One ``--set`` away from the preset; here with fewer steps, too."""
     study = load(
-        "quickstart",
+        "paper1",
         (
-            "recipe=paper1",
+            "rehearse=true",
             "data.minimusic.clips=60",
             "methods=[aligned]",
-            "airs=awgn",
-            "tokens={audio: 4, vision: 4}",
+            "train_snr_db=12",
+            "tokens={audio: 16, vision: 16}",
             "seeds=0",
             "alignment.steps=3",
             "fine_tuning={steps: 3, floor_steps: 3}",
         ),
     )
     assert study.fine_tuning.learning_rates == (1e-4,)
-    assert study.models.slide == "all"
     table = study.run(tmp_path / "out")
     assert set(table["status"]) == {"ok"}
     assert table["first_token_loss"].notna().all()

@@ -1,4 +1,8 @@
-"""Paper 1's own study, from ``.mp4`` to the table, on checkpoints of the published structure."""
+"""Paper 1's own study, from ``.mp4`` to the table, on checkpoints of the published structure.
+
+Slow for the processes that the stages start; ``tests/tokcom_core/test_published.py`` looks at the
+same files without a study.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +40,8 @@ from tests.recordings import ALIGNED, ASKED_PER_CLIP, SPLITS, write_recordings
 from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, frames_folder, sound_file
 from tokcom_core.datasets.samples import load_task_samples
 from tokcom_core.features import FeatureStore, open_features
+
+pytestmark = pytest.mark.slow
 
 LIMIT_S = 600
 AUDIO, VISION = 64, 32

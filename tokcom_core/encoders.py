@@ -18,16 +18,18 @@ from torch import Tensor, nn
 from transformers import (
     ASTFeatureExtractor,
     ASTModel,
-    AutoConfig,
-    AutoModelForCausalLM,
-    PretrainedConfig,
-    PreTrainedTokenizerFast,
     VivitImageProcessor,
     VivitModel,
 )
 
+from .checkpoints import (
+    load_input_embedding,
+    load_model,
+    load_processor,
+    load_tokenizer,
+    read_config,
+)
 from .datasets import layout, media
-from .zoo import resolve
 
 
 def pick_device(device: str) -> torch.device:
@@ -75,9 +77,8 @@ class AudioEncoder:
     def __init__(self, name: str, device: str = "auto") -> None:
         self.name = name
         self._device = pick_device(device)
-        path = resolve(name, "audio")
-        self._processor = ASTFeatureExtractor.from_pretrained(path)
-        model = ASTModel.from_pretrained(path, dtype=pick_dtype(self._device))
+        self._processor = load_processor(ASTFeatureExtractor, name, "audio")
+        model = load_model(ASTModel, name, "audio", pick_dtype(self._device))
         self.width = int(model.config.hidden_size)
         self.length = int(model.embeddings.position_embeddings.shape[1])
         self._model = _freeze(model, self._device)
@@ -104,10 +105,9 @@ class VisionEncoder:
     def __init__(self, name: str, device: str = "auto") -> None:
         self.name = name
         self._device = pick_device(device)
-        path = resolve(name, "vision")
-        self._processor = VivitImageProcessor.from_pretrained(path)
-        model = VivitModel.from_pretrained(
-            path, add_pooling_layer=False, dtype=pick_dtype(self._device)
+        self._processor = load_processor(VivitImageProcessor, name, "vision")
+        model = load_model(
+            VivitModel, name, "vision", pick_dtype(self._device), add_pooling_layer=False
         )
         self._frames = int(model.config.num_frames)
         self.width = int(model.config.hidden_size)
@@ -134,11 +134,9 @@ class TextEncoder(nn.Module):
     def __init__(self, name: str, device: str = "auto") -> None:
         super().__init__()
         self.name = name
-        path = resolve(name, "language")
-        self.tokenizer = load_tokenizer(path)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        embedding = model.get_input_embeddings()
-        self.width = int(embedding.embedding_dim)
+        self.tokenizer = load_tokenizer(name)
+        embedding = load_input_embedding(name)
+        self.width = embedding.embedding_dim
         self._device = pick_device(device)
         self.embedding = _freeze(embedding, self._device)
 
@@ -151,14 +149,6 @@ class TextEncoder(nn.Module):
         """Y_T ``[B, s_T, d_T]`` of token ids ``[B, s_T]``."""
         embedded: Tensor = self.embedding(ids.to(self._device))
         return embedded
-
-
-def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
-    """The checkpoint's ``tokenizer.json``; AutoTokenizer would force a Qwen2's own rules on it."""
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(path)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def _freeze(module: nn.Module, device: torch.device) -> nn.Module:
@@ -193,7 +183,7 @@ def encoder_shape(name: str, kind: Literal["audio", "vision"]) -> EncoderShape:
     Raises:
         ValueError: if there is no such checkpoint, or it is of another architecture.
     """
-    config = _config(name, kind)
+    config = read_config(name, kind)
     expected = "audio-spectrogram-transformer" if kind == "audio" else "vivit"
     if config.model_type != expected:
         raise ValueError(f"{kind} encoder {name!r} is a {config.model_type}, not a {expected}")
@@ -215,12 +205,4 @@ def encoder_shape(name: str, kind: Literal["audio", "vision"]) -> EncoderShape:
 
 def token_width(name: str) -> int:
     """d_T: features of a token of the foundation model ``name``."""
-    return int(_config(name, "language").hidden_size)
-
-
-def _config(name: str, kind: str) -> PretrainedConfig:
-    try:
-        return AutoConfig.from_pretrained(resolve(name, kind))
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"no {kind} checkpoint {name!r}: {reason}") from None
+    return int(read_config(name, "language").hidden_size)

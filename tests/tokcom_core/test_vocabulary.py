@@ -63,7 +63,7 @@ def test_a_real_vocabulary_reads_and_says_the_real_data(
     for split in ("val", "test"):
         questions = read_music_avqa(annotation_file(REAL / MUSIC_AVQA, "avqa", split))
         assert warn_of_unknown_words(byte_level, [q.text for q in questions], "questions") == 0
-        check_answers(byte_level, [q.answer for q in questions], 8)
+        check_answers(byte_level, [q.answer for q in questions], 64)
     captions = list(read_valor(REAL / "VALOR" / "annotation" / "desc_val.json").values())[:500]
     assert warn_of_unknown_words(byte_level, captions, "captions") == 0
     assert warn_of_unknown_words(pocket, captions, "captions") > 0.3
@@ -119,7 +119,7 @@ def test_an_answer_is_compared_as_exact_match_does(
     pocket: PreTrainedTokenizerBase, byte_level: PreTrainedTokenizerBase
 ) -> None:
     check_answers(pocket, ["Yes", "left", "front left"], 8)
-    check_answers(byte_level, ["yes", "no", "más de diez", "Simultaneously"], 8)
+    check_answers(byte_level, ["yes", "no", "más de diez", "Simultaneously"], 64)
     assert json.dumps(byte_level.decode(byte_level("más")["input_ids"])) == json.dumps("más")
 
 

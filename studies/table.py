@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors import MODALITY_OF, Evaluation
+from channel_models import mean_db
 from tokcom_core.datasets.samples import QUESTION_TYPE_NAMES, majority_accuracy, read_samples
 
 from .cells import Shapes
@@ -62,13 +63,13 @@ class Outcome:
         costs = [arrival.overhead for arrival in arrivals]
         uses = sum(cost.data_channel_uses for cost in costs)
         bits = sum(cost.payload_bits for cost in costs)
-        snr_db = fmean(arrival.realised_snr_db for arrival in arrivals)
+        snr_db = mean_db([arrival.realised_snr_db for arrival in arrivals])
         deadline = self.cell.deadline_ms
         return {
             **identity(self.cell),
             "eval_snr_db": self.eval_snr_db,
             "realised_snr_db": snr_db,
-            "realised_sinr_db": fmean(arrival.sinr_db for arrival in arrivals),
+            "realised_sinr_db": mean_db([arrival.sinr_db for arrival in arrivals]),
             "ebn0_db": snr_db - 10 * math.log10(bits / uses) if bits else None,
             "erased_share": fmean(arrival.erased_share for arrival in arrivals),
             "meets_deadline": deadline is None or self.scores.interval_ms <= deadline,
@@ -120,8 +121,8 @@ class Outcome:
                     "device": device,
                     "modality": MODALITY_OF[streams[0]],
                     "tokens": sum(a.tokens for a in own),
-                    "realised_snr_db": fmean(a.realised_snr_db for a in own),
-                    "realised_sinr_db": fmean(a.sinr_db for a in own),
+                    "realised_snr_db": mean_db([a.realised_snr_db for a in own]),
+                    "realised_sinr_db": mean_db([a.sinr_db for a in own]),
                     "erased_share": fmean(a.erased_share for a in own),
                     "outage_share": fmean(a.lost_share for a in own),
                     "uplink_channel_uses": sum(a.overhead.data_channel_uses for a in own),

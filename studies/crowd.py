@@ -12,6 +12,7 @@ from torch import Tensor
 
 from actors import MODALITY_OF, Arrival, Emulation, Evaluation
 from channel_models import Overhead, from_db, mean_db, to_db
+from tokcom_core.datasets.samples import Samples
 
 from .cells import Shapes
 from .columns import SITE
@@ -26,7 +27,7 @@ def emulated_outcome(
     cell: Cell,
     eval_snr_db: float,
     emulation: Emulation,
-    question_types: tuple[str, ...],
+    test: Samples,
     shapes: Shapes,
 ) -> Outcome:
     """The outcome of an emulation that has ended.
@@ -43,7 +44,7 @@ def emulated_outcome(
             "emulate: nobody asked a question; take more users, duration_s or questions_per_s"
         )
     journal = emulation.journal.read()
-    asked = tuple(traffic.rows.tolist())
+    asked = test.take(traffic.rows.tolist())
     once = journal[journal["stream"] == "question"]
     heard = once[once["heard"]].set_index("question")
     arrival_s = pd.Series(traffic.arrivals_s)[heard.index]
@@ -61,10 +62,9 @@ def emulated_outcome(
         eval_snr_db,
         _scores(journal, heard, len(asked), emulation.interval_s),
         asked,
-        tuple(question_types[row] for row in asked),
         shapes,
         emulation.parameter_counts(),
-        CrowdScores(columns, _device_rows(journal, heard)),
+        CrowdScores(columns, tuple(traffic.users.tolist()), _device_rows(journal, heard)),
     )
 
 

@@ -57,7 +57,14 @@ from .specs import (
     ValidationSpec,
 )
 from .study import Study
-from .table import Outcome, write_cell_curves, write_curves, write_devices, write_results
+from .table import (
+    Outcome,
+    write_answers,
+    write_cell_curves,
+    write_curves,
+    write_devices,
+    write_results,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +193,7 @@ class Stages:
         tuning = cell.tuning
         self._ensure_tuned(tuning)
         size = self._test_size(cell)
-        types = self.samples("test").question_type[:size]
+        asked = self.samples("test").take(range(size))
         parts = _task_parts(tuning, "test")
         outcomes: list[Outcome] = []
         with self._tuned_network(tuning, cell.link) as network:
@@ -195,10 +202,7 @@ class Stages:
             for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
                 network.tune_in(tuning.air, snr_db)
                 scores = network.evaluate(parts, size, cell.batch_size)
-                asked = tuple(range(size))
-                outcomes.append(
-                    Outcome(cell, nominal_db, scores, asked, types, self._shapes, weights)
-                )
+                outcomes.append(Outcome(cell, nominal_db, scores, asked, self._shapes, weights))
         self._finish(cell, outcomes, start)
 
     def emulate(self, cell: Cell, watch: Watch | None = None) -> None:
@@ -208,7 +212,7 @@ class Stages:
     def _emulate(self, cell: Cell, watch: Watch | None) -> None:
         assert cell.emulate is not None
         start = time.monotonic()
-        types = self.samples("test").question_type
+        test = self.samples("test")
         outcomes: list[Outcome] = []
         for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
             journal = self._folder.journal(cell.key, nominal_db)
@@ -220,7 +224,7 @@ class Stages:
                 cell.emulate, setting, journal, engine, self._folder.store.keep
             ) as emulation:
                 emulation.run(watch)
-                outcomes.append(emulated_outcome(cell, nominal_db, emulation, types, self._shapes))
+                outcomes.append(emulated_outcome(cell, nominal_db, emulation, test, self._shapes))
         self._finish(cell, outcomes, start)
 
     def _fetches(self, cell: Cell) -> Callable[[], None]:
@@ -256,6 +260,7 @@ class Stages:
         stages = [self._artifacts.path(spec) / "curves.parquet" for spec in made]
         write_cell_curves(self._folder, cell, stages)
         write_devices(self._folder, cell, outcomes)
+        write_answers(self._folder, cell, outcomes)
         write_results(self._folder, cell, outcomes, time.monotonic() - start)
 
     def _ensure_tuned(self, spec: TuningSpec) -> None:

@@ -51,7 +51,7 @@ def test_batches_are_averaged_linearly_by_their_size() -> None:
         replace(one, realised_snr_db=0.0, sinr_db=3.0, tokens=8.0, site={"path_loss_db": 110}),
     ]
     answers = [
-        Answers(exact=hits, first_token=hits, loss=1.0, arrivals={"audio": a}, interval_ms=1.0)
+        Answers(hits, hits, 1.0, 1.0, {"audio": a}, interval_ms=1.0)
         for a, hits in zip(arrivals, [(True, False, True), (False,)], strict=True)
     ]
     merged = _merge(answers, [3, 1]).arrivals["audio"]

@@ -176,16 +176,16 @@ class _StudyRun:
         """Runs the distinct specs that have no artifact yet."""
         distinct = {s.key: s for s in specs if not self._folder.artifacts.has(s)}
         if distinct:
-            task = self._progress.add_task(name, total=len(distinct))
+            with self._progress.stage(name, len(distinct)) as stage:
 
-            def advance(_: Spec) -> None:
-                self._progress.advance(task)
+                def ended(_: Spec) -> None:
+                    stage.advance(1)
+                    self._interrupt.check()
+
+                failures = self._trials.run(list(distinct.values()), ended)
                 self._interrupt.check()
-
-            failures = self._trials.run(list(distinct.values()), advance)
-            self._interrupt.check()
-            self._failed.update(failures)
-            self._progress.update(task, completed=len(distinct))
+                self._failed.update(failures)
+                stage.failed = len(failures)
 
     def _require(self, specs: Sequence[Spec]) -> None:
         for spec in specs:
@@ -227,10 +227,11 @@ def _make_data(study: Study, folder: StudyFolder, progress: StudyProgress) -> No
     if own is None:
         return
     root = folder.data(study)
-    task = progress.add_task("MiniMUSIC: clips", total=own.clips)
-    write_minimusic(root, own.clips, own.seed, progress=lambda n: progress.advance(task, n))
-    task = progress.add_task("MiniMUSIC: frames and sound", total=own.clips)
-    prepared = prepare(root, progress=lambda n: progress.advance(task, n))
+    with progress.stage("MiniMUSIC: clips", own.clips) as stage:
+        write_minimusic(root, own.clips, own.seed, progress=stage.advance)
+    with progress.stage("MiniMUSIC: frames and sound", own.clips) as stage:
+        prepared = prepare(root, progress=stage.advance)
+        stage.failed = len(prepared.damaged)
     for damaged in prepared.damaged:
         logger.warning("skipped %s", damaged)
 

@@ -281,16 +281,27 @@ def _show_tokens(folder: Path) -> None:
 @data_app.command()
 def prepare(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set with 'video' folders.")],
-    frames: Annotated[int, typer.Option(min=1, help="Frames kept of a clip, evenly.")] = 32,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Frames kept of a clip, evenly over it; with --rate at most.")
+    ] = 32,
+    size: Annotated[
+        int, typer.Option(min=1, help="Pixels: a longer side is squashed to it.")
+    ] = 224,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Frames a second from the clip's start; the paper's code: 0.6"),
+    ] = None,
 ) -> None:
     """Extracts frames and 16 kHz mono sound from .mp4; what is extracted already is kept."""
     from rich.progress import Progress
 
     from tokcom_core.datasets import media
+    from tokcom_core.datasets.video import Sampling
 
+    sampling = Sampling(frames, size, rate)
     with Progress(console=console) as progress:
         task = progress.add_task("extracting", total=None)
-        done = media.prepare(folder, frames, progress=lambda n: progress.advance(task, n))
+        done = media.prepare(folder, sampling, progress=lambda n: progress.advance(task, n))
     console.print(f"{done.done} clips extracted, {done.kept} kept from before")
     if done.damaged:
         raise ValueError(

@@ -15,7 +15,6 @@ from channel_models import Frame, normalise, spawn_seed
 from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.encoders import TextEncoder, pick_device
 from tokcom_core.features import FeatureStore, open_features
-from tokcom_core.slide import slide
 from tokcom_core.transceiver import TokenTransmitter
 
 from .federation import Federation, UserProjections
@@ -34,9 +33,7 @@ class DeviceConfig:
         tokens: by stream, s_m that it slides to; for text, the longest text it sends.
         seed: the study's seed; the device's own follow from it and its name.
         samples: table of each split.
-        features: feature store of each split (audio and vision).
-        encoder_length: tokens of the encoder, and how many of them are ``skipped_tokens`` at the
-            front (class tokens left out of the slide).
+        features: feature store that holds each split's clips (audio and vision).
         file_bits: table of the media files' sizes, for a device that uploads them as they are.
         language_model: whose tokenizer and embeddings the text device uses.
         federation: the users that the training samples are divided among, if each has a
@@ -51,8 +48,6 @@ class DeviceConfig:
     seed: int
     samples: dict[str, Path]
     features: dict[str, Path] = field(default_factory=dict)
-    encoder_length: int = 0
-    skipped_tokens: int = 0
     file_bits: Path | None = None
     language_model: str = "pocket"
     federation: Federation | None = None
@@ -177,17 +172,16 @@ class _MediaTokens:
     """Slid tokens of a clip from the feature store."""
 
     def __init__(self, config: DeviceConfig) -> None:
+        opened = {folder: open_features(folder) for folder in set(config.features.values())}
         self._stores: dict[str, FeatureStore] = {
-            split: open_features(folder) for split, folder in config.features.items()
+            split: opened[folder] for split, folder in config.features.items()
         }
-        self._positions = config.skipped_tokens + slide(
-            config.encoder_length - config.skipped_tokens, config.tokens[config.modality]
-        )
+        self._count = config.tokens[config.modality]
         self.width = next(iter(self._stores.values())).width
 
     def tokens(self, samples: Samples, batch: Batch) -> tuple[Tensor, Tensor]:
         video_ids = [samples.video_id[row] for row in batch.rows]
-        tokens = self._stores[batch.split].select(video_ids, self._positions)
+        tokens = self._stores[batch.split].select(video_ids, self._count)
         return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool)
 
 

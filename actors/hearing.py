@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from channel_models import SCALE_BITS, Frame, Link, Reception
+from channel_models import SCALE_BITS, Frame, Link, Reception, mean_db
 
 from .faults import Rules
 from .messages import Arrival, StreamLog
@@ -17,14 +17,14 @@ def by_token(by_symbol: Tensor, token_width: int) -> Tensor:
 
 
 def arrival(frame: Frame, reception: Reception, token_width: int) -> Arrival:
-    """How one stream arrived; means over samples."""
+    """How one stream arrived; means over samples, those of SNRs linear."""
     sent = by_token(frame.valid, token_width)
     erased = by_token(reception.erased, token_width) & sent
     return Arrival(
         sender=frame.sender,
         tokens=float(sent.sum(1).double().mean()),
-        realised_snr_db=float(reception.realised_snr_db.double().mean()),
-        sinr_db=float(reception.sinr_db.double().mean()),
+        realised_snr_db=mean_db(reception.realised_snr_db),
+        sinr_db=mean_db(reception.sinr_db),
         erased_share=float(erased.sum() / sent.sum()),
         lost_share=float((erased == sent).all(1).double().mean()),
         overhead=reception.overhead,

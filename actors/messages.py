@@ -75,7 +75,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Arrival:
-    """How one stream arrived; means over samples.
+    """How one stream arrived; means over samples, those of SNRs linear and then in dB.
 
     Attributes:
         sender: who sent it.

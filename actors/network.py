@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from channel_models import AirBase, CrowdSize, Members, spawn_seed
+from channel_models import AirBase, CrowdSize, Members, mean_db, spawn_seed
 
 from .base_station import AnswerLoss, BaseStation, Contrast, StationConfig
 from .checkpoint import Checkpoints, Losses
@@ -341,17 +341,17 @@ def _merge(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:
     def mean(values: list[float]) -> float:
         return float((torch.tensor(values, dtype=torch.float64) * weights).sum())
 
-    def merged(parts: list[Any]) -> Any:
-        """The mean of every number in records of one kind."""
+    def merged(parts: list[Any], name: str = "") -> Any:
+        """The mean of every number in records of one kind; SNRs are averaged linearly."""
         first = parts[0]
         if isinstance(first, dict):
-            return {key: merged([p[key] for p in parts]) for key in first}
+            return {key: merged([p[key] for p in parts], key) for key in first}
         if is_dataclass(first) and not isinstance(first, type):
-            return replace(
-                first,
-                **{f.name: merged([getattr(p, f.name) for p in parts]) for f in fields(first)},
-            )
-        return first if isinstance(first, str) else mean(parts)
+            names = [f.name for f in fields(first)]
+            return replace(first, **{n: merged([getattr(p, n) for p in parts], n) for n in names})
+        if isinstance(first, str):
+            return first
+        return mean_db(parts, weights) if name.endswith(("snr_db", "sinr_db")) else mean(parts)
 
     return Evaluation(
         exact=tuple(hit for a in answered for hit in a.exact),

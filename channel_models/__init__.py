@@ -7,7 +7,7 @@ from .crowd import CrowdSize
 from .digital import DigitalConfig
 from .linear import LinearAir
 from .numerology import Link, Overhead
-from .power import normalise
+from .power import from_db, mean_db, normalise, to_db
 from .seeding import spawn_seed
 from .source import Members, Realisation, Request, SionnaSource, Source
 
@@ -30,7 +30,10 @@ __all__ = [
     "Request",
     "SionnaSource",
     "Source",
+    "from_db",
+    "mean_db",
     "named_air",
     "normalise",
     "spawn_seed",
+    "to_db",
 ]

@@ -10,6 +10,7 @@ the tokens exactly.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -47,6 +48,22 @@ def noise_power(snr_db: float) -> float:
 def to_db(ratio: Tensor) -> Tensor:
     """10 log10."""
     return 10.0 * torch.log10(ratio)
+
+
+def from_db(ratio_db: Tensor) -> Tensor:
+    """The power ratio itself."""
+    return 10.0 ** (ratio_db / 10.0)
+
+
+def mean_db(ratios_db: Tensor | Sequence[float], weights: Tensor | None = None) -> float:
+    """The mean of power ratios, in dB: averaged as ratios, so that -inf dB counts as nothing.
+
+    Args:
+        ratios_db: ``[N]``, in dB.
+        weights: ``[N]``, which add up to 1; None weighs all alike.
+    """
+    ratios = from_db(torch.as_tensor(ratios_db, dtype=torch.float64))
+    return float(to_db(ratios.mean() if weights is None else (ratios * weights).sum()))
 
 
 def energy_mj(tx_power_dbm: float, airtime_ms: float) -> float:

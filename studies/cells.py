@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import math
+from copy import copy
+from dataclasses import replace
 from itertools import product
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from actors import share_of
 from channel_models import AirConfig, Link, named_air
 from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
 from tokcom_core.encoders import EncoderShape, encoder_shape, token_width
+from tokcom_core.features import Sliding
 from tokcom_core.slide import slide
 
 from .budgets import fit, snr_at_bandwidth
 from .methods import FLOORS, METHODS
 from .specs import (
+    DATASET_OF,
     MEDIA,
-    SPLITS,
     TASK_SPLITS,
     AlignmentSpec,
     Cell,
@@ -55,19 +55,21 @@ class Shapes:
             "audio": encoder_shape(models.audio, "audio"),
             "vision": encoder_shape(models.vision, "vision"),
         }
-        self._with_summary = models.slide == "all"
+        self._models = models
 
-    def skipped(self, modality: str) -> int:
-        """Class tokens left out at the front of the slide."""
-        return 0 if self._with_summary else self.encoder[modality].summary_tokens
+    def with_windows(self, windows: dict[str, float]) -> Shapes:
+        """The same with the mean number of the encoders' windows in a clip."""
+        found = copy(self)
+        found.encoder = {
+            modality: replace(shape, windows=windows[modality])
+            for modality, shape in self.encoder.items()
+        }
+        return found
 
     def slid_length(self, modality: str) -> int:
-        """Tokens that the slide chooses from."""
-        return self.encoder[modality].length - self.skipped(modality)
-
-    def positions(self, modality: str, count: int) -> NDArray[np.int64]:
-        """Positions among the encoder's tokens that are slid to."""
-        return self.skipped(modality) + slide(self.slid_length(modality), count)
+        """Tokens that the slide chooses from in a clip of one window."""
+        shape = self.encoder[modality]
+        return shape.length - (0 if self._models.slide == "all" else shape.summary_tokens)
 
     def check(self, tokens: TokenBudget) -> None:
         """Raises ValueError for a token length beyond the encoder's."""
@@ -82,12 +84,19 @@ class Shapes:
         """Raises ValueError where the tokens that eq. (10) pools are not those that are sent."""
         for modality in MEDIA:
             how, count = getattr(pooling, modality), getattr(tokens, modality)
-            sent = self.positions(modality, count).tolist()
+            skipped = self.encoder[modality].length - self.slid_length(modality)
+            length = self.slid_length(modality)
+            sent = (skipped + slide(length, count, self._models.slide_rounding)).tolist()
             complaint = f"alignment.pooling.{modality} {how!r} needs "
             if how.startswith("cls") and sent[0] != 0:
                 raise ValueError(
                     f"{complaint}the class token, which the slide leaves out; take models.slide: "
                     "all, or pool 'mean'"
+                )
+            if how.startswith("cls") and modality == "audio" and self._models.audio_span == "whole":
+                raise ValueError(
+                    f"{complaint}a class token for the whole sound, but each window of it has one "
+                    "of its own; take models.audio_span: first, or pool 'mean'"
                 )
             if how == "cls+distillation" and sent[:2] != [0, 1]:
                 raise ValueError(
@@ -153,16 +162,25 @@ class Plan:
                 self.shapes.check_pooling(study.alignment.pooling, budget)
 
     def features(self) -> list[FeaturesSpec]:
-        """Every split and encoder, at all positions that some cell slides to."""
+        """Every data set and encoder, at all token lengths of some cell."""
+        models = self.study.models
         return [
             FeaturesSpec(
                 data=self._data,
-                split=split,
+                dataset=dataset,
                 modality=modality,
-                encoder=getattr(self.study.models, modality),
-                positions=self._positions(modality),
+                encoder=getattr(models, modality),
+                audio_span=models.audio_span if modality == "audio" else None,
+                frames=models.frames if modality == "vision" else None,
+                vision_crop=models.vision_crop if modality == "vision" else None,
+                sliding=Sliding(
+                    counts=self._counts(modality),
+                    with_summary=models.slide == "all",
+                    rounding=models.slide_rounding,
+                    dtype=models.feature_dtype,
+                ),
             )
-            for split in SPLITS
+            for dataset in dict.fromkeys(DATASET_OF.values())
             for modality in MEDIA
         ]
 
@@ -343,8 +361,5 @@ class Plan:
             return tokens
         return fit(link, tokens, study.question_tokens, self.shapes.token_width, study.deadline_ms)
 
-    def _positions(self, modality: str) -> tuple[int, ...]:
-        wanted: set[int] = set()
-        for budget in self.budgets.values():
-            wanted |= set(self.shapes.positions(modality, getattr(budget, modality)).tolist())
-        return tuple(sorted(wanted))
+    def _counts(self, modality: str) -> tuple[int, ...]:
+        return tuple(sorted({getattr(budget, modality) for budget in self.budgets.values()}))

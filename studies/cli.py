@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -210,37 +208,19 @@ def _show(out: str, table: object) -> None:
     import pandas as pd
 
     from .folder import StudyFolder
-    from .methods import FLOORS
-    from .report import summarise
+    from .screen import conditions_table
+    from .summary import count_answers, interval_note, summarise
 
     assert isinstance(table, pd.DataFrame)
-    summary = summarise(table)
-    shown = Table(
-        "method", "air", "dB", "tokens", "accuracy", "± 95 %", "uses", "ms", box=box.SIMPLE_HEAD
-    )
-    for column in shown.columns:
-        column.no_wrap = column.header != "air"
-    for row in summary.to_dict("records"):
-        shown.add_row(
-            row["method"],
-            row["air"],
-            "-" if math.isnan(row["eval_snr_db"]) else f"{row['eval_snr_db']:g}",
-            f"{row['tokens_audio']:g}+{row['tokens_vision']:g}",
-            f"{row['accuracy']:.3f}",
-            f"{row['half_width']:.3f}" if row["seeds"] > 1 else "-",
-            f"{row['uplink_channel_uses']:.0f}",
-            f"{row['airtime_ms']:.3g}",
-        )
-    swept = table[~table["method"].isin(FLOORS)][["train_snr_db", "bandwidth_hz"]].nunique()
-    if (swept > 1).any():
-        shown.caption = "several training SNRs or bandwidths: the report says which is which"
-    console.print(shown)
-    console.print(
-        "± is Student's t over seeds; audio+vision tokens; channel uses and airtime of a question; "
-        f"majority answer per template {table['majority_accuracy'].mean():.3f}"
-    )
     folder = StudyFolder(out)
-    for path in (folder.results, folder.curves, *sorted(folder.report.glob("*"))):
+    summary = summarise(table, count_answers(folder, table["cell"].unique()))
+    shown = conditions_table(summary)
+    console.print(shown, width=None if console.is_terminal else console.measure(shown).maximum)
+    console.print(
+        f"[ ]: {interval_note(summary)}; audio+vision tokens; channel uses and airtime of a "
+        f"question; majority answer per template {table['majority_accuracy'].mean():.3f}"
+    )
+    for path in (folder.results, folder.answers, folder.curves, *sorted(folder.report.glob("*"))):
         place = f"{folder.store}/{path.relative_to(folder.root)}"
         console.print(place, soft_wrap=True, highlight=False)
 
@@ -301,16 +281,27 @@ def _show_tokens(folder: Path) -> None:
 @data_app.command()
 def prepare(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set with 'video' folders.")],
-    frames: Annotated[int, typer.Option(min=1, help="Frames kept of a clip, evenly.")] = 32,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Frames kept of a clip, evenly over it; with --rate at most.")
+    ] = 32,
+    size: Annotated[
+        int, typer.Option(min=1, help="Pixels: a longer side is squashed to it.")
+    ] = 224,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Frames a second from the clip's start; the paper's code: 0.6"),
+    ] = None,
 ) -> None:
     """Extracts frames and 16 kHz mono sound from .mp4; what is extracted already is kept."""
     from rich.progress import Progress
 
     from tokcom_core.datasets import media
+    from tokcom_core.datasets.video import Sampling
 
+    sampling = Sampling(frames, size, rate)
     with Progress(console=console) as progress:
         task = progress.add_task("extracting", total=None)
-        done = media.prepare(folder, frames, progress=lambda n: progress.advance(task, n))
+        done = media.prepare(folder, sampling, progress=lambda n: progress.advance(task, n))
     console.print(f"{done.done} clips extracted, {done.kept} kept from before")
     if done.damaged:
         raise ValueError(

@@ -7,18 +7,25 @@ import pyarrow as pa
 from actors import MODALITY_OF
 from tokcom_core.datasets.samples import QUESTION_TYPE_NAMES
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _TEXT, _REAL, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
 _RUN = [("study", _TEXT), ("cell", _TEXT), ("seed", _WHOLE), ("method", _TEXT)]
-_CELL = [*_RUN, ("air", _TEXT), ("access", _TEXT), ("train_snr_db", _REAL)]
+_TRAINED = [*_RUN, ("air", _TEXT), ("access", _TEXT), ("train_snr_db", _REAL)]
+_CELL = [
+    *_TRAINED,
+    ("bandwidth_hz", _REAL),
+    ("deadline_ms", _REAL),
+    ("tokens_audio", _REAL),
+    ("tokens_vision", _REAL),
+]
 CELL_COLUMNS = tuple(name for name, _ in _CELL)
-"""What tells the cells of a table apart."""
+"""What tells the cells of a table apart; token lengths are those of the budget."""
 
 RESULTS = pa.schema(
     [
-        *_CELL,
+        *_TRAINED,
         ("eval_snr_db", _REAL),
         ("realised_snr_db", _REAL),
         ("realised_sinr_db", _REAL),
@@ -70,27 +77,43 @@ RESULTS = pa.schema(
 )
 """Values are per sample (one question) unless the name says otherwise."""
 
-CURVES = pa.schema(
+_STEP = [
+    ("stage", _TEXT),
+    ("step", _WHOLE),
+    *(
+        (name, _REAL)
+        for name in (
+            "task",
+            "first_token",
+            "reconstruction_caption",
+            "reconstruction_question",
+            "contrastive_audio",
+            "contrastive_vision",
+            *(f"unheard_{stream}" for stream in MODALITY_OF),
+            "emulated_s",
+        )
+    ),
+]
+STAGE_CURVES = pa.schema(_STEP)
+"""Of each training step of a stage; null where it has no such loss, or no crowd trains."""
+
+CURVES = pa.schema([*_CELL, *_STEP], metadata={"tokcom_schema_version": str(SCHEMA_VERSION)})
+"""Of each training step of a cell's stages."""
+
+ANSWERS = pa.schema(
     [
-        *_RUN,
-        ("stage", _TEXT),
-        ("step", _WHOLE),
-        *(
-            (name, _REAL)
-            for name in (
-                "task",
-                "first_token",
-                "reconstruction_caption",
-                "reconstruction_question",
-                "contrastive_audio",
-                "contrastive_vision",
-                *(f"unheard_{stream}" for stream in MODALITY_OF),
-                "emulated_s",
-            )
-        ),
-    ]
+        *_CELL,
+        ("eval_snr_db", _REAL),
+        ("user", _WHOLE),
+        ("question_id", _TEXT),
+        ("video_id", _TEXT),
+        ("group", _TEXT),
+        ("exact", _FLAG),
+        ("first_token", _FLAG),
+    ],
+    metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
 )
-"""Of each training step; null where a stage has no such loss, or no crowd trains."""
+"""One row a question and evaluated condition; ``group`` is the type of the question."""
 
 SITE = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
 
@@ -120,15 +143,16 @@ DEVICES = pa.schema(
 """One row a user's device and evaluated condition; means over its questions."""
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
-SORT_BY = (
+CONDITION = (
     "method",
     "air",
     "access",
     "bandwidth_hz",
+    "deadline_ms",
     "train_snr_db",
     "tokens_audio",
     "tokens_vision",
     "eval_snr_db",
-    "seed",
-    "cell",
 )
+"""What tells the conditions of a table apart: all but the seed."""
+SORT_BY = (*CONDITION, "seed", "cell")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from actors import MODALITY_OF, Arrival, Emulation, Evaluation
-from channel_models import Overhead
+from channel_models import Overhead, from_db, mean_db, to_db
+from tokcom_core.datasets.samples import Samples
 
 from .cells import Shapes
 from .columns import SITE
 from .specs import Cell
 from .table import CrowdScores, Outcome
 
+_SNRS = ("realised_snr_db", "realised_sinr_db")
 _COSTS = ("data_channel_uses", "pilot_channel_uses", "control_bits", "airtime_ms", "energy_mj")
 
 
@@ -22,7 +27,7 @@ def emulated_outcome(
     cell: Cell,
     eval_snr_db: float,
     emulation: Emulation,
-    question_types: tuple[str, ...],
+    test: Samples,
     shapes: Shapes,
 ) -> Outcome:
     """The outcome of an emulation that has ended.
@@ -39,7 +44,7 @@ def emulated_outcome(
             "emulate: nobody asked a question; take more users, duration_s or questions_per_s"
         )
     journal = emulation.journal.read()
-    asked = tuple(traffic.rows.tolist())
+    asked = test.take(traffic.rows.tolist())
     once = journal[journal["stream"] == "question"]
     heard = once[once["heard"]].set_index("question")
     arrival_s = pd.Series(traffic.arrivals_s)[heard.index]
@@ -57,10 +62,9 @@ def emulated_outcome(
         eval_snr_db,
         _scores(journal, heard, len(asked), emulation.interval_s),
         asked,
-        tuple(question_types[row] for row in asked),
         shapes,
         emulation.parameter_counts(),
-        CrowdScores(columns, _device_rows(journal, heard)),
+        CrowdScores(columns, tuple(traffic.users.tolist()), _device_rows(journal, heard)),
     )
 
 
@@ -83,14 +87,17 @@ def _scores(
 
 
 def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
-    """How one stream arrived: means over what was sent, but costs of a question."""
+    """How one stream arrived: means over what was sent, but costs of a question.
+
+    SNRs are averaged linearly.
+    """
     sent = rows[rows["sent"]]
     costs = {name: float(sent[name].sum()) / asked for name in _COSTS}
     return Arrival(
         sender=str(rows["device"].iloc[0]),
         tokens=float(sent["tokens"].mean()),
-        realised_snr_db=float(sent["realised_snr_db"].mean()),
-        sinr_db=float(sent["realised_sinr_db"].mean()),
+        realised_snr_db=mean_db(sent["realised_snr_db"].tolist()),
+        sinr_db=mean_db(sent["realised_sinr_db"].tolist()),
         erased_share=float(sent["lost"].mean()),
         lost_share=float((rows["lost"] | ~rows["sent"]).mean()),
         overhead=Overhead(**costs),
@@ -104,26 +111,25 @@ def _device_rows(journal: pd.DataFrame, heard: pd.DataFrame) -> list[dict[str, A
     sent = journal["sent"]
     table = journal.assign(
         right=right,
-        realised_snr_db=journal["realised_snr_db"].where(sent),
-        realised_sinr_db=journal["realised_sinr_db"].where(sent),
         out=journal["lost"] | ~sent,
+        **{name: _map(from_db, journal[name]).where(sent) for name in _SNRS},
     )
     found = table.groupby(["user", "device"], sort=True)
     rows = found.agg(
         questions=("question", "nunique"),
         transmissions=("question", "size"),
         tokens=("tokens", "sum"),
-        realised_snr_db=("realised_snr_db", "mean"),
-        realised_sinr_db=("realised_sinr_db", "mean"),
         lost=("lost", "sum"),
         sent=("sent", "sum"),
         outage_share=("out", "mean"),
         **{name: (name, "sum") for name in _COSTS},
-        **{name: (name, "mean") for name in SITE if name in table},
+        **{name: (name, "mean") for name in (*_SNRS, *SITE) if name in table},
     )
     once = table.drop_duplicates(["user", "device", "question"])
     rows["accuracy"] = once.groupby(["user", "device"], sort=True)["right"].mean()
     rows["erased_share"] = rows["lost"] / rows["sent"].where(rows["sent"] > 0)
+    for name in _SNRS:
+        rows[name] = _map(to_db, rows[name])
     for name in ("transmissions", "tokens", *_COSTS):
         rows[name] = rows[name] / rows["questions"]
     rows = rows.rename(columns={"data_channel_uses": "uplink_channel_uses"}).reset_index()
@@ -131,6 +137,11 @@ def _device_rows(journal: pd.DataFrame, heard: pd.DataFrame) -> list[dict[str, A
     kept = rows.drop(columns=["lost", "sent", "pilot_channel_uses", "control_bits"])
     records = kept.astype(object).where(kept.notna(), None).to_dict("records")
     return [{str(name): value for name, value in record.items()} for record in records]
+
+
+def _map(function: Callable[[Tensor], Tensor], column: pd.Series[float]) -> pd.Series[float]:
+    values = torch.tensor(column.to_numpy(dtype="float64"))
+    return pd.Series(function(values).numpy(), column.index)
 
 
 def _modality_of(journal: pd.DataFrame) -> dict[str, str]:

@@ -7,20 +7,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .table import wilson_interval
+from channel_models import mean_db
+
+from .statistics import clip_interval
 
 _BINS = 6
 
 
-def crowd_figure(devices: pd.DataFrame, air: str) -> Figure:
+def crowd_figure(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Figure:
     """Users on the map, their accuracy by SINR, and how SINR is distributed.
 
     Args:
         devices: rows of the ``devices`` table of one emulated condition.
-        air: its label.
+        answers: of the ``answers`` table, likewise.
+        title: says which condition.
     """
     users = devices.groupby("user").agg(
-        sinr_db=("realised_sinr_db", "mean"),
+        sinr_db=("realised_sinr_db", lambda sinrs_db: mean_db(sinrs_db.dropna().tolist())),
         accuracy=("accuracy", "first"),
         questions=("questions", "first"),
         x_m=("x_m", "first"),
@@ -32,14 +35,14 @@ def crowd_figure(devices: pd.DataFrame, air: str) -> Figure:
     panels = list(figure.subplots(1, 3 if placed else 2))
     if placed:
         _map(figure, panels.pop(0), users)
-    _accuracy(panels[0], users)
+    _accuracy(panels[0], users, answers)
     ordered = np.sort(users["sinr_db"])
     panels[1].plot(ordered, np.linspace(0, 1, len(ordered)), color="#0b6e4f")
     panels[1].set(title="users by SINR", xlabel="SINR (dB)", ylabel="share below")
     for panel in panels:
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{len(users)} users who were received, {air}")
+    figure.suptitle(f"{len(users)} users who were received: {title}")
     return figure
 
 
@@ -68,16 +71,17 @@ def _map(figure: Figure, panel: Axes, users: pd.DataFrame) -> None:
         figure.colorbar(shown, ax=panel, label="SINR (dB)", shrink=0.8)
 
 
-def _accuracy(panel: Axes, users: pd.DataFrame) -> None:
-    """Share of right answers in bins of as many users each, with Wilson intervals."""
+def _accuracy(panel: Axes, users: pd.DataFrame, answers: pd.DataFrame) -> None:
+    """Share of right answers in bins of as many users each, with 95 % intervals over clips."""
     bins = pd.qcut(users["sinr_db"], _BINS, duplicates="drop")
     for _, rows in users.groupby(bins, observed=True):
-        asked = int(rows["questions"].sum())
-        right = round(float((rows["accuracy"] * rows["questions"]).sum()))
-        low, high = wilson_interval(right, asked)
-        share = right / asked
+        right = float((rows["accuracy"] * rows["questions"]).sum())
+        share = right / rows["questions"].sum()
+        own = answers[answers["user"].isin(rows.index)]
+        interval = clip_interval(own["video_id"].tolist(), own["exact"].tolist())
         panel.errorbar(
-            rows["sinr_db"].median(), share, [[share - low], [high - share]], fmt="o",
-            color="#0b6e4f", capsize=2,
+            rows["sinr_db"].median(), share,
+            np.clip([[share - interval.low], [interval.high - share]], 0, None),
+            fmt="o", color="#0b6e4f", capsize=2,
         )  # fmt: skip
     panel.set(title="answers by SINR", xlabel="SINR (dB)", ylabel="accuracy", ylim=(0, 1))

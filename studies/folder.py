@@ -16,7 +16,7 @@ from .study import Study, load
 
 class StudyFolder:
     """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
-    ``devices/``, ``journals/``, ``report/``.
+    ``devices/``, ``answers/``, ``journals/``, ``report/``.
 
     Args:
         place: a folder, or a URI of any file system that pyarrow knows.
@@ -30,6 +30,7 @@ class StudyFolder:
         self.results = self.root / "results"
         self.curves = self.root / "curves"
         self.devices = self.root / "devices"
+        self.answers = self.root / "answers"
         self.report = self.root / "report"
         self.floors = self.root / "floors.json"
         self.file_bits = self.root / "file_bits.parquet"
@@ -86,6 +87,7 @@ class StudyFolder:
             self.results,
             self.curves,
             self.devices,
+            self.answers,
             self.root / "samples",
         ):
             folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -12,14 +14,31 @@ from rich.table import Table
 from actors import Emulation, Moment
 
 
+@dataclass
+class Stage:
+    """What is told of a stage that is running.
+
+    Attributes:
+        advance: called with the number of steps just ended.
+        failed: how many of them have failed.
+    """
+
+    advance: Callable[[int], None]
+    failed: int = 0
+
+
 class StudyProgress(Progress):
     """A bar for each stage, and the figures of the emulation that is running.
 
+    Without a terminal (a pipe, a file) nothing can be drawn over: a stage is a line when it ends.
+
     Args:
-        console: where to draw; None draws nothing.
+        console: where to show it; None shows nothing.
     """
 
     def __init__(self, console: Console | None) -> None:
+        draws = console is not None and console.is_terminal and not console.is_dumb_terminal
+        self._lines = None if draws else console
         self._figures: Table | None = None
         self._emulation: tuple[Emulation, TaskID] | None = None
         super().__init__(
@@ -28,8 +47,24 @@ class StudyProgress(Progress):
             MofNCompleteColumn(),
             Elapsed(),
             console=console,
-            disable=console is None,
+            disable=not draws,
         )
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Stage]:
+        """A stage of so many steps, which has ended when the block has."""
+        task = self.add_task(name, total=total)
+        stage = Stage(lambda steps: self.advance(task, steps))
+        yield stage
+        self._end(task, stage.failed)
+
+    def _end(self, task: TaskID, failed: int = 0) -> None:
+        ended = self._tasks[task]
+        if self._lines is not None:
+            done = f"{ended.completed - failed:.0f} of {ended.total:.0f}"
+            line = f"{ended.description}: {done} in {duration_text(ended.elapsed or 0.0)}"
+            note = f", {failed} failed" if failed else ""
+            self._lines.print(line + note, highlight=False, soft_wrap=True)  # this flushes
 
     def watch(self, emulation: Emulation, moment: Moment) -> None:
         """Shows where an emulation stands after a batch."""
@@ -37,12 +72,27 @@ class StudyProgress(Progress):
             task = self.add_task("emulation: questions", total=len(emulation.traffic))
             self._emulation = emulation, task
         self._figures = _figures(emulation, moment)
-        self.update(self._emulation[1], completed=moment.answered + moment.given_up)
+        settled = moment.answered + moment.given_up
+        self.update(self._emulation[1], completed=settled)
+        if settled == len(emulation.traffic):
+            self._end(self._emulation[1])
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
         if self._figures is not None:
             yield self._figures
+
+
+def duration_text(seconds: float) -> str:
+    """``4.2 s``, ``1 min 12 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest_s = divmod(whole, 60)
+    hours, rest_min = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {rest_min} min"
+    return f"{minutes} min {rest_s} s" if minutes else f"{whole} s"
 
 
 def _figures(emulation: Emulation, moment: Moment) -> Table:

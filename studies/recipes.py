@@ -13,6 +13,9 @@ RECIPES: dict[RecipeName, dict[str, Any]] = {
     "paper1": {
         "models": {
             "slide": "all",
+            "slide_rounding": "floor",
+            "frames": "first",
+            "vision_crop": "center",
         },
         "alignment": {
             "steps": 500,

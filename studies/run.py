@@ -13,8 +13,10 @@ import pandas as pd
 import ray
 from rich.console import Console
 
+from tokcom_core.checkpoints import load_tokenizer
 from tokcom_core.datasets.media import prepare
 from tokcom_core.datasets.minimusic.write import write_minimusic
+from tokcom_core.vocabulary import check_answers, warn_of_unknown_words
 
 from .artifacts import Spec
 from .cells import Plan
@@ -23,8 +25,8 @@ from .interrupt import Interrupt
 from .methods import uploads_files
 from .progress import StudyProgress
 from .report import write_report
-from .specs import Cell, TuningSpec, ValidationSpec
-from .stages import Stages, write_file_bits, write_samples
+from .specs import SPLITS, TASK_SPLITS, Cell, TuningSpec, ValidationSpec
+from .stages import Stages, load_split, write_file_bits, write_samples
 from .study import Study
 from .table import read_results, update_floors, write_failure, write_floors
 from .trial import TrialRunner, start_ray
@@ -58,6 +60,7 @@ def run_study(
                 for air, bandwidth_hz in product(study.airs, study.bandwidth_hz):
                     air.prepare(study.link_at(bandwidth_hz))
                 _make_data(study, folder, progress)
+                check_vocabulary(study, folder.data(study))
                 started_ray = start_ray(study, address)
                 cells = _StudyRun(study, folder, plan, progress, interrupt).run()
         finally:
@@ -173,16 +176,16 @@ class _StudyRun:
         """Runs the distinct specs that have no artifact yet."""
         distinct = {s.key: s for s in specs if not self._folder.artifacts.has(s)}
         if distinct:
-            task = self._progress.add_task(name, total=len(distinct))
+            with self._progress.stage(name, len(distinct)) as stage:
 
-            def advance(_: Spec) -> None:
-                self._progress.advance(task)
+                def ended(_: Spec) -> None:
+                    stage.advance(1)
+                    self._interrupt.check()
+
+                failures = self._trials.run(list(distinct.values()), ended)
                 self._interrupt.check()
-
-            failures = self._trials.run(list(distinct.values()), advance)
-            self._interrupt.check()
-            self._failed.update(failures)
-            self._progress.update(task, completed=len(distinct))
+                self._failed.update(failures)
+                stage.failed = len(failures)
 
     def _require(self, specs: Sequence[Spec]) -> None:
         for spec in specs:
@@ -224,9 +227,25 @@ def _make_data(study: Study, folder: StudyFolder, progress: StudyProgress) -> No
     if own is None:
         return
     root = folder.data(study)
-    task = progress.add_task("MiniMUSIC: clips", total=own.clips)
-    write_minimusic(root, own.clips, own.seed, progress=lambda n: progress.advance(task, n))
-    task = progress.add_task("MiniMUSIC: frames and sound", total=own.clips)
-    prepared = prepare(root, progress=lambda n: progress.advance(task, n))
+    with progress.stage("MiniMUSIC: clips", own.clips) as stage:
+        write_minimusic(root, own.clips, own.seed, progress=stage.advance)
+    with progress.stage("MiniMUSIC: frames and sound", own.clips) as stage:
+        prepared = prepare(root, progress=stage.advance)
+        stage.failed = len(prepared.damaged)
     for damaged in prepared.damaged:
         logger.warning("skipped %s", damaged)
+
+
+def check_vocabulary(study: Study, root: Path) -> None:
+    """Warns of words in the data ``root`` that the study's language model does not know.
+
+    Raises:
+        ValueError: for answers that it cannot say.
+    """
+    tokenizer = load_tokenizer(study.models.language)
+    samples = {split: load_split(root, split) for split in SPLITS}
+    answers = [answer for split in TASK_SPLITS for answer in samples[split].answer]
+    check_answers(tokenizer, answers, study.evaluation.max_answer_tokens)
+    for what in ("question", "caption"):
+        texts = (text for split in samples.values() for text in getattr(split, what))
+        warn_of_unknown_words(tokenizer, texts, f"{what}s")

@@ -6,6 +6,10 @@ from typing import Literal
 
 from actors import AnswerLoss, Crowd, EmulationConfig, Federation
 from channel_models import Link, NamedAir
+from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR
+from tokcom_core.datasets.media import Take
+from tokcom_core.encoders import AudioSpan, Crop
+from tokcom_core.features import Sliding
 
 from .artifacts import Spec
 from .methods import METHODS, Method
@@ -14,17 +18,29 @@ from .study import AlignmentConfig, Models, Schedule, TokenBudget
 Split = Literal["align", "train", "val", "test"]
 TASK_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SPLITS: tuple[Split, ...] = ("align", *TASK_SPLITS)
+DATASET_OF: dict[Split, str] = {"align": VALOR, **dict.fromkeys(TASK_SPLITS, MUSIC_AVQA)}
 MEDIA: tuple[Literal["audio", "vision"], ...] = ("audio", "vision")
 
 
 class FeaturesSpec(Spec):
-    """Frozen tokens of one split and encoder, at the positions that the study needs."""
+    """Slid tokens of one data set and encoder, at every token length that the study needs.
+
+    What concerns the other modality alone is None.
+    """
 
     data: str
-    split: Split
+    dataset: str
     modality: Literal["audio", "vision"]
     encoder: str
-    positions: tuple[int, ...]
+    audio_span: AudioSpan | None
+    frames: Take | None
+    vision_crop: Crop | None
+    sliding: Sliding
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Whose clips it holds; one that stands in several is encoded once."""
+        return tuple(split for split in SPLITS if DATASET_OF[split] == self.dataset)
 
 
 class AlignmentSpec(Spec):

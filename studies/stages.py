@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from actors import (
@@ -29,8 +28,7 @@ from actors import (
     share_of,
 )
 from channel_models import Link
-from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, video_file
-from tokcom_core.datasets.media import track_bits
+from tokcom_core.datasets.layout import video_file
 from tokcom_core.datasets.parallel import run_parallel
 from tokcom_core.datasets.samples import (
     Samples,
@@ -38,6 +36,7 @@ from tokcom_core.datasets.samples import (
     load_task_samples,
     read_samples,
 )
+from tokcom_core.datasets.video import track_bits
 from tokcom_core.encoders import AudioEncoder, MediaEncoder, VisionEncoder
 from tokcom_core.features import open_features, write_features
 
@@ -48,6 +47,7 @@ from .crowd import emulated_outcome
 from .folder import StudyFolder
 from .methods import METHODS, uploads_files
 from .specs import (
+    DATASET_OF,
     MEDIA,
     SPLITS,
     AlignmentSpec,
@@ -57,7 +57,14 @@ from .specs import (
     ValidationSpec,
 )
 from .study import Study
-from .table import Outcome, write_cell_curves, write_curves, write_devices, write_results
+from .table import (
+    Outcome,
+    write_answers,
+    write_cell_curves,
+    write_curves,
+    write_devices,
+    write_results,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -93,16 +100,11 @@ class Stages:
             raise TypeError(f"no stage for {type(spec).__name__}")
 
     def _encode(self, spec: FeaturesSpec) -> None:
-        root = self._folder.data(self._study) / (VALOR if spec.split == "align" else MUSIC_AVQA)
-        samples = load_split(self._folder.data(self._study), spec.split)
-        encoder: MediaEncoder = (
-            AudioEncoder(spec.encoder, self._study.device)
-            if spec.modality == "audio"
-            else VisionEncoder(spec.encoder, self._study.device)
-        )
-        clips = list(dict.fromkeys(samples.video_id))
+        data = self._folder.data(self._study)
+        clips = dict.fromkeys(v for split in spec.splits for v in load_split(data, split).video_id)
+        encoder = _encoder(spec, self._study.device)
         with self._artifacts.write(spec) as partial:
-            write_features(partial, encoder, root, clips, np.asarray(spec.positions))
+            write_features(partial, encoder, data / spec.dataset, list(clips), spec.sliding)
 
     def _align(self, spec: AlignmentSpec) -> None:
         config = spec.alignment
@@ -186,7 +188,8 @@ class Stages:
         tuning = cell.tuning
         self._ensure_tuned(tuning)
         size = self._test_size(cell)
-        types = self.samples("test").question_type[:size]
+        asked = self.samples("test").take(range(size))
+        shapes = self._shapes_of(cell)
         parts = _task_parts(tuning, "test")
         outcomes: list[Outcome] = []
         with self._tuned_network(tuning, cell.link) as network:
@@ -195,10 +198,7 @@ class Stages:
             for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
                 network.tune_in(tuning.air, snr_db)
                 scores = network.evaluate(parts, size, cell.batch_size)
-                asked = tuple(range(size))
-                outcomes.append(
-                    Outcome(cell, nominal_db, scores, asked, types, self._shapes, weights)
-                )
+                outcomes.append(Outcome(cell, nominal_db, scores, asked, shapes, weights))
         self._finish(cell, outcomes, start)
 
     def emulate(self, cell: Cell, watch: Watch | None = None) -> None:
@@ -208,7 +208,8 @@ class Stages:
     def _emulate(self, cell: Cell, watch: Watch | None) -> None:
         assert cell.emulate is not None
         start = time.monotonic()
-        types = self.samples("test").question_type
+        test = self.samples("test")
+        shapes = self._shapes_of(cell)
         outcomes: list[Outcome] = []
         for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
             journal = self._folder.journal(cell.key, nominal_db)
@@ -220,7 +221,7 @@ class Stages:
                 cell.emulate, setting, journal, engine, self._folder.store.keep
             ) as emulation:
                 emulation.run(watch)
-                outcomes.append(emulated_outcome(cell, nominal_db, emulation, types, self._shapes))
+                outcomes.append(emulated_outcome(cell, nominal_db, emulation, test, shapes))
         self._finish(cell, outcomes, start)
 
     def _fetches(self, cell: Cell) -> Callable[[], None]:
@@ -246,6 +247,16 @@ class Stages:
             seed=tuning.seed,
         )
 
+    def _shapes_of(self, cell: Cell) -> Shapes:
+        """The encoders' sizes, and how many windows they make of the test questions' clips."""
+        clips = self.samples("test").video_id[: self._test_size(cell)]
+        windows: dict[str, float] = {
+            spec.modality: open_features(self._artifacts.path(spec)).mean_windows(clips)
+            for spec in self._features
+            if "test" in spec.splits
+        }
+        return self._shapes.with_windows(windows)
+
     def _test_size(self, cell: Cell) -> int:
         size = self._size("test")
         return min(size, cell.questions or size)
@@ -256,6 +267,7 @@ class Stages:
         stages = [self._artifacts.path(spec) / "curves.parquet" for spec in made]
         write_cell_curves(self._folder, cell, stages)
         write_devices(self._folder, cell, outcomes)
+        write_answers(self._folder, cell, outcomes)
         write_results(self._folder, cell, outcomes, time.monotonic() - start)
 
     def _ensure_tuned(self, spec: TuningSpec) -> None:
@@ -327,12 +339,11 @@ class Stages:
                 modality=modality,
                 tokens={modality: getattr(spec.tokens, modality)},
                 features={
-                    f.split: self._artifacts.path(f)
+                    split: self._artifacts.path(f)
                     for f in self._features
                     if f.modality == modality
+                    for split in f.splits
                 },
-                encoder_length=self._shapes.encoder[modality].length,
-                skipped_tokens=self._shapes.skipped(modality),
                 file_bits=self._folder.store.fetch(self._folder.file_bits) if files else None,
                 federation=spec.federation,
                 **self._shared(spec),
@@ -351,6 +362,14 @@ class Stages:
 
     def _sample_tables(self) -> dict[str, Path]:
         return {split: self._folder.samples(split) for split in SPLITS}
+
+
+def _encoder(spec: FeaturesSpec, device: str) -> MediaEncoder:
+    if spec.modality == "audio":
+        assert spec.audio_span is not None
+        return AudioEncoder(spec.encoder, device, spec.audio_span)
+    assert spec.vision_crop is not None and spec.frames is not None
+    return VisionEncoder(spec.encoder, device, spec.vision_crop, spec.frames)
 
 
 def _fetch(folder: StudyFolder, specs: Sequence[Spec]) -> None:
@@ -383,12 +402,14 @@ def load_split(root: Path, split: str) -> Samples:
 def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec]) -> None:
     """Writes each split's samples, less those of clips that some encoder could not read."""
     for split in SPLITS:
-        stores = [open_features(folder.artifacts.path(f)) for f in features if f.split == split]
-        damaged = [clip for store in stores for clip in store.damaged]
+        stores = [open_features(folder.artifacts.path(f)) for f in features if split in f.splits]
+        samples = load_split(folder.data(study), split)
+        clips = set(samples.video_id)
+        damaged = {v: why for store in stores for v, why in store.damaged.items() if v in clips}
         if damaged:
-            logger.warning("skipped %d clips of %s: %s", len(damaged), split, "; ".join(damaged))
-        readable = set.intersection(*(set(store.row) for store in stores))
-        samples = load_split(folder.data(study), split).keep(readable)
+            named = "; ".join(f"{video_id}: {why}" for video_id, why in damaged.items())
+            logger.warning("skipped %d clips of %s: %s", len(damaged), split, named)
+        samples = samples.keep(clips - set(damaged))
         if not len(samples):
             raise ValueError(f"split {split!r} of {folder.data(study)} has no readable sample")
         with folder.write(folder.samples(split)) as partial:
@@ -399,7 +420,7 @@ def write_file_bits(folder: StudyFolder, study: Study) -> None:
     """Writes the size of every clip's coded tracks, for methods that upload files."""
     data = folder.data(study)
     clips = {
-        video_file(data / (VALOR if split == "align" else MUSIC_AVQA), video_id): video_id
+        video_file(data / DATASET_OF[split], video_id): video_id
         for split in SPLITS
         for video_id in read_samples(folder.samples(split)).video_id
     }

@@ -32,6 +32,10 @@ from actors import (
     Together,
 )
 from channel_models import DigitalConfig, Link, NamedAir
+from tokcom_core.datasets.media import Take
+from tokcom_core.encoders import AudioSpan, Crop
+from tokcom_core.features import FeatureDtype
+from tokcom_core.slide import Rounding
 from tokcom_core.transceiver import RECEIVER_WIDTH, AudioPooling, VisionPooling
 
 from .methods import FLOORS, METHODS
@@ -77,15 +81,21 @@ class Data(_Config):
 class Models(_Config):
     """Frozen checkpoints: ``pocket``, a Hugging Face name or a local folder.
 
-    ``slide`` leaves the encoders' class tokens out (``patches``) or not (``all``, as paper 1's
-    code does). ``receiver_width`` is the hidden width of the receivers G_m; with
-    ``receiver_input: symbols+noise`` they also see each token's noise variance.
+    ``audio_span`` is how much of a sound AST hears, ``frames`` and ``vision_crop`` what ViViT sees
+    of a clip. ``slide`` leaves the encoders' class tokens out (``patches``) or not (``all``, as
+    paper 1's code does, which rounds by ``floor``). ``receiver_width`` is the hidden width of the
+    receivers G_m; with ``receiver_input: symbols+noise`` they also see each token's noise variance.
     """
 
     language: str = "pocket"
     audio: str = "pocket"
     vision: str = "pocket"
+    audio_span: AudioSpan = "first"
+    frames: Take = "even"
+    vision_crop: Crop = "none"
     slide: Literal["patches", "all"] = "patches"
+    slide_rounding: Rounding = "nearest"
+    feature_dtype: FeatureDtype = "float16"
     receiver_width: int = Field(default=RECEIVER_WIDTH, ge=1)
     receiver_input: Literal["symbols", "symbols+noise"] = "symbols"
 

@@ -18,22 +18,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors import MODALITY_OF, Evaluation
-from tokcom_core.datasets.samples import QUESTION_TYPE_NAMES, majority_accuracy, read_samples
+from channel_models import mean_db
+from tokcom_core.datasets.samples import (
+    QUESTION_TYPE_NAMES,
+    Samples,
+    majority_accuracy,
+    read_samples,
+)
 
 from .cells import Shapes
-from .columns import CELL_COLUMNS, CURVES, DEVICES, RESULTS, SITE, SORT_BY
+from .columns import (
+    ANSWERS,
+    CELL_COLUMNS,
+    CURVES,
+    DEVICES,
+    RESULTS,
+    SITE,
+    SORT_BY,
+    STAGE_CURVES,
+)
 from .folder import StudyFolder
 from .methods import FLOORS, METHODS
+from .rows import write_rows
 from .specs import Cell
+from .statistics import clip_interval
 
 _GRADIENT_BITS = 32
 
 
 @dataclass(frozen=True)
 class CrowdScores:
-    """What only an emulation of many users knows: columns of its row, and rows of their devices."""
+    """What only an emulation of many users knows: columns of its row, and rows of their devices.
+
+    ``users`` holds who asked each question.
+    """
 
     columns: dict[str, Any]
+    users: tuple[int, ...]
     device_rows: list[dict[str, Any]]
 
 
@@ -41,42 +62,41 @@ class CrowdScores:
 class Outcome:
     """One evaluated condition of a cell, and what its row is computed from.
 
-    ``asked`` holds the test split's row of each question.
+    ``asked`` holds the sample of each question.
     """
 
     cell: Cell
     eval_snr_db: float
     scores: Evaluation
-    asked: tuple[int, ...]
-    question_type: tuple[str, ...]
+    asked: Samples
     shapes: Shapes
     weights: dict[str, int]
     crowd: CrowdScores | None = None
 
     def row(self) -> dict[str, Any]:
         hits = np.asarray(self.scores.exact)
-        low, high = wilson_interval(int(hits.sum()), len(hits))
-        types = np.asarray(self.question_type)
+        interval = clip_interval(self.asked.video_id, self.scores.exact)
+        types = np.asarray(self.asked.question_type)
         tokens = self._tokens()
         arrivals = self.scores.arrivals.values()
         costs = [arrival.overhead for arrival in arrivals]
         uses = sum(cost.data_channel_uses for cost in costs)
         bits = sum(cost.payload_bits for cost in costs)
-        snr_db = fmean(arrival.realised_snr_db for arrival in arrivals)
+        snr_db = mean_db([arrival.realised_snr_db for arrival in arrivals])
         deadline = self.cell.deadline_ms
         return {
             **identity(self.cell),
             "eval_snr_db": self.eval_snr_db,
             "realised_snr_db": snr_db,
-            "realised_sinr_db": fmean(arrival.sinr_db for arrival in arrivals),
+            "realised_sinr_db": mean_db([arrival.sinr_db for arrival in arrivals]),
             "ebn0_db": snr_db - 10 * math.log10(bits / uses) if bits else None,
             "erased_share": fmean(arrival.erased_share for arrival in arrivals),
             "meets_deadline": deadline is None or self.scores.interval_ms <= deadline,
             **{f"tokens_{modality}": count for modality, count in tokens.items()},
             "tokens_total": sum(tokens.values()),
             "accuracy": float(hits.mean()),
-            "accuracy_low": low,
-            "accuracy_high": high,
+            "accuracy_low": _known(interval.low),
+            "accuracy_high": _known(interval.high),
             "first_token_accuracy": float(np.mean(self.scores.first_token)),
             "test_questions": len(hits),
             **{f"accuracy_{name}": _mean(hits[types == name]) for name in QUESTION_TYPE_NAMES},
@@ -85,8 +105,8 @@ class Outcome:
                 if self.crowd is None
                 else self.crowd.columns
             ),
-            "task_loss": _number(self.scores.loss),
-            "first_token_loss": _number(self.scores.first_token_loss),
+            "task_loss": _known(self.scores.loss),
+            "first_token_loss": _known(self.scores.first_token_loss),
             "uplink_channel_uses": uses,
             "pilot_channel_uses": sum(cost.pilot_channel_uses for cost in costs),
             "control_bits": sum(cost.control_bits for cost in costs),
@@ -103,8 +123,7 @@ class Outcome:
 
     def device_rows(self) -> list[dict[str, Any]]:
         """A row for each device, its streams taken together."""
-        shared = {name: identity(self.cell)[name] for name in CELL_COLUMNS}
-        shared["eval_snr_db"] = self.eval_snr_db
+        shared = {**cell_columns(self.cell), "eval_snr_db": self.eval_snr_db}
         if self.crowd is not None:
             return [{**shared, **row} for row in self.crowd.device_rows]
         rows = []
@@ -121,8 +140,8 @@ class Outcome:
                     "device": device,
                     "modality": MODALITY_OF[streams[0]],
                     "tokens": sum(a.tokens for a in own),
-                    "realised_snr_db": fmean(a.realised_snr_db for a in own),
-                    "realised_sinr_db": fmean(a.sinr_db for a in own),
+                    "realised_snr_db": mean_db([a.realised_snr_db for a in own]),
+                    "realised_sinr_db": mean_db([a.sinr_db for a in own]),
                     "erased_share": fmean(a.erased_share for a in own),
                     "outage_share": fmean(a.lost_share for a in own),
                     "uplink_channel_uses": sum(a.overhead.data_channel_uses for a in own),
@@ -133,6 +152,22 @@ class Outcome:
                 }
             )
         return rows
+
+    def answer_rows(self) -> list[dict[str, Any]]:
+        """A row for each question."""
+        shared = {**cell_columns(self.cell), "eval_snr_db": self.eval_snr_db}
+        columns = {
+            "user": (0,) * len(self.asked) if self.crowd is None else self.crowd.users,
+            "question_id": self.asked.question_id,
+            "video_id": self.asked.video_id,
+            "group": self.asked.question_type,
+            "exact": self.scores.exact,
+            "first_token": self.scores.first_token,
+        }
+        return [
+            {**shared, **dict(zip(columns, values, strict=True))}
+            for values in zip(*columns.values(), strict=True)
+        ]
 
     def _tokens(self) -> dict[str, float]:
         found = {"text": 0.0, "audio": 0.0, "vision": 0.0}
@@ -187,6 +222,7 @@ def identity(cell: Cell) -> dict[str, Any]:
     """The columns that a cell's rows share, known before it has run."""
     tuning = cell.tuning
     alignment_steps = tuning.alignment.alignment.steps if tuning.alignment is not None else 0
+    tokens = tuning.tokens
     return {
         "study": cell.study,
         "cell": cell.key,
@@ -197,6 +233,8 @@ def identity(cell: Cell) -> dict[str, Any]:
         "train_snr_db": cell.nominal_snr_db,
         "bandwidth_hz": cell.bandwidth_hz,
         "deadline_ms": cell.deadline_ms,
+        "tokens_audio": 0.0 if tokens is None else float(tokens.audio),
+        "tokens_vision": 0.0 if tokens is None else float(tokens.vision),
         "devices": len({MODALITY_OF[s] for s in METHODS[tuning.method].streams}),
         "train_steps": alignment_steps + tuning.steps,
         "learning_rate": tuning.learning_rate,
@@ -205,23 +243,20 @@ def identity(cell: Cell) -> dict[str, Any]:
     }
 
 
-def wilson_interval(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % score interval of a proportion (Wilson, 1927)."""
-    share = hits / count
-    centre = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+def cell_columns(cell: Cell) -> dict[str, Any]:
+    """What tells a cell's rows apart in the tables beside ``results``."""
+    known = identity(cell)
+    return {name: known[name] for name in CELL_COLUMNS}
 
 
 def write_results(
     folder: StudyFolder, cell: Cell, outcomes: Sequence[Outcome], wall_s: float
 ) -> None:
     """Writes a finished cell's rows; above the floors, with their accuracies at its seed."""
-    asked = read_samples(folder.samples("test")).take(outcomes[0].asked)
+    train = read_samples(folder.samples("train"))
     shared = {
         **({} if cell.method.floor else _read_floors(folder, cell.tuning.seed)),
-        "majority_accuracy": majority_accuracy(read_samples(folder.samples("train")), asked),
+        "majority_accuracy": majority_accuracy(train, outcomes[0].asked),
         "wall_s": wall_s,
     }
     _write(folder, cell, [{**outcome.row(), **shared} for outcome in outcomes])
@@ -231,7 +266,14 @@ def write_devices(folder: StudyFolder, cell: Cell, outcomes: Sequence[Outcome]) 
     """Writes a row for each device and evaluated condition of a cell."""
     rows = [row for outcome in outcomes for row in outcome.device_rows()]
     with folder.write(folder.devices / f"{cell.key}.parquet") as partial:
-        pq.write_table(pa.Table.from_pylist(rows, schema=DEVICES), partial)
+        write_rows(partial, rows, DEVICES)
+
+
+def write_answers(folder: StudyFolder, cell: Cell, outcomes: Sequence[Outcome]) -> None:
+    """Writes a row for each question and evaluated condition of a cell."""
+    rows = [row for outcome in outcomes for row in outcome.answer_rows()]
+    with folder.write(folder.answers / f"{cell.key}.parquet") as partial:
+        write_rows(partial, rows, ANSWERS)
 
 
 def write_failure(folder: StudyFolder, cell: Cell, reason: str) -> None:
@@ -260,17 +302,16 @@ def read_results(folder: StudyFolder, cells: Sequence[Cell]) -> pd.DataFrame:
 
 def write_curves(file: Path, stage: str, losses: Sequence[dict[str, float]]) -> None:
     """Writes one row a training step: ``stage, step`` and the losses."""
-    frame = pd.DataFrame([{"stage": stage, "step": i, **row} for i, row in enumerate(losses)])
-    frame.to_parquet(file, index=False)
+    rows = [{"stage": stage, "step": i, **row} for i, row in enumerate(losses)]
+    write_rows(file, rows, STAGE_CURVES)
 
 
 def write_cell_curves(folder: StudyFolder, cell: Cell, stages: Sequence[Path]) -> None:
     """Writes the training steps of a cell's stages, given the files of each."""
-    tuning = cell.tuning
-    own = {"study": cell.study, "cell": cell.key, "seed": tuning.seed, "method": tuning.method}
+    own = cell_columns(cell)
     rows = [{**own, **row} for file in stages for row in pq.read_table(file).to_pylist()]
     with folder.write(folder.curves / f"{cell.key}.parquet") as partial:
-        pq.write_table(pa.Table.from_pylist(rows, schema=CURVES), partial)
+        write_rows(partial, rows, CURVES)
 
 
 def write_floors(folder: StudyFolder, rows: pd.DataFrame) -> None:
@@ -314,12 +355,11 @@ def versions() -> str:
 
 
 def _write(folder: StudyFolder, cell: Cell, rows: Sequence[dict[str, Any]]) -> None:
-    filled = [{name: row.get(name) for name in RESULTS.names} for row in rows]
     with folder.write(folder.result(cell.key)) as partial:
-        pq.write_table(pa.Table.from_pylist(filled, schema=RESULTS), partial)
+        write_rows(partial, rows, RESULTS)
 
 
-def _number(value: float) -> float | None:
+def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,7 +12,7 @@ from tokcom_core.datasets.media import prepare
 from tokcom_core.datasets.minimusic.write import write_minimusic
 from tokcom_core.datasets.samples import load_alignment_samples, load_task_samples
 from tokcom_core.encoders import AudioEncoder, VisionEncoder
-from tokcom_core.features import write_features
+from tokcom_core.features import Sliding, write_features
 
 CLIPS, SEED = 60, 5
 
@@ -34,7 +33,7 @@ def minimusic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokens(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
-    """Paths of each split's samples, and of its audio and vision tokens at every position."""
+    """Paths of each split's samples, and of its audio and vision tokens, six and all."""
     folder = tmp_path_factory.mktemp("tokens")
     found: dict[str, dict[str, Path]] = {"samples": {}, "audio": {}, "vision": {}}
     encoders = {"audio": AudioEncoder("pocket"), "vision": VisionEncoder("pocket")}
@@ -56,6 +55,6 @@ def tokens(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
                 encoder,
                 root,
                 list(dict.fromkeys(samples.video_id)),
-                np.arange(encoder.length),
+                Sliding(counts=(6, encoder.length - encoder.summary_tokens)),
             )
     return found

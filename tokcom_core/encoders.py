@@ -18,16 +18,27 @@ from torch import Tensor, nn
 from transformers import (
     ASTFeatureExtractor,
     ASTModel,
-    AutoConfig,
-    AutoModelForCausalLM,
     PretrainedConfig,
-    PreTrainedTokenizerFast,
     VivitImageProcessor,
     VivitModel,
 )
 
+from .checkpoints import (
+    load_input_embedding,
+    load_model,
+    load_processor,
+    load_tokenizer,
+    read_config,
+)
 from .datasets import layout, media
-from .zoo import resolve
+
+ENCODER_BATCH = 32
+"""Windows that go through an encoder at once."""
+
+AudioSpan = Literal["first", "whole"]
+Crop = Literal["none", "center"]
+
+_FRAME_SAMPLES, _HOP_SAMPLES = 400, 160  # of AST's filter bank: 25 ms every 10 ms
 
 
 def pick_device(device: str) -> torch.device:
@@ -49,8 +60,9 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 class MediaEncoder(Protocol):
     """A frozen encoder of clips.
 
-    ``length`` tokens of ``width`` features a clip, the first ``summary_tokens`` of which (CLS and
-    the like) stand for the whole clip and the others for a place or a time of it.
+    It makes ``length`` tokens of ``width`` features of each window of a clip (a sound may have
+    several, pictures have one), the first ``summary_tokens`` of which (CLS and the like) stand for
+    the whole window and the others for a place or a time of it.
     """
 
     name: str
@@ -58,74 +70,139 @@ class MediaEncoder(Protocol):
     width: int
     summary_tokens: int
 
-    def read(self, root: Path, video_id: str) -> NDArray[np.generic]:
-        """Reads what the encoder needs of one clip; ValueError if it is damaged."""
+    def read(self, root: Path, video_id: str) -> Tensor:
+        """What the model takes of one clip, ``[windows, ...]``; ValueError if there is no such."""
         ...
 
-    def encode(self, clips: Sequence[NDArray[np.generic]]) -> Tensor:
-        """Eq. (2): ``[B, length, width]``, float32 on the CPU."""
+    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """Eq. (2): each clip's tokens ``[windows, length, width]``, float32 on the CPU."""
         ...
 
 
 class AudioEncoder:
-    """AST: a spectrogram transformer over 16 kHz mono sound."""
+    """AST: a spectrogram transformer over 16 kHz mono sound.
+
+    Args:
+        name: of the checkpoint.
+        device: torch device or ``auto``.
+        span: ``first`` hears as much as fits into one spectrogram (10.24 s), ``whole`` all of the
+            sound in consecutive ones.
+    """
 
     summary_tokens = 2  # CLS and distillation
 
-    def __init__(self, name: str, device: str = "auto") -> None:
+    def __init__(self, name: str, device: str = "auto", span: AudioSpan = "first") -> None:
         self.name = name
+        self._span = span
         self._device = pick_device(device)
-        path = resolve(name, "audio")
-        self._processor = ASTFeatureExtractor.from_pretrained(path)
-        model = ASTModel.from_pretrained(path, dtype=pick_dtype(self._device))
+        self._processor = load_processor(ASTFeatureExtractor, name, "audio")
+        model = load_model(ASTModel, name, "audio", pick_dtype(self._device))
         self.width = int(model.config.hidden_size)
         self.length = int(model.embeddings.position_embeddings.shape[1])
         self._model = _freeze(model, self._device)
 
-    def read(self, root: Path, video_id: str) -> NDArray[np.float32]:
-        return media.read_sound(layout.sound_file(root, video_id))
+    def read(self, root: Path, video_id: str) -> Tensor:
+        return self.preprocess(media.read_sound(layout.sound_file(root, video_id)))
 
-    @torch.no_grad()
-    def encode(self, clips: Sequence[NDArray[np.generic]]) -> Tensor:
-        values = self._processor(
-            list(clips), sampling_rate=media.SAMPLE_RATE_HZ, return_tensors="pt"
+    def preprocess(self, sound: NDArray[np.float32]) -> Tensor:
+        """Spectrograms ``[windows, frames, mel bins]`` of sound ``[samples]``.
+
+        The last window may be filled up, but none is without a single frame of its own.
+
+        Raises:
+            ValueError: for a sound shorter than one frame.
+        """
+        frames = 1 + (len(sound) - _FRAME_SAMPLES) // _HOP_SAMPLES
+        if frames < 1:
+            raise ValueError(
+                f"{len(sound)} samples are too short for a spectrogram; it takes {_FRAME_SAMPLES}"
+            )
+        step = self._processor.max_length * _HOP_SAMPLES
+        needed = step + _FRAME_SAMPLES - _HOP_SAMPLES
+        windows = 1 if self._span == "first" else -(-frames // self._processor.max_length)
+        values: Tensor = self._processor(
+            [sound[i * step :][:needed] for i in range(windows)],
+            sampling_rate=layout.SAMPLE_RATE_HZ,
+            return_tensors="pt",
         )["input_values"]
-        hidden: Tensor = self._model(
-            values.to(self._device, pick_dtype(self._device))
-        ).last_hidden_state
-        return hidden.float().cpu()
+        return values
+
+    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        return _encode(self._model, clips, self._device)
 
 
 class VisionEncoder:
-    """ViViT: tubelets of a clip's frames."""
+    """ViViT: tubelets of a clip's frames.
+
+    Args:
+        name: of the checkpoint.
+        device: torch device or ``auto``.
+        crop: ``none`` shows the whole picture, squashed to the encoder's size; ``center`` leaves
+            the squashed picture to the checkpoint's own processor (which may cut its edges off).
+        take: which frames it sees, see :func:`media.read_frames`.
+
+    Raises:
+        ValueError: if the processor makes pictures that the model does not take.
+    """
 
     summary_tokens = 1  # CLS
 
-    def __init__(self, name: str, device: str = "auto") -> None:
+    def __init__(
+        self, name: str, device: str = "auto", crop: Crop = "none", take: media.Take = "even"
+    ) -> None:
         self.name = name
+        self._take: media.Take = take
+        self._steps = {"do_resize": False, "do_center_crop": False} if crop == "none" else {}
         self._device = pick_device(device)
-        path = resolve(name, "vision")
-        self._processor = VivitImageProcessor.from_pretrained(path)
-        model = VivitModel.from_pretrained(
-            path, add_pooling_layer=False, dtype=pick_dtype(self._device)
+        self._processor = load_processor(VivitImageProcessor, name, "vision")
+        model = load_model(
+            VivitModel, name, "vision", pick_dtype(self._device), add_pooling_layer=False
         )
         self._frames = int(model.config.num_frames)
+        self._size = _picture_size(model.config)
         self.width = int(model.config.hidden_size)
         self.length = int(model.embeddings.position_embeddings.shape[1])
         self._model = _freeze(model, self._device)
+        self._check_size()
 
-    def read(self, root: Path, video_id: str) -> NDArray[np.uint8]:
-        return media.read_frames(layout.frames_folder(root, video_id), self._frames)
+    def read(self, root: Path, video_id: str) -> Tensor:
+        folder = layout.frames_folder(root, video_id)
+        return self.preprocess(media.read_frames(folder, self._frames, self._take, self._size))
 
-    @torch.no_grad()
-    def encode(self, clips: Sequence[NDArray[np.generic]]) -> Tensor:
-        values = self._processor([list(clip) for clip in clips], return_tensors="pt")[
+    def preprocess(self, frames: NDArray[np.uint8]) -> Tensor:
+        """Pixels ``[1, frames, 3, height, width]`` of pictures ``[frames, height, width, 3]``."""
+        values: Tensor = self._processor([list(frames)], return_tensors="pt", **self._steps)[
             "pixel_values"
         ]
-        hidden: Tensor = self._model(
-            values.to(self._device, pick_dtype(self._device))
-        ).last_hidden_state
-        return hidden.float().cpu()
+        return values
+
+    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        return _encode(self._model, clips, self._device)
+
+    def _check_size(self) -> None:
+        made = tuple(self.preprocess(np.zeros((1, *self._size, 3), np.uint8)).shape[-2:])
+        if made != self._size:
+            raise ValueError(
+                f"the processor of {self.name} makes pictures of {made[0]}x{made[1]}, its model "
+                f"takes {self._size[0]}x{self._size[1]}; take models.vision_crop: none"
+            )
+
+
+@torch.no_grad()
+def _encode(model: nn.Module, clips: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Tokens ``[windows, length, width]`` of each clip, whose windows go through in batches."""
+    tokens = [
+        model(windows.to(device, pick_dtype(device))).last_hidden_state.float().cpu()
+        for windows in torch.cat(list(clips)).split(ENCODER_BATCH)
+    ]
+    return list(torch.cat(tokens).split([len(clip) for clip in clips]))
+
+
+def _picture_size(config: PretrainedConfig) -> tuple[int, int]:
+    """Height and width of the pictures that a ViViT takes."""
+    size = config.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 class TextEncoder(nn.Module):
@@ -134,11 +211,9 @@ class TextEncoder(nn.Module):
     def __init__(self, name: str, device: str = "auto") -> None:
         super().__init__()
         self.name = name
-        path = resolve(name, "language")
-        self.tokenizer = load_tokenizer(path)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        embedding = model.get_input_embeddings()
-        self.width = int(embedding.embedding_dim)
+        self.tokenizer = load_tokenizer(name)
+        embedding = load_input_embedding(name)
+        self.width = embedding.embedding_dim
         self._device = pick_device(device)
         self.embedding = _freeze(embedding, self._device)
 
@@ -153,14 +228,6 @@ class TextEncoder(nn.Module):
         return embedded
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
-    """The checkpoint's ``tokenizer.json``; AutoTokenizer would force a Qwen2's own rules on it."""
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(path)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
 def _freeze(module: nn.Module, device: torch.device) -> nn.Module:
     return module.to(device).eval().requires_grad_(False)
 
@@ -170,21 +237,23 @@ class EncoderShape:
     """Size of an encoder's output, read from its configuration alone.
 
     Attributes:
-        length: tokens of a clip, summary tokens included.
+        length: tokens of a window, summary tokens included.
         width: features of a token, d_m.
-        summary_tokens: how many at the front stand for the whole clip.
-        parameters: weights that a clip's tokens meet, estimated from the layers' sizes.
+        summary_tokens: how many at the front stand for the whole window.
+        parameters: weights that a window's tokens meet, estimated from the layers' sizes.
+        windows: of a clip, the mean over clips.
     """
 
     length: int
     width: int
     summary_tokens: int
     parameters: int
+    windows: float = 1.0
 
     @property
     def clip_gflop(self) -> float:
         """Two operations a weight and token."""
-        return 2e-9 * self.parameters * self.length
+        return 2e-9 * self.parameters * self.length * self.windows
 
 
 def encoder_shape(name: str, kind: Literal["audio", "vision"]) -> EncoderShape:
@@ -193,7 +262,7 @@ def encoder_shape(name: str, kind: Literal["audio", "vision"]) -> EncoderShape:
     Raises:
         ValueError: if there is no such checkpoint, or it is of another architecture.
     """
-    config = _config(name, kind)
+    config = read_config(name, kind)
     expected = "audio-spectrogram-transformer" if kind == "audio" else "vivit"
     if config.model_type != expected:
         raise ValueError(f"{kind} encoder {name!r} is a {config.model_type}, not a {expected}")
@@ -202,8 +271,7 @@ def encoder_shape(name: str, kind: Literal["audio", "vision"]) -> EncoderShape:
         patches = bands * ((config.max_length - config.patch_size) // config.time_stride + 1)
         summary = AudioEncoder.summary_tokens
     else:
-        size = config.image_size
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = _picture_size(config)
         steps, rows, columns = config.tubelet_size
         patches = (config.num_frames // steps) * (height // rows) * (width // columns)
         summary = VisionEncoder.summary_tokens
@@ -215,12 +283,4 @@ def encoder_shape(name: str, kind: Literal["audio", "vision"]) -> EncoderShape:
 
 def token_width(name: str) -> int:
     """d_T: features of a token of the foundation model ``name``."""
-    return int(_config(name, "language").hidden_size)
-
-
-def _config(name: str, kind: str) -> PretrainedConfig:
-    try:
-        return AutoConfig.from_pretrained(resolve(name, kind))
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"no {kind} checkpoint {name!r}: {reason}") from None
+    return int(read_config(name, "language").hidden_size)

@@ -16,10 +16,10 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
-from .encoders import load_tokenizer, pick_device, pick_dtype
-from .zoo import resolve
+from .checkpoints import load_model, load_tokenizer
+from .encoders import pick_device, pick_dtype
 
 IGNORED = -100
 
@@ -70,11 +70,16 @@ class FoundationModel(nn.Module):
 
     def __init__(self, name: str, lora: LoraShape | None = None, device: str = "auto") -> None:
         super().__init__()
-        path = resolve(name, "language")
         self.device = pick_device(device)
-        self.tokenizer = load_tokenizer(path)
+        self.tokenizer = load_tokenizer(name)
         lora = lora or LoraShape()
-        base = AutoModelForCausalLM.from_pretrained(path, dtype=pick_dtype(self.device))
+        base = load_model(
+            AutoModelForCausalLM,
+            name,
+            "language",
+            pick_dtype(self.device),
+            generation_config=GenerationConfig(),  # not the checkpoint's: answers are plain greedy
+        )
         self.model: PeftModel = get_peft_model(
             base,
             LoraConfig(
@@ -136,7 +141,11 @@ class FoundationModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, prompt: Tensor, valid: Tensor, max_new_tokens: int) -> Tensor:
-        """Greedy autoregressive answers ``[B, <= max_new_tokens]``, padded after the end."""
+        """Greedy autoregressive answers ``[B, <= max_new_tokens]``, padded after the end.
+
+        Plain greedy whatever generation settings the checkpoint brings along. An answer ends with
+        the tokenizer's end-of-sequence, as in training.
+        """
         generated: Tensor = self.model.generate(
             inputs_embeds=prompt.to(self.model.dtype),
             attention_mask=valid.long(),

@@ -10,7 +10,7 @@ import pytest
 
 from actors import DeviceConfig, InlineEngine, StationConfig
 from channel_models import Link
-from tokcom_core.encoders import encoder_shape, token_width
+from tokcom_core.encoders import token_width
 
 NetworkParts = tuple[list[DeviceConfig], StationConfig]
 
@@ -43,8 +43,6 @@ def parts_of(tokens: dict[str, dict[str, Path]]) -> Callable[..., NetworkParts]:
                 seed=seed,
                 samples=tokens["samples"],
                 features=tokens[modality],
-                encoder_length=encoder_shape("pocket", modality).length,
-                skipped_tokens=encoder_shape("pocket", modality).summary_tokens,
                 device="cpu",
             )
             for modality in ("audio", "vision")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from channel_models.power import energy_mj, noise_power, normalise
+from channel_models.power import energy_mj, mean_db, noise_power, normalise
 
 
 def test_each_sample_has_unit_power_over_its_valid_symbols() -> None:
@@ -41,3 +41,13 @@ def test_noise_and_energy() -> None:
     for bad in (math.nan, -math.inf):
         with pytest.raises(ValueError, match="is not an SNR"):
             noise_power(bad)
+
+
+def test_ratios_are_averaged_before_the_logarithm() -> None:
+    assert mean_db([0.0, 10.0]) == pytest.approx(10 * math.log10(5.5))
+    assert mean_db(torch.tensor([3.0, -math.inf])) == pytest.approx(3 + 10 * math.log10(0.5))
+    assert mean_db([0.0, 10.0], torch.tensor([0.75, 0.25])) == pytest.approx(
+        10 * math.log10(3.25), abs=1e-6
+    )
+    assert mean_db([-math.inf, -math.inf]) == -math.inf
+    assert mean_db([math.inf, 5.0]) == math.inf

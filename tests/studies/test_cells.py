@@ -54,14 +54,34 @@ def test_another_budget_leaves_what_was_trained_as_it_is() -> None:
     assert {c.key for c in few} <= {c.key for c in more}
 
 
-def test_features_hold_just_the_positions_that_are_slid_to() -> None:
+def test_features_hold_just_the_token_lengths_of_the_cells() -> None:
     plan, _ = _plan(tokens=[{"audio": 2, "vision": 3}, {"audio": 3, "vision": 3}])
-    positions = {f.modality: f.positions for f in plan.features()}
-    assert len(plan.features()) == 8
-    assert positions["audio"] == (2, 26, 51)  # 50 patches after two class tokens
-    assert positions["vision"] == (1, 59, 117)
-    with_class, _ = _plan(tokens={"audio": 2, "vision": 2}, models={"slide": "all"})
-    assert {f.positions[0] for f in with_class.features()} == {0}
+    counts = {f.modality: f.sliding.counts for f in plan.features()}
+    assert counts == {"audio": (2, 3), "vision": (3,)}
+    assert [(f.dataset, f.splits) for f in plan.features() if f.modality == "audio"] == [
+        ("VALOR", ("align",)),
+        ("MUSIC-AVQA", ("train", "val", "test")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "changed"),
+    [
+        ("audio_span", "whole", {"audio"}),
+        ("frames", "first", {"vision"}),
+        ("vision_crop", "center", {"vision"}),
+        ("slide", "all", {"audio", "vision"}),
+        ("slide_rounding", "floor", {"audio", "vision"}),
+        ("feature_dtype", "float32", {"audio", "vision"}),
+    ],
+)
+def test_frozen_tokens_are_named_by_all_that_shapes_them(
+    key: str, value: str, changed: set[str]
+) -> None:
+    usual, other = _plan()[0].features(), _plan(models={key: value})[0].features()
+    pairs = zip(usual, other, strict=True)
+    assert {a.modality for a, b in pairs if a.key != b.key} == changed
+    assert _plan()[1][-1].tuning.key != _plan(models={key: value})[1][-1].tuning.key
 
 
 def test_learning_rates_are_tried_only_where_there_is_a_choice() -> None:

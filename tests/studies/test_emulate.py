@@ -43,6 +43,14 @@ def test_the_accounts_of_devices_and_network_agree(emulated: Path) -> None:
     assert per_user["questions"].sum() == network["test_questions"]
     right = float((per_user["accuracy"] * per_user["questions"]).sum())
     assert right == pytest.approx(network["accuracy"] * network["test_questions"])
+    answers = pd.read_parquet(emulated / "answers")
+    asked = answers[answers["method"] == "aligned"]
+    assert asked["exact"].mean() == pytest.approx(network["accuracy"])
+    by_user = asked.groupby("user")["exact"]
+    counted = pd.DataFrame({"questions": by_user.size(), "accuracy": by_user.mean()})
+    known = per_user.set_index("user").sort_index()[["questions", "accuracy"]]
+    assert_frame_equal(counted.loc[known.index], known)
+    assert len(asked) == network["test_questions"]
     assert network["accuracy"] <= network["answered_share"] <= 1
     assert 1 <= network["transmissions"] <= 2
     assert network["latency_ms"] > 0

@@ -22,6 +22,8 @@ def test_paper1_is_the_recipe_of_its_authors() -> None:
     study = load("paper1")
     assert study.models.language == "Qwen/Qwen2.5-1.5B"
     assert study.models.receiver_width == 1024
+    assert (study.models.slide, study.models.slide_rounding) == ("all", "floor")
+    assert (study.models.frames, study.models.vision_crop) == ("first", "center")
     stage_1, stage_2 = study.alignment, study.fine_tuning
     assert (stage_1.steps, stage_1.batch_size, stage_1.learning_rate) == (500, 32, 1e-4)
     assert (stage_1.pooling.vision, stage_1.pooling.audio) == ("cls", "first_two")
@@ -82,6 +84,7 @@ def test_the_recipe_trains_the_pocket_models(tmp_path: Path) -> None:
         ({"vision": "cls"}, {}, 8, "vision 'cls' needs the class token"),
         ({"audio": "cls+distillation"}, {}, 8, "audio 'cls+distillation' needs the class token"),
         ({"audio": "cls+distillation"}, ALL, 8, "not one of 8 evenly spaced"),
+        ({"audio": "cls"}, {**ALL, "audio_span": "whole"}, 8, "class token for the whole sound"),
         ({"audio": "first_two"}, ALL, 1, "needs two tokens, but tokens.audio is 1"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -75,6 +76,8 @@ def finished(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = _tokcom("run", _write(out.with_suffix(".yaml"), minimusic), "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "report.html" in done.stdout
+    assert re.search(r"^alignment: 1 of 1 in \d", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"^evaluation: 2 of 2 in \d", done.stdout, re.MULTILINE), done.stdout
     return out
 
 
@@ -97,6 +100,12 @@ def test_every_cell_has_its_rows(finished: Path) -> None:
     oracle = table[table["method"] == "text-oracle"].iloc[0]
     assert oracle["tokens_audio"] == 0
     assert oracle["accuracy"] > 0.8
+    answers = pd.read_parquet(finished / "answers")
+    right = answers.groupby(["cell", "eval_snr_db"])["exact"].agg(["mean", "size"])
+    right = right.join(table.set_index(["cell", "eval_snr_db"]), how="outer")
+    assert right["mean"].to_numpy() == pytest.approx(right["accuracy"])
+    assert (right["size"] == 24).all()
+    assert answers["question_id"].nunique() == 24
     curves = pd.read_parquet(finished / "curves")
     assert list(curves.columns) == CURVES.names
     assert set(curves["stage"]) == {"alignment", "fine-tuning"}

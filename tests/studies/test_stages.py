@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from studies.cells import Plan
 from studies.folder import StudyFolder
 from studies.stages import Stages, write_samples
 from studies.study import Study
-from tokcom_core.datasets.layout import MUSIC_AVQA, sound_file
+from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, sound_file
+from tokcom_core.datasets.media import read_sound
 from tokcom_core.datasets.samples import load_task_samples, read_samples
+from tokcom_core.encoders import AudioEncoder
+from tokcom_core.features import open_features
 
 
 def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
@@ -37,3 +43,77 @@ def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
     assert clip not in kept.video_id
     assert len(kept) < len(load_task_samples(data, "val"))
     assert len(read_samples(folder.samples("test"))) == len(load_task_samples(data, "test"))
+
+
+def _stages(study: Study, out: Path) -> tuple[Stages, StudyFolder]:
+    """With everything encoded."""
+    folder = StudyFolder(out)
+    folder.begin(study)
+    features = Plan(study).features()
+    stages = Stages(study, folder, features)
+    for spec in features:
+        stages.run(spec)
+    write_samples(folder, study, features)
+    return stages, folder
+
+
+def test_a_clip_that_stands_in_two_splits_is_encoded_once(
+    minimusic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 2,296 of MUSIC-AVQA's validation clips, which also stand in test."""
+    data = tmp_path / "data"
+    shutil.copytree(minimusic, data, ignore=shutil.ignore_patterns("video"))
+    files = [annotation_file(data / MUSIC_AVQA, "avqa", split) for split in ("val", "test")]
+    val, test = (json.loads(file.read_text()) for file in files)
+    files[0].write_text(json.dumps(val + test))
+    heard: list[str] = []
+    preprocess = AudioEncoder.preprocess
+
+    def noted(encoder: AudioEncoder, sound: np.ndarray) -> object:
+        heard.append(sound.tobytes().hex())
+        return preprocess(encoder, sound)
+
+    monkeypatch.setattr(AudioEncoder, "preprocess", noted)
+    study = Study(name="s", data={"folder": data})
+    _, folder = _stages(study, tmp_path / "out")
+    assert len(heard) == len(set(heard)) == 60
+    assert len(read_samples(folder.samples("val"))) == len(val) + len(test)
+
+
+def test_compute_counts_the_windows_of_a_whole_sound(minimusic: Path, tmp_path: Path) -> None:
+    """The pocket AST hears 4 s at once: the test clips have 4 s but one, which has 60."""
+    data = tmp_path / "data"
+    shutil.copytree(minimusic, data, ignore=shutil.ignore_patterns("video"))
+    clips = list(dict.fromkeys(load_task_samples(data, "test").video_id))
+    long = sound_file(data / MUSIC_AVQA, clips[0])
+    for i, clip in enumerate(clips):
+        _write_sound(sound_file(data / MUSIC_AVQA, clip), 60 if i == 0 else 4, read_sound(long))
+    gflop: dict[str, dict[str, float]] = {}
+    for span in ("first", "whole"):
+        study = Study(name="s", data={"folder": data}, models={"audio_span": span})
+        plan = Plan(study)
+        stages, folder = _stages(study, tmp_path / span)
+        cell = plan.cells(dict.fromkeys(plan.methods, 1e-3))[-1]
+        shapes = stages._shapes_of(cell)
+        gflop[span] = {m: shape.clip_gflop for m, shape in shapes.encoder.items()}
+        asked = read_samples(folder.samples("test")).video_id
+    share = asked.count(clips[0]) / len(asked)
+    expected = gflop["first"]["audio"] * (1 + 14 * share)
+    assert gflop["whole"]["audio"] == pytest.approx(expected)
+    assert gflop["whole"]["vision"] == gflop["first"]["vision"]
+    (store,) = (
+        open_features(folder.artifacts.path(spec))
+        for spec in plan.features()
+        if (spec.modality, spec.dataset) == ("audio", MUSIC_AVQA)
+    )
+    assert store.windows[store.row[clips[0]]] == 15
+
+
+def _write_sound(file: Path, seconds: int, sound: np.ndarray) -> None:
+    """So many seconds of 16 kHz mono sound, repeated."""
+    samples = (np.resize(sound, 16_000 * seconds) * 32767).astype("<i2")
+    with wave.open(str(file), "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(16_000)
+        writer.writeframes(samples.tobytes())

@@ -5,30 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from studies.artifacts import Artifacts, Spec, atomic_file, remove_partials
 from studies.cells import Plan
-from studies.columns import RESULTS
+from studies.columns import ANSWERS, CELL_COLUMNS, CURVES, DEVICES, RESULTS
 from studies.folder import StudyFolder
-from studies.report import summarise, write_report
+from studies.report import write_report
+from studies.rows import write_rows
+from studies.statistics import clip_interval
 from studies.store import LocalStore
 from studies.study import Study
 from studies.table import (
     read_results,
-    wilson_interval,
     write_curves,
     write_failure,
     write_floors,
 )
 
-
-def test_wilson_interval() -> None:
-    """Reference values of statsmodels.stats.proportion.proportion_confint(method='wilson')."""
-    assert wilson_interval(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-5)
-    assert wilson_interval(0, 20)[0] == 0.0
-    low, high = wilson_interval(500, 1000)
-    assert low == pytest.approx(1 - high)
+from .outcomes import finish, finished_samples
 
 
 class NumberSpec(Spec):
@@ -83,37 +80,53 @@ def test_failures_are_rows(study: Study, tmp_path: Path) -> None:
     assert write_report(folder, table) == []
 
 
-def test_the_summary_has_intervals_over_seeds(study: Study, tmp_path: Path) -> None:
+def test_a_column_that_the_schema_does_not_know_is_a_mistake(tmp_path: Path) -> None:
+    """pyarrow alone would drop it without a word."""
+    schema = pa.schema([("a", pa.int64()), ("b", pa.float64())])
+    with pytest.raises(AssertionError, match="no columns \\['c'\\]"):
+        write_rows(tmp_path / "t.parquet", [{"a": 1}, {"a": 1, "c": 2}], schema)
+    with pytest.raises(AssertionError, match="surprise"):
+        write_curves(tmp_path / "t.parquet", "alignment", [{"surprise": 1.0}])
+    assert not list(tmp_path.iterdir())
+    write_rows(tmp_path / "t.parquet", [{"a": 1}], schema)
+    assert pq.read_table(tmp_path / "t.parquet").to_pylist() == [{"a": 1, "b": None}]
+
+
+def test_every_table_tells_its_cells_apart(study: Study, tmp_path: Path) -> None:
+    """Whatever is swept, no table needs another one to say what its rows are of."""
+    swept = study.model_copy(update={"bandwidth_hz": (5e6, 1e7), "train_snr_db": (0.0, 10.0)})
     folder = StudyFolder(tmp_path)
-    folder.begin(study)
-    cells = Plan(study).cells(dict.fromkeys(("aligned", "blind", "text-oracle"), 1e-3))
-    for cell in cells:
-        write_failure(folder, cell, "<script>")
-        write_curves(
-            folder.curves / f"{cell.key}.parquet",
-            "fine-tuning",
-            [{"task": 1.0, "method": "aligned", "cell": "c"}],
-        )  # type: ignore[dict-item]
-    table = read_results(folder, cells)
-    table = table.assign(
-        status="ok",
-        accuracy=[0.5 + 0.1 * s for s in table["seed"]],
-        tokens_audio=4.0,
-        tokens_vision=4.0,
-        uplink_channel_uses=100.0,
-        blind_accuracy=0.3,
-        text_oracle_accuracy=0.9,
-    )
-    summary = summarise(table)
-    aligned = summary[summary["method"] == "aligned"].iloc[0]
-    assert aligned["accuracy"] == pytest.approx(0.55)
-    half = 12.7062 * 0.0707107 / 2**0.5  # Student's t with one degree of freedom
-    assert aligned["half_width"] == pytest.approx(half, abs=1e-3)
-    pictures = write_report(folder, table.assign(study="<script>alert(1)</script>"))
-    page = (folder.report / "report.html").read_text()
-    assert "<script>" not in page
-    assert {p.suffix for p in pictures} == {".png", ".html"}
-    assert all(p.stat().st_size > 1000 for p in pictures)
+    finish(swept, folder, lambda cell, snr_db: 0.6)
+    for name, schema in (("curves", CURVES), ("devices", DEVICES), ("answers", ANSWERS)):
+        table = pd.read_parquet(tmp_path / name)
+        assert list(table.columns) == schema.names
+        ours = table[table["method"] == "aligned"]
+        assert ours["cell"].nunique() == 8
+        conditions = ours.drop_duplicates(list(CELL_COLUMNS)).drop(columns="cell")
+        assert not conditions.duplicated([n for n in CELL_COLUMNS if n != "cell"]).any()
+        assert set(ours["bandwidth_hz"]) == {5e6, 1e7}
+        assert set(ours["train_snr_db"]) == {0.0, 10.0}
+        assert set(ours["tokens_audio"]) == {16.0}
+
+
+def test_answers_are_what_the_results_count(study: Study, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    results = finish(study, folder, lambda cell, snr_db: 0.6)
+    answers = pd.read_parquet(tmp_path / "answers")
+    keys = ["cell", "eval_snr_db"]
+    counted = answers.groupby(keys)[["exact", "first_token"]].mean().join(results.set_index(keys))
+    assert len(counted) == len(results)
+    assert counted["exact"].to_numpy() == pytest.approx(counted["accuracy"])
+    assert counted["first_token"].to_numpy() == pytest.approx(counted["first_token_accuracy"])
+    one = answers[(answers["cell"] == answers["cell"][0]) & (answers["eval_snr_db"].eq(0))]
+    asked = finished_samples()
+    assert tuple(one["question_id"]) == asked.question_id
+    assert tuple(one["video_id"]) == asked.video_id
+    assert tuple(one["group"]) == asked.question_type
+    assert set(answers["user"]) == {0}
+    row = results[(results["cell"] == one["cell"].iloc[0]) & results["eval_snr_db"].eq(0)].iloc[0]
+    interval = clip_interval(one["video_id"].tolist(), one["exact"].tolist())
+    assert (row["accuracy_low"], row["accuracy_high"]) == (interval.low, interval.high)
 
 
 def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:

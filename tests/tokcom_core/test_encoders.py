@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
@@ -16,6 +18,8 @@ from transformers import (
     VivitModel,
 )
 
+from tokcom_core.datasets.layout import frames_folder
+from tokcom_core.datasets.media import read_frames
 from tokcom_core.encoders import (
     AudioEncoder,
     TextEncoder,
@@ -62,16 +66,91 @@ def test_audio_matches_hugging_face(ast_folder: Path) -> None:
     sound = np.random.default_rng(0).normal(0, 0.1, 30_000).astype(np.float32)
     values = ASTFeatureExtractor()(sound, sampling_rate=16_000, return_tensors="pt")
     expected = ASTModel.from_pretrained(ast_folder)(**values).last_hidden_state
-    torch.testing.assert_close(encoder.encode([sound]), expected.detach(), rtol=1e-4, atol=1e-5)
+    (tokens,) = encoder.encode([encoder.preprocess(sound)])
+    torch.testing.assert_close(tokens, expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_whole_sound_is_heard_in_consecutive_windows(ast_folder: Path) -> None:
+    """25 s: two full spectrograms of 1,024 frames and the beginning of a third."""
+    sound = np.random.default_rng(0).normal(0, 0.1, 400_000).astype(np.float32)
+    first, whole = (AudioEncoder(str(ast_folder), "cpu", s) for s in ("first", "whole"))
+    spectra = whole.preprocess(sound)
+    assert spectra.shape == (3, 1024, 128)
+    assert torch.equal(spectra[:1], first.preprocess(sound))
+    frames = 1 + (400_000 - 400) // 160
+    long = ASTFeatureExtractor(max_length=frames)(sound, sampling_rate=16_000, return_tensors="pt")
+    torch.testing.assert_close(spectra.flatten(0, 1)[:frames], long["input_values"][0])
+    one, three = whole.encode([spectra[:1], spectra])
+    assert (one.shape, three.shape) == ((1, 1214, 32), (3, 1214, 32))
+    torch.testing.assert_close(one, three[:1])
+
+
+@pytest.mark.parametrize(("samples", "windows"), [(400, 1), (1024 * 160 + 399, 1), (164_240, 2)])
+def test_a_window_has_at_least_one_frame_of_its_own(
+    ast_folder: Path, samples: int, windows: int
+) -> None:
+    encoder = AudioEncoder(str(ast_folder), "cpu", "whole")
+    assert len(encoder.preprocess(np.zeros(samples, np.float32))) == windows
+    with pytest.raises(ValueError, match="399 samples are too short for a spectrogram"):
+        encoder.preprocess(np.zeros(399, np.float32))
 
 
 def test_vision_matches_hugging_face(vivit_folder: Path) -> None:
     encoder = VisionEncoder(str(vivit_folder), "cpu")
-    clip = np.random.default_rng(0).integers(0, 255, (32, 40, 60, 3)).astype(np.uint8)
-    values = VivitImageProcessor()(list(clip), return_tensors="pt")
+    clip = np.random.default_rng(0).integers(0, 255, (32, 224, 224, 3)).astype(np.uint8)
+    processor = VivitImageProcessor(do_resize=False, do_center_crop=False)
+    values = processor(list(clip), return_tensors="pt")
     expected = VivitModel.from_pretrained(vivit_folder)(**values).last_hidden_state
     assert encoder.length == expected.shape[1] == 3137
-    torch.testing.assert_close(encoder.encode([clip]), expected.detach(), rtol=1e-4, atol=1e-5)
+    (tokens,) = encoder.encode([encoder.preprocess(clip)])
+    torch.testing.assert_close(tokens, expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def striped(tmp_path: Path) -> Path:
+    """Pictures of 1280 x 720, black but for a white twentieth at left and right."""
+    folder = frames_folder(tmp_path, "clip")
+    folder.mkdir(parents=True)
+    picture = np.zeros((720, 1280, 3), np.uint8)
+    picture[:, :64] = picture[:, -64:] = 255
+    for i in range(1, 4):
+        Image.fromarray(picture).save(folder / f"frame_{i:04d}.jpg")
+    return tmp_path
+
+
+def test_the_whole_picture_is_seen(vivit_folder: Path, striped: Path) -> None:
+    """The checkpoint's processor alone would crop the middle 56 % of the width out of it."""
+    pixels = VisionEncoder(str(vivit_folder), "cpu").read(striped, "clip")
+    assert pixels.shape == (1, 32, 3, 224, 224)
+    rows = pixels.mean(dim=(0, 1, 2, 3))
+    assert float(rows[:9].min()) > 0.9
+    assert float(rows[-9:].min()) > 0.9
+    assert float((rows > 0).float().mean()) == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_papers_way_squashes_the_picture_and_crops_it(
+    vivit_folder: Path, striped: Path
+) -> None:
+    """Shortest edge to 256, the middle 224: 87.5 % of the width are left."""
+    pixels = VisionEncoder(str(vivit_folder), "cpu", crop="center").read(striped, "clip")
+    squashed = read_frames(frames_folder(striped, "clip"), 32, size=(224, 224))
+    expected = VivitImageProcessor()(list(squashed), return_tensors="pt")["pixel_values"]
+    assert torch.equal(pixels, expected)
+    rows = pixels.mean(dim=(0, 1, 2, 3))
+    assert float(rows.max()) < -0.9  # the stripes are gone
+
+
+def test_any_picture_fits_and_a_processor_that_does_not_is_refused(
+    tmp_path: Path, vivit_folder: Path, striped: Path
+) -> None:
+    pocket = VisionEncoder("pocket", "cpu")
+    assert pocket.read(striped, "clip").shape[-2:] == (48, 48)
+    folder = tmp_path / "vivit"
+    shutil.copytree(vivit_folder, folder)
+    VivitImageProcessor(crop_size={"height": 200, "width": 200}).save_pretrained(folder)
+    assert VisionEncoder(str(folder), "cpu").read(striped, "clip").shape[-2:] == (224, 224)
+    with pytest.raises(ValueError, match="pictures of 200x200, its model takes 224x224; take"):
+        VisionEncoder(str(folder), "cpu", crop="center")
 
 
 def test_pocket_shapes_agree_with_the_loaded_models() -> None:

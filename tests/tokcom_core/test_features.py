@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import math
+import shutil
+import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from tokcom_core.datasets.layout import MUSIC_AVQA
+from tokcom_core.datasets.layout import MUSIC_AVQA, sound_file
 from tokcom_core.datasets.samples import load_task_samples, majority_accuracy, read_samples
 from tokcom_core.encoders import AudioEncoder
-from tokcom_core.features import open_features, write_features
+from tokcom_core.features import Sliding, open_features, write_features
 from tokcom_core.slide import slide
 
 
@@ -19,38 +24,99 @@ def test_stored_tokens_are_the_encoders(
     store = open_features(tokens["audio"]["test"])
     encoder = AudioEncoder("pocket")
     video_id = next(iter(store.row))
-    fresh = encoder.encode([encoder.read(minimusic / MUSIC_AVQA, video_id)])
-    stored = store.select([video_id], np.arange(encoder.length))
-    torch.testing.assert_close(stored, fresh, rtol=2e-3, atol=2e-3)  # half precision
+    (fresh,) = encoder.encode([encoder.read(minimusic / MUSIC_AVQA, video_id)])
+    stored = store.select([video_id], encoder.length - encoder.summary_tokens)
+    patches = fresh[:, encoder.summary_tokens :]
+    torch.testing.assert_close(stored, patches, rtol=2e-3, atol=2e-3)  # half precision
 
 
-def test_only_the_asked_positions_are_kept(minimusic: Path, tmp_path: Path) -> None:
+def test_only_the_asked_lengths_are_kept(minimusic: Path, tmp_path: Path) -> None:
     encoder = AudioEncoder("pocket")
-    samples = load_task_samples(minimusic, "val")
-    clips = list(dict.fromkeys(samples.video_id))
-    positions = np.union1d(slide(encoder.length, 4), slide(encoder.length, 6))
-    write_features(tmp_path, encoder, minimusic / MUSIC_AVQA, clips, positions)
+    clips = list(dict.fromkeys(load_task_samples(minimusic, "val").video_id))[:3]
+    root = minimusic / MUSIC_AVQA
+    write_features(tmp_path, encoder, root, clips, Sliding((4, 6), with_summary=True))
     store = open_features(tmp_path)
     assert isinstance(store.tokens, np.memmap)
-    assert store.tokens.shape == (len(clips), len(positions), encoder.width)
-    assert store.select(clips[:2], slide(encoder.length, 6)).shape == (2, 6, encoder.width)
-    with pytest.raises(ValueError, match="lacks some"):
-        store.select(clips[:1], slide(encoder.length, 9))
+    assert store.tokens.shape == (len(clips), 4 + 6, encoder.width)
+    (whole,) = encoder.encode([encoder.read(root, clips[1])])
+    for count in (4, 6):
+        expected = whole[:, slide(encoder.length, count)]
+        torch.testing.assert_close(store.select([clips[1]], count), expected, rtol=2e-3, atol=2e-3)
+    with pytest.raises(ValueError, match="has no 9 tokens of a clip, it has those of 4, 6"):
+        store.select(clips[:1], 9)
 
 
 def test_damaged_clips_are_skipped_and_named(minimusic: Path, tmp_path: Path) -> None:
+    """Whether they cannot be read or not be encoded."""
     encoder = AudioEncoder("pocket")
-    clips = list(dict.fromkeys(load_task_samples(minimusic, "val").video_id))
+    clips = list(dict.fromkeys(load_task_samples(minimusic, "val").video_id))[:3]
+    _write_sound(sound_file(tmp_path, "short"), 399)
+    for clip in clips:
+        shutil.copy(sound_file(minimusic / MUSIC_AVQA, clip), sound_file(tmp_path, clip))
     damaged = write_features(
-        tmp_path, encoder, minimusic / MUSIC_AVQA, ["missing", *clips], np.arange(3)
+        tmp_path, encoder, tmp_path, ["missing", "short", *clips], Sliding((3,))
     )
-    assert len(damaged) == 1
-    assert damaged[0].startswith("missing: ")
+    assert list(damaged) == ["missing", "short"]
+    assert "too short for a spectrogram" in damaged["short"]
     store = open_features(tmp_path)
-    assert set(store.row) == set(clips)
-    assert store.damaged == tuple(damaged)
+    assert list(store.row) == clips
+    assert store.damaged == damaged
     with pytest.raises(ValueError, match="none of the 1 clips"):
-        write_features(tmp_path, encoder, minimusic / MUSIC_AVQA, ["missing"], np.arange(3))
+        write_features(tmp_path, encoder, tmp_path, ["missing"], Sliding((3,)))
+
+
+def test_the_slide_goes_over_all_windows_of_a_sound(tmp_path: Path) -> None:
+    """The pocket AST hears 4 s at once; class tokens of every window are left out."""
+    _write_sound(sound_file(tmp_path, "long"), 11 * 16_000)
+    _write_sound(sound_file(tmp_path, "short"), 16_000)
+    encoder = AudioEncoder("pocket", span="whole")
+    sliding = Sliding((16, 120))
+    damaged = write_features(tmp_path, encoder, tmp_path, ["long", "short"], sliding)
+    assert damaged == {"short": "cannot slide to 120 of 50 tokens; choose 1 to 50"}
+    store = open_features(tmp_path)
+    (whole,) = encoder.encode([encoder.read(tmp_path, "long")])
+    patches = whole[:, 2:].flatten(0, 1)
+    assert patches.shape == (3 * 50, encoder.width)
+    expected = patches[slide(150, 16)][None]
+    torch.testing.assert_close(store.select(["long"], 16), expected, rtol=2e-3, atol=2e-3)
+    assert store.mean_windows(["long"]) == 3
+    sliding = Sliding((16,))
+    write_features(tmp_path, encoder, tmp_path, ["long", "short"], sliding)
+    assert open_features(tmp_path).mean_windows(["long", "short", "short", "long"]) == 2
+
+
+class _Loud:
+    """Makes tokens of any size."""
+
+    name, length, width, summary_tokens = "loud", 2, 4, 0
+
+    def __init__(self, size: float) -> None:
+        self._size = size
+
+    def read(self, root: Path, video_id: str) -> Tensor:
+        return torch.ones(1, 1)
+
+    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.full((1, 2, 4), self._size)] * len(clips)
+
+
+def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"clip a: .* 1e\+05 .* models.feature_dtype: float32"):
+        write_features(tmp_path, _Loud(1e5), tmp_path, ["a"], Sliding((2,)))
+    write_features(tmp_path, _Loud(1e5), tmp_path, ["a"], Sliding((2,), dtype="float32"))
+    assert float(open_features(tmp_path).select(["a"], 2).max()) == 1e5
+    with pytest.raises(ValueError, match="a: the encoder makes tokens of it that are not finite"):
+        write_features(tmp_path, _Loud(math.nan), tmp_path, ["a"], Sliding((2,)))
+
+
+def _write_sound(file: Path, samples: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(-3000, 3000, samples).astype("<i2")
+    with wave.open(str(file), "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(16_000)
+        writer.writeframes(noise.tobytes())
 
 
 def test_samples_survive_their_file_and_can_be_thinned(minimusic: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tokcom_core.foundation import IGNORED, FoundationModel, concatenate
-from tokcom_core.zoo import resolve
+from tokcom_core.zoo import pocket_folder, resolve
 
 TEXTS = ["loud violin left front plays first .", "silent cello right back ."]
 
@@ -120,6 +122,37 @@ def test_generation_is_greedy_over_the_whole_vocabulary(
     for token in foundation.generate(prompt, valid, 2)[0]:
         assert token == base(input_ids=ids).logits[0, -1].argmax()
         ids = torch.cat([ids, token.reshape(1, 1)], dim=1)
+
+
+def test_answers_are_plain_greedy_whatever_the_checkpoint_says(
+    foundation: FoundationModel, tmp_path: Path
+) -> None:
+    """An instruct checkpoint's generation settings change none; its list of ends ends none."""
+    folder = tmp_path / "language"
+    shutil.copytree(pocket_folder() / "language", folder)
+    said = foundation.tokenizer("yes no left")["input_ids"]
+    settings = {
+        "repetition_penalty": 5.0,
+        "do_sample": True,
+        "temperature": 9.0,
+        "top_k": 3,
+        "no_repeat_ngram_size": 1,
+        "suppress_tokens": said,
+        "min_length": 6,
+        "num_beams": 2,
+        "eos_token_id": [1, said[0]],
+        "max_length": 2,
+    }
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    config = json.loads((folder / "config.json").read_text())
+    changed = {"repetition_penalty": 5.0, "eos_token_id": [1, said[0]]}
+    (folder / "config.json").write_text(json.dumps({**config, **changed}))
+    other = FoundationModel(str(folder)).eval()
+    for question in ("where is the violin?", "is the violin louder than the cello?", "yes yes"):
+        prompt, valid = _embedded(foundation, f"{TEXTS[0]} {question}")
+        expected = foundation.generate(prompt, valid, 6)
+        assert torch.equal(other.generate(prompt, valid, 6), expected)
+        assert foundation.decode(expected) == other.decode(expected)
 
 
 def test_adapter_survives_saving(foundation: FoundationModel, tmp_path: Path) -> None:

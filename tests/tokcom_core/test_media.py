@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tokcom_core.datasets import media
 from tokcom_core.datasets.layout import frames_folder, sound_file, video_file
 from tokcom_core.datasets.minimusic.render import FRAMES, SAMPLES, draw_frames, play, write_clip
 from tokcom_core.datasets.minimusic.scene import BEATS, Scene, Source
+from tokcom_core.datasets.video import Sampling, decode_frames
+
+from .clips import numbered, numbers, write_clip_of
 
 
 @pytest.fixture
@@ -70,8 +75,8 @@ def test_a_clip_without_sound_is_named(dataset: Path) -> None:
 
 
 def test_long_videos_keep_evenly_spaced_frames(dataset: Path) -> None:
-    kept = list(media.decode_frames(video_file(dataset, "clip"), 5))
-    every = list(media.decode_frames(video_file(dataset, "clip"), FRAMES))
+    kept = decode_frames(video_file(dataset, "clip"), Sampling(frames=5))
+    every = decode_frames(video_file(dataset, "clip"), Sampling(frames=FRAMES))
     assert len(kept) == 5
     for got, index in zip(kept, (0, 6, 12, 19, 25), strict=True):
         assert np.array_equal(np.asarray(got), np.asarray(every[index]))
@@ -88,3 +93,130 @@ def test_unreadable_extractions_are_named(tmp_path: Path) -> None:
         media.find_datasets(tmp_path / "missing")
     with pytest.raises(ValueError, match="'video' folder"):
         media.find_datasets(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "stored"), [(360, 640, (224, 224)), (180, 320, (180, 224))]
+)
+def test_frames_are_stored_whole_and_no_larger_than_an_encoder_takes(
+    tmp_path: Path, height: int, width: int, stored: tuple[int, int]
+) -> None:
+    pictures = np.zeros((4, height, width, 3), np.uint8)
+    pictures[:, :, : width // 10] = (255, 0, 0)
+    pictures[:, :, -width // 10 :] = (0, 0, 255)
+    write_clip_of(video_file(tmp_path, "clip"), pictures)
+    assert media.prepare(tmp_path, workers=1).done == 1
+    frames = media.read_frames(frames_folder(tmp_path, "clip"), 4)
+    assert frames.shape == (4, *stored, 3)
+    left, right = frames[:, :, :15].mean(axis=(0, 1, 2)), frames[:, :, -15:].mean(axis=(0, 1, 2))
+    assert left.argmax() == 0
+    assert right.argmax() == 2
+
+
+def test_what_the_papers_script_extracted_is_read_and_kept(dataset: Path) -> None:
+    """It writes ``frame_%04d.jpg``."""
+    folder = frames_folder(dataset, "clip")
+    folder.mkdir(parents=True)
+    for i, level in enumerate((10, 90, 170), start=1):
+        Image.new("RGB", (64, 64), (level,) * 3).save(folder / f"frame_{i:04d}.jpg")
+    assert media.prepare(dataset, workers=1).done == 1  # the sound alone
+    assert sorted(file.suffix for file in folder.iterdir()) == [".jpg"] * 3
+    assert media.read_frames(folder, 3).mean(axis=(1, 2, 3)).round().tolist() == [10, 90, 170]
+    assert media.prepare(dataset, workers=1).kept == 1
+
+
+def test_extracted_is_what_can_be_read(dataset: Path) -> None:
+    media.prepare(dataset, workers=1)
+    wav, folder = sound_file(dataset, "clip"), frames_folder(dataset, "clip")
+    for spoil in (
+        lambda: wav.write_bytes(b""),
+        lambda: wav.write_bytes(wav.read_bytes()[:5000]),
+        lambda: [file.unlink() for file in folder.iterdir()],
+        lambda: (folder / "frame_0001.png").write_bytes(b"none"),
+    ):
+        spoil()
+        assert media.prepare(dataset, workers=1).done == 1
+        assert len(media.read_frames(folder, FRAMES)) == FRAMES
+        assert len(media.read_sound(wav)) > 0.9 * SAMPLES
+
+
+def test_too_few_frames_are_repeated_evenly_or_the_last_one(tmp_path: Path) -> None:
+    for i, picture in enumerate(numbered(6), start=1):
+        Image.fromarray(picture).save(tmp_path / f"frame_{i:04d}.png")
+    assert numbers(media.read_frames(tmp_path, 8)) == [0, 1, 1, 2, 3, 4, 4, 5]
+    assert numbers(media.read_frames(tmp_path, 8, "first")) == [0, 1, 2, 3, 4, 5, 5, 5]
+    assert numbers(media.read_frames(tmp_path, 4, "first")) == [0, 1, 2, 3]
+    assert media.read_frames(tmp_path, 2, size=(24, 20)).shape == (2, 24, 20, 3)
+
+
+def test_frames_at_the_papers_rate_are_those_of_ffmpeg(tmp_path: Path) -> None:
+    """``ffmpeg -vf fps=0.6`` takes the last picture of each 1 / 0.6 s, counted from the middle."""
+    every = [9, 29, 49, 69, 89, 109]
+    write_clip_of(video_file(tmp_path, "clip"), numbered(120))
+    media.prepare(tmp_path, Sampling(rate_hz=0.6), workers=1)
+    frames = media.read_frames(frames_folder(tmp_path, "clip"), 6, "first")
+    assert numbers(frames) == every
+    kept = decode_frames(video_file(tmp_path, "clip"), Sampling(frames=4, rate_hz=0.6))
+    assert numbers(np.stack([np.asarray(picture) for picture in kept])) == every[:4]
+
+
+def _cut(source: Path, target: Path, start_s: float, stop_s: float) -> None:
+    """``ffmpeg -ss START -to STOP -c copy``: from the key frame before, hidden by an edit list."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as write:
+        streams = {s.index: write.add_stream_from_template(s) for s in read.streams}
+        for packet in read.demux():
+            if packet.dts is None or packet.pts is None or packet.pts * packet.time_base >= stop_s:
+                continue
+            begin_s = int(start_s) if packet.stream.type == "video" else start_s
+            if packet.pts * packet.time_base >= begin_s:
+                shift = int(start_s / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = streams[packet.stream.index]
+                write.mux(packet)
+
+
+def _edit(source: Path, target: Path, start_ticks: int, milliseconds: int) -> None:
+    """Writes other times into the (first, the video's) edit list."""
+    data = bytearray(source.read_bytes())
+    entry = data.find(b"elst") + 12
+    struct.pack_into(">Ii", data, entry, milliseconds, start_ticks)
+    target.write_bytes(data)
+
+
+def test_frames_that_an_edit_list_hides_are_not_missing(tmp_path: Path) -> None:
+    whole = video_file(tmp_path, "whole")
+    write_clip_of(whole, numbered(60))
+    _cut(whole, video_file(tmp_path, "cut"), 1.5, 4.0)
+    _edit(whole, video_file(tmp_path, "edited"), 26 * 1024, 2000)  # within the third second on
+    prepared = media.prepare(tmp_path, workers=1)
+    assert prepared.damaged == ()
+    for name, first, last in (("cut", 18, 47), ("edited", 26, 49)):
+        frames = numbers(media.read_frames(frames_folder(tmp_path, name), 3))
+        assert (frames[0], frames[-1]) == (first, last)
+
+
+def test_frames_before_the_first_key_frame_are_not_missing(tmp_path: Path) -> None:
+    whole = video_file(tmp_path, "whole")
+    write_clip_of(whole, numbered(60))
+    with av.open(str(whole)) as read, av.open(str(video_file(tmp_path, "late")), "w") as write:
+        streams = {s.index: write.add_stream_from_template(s) for s in read.streams}
+        for packet in read.demux():
+            if packet.dts is not None and not (packet.stream.type == "video" and packet.dts < 3072):
+                packet.stream = streams[packet.stream.index]
+                write.mux(packet)
+    assert media.prepare(tmp_path, workers=1).damaged == ()
+    frames = media.read_frames(frames_folder(tmp_path, "late"), 32, "first")
+    assert (numbers(frames)[0], numbers(frames)[-1]) == (12, 59)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.97, 0.995])
+def test_a_file_that_ends_early_is_damaged_though_its_index_is_whole(
+    tmp_path: Path, share: float
+) -> None:
+    """As a download that broke off."""
+    whole = video_file(tmp_path, "whole")
+    write_clip_of(whole, numbered(60), options={"movflags": "faststart"})
+    data = whole.read_bytes()
+    whole.write_bytes(data[: int(share * len(data))])
+    (damaged,) = media.prepare(tmp_path, workers=1).damaged
+    assert "truncated" in damaged.reason

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from tokcom_core.slide import slide
 
@@ -20,3 +21,12 @@ def test_first_and_last_included_and_even(length: int) -> None:
 def test_impossible_counts_are_refused(count: int) -> None:
     with pytest.raises(ValueError, match="choose 1 to 10"):
         slide(10, count)
+
+
+@pytest.mark.parametrize(("length", "count"), [(1214, 64), (3137, 23), (3137, 128), (117, 45)])
+def test_floored_positions_are_those_of_the_papers_code(length: int, count: int) -> None:
+    positions = slide(length, count, "floor")
+    assert positions.tolist() == torch.linspace(0, length - 1, steps=count).long().tolist()
+    assert positions[0] == 0
+    assert positions[-1] == length - 1
+    assert (positions != slide(length, count)).any()

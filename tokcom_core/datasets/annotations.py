@@ -94,7 +94,7 @@ def _question(file: Path, row: dict[str, Any]) -> Question:
             type=(str(first), str(second)),
             template=template.strip(),
             text=fill(template, [str(value) for value in json.loads(row["templ_values"])]),
-            answer=str(row["anser"]).replace("_", " "),  # sic: the data set's own spelling
+            answer=str(row["anser"]).replace("_", " ").strip(),  # sic: the data set's own spelling
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file}: question {row.get('question_id')}: {error!r}") from None

@@ -5,7 +5,7 @@
     ROOT/annotation/{avqa,desc}...json
     ROOT/video/ID.mp4
     ROOT/extraction/ast_audio/ID.wav
-    ROOT/extraction/vivit_frames/ID/frame_0001.png
+    ROOT/extraction/vivit_frames/ID/frame_0001.png (or .jpg)
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 
 MUSIC_AVQA = "MUSIC-AVQA"
 VALOR = "VALOR"
+SAMPLE_RATE_HZ = 16_000
+"""Of the mono sound in the .wav files."""
 
 _SEPARATOR = {"avqa": "-", "desc": "_"}
 
@@ -33,3 +35,10 @@ def sound_file(root: Path, video_id: str) -> Path:
 
 def frames_folder(root: Path, video_id: str) -> Path:
     return root / "extraction" / "vivit_frames" / video_id
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The frames of a clip in their order, ``.png`` or ``.jpg``; no two of the same number."""
+    files = (file for kind in ("jpg", "png") for file in folder.glob(f"frame_*.{kind}"))
+    by_number = {file.stem: file for file in files}
+    return [by_number[stem] for stem in sorted(by_number, key=lambda stem: (len(stem), stem))]

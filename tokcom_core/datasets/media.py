@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import shutil
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..slide import slide
-from .layout import frames_folder, sound_file
+from .layout import SAMPLE_RATE_HZ, frame_files, frames_folder, sound_file
 from .parallel import run_parallel
+from .video import Sampling, decode_frames, decode_sound
 
-SAMPLE_RATE_HZ = 16_000
-DEFAULT_FRAMES = 32
-"""ViViT reads 32 frames of a clip."""
+Take = Literal["even", "first"]
+
+_DEFAULT = Sampling()
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def find_datasets(root: Path) -> list[Path]:
 
 def prepare(
     root: Path,
-    frames: int = DEFAULT_FRAMES,
+    sampling: Sampling = _DEFAULT,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Prepared:
@@ -68,7 +70,7 @@ def prepare(
         ValueError: if there is no video to prepare.
     """
     jobs = [
-        (dataset, video, frames)
+        (dataset, video, sampling)
         for dataset in find_datasets(root)
         for video in sorted((dataset / "video").glob("*.mp4"))
     ]
@@ -87,89 +89,57 @@ def prepare(
 
 
 def _is_extracted(dataset: Path, video_id: str) -> bool:
-    return sound_file(dataset, video_id).exists() and frames_folder(dataset, video_id).exists()
+    return _has_sound(dataset, video_id) and _has_frames(dataset, video_id)
 
 
-def _extract_job(job: tuple[Path, Path, int]) -> Damaged | None:
-    dataset, video, frames = job
+def _has_sound(dataset: Path, video_id: str) -> bool:
     try:
-        extract(dataset, video, frames)
+        with _open_sound(sound_file(dataset, video_id)) as reader:
+            return reader.getnframes() > 0
+    except ValueError:
+        return False
+
+
+def _has_frames(dataset: Path, video_id: str) -> bool:
+    """Whether there is a frame, and the first can be read."""
+    try:
+        return bool(len(read_frames(frames_folder(dataset, video_id), 1, "first")))
+    except ValueError:
+        return False
+
+
+def _extract_job(job: tuple[Path, Path, Sampling]) -> Damaged | None:
+    dataset, video, sampling = job
+    try:
+        extract(dataset, video, sampling)
     except (av.FFmpegError, ValueError, OSError) as error:
         return Damaged(video, str(error).splitlines()[0])
     return None
 
 
-def extract(dataset: Path, video: Path, frames: int) -> None:
-    """Writes the frames and the sound of one video into the layout of ``dataset``.
+def extract(dataset: Path, video: Path, sampling: Sampling = _DEFAULT) -> None:
+    """Writes the frames and the sound of one video, what of them cannot be read yet.
 
     Raises:
         ValueError: if a stream is missing or the file ends too early.
         av.FFmpegError: if it cannot be decoded.
     """
-    pictures = list(decode_frames(video, frames))
-    sound = decode_sound(video)
-    folder = frames_folder(dataset, video.stem)
+    lacks_frames = not _has_frames(dataset, video.stem)
+    pictures = decode_frames(video, sampling) if lacks_frames else []
+    if not _has_sound(dataset, video.stem):
+        _write_wav(sound_file(dataset, video.stem), decode_sound(video))
+    if lacks_frames:
+        _write_frames(frames_folder(dataset, video.stem), pictures)
+
+
+def _write_frames(folder: Path, pictures: Sequence[Image.Image]) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for i, picture in enumerate(pictures, start=1):
         picture.save(partial / f"frame_{i:04d}.png", compress_level=1)
-    _write_wav(sound_file(dataset, video.stem), sound)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-
-
-def decode_frames(video: Path, frames: int) -> Iterator[Image.Image]:
-    """Yields ``frames`` evenly spaced frames, or all of them where there are fewer."""
-    with av.open(str(video)) as container:
-        if not container.streams.video:
-            raise ValueError("no video stream")
-        total = sum(1 for p in container.demux(container.streams.video[0]) if p.size)
-        promised = container.streams.video[0].frames
-    if total == 0 or total < promised:
-        raise ValueError(f"truncated: {total} of {promised} frames")
-    wanted = set(slide(total, min(frames, total)).tolist())
-    decoded = 0
-    with av.open(str(video)) as container:
-        for i, frame in enumerate(container.decode(video=0)):
-            decoded += 1
-            if i in wanted:
-                yield frame.to_image()
-    if decoded < total:
-        raise ValueError(f"truncated: {decoded} of {total} frames decoded")
-
-
-def decode_sound(video: Path) -> NDArray[np.int16]:
-    """Returns the sound of ``video`` as 16 kHz mono ``[samples]``."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-    blocks: list[NDArray[np.int16]] = []
-    with av.open(str(video)) as container:
-        if not container.streams.audio:
-            raise ValueError("no audio stream")
-        for frame in container.decode(audio=0):
-            blocks += [block.to_ndarray()[0] for block in resampler.resample(frame)]
-        blocks += [block.to_ndarray()[0] for block in resampler.resample(None)]
-    if not blocks:
-        raise ValueError("the audio stream is empty")
-    return np.concatenate(blocks)
-
-
-def track_bits(video: Path) -> dict[str, int]:
-    """Bits of the coded ``audio`` and ``vision`` tracks of a clip, as they stand in the file.
-
-    Raises:
-        ValueError: for a clip that is missing or damaged.
-    """
-    try:
-        with av.open(str(video)) as container:
-            bits = {"audio": 0, "vision": 0}
-            for packet in container.demux():
-                kind = "vision" if packet.stream.type == "video" else packet.stream.type
-                if kind in bits:
-                    bits[kind] += 8 * packet.size
-            return bits
-    except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"{video} cannot be uploaded as a file: {error}") from None
 
 
 def read_sound(file: Path) -> NDArray[np.float32]:
@@ -178,34 +148,65 @@ def read_sound(file: Path) -> NDArray[np.float32]:
     Raises:
         ValueError: if the file is damaged or of another format.
     """
-    try:
-        with wave.open(str(file)) as reader:
-            layout = (reader.getnchannels(), reader.getsampwidth(), reader.getframerate())
-            data = reader.readframes(reader.getnframes())
-    except (wave.Error, EOFError, OSError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from None
-    if layout != (1, 2, SAMPLE_RATE_HZ):
-        raise ValueError(f"{file} should be 16-bit mono at {SAMPLE_RATE_HZ} Hz, but is {layout}")
+    with _open_sound(file) as reader:
+        data = reader.readframes(reader.getnframes())
     samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
     return samples / np.float32(32768)
 
 
-def read_frames(folder: Path, frames: int) -> NDArray[np.uint8]:
-    """Reads ``frames`` evenly spaced frames, ``[frames, height, width, 3]``.
+@contextmanager
+def _open_sound(file: Path) -> Iterator[wave.Wave_read]:
+    """A whole ``.wav`` of 16 kHz mono sound."""
+    try:
+        with wave.open(str(file)) as reader:
+            form = (reader.getnchannels(), reader.getsampwidth(), reader.getframerate())
+            if form != (1, 2, SAMPLE_RATE_HZ):
+                raise ValueError(
+                    f"{file} should be 16-bit mono at {SAMPLE_RATE_HZ} Hz, but is {form}"
+                )
+            if file.stat().st_size < 2 * reader.getnframes():
+                raise ValueError(f"{file} cannot be read: it ends too early")
+            yield reader
+    except (wave.Error, EOFError, OSError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None
 
-    A folder with fewer repeats some, evenly.
+
+def read_frames(
+    folder: Path, frames: int, take: Take = "even", size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Reads frames of a clip, ``[frames, height, width, 3]``.
+
+    Args:
+        folder: of the clip.
+        frames: how many; where there are fewer, ``even`` repeats some and ``first`` the last.
+        take: ``even``, spaced evenly over all of them, or the ``first`` ones.
+        size: height and width to squash the whole pictures to; None leaves them as they are.
 
     Raises:
-        ValueError: if there is none or one is damaged.
+        ValueError: if there is none, one is damaged, or they differ in size and ``size`` is None.
     """
-    files = sorted(folder.glob("frame_*.png"))
+    files = frame_files(folder)
     if not files:
         raise ValueError(f"no frames in {folder}; 'tokcom data prepare' extracts them")
-    chosen = np.round(np.linspace(0, len(files) - 1, frames)).astype(int)
+    last = len(files) - 1
+    chosen = (
+        np.linspace(0, last, frames).round() if take == "even" else np.arange(frames).clip(0, last)
+    )
     try:
-        return np.stack([np.asarray(Image.open(files[i]).convert("RGB")) for i in chosen])
-    except OSError as error:
-        raise ValueError(f"a frame in {folder} cannot be read: {error}") from None
+        return np.stack([_read_picture(files[i], size) for i in chosen.astype(int)])
+    except (OSError, SyntaxError, ValueError) as error:  # PIL's complaints about a .png
+        raise ValueError(
+            f"a frame in {folder} cannot be read: {error}; remove the folder, and "
+            "'tokcom data prepare' extracts it again"
+        ) from None
+
+
+def _read_picture(file: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    with Image.open(file) as opened:
+        picture = opened.convert("RGB")
+    if size is not None and picture.size != size[::-1]:
+        picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(picture)
 
 
 def _write_wav(file: Path, sound: NDArray[np.int16]) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from .annotations import QUESTION_TYPES, read_music_avqa, read_valor
 from .layout import MUSIC_AVQA, VALOR, annotation_file
 
-_COLUMNS = ("video_id", "caption", "question", "answer", "question_type", "template")
+_COLUMNS = ("video_id", "question_id", "caption", "question", "answer", "question_type", "template")
 
 
 def type_name(kind: tuple[str, str]) -> str:
@@ -27,10 +27,11 @@ class Samples:
     """Columns of equal length; texts that a data set lacks are empty.
 
     A sample of the alignment stage is a clip with its caption; one of the task stage is a question
-    about a clip, whose caption is known in MiniMUSIC only.
+    about a clip, whose caption is known in MiniMUSIC only. ``question_id`` is the data set's own.
     """
 
     video_id: tuple[str, ...]
+    question_id: tuple[str, ...]
     caption: tuple[str, ...]
     question: tuple[str, ...]
     answer: tuple[str, ...]
@@ -73,7 +74,7 @@ def load_alignment_samples(root: Path, split: str) -> Samples:
     """
     captions = read_valor(annotation_file(root / VALOR, "desc", split))
     empty = ("",) * len(captions)
-    return Samples(tuple(captions), tuple(captions.values()), empty, empty, empty, empty)
+    return Samples(tuple(captions), empty, tuple(captions.values()), empty, empty, empty, empty)
 
 
 def load_task_samples(root: Path, split: str) -> Samples:
@@ -87,6 +88,7 @@ def load_task_samples(root: Path, split: str) -> Samples:
     captions = read_valor(described) if described.exists() else {}
     return Samples(
         video_id=tuple(q.video_id for q in questions),
+        question_id=tuple(str(q.question_id) for q in questions),
         caption=tuple(captions.get(q.video_id, "") for q in questions),
         question=tuple(q.text for q in questions),
         answer=tuple(q.answer for q in questions),

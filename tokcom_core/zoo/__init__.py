@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .hub import hub_source
+
 POCKET = "pocket"
 KINDS = ("language", "audio", "vision")
 
@@ -15,17 +17,20 @@ def pocket_folder() -> Path:
 
 
 def resolve(name: str, kind: str) -> str:
-    """What to hand to ``from_pretrained``: ``pocket`` becomes the shipped folder of ``kind``.
+    """What to hand to ``from_pretrained``: a folder, or a name that the Hub hands out.
+
+    ``pocket`` is the shipped folder of ``kind``; a folder of this machine goes before a name of the
+    Hub, as it does for Hugging Face.
 
     Raises:
-        ValueError: if ``name`` looks like a local folder and is none.
+        ValueError: if there is no such checkpoint.
     """
     assert kind in KINDS
     if name == POCKET:
         return str(pocket_folder() / kind)
-    if name.startswith((".", "/", "~")):
-        folder = Path(name).expanduser()
+    folder = Path(name).expanduser()
+    if name.startswith((".", "/", "~")) or folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ValueError(f"no checkpoint in {name}: it should hold a config.json")
         return str(folder)
-    return name
+    return hub_source(name, kind)

@@ -101,7 +101,7 @@ def pretrain_audio(
         [
             processor(
                 media.read_sound(layout.sound_file(root / p.dataset, p.video_id)),
-                sampling_rate=media.SAMPLE_RATE_HZ,
+                sampling_rate=layout.SAMPLE_RATE_HZ,
                 return_tensors="pt",
             )["input_values"]
             for p in plans

@@ -45,6 +45,11 @@ logger = logging.getLogger(__name__)
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 IGNORED = -100
 
+_TOKENIZER_CLASS = "tokenization_utils_tokenizers.TokenizersBackend"
+"""For every folder of a Qwen2, AutoTokenizer takes Qwen2's own byte-level rules, to which a word
+is no token, whatever class the folder names. A class named for AutoTokenizer itself goes first;
+this one is transformers' own, that applies ``tokenizer.json`` as it stands."""
+
 
 @dataclass(frozen=True)
 class LanguageRecipe:
@@ -86,7 +91,11 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.normalizer = Lowercase()
     tokenizer.pre_tokenizer = Whitespace()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, unk_token=UNK
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=EOS,
+        unk_token=UNK,
+        auto_map={"AutoTokenizer": [_TOKENIZER_CLASS, None]},
     )
 
 

@@ -97,7 +97,7 @@ def _patches(root: Path, encoder: MediaEncoder, plans: list[ClipPlan]) -> Tensor
     blocks = []
     for start in range(0, len(plans), _BATCH):
         clips = [encoder.read(root / p.dataset, p.video_id) for p in plans[start : start + _BATCH]]
-        blocks.append(encoder.encode(clips)[:, encoder.summary_tokens :])
+        blocks += [tokens[:, encoder.summary_tokens :] for tokens in encoder.encode(clips)]
     return torch.cat(blocks)
 
 

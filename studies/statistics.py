@@ -1,0 +1,83 @@
+"""The 95 % interval of an accuracy, defined once: a bootstrap over seeds and clips.
+
+Questions about one clip stand or fall together, so that clips are drawn, never questions; networks
+of different seeds differ, so that seeds are drawn as well. All seeds answer the same clips: one
+resample draws seeds, then clips, and each drawn seed answers the drawn clips. (Clips drawn anew
+for every seed would let the difficulty of a clip, which all seeds share, average out: with three
+seeds the interval would be narrower than over clips alone.) Its accuracy is right answers over
+questions; the interval holds the middle 95 % of the resamples' accuracies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+RESAMPLES = 4000
+_SEEDS = {"clips": 1, "seeds": 2}
+_MIN_SEEDS = 3
+
+Resampled = Literal["seeds and clips", "clips"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Of an accuracy; NaN where there are not two clips to draw from.
+
+    ``resampled`` is what was drawn: with fewer than three seeds clips alone, their questions
+    pooled over the seeds, which says nothing about other seeds.
+    """
+
+    low: float
+    high: float
+    resampled: Resampled
+
+
+def bootstrap_interval(right: NDArray[np.int64], asked: NDArray[np.int64]) -> Interval:
+    """The interval of ``right.sum() / asked.sum()``; the same counts give the same interval.
+
+    Args:
+        right: correct answers ``[seeds, clips]``.
+        asked: questions ``[seeds, clips]``; 0 where a seed was not asked about a clip.
+    """
+    assert right.shape == asked.shape and (right <= asked).all()
+    if len(right) < _MIN_SEEDS:
+        right, asked = right.sum(0, keepdims=True), asked.sum(0, keepdims=True)
+    seeds, clips = right.shape
+    resampled: Resampled = "clips" if seeds == 1 else "seeds and clips"
+    if clips < 2:
+        return Interval(math.nan, math.nan, resampled)
+    by_clip, by_seed = _draws("clips", clips), _draws("seeds", seeds)
+    found_right, found_asked = (
+        (by_seed * (by_clip @ counts.T.astype(np.float64))).sum(1) for counts in (right, asked)
+    )
+    some = found_asked > 0
+    low, high = np.quantile(found_right[some] / found_asked[some], [0.025, 0.975])
+    return Interval(float(low), float(high), resampled)
+
+
+def clip_interval(video_ids: Sequence[str], exact: Sequence[bool]) -> Interval:
+    """The interval of one network's answers, over clips alone.
+
+    Args:
+        video_ids: the clip of each question.
+        exact: whether it was answered correctly.
+    """
+    by_clip = pd.DataFrame({"clip": video_ids, "exact": exact}).groupby("clip")["exact"]
+    right, asked = (np.asarray(by_clip.agg(how), np.int64)[None] for how in ("sum", "size"))
+    return bootstrap_interval(right, asked)
+
+
+@lru_cache(maxsize=8)
+def _draws(what: Literal["clips", "seeds"], count: int) -> NDArray[Any]:
+    """How often each of ``count`` things is drawn in every resample ``[RESAMPLES, count]``."""
+    rng = np.random.default_rng([_SEEDS[what], count])
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return drawn.astype(np.float64)

@@ -1,0 +1,86 @@
+"""What is seen of a study while it runs: bars on a terminal, lines in a file or pipe."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from studies.progress import StudyProgress, duration_text
+
+
+class _Flushed(io.StringIO):
+    """Tells what a reader at the other end of a pipe has got."""
+
+    arrived = ""
+
+    def flush(self) -> None:
+        super().flush()
+        self.arrived = self.getvalue()
+
+
+def test_without_a_terminal_a_finished_stage_is_a_line_at_once() -> None:
+    pipe = _Flushed()
+    with StudyProgress(Console(file=pipe, width=80)) as progress:
+        with progress.stage("alignment", 3) as stage:
+            for _ in range(3):
+                stage.advance(1)
+            assert pipe.arrived == ""
+        assert pipe.arrived.startswith("alignment: 3 of 3 in 0.")
+        with progress.stage("evaluation", 8) as stage:
+            stage.advance(8)
+            stage.failed = 2
+        second = pipe.arrived.splitlines()[1]
+        assert second.startswith("evaluation: 6 of 8 in 0.") and second.endswith(" s, 2 failed")
+    assert len(pipe.getvalue().splitlines()) == 2
+
+
+def test_a_stage_that_broke_off_has_not_ended() -> None:
+    pipe = _Flushed()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        StudyProgress(Console(file=pipe)) as progress,
+        progress.stage("alignment", 3),
+    ):
+        raise KeyboardInterrupt
+    assert pipe.getvalue() == ""
+
+
+def test_an_emulation_is_a_line_when_all_questions_are_settled() -> None:
+    pipe = _Flushed()
+    emulation = SimpleNamespace(traffic=range(5), served={1}, users=9, revived=0)
+    with StudyProgress(Console(file=pipe)) as progress:
+        for answered, given_up in ((2, 0), (4, 1)):
+            moment = SimpleNamespace(
+                answered=answered, given_up=given_up, exact=1, now_s=0.1, waiting=(), planned=2,
+                energy_mj=1.0,
+            )  # fmt: skip
+            progress.watch(cast(Any, emulation), cast(Any, moment))
+            assert bool(pipe.arrived) == (answered + given_up == 5)
+    assert pipe.getvalue().startswith("emulation: questions: 5 of 5 in 0.")
+
+
+def test_a_terminal_has_bars() -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, _environ={"TERM": "xterm"}, width=80)
+    with StudyProgress(terminal) as progress, progress.stage("alignment", 3) as stage:
+        stage.advance(3)
+    assert "3/3" in screen.getvalue()
+    assert "3 of 3" not in screen.getvalue()
+
+
+def test_nothing_is_shown_to_nobody() -> None:
+    with StudyProgress(None) as progress, progress.stage("alignment", 3) as stage:
+        stage.advance(3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.4, "9.4 s"), (9.6, "10 s"), (59.6, "1 min 0 s"), (72, "1 min 12 s"),
+     (7500, "2 h 5 min")],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

@@ -1,0 +1,58 @@
+"""Data that the language model cannot say are found out before anything is encoded."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies.run import check_vocabulary
+from studies.study import Study
+from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
+
+
+@pytest.fixture
+def annotations(minimusic: Path, tmp_path: Path) -> Path:
+    """MiniMUSIC's annotation files, to be changed; no clips."""
+    for name in (MUSIC_AVQA, VALOR):
+        source = annotation_file(minimusic / name, "desc", "train").parent
+        shutil.copytree(source, tmp_path / "data" / source.relative_to(minimusic))
+    return tmp_path / "data"
+
+
+def _change(file: Path, rows: slice, **fields: Any) -> None:
+    entries = json.loads(file.read_text())
+    for entry in entries[rows]:
+        entry.update(fields)
+    file.write_text(json.dumps(entries))
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_an_answer_that_cannot_be_said_is_refused_before_anything_runs(
+    split: str, annotations: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    _change(annotation_file(annotations / MUSIC_AVQA, "avqa", split), slice(1), anser="zebra")
+    out = tmp_path / "out"
+    override = f"data={{folder: {annotations}}}"
+    said = refused("study", "run", "quickstart", "--out", out, "--set", override)
+    assert "the language model cannot say 1 of the" in said
+    assert "'zebra'" in said
+    assert not list(out.glob("artifacts/*"))
+
+
+def test_unknown_words_are_warned_of(annotations: Path, caplog: pytest.LogCaptureFixture) -> None:
+    study = Study(name="s", data={"folder": annotations})
+    check_vocabulary(study, annotations)
+    assert not caplog.records
+    captions = annotation_file(annotations / VALOR, "desc", "train")
+    _change(captions, slice(None, None, 2), desc="a zebra dances with a gnu")
+    with caplog.at_level(logging.WARNING):
+        check_vocabulary(study, annotations)
+    (warning,) = caplog.messages
+    assert "words of the captions are unknown to the language model" in warning
+    assert "'zebra'" in warning

@@ -1,0 +1,145 @@
+"""Questions and captions that the language model can read, answers that it can say."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2Tokenizer
+
+from tokcom_core.checkpoints import load_tokenizer
+from tokcom_core.datasets.annotations import read_music_avqa, read_valor
+from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
+from tokcom_core.datasets.samples import load_alignment_samples, load_task_samples
+from tokcom_core.vocabulary import check_answers, warn_of_unknown_words
+from tokcom_core.zoo import pocket_folder
+
+from .test_annotations import REAL, needs_real_data
+
+
+@pytest.fixture(scope="module")
+def pocket() -> PreTrainedTokenizerBase:
+    return load_tokenizer("pocket")
+
+
+@pytest.fixture(scope="module")
+def byte_level(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+    """A Qwen2's tokenizer with a token for every byte and a few words."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tokens = [*sorted(ByteLevel.alphabet()), "ye", "yes", "no", "Ġno", "<|endoftext|>"]
+    Qwen2Tokenizer(
+        {token: i for i, token in enumerate(tokens)},
+        [("y", "e"), ("ye", "s"), ("n", "o"), ("Ġ", "no")],
+    ).save_pretrained(folder)
+    Qwen2Config(vocab_size=len(tokens)).save_pretrained(folder)
+    return load_tokenizer(str(folder))
+
+
+@pytest.fixture(scope="module")
+def broken() -> PreTrainedTokenizerBase:
+    """What AutoTokenizer made of the pocket folder when it took Qwen2's rules for it."""
+    return Qwen2Tokenizer.from_pretrained(pocket_folder() / "language")
+
+
+def test_minimusic_can_be_read_and_said(
+    minimusic: Path, pocket: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    captions = load_alignment_samples(minimusic, "train").caption
+    assert warn_of_unknown_words(pocket, captions, "captions") == 0
+    for split in ("train", "val", "test"):
+        samples = load_task_samples(minimusic, split)
+        assert warn_of_unknown_words(pocket, samples.question, "questions") == 0
+        check_answers(pocket, samples.answer, 8)
+    assert not caplog.records
+
+
+@needs_real_data
+def test_a_real_vocabulary_reads_and_says_the_real_data(
+    byte_level: PreTrainedTokenizerBase, pocket: PreTrainedTokenizerBase
+) -> None:
+    for split in ("val", "test"):
+        questions = read_music_avqa(annotation_file(REAL / MUSIC_AVQA, "avqa", split))
+        assert warn_of_unknown_words(byte_level, [q.text for q in questions], "questions") == 0
+        check_answers(byte_level, [q.answer for q in questions], 64)
+    captions = list(read_valor(REAL / "VALOR" / "annotation" / "desc_val.json").values())[:500]
+    assert warn_of_unknown_words(byte_level, captions, "captions") == 0
+    assert warn_of_unknown_words(pocket, captions, "captions") > 0.3
+
+
+def test_unknown_words_are_counted_and_named(
+    pocket: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = ["Where is the zebra?"] * 3 + ["where is the gnu?", "where is the violin?"]
+    with caplog.at_level(logging.WARNING):
+        fraction = warn_of_unknown_words(pocket, texts, "questions")
+    assert fraction == pytest.approx(4 / 25)
+    assert caplog.record_tuples == [
+        (
+            "tokcom_core.vocabulary",
+            logging.WARNING,
+            "16.0 % of the words of the questions are unknown to the language model, "
+            "most often 'zebra', 'gnu'",
+        )
+    ]
+
+
+def test_few_unknown_words_are_no_news(
+    pocket: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = ["where is the zebra?", *["where is the violin?"] * 30]
+    assert 0 < warn_of_unknown_words(pocket, texts, "questions") < 0.01
+    assert warn_of_unknown_words(pocket, ["", ""], "captions") == 0
+    assert not caplog.records
+
+
+def test_words_that_vanish_are_unknown(
+    broken: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They have no token at all, not even an unknown one."""
+    assert broken("yes")["input_ids"] == []
+    assert warn_of_unknown_words(broken, ["where is the violin"], "questions") > 0.5
+    with pytest.raises(ValueError, match="cannot say 2 of the 2 answers, such as 'yes', 'left'"):
+        check_answers(broken, ["yes", "left"], 8)
+
+
+@pytest.mark.parametrize("answer", ["zebra", "more than ten zebras", "", " ", "<eos>"])
+def test_an_answer_that_cannot_be_said_is_refused(
+    answer: str, pocket: PreTrainedTokenizerBase
+) -> None:
+    with pytest.raises(ValueError, match="cannot say 1 of the 3 answers") as error:
+        check_answers(pocket, ["yes", answer, "no", "yes"], 8)
+    assert repr(answer) in str(error.value)
+    assert "models.language" in str(error.value)
+
+
+def test_an_answer_is_compared_as_exact_match_does(
+    pocket: PreTrainedTokenizerBase, byte_level: PreTrainedTokenizerBase
+) -> None:
+    check_answers(pocket, ["Yes", "left", "front left"], 8)
+    check_answers(byte_level, ["yes", "no", "más de diez", "Simultaneously"], 64)
+    assert json.dumps(byte_level.decode(byte_level("más")["input_ids"])) == json.dumps("más")
+
+
+def test_many_texts_are_tokenised_once_each(
+    pocket: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    call = type(pocket).__call__
+
+    def counting(self: PreTrainedTokenizerBase, text: list[str], **options: object) -> object:
+        seen.extend(text)
+        return call(self, text, **options)
+
+    monkeypatch.setattr(type(pocket), "__call__", counting)
+    texts = [f"where is the violin {i % 10_000}" for i in range(100_000)]
+    assert warn_of_unknown_words(pocket, texts, "questions") == pytest.approx(1 / 5)
+    assert len(seen) == 10_000
+
+
+def test_answers_longer_than_what_is_generated_are_refused(pocket: PreTrainedTokenizerBase) -> None:
+    check_answers(pocket, ["front left", "yes"], 2)
+    with pytest.raises(ValueError, match=r"'front left' takes 2 tokens.*max_answer_tokens"):
+        check_answers(pocket, ["front left", "yes"], 1)

@@ -1,0 +1,151 @@
+"""What a video file holds: pictures, sound, and the size of its coded tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import av
+import av.filter
+import numpy as np
+from av.container import InputContainer
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..slide import slide
+from .layout import SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a clip are kept, and how large.
+
+    Attributes:
+        frames: evenly spaced ones, or all of them where there are fewer. ViViT reads 32.
+        size: pixels; a longer side is squashed to it. ViViT takes 224.
+        rate_hz: instead of even spacing, so many a second from the start, at most ``frames``.
+    """
+
+    frames: int = 32
+    size: int = 224
+    rate_hz: float | None = None
+
+
+def decode_frames(video: Path, sampling: Sampling) -> list[Image.Image]:
+    """The frames of a clip that ``sampling`` keeps, at least one.
+
+    Raises:
+        ValueError: if there is no video stream or the file ends too early.
+        av.FFmpegError: if it cannot be decoded.
+    """
+    shown = _count_shown(video)
+    if sampling.rate_hz is not None:
+        return _at_rate(video, sampling, sampling.rate_hz)
+    kept, decoded = _evenly(video, shown, sampling)
+    if decoded != shown:  # nothing can be built before the first key frame
+        kept, _ = _evenly(video, decoded, sampling)
+    return kept
+
+
+def _count_shown(video: Path) -> int:
+    """Frames that the file holds and shows; those that an edit list hides are not among them."""
+    with av.open(str(video)) as container:
+        if not container.streams.video:
+            raise ValueError("no video stream")
+        stream = container.streams.video[0]
+        promised = len(stream.index_entries)
+        whole = [p for p in container.demux(stream) if p.size and not p.is_corrupt]
+    if not whole or len(whole) < promised:
+        raise ValueError(f"truncated: {len(whole)} of {promised} frames")
+    return sum(not packet.is_discard for packet in whole)
+
+
+def _evenly(video: Path, total: int, sampling: Sampling) -> tuple[list[Image.Image], int]:
+    """Evenly spaced ones of ``total`` frames, and how many the decoder yields."""
+    if total == 0:
+        raise ValueError("no frame can be decoded")
+    wanted = set(slide(total, min(sampling.frames, total)).tolist())
+    kept: list[Image.Image] = []
+    decoded = 0
+    with av.open(str(video)) as container:
+        for i, frame in enumerate(container.decode(video=0)):
+            decoded += 1
+            if i in wanted:
+                kept.append(_squashed(frame, sampling.size))
+    return kept, decoded
+
+
+def _at_rate(video: Path, sampling: Sampling, rate_hz: float) -> list[Image.Image]:
+    with av.open(str(video)) as container:
+        pictures = islice(_filtered(container, rate_hz), sampling.frames)
+        kept = [_squashed(picture, sampling.size) for picture in pictures]
+    if not kept:
+        raise ValueError(f"too short for a frame at {rate_hz:g} a second")
+    return kept
+
+
+def _filtered(container: InputContainer, rate_hz: float) -> Iterator[av.VideoFrame]:
+    """Frames through libav's own ``fps`` filter, as ``ffmpeg -vf fps=RATE`` extracts them."""
+    graph = av.filter.Graph()
+    graph.link_nodes(
+        graph.add_buffer(template=container.streams.video[0]),
+        graph.add("fps", f"{rate_hz}"),
+        graph.add("buffersink"),
+    ).configure()
+    for frame in chain(container.decode(video=0), [None]):
+        graph.vpush(frame)
+        while True:
+            try:
+                yield graph.vpull()
+            except (av.BlockingIOError, av.EOFError):
+                break
+
+
+def _squashed(frame: av.VideoFrame, size: int) -> Image.Image:
+    """The picture, with sides of at most ``size`` pixels; bicubic, as ffmpeg scales."""
+    width, height = min(frame.width, size), min(frame.height, size)
+    if (width, height) == (frame.width, frame.height):
+        picture: Image.Image = frame.to_image()
+    else:
+        picture = frame.to_image(width=width, height=height, interpolation="BICUBIC")
+    return picture
+
+
+def decode_sound(video: Path) -> NDArray[np.int16]:
+    """The sound of ``video`` as 16 kHz mono ``[samples]``.
+
+    Raises:
+        ValueError: if there is none.
+        av.FFmpegError: if it cannot be decoded.
+    """
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+    blocks: list[NDArray[np.int16]] = []
+    with av.open(str(video)) as container:
+        if not container.streams.audio:
+            raise ValueError("no audio stream")
+        for frame in container.decode(audio=0):
+            blocks += [block.to_ndarray()[0] for block in resampler.resample(frame)]
+        blocks += [block.to_ndarray()[0] for block in resampler.resample(None)]
+    if not blocks:
+        raise ValueError("the audio stream is empty")
+    return np.concatenate(blocks)
+
+
+def track_bits(video: Path) -> dict[str, int]:
+    """Bits of the coded ``audio`` and ``vision`` tracks of a clip, as they stand in the file.
+
+    Raises:
+        ValueError: for a clip that is missing or damaged.
+    """
+    try:
+        with av.open(str(video)) as container:
+            bits = {"audio": 0, "vision": 0}
+            for packet in container.demux():
+                kind = "vision" if packet.stream.type == "video" else packet.stream.type
+                if kind in bits:
+                    bits[kind] += 8 * packet.size
+            return bits
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"{video} cannot be uploaded as a file: {error}") from None

@@ -1,0 +1,110 @@
+"""Whether a language model can read the questions and captions of a data set, and say its answers.
+
+A word that the tokenizer does not know becomes its unknown token, or nothing at all, and an answer
+made of such words can never be right.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+MAX_UNKNOWN_FRACTION = 0.01
+"""Of a text's words; beyond it a warning is given."""
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_SHOWN = 5
+_BATCH = 4096
+
+
+def warn_of_unknown_words(
+    tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], what: str
+) -> float:
+    """The fraction of words that ``tokenizer`` does not know; logs a warning where it is large.
+
+    Args:
+        tokenizer: a fast one.
+        texts: each counted as often as it occurs.
+        what: what the texts are, for the warning.
+    """
+    words, unknown = 0, Counter[str]()
+    for text, count, known in _known_characters(tokenizer, Counter(texts)):
+        for word in _WORD.finditer(text):
+            words += count
+            if not all(known[word.start() : word.end()]):
+                unknown[word.group()] += count
+    fraction = unknown.total() / words if words else 0.0
+    if fraction > MAX_UNKNOWN_FRACTION:
+        logger.warning(
+            "%.1f %% of the words of the %s are unknown to the language model, most often %s",
+            100 * fraction,
+            what,
+            ", ".join(repr(word) for word, _ in unknown.most_common(_SHOWN)),
+        )
+    return fraction
+
+
+def check_answers(
+    tokenizer: PreTrainedTokenizerBase, answers: Iterable[str], max_tokens: int
+) -> None:
+    """Refuses answers that the language model cannot give.
+
+    Raises:
+        ValueError: if an answer holds an unknown word, encodes to nothing, its tokens are not
+            decoded to it again, or they are more than ``max_tokens``; names some.
+    """
+    distinct = list(dict.fromkeys(answers))
+    encoded = tokenizer(distinct, add_special_tokens=False)["input_ids"]
+    said = tokenizer.batch_decode(encoded, skip_special_tokens=True)
+    lost = [
+        answer
+        for answer, ids, text in zip(distinct, encoded, said, strict=True)
+        if not ids or tokenizer.unk_token_id in ids or _plain(text) != _plain(answer)
+    ]
+    if lost:
+        shown = ", ".join(repr(answer) for answer in lost[:_SHOWN])
+        raise ValueError(
+            f"the language model cannot say {len(lost)} of the {len(distinct)} answers, such as "
+            f"{shown}: they have no tokens of their own in its tokenizer; set models.language to a "
+            f"model that knows them, or change the answers"
+        )
+    for answer, ids in zip(distinct, encoded, strict=True):
+        if len(ids) > max_tokens:
+            raise ValueError(
+                f"the answer {answer!r} takes {len(ids)} tokens, but no more than {max_tokens} are "
+                f"generated; raise evaluation.max_answer_tokens"
+            )
+
+
+def _plain(text: str) -> str:
+    """What exact match compares."""
+    return text.strip().lower()
+
+
+def _known_characters(
+    tokenizer: PreTrainedTokenizerBase, texts: Counter[str]
+) -> Iterator[tuple[str, int, bytearray]]:
+    """Every distinct text, how often it occurs, and 1 for each character that a token stands for.
+
+    Characters of unknown tokens, and those of no token, are 0.
+    """
+    items = iter(texts.items())
+    while batch := list(islice(items, _BATCH)):
+        encoded = tokenizer(
+            [text for text, _ in batch], add_special_tokens=False, return_offsets_mapping=True
+        )
+        for (text, count), ids, offsets in zip(
+            batch, encoded["input_ids"], encoded["offset_mapping"], strict=True
+        ):
+            known = bytearray(len(text))
+            for token, (start, end) in zip(ids, offsets, strict=True):
+                if token != tokenizer.unk_token_id:
+                    known[start:end] = b"\1" * (end - start)
+            yield text, count, known

@@ -214,12 +214,13 @@ def _show(out: str, table: object) -> None:
     assert isinstance(table, pd.DataFrame)
     folder = StudyFolder(out)
     summary = summarise(table, count_answers(folder, table["cell"].unique()))
-    shown = conditions_table(summary)
-    console.print(shown, width=None if console.is_terminal else console.measure(shown).maximum)
-    console.print(
-        f"[ ]: {interval_note(summary)}; audio+vision tokens; channel uses and airtime of a "
-        f"question; majority answer per template {table['majority_accuracy'].mean():.3f}"
-    )
+    if not summary.empty:
+        screen = console if console.is_terminal else Console(file=console.file, width=1000)
+        screen.print(conditions_table(summary))  # a file or pipe has room for all of it
+        console.print(
+            f"{interval_note(summary)}; audio+vision tokens; channel uses and airtime of a "
+            f"question; majority answer per template {table['majority_accuracy'].mean():.3f}"
+        )
     for path in (folder.results, folder.answers, folder.curves, *sorted(folder.report.glob("*"))):
         place = f"{folder.store}/{path.relative_to(folder.root)}"
         console.print(place, soft_wrap=True, highlight=False)

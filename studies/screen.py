@@ -41,7 +41,7 @@ def conditions_table(summary: pd.DataFrame) -> Table:
         *(name for name, _ in columns), box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
     )
     for column in shown.columns:
-        column.no_wrap = column.header != "air"
+        column.no_wrap = column.header not in ("method", "air")
         column.overflow = "fold"  # an air that is cut off could look like another
     for record in summary.to_dict("records"):
         row = {str(name): value for name, value in record.items()}

@@ -36,8 +36,8 @@ def _summary(study: Study, root: Path) -> tuple[StudyFolder, pd.DataFrame, pd.Da
     return folder, table, summarise(table, count_answers(folder, table["cell"].unique()))
 
 
-def _shown(summary: pd.DataFrame, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width)
+def _shown(summary: pd.DataFrame) -> str:
+    console = Console(file=io.StringIO(), width=80)
     console.print(conditions_table(summary))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -92,6 +92,8 @@ def test_no_two_lines_of_the_screen_look_alike(found: Found) -> None:
     assert len({line.split(" .")[0] for line in lines}) == 16  # what stands before the accuracy
     for word in ("MHz", "trained", "rayleigh", "4+4", "["):
         assert word in shown
+    long = _shown(summary.assign(air="tdl-a csi=estimated"))
+    assert "csi=est" in long and "…" not in long  # cut off, it could look like another air
     narrow = summary[(summary["bandwidth_hz"] == 5e6) & (summary["train_snr_db"] == 10)]
     assert "MHz" not in _shown(narrow)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,8 @@ def write_features(
         dtype=np.float16,
         shape=(len(video_ids), len(positions), encoder.width),
     )
+    with (folder / "tokens.npy").open("r+b") as file:  # on a full disk a map would end the process
+        os.posix_fallocate(file.fileno(), 0, tokens.offset + tokens.nbytes)
     for start in range(0, len(video_ids), _BATCH):
         clips = []
         names = []

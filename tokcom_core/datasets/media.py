@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..slide import slide
+from ..storage import StorageError, writing
 from .layout import frames_folder, sound_file
 from .parallel import run_parallel
 
@@ -66,6 +67,7 @@ def prepare(
 
     Raises:
         ValueError: if there is no video to prepare.
+        StorageError: for a full disk; what is extracted stays.
     """
     jobs = [
         (dataset, video, frames)
@@ -93,7 +95,10 @@ def _is_extracted(dataset: Path, video_id: str) -> bool:
 def _extract_job(job: tuple[Path, Path, int]) -> Damaged | None:
     dataset, video, frames = job
     try:
-        extract(dataset, video, frames)
+        with writing(sound_file(dataset, video.stem)):
+            extract(dataset, video, frames)
+    except StorageError:
+        raise
     except (av.FFmpegError, ValueError, OSError) as error:
         return Damaged(video, str(error).splitlines()[0])
     return None

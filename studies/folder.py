@@ -107,5 +107,6 @@ class StudyFolder:
         ):
             folder.mkdir(parents=True, exist_ok=True)
             remove_partials(folder)
-        with self.write(self.config) as partial:
-            partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        if not self.begun:
+            with self.write(self.config) as partial:
+                partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -217,13 +219,28 @@ def start_ray(study: Study, address: str | None) -> bool:
     own = {"include_dashboard": False, "num_cpus": cpus} if address == "local" else {}
     _knock(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        with nullcontext() if own else _quiet():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RayError) as error:
         # Ray tries for 20 s, and keeps what it was told in the text of the cause alone.
         refused = "AuthenticationError" in f"{error!r} {error.__cause__}"
         said = _NO_TOKEN if refused else _NO_CLUSTER
         raise ValueError(said.format(address)) from None
     return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Ray's warnings of each attempt to connect, which it writes past Python's streams."""
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _knock(address: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +20,12 @@ from tokcom_core.encoders import AudioEncoder
 from tokcom_core.features import write_features
 from tokcom_core.storage import StorageError, complaint, writing
 
+from ..conftest import Disk
+
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 128 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def small_disk(disk: Disk) -> Path:
+    return disk(128)
 
 
 def test_every_library_says_the_same_of_a_full_disk(small_disk: Path) -> None:

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from tokcom_core.storage import writing
+
 from .messages import Served
 from .pool import Orders
 
@@ -73,8 +75,9 @@ class Journal:
         table = table.replace_schema_metadata({"tokcom_moment": json.dumps(memory)})
         file = self._folder / f"{after.batch:08d}.parquet"
         partial = file.with_name(f".{file.name}.{os.getpid()}")
-        pq.write_table(table, partial)
-        partial.replace(file)
+        with writing(file):
+            pq.write_table(table, partial)
+            partial.replace(file)
         if self._keep is not None:
             self._keep(file)
 

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 from .air import Air
 from .budget import Budget, BudgetedSource
 from .cell import CellSource
-from .config import AirBase, Mobile
+from .config import AbsolutePath, AirBase, Mobile
 from .crowd import CrowdSize, PlacedCrowd
 from .fading import BlockFading, delay_line
 from .numerology import Link
@@ -159,7 +159,7 @@ class Site(Placed, AirBase):
     """
 
     name: Literal["munich", "etoile", "florence", "san_francisco", "site"]
-    scene: Path | None = None
+    scene: AbsolutePath | None = None
     station_m: tuple[float, float, float] | None = None
     radius_m: float = Field(default=150.0, gt=0)
     positions: int = Field(default=200, ge=1)
@@ -204,14 +204,14 @@ class Recorded(Budget, AirBase):
     """
 
     name: Literal["recorded"] = "recorded"
-    file: Path
+    file: AbsolutePath
     sha256: str = ""
 
     @model_validator(mode="before")
     @classmethod
     def _digest(cls, raw: Any) -> Any:
         if isinstance(raw, dict) and isinstance(raw.get("file"), str | Path):
-            file = Path(raw["file"])
+            file = Path(raw["file"]).expanduser()
             if not file.is_file():
                 raise ValueError(f"no trace {file}; 'tokcom air record' makes one")
             found = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .air import Air
 from .crowd import CrowdSize, FreshCrowd
@@ -18,6 +19,9 @@ from .numerology import Link
 from .power import noise_power
 from .source import Source
 from .tensorflow_source import ServiceFactory
+
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
+"""Of a config: other processes, which read it later, have other current folders."""
 
 
 class AirBase(BaseModel):

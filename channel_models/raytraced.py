@@ -25,6 +25,7 @@ STATIONS_M: dict[str, tuple[float, float, float]] = {
 """Where the base station stands in Sionna's scenes, unless told otherwise."""
 USER_HEIGHT_M = 1.5
 _BATCH = 10
+_MIN_LLVM = 16
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,18 @@ def survey_trace(survey: Survey) -> Trace:
 
 
 def tracing_is_possible() -> bool:
-    """Whether there is a GPU, or an LLVM new enough, to trace with."""
+    """Whether there is a GPU, or an LLVM new enough, to trace with.
+
+    Dr.Jit has the CUDA backend only where it has opened a GPU; but it takes any LLVM, and one
+    that is too old aborts the whole process once it compiles.
+    """
     try:
         import drjit
 
-        return bool(
-            drjit.has_backend(drjit.JitBackend.CUDA) or drjit.has_backend(drjit.JitBackend.LLVM)
-        )
+        if drjit.has_backend(drjit.JitBackend.CUDA):
+            return True
+        has_llvm = drjit.has_backend(drjit.JitBackend.LLVM)
+        return bool(has_llvm and drjit.detail.llvm_version()[0] >= _MIN_LLVM)
     except (ImportError, RuntimeError):
         return False
 
@@ -94,8 +100,8 @@ def tracing_is_possible() -> bool:
 def _trace(survey: Survey) -> Trace:
     if not tracing_is_possible():
         raise ValueError(
-            "ray tracing on a CPU needs LLVM 16 or newer; install libllvm19 (Debian, Ubuntu) or "
-            "point DRJIT_LIBLLVM_PATH to libLLVM.so"
+            f"ray tracing on a CPU needs LLVM {_MIN_LLVM} or newer; install libllvm19 (Debian, "
+            "Ubuntu) or point DRJIT_LIBLLVM_PATH to libLLVM.so"
         )
     try:
         from sionna import rt

@@ -51,8 +51,9 @@ class Trace:
     places_m: NDArray[np.float32]
     directions: NDArray[np.float32] | None = None
 
-    def write(self, file: Path) -> None:
+    def write(self, file: str | Path) -> None:
         """Writes the trace; a half-written file is never seen."""
+        file = Path(file)
         _, antennas, paths, steps = self.gains.shape
         columns = {
             "sender": pa.array(self.senders),

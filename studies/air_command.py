@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+
+from tokcom_core.storage import writing
+
+from .complaints import explain
 
 if TYPE_CHECKING:
     from channel_models import AirBase, Link
@@ -73,10 +78,11 @@ def check(
         verdict = "[green]ok[/green]" if item.passes else "[red]off[/red]"
         shown.add_row(item.subject, item.quantity, at, *numbers, verdict)
     console.print(shown)
-    out.mkdir(parents=True, exist_ok=True)
     rows = [{**vars(item), "passes": item.passes} for item in done]
-    pd.DataFrame(rows).to_parquet(out / "checks.parquet", index=False)
-    checks_figure(done).savefig(out / "checks.png", dpi=130)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_parquet(out / "checks.parquet", index=False)
+        checks_figure(done).savefig(out / "checks.png", dpi=130)
     off = sum(not item.passes for item in done)
     console.print(f"{len(done) - off} of {len(done)} within tolerance", highlight=False)
     for file in ("checks.parquet", "checks.png"):
@@ -99,7 +105,8 @@ def plot(
 
     air, chosen = _air(name, settings), _link(link)
     file = out or Path(f"{name}.png")
-    air_figure(air, chosen, snr_db, seed).savefig(file, dpi=130)
+    with writing(file):
+        air_figure(air, chosen, snr_db, seed).savefig(file, dpi=130)
     console.print(f"{air.label}: {file}", soft_wrap=True, highlight=False)
 
 
@@ -128,20 +135,28 @@ def record(
     steps = 1 if source.static else 14 * slots
     request = Request(count, steps, 1e3 / chosen.symbol_ms, chosen.subcarriers, seed, "")
     carrier_hz = float(getattr(air, "carrier_ghz", 3.5)) * 1e9
-    record_trace(inner, request, devices.split(","), carrier_hz, physical).write(file)
+    trace = record_trace(inner, request, devices.split(","), carrier_hz, physical)
+    with writing(file):
+        trace.write(file)
     console.print(f"{count} realisations of {devices}: {file}", soft_wrap=True, highlight=False)
 
 
 def _air(name: str, settings: list[str] | None) -> AirBase:
-    from channel_models import named_air
+    from channel_models import AirConfig, named_air
 
-    return named_air(name, **_keys(settings, "--set"))
+    try:
+        return named_air(name, **_keys(settings, "--set"))
+    except ValidationError as error:
+        raise ValueError(explain(error, AirConfig)) from None
 
 
 def _link(settings: list[str] | None) -> Link:
     from channel_models import Link
 
-    return Link(**_keys(settings, "--link"))
+    try:
+        return Link(**_keys(settings, "--link"))
+    except ValidationError as error:
+        raise ValueError(f"--link: {explain(error, Link)}") from None
 
 
 def _keys(settings: list[str] | None, option: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tokcom_core.storage import writing
+
 from .store import LocalStore
 
 SCHEMA = 1
@@ -55,31 +57,41 @@ class Artifacts:
 
     @contextmanager
     def write(self, spec: Spec) -> Iterator[Path]:
-        """Yields a temporary folder that becomes the artifact when the block succeeds."""
+        """Yields a temporary folder that becomes the artifact when the block succeeds.
+
+        Raises:
+            StorageError: for a full disk, or a folder that cannot be written.
+        """
         partial = self.root / f".{spec.key}.{os.getpid()}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         try:
-            yield partial
-            (partial / "spec.json").write_text(spec.model_dump_json(indent=1))
-            if not self.has(spec):  # a study run twice at once makes the same thing twice
-                shutil.rmtree(self.root / spec.key, ignore_errors=True)
-                partial.rename(self.root / spec.key)
-                self._store.keep(self.root / spec.key)
+            with writing(self.root / spec.key):
+                partial.mkdir(parents=True)
+                yield partial
+                (partial / "spec.json").write_text(spec.model_dump_json(indent=1))
+                if not self.has(spec):  # a study run twice at once makes the same thing twice
+                    shutil.rmtree(self.root / spec.key, ignore_errors=True)
+                    partial.rename(self.root / spec.key)
+                    self._store.keep(self.root / spec.key)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
 def atomic_file(file: Path) -> Iterator[Path]:
-    """Yields a temporary name that becomes ``file`` when the block succeeds."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Yields a temporary name that becomes ``file`` when the block succeeds.
+
+    Raises:
+        StorageError: for a full disk, or a folder that cannot be written.
+    """
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def remove_partials(folder: Path) -> None:

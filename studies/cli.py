@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+
+from tokcom_core.storage import complaint, writing
 
 from .air_command import air_app
 
@@ -17,7 +19,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Multiuser emulation and resource studies of token communications.",
 )
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
 data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
@@ -65,12 +66,28 @@ def main() -> None:
         if said:  # without arguments the help has been shown
             _fail(f"{said}; see --help")
         sys.exit(2)
-    except ValidationError as error:
-        from .study import explain
-
-        _fail(explain(error))
+    except OSError as error:
+        _fail(complaint(error))
     except ValueError as error:
         _fail(str(error))
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"tokcom {version('tokcom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    asked: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Says which one this is."
+        ),
+    ] = False,
+) -> None:
+    """Multiuser emulation and resource studies of token communications."""
 
 
 def _fail(message: str) -> None:
@@ -183,7 +200,8 @@ def report(folder: StudyDir) -> None:
     from .run import finished_table
 
     table = finished_table(folder)
-    write_report(StudyFolder(folder), table)
+    with writing(StudyFolder(folder).report):
+        write_report(StudyFolder(folder), table)
     _show(folder, table)
 
 
@@ -194,6 +212,14 @@ def _run(study: object, out: str, address: str | None) -> None:
     assert isinstance(study, Study)
     try:
         table = run_study(study, out, console, address)
+    except OSError as error:
+        from .folder import StudyFolder
+
+        if not StudyFolder(out).begun:
+            raise
+        message = f"{complaint(error)}; nothing is lost: tokcom study resume {out}"
+        print(f"tokcom: stopped: {message}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)
@@ -326,7 +352,8 @@ def build(
 
     disable_progress_bar()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    build_zoo(out, clips, seed)
+    with writing(out):
+        build_zoo(out, clips, seed)
     _show_scores(out)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from .artifacts import Artifacts, atomic_file, remove_partials
 from .store import store_at
-from .study import Study, load
+from .study import Study, differences, load
 
 
 class StudyFolder:
@@ -69,9 +69,28 @@ class StudyFolder:
             ValueError: if there is none.
         """
         self.store.begin()
-        if not self.store.has(self.config):
+        if not self.begun:
             raise ValueError(f"no study in {self.store}; 'tokcom study run' begins one")
         return load(self.store.fetch(self.config))
+
+    @property
+    def begun(self) -> bool:
+        return self.store.has(self.config)
+
+    def check(self, study: Study) -> None:
+        """Whether a study may begin or go on here; writes nothing.
+
+        Raises:
+            ValueError: if another study was begun here, with the keys that differ.
+        """
+        self.store.begin()
+        if not self.begun:
+            return
+        found = differences(self.open(), study)
+        if found:
+            raise ValueError(
+                f"{self.store} holds another study ({', '.join(found)}); choose another --out"
+            )
 
     def begin(self, study: Study) -> None:
         """Claims the folder for a study, or goes on with the same one.
@@ -79,9 +98,7 @@ class StudyFolder:
         Raises:
             ValueError: if another study was begun here.
         """
-        self.store.begin()
-        if self.store.has(self.config) and self.open() != study:
-            raise ValueError(f"{self.store} holds another study; choose another --out")
+        self.check(study)
         for folder in (
             self.artifacts.root,
             self.results,
@@ -92,5 +109,6 @@ class StudyFolder:
         ):
             folder.mkdir(parents=True, exist_ok=True)
             remove_partials(folder)
-        with self.write(self.config) as partial:
-            partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        if not self.begun:
+            with self.write(self.config) as partial:
+                partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))

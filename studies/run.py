@@ -16,6 +16,7 @@ from rich.console import Console
 from tokcom_core.checkpoints import load_tokenizer
 from tokcom_core.datasets.media import prepare
 from tokcom_core.datasets.minimusic.write import write_minimusic
+from tokcom_core.storage import StorageError, writing
 from tokcom_core.vocabulary import check_answers, warn_of_unknown_words
 
 from .artifacts import Spec
@@ -24,6 +25,7 @@ from .folder import StudyFolder
 from .interrupt import Interrupt
 from .methods import uploads_files
 from .progress import StudyProgress
+from .reasons import reason_of
 from .report import write_report
 from .specs import SPLITS, TASK_SPLITS, Cell, TuningSpec, ValidationSpec
 from .stages import Stages, load_split, write_file_bits, write_samples
@@ -47,11 +49,13 @@ def run_study(
             this machine.
 
     Raises:
-        ValueError: for impossible budgets, missing data, or a folder with another study.
+        ValueError: for impossible budgets, missing data, a cluster that cannot be joined, or a
+            folder with another study.
+        StorageError: where the disk is full; what is finished stays, and a resume goes on.
     """
     plan = Plan(study)  # refuses what cannot be, before anything is written
     folder = StudyFolder(out)
-    folder.begin(study)
+    folder.check(study)
     started_ray = False
     with StudyProgress(console) as progress, Interrupt() as interrupt:
         try:
@@ -59,16 +63,18 @@ def run_study(
             if cells is None or any(not folder.has_result(cell.key) for cell in cells):
                 for air, bandwidth_hz in product(study.airs, study.bandwidth_hz):
                     air.prepare(study.link_at(bandwidth_hz))
+                folder.begin(study)
+                started_ray = start_ray(study, address)
                 _make_data(study, folder, progress)
                 check_vocabulary(study, folder.data(study))
-                started_ray = start_ray(study, address)
                 cells = _StudyRun(study, folder, plan, progress, interrupt).run()
         finally:
             if started_ray:
                 ray.shutdown()
             folder.store.remove(folder.tune)
     table = read_results(folder, cells)
-    write_report(folder, table)
+    with writing(folder.report):
+        write_report(folder, table)
     return table
 
 
@@ -151,9 +157,11 @@ class _StudyRun:
         for cell in cells:
             try:
                 stages.emulate(cell, self._progress.watch)
+            except StorageError:
+                raise
             except Exception as error:  # any failure becomes a row of the table
                 logger.exception("%s failed", cell.key)
-                self._failed[cell.key] = f"{type(error).__name__}: {error}"
+                self._failed[cell.key] = reason_of(error)
 
     def _align(self, tunings: Iterable[TuningSpec]) -> None:
         missing = [t for t in tunings if not self._folder.artifacts.has(t)]

@@ -52,7 +52,7 @@ class LocalStore:
         """Removes a kept file or folder."""
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        else:
+        elif path.exists():
             path.unlink(missing_ok=True)
 
     def place(self, path: Path) -> tuple[str, FileSystem | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,13 +32,16 @@ from actors import (
     Together,
 )
 from channel_models import DigitalConfig, Link, NamedAir
+from channel_models.config import AbsolutePath
 from tokcom_core.datasets.media import Take
 from tokcom_core.encoders import AudioSpan, Crop
 from tokcom_core.features import FeatureDtype
 from tokcom_core.slide import Rounding
 from tokcom_core.transceiver import RECEIVER_WIDTH, AudioPooling, VisionPooling
 
+from .complaints import explain
 from .methods import FLOORS, METHODS
+from .paths import resolve_paths
 from .recipes import RecipeName, with_recipe
 from .rehearsal import rehearsed
 
@@ -69,7 +72,7 @@ class Data(_Config):
     """Either a MiniMUSIC or a folder with ``MUSIC-AVQA`` and ``VALOR`` in it."""
 
     minimusic: MiniMusic | None = None
-    folder: Path | None = None
+    folder: AbsolutePath | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Data:
@@ -292,7 +295,10 @@ class Study(_Config):
     def _swept_elsewhere(cls, link: dict[str, Any]) -> dict[str, Any]:
         if "bandwidth_hz" in link:
             raise ValueError("bandwidth_hz is a key of the study itself, not of its link")
-        return Link(**link).model_dump(exclude={"bandwidth_hz"})
+        try:
+            return Link(**link).model_dump(exclude={"bandwidth_hz"})
+        except ValidationError as error:
+            raise ValueError(explain(error, Link)) from None
 
     @field_validator("bandwidth_hz")
     @classmethod
@@ -320,10 +326,14 @@ class Study(_Config):
 def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Study:
     """Loads a study from a preset's name or a YAML file; ``overrides`` are ``key=value``.
 
+    Relative paths are taken from the file's folder, those of presets and overrides from the current
+    one.
+
     Raises:
         ValueError: in one line, for a missing or damaged file, unknown keys and bad values.
     """
-    file = preset_file(str(source)) or Path(source)
+    preset = preset_file(str(source))
+    file = preset or Path(source)
     if not file.is_file():
         raise ValueError(f"no study {source}; give a YAML file or a preset: {', '.join(presets())}")
     try:
@@ -332,26 +342,31 @@ def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Study:
         raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise ValueError(f"{file} should hold keys and values, such as 'name: mystudy'")
+    raw = resolve_paths(raw, Path.cwd() if preset else file.parent.absolute())
     for override in overrides:
         _apply(raw, override)
     try:
         return Study(**raw)
     except ValidationError as error:
-        raise ValueError(f"{file}: {explain(error)}") from None
+        raise ValueError(explain(error, Study, str(file), overrides)) from None
     except TypeError as error:
         raise ValueError(f"{file}: {error}") from None
 
 
-def explain(error: ValidationError) -> str:
-    """All complaints of pydantic in one line, each with its key and value."""
-    found = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "study"
-        message = item["msg"].removeprefix("Value error, ")
-        value = item["input"]
-        shown = f" (got {value!r})" if isinstance(value, str | int | float) else ""
-        found.append(f"{key}: {message}{shown}")
-    return "; ".join(found)
+def differences(old: Study, new: Study) -> list[str]:
+    """The keys in which two studies differ: ``fine_tuning.steps 300 -> 100``."""
+    return list(_differences(old.model_dump(mode="json"), new.model_dump(mode="json"), ()))
+
+
+def _differences(old: Any, new: Any, key: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**old, **new}:
+            yield from _differences(old.get(name), new.get(name), (*key, name))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(before, after, (*key, str(i)))
+    elif old != new:
+        yield f"{'.'.join(key)} {old} -> {new}"
 
 
 def presets() -> list[str]:
@@ -372,6 +387,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ValueError(f"--set {override!r}: the value is not YAML") from None
+    value = resolve_paths(value, Path.cwd(), tuple(key.split(".")))
     *path, last = key.split(".")
     for part in path:
         raw = raw.setdefault(part, {})

@@ -5,18 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
 import torch
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune import Callback, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 
+from tokcom_core.storage import StorageError, writing
+
 from .artifacts import Spec
 from .folder import StudyFolder
+from .reasons import reason_of
 from .specs import MEDIA, AlignmentSpec, Cell, FeaturesSpec, TuningSpec, ValidationSpec
 from .stages import Stages
 from .study import Study
@@ -37,6 +43,10 @@ _DEATHS = 5
 """How often a trial whose process or node has died is begun again."""
 
 _NO_CLUSTER = "no Ray cluster at {!r}; 'ray start --head' makes one"
+_NO_TOKEN = (
+    "the Ray cluster at {!r} asks for another token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
+    "to its own (docs/cluster.md)"
+)
 _KNOCK_S = 10.0
 
 Progress = Callable[[Spec], None]
@@ -46,7 +56,7 @@ class StageTrainable(tune.Trainable):  # type: ignore[misc]
     """One trial is one spec; workers are reused, so torch is imported once in each.
 
     A spec's own error ends its trial with the reason as a result, not as a crash: whoever depends
-    on it becomes a failed row.
+    on it becomes a failed row. Where the disk is full, the result says what could not be written.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -58,17 +68,19 @@ class StageTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def _load(self, config: dict[str, Any]) -> None:
-        kind, text = config["job"]
-        self._spec = _KINDS[kind].model_validate_json(text)
+        self._job: tuple[str, str] = config["job"]
         self._study: Study = config["study"]
         self._stages = Stages(self._study, config["folder"], config["features"])
 
     def step(self) -> dict[str, Any]:
+        kind, text = self._job
         try:
-            self._stages.run(self._spec)
+            self._stages.run(_KINDS[kind].model_validate_json(text))
+        except StorageError as error:
+            return {"done": True, "failure": "", "unwritten": [error.errno, str(error.filename)]}
         except Exception as error:  # any failure becomes a row of the table
-            logger.exception("%s failed", self._spec.key)
-            return {"done": True, "failure": f"{type(error).__name__}: {error}"}
+            logger.exception("%s failed: %s", kind, text)
+            return {"done": True, "failure": reason_of(error)}
         return {"done": True, "failure": ""}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -106,6 +118,21 @@ class _Watcher(Callback):  # type: ignore[misc]
         self._progress(spec)
 
 
+class _StopWhenFull(tune.Stopper):  # type: ignore[misc]
+    """Ends the run once a trial cannot write: no other would fare better, and none has failed."""
+
+    def __init__(self) -> None:
+        self.error: StorageError | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        if "unwritten" in result:
+            self.error = StorageError.at(*result["unwritten"])
+        return False
+
+    def stop_all(self) -> bool:
+        return self.error is not None
+
+
 def _last_line(trial: Trial) -> str:
     lines = str(trial.get_error()).strip().splitlines()
     return lines[-1].strip() if lines else "no reason given"
@@ -120,11 +147,15 @@ class TrialRunner:
         self._features = features
 
     def run(self, specs: Sequence[Spec], progress: Progress) -> dict[str, str]:
-        """Runs every spec; returns the reasons of those that failed, by key."""
+        """Runs every spec; returns the reasons of those that failed, by key.
+
+        Raises:
+            StorageError: where the disk is full; what is finished stays.
+        """
         if not specs:
             return {}
         jobs = {spec.model_dump_json(): spec for spec in specs}
-        watcher = _Watcher(jobs, progress)
+        watcher, stopper = _Watcher(jobs, progress), _StopWhenFull()
         resources = self._resources(specs)
         storage_path, filesystem = self._folder.store.place(self._folder.tune)
         tuner = Tuner(
@@ -140,12 +171,16 @@ class TrialRunner:
                 storage_path=storage_path,
                 storage_filesystem=filesystem,
                 verbose=0,
+                stop=stopper,
                 callbacks=[watcher],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=_DEATHS),
             ),
         )
-        tuner.fit()
+        with writing(self._folder.tune):
+            tuner.fit()
+        if stopper.error is not None:
+            raise stopper.error
         return watcher.failures
 
     def _resources(self, specs: Sequence[Spec]) -> tune.PlacementGroupFactory:
@@ -172,7 +207,7 @@ def start_ray(study: Study, address: str | None) -> bool:
     """Starts Ray on this machine or joins a cluster, unless it runs; returns whether it did.
 
     Raises:
-        ValueError: if there is no cluster at the address.
+        ValueError: if there is no cluster at the address, or it asks for another token.
     """
     if ray.is_initialized():
         return False
@@ -184,10 +219,28 @@ def start_ray(study: Study, address: str | None) -> bool:
     own = {"include_dashboard": False, "num_cpus": cpus} if address == "local" else {}
     _knock(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except ConnectionError:
-        raise ValueError(_NO_CLUSTER.format(address)) from None
+        with nullcontext() if own else _quiet():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, RayError) as error:
+        # Ray tries for 20 s, and keeps what it was told in the text of the cause alone.
+        refused = "AuthenticationError" in f"{error!r} {error.__cause__}"
+        said = _NO_TOKEN if refused else _NO_CLUSTER
+        raise ValueError(said.format(address)) from None
     return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Ray's warnings of each attempt to connect, which it writes past Python's streams."""
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _knock(address: str) -> None:

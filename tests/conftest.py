@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,26 @@ from tokcom_core.encoders import AudioEncoder, VisionEncoder
 from tokcom_core.features import Sliding, write_features
 
 CLIPS, SEED = 60, 5
+
+Disk = Callable[[int], Path]
+"""Mounts a file system of so many KiB."""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """Makes a small file system, where this machine lets us."""
+    folder = tmp_path / "disk"
+
+    def mount(kib: int) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)]
+        if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("no file system can be mounted here")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

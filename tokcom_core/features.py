@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,8 @@ def write_features(
         dtype=np.dtype(sliding.dtype),
         shape=(len(video_ids), sum(sliding.counts), encoder.width),
     )
+    with (folder / "tokens.npy").open("r+b") as file:  # on a full disk a map would end the process
+        os.posix_fallocate(file.fileno(), 0, stored.offset + stored.nbytes)
     for batch in _batches(encoder, root, video_ids, damaged):
         for video_id, tokens in zip(batch, encoder.encode(list(batch.values())), strict=True):
             try:

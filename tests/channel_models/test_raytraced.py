@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import drjit
 import pytest
 import torch
 
@@ -65,6 +66,33 @@ def test_a_scene_of_ones_own_is_asked_for_its_station(tmp_path: Path) -> None:
     absent = named_air("site", scene=str(tmp_path / "a.xml"), station_m=(0, 0, 10))
     with pytest.raises(ValueError, match="no scene"):
         absent.build(LINK, math.nan)
+
+
+def _pretend(monkeypatch: pytest.MonkeyPatch, llvm: int, gpu: bool) -> None:
+    """To be a machine with some LLVM, and with or without a GPU."""
+    there = {drjit.JitBackend.CUDA: gpu, drjit.JitBackend.LLVM: True}
+    monkeypatch.setattr(drjit, "has_backend", there.__getitem__)
+    monkeypatch.setattr(drjit.detail, "llvm_version", lambda: (llvm, 0, 6))
+
+
+@pytest.mark.parametrize(
+    ("llvm", "gpu", "possible"), [(15, False, False), (19, False, True), (15, True, True)]
+)
+def test_an_llvm_that_is_too_old_is_none(
+    llvm: int, gpu: bool, possible: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pretend(monkeypatch, llvm, gpu)
+    assert tracing_is_possible() is possible
+
+
+def test_with_an_old_llvm_there_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dr.Jit has a backend, which would abort the process."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _pretend(monkeypatch, llvm=15, gpu=False)
+    with pytest.raises(ValueError, match="needs LLVM 16 or newer; install libllvm19"):
+        named_air("munich", positions=1).build(LINK, math.nan)
 
 
 def test_without_llvm_there_is_one_clear_line(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
+import drjit
 import pytest
 
 from tokcom_core.datasets.layout import MUSIC_AVQA, video_file
@@ -38,8 +40,8 @@ def _one_line(done: subprocess.CompletedProcess[str]) -> str:
         ("methods=[magic]", "no method 'magic'"),
         ("tokens={audio: 999, vision: 4}", "beyond the encoder's 50 tokens"),
         ("data={folder: /nowhere}", "no data folder /nowhere"),
-        ("typo=1", "Extra inputs"),
-        ("models.audio=./nowhere", "no checkpoint in ./nowhere"),
+        ("finetuning.steps=1", "--set finetuning.steps=1: no key 'finetuning'; did you mean"),
+        ("models.audio=./nowhere", "no checkpoint in /"),
     ],
 )
 def test_mistakes_in_a_study(
@@ -73,6 +75,57 @@ def test_mistakes_on_the_line(
     arguments: list[str], complaint: str, refused: Callable[..., str]
 ) -> None:
     assert complaint in refused(*arguments)
+
+
+def test_the_version_is_said_without_loading_anything_heavy() -> None:
+    heavy = "import sys, studies.cli as c; sys.argv[1:] = ['--version']\ntry:\n    c.main()\n"
+    heavy += "finally:\n    assert not {'torch', 'ray', 'sionna'} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", heavy], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.strip() == f"tokcom {version('tokcom')}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["study", "run", "quickstart", "--out", "{}/a"],
+        ["study", "run", "quickstart", "--out", "{}"],
+        ["data", "minimusic", "{}/a", "--clips", "25"],
+        ["air", "plot", "awgn", "--out", "{}/a.png"],
+        ["air", "record", "rayleigh", "{}/a.parquet", "--count", "1"],
+    ],
+)
+def test_a_place_below_a_file_is_refused(
+    arguments: list[str], tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    said = refused(*(a.format(file) for a in arguments))
+    assert said.startswith(f"tokcom: {file}")
+    assert said.endswith("choose another place")
+    assert file.read_text() == "mine"
+
+
+def test_settings_of_airs_are_suggested(refused: Callable[..., str]) -> None:
+    said = refused("air", "plot", "rician", "--set", "k_factor=3")
+    assert "no key 'rician.k_factor'; did you mean 'k_factor_db'?" in said
+    said = refused("air", "plot", "awgn", "--link", "antenas=2")
+    assert "--link: no key 'antenas'; did you mean 'antennas'?" in said
+    assert "tokcom: no air 'magic'" in refused("air", "plot", "magic")
+
+
+def test_a_site_is_refused_before_data_are_made_where_nothing_can_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(drjit, "has_backend", lambda backend: backend is drjit.JitBackend.LLVM)
+    monkeypatch.setattr(drjit.detail, "llvm_version", lambda: (15, 0, 6))
+    out = tmp_path / "out"
+    said = refused("study", "run", "quickstart", "--out", out, "--set", "airs=munich")
+    assert "needs LLVM 16 or newer; install libllvm19" in said
+    assert not out.exists()
+    assert "needs LLVM 16" in refused("air", "plot", "munich", "--out", tmp_path / "a.png")
 
 
 def test_plan_shows_cells_stages_and_airtime() -> None:

@@ -24,6 +24,8 @@ from studies.folder import StudyFolder
 from studies.run import choose_learning_rates
 from studies.stages import Stages
 
+from ..conftest import Disk
+
 COMMAND = [sys.executable, "-m", "studies.cli", "study"]
 LIMIT_S = 600
 
@@ -285,6 +287,39 @@ def test_a_cell_that_fails_is_a_row_and_can_be_retried(finished: Path, tmp_path:
     for file, content in whole.items():
         file.write_bytes(content)
     assert _tokcom("resume", out, "--retry-failed").returncode == 0
+    pd.testing.assert_frame_equal(_table(out), _table(finished))
+
+
+def test_a_full_disk_stops_a_study_which_goes_on_when_there_is_room(
+    finished: Path, disk: Disk
+) -> None:
+    """A fine-tuning and its cell are missing; all else stays, and nothing is a failed row."""
+    size_kib = sum(f.stat().st_size // 1024 + 8 for f in finished.rglob("*"))
+    out = disk(size_kib + 2048) / "out"
+    shutil.copytree(finished, out)
+    folder = StudyFolder(out)
+    plan = Plan(folder.open())
+    cells = plan.cells(choose_learning_rates(plan, folder))
+    (cell,) = (cell for cell in cells if cell.tuning.method == "unaligned")
+    folder.result(cell.key).unlink()
+    shutil.rmtree(folder.artifacts.path(cell.tuning))
+    filler = out.parent / "filler"
+    with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    os.truncate(filler, filler.stat().st_size - 64 * 1024)  # enough for Tune's own files
+    stopped = _tokcom("resume", out)
+    assert stopped.returncode == 1, stopped.stdout + stopped.stderr
+    (line,) = stopped.stderr.strip().splitlines()
+    assert line.startswith(f"tokcom: stopped: {out}")
+    assert "No space left on device; make room" in line
+    assert line.endswith(f"tokcom study resume {out}")
+    rows = pd.read_parquet(folder.results)
+    assert set(rows["status"]) == {"ok"}
+    assert cell.key not in set(rows["cell"])
+    filler.unlink()
+    resumed = _tokcom("resume", out)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     pd.testing.assert_frame_equal(_table(out), _table(finished))
 
 

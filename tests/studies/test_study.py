@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from channel_models.trace import Trace
 from studies import Study, load, presets
 from studies.methods import METHODS
+from studies.study import differences
 
 
 def _load(tmp_path: Path, **keys: object) -> Study:
@@ -40,11 +43,17 @@ def test_quickstart_is_what_it_promises() -> None:
     [
         ({"bandwidth_hz": -5e6}, "bandwidth_hz -5e+06 should be positive"),
         ({"methods": ["aligned", "magic"]}, "no method 'magic'; take some of aligned"),
-        ({"metods": ["aligned"]}, "metods: Extra inputs are not permitted"),
+        ({"metods": ["aligned"]}, "no key 'metods'; did you mean 'methods'?"),
         ({"alignment": {"steps": "many"}}, "alignment.steps"),
-        ({"alignment": {"stepz": 3}}, "alignment.stepz"),
+        ({"alignment": {"stepz": 3}}, "no key 'alignment.stepz'; did you mean 'steps'?"),
+        ({"typo": 1}, "no key 'typo'; take some of name, data, models"),
         ({"airs": ["vacuum"]}, "no air 'vacuum'"),
-        ({"airs": [{"name": "rician", "k_factor": 3}]}, "airs.0.rician.k_factor"),
+        (
+            {"airs": [{"name": "rician", "k_factor": 3}]},
+            "airs.0.rician.k_factor'; did you mean 'k_factor_db'?",
+        ),
+        ({"airs": {"name": "umi", "digital": {"bitz": 3}}}, "bitz'; did you mean 'bits'?"),
+        ({"link": {"acess": "tdma"}}, "link: no key 'acess'; did you mean 'access'?"),
         ({"seeds": [1, 1]}, "values are repeated"),
         ({"seeds": [-1]}, "greater than or equal to 0"),
         ({"seeds": []}, "at least 1 item"),
@@ -85,8 +94,67 @@ def test_overrides() -> None:
     for bad in ("seeds", "=3", "name.inner=3", "seeds=[1"):
         with pytest.raises(ValueError, match="--set"):
             load("quickstart", (bad,))
-    with pytest.raises(ValueError, match="Extra inputs"):
-        load("quickstart", ("fine_tuning.stepps=7",))
+    with pytest.raises(ValueError, match=r"^--set fine_tuning.stepps=7: no key .* mean 'steps'"):
+        load("quickstart", ("seeds=3", "fine_tuning.stepps=7"))
+
+
+def test_complaints_blame_the_file_or_the_override(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"name": "mine", "metods": ["aligned"]}))
+    with pytest.raises(ValueError, match=r"mine\.yaml: no key 'metods'.*; --set typo=1: no key"):
+        load(file, ("typo=1",))
+
+
+def test_paths_are_taken_from_the_file_and_those_of_overrides_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    (there / "bert").mkdir(parents=True)
+    (here / "Qwen" / "Qwen2.5-1.5B").mkdir(parents=True)
+    (there / "pocket").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    trace = Trace(
+        np.ones((1, 1, 1, 1), np.complex64),
+        np.zeros((1, 1), np.float32),
+        ("",),
+        0.0,
+        3.5e9,
+        False,
+        np.zeros((1, 3), np.float32),
+    )
+    trace.write(str(there / "t.parquet"))
+    site = {"name": "site", "scene": "~/a.xml", "station_m": [0, 0, 10]}
+    study = _load(
+        there,
+        data={"folder": "../mydata"},
+        airs=[{"name": "recorded", "file": "t.parquet"}, site],
+        models={"language": "Qwen/Qwen2.5-1.5B", "audio": "bert", "vision": "./away"},
+    )
+    assert study.data.folder == tmp_path / "mydata"
+    recorded, traced = study.model_dump()["airs"]
+    assert recorded["file"] == there / "t.parquet"
+    assert traced["scene"] == tmp_path / "a.xml"
+    assert study.models.language == "Qwen/Qwen2.5-1.5B"
+    assert study.models.audio == str(there / "bert")
+    assert study.models.vision == str(there / "away")
+    study = load("quickstart", ("data={folder: mydata}", "models.language=Qwen/Qwen2.5-1.5B"))
+    assert study.data.folder == here / "mydata"
+    assert study.models.language == str(here / "Qwen" / "Qwen2.5-1.5B")
+    assert _load(there, models={"audio": "pocket"}).models.audio == "pocket"
+    assert Study(name="mine", data={"folder": "mydata"}).data.folder == here / "mydata"
+
+
+def test_two_studies_differ_by_keys() -> None:
+    one = load("quickstart", ("seeds=[0, 1]",))
+    two = load(
+        "quickstart", ("seeds=[0, 2]", "fine_tuning.steps=7", "tokens={audio: 4, vision: 4}")
+    )
+    found = differences(one, two)
+    assert "seeds.1 1 -> 2" in found
+    assert f"fine_tuning.steps {one.fine_tuning.steps} -> 7" in found
+    assert [f.split()[0] for f in found] == ["tokens", "seeds.1", "fine_tuning.steps"]
+    assert differences(one, one) == []
 
 
 def test_single_values_are_lists_of_one(tmp_path: Path) -> None:

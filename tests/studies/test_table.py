@@ -134,7 +134,7 @@ def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
     folder.begin(study)
     folder.begin(study)
     assert folder.open() == study
-    with pytest.raises(ValueError, match="another study"):
+    with pytest.raises(ValueError, match=r"another study \(seeds.* -> .*7.*\); choose another"):
         folder.begin(study.model_copy(update={"seeds": (7,)}))
     with pytest.raises(ValueError, match="no study in"):
         StudyFolder(tmp_path / "empty").open()

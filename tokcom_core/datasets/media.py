@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..storage import StorageError, writing
 from .layout import SAMPLE_RATE_HZ, frame_files, frames_folder, sound_file
 from .parallel import run_parallel
 from .video import Sampling, decode_frames, decode_sound
@@ -68,6 +69,7 @@ def prepare(
 
     Raises:
         ValueError: if there is no video to prepare.
+        StorageError: for a full disk; what is extracted stays.
     """
     jobs = [
         (dataset, video, sampling)
@@ -111,7 +113,10 @@ def _has_frames(dataset: Path, video_id: str) -> bool:
 def _extract_job(job: tuple[Path, Path, Sampling]) -> Damaged | None:
     dataset, video, sampling = job
     try:
-        extract(dataset, video, sampling)
+        with writing(sound_file(dataset, video.stem)):
+            extract(dataset, video, sampling)
+    except StorageError:
+        raise
     except (av.FFmpegError, ValueError, OSError) as error:
         return Damaged(video, str(error).splitlines()[0])
     return None

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ...storage import writing
 from ..layout import MUSIC_AVQA, VALOR, annotation_file, video_file
 from ..parallel import run_parallel
 from .language import ask, caption
@@ -83,6 +84,7 @@ def write_minimusic(
 
     Raises:
         ValueError: if ``root`` holds a MiniMUSIC of another size or seed.
+        StorageError: for a full disk; what is written stays.
     """
     plans = plan_clips(clips, seed)
     _claim(root, clips, seed)
@@ -118,7 +120,8 @@ def _render(job: tuple[Path, ClipPlan]) -> None:
     scene = plan.scene()
     rng = plan.rng(1)
     file = video_file(root / plan.dataset, plan.video_id)
-    write_clip(file, draw_frames(scene, rng), play(scene, rng))
+    with writing(file):
+        write_clip(file, draw_frames(scene, rng), play(scene, rng))
 
 
 def _write_annotations(root: Path, dataset: str, split: str, plans: list[ClipPlan]) -> None:
@@ -147,5 +150,6 @@ def _write_annotations(root: Path, dataset: str, split: str, plans: list[ClipPla
 def _write_json(file: Path, content: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content))
-    partial.rename(file)
+    with writing(file):
+        partial.write_text(json.dumps(content))
+        partial.rename(file)

@@ -1,0 +1,90 @@
+"""A full disk is one kind of error, whichever library meets it, and never a dead process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tokcom_core.datasets import media
+from tokcom_core.datasets.minimusic.write import write_minimusic
+from tokcom_core.encoders import AudioEncoder
+from tokcom_core.features import write_features
+from tokcom_core.storage import StorageError, complaint, writing
+
+from ..conftest import Disk
+
+
+@pytest.fixture
+def small_disk(disk: Disk) -> Path:
+    return disk(128)
+
+
+def test_every_library_says_the_same_of_a_full_disk(small_disk: Path) -> None:
+    file = small_disk / "a"
+    values = np.random.default_rng(0).normal(size=100_000)
+    writers = (
+        lambda: save_file({"a": torch.from_numpy(values)}, file),
+        lambda: pq.write_table(pa.table({"a": values}), file),
+        lambda: file.write_bytes(values.tobytes()),
+    )
+    for write in writers:
+        with pytest.raises(StorageError) as caught, writing(file):
+            write()
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(file))
+        assert complaint(caught.value) == f"{file}: No space left on device; make room"
+        file.unlink(missing_ok=True)
+
+
+def test_tokens_that_do_not_fit_are_an_error_and_no_dead_process(
+    small_disk: Path, minimusic: Path
+) -> None:
+    clips = [file.stem for file in sorted((minimusic / "MUSIC-AVQA" / "video").glob("*.mp4"))]
+    with pytest.raises(OSError, match="No space left"):
+        write_features(
+            small_disk, AudioEncoder("pocket"), minimusic / "MUSIC-AVQA", clips, np.arange(50)
+        )
+
+
+def test_clips_stop_where_the_disk_is_full(small_disk: Path) -> None:
+    with pytest.raises(StorageError, match="No space left") as caught:
+        write_minimusic(small_disk, 100, 0, workers=1)
+    assert Path(caught.value.filename).is_relative_to(small_disk)
+
+
+def test_a_full_disk_does_not_make_clips_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "video").mkdir()
+    (tmp_path / "video" / "a.mp4").touch()
+
+    def extract(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(media, "extract", extract)
+    with pytest.raises(StorageError):
+        media.prepare(tmp_path, workers=1)
+
+
+def test_what_is_no_matter_of_storage_passes_unchanged(tmp_path: Path) -> None:
+    foreign = PermissionError(errno.EACCES, "Permission denied", "/elsewhere/weights")
+    for error in (ValueError("no"), FileNotFoundError(errno.ENOENT, "gone", "a"), foreign):
+        with pytest.raises(type(error)) as caught, writing(tmp_path / "a"):
+            raise error
+        assert caught.value is error
+    own = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / ".a.partial"))
+    with pytest.raises(StorageError), writing(tmp_path / "a"):
+        raise own
+
+
+def test_it_survives_the_way_from_another_process() -> None:
+    error = pickle.loads(pickle.dumps(StorageError.at(errno.ENOSPC, "/a")))
+    assert (type(error), error.errno, error.filename) == (StorageError, errno.ENOSPC, "/a")

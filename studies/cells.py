@@ -11,7 +11,7 @@ from typing import Any
 
 from actors import share_of
 from channel_models import AirConfig, Link, named_air
-from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
+from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file, sampling_file
 from tokcom_core.encoders import EncoderShape, encoder_shape, token_width
 from tokcom_core.features import Sliding
 from tokcom_core.slide import slide
@@ -108,7 +108,7 @@ class Shapes:
 
 
 def data_id(data: Data) -> str:
-    """Names the data by its content: how it was made, or its annotation files.
+    """Names the data by its content: how it was made, or its annotations and sampling of frames.
 
     Raises:
         ValueError: if the folder or an annotation file is missing.
@@ -124,6 +124,8 @@ def data_id(data: Data) -> str:
         if not file.is_file():
             raise ValueError(f"no annotation file {file}")
         hashed.update(file.read_bytes())
+    for mark in (sampling_file(data.folder / name) for name in (VALOR, MUSIC_AVQA)):
+        hashed.update(mark.read_bytes() if mark.is_file() else b"")
     return f"folder-{hashed.hexdigest()}"
 
 

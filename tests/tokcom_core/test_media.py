@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tokcom_core.datasets import media
-from tokcom_core.datasets.layout import frames_folder, sound_file, video_file
+from tokcom_core.datasets.layout import frames_folder, sampling_file, sound_file, video_file
 from tokcom_core.datasets.minimusic.render import FRAMES, SAMPLES, draw_frames, play, write_clip
 from tokcom_core.datasets.minimusic.scene import BEATS, Scene, Source
 from tokcom_core.datasets.video import Sampling, decode_frames
@@ -125,6 +125,17 @@ def test_what_the_papers_script_extracted_is_read_and_kept(dataset: Path) -> Non
     assert media.prepare(dataset, workers=1).kept == 1
 
 
+def test_another_sampling_than_what_is_there_is_refused(dataset: Path) -> None:
+    """Frames that are there already would pass for those that are asked for."""
+    assert media.prepare(dataset, Sampling(frames=4), workers=1).done == 1
+    with pytest.raises(ValueError, match=r"holds 4 frames evenly .* not 8 frames at 0\.6 a second"):
+        media.prepare(dataset, Sampling(frames=8, rate_hz=0.6), workers=1)
+    assert media.prepare(dataset, Sampling(frames=4), workers=1).kept == 1
+    sampling_file(dataset).write_text("{")
+    with pytest.raises(ValueError, match=r"sampling\.json is damaged; remove"):
+        media.prepare(dataset, Sampling(frames=4), workers=1)
+
+
 def test_extracted_is_what_can_be_read(dataset: Path) -> None:
     media.prepare(dataset, workers=1)
     wav, folder = sound_file(dataset, "clip"), frames_folder(dataset, "clip")
@@ -138,6 +149,25 @@ def test_extracted_is_what_can_be_read(dataset: Path) -> None:
         assert media.prepare(dataset, workers=1).done == 1
         assert len(media.read_frames(folder, FRAMES)) == FRAMES
         assert len(media.read_sound(wav)) > 0.9 * SAMPLES
+
+
+@pytest.mark.parametrize("rate_hz", [None, 6.0])
+def test_a_clip_that_was_filmed_upright_is_stored_upright(
+    tmp_path: Path, rate_hz: float | None
+) -> None:
+    """Its display matrix turns it clockwise: what is coded on the left is shown at the top."""
+    pictures = np.zeros((12, 32, 64, 3), np.uint8)
+    pictures[:, :, :32] = 255
+    file = tmp_path / "video" / "phone.mp4"
+    write_clip_of(file, pictures)
+    coded = bytearray(file.read_bytes())
+    matrix = coded.index(b"tkhd") + 44
+    coded[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    file.write_bytes(coded)
+    picture = np.asarray(decode_frames(file, Sampling(frames=1, rate_hz=rate_hz))[0])
+    assert picture.shape == (64, 32, 3)
+    assert picture[:24].min() > 200
+    assert picture[40:].max() < 50
 
 
 def test_too_few_frames_are_repeated_evenly_or_the_last_one(tmp_path: Path) -> None:

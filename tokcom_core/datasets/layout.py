@@ -6,6 +6,7 @@
     ROOT/video/ID.mp4
     ROOT/extraction/ast_audio/ID.wav
     ROOT/extraction/vivit_frames/ID/frame_0001.png (or .jpg)
+    ROOT/extraction/sampling.json (which frames they are, if tokcom has extracted them)
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ def sound_file(root: Path, video_id: str) -> Path:
 
 def frames_folder(root: Path, video_id: str) -> Path:
     return root / "extraction" / "vivit_frames" / video_id
+
+
+def sampling_file(root: Path) -> Path:
+    return root / "extraction" / "sampling.json"
 
 
 def frame_files(folder: Path) -> list[Path]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import wave
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..storage import StorageError, writing
-from .layout import SAMPLE_RATE_HZ, frame_files, frames_folder, sound_file
+from .layout import SAMPLE_RATE_HZ, frame_files, frames_folder, sampling_file, sound_file
 from .parallel import run_parallel
 from .video import Sampling, decode_frames, decode_sound
 
@@ -68,7 +69,7 @@ def prepare(
     """Extracts every clip of ``root`` that is not extracted yet; a damaged one is skipped.
 
     Raises:
-        ValueError: if there is no video to prepare.
+        ValueError: if there is no video to prepare, or clips have been sampled in another way.
         StorageError: for a full disk; what is extracted stays.
     """
     jobs = [
@@ -78,7 +79,11 @@ def prepare(
     ]
     if not jobs:
         raise ValueError(f"no .mp4 below {root}")
+    for dataset in dict.fromkeys(dataset for dataset, *_ in jobs):
+        _check_sampling(dataset, sampling)
     waiting = [job for job in jobs if not _is_extracted(job[0], job[1].stem)]
+    for dataset in dict.fromkeys(dataset for dataset, *_ in waiting):
+        _mark_sampling(dataset, sampling)
     if progress is not None:
         progress(len(jobs) - len(waiting))
     damaged: list[Damaged] = []
@@ -88,6 +93,29 @@ def prepare(
         if progress is not None:
             progress(1)
     return Prepared(len(waiting) - len(damaged), len(jobs) - len(waiting), tuple(damaged))
+
+
+def _check_sampling(dataset: Path, sampling: Sampling) -> None:
+    file = sampling_file(dataset)
+    if not file.is_file():
+        return
+    try:
+        known = Sampling(**json.loads(file.read_text()))
+    except (ValueError, TypeError):
+        raise ValueError(f"{file} is damaged; remove {file.parent} to extract anew") from None
+    if known != sampling:
+        raise ValueError(
+            f"{file.parent} holds {known}, not {sampling}; remove it, or ask for the same"
+        )
+
+
+def _mark_sampling(dataset: Path, sampling: Sampling) -> None:
+    file = sampling_file(dataset)
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(sampling)))
+        partial.rename(file)
 
 
 def _is_extracted(dataset: Path, video_id: str) -> bool:

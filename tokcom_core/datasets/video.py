@@ -32,6 +32,10 @@ class Sampling:
     size: int = 224
     rate_hz: float | None = None
 
+    def __str__(self) -> str:
+        which = "evenly" if self.rate_hz is None else f"at {self.rate_hz:g} a second"
+        return f"{self.frames} frames {which} of {self.size} pixels at most"
+
 
 def decode_frames(video: Path, sampling: Sampling) -> list[Image.Image]:
     """The frames of a clip that ``sampling`` keeps, at least one.
@@ -104,13 +108,16 @@ def _filtered(container: InputContainer, rate_hz: float) -> Iterator[av.VideoFra
 
 
 def _squashed(frame: av.VideoFrame, size: int) -> Image.Image:
-    """The picture, with sides of at most ``size`` pixels; bicubic, as ffmpeg scales."""
+    """The picture as it is shown, with sides of at most ``size`` pixels.
+
+    Bicubic, as ffmpeg scales; a phone's video is stored lying and turned by its display matrix.
+    """
     width, height = min(frame.width, size), min(frame.height, size)
     if (width, height) == (frame.width, frame.height):
         picture: Image.Image = frame.to_image()
     else:
         picture = frame.to_image(width=width, height=height, interpolation="BICUBIC")
-    return picture
+    return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
 
 
 def decode_sound(video: Path) -> NDArray[np.int16]:

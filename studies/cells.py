@@ -283,6 +283,7 @@ class Plan:
             questions=study.evaluation.questions,
             batch_size=study.evaluation.batch_size,
             max_answer_tokens=study.evaluation.max_answer_tokens,
+            metric=study.evaluation.metric,
             emulate=None if floor else study.emulate,
         )
 

@@ -108,12 +108,14 @@ ANSWERS = pa.schema(
         ("question_id", _TEXT),
         ("video_id", _TEXT),
         ("group", _TEXT),
+        ("right", _FLAG),
         ("exact", _FLAG),
         ("first_token", _FLAG),
     ],
     metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
 )
-"""One row a question and evaluated condition; ``group`` is the type of the question."""
+"""One row a question and evaluated condition; ``group`` is the type of the question, ``right``
+what accuracy counts."""
 
 SITE = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
 

@@ -17,6 +17,7 @@ from tokcom_core.datasets.samples import Samples
 from .cells import Shapes
 from .columns import SITE
 from .specs import Cell
+from .study import Metric
 from .table import CrowdScores, Outcome
 
 _SNRS = ("realised_snr_db", "realised_sinr_db")
@@ -64,7 +65,9 @@ def emulated_outcome(
         asked,
         shapes,
         emulation.parameter_counts(),
-        CrowdScores(columns, tuple(traffic.users.tolist()), _device_rows(journal, heard)),
+        CrowdScores(
+            columns, tuple(traffic.users.tolist()), _device_rows(journal, heard, cell.metric)
+        ),
     )
 
 
@@ -105,9 +108,11 @@ def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
     )
 
 
-def _device_rows(journal: pd.DataFrame, heard: pd.DataFrame) -> list[dict[str, Any]]:
+def _device_rows(
+    journal: pd.DataFrame, heard: pd.DataFrame, metric: Metric
+) -> list[dict[str, Any]]:
     """A row for each user's device; costs are those of one of its user's questions."""
-    right = heard["exact"].reindex(journal["question"], fill_value=False).to_numpy()
+    right = heard[metric].reindex(journal["question"], fill_value=False).to_numpy()
     sent = journal["sent"]
     table = journal.assign(
         right=right,

@@ -39,6 +39,7 @@ RECIPES: dict[RecipeName, dict[str, Any]] = {
             "rescale_receivers": False,
             "answer_loss": "first_token",
         },
+        "evaluation": {"metric": "first_token"},
     },
 }
 

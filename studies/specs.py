@@ -13,7 +13,7 @@ from tokcom_core.features import Sliding
 
 from .artifacts import Spec
 from .methods import METHODS, Method
-from .study import AlignmentConfig, Models, Schedule, TokenBudget
+from .study import AlignmentConfig, Metric, Models, Schedule, TokenBudget
 
 Split = Literal["align", "train", "val", "test"]
 TASK_SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -115,6 +115,7 @@ class Cell(Spec):
     questions: int | None
     batch_size: int
     max_answer_tokens: int
+    metric: Metric
     emulate: EmulationConfig | None
 
     @property

@@ -180,7 +180,8 @@ class Stages:
             network.tune_in(tuning.air, tuning.snr_db)
             scores = network.evaluate(_task_parts(tuning, "val"), self._size("val"), 128)
             accuracy = sum(scores.exact) / len(scores.exact)
-            measured = {"accuracy": accuracy, "loss": scores.loss}
+            loss = scores.loss if tuning.answer_loss == "all_tokens" else scores.first_token_loss
+            measured = {"accuracy": accuracy, "loss": loss}
             (partial / "validation.json").write_text(json.dumps(measured))
 
     def _evaluate(self, cell: Cell) -> None:

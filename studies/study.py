@@ -161,10 +161,17 @@ class FineTuningConfig(_Config):
     drop_modality: float = Field(default=0.0, ge=0, lt=1)
 
 
-class EvaluationConfig(_Config):
-    """How cells are evaluated, on test questions; longer answers than ``max_answer_tokens`` are
-    cut."""
+Metric = Literal["exact", "first_token"]
 
+
+class EvaluationConfig(_Config):
+    """How cells are evaluated, on test questions.
+
+    ``accuracy`` counts generated answers that equal the true one (``exact``) or share its first
+    token; longer ones than ``max_answer_tokens`` are cut.
+    """
+
+    metric: Metric = "exact"
     max_answer_tokens: int = Field(default=8, ge=1)
     batch_size: int = Field(default=128, ge=1)
     questions: int | None = Field(default=None, ge=1)

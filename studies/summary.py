@@ -29,8 +29,8 @@ def count_answers(folder: StudyFolder, cells: Iterable[str]) -> pd.DataFrame:
     for cell in cells:
         file = folder.store.fetch(folder.answers / f"{cell}.parquet")
         if file.exists():
-            answers = pq.read_table(file, columns=[*_ASKED, "exact"]).to_pandas()
-            by_clip = answers.groupby(_ASKED, dropna=False)["exact"]
+            answers = pq.read_table(file, columns=[*_ASKED, "right"]).to_pandas()
+            by_clip = answers.groupby(_ASKED, dropna=False)["right"]
             found.append(by_clip.agg(right="sum", asked="size").reset_index())
     return pd.concat(found[1:] or found, ignore_index=True)
 

@@ -73,9 +73,15 @@ class Outcome:
     weights: dict[str, int]
     crowd: CrowdScores | None = None
 
+    @property
+    def right(self) -> tuple[bool, ...]:
+        """What accuracy counts of each question."""
+        found: tuple[bool, ...] = getattr(self.scores, self.cell.metric)
+        return found
+
     def row(self) -> dict[str, Any]:
-        hits = np.asarray(self.scores.exact)
-        interval = clip_interval(self.asked.video_id, self.scores.exact)
+        hits = np.asarray(self.right)
+        interval = clip_interval(self.asked.video_id, self.right)
         types = np.asarray(self.asked.question_type)
         tokens = self._tokens()
         arrivals = self.scores.arrivals.values()
@@ -135,7 +141,7 @@ class Outcome:
                     **shared,
                     "user": 0,
                     "questions": len(self.asked),
-                    "accuracy": float(np.mean(self.scores.exact)),
+                    "accuracy": float(np.mean(self.right)),
                     "transmissions": 1.0,
                     "device": device,
                     "modality": MODALITY_OF[streams[0]],
@@ -161,6 +167,7 @@ class Outcome:
             "question_id": self.asked.question_id,
             "video_id": self.asked.video_id,
             "group": self.asked.question_type,
+            "right": self.right,
             "exact": self.scores.exact,
             "first_token": self.scores.first_token,
         }

@@ -39,7 +39,7 @@ def test_snrs_are_averaged_linearly_over_what_was_sent(journal: pd.DataFrame) ->
 
 def test_every_users_snrs_are_averaged_linearly(journal: pd.DataFrame) -> None:
     heard = journal[journal["heard"]].set_index("question")
-    first, second, third = _device_rows(journal, heard)
+    first, second, third = _device_rows(journal, heard, "exact")
     assert first["realised_snr_db"] == pytest.approx(10 * math.log10(5.5))
     assert first["realised_sinr_db"] == pytest.approx(3 + 10 * math.log10(0.5))
     assert second["realised_sinr_db"] == pytest.approx(10.0)

@@ -33,6 +33,7 @@ def test_paper1_is_the_recipe_of_its_authors() -> None:
     assert (stage_2.steps, stage_2.batch_size, stage_2.learning_rates) == (300, 8, (1e-4,))
     assert (stage_2.schedule, stage_2.warmup_steps) == ("constant", 0)
     assert stage_2.answer_loss == "first_token"
+    assert study.evaluation.metric == "first_token"
     assert not stage_2.rescale_receivers
     assert stage_1.gradient_clip is stage_2.gradient_clip is None
 
@@ -76,6 +77,7 @@ def test_the_recipe_trains_the_pocket_models(tmp_path: Path) -> None:
     table = study.run(tmp_path / "out")
     assert set(table["status"]) == {"ok"}
     assert table["first_token_loss"].notna().all()
+    assert table["accuracy"].tolist() == table["first_token_accuracy"].tolist()
 
 
 @pytest.mark.parametrize(

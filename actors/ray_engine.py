@@ -66,6 +66,7 @@ class _RayPeer(Peer):
             scheduling_strategy=self._bundle,
         )
         self.actor = options.remote(*self._arguments)
+        self.waits_for_group = self._bundle is not None
 
     def leave_group(self) -> None:
         """Goes wherever there is room, from the next start on."""
@@ -200,21 +201,21 @@ class RayEngine(Engine):
                 except ray.exceptions.RayActorError:
                     return False
                 return True
-            if self._group is not None and not _is_placed(self._group):
+            if peer.waits_for_group and not self._group_is_placed():
                 logger.warning("the placement group has lost its room; going on without it")
                 self._leave_group()
                 ray.kill(peer.actor)
                 return False
         raise EngineTimeoutError(f"a process was not ready within {self._deadline_s:g} s")
 
+    def _group_is_placed(self) -> bool:
+        assert self._group is not None
+        return bool(placement_group_table(self._group)["state"] == "CREATED")
+
     def _leave_group(self) -> None:
         """The group itself stays, for those who still live in it."""
         for peer in self._peers:
             peer.leave_group()
-
-
-def _is_placed(group: PlacementGroup) -> bool:
-    return bool(placement_group_table(group)["state"] == "CREATED")
 
 
 def _within(shares: Sequence[Share]) -> list[Share]:

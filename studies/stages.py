@@ -223,7 +223,7 @@ class Stages:
     def _shapes_of(self, cell: Cell) -> Shapes:
         """The encoders' sizes, and how many windows they make of the test questions' clips."""
         clips = self.samples("test").video_id[: self._test_size(cell)]
-        windows = {
+        windows: dict[str, float] = {
             spec.modality: open_features(self._artifacts.path(spec)).mean_windows(clips)
             for spec in self._features
             if "test" in spec.splits

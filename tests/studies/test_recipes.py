@@ -10,6 +10,10 @@ import pytest
 from studies import load
 from studies.cells import Plan
 from studies.study import Study
+from studies.table import read_results
+
+from ..conftest import CLIPS, SEED
+from .here import encoded
 
 ALL = {"slide": "all"}
 
@@ -58,13 +62,13 @@ def test_a_rehearsal_is_the_same_study_in_the_miniature_world() -> None:
     assert load("quickstart", ("rehearse=true",)).tokens == load("quickstart").tokens
 
 
-def test_the_recipe_trains_the_pocket_models(tmp_path: Path) -> None:
+def test_the_recipe_trains_the_pocket_models(minimusic: Path, tmp_path: Path) -> None:
     """One ``--set`` away from the preset; here with fewer steps, too."""
     study = load(
         "paper1",
         (
             "rehearse=true",
-            "data.minimusic.clips=60",
+            f"data.minimusic={{clips: {CLIPS}, seed: {SEED}}}",
             "methods=[aligned]",
             "train_snr_db=12",
             "tokens={audio: 16, vision: 16}",
@@ -74,7 +78,18 @@ def test_the_recipe_trains_the_pocket_models(tmp_path: Path) -> None:
         ),
     )
     assert study.fine_tuning.learning_rates == (1e-4,)
-    table = study.run(tmp_path / "out")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "data").symlink_to(minimusic)
+    stages, folder = encoded(study, out)
+    plan = Plan(study)
+    cells = plan.cells(dict.fromkeys(plan.methods, 1e-4))
+    for cell in cells:
+        if cell.tuning.alignment is not None:
+            stages.run(cell.tuning.alignment)
+        stages.run(cell)
+    table = read_results(folder, cells)
+    assert set(table["method"]) == {"aligned", "blind", "text-oracle"}
     assert set(table["status"]) == {"ok"}
     assert table["first_token_loss"].notna().all()
     assert table["accuracy"].tolist() == table["first_token_accuracy"].tolist()

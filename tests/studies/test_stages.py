@@ -21,6 +21,8 @@ from tokcom_core.datasets.samples import load_task_samples, read_samples
 from tokcom_core.encoders import AudioEncoder
 from tokcom_core.features import open_features
 
+from .here import encoded
+
 
 def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
     minimusic: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -45,18 +47,6 @@ def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
     assert len(read_samples(folder.samples("test"))) == len(load_task_samples(data, "test"))
 
 
-def _stages(study: Study, out: Path) -> tuple[Stages, StudyFolder]:
-    """With everything encoded."""
-    folder = StudyFolder(out)
-    folder.begin(study)
-    features = Plan(study).features()
-    stages = Stages(study, folder, features)
-    for spec in features:
-        stages.run(spec)
-    write_samples(folder, study, features)
-    return stages, folder
-
-
 def test_a_clip_that_stands_in_two_splits_is_encoded_once(
     minimusic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +65,7 @@ def test_a_clip_that_stands_in_two_splits_is_encoded_once(
 
     monkeypatch.setattr(AudioEncoder, "preprocess", noted)
     study = Study(name="s", data={"folder": data})
-    _, folder = _stages(study, tmp_path / "out")
+    _, folder = encoded(study, tmp_path / "out")
     assert len(heard) == len(set(heard)) == 60
     assert len(read_samples(folder.samples("val"))) == len(val) + len(test)
 
@@ -92,7 +82,7 @@ def test_compute_counts_the_windows_of_a_whole_sound(minimusic: Path, tmp_path: 
     for span in ("first", "whole"):
         study = Study(name="s", data={"folder": data}, models={"audio_span": span})
         plan = Plan(study)
-        stages, folder = _stages(study, tmp_path / span)
+        stages, folder = encoded(study, tmp_path / span)
         cell = plan.cells(dict.fromkeys(plan.methods, 1e-3))[-1]
         shapes = stages._shapes_of(cell)
         gflop[span] = {m: shape.clip_gflop for m, shape in shapes.encoder.items()}

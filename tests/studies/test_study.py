@@ -46,7 +46,7 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"metods": ["aligned"]}, "no key 'metods'; did you mean 'methods'?"),
         ({"alignment": {"steps": "many"}}, "alignment.steps"),
         ({"alignment": {"stepz": 3}}, "no key 'alignment.stepz'; did you mean 'steps'?"),
-        ({"typo": 1}, "no key 'typo'; take some of name, data, models"),
+        ({"typo": 1}, "no key 'typo'; take some of name, recipe, rehearse"),
         ({"airs": ["vacuum"]}, "no air 'vacuum'"),
         (
             {"airs": [{"name": "rician", "k_factor": 3}]},

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tokcom_core.datasets import media
 from tokcom_core.datasets.minimusic.write import write_minimusic
 from tokcom_core.encoders import AudioEncoder
-from tokcom_core.features import write_features
+from tokcom_core.features import Sliding, write_features
 from tokcom_core.storage import StorageError, complaint, writing
 
 from ..conftest import Disk
@@ -50,7 +50,7 @@ def test_tokens_that_do_not_fit_are_an_error_and_no_dead_process(
     clips = [file.stem for file in sorted((minimusic / "MUSIC-AVQA" / "video").glob("*.mp4"))]
     with pytest.raises(OSError, match="No space left"):
         write_features(
-            small_disk, AudioEncoder("pocket"), minimusic / "MUSIC-AVQA", clips, np.arange(50)
+            small_disk, AudioEncoder("pocket"), minimusic / "MUSIC-AVQA", clips, Sliding((50,))
         )
 
 

@@ -1,0 +1,22 @@
+"""Stages of a study run in this process, without Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from studies.cells import Plan
+from studies.folder import StudyFolder
+from studies.stages import Stages, write_samples
+from studies.study import Study
+
+
+def encoded(study: Study, out: Path) -> tuple[Stages, StudyFolder]:
+    """The stages of a study in the folder ``out``, its clips encoded."""
+    folder = StudyFolder(out)
+    folder.begin(study)
+    features = Plan(study).features()
+    stages = Stages(study, folder, features)
+    for spec in features:
+        stages.run(spec)
+    write_samples(folder, study, features)
+    return stages, folder

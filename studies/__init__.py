@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .study import Study, load, presets
+    from .loading import load, presets
+from .study import Study
 
 __all__ = ["Study", "load", "presets"]
 

@@ -98,8 +98,8 @@ def _fail(message: str) -> None:
 @study_app.command("list")
 def list_studies() -> None:
     """Lists the studies that come with the package, and the methods they can compare."""
+    from .loading import load, presets
     from .methods import METHODS
-    from .study import load, presets
 
     studies = Table("preset", "methods", "airs", "seeds")
     for name in presets():
@@ -119,8 +119,8 @@ def list_studies() -> None:
 @study_app.command()
 def plan(source: Source, overrides: Overrides = None) -> None:
     """Shows the cells, the stages they share and the airtime of a question; runs nothing."""
+    from .loading import load
     from .planning import plan_tables
-    from .study import load
 
     console.print(*plan_tables(load(source, tuple(overrides or ()))))
 
@@ -133,7 +133,7 @@ def run(
     address: Address = None,
 ) -> None:
     """Runs a study to its tables and pictures; run again, it goes on where it was."""
-    from .study import load
+    from .loading import load
 
     study = load(source, tuple(overrides or ()))
     _run(study, out or f"studies_out/{study.name}", address)
@@ -159,7 +159,7 @@ def emulate(
     address: Address = None,
 ) -> None:
     """Lets many users ask over one air: places, schedulers, faults. Run again, it goes on."""
-    from .study import load
+    from .loading import load
 
     given = {
         "emulate.users": users,

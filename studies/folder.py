@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 
 from .artifacts import Artifacts, atomic_file, remove_partials
+from .loading import load
 from .store import store_at
-from .study import Study, differences, load
+from .study import Study, differences
 
 
 class StudyFolder:

@@ -28,7 +28,8 @@ from .progress import StudyProgress
 from .reasons import reason_of
 from .report import write_report
 from .specs import SPLITS, TASK_SPLITS, Cell, TuningSpec, ValidationSpec
-from .stages import Stages, load_split, write_file_bits, write_samples
+from .splits import load_split, write_file_bits, write_samples
+from .stages import Stages
 from .study import Study
 from .table import read_results, update_floors, write_failure, write_floors
 from .trial import TrialRunner, start_ray

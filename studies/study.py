@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationError,
     field_validator,
     model_validator,
@@ -41,11 +41,8 @@ from tokcom_core.transceiver import RECEIVER_WIDTH, AudioPooling, VisionPooling
 
 from .complaints import explain
 from .methods import FLOORS, METHODS
-from .paths import resolve_paths
 from .recipes import RecipeName, with_recipe
 from .rehearsal import rehearsed
-
-PRESETS = Path(__file__).parent / "presets"
 
 
 class _Config(BaseModel):
@@ -230,7 +227,7 @@ class Study(_Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     recipe: RecipeName | None = None
-    rehearse: bool = False
+    rehearse: StrictBool = False
     data: Data = Data(minimusic=MiniMusic())
     models: Models = Models()
     methods: Annotated[tuple[str, ...], *_Several] = ("aligned", "unaligned")
@@ -330,36 +327,6 @@ class Study(_Config):
         return run_study(self, out if out is not None else Path("studies_out") / self.name)
 
 
-def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Study:
-    """Loads a study from a preset's name or a YAML file; ``overrides`` are ``key=value``.
-
-    Relative paths are taken from the file's folder, those of presets and overrides from the current
-    one.
-
-    Raises:
-        ValueError: in one line, for a missing or damaged file, unknown keys and bad values.
-    """
-    preset = preset_file(str(source))
-    file = preset or Path(source)
-    if not file.is_file():
-        raise ValueError(f"no study {source}; give a YAML file or a preset: {', '.join(presets())}")
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise ValueError(f"{file} should hold keys and values, such as 'name: mystudy'")
-    raw = resolve_paths(raw, Path.cwd() if preset else file.parent.absolute())
-    for override in overrides:
-        _apply(raw, override)
-    try:
-        return Study(**raw)
-    except ValidationError as error:
-        raise ValueError(explain(error, Study, str(file), overrides)) from None
-    except TypeError as error:
-        raise ValueError(f"{file}: {error}") from None
-
-
 def differences(old: Study, new: Study) -> list[str]:
     """The keys in which two studies differ: ``fine_tuning.steps 300 -> 100``."""
     return list(_differences(old.model_dump(mode="json"), new.model_dump(mode="json"), ()))
@@ -374,30 +341,3 @@ def _differences(old: Any, new: Any, key: tuple[str, ...]) -> Iterator[str]:
             yield from _differences(before, after, (*key, str(i)))
     elif old != new:
         yield f"{'.'.join(key)} {old} -> {new}"
-
-
-def presets() -> list[str]:
-    """Names of the studies that come with the package."""
-    return sorted(file.stem for file in PRESETS.glob("*.yaml"))
-
-
-def preset_file(name: str) -> Path | None:
-    return PRESETS / f"{name}.yaml" if name in presets() else None
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    """Sets a dotted key: ``fine_tuning.steps=100``, ``seeds=[0,1,2]``."""
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ValueError(f"--set {override!r} should be key=value, such as fine_tuning.steps=100")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(f"--set {override!r}: the value is not YAML") from None
-    value = resolve_paths(value, Path.cwd(), tuple(key.split(".")))
-    *path, last = key.split(".")
-    for part in path:
-        raw = raw.setdefault(part, {})
-        if not isinstance(raw, dict):
-            raise ValueError(f"--set {override!r}: {part!r} has no keys of its own")
-    raw[last] = value

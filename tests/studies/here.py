@@ -6,7 +6,8 @@ from pathlib import Path
 
 from studies.cells import Plan
 from studies.folder import StudyFolder
-from studies.stages import Stages, write_samples
+from studies.splits import write_samples
+from studies.stages import Stages
 from studies.study import Study
 
 

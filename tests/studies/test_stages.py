@@ -13,7 +13,8 @@ import pytest
 
 from studies.cells import Plan
 from studies.folder import StudyFolder
-from studies.stages import Stages, write_samples
+from studies.splits import write_samples
+from studies.stages import Stages
 from studies.study import Study
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, sound_file
 from tokcom_core.datasets.media import read_sound

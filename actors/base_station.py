@@ -34,6 +34,7 @@ from tokcom_core.transceiver import (
     pool,
     unpack,
 )
+from tokcom_core.vocabulary import normalise_answer
 
 from .faults import Rules
 from .hearing import arrival, by_token, stream_log
@@ -290,8 +291,8 @@ class BaseStation:
         """Answers prompts: whether each answer, and whether its first token, is the true one."""
         ids = self._answer_ids(split, rows)
         generated = self.foundation.generate(prompt, valid, self._config.max_answer_tokens)
-        given = [text.lower() for text in self.foundation.decode(generated)]
-        true = [self._answers[split][row].lower() for row in rows]
+        given = [normalise_answer(text) for text in self.foundation.decode(generated)]
+        true = [normalise_answer(self._answers[split][row]) for row in rows]
         exact = [a == b for a, b in zip(given, true, strict=True)]
         return exact, (generated[:, 0] == ids[:, 0]).tolist()
 

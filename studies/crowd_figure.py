@@ -78,7 +78,7 @@ def _accuracy(panel: Axes, users: pd.DataFrame, answers: pd.DataFrame) -> None:
         right = float((rows["accuracy"] * rows["questions"]).sum())
         share = right / rows["questions"].sum()
         own = answers[answers["user"].isin(rows.index)]
-        interval = clip_interval(own["video_id"].tolist(), own["exact"].tolist())
+        interval = clip_interval(own["video_id"].tolist(), own["right"].tolist())
         panel.errorbar(
             rows["sinr_db"].median(), share,
             np.clip([[share - interval.low], [interval.high - share]], 0, None),

@@ -118,7 +118,7 @@ def _accuracy_figure(
         _scale(panel, own, x)
         _draw_floors(panel, done)
         panel.set(xlabel=label, ylim=(0, 1))
-    _finish(figure, panels, "test accuracy (exact answer)", f"bars: {interval_note(means)}")
+    _finish(figure, panels, "test accuracy", f"bars: {interval_note(means)}")
     return figure
 
 

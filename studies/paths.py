@@ -28,11 +28,11 @@ def resolve_paths(value: Any, base: Path, key: tuple[str, ...] = ()) -> Any:
     if isinstance(value, str) and key in _PATHS:
         return str(_from(base, value))
     if isinstance(value, str) and key in _CHECKPOINTS:
-        return _checkpoint(value, base)
+        return checkpoint(value, base)
     return value
 
 
-def _checkpoint(name: str, base: Path) -> str:
+def checkpoint(name: str, base: Path) -> str:
     """A name on Hugging Face's hub stays one, unless such a folder exists."""
     folder = _from(base, name)
     named = name == POCKET or not (name.startswith((".", "/", "~")) or folder.is_dir())

@@ -101,7 +101,7 @@ def _figures(emulation: Emulation, moment: Moment) -> Table:
     for name, value in (
         ("time on the air", f"{moment.now_s:.3f} s"),
         ("users served", f"{len(emulation.served)} of {emulation.users}"),
-        ("answered", f"{moment.answered}, {accuracy:.3f} of them right"),
+        ("answered", f"{moment.answered}, {accuracy:.3f} of them exactly right"),
         ("given up", str(moment.given_up)),
         ("users' queue", str(len(moment.waiting))),
         ("base station's queue", str(moment.planned)),

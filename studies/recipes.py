@@ -46,8 +46,8 @@ RECIPES: dict[RecipeName, dict[str, Any]] = {
 
 def with_recipe(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A study's keys on top of those of the recipe that it names, if it names a known one."""
-    recipe = RECIPES.get(raw.get("recipe"), {})  # type: ignore[arg-type]
-    return _merged(recipe, raw)
+    found = (keys for name, keys in RECIPES.items() if name == raw.get("recipe"))
+    return _merged(next(found, {}), raw)
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

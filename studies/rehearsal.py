@@ -12,7 +12,8 @@ from tokcom_core.zoo import KINDS, POCKET
 def rehearsed(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A study's keys with MiniMUSIC and the pocket checkpoints in the place of its own.
 
-    Token lengths beyond the pocket encoders' are shortened to theirs; all else stays.
+    Token lengths beyond the pocket encoders' are shortened to theirs, and no GPU is asked for; all
+    else stays.
     """
     found = dict(raw)
     data, own = found.get("data"), found.get("models")
@@ -20,6 +21,9 @@ def rehearsed(raw: Mapping[str, Any]) -> dict[str, Any]:
     found["data"] = {"minimusic": minimusic or {}}
     models = {**(own if isinstance(own, Mapping) else {}), **dict.fromkeys(KINDS, POCKET)}
     found["models"] = models
+    resources = found.get("resources")
+    if isinstance(resources, Mapping):
+        found["resources"] = {**resources, "gpu": 0.0, "device_gpu": 0.0}
     tokens = found.get("tokens")
     if isinstance(tokens, list | tuple):
         shortened = [_shortened(budget, models.get("slide") == "all") for budget in tokens]

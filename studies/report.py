@@ -101,7 +101,7 @@ def _page(table: pd.DataFrame, summary: pd.DataFrame, pictures: list[Path]) -> s
 div{{overflow-x:auto}}img{{max-width:100%;display:block;margin:1rem 0}}
 table{{border-collapse:collapse;font-size:13px}}
 td,th{{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}}</style>
-<h1>{title}</h1><p>Accuracy is exact answer match on test questions, all seeds together;
+<h1>{title}</h1><p>Accuracy is the share of test questions answered rightly, all seeds together;
 <code>accuracy_low</code> and <code>accuracy_high</code>: {interval_note(summary)}.
 Read every method between the floors: blind and text oracle.</p>
 {images}<h2>Conditions</h2><div>{conditions}</div>{failures}</html>"""

@@ -14,7 +14,7 @@ import ray
 from rich.console import Console
 
 from tokcom_core.checkpoints import load_tokenizer
-from tokcom_core.datasets.media import prepare
+from tokcom_core.datasets.media import prepare, read_sampling
 from tokcom_core.datasets.minimusic.write import write_minimusic
 from tokcom_core.storage import StorageError, writing
 from tokcom_core.vocabulary import check_answers, warn_of_unknown_words
@@ -27,7 +27,7 @@ from .methods import uploads_files
 from .progress import StudyProgress
 from .reasons import reason_of
 from .report import write_report
-from .specs import SPLITS, TASK_SPLITS, Cell, TuningSpec, ValidationSpec
+from .specs import DATASET_OF, SPLITS, TASK_SPLITS, Cell, TuningSpec, ValidationSpec
 from .splits import load_split, write_file_bits, write_samples
 from .stages import Stages
 from .study import Study
@@ -68,6 +68,7 @@ def run_study(
                 started_ray = start_ray(study, address)
                 _make_data(study, folder, progress)
                 check_vocabulary(study, folder.data(study))
+                warn_of_sampling(study)
                 cells = _StudyRun(study, folder, plan, progress, interrupt).run()
         finally:
             if started_ray:
@@ -243,6 +244,18 @@ def _make_data(study: Study, folder: StudyFolder, progress: StudyProgress) -> No
         stage.failed = len(prepared.damaged)
     for damaged in prepared.damaged:
         logger.warning("skipped %s", damaged)
+
+
+def warn_of_sampling(study: Study) -> None:
+    """Warns where the first frames are wanted, but frames lie evenly over the clips."""
+    if study.models.frames == "first" and study.data.folder is not None:
+        for dataset in dict.fromkeys(DATASET_OF.values()):
+            sampling = read_sampling(study.data.folder / dataset)
+            if sampling is not None and sampling.rate_hz is None:
+                logger.warning(
+                    "models.frames: first, but %s has %s; 'tokcom data prepare --rate 0.6' takes "
+                    "them from a clip's start", dataset, sampling,
+                )  # fmt: skip
 
 
 def check_vocabulary(study: Study, root: Path) -> None:

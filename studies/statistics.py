@@ -63,16 +63,16 @@ def bootstrap_interval(right: NDArray[np.int64], asked: NDArray[np.int64]) -> In
     return Interval(float(low), float(high), resampled)
 
 
-def clip_interval(video_ids: Sequence[str], exact: Sequence[bool]) -> Interval:
+def clip_interval(video_ids: Sequence[str], right: Sequence[bool]) -> Interval:
     """The interval of one network's answers, over clips alone.
 
     Args:
         video_ids: the clip of each question.
-        exact: whether it was answered correctly.
+        right: whether it was answered correctly.
     """
-    by_clip = pd.DataFrame({"clip": video_ids, "exact": exact}).groupby("clip")["exact"]
-    right, asked = (np.asarray(by_clip.agg(how), np.int64)[None] for how in ("sum", "size"))
-    return bootstrap_interval(right, asked)
+    by_clip = pd.DataFrame({"clip": video_ids, "right": right}).groupby("clip")["right"]
+    hits, asked = (np.asarray(by_clip.agg(how), np.int64)[None] for how in ("sum", "size"))
+    return bootstrap_interval(hits, asked)
 
 
 @lru_cache(maxsize=8)

@@ -41,6 +41,7 @@ from tokcom_core.transceiver import RECEIVER_WIDTH, AudioPooling, VisionPooling
 
 from .complaints import explain
 from .methods import FLOORS, METHODS
+from .paths import checkpoint
 from .recipes import RecipeName, with_recipe
 from .rehearsal import rehearsed
 
@@ -78,6 +79,14 @@ class Data(_Config):
         return self
 
 
+def _absolute(name: str) -> str:
+    return checkpoint(name, Path.cwd()) if name.startswith((".", "~")) else name
+
+
+Checkpoint = Annotated[str, AfterValidator(_absolute)]
+"""A name, or the absolute path of a folder."""
+
+
 class Models(_Config):
     """Frozen checkpoints: ``pocket``, a Hugging Face name or a local folder.
 
@@ -87,9 +96,9 @@ class Models(_Config):
     receivers G_m; with ``receiver_input: symbols+noise`` they also see each token's noise variance.
     """
 
-    language: str = "pocket"
-    audio: str = "pocket"
-    vision: str = "pocket"
+    language: Checkpoint = "pocket"
+    audio: Checkpoint = "pocket"
+    vision: Checkpoint = "pocket"
     audio_span: AudioSpan = "first"
     frames: Take = "even"
     vision_crop: Crop = "none"
@@ -112,6 +121,11 @@ class PoolingConfig(_Config):
 
     vision: VisionPooling = "mean"
     audio: AudioPooling = "mean"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_both(cls, raw: Any) -> Any:
+        return {"vision": raw, "audio": raw} if isinstance(raw, str) else raw
 
 
 class AlignmentConfig(_Config):

@@ -77,7 +77,8 @@ class StageTrainable(tune.Trainable):  # type: ignore[misc]
         try:
             self._stages.run(_KINDS[kind].model_validate_json(text))
         except StorageError as error:
-            return {"done": True, "failure": "", "unwritten": [error.errno, str(error.filename)]}
+            unwritten = (error.errno, str(error.filename), error.strerror)
+            return {"done": True, "failure": "", "unwritten": unwritten}
         except Exception as error:  # any failure becomes a row of the table
             logger.exception("%s failed: %s", kind, text)
             return {"done": True, "failure": reason_of(error)}
@@ -207,7 +208,8 @@ def start_ray(study: Study, address: str | None) -> bool:
     """Starts Ray on this machine or joins a cluster, unless it runs; returns whether it did.
 
     Raises:
-        ValueError: if there is no cluster at the address, or it asks for another token.
+        ValueError: if there is no cluster at the address, it asks for another token, or this
+            machine has fewer GPUs than a trial takes.
     """
     if ray.is_initialized():
         return False
@@ -226,7 +228,19 @@ def start_ray(study: Study, address: str | None) -> bool:
         refused = "AuthenticationError" in f"{error!r} {error.__cause__}"
         said = _NO_TOKEN if refused else _NO_CLUSTER
         raise ValueError(said.format(address)) from None
+    if own:  # a cluster may start nodes that have them
+        _check_gpus(study)
     return True
+
+
+def _check_gpus(study: Study) -> None:
+    asked, there = study.resources.gpu, ray.cluster_resources().get("GPU", 0.0)
+    if asked > there:
+        ray.shutdown()
+        raise ValueError(
+            f"resources.gpu {asked:g}, but this machine has {there:g} GPUs; take resources.gpu: 0, "
+            "or --address of a cluster that has"
+        )
 
 
 @contextmanager

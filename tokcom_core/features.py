@@ -119,7 +119,7 @@ def write_features(
             stored[len(windows)] = _rounded(slid, stored.dtype, video_id)
             windows[video_id] = len(tokens)
     if not windows:
-        name, reason = next(iter(damaged.items()))
+        name, reason = next(iter(damaged.items()), ("it", "there is no clip"))
         raise ValueError(
             f"none of the {len(video_ids)} clips below {root} can be encoded: {name}: {reason}; "
             "'tokcom data prepare' extracts them"

@@ -23,8 +23,9 @@ class StorageError(OSError):
     """A disk is full, or a place cannot be written; ``filename`` is what should be written."""
 
     @classmethod
-    def at(cls, number: int, file: str) -> StorageError:
-        return cls(number, os.strerror(number), file)
+    def at(cls, number: int, file: str, reason: str = "") -> StorageError:
+        """``reason`` is what was said where that tells more than the number."""
+        return cls(number, reason or os.strerror(number), file)
 
 
 @contextmanager
@@ -41,11 +42,14 @@ def writing(file: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = _storage_errno(error)
-        name = getattr(error, "filename", None) or file
-        elsewhere = not Path(str(name)).is_relative_to(file.parent)
-        if number is None or (number in _REFUSED and elsewhere):
+        if number is None:
             raise
-        raise StorageError.at(number, str(name)) from error
+        if not isinstance(error, OSError):  # it may be another disk: Ray's, say
+            raise StorageError.at(number, str(file), _first_line(error)) from error
+        name = error.filename
+        if number in _REFUSED and not (name and Path(str(name)).is_relative_to(file.parent)):
+            raise
+        raise StorageError.at(number, str(name or file)) from error
 
 
 def _storage_errno(error: Exception) -> int | None:
@@ -55,9 +59,13 @@ def _storage_errno(error: Exception) -> int | None:
     return next(told, None)
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
 def complaint(error: OSError) -> str:
     """One line: path, reason, remedy."""
-    reason = error.strerror or str(error).strip().partition("\n")[0]
+    reason = error.strerror or _first_line(error)
     place = f"{error.filename}: " if error.filename else ""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{place}{reason}; {remedy}" if remedy else f"{place}{reason}"

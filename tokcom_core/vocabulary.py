@@ -66,7 +66,9 @@ def check_answers(
     lost = [
         answer
         for answer, ids, text in zip(distinct, encoded, said, strict=True)
-        if not ids or tokenizer.unk_token_id in ids or _plain(text) != _plain(answer)
+        if not ids
+        or tokenizer.unk_token_id in ids
+        or normalise_answer(text) != normalise_answer(answer)
     ]
     if lost:
         shown = ", ".join(repr(answer) for answer in lost[:_SHOWN])
@@ -83,7 +85,7 @@ def check_answers(
             )
 
 
-def _plain(text: str) -> str:
+def normalise_answer(text: str) -> str:
     """What exact match compares."""
     return text.strip().lower()
 

@@ -101,6 +101,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         "bandwidth_hz": "5.0e+6",
         "tokens": f"[{{audio: {AUDIO}, vision: {VISION}}}]",
         "seeds": "[0]",
+        "resources.gpu": 0,
         "alignment.steps": 8,
         "fine_tuning.steps": 4,
         "fine_tuning.floor_steps": 4,

@@ -48,6 +48,17 @@ def test_a_studys_own_keys_win() -> None:
     assert study.alignment.batch_size == 32
     assert study.alignment.pooling.model_dump() == {"vision": "cls", "audio": "cls"}
     assert Study(name="s").alignment.pooling.vision == "mean"
+    one_for_both = Study(name="s", alignment={"pooling": "cls"}).alignment.pooling
+    assert one_for_both.model_dump() == {"vision": "cls", "audio": "cls"}
+
+
+def test_a_relative_checkpoint_is_absolute_for_workers_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    models = Study(name="s", models={"language": "./mine"}).models
+    assert models.language == str(tmp_path / "mine")
+    assert models.audio == "pocket"
 
 
 def test_a_rehearsal_is_the_same_study_in_the_miniature_world() -> None:
@@ -59,6 +70,7 @@ def test_a_rehearsal_is_the_same_study_in_the_miniature_world() -> None:
     for key in ("alignment", "fine_tuning", "methods", "airs", "train_snr_db", "seeds"):
         assert getattr(study, key) == getattr(real, key)
     assert Plan(study).shapes.slid_length("audio") == 52
+    assert (real.resources.gpu, study.resources.gpu) == (1.0, 0.0)
     assert load("quickstart", ("rehearse=true",)).tokens == load("quickstart").tokens
 
 

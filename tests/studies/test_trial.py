@@ -23,7 +23,7 @@ from studies.folder import StudyFolder
 from studies.reasons import reason_of
 from studies.stages import Stages
 from studies.study import Study
-from studies.trial import StageTrainable, _StopWhenFull
+from studies.trial import StageTrainable, _StopWhenFull, start_ray
 from tokcom_core.storage import StorageError
 
 
@@ -51,6 +51,16 @@ def _invalid() -> Exception:
 def test_a_reason_is_the_first_line_of_what_was_raised(error: Exception, reason: str) -> None:
     assert reason_of(error).startswith(reason)
     assert not any(s in reason_of(error) for s in ("\n", "pydantic.dev", "/tmp/ray"))
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Tune would wait for it for ever."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.init", lambda **_: None)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(ValueError, match=r"resources\.gpu 1, but this machine has 0 GPUs"):
+        start_ray(Study(name="s", resources={"gpu": 1}), None)
+    assert start_ray(Study(name="s"), None)
 
 
 @pytest.fixture

@@ -123,6 +123,7 @@ def test_what_the_papers_script_extracted_is_read_and_kept(dataset: Path) -> Non
     assert sorted(file.suffix for file in folder.iterdir()) == [".jpg"] * 3
     assert media.read_frames(folder, 3).mean(axis=(1, 2, 3)).round().tolist() == [10, 90, 170]
     assert media.prepare(dataset, workers=1).kept == 1
+    assert media.read_sampling(dataset) is None  # nobody knows how its script was called
 
 
 def test_another_sampling_than_what_is_there_is_refused(dataset: Path) -> None:

@@ -83,7 +83,8 @@ def prepare(
         _check_sampling(dataset, sampling)
     waiting = [job for job in jobs if not _is_extracted(job[0], job[1].stem)]
     for dataset in dict.fromkeys(dataset for dataset, *_ in waiting):
-        _mark_sampling(dataset, sampling)
+        if not _has_any_frames(dataset):  # those without a mark are somebody else's
+            _mark_sampling(dataset, sampling)
     if progress is not None:
         progress(len(jobs) - len(waiting))
     damaged: list[Damaged] = []
@@ -96,17 +97,31 @@ def prepare(
 
 
 def _check_sampling(dataset: Path, sampling: Sampling) -> None:
+    known = read_sampling(dataset)
+    if known is not None and known != sampling and _has_any_frames(dataset):
+        raise ValueError(
+            f"{sampling_file(dataset).parent} holds {known}, not {sampling}; remove it, or ask for "
+            "the same"
+        )
+
+
+def read_sampling(dataset: Path) -> Sampling | None:
+    """How a data set's frames were sampled, if tokcom has extracted them.
+
+    Raises:
+        ValueError: if the mark is damaged.
+    """
     file = sampling_file(dataset)
     if not file.is_file():
-        return
+        return None
     try:
-        known = Sampling(**json.loads(file.read_text()))
+        return Sampling(**json.loads(file.read_text()))
     except (ValueError, TypeError):
         raise ValueError(f"{file} is damaged; remove {file.parent} to extract anew") from None
-    if known != sampling:
-        raise ValueError(
-            f"{file.parent} holds {known}, not {sampling}; remove it, or ask for the same"
-        )
+
+
+def _has_any_frames(dataset: Path) -> bool:
+    return any(frame_files(folder) for folder in frames_folder(dataset, "").glob("*/"))
 
 
 def _mark_sampling(dataset: Path, sampling: Sampling) -> None:
@@ -146,7 +161,7 @@ def _extract_job(job: tuple[Path, Path, Sampling]) -> Damaged | None:
     except StorageError:
         raise
     except (av.FFmpegError, ValueError, OSError) as error:
-        return Damaged(video, str(error).splitlines()[0])
+        return Damaged(video, str(error).partition("\n")[0] or type(error).__name__)
     return None
 
 

@@ -6,6 +6,7 @@ for half a minute where there is no network.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from huggingface_hub import (
@@ -26,6 +27,7 @@ _TIMEOUT_S = 5.0
 _CONFIG = "config.json"
 
 
+@cache
 def hub_source(name: str, kind: str) -> str:
     """``name`` if the Hub hands it out, else the folder that the Hugging Face cache has of it.
 

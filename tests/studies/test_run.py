@@ -290,6 +290,7 @@ def test_a_cell_that_fails_is_a_row_and_can_be_retried(finished: Path, tmp_path:
     pd.testing.assert_frame_equal(_table(out), _table(finished))
 
 
+@pytest.mark.slow  # test_trial.py has it without a study
 def test_a_full_disk_stops_a_study_which_goes_on_when_there_is_room(
     finished: Path, disk: Disk
 ) -> None:

@@ -32,11 +32,10 @@ def _change(file: Path, rows: slice, **fields: Any) -> None:
     file.write_text(json.dumps(entries))
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_an_answer_that_cannot_be_said_is_refused_before_anything_runs(
-    split: str, annotations: Path, tmp_path: Path, refused: Callable[..., str]
+    annotations: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
-    _change(annotation_file(annotations / MUSIC_AVQA, "avqa", split), slice(1), anser="zebra")
+    _change(annotation_file(annotations / MUSIC_AVQA, "avqa", "val"), slice(1), anser="zebra")
     out = tmp_path / "out"
     override = f"data={{folder: {annotations}}}"
     said = refused("study", "run", "quickstart", "--out", out, "--set", override)

@@ -77,23 +77,6 @@ class Artifacts:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-@contextmanager
-def atomic_file(file: Path) -> Iterator[Path]:
-    """Yields a temporary name that becomes ``file`` when the block succeeds.
-
-    Raises:
-        StorageError: for a full disk, or a folder that cannot be written.
-    """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    with writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
 def remove_partials(folder: Path) -> None:
     """Clears what a killed process left half-written."""
     for partial in folder.glob(".*.partial"):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from .artifacts import Artifacts, atomic_file, remove_partials
+from tokcom_core.storage import atomic_file
+
+from .artifacts import Artifacts, remove_partials
 from .loading import load
 from .store import store_at
 from .study import Study, differences

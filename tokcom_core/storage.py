@@ -52,6 +52,23 @@ def writing(file: Path) -> Iterator[None]:
         raise StorageError.at(number, str(name or file)) from error
 
 
+@contextmanager
+def atomic_file(file: Path) -> Iterator[Path]:
+    """Yields a temporary name that becomes ``file`` when the block succeeds.
+
+    Raises:
+        StorageError: for a full disk, or a folder that cannot be written.
+    """
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
 def _storage_errno(error: Exception) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in (*_FULL, *_REFUSED) else None

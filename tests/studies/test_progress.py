@@ -72,9 +72,10 @@ def test_a_terminal_has_bars() -> None:
     assert "3 of 3" not in screen.getvalue()
 
 
-def test_nothing_is_shown_to_nobody() -> None:
+def test_nothing_is_shown_to_nobody(capsys: pytest.CaptureFixture[str]) -> None:
     with StudyProgress(None) as progress, progress.stage("alignment", 3) as stage:
         stage.advance(3)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from studies.artifacts import Artifacts, Spec, atomic_file, remove_partials
+from studies.artifacts import Artifacts, Spec, remove_partials
 from studies.cells import Plan
 from studies.columns import ANSWERS, CELL_COLUMNS, CURVES, DEVICES, RESULTS
 from studies.folder import StudyFolder
@@ -24,6 +24,7 @@ from studies.table import (
     write_failure,
     write_floors,
 )
+from tokcom_core.storage import atomic_file
 
 from .outcomes import finish, finished_samples
 

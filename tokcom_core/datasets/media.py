@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..storage import StorageError, writing
+from ..storage import StorageError, atomic_file, writing
 from .layout import SAMPLE_RATE_HZ, frame_files, frames_folder, sampling_file, sound_file
 from .parallel import run_parallel
 from .video import Sampling, decode_frames, decode_sound
@@ -125,12 +125,8 @@ def _has_any_frames(dataset: Path) -> bool:
 
 
 def _mark_sampling(dataset: Path, sampling: Sampling) -> None:
-    file = sampling_file(dataset)
-    with writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
+    with atomic_file(sampling_file(dataset)) as partial:
         partial.write_text(json.dumps(asdict(sampling)))
-        partial.rename(file)
 
 
 def _is_extracted(dataset: Path, video_id: str) -> bool:
@@ -258,11 +254,8 @@ def _read_picture(file: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]
 
 
 def _write_wav(file: Path, sound: NDArray[np.int16]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with wave.open(str(partial), "wb") as writer:
+    with atomic_file(file) as partial, wave.open(str(partial), "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(SAMPLE_RATE_HZ)
         writer.writeframes(sound.astype("<i2").tobytes())
-    partial.rename(file)

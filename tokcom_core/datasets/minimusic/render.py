@@ -10,6 +10,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from ...storage import atomic_file
 from .scene import BEATS, CLIP_SECONDS, INSTANTS, INSTRUMENTS, ROWS, Scene
 
 TILE_PIXELS = 16
@@ -127,6 +128,5 @@ def write_clip(file: Path, frames: NDArray[np.uint8], sound: NDArray[np.float32]
         block.sample_rate = SAMPLE_RATE_HZ
         container.mux(audio.encode(block))
         container.mux(audio.encode(None))
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.rename(file)
+    with atomic_file(file) as partial:
+        partial.write_bytes(buffer.getvalue())

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ...storage import writing
+from ...storage import atomic_file, writing
 from ..layout import MUSIC_AVQA, VALOR, annotation_file, video_file
 from ..parallel import run_parallel
 from .language import ask, caption
@@ -148,8 +148,5 @@ def _write_annotations(root: Path, dataset: str, split: str, plans: list[ClipPla
 
 
 def _write_json(file: Path, content: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with writing(file):
+    with atomic_file(file) as partial:
         partial.write_text(json.dumps(content))
-        partial.rename(file)

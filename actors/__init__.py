@@ -1,40 +1,42 @@
 """Devices and base station, and the split-training step between them."""
 
-from .base_station import AnswerLoss, BaseStation, Contrast, StationConfig
-from .checkpoint import Checkpoints
-from .crowd import Crowd, interval_s, share_of
+from .base_station import AlignmentLossConfig, AnswerLoss, BaseStation, StationConfig
 from .device import Device, DeviceConfig
-from .emulation import Emulation, EmulationConfig, Setting
-from .engine import (
+from .emulation.emulation import Emulation, EmulationConfig, EmulationSetup
+from .emulation.faults import Faults
+from .emulation.journal import EmulationState, Journal
+from .emulation.population import UserPopulation, interval_s, share_of
+from .engines.engine import (
+    ActorSpec,
     Engine,
     EngineName,
     EngineTimeoutError,
     InlineEngine,
     PeerLostError,
-    Recipe,
     Role,
 )
-from .faults import Faults
-from .federation import Federation
-from .journal import Journal, Moment
+from .engines.ray_engine import PlacementStrategy, RayEngine, Share
 from .messages import MODALITY_OF, Arrival, Batch, Gradient, Modality, Stream, Training
-from .network import Evaluation, Network, Part
-from .optimiser import seeded
-from .ray_engine import RayEngine, Share, Together
+from .network import Evaluation, Network, StreamInput
+from .training.checkpoints import Checkpoints
+from .training.federation import Federation
+from .training.optimiser import seeded
 
 __all__ = [
     "MODALITY_OF",
+    "ActorSpec",
+    "AlignmentLossConfig",
     "AnswerLoss",
     "Arrival",
     "BaseStation",
     "Batch",
     "Checkpoints",
-    "Contrast",
-    "Crowd",
     "Device",
     "DeviceConfig",
     "Emulation",
     "EmulationConfig",
+    "EmulationSetup",
+    "EmulationState",
     "Engine",
     "EngineName",
     "EngineTimeoutError",
@@ -45,19 +47,17 @@ __all__ = [
     "InlineEngine",
     "Journal",
     "Modality",
-    "Moment",
     "Network",
-    "Part",
     "PeerLostError",
+    "PlacementStrategy",
     "RayEngine",
-    "Recipe",
     "Role",
-    "Setting",
     "Share",
     "StationConfig",
     "Stream",
-    "Together",
+    "StreamInput",
     "Training",
+    "UserPopulation",
     "interval_s",
     "seeded",
     "share_of",

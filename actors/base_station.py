@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from channel_models import (
     Air,
     AirBase,
-    CrowdSize,
     Frame,
     Link,
     Members,
+    PopulationSize,
     Reception,
     spawn_seed,
 )
@@ -36,8 +36,9 @@ from tokcom_core.transceiver import (
 )
 from tokcom_core.vocabulary import normalise_answer
 
-from .faults import Rules
-from .hearing import arrival, by_token, stream_log
+from .emulation.faults import Rules
+from .emulation.pool import FrameBatch, TransmitRequest, merge
+from .engines.tensorflow import tensorflow_service
 from .messages import (
     MODALITY_OF,
     STREAM_ORDER,
@@ -49,16 +50,15 @@ from .messages import (
     StreamLog,
     Training,
 )
-from .optimiser import Optimiser, seeded
-from .pool import Bundle, Orders, merge
-from .tensorflow import tensorflow_service
+from .reception import arrival, by_token, stream_log
+from .training.optimiser import Optimiser, seeded
 
 AnswerLoss = Literal["all_tokens", "first_token"]
 """Which of :class:`~tokcom_core.foundation.AnswerLosses` stage 2 trains on."""
 
 
 @dataclass(frozen=True)
-class Contrast:
+class AlignmentLossConfig:
     """Which losses stage 1 uses: (9) alone, or (9) and the contrastive loss (11).
 
     Attributes:
@@ -134,7 +134,7 @@ class BaseStation:
         self.receivers.to(self._device)
         self._answers = {s: read_samples(f).answer for s, f in config.samples.items()}
         self._air: Air | None = None
-        self._contrast = Contrast()
+        self._contrast = AlignmentLossConfig()
         self._answer_loss: AnswerLoss = "all_tokens"
         self._optimiser: Optimiser | None = None
 
@@ -143,12 +143,12 @@ class BaseStation:
         """d_T."""
         return self.foundation.token_width
 
-    def tune_in(self, air: AirBase, snr_db: float, crowd: CrowdSize | None = None) -> None:
+    def set_channel(self, air: AirBase, snr_db: float, crowd: PopulationSize | None = None) -> None:
         """Chooses the air between the devices, or a crowd of users, and this station."""
         name = "cuda:0" if self._device.type == "cuda" else "cpu"
         self._air = air.build(self._config.link, snr_db, name, tensorflow_service, crowd)
 
-    def start_alignment(self, training: Training, contrast: Contrast) -> None:
+    def start_alignment(self, training: Training, contrast: AlignmentLossConfig) -> None:
         """Begins stage 1: the receivers learn, the foundation model is not touched."""
         self._contrast = contrast
         self._optimiser = Optimiser(self.receivers.parameters(), training)
@@ -168,14 +168,14 @@ class BaseStation:
         What is lost by the ``rules`` of a crowd teaches nothing.
         """
         leaves = [_as_leaf(frame, self._device) for frame in frames]
-        receptions, logs = self._hear(leaves, seed, rules)
+        receptions, logs = self._receive_logged(leaves, seed, rules)
         streams = {frame.stream: frame for frame in leaves}
         received = {
             f.stream: self._tokens(f.stream, r) for f, r in zip(leaves, receptions, strict=True)
         }
         valid = {s: self._valid_tokens(f) for s, f in streams.items()}
         for stream, log in logs.items():
-            valid[stream] = valid[stream] & log.heard.to(self._device)[:, None]
+            valid[stream] = valid[stream] & log.received.to(self._device)[:, None]
         losses: dict[str, Tensor] = {}
         for stream in ("caption", "question"):
             if stream in streams:
@@ -223,11 +223,11 @@ class BaseStation:
         """
         self.foundation.train()
         leaves = [_as_leaf(frame, self._device) for frame in frames]
-        receptions, logs = self._hear(leaves, seed, rules)
+        receptions, logs = self._receive_logged(leaves, seed, rules)
         prompt, valid = self._prompt(leaves, receptions)
         answers = self._answer_ids(split, rows)
         if logs:
-            asked = logs["question"].heard.to(self._device)
+            asked = logs["question"].received.to(self._device)
             prompt, valid, answers = prompt[asked], valid[asked], answers[asked]
         if not len(prompt):
             return self._step({}, leaves, logs)
@@ -264,26 +264,28 @@ class BaseStation:
             ),
         )
 
-    def foresee(self, senders: Sequence[str], members: Members) -> Tensor:
+    def predict_rates(self, senders: Sequence[str], members: Members) -> Tensor:
         """Achievable rates (bit/s/Hz) ``[B]`` of a crowd's users, for a scheduler."""
-        assert self._air is not None, "tune_in() chooses an air"
-        return torch.log2(1 + self._air.foresee(senders, members)).float().cpu()
+        assert self._air is not None, "set_channel() chooses an air"
+        return torch.log2(1 + self._air.predict_snr(senders, members)).float().cpu()
 
     @torch.no_grad()
-    def serve(self, seed: int, orders: Orders, rules: Rules, *bundles: Bundle) -> Served:
+    def serve(
+        self, seed: int, orders: TransmitRequest, rules: Rules, *frame_batches: FrameBatch
+    ) -> Served:
         """Answers questions of many users; what a user lacks or has lost is masked."""
         self.foundation.eval()
-        frames = tuple(_moved(frame, self._device) for frame in merge(bundles))
-        receptions, logs = self._hear(frames, seed, rules)
-        heard = logs["question"].heard
-        exact, first_token = torch.zeros_like(heard), torch.zeros_like(heard)
-        if heard.any():
+        frames = tuple(_moved(frame, self._device) for frame in merge(frame_batches))
+        receptions, logs = self._receive_logged(frames, seed, rules)
+        received = logs["question"].received
+        exact, first_token = torch.zeros_like(received), torch.zeros_like(received)
+        if received.any():
             prompt, valid = self._prompt(frames, receptions)
-            there = heard.to(self._device)
-            rows = orders.rows[heard].tolist()
+            there = received.to(self._device)
+            rows = orders.rows[received].tolist()
             scores = self._score(prompt[there], valid[there], orders.split, rows)
-            exact[heard], first_token[heard] = (torch.tensor(hits) for hits in scores)
-        return Served(heard, exact, first_token, logs)
+            exact[received], first_token[received] = (torch.tensor(hits) for hits in scores)
+        return Served(received, exact, first_token, logs)
 
     def _score(
         self, prompt: Tensor, valid: Tensor, split: str, rows: Sequence[int]
@@ -334,10 +336,10 @@ class BaseStation:
         return {**counts, "foundation": self.foundation.parameter_count}
 
     def _receive(self, frames: Sequence[Frame], seed: int) -> list[Reception]:
-        assert self._air is not None, "tune_in() chooses an air"
+        assert self._air is not None, "set_channel() chooses an air"
         return self._air.transmit(frames, spawn_seed(seed, "air"))
 
-    def _hear(
+    def _receive_logged(
         self, frames: Sequence[Frame], seed: int, rules: Rules | None
     ) -> tuple[list[Reception], dict[str, StreamLog]]:
         """Receives a crowd's frames, what is lost erased; without rules there is no crowd."""
@@ -387,7 +389,7 @@ class BaseStation:
         self._optimiser.step()
         report = StepReport(
             losses={name: float(loss.detach()) for name, loss in losses.items()},
-            unheard={s: 1 - float(log.heard.double().mean()) for s, log in logs.items()},
+            loss_rates={s: 1 - float(log.received.double().mean()) for s, log in logs.items()},
         )
         gradients = [Gradient(f.stream, f.symbols.grad, f.scale.grad) for f in leaves]
         return (report, *gradients)

@@ -17,9 +17,9 @@ from tokcom_core.encoders import TextEncoder, pick_device
 from tokcom_core.features import FeatureStore, open_features
 from tokcom_core.transceiver import TokenTransmitter
 
-from .federation import Federation, UserProjections
 from .messages import Batch, Gradient, Modality, Training
-from .optimiser import Optimiser, seeded
+from .training.federation import Federation, UserProjections
+from .training.optimiser import Optimiser, seeded
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Device:
     def transmit(self, batch: Batch) -> Frame:
         """Steps 4 to 6 of Algorithm 1: tokens, slide, projection, symbols of unit power."""
         tokens, valid = self._source.tokens(self._samples[batch.split], batch)
-        if batch.silent:
-            valid = valid & ~torch.tensor(batch.silent)[:, None]
+        if batch.muted:
+            valid = valid & ~torch.tensor(batch.muted)[:, None]
         tokens, valid = tokens.to(self._device), valid.to(self._device)
         with torch.set_grad_enabled(batch.training):
             symbols, valid_symbols = (

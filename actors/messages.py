@@ -35,7 +35,7 @@ class Batch:
     split: str
     rows: tuple[int, ...]
     training: bool
-    silent: tuple[bool, ...] = ()
+    muted: tuple[bool, ...] = ()
     members: Members | None = None
 
 
@@ -70,7 +70,7 @@ class StepReport:
     share of a crowd's samples not heard."""
 
     losses: dict[str, float]
-    unheard: dict[str, float] = field(default_factory=dict)
+    loss_rates: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Arrival:
         tokens: that were sent.
         realised_snr_db: receive SNR of an antenna.
         sinr_db: SINR after equalisation; infinite where a digital link delivers exact values.
-        erased_share: of its tokens.
-        lost_share: of samples of which nothing arrived.
+        erased_fraction: of its tokens.
+        lost_fraction: of samples of which nothing arrived.
         overhead: what it cost.
         site: what is known of the sender's place, by name.
     """
@@ -92,8 +92,8 @@ class Arrival:
     tokens: float
     realised_snr_db: float
     sinr_db: float
-    erased_share: float
-    lost_share: float
+    erased_fraction: float
+    lost_fraction: float
     overhead: Overhead
     site: dict[str, float] = field(default_factory=dict)
 
@@ -143,7 +143,7 @@ class StreamLog:
     site: dict[str, Tensor]
 
     @property
-    def heard(self) -> Tensor:
+    def received(self) -> Tensor:
         """Bool ``[B]``: neither silent nor lost."""
         return self.sent & ~self.lost
 
@@ -159,7 +159,7 @@ class Served:
         streams: how each stream arrived.
     """
 
-    heard: Tensor
+    received: Tensor
     exact: Tensor
     first_token: Tensor
     streams: dict[str, StreamLog]

@@ -11,22 +11,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from channel_models import AirBase, CrowdSize, Members, mean_db, spawn_seed
+from channel_models import AirBase, Members, PopulationSize, mean_db, spawn_seed
 
-from .base_station import AnswerLoss, BaseStation, Contrast, StationConfig
-from .checkpoint import Checkpoints, Losses
-from .crowd import Crowd, interval_s
+from .base_station import AlignmentLossConfig, AnswerLoss, BaseStation, StationConfig
 from .device import Device, DeviceConfig
-from .engine import Engine, OnEngine, Peer, PeerLostError, Recipe
+from .emulation.population import UserPopulation, interval_s
+from .engines.engine import ActorSpec, Engine, OnEngine, Peer, PeerLostError
 from .messages import MODALITY_OF, Answers, Arrival, Batch, StepReport, Stream, Training
-from .turns import Scheduled, Shuffled, Turn, Turns, in_order
+from .training.batches import (
+    BatchSampler,
+    ScheduledSampler,
+    ShuffledSampler,
+    TrainingBatch,
+    in_order,
+)
+from .training.checkpoints import Checkpoints, Losses
 
 _MOST_DEATHS = 20
 """Crashes of a stage that are survived."""
 
 
 @dataclass(frozen=True)
-class Part:
+class StreamInput:
     """A stream that takes part in a round, and the split its samples come from."""
 
     stream: Stream
@@ -61,7 +67,7 @@ class Network(OnEngine):
         devices: Sequence[DeviceConfig],
         station: StationConfig,
         engine: Engine | None = None,
-        crowd: Crowd | None = None,
+        crowd: UserPopulation | None = None,
     ) -> None:
         super().__init__(engine)
         self._crowd = crowd
@@ -69,8 +75,8 @@ class Network(OnEngine):
         self._link = station.link
         self._station, *made = self._engine.spawn(
             [
-                Recipe("station", BaseStation, (station,)),
-                *(Recipe("devices", Device, (config,)) for config in devices),
+                ActorSpec("station", BaseStation, (station,)),
+                *(ActorSpec("devices", Device, (config,)) for config in devices),
             ]
         )
         self._device: dict[str, Peer] = {
@@ -79,17 +85,17 @@ class Network(OnEngine):
         self._seed = station.seed
         self._air: tuple[AirBase, float] | None = None
 
-    def tune_in(self, air: AirBase, snr_db: float) -> None:
+    def set_channel(self, air: AirBase, snr_db: float) -> None:
         """Puts an air between devices and base station."""
         self._air = air, snr_db
-        size = CrowdSize(self._crowd.users, self._seed) if self._crowd else None
-        self._wait(self._station.call("tune_in", air, snr_db, size))
+        size = PopulationSize(self._crowd.users, self._seed) if self._crowd else None
+        self._wait(self._station.call("set_channel", air, snr_db, size))
 
     def align(
         self,
         training: Training,
-        contrast: Contrast,
-        parts: Sequence[Part],
+        contrast: AlignmentLossConfig,
+        parts: Sequence[StreamInput],
         sizes: dict[str, int],
         batch_size: int,
         checkpoints: Checkpoints | None = None,
@@ -105,30 +111,30 @@ class Network(OnEngine):
             checkpoints: where to go on from, and what to go back to when a process dies.
         """
         used = {split: sizes[split] for split in sorted({part.split for part in parts})}
-        turns = self._turns("alignment", parts, used, batch_size, training.steps)
+        turns = self._sampler("alignment", parts, used, batch_size, training.steps)
 
         def step(number: int) -> dict[str, float]:
             turn = turns.turn(number)
             seed = spawn_seed(self._seed, "alignment", number)
-            return self._train_step(turn, _turned(parts, turn), "align", seed)
+            return self._train_step(turn, _requests_of(parts, turn), "align", seed)
 
         def begin() -> None:
             self._start(training, "start_alignment", training, contrast)
 
         return self._train(begin, step, training.steps, checkpoints)
 
-    def calibrate(self, parts: Sequence[Part], size: int, batch_size: int) -> None:
+    def calibrate(self, parts: Sequence[StreamInput], size: int, batch_size: int) -> None:
         """Before stage 2: brings every receiver's output to the embeddings' RMS."""
         seed = spawn_seed(self._seed, "calibration")
         (split,) = {part.split for part in parts}
-        rows = Shuffled({split: size}, batch_size, {split: seed}, 1).turn(0).rows[split]
+        rows = ShuffledSampler({split: size}, batch_size, {split: seed}, 1).turn(0).rows[split]
         frames = self._transmit(self._whole(parts, rows))
         self._wait(self._station.call("calibrate", seed, *frames))
 
     def fine_tune(
         self,
         training: Training,
-        parts: Sequence[Part],
+        parts: Sequence[StreamInput],
         size: int,
         batch_size: int,
         checkpoints: Checkpoints | None = None,
@@ -142,12 +148,12 @@ class Network(OnEngine):
         cross-entropy that is trained on.
         """
         (split,) = {part.split for part in parts}
-        turns = self._turns("fine-tuning", parts, {split: size}, batch_size, training.steps)
+        turns = self._sampler("fine-tuning", parts, {split: size}, batch_size, training.steps)
 
         def step(number: int) -> dict[str, float]:
             turn = turns.turn(number)
             seed = spawn_seed(self._seed, "fine-tuning", number)
-            batches = [_without(batch, drop_modality, seed) for batch in _turned(parts, turn)]
+            batches = [_without(batch, drop_modality, seed) for batch in _requests_of(parts, turn)]
             return self._train_step(turn, batches, "fine_tune", seed, split, turn.rows[split])
 
         def begin() -> None:
@@ -189,13 +195,13 @@ class Network(OnEngine):
 
     def _resume(self, begin: Callable[[], None], checkpoints: Checkpoints) -> Losses:
         """Puts everybody, the dead made anew, where the last checkpoint was; or makes the first."""
-        revived = self._engine.revive()
-        if self._station in revived and self._air is not None:
-            self.tune_in(*self._air)
+        restarted = self._engine.restart_dead()
+        if self._station in restarted and self._air is not None:
+            self.set_channel(*self._air)
         begin()
         latest = checkpoints.latest()
         if latest is None:
-            if revived:
+            if restarted:
                 raise PeerLostError("a process died with what it had learnt in the stage before")
             checkpoints.write([], self._checkpoint)
             return []
@@ -210,7 +216,7 @@ class Network(OnEngine):
         peers = [*self._device.values(), self._station]
         self._wait([t for peer in peers for t in peer.call(method, *arguments)])
 
-    def evaluate(self, parts: Sequence[Part], size: int, batch_size: int) -> Evaluation:
+    def evaluate(self, parts: Sequence[StreamInput], size: int, batch_size: int) -> Evaluation:
         """Answers every question of a split once."""
         (split,) = {part.split for part in parts}
         answered: list[Answers] = []
@@ -247,33 +253,38 @@ class Network(OnEngine):
         return counts
 
     def _start(self, training: Training, method: str, *arguments: Any) -> None:
-        tickets = [t for device in self._device.values() for t in device.call("start", training)]
-        self._wait([*tickets, *self._station.call(method, *arguments)])
+        refs = [t for device in self._device.values() for t in device.call("start", training)]
+        self._wait([*refs, *self._station.call(method, *arguments)])
 
-    def _turns(
-        self, role: str, parts: Sequence[Part], sizes: dict[str, int], batch_size: int, steps: int
-    ) -> Turns:
+    def _sampler(
+        self,
+        role: str,
+        parts: Sequence[StreamInput],
+        sizes: dict[str, int],
+        batch_size: int,
+        steps: int,
+    ) -> BatchSampler:
         """Who trains when, in one stage."""
         if self._crowd is None:
             seeds = {split: spawn_seed(self._seed, role, split) for split in sizes}
-            return Shuffled(sizes, batch_size, seeds, steps)
+            return ShuffledSampler(sizes, batch_size, seeds, steps)
         streams = [part.stream for part in parts]
         senders = [device.name for device in self._devices]
 
-        def foresee(members: Members) -> Tensor:
-            rates: Tensor = self._wait(self._station.call("foresee", senders, members))[0]
+        def predict_rates(members: Members) -> Tensor:
+            rates: Tensor = self._wait(self._station.call("predict_rates", senders, members))[0]
             return rates
 
         seed = spawn_seed(self._seed, role, "crowd")
-        return Scheduled(
-            self._crowd, sizes, batch_size, streams, self._interval_s(streams), seed, foresee
+        return ScheduledSampler(
+            self._crowd, sizes, batch_size, streams, self._interval_s(streams), seed, predict_rates
         )
 
     def _interval_s(self, streams: Sequence[Stream]) -> float:
         longest = {s: n for device in self._devices for s, n in device.tokens.items()}
         return interval_s(self._link, streams, longest, self._devices[0].token_width)
 
-    def _whole(self, parts: Sequence[Part], rows: tuple[int, ...]) -> list[Batch]:
+    def _whole(self, parts: Sequence[StreamInput], rows: tuple[int, ...]) -> list[Batch]:
         """These samples, with all that belongs to them; a crowd's users send them in order."""
         members = None
         if self._crowd is not None:
@@ -285,7 +296,7 @@ class Network(OnEngine):
         return [t for b in batches for t in self._device[MODALITY_OF[b.stream]].call("transmit", b)]
 
     def _train_step(
-        self, turn: Turn, batches: Sequence[Batch], method: str, seed: int, *arguments: Any
+        self, turn: TrainingBatch, batches: Sequence[Batch], method: str, seed: int, *arguments: Any
     ) -> dict[str, float]:
         """Devices send, the base station learns and returns gradients, the devices learn.
 
@@ -306,19 +317,19 @@ class Network(OnEngine):
         done: StepReport = self._wait([report, *learnt])[0]
         if turn.members is None:
             return done.losses
-        unheard = {f"unheard_{stream}": share for stream, share in done.unheard.items()}
-        return {**done.losses, **unheard, "emulated_s": turn.emulated_s}
+        loss_rates = {f"loss_rate_{stream}": share for stream, share in done.loss_rates.items()}
+        return {**done.losses, **loss_rates, "emulated_s": turn.emulated_s}
 
-    def _wait(self, tickets: Sequence[Any]) -> list[Any]:
-        return self._engine.get(tickets)
+    def _wait(self, refs: Sequence[Any]) -> list[Any]:
+        return self._engine.get(refs)
 
 
-def _turned(parts: Sequence[Part], turn: Turn) -> list[Batch]:
+def _requests_of(parts: Sequence[StreamInput], turn: TrainingBatch) -> list[Batch]:
     """What every part of a turn sends."""
     batches = []
     for part in parts:
-        silent = turn.silent.get(MODALITY_OF[part.stream])
-        quiet = () if silent is None else tuple(silent.tolist())
+        muted = turn.muted.get(MODALITY_OF[part.stream])
+        quiet = () if muted is None else tuple(muted.tolist())
         rows = turn.rows[part.split]
         batches.append(Batch(part.stream, part.split, rows, True, quiet, turn.members))
     return batches
@@ -330,9 +341,9 @@ def _without(batch: Batch, share: float, seed: int) -> Batch:
         return batch
     rng = np.random.default_rng(spawn_seed(seed, "drop", batch.stream))
     dropped = rng.random(len(batch.rows)) < share
-    if batch.silent:
-        dropped |= np.array(batch.silent)
-    return replace(batch, silent=tuple(dropped.tolist()))
+    if batch.muted:
+        dropped |= np.array(batch.muted)
+    return replace(batch, muted=tuple(dropped.tolist()))
 
 
 def _merge(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:

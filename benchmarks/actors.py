@@ -28,8 +28,8 @@ import torch
 
 sys.path.remove(str(Path(__file__).parent))  # this file is called as the package is
 
-from actors import Gradient, RayEngine, Recipe
-from actors.pool import Bundle
+from actors import ActorSpec, Gradient, RayEngine
+from actors.emulation.pool import FrameBatch
 from channel_models import Frame, Members
 
 PROCESSES = 2
@@ -54,8 +54,8 @@ class EchoPool:
             ),
         )
 
-    def transmit(self) -> Bundle:
-        return Bundle(torch.arange(len(self._frame.symbols)), (self._frame,))
+    def transmit(self) -> FrameBatch:
+        return FrameBatch(torch.arange(len(self._frame.symbols)), (self._frame,))
 
     def learn(self, gradient: Gradient) -> int:
         assert gradient.symbols is not None
@@ -65,19 +65,19 @@ class EchoPool:
 class EchoStation:
     """Sends every bundle back as a gradient."""
 
-    def echo(self, *bundles: Bundle) -> tuple[Gradient, ...]:
-        frames = [frame for bundle in bundles for frame in bundle.frames]
+    def echo(self, *frame_batches: FrameBatch) -> tuple[Gradient, ...]:
+        frames = [frame for bundle in frame_batches for frame in bundle.frames]
         return tuple(Gradient(f.stream, f.symbols, f.scale) for f in frames)
 
 
 def ours(devices: int) -> Callable[[], None]:
     engine = RayEngine()
-    pool = Recipe("devices", EchoPool, (devices // PROCESSES,))
-    station, *pools = engine.spawn([Recipe("station", EchoStation, ()), *[pool] * PROCESSES])
+    pool = ActorSpec("devices", EchoPool, (devices // PROCESSES,))
+    station, *pools = engine.spawn([ActorSpec("station", EchoStation, ()), *[pool] * PROCESSES])
 
     def round_() -> None:
-        bundles = [ticket for pool in pools for ticket in pool.call("transmit")]
-        gradients = station.call("echo", *bundles, returns=len(bundles))
+        frame_batches = [ref for pool in pools for ref in pool.call("transmit")]
+        gradients = station.call("echo", *frame_batches, returns=len(frame_batches))
         learnt = [t for p, g in zip(pools, gradients, strict=True) for t in p.call("learn", g)]
         assert sum(engine.get(learnt)) == devices
 

@@ -27,7 +27,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from channel_models import Frame, Link, named_air
-from channel_models.fading import array
+from channel_models.sources.fading import array
 
 BATCH = 32
 SUBCARRIERS = 1020

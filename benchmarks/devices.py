@@ -26,10 +26,10 @@ def _resident_kb() -> float:
 def cost_of_devices(study: Path, devices: int) -> tuple[float, float]:
     """Seconds and kilobytes of so many devices in a cell, beyond those that three have taken."""
     from actors import Emulation, EmulationConfig
-    from studies.cells import Plan
-    from studies.folder import StudyFolder
-    from studies.run import choose_learning_rates
-    from studies.stages import Stages
+    from studies.execution.run import choose_learning_rates
+    from studies.execution.stages import Stages
+    from studies.plan.cells import Plan
+    from studies.storage.folder import StudyFolder
 
     folder = StudyFolder(study)
     plan = Plan(folder.open())

@@ -3,13 +3,13 @@
 from .air import SCALE_BITS, Air, Frame, Reception
 from .catalogue import AIRS, AirConfig, NamedAir, named_air
 from .config import AirBase
-from .crowd import CrowdSize
-from .digital import DigitalConfig
-from .linear import LinearAir
+from .digital.packets import DigitalConfig
 from .numerology import Link, Overhead
 from .power import from_db, mean_db, normalise, to_db
+from .reception.linear import LinearAir
 from .seeding import spawn_seed
-from .source import Members, Realisation, Request, SionnaSource, Source
+from .sources.source import Members, Realisation, Request, SionnaSource, Source
+from .users.population import PopulationSize
 
 __all__ = [
     "AIRS",
@@ -17,7 +17,6 @@ __all__ = [
     "Air",
     "AirBase",
     "AirConfig",
-    "CrowdSize",
     "DigitalConfig",
     "Frame",
     "LinearAir",
@@ -25,6 +24,7 @@ __all__ = [
     "Members",
     "NamedAir",
     "Overhead",
+    "PopulationSize",
     "Realisation",
     "Reception",
     "Request",

@@ -15,7 +15,7 @@ from torch import Tensor
 from .numerology import Link, Overhead
 from .power import to_db
 from .seeding import spawn_seed
-from .source import Members
+from .sources.source import Members
 
 SCALE_BITS = 32
 """Control bits of a frame's power scale, per sample."""
@@ -68,7 +68,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Carried:
+class ChannelOutput:
     """A frame's symbols as an air hands them over.
 
     Attributes:
@@ -140,27 +140,27 @@ class Air(ABC):
             raise ValueError(
                 f"frames of one interval need distinct senders and streams, got {names}"
             )
-        carried = self.carry(frames, seed)
+        output = self.propagate(frames, seed)
         sent: list[list[int]] = [frame.valid.sum(1, dtype=torch.int32).tolist() for frame in frames]
         overheads = self.link.overheads(
             [frame.sender for frame in frames],
             [
                 sum(counts) / len(counts) if c.channel_uses is None else c.channel_uses
-                for counts, c in zip(sent, carried, strict=True)
+                for counts, c in zip(sent, output, strict=True)
             ],
             control_bits=SCALE_BITS,
         )
         return [
             _received(frame, min(counts), c, _at_power(overhead, c, self.link))
-            for frame, counts, c, overhead in zip(frames, sent, carried, overheads, strict=True)
+            for frame, counts, c, overhead in zip(frames, sent, output, overheads, strict=True)
         ]
 
     @abstractmethod
-    def carry(self, frames: Sequence[Frame], seed: int) -> list[Carried]:
+    def propagate(self, frames: Sequence[Frame], seed: int) -> list[ChannelOutput]:
         """What :meth:`transmit` does, before overhead is counted and padding cleared."""
 
     @abstractmethod
-    def foresee(self, senders: Sequence[str], members: Members) -> Tensor:
+    def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
         """Receive SNR (linear, mean over senders and the band, all antennas combined) ``[B]``.
 
         What a scheduler may know of a crowd's users before they send: the channels that frames
@@ -173,29 +173,29 @@ class Air(ABC):
         return spawn_seed(seed, frame.sender, frame.stream, *role)
 
 
-def _at_power(overhead: Overhead, carried: Carried, link: Link) -> Overhead:
+def _at_power(overhead: Overhead, output: ChannelOutput, link: Link) -> Overhead:
     """The overhead with its payload, and its energy at the power that was really sent."""
     energy = overhead.energy_mj
-    if "tx_power_dbm" in carried.site:
-        relative_db = carried.site["tx_power_dbm"].double() - link.tx_power_dbm
+    if "tx_power_dbm" in output.site:
+        relative_db = output.site["tx_power_dbm"].double() - link.tx_power_dbm
         energy *= float((10 ** (relative_db / 10)).mean())
-    return replace(overhead, payload_bits=carried.payload_bits, energy_mj=energy)
+    return replace(overhead, payload_bits=output.payload_bits, energy_mj=energy)
 
 
-def _received(frame: Frame, fewest: int, carried: Carried, overhead: Overhead) -> Reception:
+def _received(frame: Frame, fewest: int, output: ChannelOutput, overhead: Overhead) -> Reception:
     """``fewest`` valid symbols has a sample: where all are valid, nothing needs a mask."""
-    symbols = carried.symbols
-    if carried.erased is not None:
-        symbols = torch.where(frame.valid & ~carried.erased, symbols, 0)
+    symbols = output.symbols
+    if output.erased is not None:
+        symbols = torch.where(frame.valid & ~output.erased, symbols, 0)
     elif fewest < symbols.shape[1]:
         symbols = torch.where(frame.valid, symbols, 0)
     nowhere = torch.zeros(1, 1, dtype=torch.bool, device=symbols.device)
     return Reception(
         symbols=symbols,
         valid=frame.valid,
-        noise_var=carried.noise_var.expand(symbols.shape),
-        realised_snr_db=carried.realised_snr_db,
-        erased=nowhere.expand(symbols.shape) if carried.erased is None else carried.erased,
+        noise_var=output.noise_var.expand(symbols.shape),
+        realised_snr_db=output.realised_snr_db,
+        erased=nowhere.expand(symbols.shape) if output.erased is None else output.erased,
         overhead=overhead,
-        site=carried.site,
+        site=output.site,
     )

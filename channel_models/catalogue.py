@@ -9,18 +9,18 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from .air import Air
-from .budget import Budget, BudgetedSource
-from .cell import CellSource
 from .config import AbsolutePath, AirBase, Mobile
-from .crowd import CrowdSize, PlacedCrowd
-from .fading import BlockFading, delay_line
 from .numerology import Link
 from .power import noise_power
-from .raytraced import STATIONS_M, Survey, survey_trace
-from .source import Source
-from .tensorflow_air import TensorflowAir, load_channel
-from .tensorflow_source import BankedSource, ServiceFactory
-from .trace import RecordedSource, read_trace
+from .reception.tensorflow import TensorflowAir, load_channel
+from .sources.budget import Budget, BudgetedSource
+from .sources.cell import CellSource
+from .sources.fading import BlockFading, delay_line
+from .sources.raytraced import STATIONS_M, Survey, survey_trace
+from .sources.recorded import RecordedSource, read_trace
+from .sources.source import Source
+from .sources.tensorflow import BankedSource, ServiceFactory
+from .users.population import PlacedPopulation, PopulationSize
 
 
 class Awgn(AirBase):
@@ -112,13 +112,15 @@ class Placed(Budget, Mobile):
 
     drop_seed: int | None = Field(default=None, ge=0)
 
-    def gather(self, source: Source, crowd: CrowdSize, device: str) -> Source:
+    def gather(self, source: Source, crowd: PopulationSize, device: str) -> Source:
         """A crowd whose users keep their places while their paths' phases turn."""
         if self.drop_seed is not None:
             raise ValueError("the users of a crowd have places of their own; leave drop_seed out")
         assert isinstance(source, BudgetedSource)
         carrier_hz = self.carrier_ghz * 1e9
-        return source.around(PlacedCrowd(source.source, crowd, carrier_hz, self.speed_mps, device))
+        return source.around(
+            PlacedPopulation(source.source, crowd, carrier_hz, self.speed_mps, device)
+        )
 
 
 class Cell(Placed, AirBase):
@@ -129,7 +131,7 @@ class Cell(Placed, AirBase):
     """
 
     name: Literal["umi", "uma", "rma", "inh"]
-    indoor_share: float | None = Field(default=None, ge=0, le=1)
+    indoor_prob: float | None = Field(default=None, ge=0, le=1)
     o2i: Literal["low", "high"] = "low"
     antenna_pattern: Literal["38.901", "omni"] = "38.901"
 
@@ -140,7 +142,7 @@ class Cell(Placed, AirBase):
             self.name,
             self.carrier_ghz * 1e9,
             self.speed_mps,
-            self.indoor_share,
+            self.indoor_prob,
             self.o2i,
             self.drop_seed,
             link.antennas,
@@ -260,7 +262,7 @@ class Tensorflow(AirBase):
         snr_db: float,
         device: str = "cpu",
         tensorflow: ServiceFactory | None = None,
-        crowd: CrowdSize | None = None,
+        crowd: PopulationSize | None = None,
     ) -> Air:
         self.check(link)
         return TensorflowAir(link, noise_power(snr_db), load_channel(self.function))

@@ -21,16 +21,16 @@ from sionna.phy.channel.tr38901 import UMi
 from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 from torch import Tensor
 
-from .abstraction import block_error_rate, usable_mcs
 from .air import Frame
-from .budget import THERMAL_NOISE_DBM_HZ
 from .catalogue import named_air
-from .cell import upright
-from .fading import array
-from .modem import Modem, modem, packet
+from .digital.abstraction import block_error_rate, usable_mcs
+from .digital.modem import Modem, modem, packet
 from .numerology import Link
 from .seeding import sionna_seeded
-from .source import Request
+from .sources.budget import THERMAL_NOISE_DBM_HZ
+from .sources.cell import upright
+from .sources.fading import array
+from .sources.source import Request
 
 SIGMAS = 4.5
 """About one false alarm in 150,000 checks."""
@@ -331,7 +331,7 @@ def path_gain() -> Iterator[Check]:
     distance of 210 m), the mean over lognormal shadowing; omnidirectional antennas.
     """
     count = 8000
-    air = named_air("umi", indoor_share=0.0, antenna_pattern="omni", carrier_ghz=3.5)
+    air = named_air("umi", indoor_prob=0.0, antenna_pattern="omni", carrier_ghz=3.5)
     source = air.source(_LINK, "cpu")
     assert source is not None
     site = source.realise(Request(count, 1, 1.0, _LINK.subcarriers, 23, "a")).site

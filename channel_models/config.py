@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .air import Air
-from .crowd import CrowdSize, FreshCrowd
-from .digital import DigitalAir, DigitalConfig
-from .equivalent import EquivalentAir
-from .estimation import Interpolation
-from .fading import DelayLine
-from .linear import Csi, LinearAir, check_receivable
+from .digital.packets import DigitalAir, DigitalConfig
 from .numerology import Link
 from .power import noise_power
-from .source import Source
-from .tensorflow_source import ServiceFactory
+from .reception.equivalent import EquivalentAir
+from .reception.estimation import Interpolation
+from .reception.linear import Csi, LinearAir, check_receivable
+from .sources.fading import DelayLine
+from .sources.source import Source
+from .sources.tensorflow import ServiceFactory
+from .users.population import FreshPopulation, PopulationSize
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 """Of a config: other processes, which read it later, have other current folders."""
@@ -58,7 +58,7 @@ class AirBase(BaseModel):
         snr_db: float,
         device: str = "cpu",
         tensorflow: ServiceFactory | None = None,
-        crowd: CrowdSize | None = None,
+        crowd: PopulationSize | None = None,
     ) -> Air:
         """The air on a torch device (``cpu``, ``cuda:0``).
 
@@ -110,9 +110,9 @@ class AirBase(BaseModel):
     def prepare(self, link: Link) -> None:
         """Computes whatever this air computes once and keeps, such as a ray-traced site."""
 
-    def gather(self, source: Source, crowd: CrowdSize, device: str) -> Source:
+    def gather(self, source: Source, crowd: PopulationSize, device: str) -> Source:
         """A crowd of users who meet this air's channels."""
-        return FreshCrowd(source, crowd)
+        return FreshPopulation(source, crowd)
 
     @abstractmethod
     def source(

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .loading import load, presets
-    from .study import Study
+    from .plan.loading import load, presets
+    from .plan.study import Study
 
 __all__ = ["Study", "load", "presets"]
 
@@ -13,6 +13,6 @@ def __getattr__(name: str) -> Any:
     """Imports what is asked for only then: torch, Ray and Sionna take seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import loading
+    from .plan import loading
 
     return getattr(loading, name)

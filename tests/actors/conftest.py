@@ -21,11 +21,11 @@ class Interrupted(InlineEngine):
     def __init__(self, answers: int) -> None:
         self._left = answers
 
-    def get(self, tickets: Any) -> list[Any]:
+    def get(self, refs: Any) -> list[Any]:
         self._left -= 1
         if self._left == 0:
             raise KeyboardInterrupt
-        return super().get(tickets)
+        return super().get(refs)
 
 
 @pytest.fixture

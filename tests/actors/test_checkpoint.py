@@ -16,23 +16,31 @@ import ray
 import torch
 
 from actors import (
+    ActorSpec,
+    AlignmentLossConfig,
     Checkpoints,
-    Contrast,
     InlineEngine,
     Network,
-    Part,
     PeerLostError,
     RayEngine,
-    Recipe,
+    StreamInput,
     Training,
 )
-from actors.engine import Engine, Peer
+from actors.engines.engine import Engine, Peer
 from channel_models import named_air
 
 from .conftest import Interrupted, NetworkParts
 
-ALIGN = [Part("vision", "align"), Part("caption", "align"), Part("question", "train")]
-TASK = [Part("vision", "train"), Part("audio", "train"), Part("question", "train")]
+ALIGN = [
+    StreamInput("vision", "align"),
+    StreamInput("caption", "align"),
+    StreamInput("question", "train"),
+]
+TASK = [
+    StreamInput("vision", "train"),
+    StreamInput("audio", "train"),
+    StreamInput("question", "train"),
+]
 SIZES = {"align": 20, "train": 50}
 
 
@@ -41,10 +49,10 @@ def _stages(
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """Both stages, with checkpoints in ``folder``."""
     with Network(*parts, engine) as network:
-        network.tune_in(named_air("rayleigh"), 6.0)
+        network.set_channel(named_air("rayleigh"), 6.0)
         losses = network.align(
             Training(steps, 1e-3, "cosine_with_min_lr"),
-            Contrast(),
+            AlignmentLossConfig(),
             ALIGN,
             SIZES,
             8,
@@ -84,7 +92,7 @@ class _Haunted(RayEngine):
 
     spawned: ClassVar[list[Peer]] = []
 
-    def spawn(self, recipes: Sequence[Recipe]) -> list[Peer]:
+    def spawn(self, recipes: Sequence[ActorSpec]) -> list[Peer]:
         made = super().spawn(recipes)
         self.spawned.extend(made)
         return made

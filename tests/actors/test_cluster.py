@@ -11,8 +11,8 @@ import ray
 from pandas.testing import assert_frame_equal
 from ray.cluster_utils import Cluster
 
-from actors import Emulation, EmulationConfig, RayEngine, Recipe, Role, Share, Together
-from actors.ray_engine import _within
+from actors import ActorSpec, Emulation, EmulationConfig, PlacementStrategy, RayEngine, Role, Share
+from actors.engines.ray_engine import _within
 
 from .test_emulation import Start, start
 
@@ -48,14 +48,14 @@ class _Resident:
 
 
 def _addresses(engine: RayEngine, pools: int) -> list[tuple[str, list[int], int]]:
-    recipes = [Recipe("station", _Resident, ()), *[Recipe("devices", _Resident, ())] * pools]
+    recipes = [ActorSpec("station", _Resident, ()), *[ActorSpec("devices", _Resident, ())] * pools]
     peers = engine.spawn(recipes)
-    return engine.get([ticket for peer in peers for ticket in peer.call("address")])
+    return engine.get([ref for peer in peers for ref in peer.call("address")])
 
 
 @pytest.mark.parametrize(("together", "different"), [("PACK", 1), ("STRICT_SPREAD", 2)])
 def test_processes_live_where_the_strategy_says(
-    nodes: Cluster, together: Together, different: int
+    nodes: Cluster, together: PlacementStrategy, different: int
 ) -> None:
     engine = RayEngine(deadline_s=60, shares=SHARES, together=together)
     assert engine.processes == 4
@@ -114,5 +114,5 @@ def test_a_lost_node_changes_nothing(start: Start, nodes: Cluster, replaced: boo
     with storm:
         storm.run(lose)
         assert lost
-        assert storm.revived >= 1
+        assert storm.restarted >= 1
     assert_frame_equal(storm.journal.read(), calm.journal.read())

@@ -15,13 +15,13 @@ from pandas.testing import assert_frame_equal
 from actors import (
     Emulation,
     EmulationConfig,
+    EmulationSetup,
     Engine,
     Faults,
     InlineEngine,
     Journal,
     Network,
     RayEngine,
-    Setting,
 )
 from channel_models import named_air
 
@@ -53,7 +53,7 @@ def start(parts_of: Callable[..., NetworkParts], tmp_path: Path) -> Start:
         **air_settings: Any,
     ) -> Emulation:
         chosen = named_air(air, **air_settings)
-        setting = Setting(
+        setting = EmulationSetup(
             devices=tuple(devices),
             station=station,
             streams=("vision", "audio", "question"),
@@ -90,14 +90,14 @@ def test_every_question_is_answered_once_and_the_accounts_add_up(start: Start) -
     assert moment is not None
     asked = set(range(len(emulation.traffic)))
     once = rows[rows["stream"] == "question"]
-    heard = once[once["heard"]]
-    assert heard["question"].is_unique
+    received = once[once["received"]]
+    assert received["question"].is_unique
     assert set(once["question"]) == asked
-    assert moment.answered == len(heard)
+    assert moment.answered == len(received)
     assert moment.answered + moment.given_up == len(asked)
-    assert moment.given_up == len(asked - set(heard["question"]))
+    assert moment.given_up == len(asked - set(received["question"]))
     tries = once.groupby("question").size()
-    assert (tries[list(asked - set(heard["question"]))] == 3).all()
+    assert (tries[list(asked - set(received["question"]))] == 3).all()
     assert tries.max() <= 3
     assert moment.energy_mj == pytest.approx(rows["energy_mj"].sum())
     assert (rows.groupby("interval")["user"].nunique() <= 1).all()
@@ -129,15 +129,17 @@ def test_without_a_device_nothing_is_sent_or_paid(start: Start) -> None:
     by_user = vision.groupby("user")["sent"]
     assert (by_user.nunique() == 1).all()
     assert 0 < vision["sent"].mean() < 1
-    silent = vision[~vision["sent"]]
-    assert (silent[["data_channel_uses", "energy_mj", "airtime_ms", "control_bits"]] == 0).all(
+    muted = vision[~vision["sent"]]
+    assert (muted[["data_channel_uses", "energy_mj", "airtime_ms", "control_bits"]] == 0).all(
         axis=None
     )
     assert rows.loc[rows["stream"] == "audio", "sent"].all()
 
 
 def test_stragglers_miss_the_deadline_and_outages_come_by_chance(start: Start) -> None:
-    faults = Faults(deadline_ms=5.0, straggler_share=0.5, straggler_ms=100.0, out_share=0.2, seed=4)
+    faults = Faults(
+        deadline_ms=5.0, straggler_prob=0.5, straggler_ms=100.0, offline_prob=0.2, seed=4
+    )
     config = _config(faults=faults, questions_per_s=30.0, retransmissions=0)
     rows = _run(start("a", config, air="awgn"))
     sent = rows[rows["sent"]]
@@ -171,10 +173,10 @@ def test_pools_and_engines_change_nothing(start: Start, cluster: None) -> None:
 def test_killed_processes_change_nothing(start: Start, cluster: None) -> None:
     """A pool and the base station die under way; what is answered is what it would have been."""
     calm = _run(start("calm"))
-    faults = Faults(pool_crash_share=0.15, station_crash_share=0.15, seed=6)
+    faults = Faults(pool_crash_prob=0.15, station_crash_prob=0.15, seed=6)
     emulation = start("storm", _config(faults=faults), engine=RayEngine(deadline_s=120))
     stormy = _run(emulation)
-    assert emulation.revived >= 1  # whoever dies after it has answered is not missed
+    assert emulation.restarted >= 1  # whoever dies after it has answered is not missed
     assert_frame_equal(stormy, calm)
 
 
@@ -182,7 +184,7 @@ def test_what_cannot_be_is_refused(start: Start, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="users_at_once 9 leaves 555556 Hz"):
         start("a", _config(users_at_once=9))
     with pytest.raises(ValueError, match="one process for all"):
-        _run(start("b", _config(faults=Faults(pool_crash_share=0.5))))
+        _run(start("b", _config(faults=Faults(pool_crash_prob=0.5))))
     broken = tmp_path / "c"
     broken.mkdir()
     (broken / "00000001.parquet").write_bytes(b"PAR1")

@@ -11,29 +11,37 @@ import ray
 import torch
 
 from actors import (
-    Contrast,
+    ActorSpec,
+    AlignmentLossConfig,
     EngineTimeoutError,
     InlineEngine,
     Network,
-    Part,
     RayEngine,
-    Recipe,
+    StreamInput,
     Training,
 )
-from actors.engine import Engine
-from actors.turns import _batches
+from actors.engines.engine import Engine
+from actors.training.batches import _batches
 from channel_models import named_air
 
 from .conftest import NetworkParts
 
 ALIGN = [
-    Part("vision", "align"),
-    Part("audio", "align"),
-    Part("caption", "align"),
-    Part("question", "train"),
+    StreamInput("vision", "align"),
+    StreamInput("audio", "align"),
+    StreamInput("caption", "align"),
+    StreamInput("question", "train"),
 ]
-TASK = [Part("vision", "train"), Part("audio", "train"), Part("question", "train")]
-TEST = [Part("vision", "test"), Part("audio", "test"), Part("question", "test")]
+TASK = [
+    StreamInput("vision", "train"),
+    StreamInput("audio", "train"),
+    StreamInput("question", "train"),
+]
+TEST = [
+    StreamInput("vision", "test"),
+    StreamInput("audio", "test"),
+    StreamInput("question", "test"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +57,9 @@ def _run(parts: NetworkParts, engine: Engine, folder: Path) -> tuple[list[object
     stage_1 = Training(3, 1e-3, "cosine_with_min_lr")
     stage_2 = Training(3, 1e-3, "linear", warmup_steps=1)
     with Network(*parts, engine) as network:
-        network.tune_in(named_air("rayleigh"), 6.0)
+        network.set_channel(named_air("rayleigh"), 6.0)
         sizes = {"align": 20, "train": 50}
-        losses = network.align(stage_1, Contrast(), ALIGN, sizes, 8)
+        losses = network.align(stage_1, AlignmentLossConfig(), ALIGN, sizes, 8)
         network.calibrate(TASK, 50, 16)
         losses += network.fine_tune(stage_2, TASK, 50, 8)
         scores = network.evaluate(TEST, 20, 8)
@@ -80,7 +88,7 @@ def test_a_saved_network_answers_alike(
     assert files <= {".safetensors", ".json", ".md"}
     with Network(*parts_of(seed=0)) as network:
         network.load(tmp_path / "saved")
-        network.tune_in(named_air("rayleigh"), 6.0)
+        network.set_channel(named_air("rayleigh"), 6.0)
         assert network.evaluate(TEST, 20, 8) == scores
         assert network.state().keys() == dict(state).keys()  # type: ignore[arg-type]
 
@@ -103,10 +111,10 @@ class _Sleeper:
 @pytest.mark.usefixtures("_ray")
 def test_a_deadline_that_passes_is_an_error() -> None:
     engine = RayEngine(deadline_s=0.5)
-    (sleeper,) = engine.spawn([Recipe("devices", _Sleeper, ())])
-    tickets = sleeper.call("nap")
+    (sleeper,) = engine.spawn([ActorSpec("devices", _Sleeper, ())])
+    refs = sleeper.call("nap")
     with pytest.raises(EngineTimeoutError, match=r"within 0\.5 s"):
-        engine.get(tickets)
+        engine.get(refs)
     engine.close()
 
 

@@ -14,10 +14,10 @@ from actors import (
     Federation,
     InlineEngine,
     Network,
-    Part,
+    StreamInput,
     Training,
 )
-from actors.federation import UserProjections
+from actors.training.federation import UserProjections
 from channel_models import named_air
 from tokcom_core.transceiver import TokenTransmitter
 
@@ -75,9 +75,13 @@ def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
 def _train(parts: NetworkParts, folder: Path, engine: InlineEngine) -> dict[str, torch.Tensor]:
     devices, station = parts
     federated = [replace(d, federation=Federation(users=7, synchronise_every=3)) for d in devices]
-    task = [Part("vision", "train"), Part("audio", "train"), Part("question", "train")]
+    task = [
+        StreamInput("vision", "train"),
+        StreamInput("audio", "train"),
+        StreamInput("question", "train"),
+    ]
     with Network(federated, station, engine) as network:
-        network.tune_in(named_air("rayleigh"), 6.0)
+        network.set_channel(named_air("rayleigh"), 6.0)
         network.fine_tune(TRAINING, task, 50, 8, Checkpoints(folder, every=2))
         return network.state()
 
@@ -93,8 +97,12 @@ def test_a_federation_goes_on_where_it_was(
         assert torch.equal(resumed[name], tensor), name
     shared = parts_of()
     with Network(*shared) as network:
-        network.tune_in(named_air("rayleigh"), 6.0)
-        task = [Part("vision", "train"), Part("audio", "train"), Part("question", "train")]
+        network.set_channel(named_air("rayleigh"), 6.0)
+        task = [
+            StreamInput("vision", "train"),
+            StreamInput("audio", "train"),
+            StreamInput("question", "train"),
+        ]
         network.fine_tune(TRAINING, task, 50, 8)
         state = network.state()
     assert not torch.equal(state["vision.projection.weight"], whole["vision.projection.weight"])

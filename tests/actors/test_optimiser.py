@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from actors import Training
-from actors.optimiser import Optimiser
+from actors.training.optimiser import Optimiser
 
 GOAL = torch.arange(4.0)
 

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from actors import (
+    AlignmentLossConfig,
     BaseStation,
     Batch,
-    Contrast,
     Device,
     Network,
-    Part,
     Stream,
+    StreamInput,
     Training,
     seeded,
 )
 from actors.network import _without
-from actors.optimiser import Optimiser
+from actors.training.optimiser import Optimiser
 from channel_models import Frame, named_air, normalise, spawn_seed
 from tokcom_core.alignment import info_nce, reconstruction_loss
 from tokcom_core.foundation import concatenate
@@ -40,7 +40,7 @@ class _Split:
         devices, station = parts
         self.devices = {config.modality: Device(config) for config in devices}
         self.station = BaseStation(station)
-        self.station.tune_in(RAYLEIGH, 5.0)
+        self.station.set_channel(RAYLEIGH, 5.0)
         for device in self.devices.values():
             device.start(TRAINING)
 
@@ -116,7 +116,7 @@ def test_stage_1_gradients_are_those_of_end_to_end_autograd(
 ) -> None:
     split, whole = _Split(parts_of()), _Split(parts_of())
     batches = _alignment_batches()
-    split.station.start_alignment(TRAINING, Contrast())
+    split.station.start_alignment(TRAINING, AlignmentLossConfig())
     _, *gradients = split.station.align(17, None, *split.frames(batches))
     split.learn(batches, gradients)
 
@@ -177,7 +177,7 @@ def test_reconstruction_trains_the_text_receiver_alone(
     found = {}
     for contrastive in (False, True):
         network = _Split(parts_of())
-        network.station.start_alignment(TRAINING, Contrast(contrastive=contrastive))
+        network.station.start_alignment(TRAINING, AlignmentLossConfig(contrastive=contrastive))
         _, *gradients = network.station.align(3, None, *network.frames(batches))
         network.learn(batches, gradients)
         found[contrastive] = network.gradients()
@@ -202,7 +202,7 @@ def test_the_anchor_learns_from_the_contrastive_loss_where_it_should(
     found = {}
     for train_anchor in (False, True):
         network = _Split(parts_of())
-        network.station.start_alignment(TRAINING, Contrast(train_anchor=train_anchor))
+        network.station.start_alignment(TRAINING, AlignmentLossConfig(train_anchor=train_anchor))
         network.station.align(3, None, *network.frames(batches))
         found[train_anchor] = network.gradients()
     for name, gradient in found[True].items():
@@ -260,16 +260,18 @@ def test_each_stage_trains_exactly_what_the_paper_trains(
 ) -> None:
     devices, station = parts_of()
     parts = [
-        Part("vision", "align"),
-        Part("audio", "align"),
-        Part("caption", "align"),
-        Part("question", "train"),
+        StreamInput("vision", "align"),
+        StreamInput("audio", "align"),
+        StreamInput("caption", "align"),
+        StreamInput("question", "train"),
     ]
-    task = [Part(s, "train") for s in ("vision", "audio", "question")]  # type: ignore[arg-type]
+    task = [StreamInput(s, "train") for s in ("vision", "audio", "question")]  # type: ignore[arg-type]
     with Network(devices, station) as network:
-        network.tune_in(RAYLEIGH, 10.0)
+        network.set_channel(RAYLEIGH, 10.0)
         everything = network.state()
-        network.align(TRAINING, Contrast(), parts, {"align": 20, "train": 50}, batch_size=8)
+        network.align(
+            TRAINING, AlignmentLossConfig(), parts, {"align": 20, "train": 50}, batch_size=8
+        )
         adapter = {n for n in everything if n.startswith("station.adapter.")}
         assert _changed(network, everything) == everything.keys() - adapter
         aligned = network.state()
@@ -317,10 +319,14 @@ def test_calibration_gives_every_receiver_the_embeddings_rms(
 def test_training_lowers_the_losses(parts_of: Callable[..., NetworkParts]) -> None:
     devices, station = parts_of()
     training = Training(steps=40, learning_rate=2e-3, schedule="cosine_with_min_lr")
-    parts = [Part("vision", "align"), Part("audio", "align"), Part("caption", "align")]
+    parts = [
+        StreamInput("vision", "align"),
+        StreamInput("audio", "align"),
+        StreamInput("caption", "align"),
+    ]
     with Network(devices, station) as network:
-        network.tune_in(named_air("awgn"), 10.0)
-        losses = network.align(training, Contrast(), parts, {"align": 24}, batch_size=24)
+        network.set_channel(named_air("awgn"), 10.0)
+        losses = network.align(training, AlignmentLossConfig(), parts, {"align": 24}, batch_size=24)
     for name in losses[0]:
         assert losses[-1][name] < 0.7 * losses[0][name], name
 
@@ -329,8 +335,8 @@ def test_modalities_are_left_out_on_purpose(parts_of: Callable[..., NetworkParts
     """About as often as asked, each on its own, never the question, and by the seed alone."""
     rows = tuple(range(4000))
 
-    def left_out(stream: Stream, silent: tuple[bool, ...] = ()) -> tuple[bool, ...]:
-        return _without(Batch(stream, "train", rows, True, silent), 0.3, 7).silent
+    def left_out(stream: Stream, muted: tuple[bool, ...] = ()) -> tuple[bool, ...]:
+        return _without(Batch(stream, "train", rows, True, muted), 0.3, 7).muted
 
     vision, audio = left_out("vision"), left_out("audio")
     assert abs(sum(vision) / 4000 - 0.3) < 5 * (0.21 / 4000) ** 0.5
@@ -341,7 +347,7 @@ def test_modalities_are_left_out_on_purpose(parts_of: Callable[..., NetworkParts
     assert left_out("vision", (True,) * 4000) == (True,) * 4000
     devices, _ = parts_of()
     device = Device(next(d for d in devices if d.modality == "vision"))
-    sent = device.transmit(Batch("vision", "train", (0, 1), True, silent=(True, False)))
+    sent = device.transmit(Batch("vision", "train", (0, 1), True, muted=(True, False)))
     assert not sent.valid[0].any()
     assert sent.valid[1].all()
     assert (sent.symbols[0] == 0).all()

@@ -11,9 +11,9 @@ import torch
 from scipy import stats
 from scipy.special import j0
 
-from actors.tensorflow import tensorflow_service
+from actors.engines.tensorflow import tensorflow_service
 from channel_models import Link, Request, named_air
-from channel_models.tensorflow_source import BankedSource
+from channel_models.sources.tensorflow import BankedSource
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from channel_models import Air, Link, Reception, Request, cell, named_air
-from channel_models.budget import PowerControl
-from channel_models.cell import CellSource
+from channel_models import Air, Link, Reception, Request, named_air
+from channel_models.sources import cell
+from channel_models.sources.budget import PowerControl
+from channel_models.sources.cell import CellSource
 
 from .contract import LINK, AirContract, frame, squared_errors
 
@@ -87,7 +88,7 @@ def test_indoor_users_lose_more() -> None:
     """
     medians = [
         float(
-            _send("uma", indoor_share=share, o2i=o2i, carrier_ghz=28.0)[0].realised_snr_db.median()
+            _send("uma", indoor_prob=share, o2i=o2i, carrier_ghz=28.0)[0].realised_snr_db.median()
         )
         for share, o2i in ((0.0, "low"), (1.0, "low"), (1.0, "high"))
     ]

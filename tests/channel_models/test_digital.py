@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from channel_models import Air, DigitalConfig, Frame, named_air
-from channel_models.digital import dequantise, quantise
-from channel_models.modem import modem, packet
+from channel_models.digital.modem import modem, packet
+from channel_models.digital.packets import dequantise, quantise
 
 from .contract import LINK, AirContract, NormalisedAirContract, frame
 

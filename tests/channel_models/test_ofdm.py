@@ -9,9 +9,9 @@ from sionna.phy.channel.tr38901 import TDL
 from sionna.phy.mimo import lmmse_equalizer
 
 from channel_models import Air, Link, Realisation, Request, named_air
-from channel_models.detection import detect_users, match_filter
 from channel_models.numerology import Allocation
-from channel_models.response import frequency_response, subcarrier_hz
+from channel_models.reception.detection import detect_users, lmmse_combine
+from channel_models.reception.response import frequency_response, subcarrier_hz
 from channel_models.seeding import sionna_seeded
 
 from .contract import LINK, NormalisedAirContract, frame
@@ -110,7 +110,7 @@ def test_detection_is_sionnas_after_its_bias() -> None:
     )
     torch.testing.assert_close(ours, unbiased / (1 + noise), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(errors, noise / (1 + noise), rtol=1e-3, atol=1e-4)
-    alone, error = match_filter(received, response[0], torch.tensor(0.1))
+    alone, error = lmmse_combine(received, response[0], torch.tensor(0.1))
     first, first_error = detect_users(received, response[:1], active[..., :1], torch.tensor(0.1))
     torch.testing.assert_close(alone, first[..., 0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(error.expand(5, 2, 6), first_error[..., 0], rtol=1e-3, atol=1e-4)
@@ -151,7 +151,7 @@ def test_equalising_by_noise_projection_is_equalising() -> None:
     symbols = frame("a", batch=2000, symbols=12).symbols.reshape(2000, 1, 1, 12)
     n0 = 10**-0.3
     noise = n0**0.5 * torch.randn(2000, 3, 1, 12, dtype=torch.complex64)
-    estimate, _ = match_filter(response * symbols + noise, response, torch.tensor(n0))
+    estimate, _ = lmmse_combine(response * symbols + noise, response, torch.tensor(n0))
     explicit = (estimate - symbols[:, 0])[symbols[:, 0] != 0].abs().square().mean()
     assert float(error) == pytest.approx(float(explicit), rel=0.05)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from sionna.phy.channel.tr38901 import CDL
 
-from channel_models.fading import DelayLine, array, delay_line
 from channel_models.seeding import sionna_seeded
-from channel_models.source import Request
+from channel_models.sources.fading import DelayLine, array, delay_line
+from channel_models.sources.source import Request
 
 CARRIER_HZ = 3.5e9
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from channel_models import Air, named_air
-from channel_models.raytraced import tracing_is_possible
+from channel_models.sources.raytraced import tracing_is_possible
 
 from .contract import LINK, AirContract, frame
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from channel_models.scheduling import SchedulerName, make_scheduler
+from channel_models.users.scheduling import SchedulerName, make_scheduler
 
 USERS = 6
 

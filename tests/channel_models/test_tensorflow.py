@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from channel_models import Air, Request, named_air
-from channel_models.fading import DelayLine
-from channel_models.tensorflow_source import Arrays, BankedSource, ChannelService
+from channel_models.sources.fading import DelayLine
+from channel_models.sources.tensorflow import Arrays, BankedSource, ChannelService
 
 from .contract import LINK, NormalisedAirContract, frame
 
@@ -31,8 +31,8 @@ class _LocalService(ChannelService):
         delays = np.tile(np.asarray([0.0, 1e-7, 3e-7]), (batch, 1, 1, 1))
         return (gains[0] + 1j * gains[1]).astype(np.complex64), delays.astype(np.float32)
 
-    def get(self, ticket: Any) -> Arrays:
-        arrays: Arrays = ticket
+    def get(self, ref: Any) -> Arrays:
+        arrays: Arrays = ref
         return arrays
 
 

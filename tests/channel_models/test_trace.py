@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from channel_models import Air, Link, Request, named_air
-from channel_models.trace import RecordedSource, Trace, read_trace, record, trace_of_generator
+from channel_models.sources.recorded import (
+    RecordedSource,
+    Trace,
+    read_trace,
+    record,
+    trace_of_generator,
+)
 
 from .contract import LINK, NormalisedAirContract
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from studies.cli import main
+from studies.cli.main import main
 
 LIMIT_S = 600
 

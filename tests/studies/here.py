@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studies.cells import Plan
-from studies.folder import StudyFolder
-from studies.splits import write_samples
-from studies.stages import Stages
-from studies.study import Study
+from studies.execution.splits import write_samples
+from studies.execution.stages import Stages
+from studies.plan.cells import Plan
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
 
 
 def encoded(study: Study, out: Path) -> tuple[Stages, StudyFolder]:

@@ -10,12 +10,12 @@ import pandas as pd
 
 from actors import Arrival, Evaluation
 from channel_models import Overhead
-from studies.cells import Plan
-from studies.folder import StudyFolder
-from studies.methods import METHODS
-from studies.specs import Cell
-from studies.study import Study
-from studies.table import (
+from studies.plan.cells import Plan
+from studies.plan.methods import METHODS
+from studies.plan.specs import Cell
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
+from studies.tables.table import (
     Outcome,
     read_results,
     write_answers,
@@ -60,8 +60,8 @@ def outcome(cell: Cell, plan: Plan, snr_db: float, accuracy: float) -> Outcome:
             tokens=count,
             realised_snr_db=snr_db if math.isfinite(snr_db) else 4.0,
             sinr_db=snr_db,
-            erased_share=0.0,
-            lost_share=0.0,
+            erased_fraction=0.0,
+            lost_fraction=0.0,
             overhead=Overhead(count * 64, 9.0, 32.0, count / 20, count / 5),
         )
         for stream, count in tokens.items()

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from channel_models import Link
-from studies.budgets import fit, interval_ms, snr_at_bandwidth
-from studies.cells import Plan
-from studies.folder import StudyFolder
-from studies.run import choose_learning_rates
-from studies.study import Study, TokenBudget
+from studies.execution.run import choose_learning_rates
+from studies.plan.budgets import fit, interval_ms, snr_at_bandwidth
+from studies.plan.cells import Plan
+from studies.plan.study import Study, TokenBudget
+from studies.storage.folder import StudyFolder
 
 
 def _study(**keys: Any) -> Study:

@@ -18,7 +18,7 @@ import yaml
 from pandas.testing import assert_frame_equal
 from ray.cluster_utils import Cluster
 
-from studies.columns import WALL_CLOCK_COLUMNS
+from studies.tables.columns import WALL_CLOCK_COLUMNS
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def _file(file: Path, root: Path, engine: str) -> Path:
             "lacking_vision": 0.2,
             "batch_size": 8,
             "trains": True,
-            "faults": {"outage_sinr_db": 0.0, "out_share": 0.05},
+            "faults": {"outage_sinr_db": 0.0, "offline_prob": 0.05},
             "pools": 3,
         },
         "engine": engine,

@@ -78,7 +78,7 @@ def test_mistakes_on_the_line(
 
 
 def test_the_version_is_said_without_loading_anything_heavy() -> None:
-    heavy = "import sys, studies.cli as c; sys.argv[1:] = ['--version']\ntry:\n    c.main()\n"
+    heavy = "import sys, studies.cli.main as c; sys.argv[1:] = ['--version']\ntry:\n    c.main()\n"
     heavy += "finally:\n    assert not {'torch', 'ray', 'sionna'} & set(sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", heavy], capture_output=True, text=True, timeout=300, check=True

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from studies.crowd import _COSTS, _arrival, _device_rows
+from studies.tables.emulation import _COSTS, _arrival, _device_rows
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def journal() -> pd.DataFrame:
             "device": "text",
             "stream": "question",
             "exact": [False, True, True, False],
-            "heard": [False, True, True, True],
+            "received": [False, True, True, True],
             "sent": [True, True, True, False],
             "lost": [True, False, False, False],
             "tokens": [4, 4, 6, 0],
@@ -38,8 +38,8 @@ def test_snrs_are_averaged_linearly_over_what_was_sent(journal: pd.DataFrame) ->
 
 
 def test_every_users_snrs_are_averaged_linearly(journal: pd.DataFrame) -> None:
-    heard = journal[journal["heard"]].set_index("question")
-    first, second, third = _device_rows(journal, heard, "exact")
+    received = journal[journal["received"]].set_index("question")
+    first, second, third = _device_rows(journal, received, "exact")
     assert first["realised_snr_db"] == pytest.approx(10 * math.log10(5.5))
     assert first["realised_sinr_db"] == pytest.approx(3 + 10 * math.log10(0.5))
     assert second["realised_sinr_db"] == pytest.approx(10.0)

@@ -13,7 +13,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
 )
 
-from studies.study import Study
+from studies.plan.study import Study
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from studies.columns import DEVICES, RESULTS, WALL_CLOCK_COLUMNS
+from studies.tables.columns import DEVICES, RESULTS, WALL_CLOCK_COLUMNS
 
 from .conftest import LIMIT_S
 
@@ -51,11 +51,11 @@ def test_the_accounts_of_devices_and_network_agree(emulated: Path) -> None:
     known = per_user.set_index("user").sort_index()[["questions", "accuracy"]]
     assert_frame_equal(counted.loc[known.index], known)
     assert len(asked) == network["test_questions"]
-    assert network["accuracy"] <= network["answered_share"] <= 1
+    assert network["accuracy"] <= network["answered_fraction"] <= 1
     assert 1 <= network["transmissions"] <= 2
     assert network["latency_ms"] > 0
-    lacking = own[(own["device"] == "vision") & (own["uplink_channel_uses"] == 0)]
-    assert 0 < len(lacking) < own["user"].nunique()
+    missing = own[(own["device"] == "vision") & (own["uplink_channel_uses"] == 0)]
+    assert 0 < len(missing) < own["user"].nunique()
     (picture,) = (emulated / "report").glob("users_*.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -94,7 +94,7 @@ def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Pa
         (["--set", "methods=[digital]"], "sends packets"),
         (["--set", "emulate.users_at_once=20"], "leaves 250000 Hz to each user"),
         (["--set", "emulate.faults.luck=1"], "emulate.faults.luck"),
-        (["--set", "emulate.faults.pool_crash_share=0.1"], "take engine: ray"),
+        (["--set", "emulate.faults.pool_crash_prob=0.1"], "take engine: ray"),
         (["--set", "federation.users=3"], "federation.users 3 and emulate.users 1000"),
         (["--out", "s4://bucket/study"], "take a folder or a URI such as s3://BUCKET/STUDY"),
         (["--address", "127.0.0.1:1"], "no Ray cluster at '127.0.0.1:1'"),

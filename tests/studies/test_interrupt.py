@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from studies.interrupt import Interrupt
+from studies.execution.interrupt import Interrupt
 
 
 def test_a_swallowed_interrupt_is_met_again() -> None:

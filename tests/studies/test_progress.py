@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from studies.progress import StudyProgress, duration_text
+from studies.execution.progress import StudyProgress, duration_text
 
 
 class _Flushed(io.StringIO):
@@ -51,7 +51,7 @@ def test_a_stage_that_broke_off_has_not_ended() -> None:
 
 def test_an_emulation_is_a_line_when_all_questions_are_settled() -> None:
     pipe = _Flushed()
-    emulation = SimpleNamespace(traffic=range(5), served={1}, users=9, revived=0)
+    emulation = SimpleNamespace(traffic=range(5), served={1}, users=9, restarted=0)
     with StudyProgress(Console(file=pipe)) as progress:
         for answered, given_up in ((2, 0), (4, 1)):
             moment = SimpleNamespace(

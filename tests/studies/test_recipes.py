@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from studies import load
-from studies.cells import Plan
-from studies.study import Study
-from studies.table import read_results
+from studies.plan.cells import Plan
+from studies.plan.study import Study
+from studies.tables.table import read_results
 
 from ..conftest import CLIPS, SEED
 from .here import encoded

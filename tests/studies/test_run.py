@@ -18,11 +18,11 @@ import pytest
 import yaml
 
 from actors import Evaluation, Network, PeerLostError
-from studies.cells import Plan
-from studies.columns import CURVES, WALL_CLOCK_COLUMNS
-from studies.folder import StudyFolder
-from studies.run import choose_learning_rates
-from studies.stages import Stages
+from studies.execution.run import choose_learning_rates
+from studies.execution.stages import Stages
+from studies.plan.cells import Plan
+from studies.storage.folder import StudyFolder
+from studies.tables.columns import CURVES, WALL_CLOCK_COLUMNS
 
 from ..conftest import Disk
 

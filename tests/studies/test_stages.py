@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies.cells import Plan
-from studies.folder import StudyFolder
-from studies.splits import write_samples
-from studies.stages import Stages
-from studies.study import Study
+from studies.execution.splits import write_samples
+from studies.execution.stages import Stages
+from studies.plan.cells import Plan
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, sound_file
 from tokcom_core.datasets.media import read_sound
 from tokcom_core.datasets.samples import load_task_samples, read_samples
@@ -57,17 +57,17 @@ def test_a_clip_that_stands_in_two_splits_is_encoded_once(
     files = [annotation_file(data / MUSIC_AVQA, "avqa", split) for split in ("val", "test")]
     val, test = (json.loads(file.read_text()) for file in files)
     files[0].write_text(json.dumps(val + test))
-    heard: list[str] = []
+    received: list[str] = []
     preprocess = AudioEncoder.preprocess
 
     def noted(encoder: AudioEncoder, sound: np.ndarray) -> object:
-        heard.append(sound.tobytes().hex())
+        received.append(sound.tobytes().hex())
         return preprocess(encoder, sound)
 
     monkeypatch.setattr(AudioEncoder, "preprocess", noted)
     study = Study(name="s", data={"folder": data})
     _, folder = encoded(study, tmp_path / "out")
-    assert len(heard) == len(set(heard)) == 60
+    assert len(received) == len(set(received)) == 60
     assert len(read_samples(folder.samples("val"))) == len(val) + len(test)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from studies.statistics import bootstrap_interval, clip_interval
+from studies.tables.statistics import bootstrap_interval, clip_interval
 
 Counts = NDArray[np.int64]
 TRIALS = 300

@@ -11,10 +11,10 @@ import pytest
 from pandas.testing import assert_frame_equal
 from pyarrow.fs import FileSystem
 
-from studies.checkpoints import KeptCheckpoints
-from studies.columns import WALL_CLOCK_COLUMNS
-from studies.folder import StudyFolder
-from studies.store import MirroredStore, store_at
+from studies.execution.checkpoints import KeptCheckpoints
+from studies.storage.folder import StudyFolder
+from studies.storage.store import MirroredStore, store_at
+from studies.tables.columns import WALL_CLOCK_COLUMNS
 
 from .conftest import Machines
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from channel_models.trace import Trace
+from channel_models.sources.recorded import Trace
 from studies import Study, load, presets
-from studies.methods import METHODS
-from studies.study import differences
+from studies.plan.methods import METHODS
+from studies.plan.study import differences
 
 
 def _load(tmp_path: Path, **keys: object) -> Study:

@@ -10,16 +10,21 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from studies.columns import CONDITION
-from studies.figures import accuracy_by_overhead, accuracy_by_snr, learning_curves, panel_titles
-from studies.folder import StudyFolder
-from studies.methods import FLOORS
-from studies.report import write_report
-from studies.screen import conditions_table
-from studies.specs import Cell
-from studies.statistics import bootstrap_interval
-from studies.study import Study
-from studies.summary import count_answers, interval_note, summarise
+from studies.cli.screen import conditions_table
+from studies.figures.figures import (
+    accuracy_by_overhead,
+    accuracy_by_snr,
+    learning_curves,
+    panel_titles,
+)
+from studies.figures.report import write_report
+from studies.plan.methods import FLOORS
+from studies.plan.specs import Cell
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
+from studies.tables.columns import CONDITION
+from studies.tables.statistics import bootstrap_interval
+from studies.tables.summary import count_answers, interval_note, summarise
 
 from .outcomes import finish
 

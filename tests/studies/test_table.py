@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from studies.artifacts import Artifacts, Spec, remove_partials
-from studies.cells import Plan
-from studies.columns import ANSWERS, CELL_COLUMNS, CURVES, DEVICES, RESULTS
-from studies.folder import StudyFolder
-from studies.report import write_report
-from studies.rows import write_rows
-from studies.statistics import clip_interval
-from studies.store import LocalStore
-from studies.study import Study
-from studies.table import (
+from studies.figures.report import write_report
+from studies.plan.cells import Plan
+from studies.plan.study import Study
+from studies.storage.artifacts import Artifacts, Spec, remove_partials
+from studies.storage.folder import StudyFolder
+from studies.storage.store import LocalStore
+from studies.tables.columns import ANSWERS, CELL_COLUMNS, CURVES, DEVICES, RESULTS
+from studies.tables.rows import write_rows
+from studies.tables.statistics import clip_interval
+from studies.tables.table import (
     read_results,
     write_curves,
     write_failure,
@@ -142,7 +142,7 @@ def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
 
 
 def test_floors_reach_the_cells_above_them(tmp_path: Path) -> None:
-    from studies.table import _read_floors
+    from studies.tables.table import _read_floors
 
     folder = StudyFolder(tmp_path)
     assert _read_floors(folder, 0) == {"blind_accuracy": None, "text_oracle_accuracy": None}

@@ -18,12 +18,12 @@ import pytest
 from pydantic import BaseModel
 from ray.exceptions import RayTaskError
 
-from studies.cells import Plan
-from studies.folder import StudyFolder
-from studies.reasons import reason_of
-from studies.stages import Stages
-from studies.study import Study
-from studies.trial import StageTrainable, _StopWhenFull, start_ray
+from studies.execution.reasons import reason_of
+from studies.execution.stages import Stages
+from studies.execution.trial import StageTrainable, _StopWhenFull, start_ray
+from studies.plan.cells import Plan
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
 from tokcom_core.storage import StorageError
 
 

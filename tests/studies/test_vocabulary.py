@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from studies.run import check_vocabulary
-from studies.study import Study
+from studies.execution.run import check_vocabulary
+from studies.plan.study import Study
 from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
 
 

@@ -48,15 +48,15 @@ def test_a_segment_sees_the_prefix_and_itself_only() -> None:
 
 def test_labels_follow_the_scene() -> None:
     scenes = [sample_scene(np.random.default_rng(i)) for i in range(20)]
-    seen, heard = vision_labels(scenes), audio_labels(scenes)
+    seen, received = vision_labels(scenes), audio_labels(scenes)
     for i, scene in enumerate(scenes):
         visible = {s.instrument + 1 for s in scene.visible}
         assert set(seen.dense["instrument"][i].tolist()) - {0} == visible
         sounding = {s.instrument + 1: s for s in scene.sounding}
-        assert set(heard.dense["instrument"][i].tolist()) - {0} == set(sounding)
+        assert set(received.dense["instrument"][i].tolist()) - {0} == set(sounding)
         for label, source in sounding.items():
-            at = heard.dense["instrument"][i] == label
-            assert set(heard.dense["loudness"][i][at].tolist()) == {(source.loudness or 0) + 1}
+            at = received.dense["instrument"][i] == label
+            assert set(received.dense["loudness"][i][at].tolist()) == {(source.loudness or 0) + 1}
 
 
 def test_the_whole_zoo_is_built_from_nothing(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class LanguageRecipe:
     """First steps, in which nothing is compared: they teach the look-up."""
     evaluate_every: int = 200
     """Steps between evaluations, after which weak templates are asked more often."""
-    soft_share: float = 0.3
+    soft_fraction: float = 0.3
     """Share of the captions given as soft clauses."""
     soft_noise: float = 0.3
     """Noise on soft clauses, relative to the embeddings' RMS."""
@@ -162,9 +162,9 @@ class Packer:
     def _soft_clauses(self, scene: Scene, rng: np.random.Generator) -> list[tuple[int, ...]]:
         """What the picture says, then what the sound says; each clause once to three times."""
         seen = [(s.name, s.row_name, s.column_name) for s in scene.visible]
-        heard = [(s.name, s.loudness_name, ORDINALS[scene.order(s)]) for s in scene.sounding]
+        received = [(s.name, s.loudness_name, ORDINALS[scene.order(s)]) for s in scene.sounding]
         clauses: list[tuple[int, ...]] = []
-        for facts in (seen, heard):
+        for facts in (seen, received):
             repeated: list[tuple[int, ...]] = [()] * int(rng.integers(0, 4))
             for words in facts:
                 ids = tuple(self._ids[word] for word in words)
@@ -242,7 +242,7 @@ def pretrain_language(out: Path, recipe: LanguageRecipe, seed: int = 0) -> dict[
                 packer.pack(
                     scene,
                     _draw_questions(scene, recipe.questions, frequency, rng),
-                    bool(rng.random() < recipe.soft_share),
+                    bool(rng.random() < recipe.soft_fraction),
                     rng,
                 )
                 for scene in (sample_scene(rng) for _ in range(recipe.batch_size))

@@ -51,8 +51,8 @@ def coverage(counts: Sequence[int] = TOKEN_COUNTS) -> list[Coverage]:
         seen = torch.zeros(_PLACES, INSTANTS, dtype=torch.bool)
         seen[vision % _PLACES, vision // _PLACES] = True
         met = seen.unfold(1, window, 1).any(-1).float().mean()
-        heard = slide(_BANDS * _TIMES, min(count, _BANDS * _TIMES)) % _TIMES
-        beats = set(((heard + 0.5) / _TIMES * BEATS).astype(int).tolist())
+        received = slide(_BANDS * _TIMES, min(count, _BANDS * _TIMES)) % _TIMES
+        beats = set(((received + 0.5) / _TIMES * BEATS).astype(int).tolist())
         found.append(
             Coverage(count, float(seen.any(1).float().mean()), float(met), len(beats) / BEATS)
         )

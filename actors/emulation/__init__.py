@@ -1,0 +1,1 @@
+"""Emulation: many users who ask, a scheduler, faults, a journal."""

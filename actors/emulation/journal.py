@@ -1,0 +1,149 @@
+"""The journal of an emulation: one file a batch, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from tokcom_core.storage import writing
+
+from ..messages import Served
+from .pool import TransmitRequest
+
+
+@dataclass(frozen=True)
+class EmulationState:
+    """Where an emulation stands after a batch; everything that the next one depends on.
+
+    Attributes:
+        batch: batches so far.
+        interval, now_s: the next scheduling interval.
+        admitted: questions that have been asked.
+        waiting: those that still wait, oldest first.
+        tries: how often those that wait have been lost.
+        scheduler: what it remembers.
+        planned: questions of the last batch.
+        answered, exact, given_up: questions so far.
+        energy_mj: of all devices so far.
+    """
+
+    batch: int
+    interval: int
+    now_s: float
+    admitted: int
+    waiting: tuple[int, ...]
+    tries: dict[int, int]
+    scheduler: Tensor
+    planned: int
+    answered: int
+    exact: int
+    given_up: int
+    energy_mj: float
+
+    @classmethod
+    def first(cls, scheduler: Tensor) -> EmulationState:
+        """Before anything has happened."""
+        return cls(0, 0, 0.0, 0, (), {}, scheduler, 0, 0, 0, 0, 0.0)
+
+
+class Journal:
+    """Files of a folder, one a batch: a row for each question and stream, and the moment after.
+
+    Args:
+        folder: of the files.
+        keep: called with every new file.
+    """
+
+    def __init__(self, folder: Path, keep: Callable[[Path], None] | None = None) -> None:
+        self._folder = folder
+        self._keep = keep
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(
+        self, after: EmulationState, questions: Tensor, orders: TransmitRequest, served: Served
+    ) -> None:
+        """Writes a batch down; it counts from then on."""
+        table = pa.Table.from_pandas(_rows(questions, orders, served), preserve_index=False)
+        memory = {**asdict(after), "scheduler": after.scheduler.tolist()}
+        table = table.replace_schema_metadata({"tokcom_moment": json.dumps(memory)})
+        file = self._folder / f"{after.batch:08d}.parquet"
+        partial = file.with_name(f".{file.name}.{os.getpid()}")
+        with writing(file):
+            pq.write_table(table, partial)
+            partial.replace(file)
+        if self._keep is not None:
+            self._keep(file)
+
+    def last(self) -> EmulationState | None:
+        """The moment after the last batch, if there is one.
+
+        Raises:
+            ValueError: for a damaged file.
+        """
+        files = self._files()
+        if not files:
+            return None
+        try:
+            memory = json.loads(pq.read_schema(files[-1]).metadata[b"tokcom_moment"])
+        except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError):
+            raise ValueError(f"{files[-1]} is damaged; remove it to do its batch again") from None
+        return replace(
+            EmulationState(**memory),
+            waiting=tuple(memory["waiting"]),
+            tries={int(question): count for question, count in memory["tries"].items()},
+            scheduler=torch.tensor(memory["scheduler"]),
+        )
+
+    def read(self) -> pd.DataFrame:
+        """Every transmission: a row for each question, stream and attempt, in their order."""
+        return pd.concat([pd.read_parquet(file) for file in self._files()], ignore_index=True)
+
+    def users(self) -> set[int]:
+        """Who has been heard so far."""
+        return {
+            int(user)
+            for file in self._files()
+            for user in pq.read_table(file, columns=["user"], filters=[("received", "==", True)])[
+                "user"
+            ].to_pylist()
+        }
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9]*.parquet"))
+
+
+def _rows(questions: Tensor, orders: TransmitRequest, served: Served) -> pd.DataFrame:
+    """One row for each question of a batch and stream."""
+    frames = []
+    for stream, log in served.streams.items():
+        columns = {
+            "question": questions,
+            "user": orders.members.users,
+            "row": orders.rows,
+            "interval": orders.members.intervals,
+            "start_s": orders.members.starts_s,
+            "received": served.received,
+            "exact": served.exact,
+            "first_token": served.first_token,
+            "sent": log.sent,
+            "lost": log.lost,
+            "tokens": log.tokens,
+            "realised_snr_db": log.realised_snr_db,
+            "realised_sinr_db": log.sinr_db,
+            **log.costs,
+            **log.site,
+        }
+        frame = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+        frame.insert(2, "device", log.sender)
+        frame.insert(3, "stream", stream)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,1 @@
+"""Engines: where devices and base station live."""

@@ -1,0 +1,41 @@
+"""Tensors through Ray's object store without copies.
+
+Ray itself pickles a tensor with its bytes inside, which copies them several times; as an array of
+bytes it stays where it is, and whoever receives it maps the same memory. What is received must
+therefore not be written to.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor
+
+
+def register_tensor_serializer() -> None:
+    """Makes this process send tensors as views; every process of a network calls it once."""
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    ray.util.register_serializer(Tensor, serializer=_as_bytes, deserializer=_from_bytes)
+
+
+_Packed = tuple[Any, torch.dtype, torch.Size, torch.Size]
+
+
+def _as_bytes(tensor: Tensor) -> _Packed:
+    """What is repeated along an axis (``expand``) is sent once."""
+    plain = tensor.detach().cpu().resolve_conj()
+    once = plain
+    for axis, stride in enumerate(plain.stride()):
+        if stride == 0 and plain.shape[axis] > 1:
+            once = once.narrow(axis, 0, 1)
+    # A single element of stride 0 counts as contiguous, but has no bytes to look at.
+    once = once.contiguous() if once is plain else once.clone(memory_format=torch.contiguous_format)
+    return once.reshape(-1).view(torch.uint8).numpy(), once.dtype, once.shape, plain.shape
+
+
+def _from_bytes(packed: _Packed) -> Tensor:
+    data, dtype, once, shape = packed
+    return torch.from_numpy(data).view(dtype).reshape(once).expand(shape)

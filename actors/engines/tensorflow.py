@@ -1,0 +1,61 @@
+"""Sionna 1.x in a Ray actor with a Python environment of its own."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from typing import Any
+
+import ray
+from ray import cloudpickle
+
+from channel_models.sources import tensorflow as tensorflow_source
+from channel_models.sources.fading import DelayLine
+from channel_models.sources.tensorflow import Arrays, ChannelService, TensorflowChannels
+
+from .engine import EngineTimeoutError
+
+SIONNA_1 = "sionna-no-rt==1.2.2"
+
+
+class RayChannelService(ChannelService):
+    """One actor; its arrays come back through the object store without a copy.
+
+    The first start installs Sionna 1.x with TensorFlow into an environment that Ray keeps, which
+    takes about a minute.
+
+    Args:
+        line: what the actor simulates.
+        deadline_s: longest wait for any batch, the first start included.
+    """
+
+    def __init__(self, line: DelayLine, deadline_s: float = 600.0) -> None:
+        self._deadline_s = deadline_s
+        # By value: that environment has Sionna 1.x, with which channel_models cannot be imported.
+        cloudpickle.register_pickle_by_value(tensorflow_source)
+        try:
+            remote = ray.remote(TensorflowChannels).options(
+                num_cpus=0, runtime_env={"pip": [SIONNA_1]}
+            )
+            self._actor = remote.remote(*astuple(line))
+        finally:
+            cloudpickle.unregister_pickle_by_value(tensorflow_source)
+
+    def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
+        return self._actor.realise.remote(batch, steps, sampling_hz, seed)
+
+    def get(self, ref: Any) -> Arrays:
+        try:
+            arrays: Arrays = ray.get(ref, timeout=self._deadline_s)
+        except ray.exceptions.GetTimeoutError:
+            raise EngineTimeoutError(
+                f"Sionna 1.x gave no channels within {self._deadline_s:g} s"
+            ) from None
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            cause = " ".join(str(error).split())[:300]
+            raise ValueError(f"{SIONNA_1} could not be installed: {cause}") from None
+        return arrays
+
+
+def tensorflow_service(line: DelayLine) -> ChannelService:
+    """The service behind airs with ``backend: tensorflow``."""
+    return RayChannelService(line)

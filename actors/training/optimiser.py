@@ -1,0 +1,84 @@
+"""One optimiser for every trained part, so that both sides of the split step alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from transformers import get_scheduler
+
+from ..messages import Training
+
+_PLACE = ("last_epoch", "_step_count", "_last_lr")
+"""What of a schedule's state changes."""
+
+
+class Optimiser:
+    """AdamW with its learning-rate schedule over some parameters (maybe none)."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:
+        self._parameters = [p for p in parameters if p.requires_grad]
+        self._clip = training.gradient_clip
+        if not self._parameters:
+            return
+        self._adamw = torch.optim.AdamW(self._parameters, lr=training.learning_rate)
+        minimum = {"min_lr": min(training.min_learning_rate, training.learning_rate)}
+        self._schedule = get_scheduler(
+            training.schedule,
+            self._adamw,
+            num_warmup_steps=training.warmup_steps,
+            num_training_steps=training.steps,
+            scheduler_specific_kwargs=minimum
+            if training.schedule == "cosine_with_min_lr"
+            else None,
+        )
+
+    def save(self, file: Path) -> None:
+        """Saves AdamW's moments and the schedule's place as safetensors."""
+        moments = {
+            f"{i}.{name}": value.detach().cpu().contiguous()
+            for i, parameter in enumerate(self._parameters)
+            for name, value in self._adamw.state[parameter].items()
+        }
+        place = self._schedule.state_dict() if self._parameters else {}
+        kept = {name: place[name] for name in _PLACE if name in place}
+        save_file(moments, file, metadata={"schedule": json.dumps(kept)})
+
+    def load(self, file: Path) -> None:
+        """Takes up what :meth:`save` saved."""
+        if not self._parameters:
+            return
+        with safe_open(file, "pt") as stored:
+            for key in stored.keys():  # noqa: SIM118 (it is no dictionary)
+                number, _, name = key.partition(".")
+                parameter = self._parameters[int(number)]
+                device = "cpu" if name == "step" else parameter.device
+                self._adamw.state[parameter][name] = stored.get_tensor(key).to(device)
+            kept = json.loads(stored.metadata()["schedule"])
+        self._schedule.load_state_dict({**self._schedule.state_dict(), **kept})
+        for group, rate in zip(self._adamw.param_groups, kept["_last_lr"], strict=True):
+            group["lr"] = rate
+
+    def step(self) -> None:
+        """Updates from the accumulated gradients and clears them."""
+        if not self._parameters:
+            return
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        self._adamw.step()
+        self._schedule.step()
+        self._adamw.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Runs a block under torch's global seed and leaves the generator as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,1 @@
+"""Digital links: packets in the place of token symbols."""

@@ -1,0 +1,81 @@
+"""PHY abstraction: from the SINR of many symbols to an effective SINR and a block error rate.
+
+Sionna SYS's exponential effective SINR mapping and BLER tables, for one user at a time.
+Shapes: ``B`` samples, ``K`` packets of a sample, ``S`` symbols of a packet.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from sionna.sys import EESM, PHYAbstraction
+from torch import Tensor
+
+from .modem import MCS_COUNT, MCS_TABLE, PDSCH, codable, packet
+
+_MIN_SINR = 1e-6
+_MARGIN = 10 ** (-0.5 / 10)
+"""Sionna's tables, interpolated between SNRs 1.6 dB apart, are optimistic by 0.5 dB on average."""
+
+
+@lru_cache(maxsize=4)
+def _tables(device: str) -> tuple[EESM, PHYAbstraction]:
+    return (
+        EESM(precision="single", device=device),
+        PHYAbstraction(precision="single", device=device),
+    )
+
+
+def effective_sinr(sinr: Tensor, mcs: Tensor) -> Tensor:
+    """Linear effective SINR ``[...]`` of the symbols' SINRs ``[..., S]`` at MCS ``[...]``.
+
+    A SINR of zero stands for a symbol that is not sent.
+    """
+    mapping, _ = _tables(str(sinr.device))
+    shaped = torch.where(sinr > 0, sinr.clamp(min=_MIN_SINR), 0)[..., None, :, None, None]
+    found: Tensor = mapping(
+        shaped, mcs_index=mcs.to(torch.int32)[..., None], mcs_table_index=MCS_TABLE
+    )
+    return found[..., 0]
+
+
+def block_error_rate(sinr: Tensor, mcs: Tensor, symbols: Tensor) -> Tensor:
+    """BLER ``[...]`` of transport blocks of so many symbols at effective SINRs ``[...]``.
+
+    1 where Sionna has no table for the MCS.
+    """
+    _, abstraction = _tables(str(sinr.device))
+    *_, rate, _ = abstraction(
+        mcs.to(torch.int32)[..., None],
+        sinr_eff=_MARGIN * sinr[..., None],
+        num_allocated_re=symbols.to(torch.int32)[..., None],
+        mcs_table_index=MCS_TABLE,
+        mcs_category=PDSCH,
+        check_mcs_index_validity=False,
+    )
+    return torch.nan_to_num(rate[..., 0], nan=1.0, posinf=1.0).clamp(0.0, 1.0)
+
+
+def adapt_mcs(sinr: Tensor, payload_bits: int, bler_target: float) -> Tensor:
+    """The highest MCS ``[B]`` whose BLER meets the target under SINRs ``[B, S]``; else the lowest.
+
+    The channel is known to the sender, as in Sionna SYS's inner-loop link adaptation.
+    """
+    choices = tuple(m for m in usable_mcs(str(sinr.device)) if codable(payload_bits, m))
+    mcs = torch.tensor(choices, device=sinr.device).expand(len(sinr), -1)
+    symbols = torch.tensor([packet(payload_bits, m).symbols for m in choices], device=sinr.device)
+    effective = effective_sinr(sinr[:, None].expand(-1, len(choices), -1), mcs)
+    good = block_error_rate(effective, mcs, symbols.expand_as(mcs)) <= bler_target
+    best = torch.where(good, torch.arange(len(choices), device=sinr.device), 0).max(1).values
+    return torch.tensor(choices, device=sinr.device)[best]
+
+
+@lru_cache(maxsize=4)
+def usable_mcs(device: str) -> tuple[int, ...]:
+    """MCS indices that Sionna has BLER tables for."""
+    mcs = torch.arange(MCS_COUNT, device=device)
+    rate = block_error_rate(
+        torch.full((MCS_COUNT,), 1e4, device=device), mcs, torch.full_like(mcs, 600)
+    )
+    return tuple(m for m in range(MCS_COUNT) if float(rate[m]) < 0.5)

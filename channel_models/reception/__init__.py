@@ -1,0 +1,1 @@
+"""From channels to receptions: the resource grid, noise, estimation, detection."""

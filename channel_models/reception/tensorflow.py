@@ -1,0 +1,114 @@
+"""A TensorFlow channel of a user's own, symbols to symbols, bridged to torch with DLPack.
+
+Needs TensorFlow in this process: ``pip install "tokcom[tensorflow]"``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..air import Air, ChannelOutput, Frame
+from ..numerology import Link
+from ..power import to_db
+from ..sources.source import Members
+
+TensorflowChannel = Callable[[Any, Any, int], Any]
+"""Complex symbols ``[batch, symbols]``, N0 and a seed in; what the receiver has out."""
+
+
+class _Bridge(torch.autograd.Function):
+    """Forward in TensorFlow under a tape, backward through it; real and imaginary parts as axes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, parts: Tensor, channel: TensorflowChannel, n0: float, seed: int
+    ) -> Tensor:
+        import tensorflow as tf
+
+        given = tf.experimental.dlpack.from_dlpack(parts.detach().contiguous().__dlpack__())
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            received = channel(tf.complex(given[..., 0], given[..., 1]), tf.constant(n0), seed)
+            out = tf.stack([tf.math.real(received), tf.math.imag(received)], axis=-1)
+        ctx.tape, ctx.given, ctx.out = tape, given, out
+        return torch.utils.dlpack.from_dlpack(tf.experimental.dlpack.to_dlpack(out))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None]:
+        import tensorflow as tf
+
+        outer = gradients[0].detach().contiguous().__dlpack__()
+        inner = ctx.tape.gradient(
+            ctx.out, ctx.given, output_gradients=tf.experimental.dlpack.from_dlpack(outer)
+        )
+        if inner is None:
+            return None, None, None, None
+        own = tf.experimental.dlpack.to_dlpack(tf.convert_to_tensor(inner))
+        return torch.utils.dlpack.from_dlpack(own), None, None, None
+
+
+class TensorflowAir(Air):
+    """Sends every frame through a TensorFlow function; gradients flow both ways.
+
+    The function does whatever the receiver would have done as well: what it returns is taken for
+    the equalised symbols, with an error variance of N0.
+
+    Args:
+        link: the band and how it is shared.
+        noise_power: N0, handed to the function.
+        channel: see :data:`TensorflowChannel`; may be a ``tf.function``.
+    """
+
+    def __init__(self, link: Link, noise_power: float, channel: TensorflowChannel) -> None:
+        super().__init__(link)
+        self._noise_power = noise_power
+        self._channel = channel
+
+    def propagate(self, frames: Sequence[Frame], seed: int) -> list[ChannelOutput]:
+        return [self._one(frame, Air.seed_of(frame, seed)) for frame in frames]
+
+    def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
+        """Nothing is known of the function: the SNR that was asked for."""
+        return torch.full((len(members.users),), 1 / self._noise_power)
+
+    def _one(self, frame: Frame, seed: int) -> ChannelOutput:
+        parts = torch.view_as_real(frame.symbols)
+        got: Tensor = _Bridge.apply(  # type: ignore[no-untyped-call]
+            parts, self._channel, self._noise_power, seed % 2**31
+        )
+        if got.shape != parts.shape:
+            raise ValueError(
+                f"the TensorFlow channel returned {list(got.shape[:-1])} symbols for "
+                f"{list(parts.shape[:-1])}; it should keep their shape"
+            )
+        n0 = torch.full((1, 1), self._noise_power, device=frame.symbols.device)
+        snr_db = to_db(torch.ones_like(frame.scale) / self._noise_power)
+        symbols = torch.view_as_complex(got.contiguous()) * frame.scale[:, None]
+        return ChannelOutput(symbols, n0, snr_db)
+
+
+def load_channel(name: str) -> TensorflowChannel:
+    """A function by ``package.module:function``.
+
+    Raises:
+        ValueError: if TensorFlow or the function is not there.
+    """
+    try:
+        importlib.import_module("tensorflow")
+    except ImportError:
+        raise ValueError(
+            'air tensorflow needs TensorFlow in this process; pip install "tokcom[tensorflow]"'
+        ) from None
+    module, _, function = name.partition(":")
+    try:
+        channel: TensorflowChannel = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError):
+        raise ValueError(
+            f"no TensorFlow channel {name!r}; give package.module:function, importable from here"
+        ) from None
+    return channel

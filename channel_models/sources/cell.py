@@ -1,0 +1,174 @@
+"""A cell: users dropped around the base station, with TR 38.901 system-level channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from sionna.phy import config as sionna_config
+from sionna.phy.channel import gen_single_sector_topology
+from sionna.phy.channel.tr38901 import InH, PanelArray, RMa, UMa, UMi
+from sionna.phy.channel.tr38901.system_level_channel import SystemLevelChannel
+from torch import Tensor
+
+from ..seeding import sionna_seeded, spawn_seed
+from .fading import array
+from .source import Realisation, Request, Source, as_realisation
+
+Scenario = Literal["umi", "uma", "rma", "inh"]
+
+_NEIGHBOURS = 1000
+"""Users of one drop at once: Sionna correlates each with each."""
+
+_HALL_M = (60.0, 50.0)
+_HALL_BS_HEIGHT_M = 3.0
+_HALL_USER_HEIGHT_M = 1.0
+
+
+class CellSource(Source):
+    """Users at random places of a sector (UMi, UMa, RMa) or a hall (InH).
+
+    Args:
+        scenario: of TR 38.901.
+        carrier_hz: carrier frequency.
+        speed_mps: of every user, in a random direction.
+        indoor_prob: probability of a user to be indoors (not InH); None takes the scenario's.
+        o2i: building penetration loss of UMi and UMa, ``low`` or ``high``.
+        drop_seed: each device keeps the place that follows from it and its name; None gives every
+            sample a new place.
+        antennas: of the base station.
+        antenna_pattern: of its elements, ``38.901`` (a sector's) or ``omni``.
+        device: torch device.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        carrier_hz: float,
+        speed_mps: float,
+        indoor_prob: float | None,
+        o2i: Literal["low", "high"],
+        drop_seed: int | None,
+        antennas: int,
+        antenna_pattern: Literal["38.901", "omni"],
+        device: str,
+    ) -> None:
+        self._scenario = scenario
+        self._speed_mps = speed_mps
+        self._indoor_prob = indoor_prob
+        self._drop_seed = drop_seed
+        self._device = device
+        self.static = speed_mps == 0
+        self._model = _model(
+            scenario, carrier_hz, array(antennas, carrier_hz, device, antenna_pattern), o2i, device
+        )
+
+    def realise(self, request: Request) -> Realisation:
+        keep = self._drop_seed is not None
+        place = (
+            spawn_seed(self._drop_seed, request.sender)
+            if self._drop_seed is not None
+            else spawn_seed(request.seed, "place")
+        )
+        with sionna_seeded(place):
+            topology = self._drop(1 if keep else request.batch)
+            if keep:
+                topology = [t.repeat(request.batch, *[1] * (t.ndim - 1)) for t in topology]
+        with sionna_seeded(request.seed):
+            channels = self._of_neighbours if request.neighbours else self._channels
+            gains, delays = channels(topology, request)
+        x_m, y_m, z_m = topology[0][:, 0].unbind(1)
+        channel = as_realisation(gains, delays)
+        site = {"x_m": x_m, "y_m": y_m, "height_m": z_m}
+        return Realisation(channel.gains, channel.delays_s, site)
+
+    def _channels(self, topology: Sequence[Tensor], request: Request) -> tuple[Tensor, Tensor]:
+        self._model.reset_topology()  # what it remembers would change what it draws
+        self._model.set_topology(*topology)
+        gains, delays = self._model(request.steps, request.sampling_hz)
+        return gains, delays
+
+    def _of_neighbours(self, topology: Sequence[Tensor], request: Request) -> tuple[Tensor, Tensor]:
+        """Channels whose large-scale parameters are alike where users are near each other.
+
+        TR 38.901 section 7.5, step 4: their correlation falls off exponentially with distance.
+        Users who do not fit into one topology are divided by azimuth.
+        """
+        users, station, facing, tilt, velocity, indoors = topology
+        x_m, y_m, _ = (users - station)[:, 0].unbind(1)
+        order = torch.atan2(y_m, x_m).argsort()
+        parts = []
+        for near in order.split(_NEIGHBOURS):
+            places, faces, ways, inside = (
+                t[near].transpose(0, 1) for t in (users, facing, velocity, indoors)
+            )
+            together = (places, station[:1], faces, tilt[:1], ways, inside)
+            gains, delays = self._channels(together, request)
+            parts.append((gains.transpose(0, 3), delays.transpose(0, 2)))
+        back = order.argsort()
+        all_gains, all_delays = (torch.cat(part)[back] for part in zip(*parts, strict=True))
+        return all_gains, all_delays
+
+    def _drop(self, batch: int) -> list[Tensor]:
+        """User and base station places, orientations, velocities, and who is indoors."""
+        if self._scenario == "inh":
+            return self._drop_in_hall(batch)
+        topology = gen_single_sector_topology(
+            batch,
+            1,
+            self._scenario,
+            indoor_probability=self._indoor_prob,
+            min_ut_velocity=self._speed_mps,
+            max_ut_velocity=self._speed_mps,
+            precision="single",
+            device=self._device,
+        )
+        return upright(*topology)
+
+    def _drop_in_hall(self, batch: int) -> list[Tensor]:
+        """Uniformly in a hall, the base station in the middle of its ceiling."""
+
+        def uniform(*shape: int) -> Tensor:
+            generator = sionna_config.torch_rng(self._device)
+            return torch.rand(shape, generator=generator, device=self._device)
+
+        users = (uniform(batch, 1, 3) - 0.5) * torch.tensor([*_HALL_M, 0.0], device=self._device)
+        users[..., 2] = _HALL_USER_HEIGHT_M
+        station = torch.zeros(batch, 1, 3, device=self._device)
+        station[..., 2] = _HALL_BS_HEIGHT_M
+        down = torch.zeros_like(station)
+        down[..., 1] = torch.pi / 2
+        angle = 2 * torch.pi * uniform(batch, 1)
+        velocity = self._speed_mps * torch.stack(
+            [angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=-1
+        )
+        facing = 2 * torch.pi * uniform(batch, 1, 3)
+        indoors = torch.ones(batch, 1, dtype=torch.bool, device=self._device)
+        return upright(users, station, facing, down, velocity, indoors)
+
+
+def upright(users: Tensor, station: Tensor, facing: Tensor, *others: Tensor) -> list[Tensor]:
+    """A topology whose users hold their antennas upright, as TR 38.901 (table 7.8-1) has it.
+
+    Sionna turns them about all three axes, which costs 3.6 dB of polarisation mismatch.
+    """
+    return [users, station, facing * facing.new_tensor([1.0, 0.0, 0.0]), *others]
+
+
+def _model(
+    scenario: Scenario, carrier_hz: float, bs_array: PanelArray, o2i: str, device: str
+) -> SystemLevelChannel:
+    shared = {
+        "carrier_frequency": carrier_hz,
+        "ut_array": array(1, carrier_hz, device),
+        "bs_array": bs_array,
+        "direction": "uplink",
+        "precision": "single",
+        "device": device,
+    }
+    if scenario == "umi":
+        return UMi(o2i_model=o2i, **shared)
+    if scenario == "uma":
+        return UMa(o2i_model=o2i, **shared)
+    return RMa(**shared) if scenario == "rma" else InH(**shared)

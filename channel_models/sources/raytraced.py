@@ -1,0 +1,189 @@
+"""Ray-traced sites: Sionna RT scenes, traced once and stored as a trace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .recorded import Trace, read_trace
+
+logger = logging.getLogger(__name__)
+
+STATIONS_M: dict[str, tuple[float, float, float]] = {
+    "munich": (8.5, 21.0, 27.0),
+    "etoile": (0.0, 0.0, 40.0),
+    "florence": (0.0, 0.0, 40.0),
+    "san_francisco": (0.0, 0.0, 60.0),
+}
+"""Where the base station stands in Sionna's scenes, unless told otherwise."""
+USER_HEIGHT_M = 1.5
+_BATCH = 10
+_MIN_LLVM = 16
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is traced: users at random places around a base station in a scene.
+
+    Attributes:
+        scene: one of :data:`STATIONS_M`, or an ``.xml`` file.
+        station_m: place of the base station.
+        radius_m: users stand at most so far away (a square around the station).
+        positions: how many places with at least one path are kept.
+        max_depth: reflections of a path.
+        carrier_hz: carrier frequency.
+        antennas: of the base station, a row half a wavelength apart.
+        seed: of the places.
+    """
+
+    scene: str
+    station_m: tuple[float, float, float]
+    radius_m: float
+    positions: int
+    max_depth: int
+    carrier_hz: float
+    antennas: int
+    seed: int
+
+    def file(self) -> Path:
+        """Where its trace is stored."""
+        described = asdict(self)
+        if self.scene not in STATIONS_M:
+            described["content"] = hashlib.sha256(Path(self.scene).read_bytes()).hexdigest()
+        key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+        return (
+            Path.home() / ".cache" / "tokcom" / "traces" / f"{Path(self.scene).stem}-{key}.parquet"
+        )
+
+
+def survey_trace(survey: Survey) -> Trace:
+    """The trace of a survey: from its file, or traced now and stored.
+
+    Raises:
+        ValueError: for a missing scene, no LLVM, or a site where no place has a path.
+    """
+    if survey.scene not in STATIONS_M and not Path(survey.scene).is_file():
+        raise ValueError(
+            f"no scene {survey.scene}; give an .xml file or one of {', '.join(STATIONS_M)}"
+        )
+    file = survey.file()
+    if not file.exists():
+        logger.info("tracing %d places in %s", survey.positions, survey.scene)
+        _trace(survey).write(file)
+    return read_trace(file)
+
+
+def tracing_is_possible() -> bool:
+    """Whether there is a GPU, or an LLVM new enough, to trace with.
+
+    Dr.Jit has the CUDA backend only where it has opened a GPU; but it takes any LLVM, and one
+    that is too old aborts the whole process once it compiles.
+    """
+    try:
+        import drjit
+
+        if drjit.has_backend(drjit.JitBackend.CUDA):
+            return True
+        has_llvm = drjit.has_backend(drjit.JitBackend.LLVM)
+        return bool(has_llvm and drjit.detail.llvm_version()[0] >= _MIN_LLVM)
+    except (ImportError, RuntimeError):
+        return False
+
+
+def _trace(survey: Survey) -> Trace:
+    if not tracing_is_possible():
+        raise ValueError(
+            f"ray tracing on a CPU needs LLVM {_MIN_LLVM} or newer; install libllvm19 (Debian, "
+            "Ubuntu) or point DRJIT_LIBLLVM_PATH to libLLVM.so"
+        )
+    try:
+        from sionna import rt
+
+        named = survey.scene in STATIONS_M
+        scene = rt.load_scene(getattr(rt.scene, survey.scene) if named else survey.scene)
+    except (ImportError, RuntimeError) as error:
+        raise ValueError(f"scene {survey.scene} cannot be loaded: {error}") from None
+    scene.frequency = survey.carrier_hz
+    scene.tx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")
+    scene.rx_array = rt.PlanarArray(
+        num_rows=1, num_cols=survey.antennas, pattern="iso", polarization="V"
+    )
+    scene.add(rt.Receiver("station", position=list(survey.station_m)))
+    rng = np.random.default_rng(survey.seed)
+    found: list[tuple[NDArray[np.generic], ...]] = []
+    kept = 0
+    for _ in range(max(1, 20 * survey.positions // _BATCH)):
+        places = rng.uniform(-survey.radius_m, survey.radius_m, (_BATCH, 3))
+        places = places + np.asarray([*survey.station_m[:2], 0.0])
+        places[:, 2] = USER_HEIGHT_M
+        found.append(_solve(scene, places, survey))
+        kept += len(found[-1][0])
+        if kept >= survey.positions:
+            break
+    if not kept:
+        raise ValueError(f"no place within {survey.radius_m:g} m of the station has a path to it")
+    return _collect(found, survey)
+
+
+def _solve(
+    scene: object, places: NDArray[np.float64], survey: Survey
+) -> tuple[NDArray[np.generic], ...]:
+    """Gains ``[R, M, P]``, delays, departure directions and places of those with a path."""
+    import drjit
+    from sionna import rt
+
+    for i, place in enumerate(places):
+        scene.add(rt.Transmitter(f"user{i}", position=place.tolist()))  # type: ignore[attr-defined]
+    paths = rt.PathSolver()(
+        scene,
+        max_depth=survey.max_depth,
+        samples_per_src=100_000,
+        synthetic_array=True,
+        seed=survey.seed + 1,
+    )
+    gains, delays = paths.cir(normalize_delays=False, out_type="numpy")
+    gains = np.moveaxis(gains[0, :, :, 0, :, 0], 0, 1)
+    theta, phi = np.asarray(paths.theta_t)[0], np.asarray(paths.phi_t)[0]
+    directions = np.stack(
+        [np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1
+    )
+    for i in range(len(places)):
+        scene.remove(f"user{i}")  # type: ignore[attr-defined]
+    del paths
+    drjit.flush_malloc_cache()  # it would keep gigabytes
+    reached = (np.abs(gains) > 0).any((1, 2))
+    return gains[reached], delays[0][reached], directions[reached], places[reached]
+
+
+def _collect(found: Sequence[tuple[NDArray[np.generic], ...]], survey: Survey) -> Trace:
+    """One trace of all batches, paths padded with zeros; the first path of a user is at zero."""
+    most = max(gains.shape[2] for gains, *_ in found)
+
+    def padded(values: NDArray[np.generic], axis: int) -> NDArray[np.generic]:
+        width = [(0, 0)] * values.ndim
+        width[axis] = (0, most - values.shape[axis])
+        return np.pad(values, width)
+
+    gains = np.concatenate([padded(g, 2) for g, *_ in found])[: survey.positions]
+    delays = np.concatenate([padded(d, 1) for _, d, *_ in found])[: survey.positions]
+    directions = np.concatenate([padded(k, 1) for _, _, k, _ in found])[: survey.positions]
+    places = np.concatenate([p for *_, p in found])[: survey.positions]
+    there = (np.abs(gains) > 0).any(1)
+    first = np.where(there, delays, np.inf).min(1, keepdims=True)
+    return Trace(
+        gains[..., None].astype(np.complex64),
+        np.where(there, delays - first, 0.0).astype(np.float32),
+        ("",) * len(gains),
+        sampling_hz=0.0,
+        carrier_hz=survey.carrier_hz,
+        physical=True,
+        places_m=places.astype(np.float32),
+        directions=directions.astype(np.float32),
+    )

@@ -1,0 +1,125 @@
+"""Realisation sources: what yields path gains and delays, behind every linear air.
+
+Shapes: ``B`` samples, ``M`` antennas of the base station, ``P`` paths, ``T`` time steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..seeding import sionna_seeded
+
+ChannelModel = Callable[[int, int, float], tuple[Tensor, Tensor]]
+"""Sionna's signature: batch size, time steps and sampling frequency (Hz) in; out come gains ``a``
+``[B, 1, M, 1, 1, P, T]`` and delays ``tau`` ``[B, 1, 1, P]`` (s)."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """Who of a crowd sends each sample of a batch, and when.
+
+    Attributes:
+        users: int64 ``[B]``, numbers of the crowd's users.
+        intervals: int64 ``[B]``, numbers of the scheduling intervals.
+        starts_s: float64 ``[B]``, when those begin.
+    """
+
+    users: Tensor
+    intervals: Tensor
+    starts_s: Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a source.
+
+    Attributes:
+        batch: independent channels.
+        steps: instants, 1 / ``sampling_hz`` apart.
+        sampling_hz: rate of the instants.
+        subcarriers: that the user's power is spread over.
+        seed: fixes the realisation.
+        sender: tells users apart whose place outlives an interval.
+        members: tells the users of a crowd apart, see :mod:`~channel_models.users.population`.
+        neighbours: the samples are users of one and the same drop: what lies between one of them
+            and the base station, its neighbours largely share.
+    """
+
+    batch: int
+    steps: int
+    sampling_hz: float
+    subcarriers: int
+    seed: int
+    sender: str
+    members: Members | None = None
+    neighbours: bool = False
+
+
+@dataclass(frozen=True)
+class Realisation:
+    """Channels of one user.
+
+    Attributes:
+        gains: complex64 ``[B, M, P, T]``.
+        delays_s: float32 ``[B, P]``, or ``[1, P]`` where all samples share them.
+        site: what is known of each sample's place, float ``[B]`` by name.
+    """
+
+    gains: Tensor
+    delays_s: Tensor
+    site: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Source(ABC):
+    """Yields channels of one user.
+
+    Attributes:
+        static: every time step is the same, so that one is enough.
+        flat: a single path without delay: the same on every subcarrier.
+    """
+
+    static = False
+    flat = False
+
+    @abstractmethod
+    def realise(self, request: Request) -> Realisation:
+        """Draws the channels of one user."""
+
+
+class SionnaSource(Source):
+    """Any channel model in Sionna's signature, with one user and one transmit antenna.
+
+    Args:
+        model: Sionna's, or a user's own.
+        static: whether nothing moves.
+        flat: whether it has a single path without delay.
+    """
+
+    def __init__(self, model: ChannelModel, static: bool = False, flat: bool = False) -> None:
+        self._model = model
+        self.static = static
+        self.flat = flat
+
+    def realise(self, request: Request) -> Realisation:
+        with sionna_seeded(request.seed):
+            gains, delays = self._model(request.batch, request.steps, request.sampling_hz)
+        return as_realisation(gains, delays)
+
+
+def as_realisation(gains: Tensor, delays: Tensor) -> Realisation:
+    """From Sionna's axes, of a single user with a single antenna, to ours.
+
+    Raises:
+        ValueError: for several receivers, transmitters or transmit antennas.
+    """
+    if gains.ndim != 7 or gains.shape[1] != 1 or gains.shape[3:5] != (1, 1):
+        raise ValueError(
+            f"gains should be [batch, 1, antennas, 1, 1, paths, steps], got {list(gains.shape)}"
+        )
+    shared = delays[:1] if bool((delays == delays[:1]).all()) else delays
+    return Realisation(gains[:, 0, :, 0, 0], torch.atleast_2d(shared.reshape(len(shared), -1)))

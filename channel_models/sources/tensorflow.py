@@ -1,0 +1,157 @@
+"""Sionna 1.x, whose channels are TensorFlow's, as a source of realisations.
+
+TensorFlow and this package's Sionna 2 do not share a process: :class:`TensorflowChannels` runs
+where Sionna 1.x is installed (``actors.engines.tensorflow`` puts it into an isolated Ray actor)
+and yields NumPy arrays; :class:`BankedSource` turns them into a source here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..seeding import spawn_seed
+from .fading import DelayLine
+from .source import Realisation, Request, Source, as_realisation
+
+Arrays = tuple[NDArray[np.complex64], NDArray[np.float32]]
+"""Gains ``a`` ``[batch, 1, antennas, 1, 1, paths, steps]`` and delays ``[batch, 1, 1, paths]``."""
+
+
+class TensorflowChannels:
+    """Sionna 1.x's delay-line profiles; a plain class, to be made where TensorFlow is.
+
+    Args:
+        family: ``tdl`` or ``cdl``.
+        profile: ``a`` to ``e``.
+        delay_spread_s: RMS delay spread.
+        carrier_hz: carrier frequency.
+        speed_mps: of the user.
+        antennas: of the base station.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        profile: str,
+        delay_spread_s: float,
+        carrier_hz: float,
+        speed_mps: float,
+        antennas: int,
+    ) -> None:
+        from sionna.phy import config
+        from sionna.phy.channel import tr38901
+
+        self._config = config
+        if family == "tdl":
+            self._model = tr38901.TDL(
+                profile.upper(),
+                delay_spread_s,
+                carrier_hz,
+                min_speed=speed_mps,
+                num_rx_ant=antennas,
+            )
+        else:
+            user, station = (
+                tr38901.PanelArray(
+                    num_rows_per_panel=1,
+                    num_cols_per_panel=count,
+                    polarization="single",
+                    polarization_type="V",
+                    antenna_pattern="omni",
+                    carrier_frequency=carrier_hz,
+                )
+                for count in (1, antennas)
+            )
+            self._model = tr38901.CDL(
+                profile.upper(),
+                delay_spread_s,
+                carrier_hz,
+                user,
+                station,
+                "uplink",
+                min_speed=speed_mps,
+                max_speed=speed_mps,
+            )
+
+    def realise(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Arrays:
+        """A batch of channels; the same seed gives the same ones."""
+        self._config.seed = seed % 2**31
+        gains, delays = self._model(batch, steps, sampling_hz)
+        return gains.numpy(), delays.numpy()
+
+
+class ChannelService(ABC):
+    """Where realisations are made: calls give tickets, so that many can be under way."""
+
+    @abstractmethod
+    def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
+        """Orders a batch of channels."""
+
+    @abstractmethod
+    def get(self, ref: Any) -> Arrays:
+        """Waits for an order, as long as the service's deadline allows."""
+
+
+ServiceFactory = Callable[[DelayLine], ChannelService]
+"""Makes a service; ``actors.engines.tensorflow.tensorflow_service`` is one."""
+
+
+class BankedSource(Source):
+    """Channels of a service, ordered ahead as a bank of batches.
+
+    The seed of a request chooses a batch of the bank and realisations of the batch, so that the
+    same requests meet the same channels, and only the first of them waits.
+
+    Args:
+        service: where realisations are made.
+        static: whether nothing moves.
+        seed: of the bank.
+        batches: of the bank.
+        batch: realisations of each; larger requests meet some twice.
+        device: torch device.
+    """
+
+    def __init__(
+        self,
+        service: ChannelService,
+        static: bool,
+        seed: int = 0,
+        batches: int = 32,
+        batch: int = 128,
+        device: str = "cpu",
+    ) -> None:
+        self._service = service
+        self.static = static
+        self._seed = seed
+        self._batches = batches
+        self._batch = batch
+        self._device = device
+        self._orders: dict[tuple[int, float], list[Any]] = {}
+
+    def realise(self, request: Request) -> Realisation:
+        orders = self._ordered(request.steps, request.sampling_hz)
+        gains, delays = self._service.get(orders[request.seed % self._batches])
+        generator = torch.Generator().manual_seed(request.seed)
+        order = torch.randperm(self._batch, generator=generator)
+        rows = order.repeat(-(-request.batch // self._batch))[: request.batch].numpy()
+        return as_realisation(
+            torch.from_numpy(gains[rows]).to(self._device),
+            torch.from_numpy(delays[rows]).to(self._device),
+        )
+
+    def _ordered(self, steps: int, sampling_hz: float) -> list[Any]:
+        key = (steps, sampling_hz)
+        if key not in self._orders:
+            self._orders[key] = [
+                self._service.ask(
+                    self._batch, steps, sampling_hz, spawn_seed(self._seed, "bank", steps, i)
+                )
+                for i in range(self._batches)
+            ]
+        return self._orders[key]

@@ -1,0 +1,134 @@
+"""A crowd: many users behind one air, each with channels of its own over time.
+
+The samples of a batch come from different users and intervals (:class:`~.source.Members`). Whoever
+asks for the same user, sender and interval meets the same channel, so that a scheduler sees what
+the transmission then meets, and nobody's channel depends on who else was scheduled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from sionna.phy import PI, SPEED_OF_LIGHT
+
+from ..seeding import spawn_seed
+from ..sources.source import Members, Realisation, Request, Source
+
+
+@dataclass(frozen=True)
+class PopulationSize:
+    """How many users there are, and what their places and fading follow from."""
+
+    users: int
+    seed: int
+
+
+class FreshPopulation(Source):
+    """Users without a place: every interval draws all their channels anew.
+
+    Args:
+        source: of one user's channels.
+        size: users and seed.
+    """
+
+    def __init__(self, source: Source, size: PopulationSize) -> None:
+        self._source = source
+        self._size = size
+        self.static, self.flat = source.static, source.flat
+
+    def realise(self, request: Request) -> Realisation:
+        members = _members(request)
+        gains, delays = [], []
+        intervals, where = torch.unique_consecutive(members.intervals, return_inverse=True)
+        for i, interval in enumerate(intervals.tolist()):
+            seed = spawn_seed(self._size.seed, "crowd", request.sender, interval)
+            whole = self._source.realise(
+                replace(request, batch=self._size.users, seed=seed, members=None)
+            )
+            users = members.users[where == i]
+            gains.append(whole.gains[users])
+            delays.append(whole.delays_s if len(whole.delays_s) == 1 else whole.delays_s[users])
+        shared = all(len(d) == 1 and torch.equal(d, delays[0]) for d in delays)
+        if shared:
+            return Realisation(torch.cat(gains), delays[0])
+        rows = [d.expand(len(g), -1) for d, g in zip(delays, gains, strict=True)]
+        return Realisation(torch.cat(gains), torch.cat(rows))
+
+
+class PlacedPopulation(Source):
+    """Users who each keep a place of a cell or a site while they move within a few metres of it.
+
+    Their places come from one drop, so that those near each other have similar large-scale
+    parameters where the source correlates them.
+
+    Path loss, shadowing, the paths' powers and delays are drawn once; the phase of every path
+    turns with its Doppler shift from interval to interval and within a transmission. A path
+    arrives from a random direction, which gives Clarke's spectrum; a user's devices stand a few
+    wavelengths apart: their phases and directions differ.
+
+    Args:
+        source: of places, one realisation each; in a cell, near places have similar ones.
+        size: users and seed.
+        carrier_hz: carrier frequency.
+        speed_mps: of every user; at 0 nothing ever changes.
+        device: torch device.
+    """
+
+    static = False
+
+    def __init__(
+        self,
+        source: Source,
+        size: PopulationSize,
+        carrier_hz: float,
+        speed_mps: float,
+        device: str,
+    ) -> None:
+        self._size = size
+        self._max_hz = speed_mps * carrier_hz / SPEED_OF_LIGHT
+        self._device = device
+        self._motion: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.static = speed_mps == 0
+        self.flat = source.flat
+        self._placed = source.realise(
+            Request(
+                batch=size.users,
+                steps=1,
+                sampling_hz=1.0,
+                subcarriers=1,
+                seed=spawn_seed(size.seed, "crowd", "places"),
+                sender="",
+                neighbours=True,
+            )
+        )
+        self._delays = self._placed.delays_s.expand(size.users, -1)
+
+    def realise(self, request: Request) -> Realisation:
+        members = _members(request)
+        turns, shift_hz = (m[members.users] for m in self._turning(request.sender))
+        step = torch.arange(request.steps, device=self._device) / request.sampling_hz
+        elapsed = members.starts_s.to(self._device)[:, None] + step
+        turned = turns[..., None] + shift_hz[..., None] * elapsed[:, None]
+        phase = (2 * PI * torch.frac(turned)).float()[:, None]
+        gains = self._placed.gains[members.users] * torch.polar(torch.ones_like(phase), phase)
+        site = {name: values[members.users] for name, values in self._placed.site.items()}
+        return Realisation(gains, self._delays[members.users], site)
+
+    def _turning(self, sender: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each path's phase at the beginning, in turns, and its Doppler shift: ``[U, P]``."""
+        if sender not in self._motion:
+            seed = spawn_seed(self._size.seed, "crowd", sender, "motion")
+            generator = torch.Generator().manual_seed(seed)
+            shape = (2, *self._delays.shape)
+            drawn = torch.rand(shape, generator=generator, dtype=torch.float64).to(self._device)
+            self._motion[sender] = drawn[0], self._max_hz * torch.cos(2 * PI * drawn[1])
+        return self._motion[sender]
+
+
+def _members(request: Request) -> Members:
+    if request.members is None:
+        raise ValueError(
+            f"{request.sender}: the air has a crowd behind it; frames should name their members"
+        )
+    return request.members

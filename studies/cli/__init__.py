@@ -1,0 +1,5 @@
+"""The ``tokcom`` command."""
+
+from .main import main
+
+__all__ = ["main"]

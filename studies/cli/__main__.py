@@ -1,0 +1,5 @@
+"""``python -m studies.cli``."""
+
+from . import main
+
+main()

@@ -1,0 +1,66 @@
+"""A study's conditions as a table on the screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from ..tables.summary import swept
+
+Row = dict[str, Any]
+
+
+def conditions_table(summary: pd.DataFrame) -> Table:
+    """A line for each condition of :func:`studies.tables.summary.summarise`.
+
+    What a study does not sweep has no column, so that the table fits eighty characters.
+    """
+    mixed = summary["interval"].nunique() > 1
+    optional: dict[str, tuple[str, Callable[[Row], str]]] = {
+        "access": ("access", lambda row: str(row["access"])),
+        "bandwidth_hz": ("MHz", lambda row: _number(row["bandwidth_hz"] / 1e6)),
+        "deadline_ms": ("deadline", lambda row: _number(row["deadline_ms"])),
+        "train_snr_db": ("trained", lambda row: _number(row["train_snr_db"])),
+    }
+    columns: list[tuple[str, Callable[[Row], str]]] = [
+        ("method", lambda row: str(row["method"])),
+        ("air", lambda row: str(row["air"])),
+        *(optional[name] for name in swept(summary)),
+        ("dB", lambda row: _number(row["eval_snr_db"])),
+        ("tokens", lambda row: f"{row['tokens_audio']:g}+{row['tokens_vision']:g}"),
+        ("accuracy", lambda row: accuracy_text(row, mixed)),
+        ("uses", lambda row: f"{row['uplink_channel_uses']:.0f}"),
+        ("ms", lambda row: f"{row['airtime_ms']:.3g}"),
+    ]
+    shown = Table(
+        *(name for name, _ in columns), box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
+    for column in shown.columns:
+        column.no_wrap = column.header not in ("method", "air")
+        column.overflow = "fold"  # an air that is cut off could look like another
+    for record in summary.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
+        shown.add_row(*(show(row) for _, show in columns))
+    return shown
+
+
+def accuracy_text(row: Row, mixed: bool) -> str:
+    """``.545 [.512, .577]``; with a star where only clips were resampled, unless all are so."""
+    if math.isnan(row["accuracy_low"]):
+        return _share(row["accuracy"])
+    star = "*" if mixed and row["interval"] == "clips" else ""
+    low, high = _share(row["accuracy_low"]), _share(row["accuracy_high"])
+    return f"{_share(row['accuracy'])} [{low}, {high}]{star}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:g}"

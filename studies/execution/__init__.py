@@ -1,0 +1,1 @@
+"""Runs a study: specs, trials, progress."""

@@ -1,0 +1,117 @@
+"""Where a study keeps its things."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from tokcom_core.storage import atomic_file
+
+from ..plan.loading import load
+from ..plan.study import Study, differences
+from .artifacts import Artifacts, remove_partials
+from .store import store_at
+
+
+class StudyFolder:
+    """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
+    ``devices/``, ``answers/``, ``journals/``, ``report/``.
+
+    Args:
+        place: a folder, or a URI of any file system that pyarrow knows.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        self.store = store_at(place)
+        self.root = self.store.root
+        self.config = self.root / "study.yaml"
+        self.artifacts = Artifacts(self.root / "artifacts", self.store)
+        self.results = self.root / "results"
+        self.curves = self.root / "curves"
+        self.devices = self.root / "devices"
+        self.answers = self.root / "answers"
+        self.report = self.root / "report"
+        self.floors = self.root / "floors.json"
+        self.file_bits = self.root / "file_bits.parquet"
+        self.tune = self.root / "tune"
+
+    def data(self, study: Study) -> Path:
+        """The data set: the study's own MiniMUSIC, or the user's folder."""
+        return study.data.folder.resolve() if study.data.folder else self.root / "data"
+
+    def samples(self, split: str) -> Path:
+        return self.store.fetch(self.root / "samples" / f"{split}.parquet")
+
+    def result(self, key: str) -> Path:
+        """The table of one cell."""
+        return self.results / f"{key}.parquet"
+
+    def has_result(self, key: str) -> bool:
+        return self.store.has(self.result(key))
+
+    @contextmanager
+    def write(self, file: Path) -> Iterator[Path]:
+        """Yields a temporary name that becomes ``file``, and is kept, when the block succeeds."""
+        with atomic_file(file) as partial:
+            yield partial
+        self.store.keep(file)
+
+    def journal(self, key: str, eval_snr_db: float) -> Path:
+        """What an emulated cell has done so far, batch by batch."""
+        condition = "" if math.isnan(eval_snr_db) else f"_{eval_snr_db:g}dB"
+        return self.store.fetch_all(self.root / "journals" / f"{key}{condition}")
+
+    def open(self) -> Study:
+        """The study that was begun here.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        self.store.begin()
+        if not self.begun:
+            raise ValueError(f"no study in {self.store}; 'tokcom study run' begins one")
+        return load(self.store.fetch(self.config))
+
+    @property
+    def begun(self) -> bool:
+        return self.store.has(self.config)
+
+    def check(self, study: Study) -> None:
+        """Whether a study may begin or go on here; writes nothing.
+
+        Raises:
+            ValueError: if another study was begun here, with the keys that differ.
+        """
+        self.store.begin()
+        if not self.begun:
+            return
+        found = differences(self.open(), study)
+        if found:
+            raise ValueError(
+                f"{self.store} holds another study ({', '.join(found)}); choose another --out"
+            )
+
+    def begin(self, study: Study) -> None:
+        """Claims the folder for a study, or goes on with the same one.
+
+        Raises:
+            ValueError: if another study was begun here.
+        """
+        self.check(study)
+        for folder in (
+            self.artifacts.root,
+            self.results,
+            self.curves,
+            self.devices,
+            self.answers,
+            self.root / "samples",
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_partials(folder)
+        if not self.begun:
+            with self.write(self.config) as partial:
+                partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))

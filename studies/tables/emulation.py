@@ -1,0 +1,155 @@
+"""From an emulation's journal to the tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from actors import MODALITY_OF, Arrival, Emulation, Evaluation
+from channel_models import Overhead, from_db, mean_db, to_db
+from tokcom_core.datasets.samples import Samples
+
+from ..plan.cells import ModelSizes
+from ..plan.specs import Cell
+from ..plan.study import Metric
+from .columns import SITE
+from .table import CrowdScores, Outcome
+
+_SNRS = ("realised_snr_db", "realised_sinr_db")
+_COSTS = ("data_channel_uses", "pilot_channel_uses", "control_bits", "airtime_ms", "energy_mj")
+
+
+def emulated_outcome(
+    cell: Cell,
+    eval_snr_db: float,
+    emulation: Emulation,
+    test: Samples,
+    shapes: ModelSizes,
+) -> Outcome:
+    """The outcome of an emulation that has ended.
+
+    What is sent again is paid again: costs are sums over all transmissions, divided by the
+    questions that were asked. A question that was never heard counts as answered wrongly.
+
+    Raises:
+        ValueError: if nobody has asked anything.
+    """
+    traffic = emulation.traffic
+    if not len(traffic):
+        raise ValueError(
+            "emulate: nobody asked a question; take more users, duration_s or questions_per_s"
+        )
+    journal = emulation.journal.read()
+    asked = test.take(traffic.rows.tolist())
+    once = journal[journal["stream"] == "question"]
+    received = once[once["received"]].set_index("question")
+    arrival_s = pd.Series(traffic.arrivals_s)[received.index]
+    latency_s = received["start_s"] + emulation.interval_s - arrival_s
+    busy_s = float(once["start_s"].max()) + emulation.interval_s
+    columns = {
+        "users": emulation.users,
+        "answered_fraction": len(received) / len(asked),
+        "transmissions": len(once) / len(asked),
+        "latency_ms": 1e3 * float(latency_s.mean()) if len(received) else None,
+        "answers_per_s": len(received) / busy_s,
+    }
+    return Outcome(
+        cell,
+        eval_snr_db,
+        _scores(journal, received, len(asked), emulation.interval_s),
+        asked,
+        shapes,
+        emulation.parameter_counts(),
+        CrowdScores(
+            columns, tuple(traffic.users.tolist()), _device_rows(journal, received, cell.metric)
+        ),
+    )
+
+
+def _scores(
+    journal: pd.DataFrame, received: pd.DataFrame, asked: int, interval_s: float
+) -> Evaluation:
+    intervals = len(journal) / journal["stream"].nunique()
+
+    def hits(column: str) -> tuple[bool, ...]:
+        return tuple(received[column].reindex(range(asked), fill_value=False).tolist())
+
+    return Evaluation(
+        exact=hits("exact"),
+        first_token=hits("first_token"),
+        loss=math.nan,
+        first_token_loss=math.nan,
+        arrivals={str(stream): _arrival(rows, asked) for stream, rows in journal.groupby("stream")},
+        interval_ms=1e3 * interval_s * intervals / asked,
+    )
+
+
+def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
+    """How one stream arrived: means over what was sent, but costs of a question.
+
+    SNRs are averaged linearly.
+    """
+    sent = rows[rows["sent"]]
+    costs = {name: float(sent[name].sum()) / asked for name in _COSTS}
+    return Arrival(
+        sender=str(rows["device"].iloc[0]),
+        tokens=float(sent["tokens"].mean()),
+        realised_snr_db=mean_db(sent["realised_snr_db"].tolist()),
+        sinr_db=mean_db(sent["realised_sinr_db"].tolist()),
+        erased_fraction=float(sent["lost"].mean()),
+        lost_fraction=float((rows["lost"] | ~rows["sent"]).mean()),
+        overhead=Overhead(**costs),
+        site={name: float(rows[name].mean()) for name in SITE if name in rows},
+    )
+
+
+def _device_rows(
+    journal: pd.DataFrame, received: pd.DataFrame, metric: Metric
+) -> list[dict[str, Any]]:
+    """A row for each user's device; costs are those of one of its user's questions."""
+    right = received[metric].reindex(journal["question"], fill_value=False).to_numpy()
+    sent = journal["sent"]
+    table = journal.assign(
+        right=right,
+        out=journal["lost"] | ~sent,
+        **{name: _map(from_db, journal[name]).where(sent) for name in _SNRS},
+    )
+    found = table.groupby(["user", "device"], sort=True)
+    rows = found.agg(
+        questions=("question", "nunique"),
+        transmissions=("question", "size"),
+        tokens=("tokens", "sum"),
+        lost=("lost", "sum"),
+        sent=("sent", "sum"),
+        outage_fraction=("out", "mean"),
+        **{name: (name, "sum") for name in _COSTS},
+        **{name: (name, "mean") for name in (*_SNRS, *SITE) if name in table},
+    )
+    once = table.drop_duplicates(["user", "device", "question"])
+    rows["accuracy"] = once.groupby(["user", "device"], sort=True)["right"].mean()
+    rows["erased_fraction"] = rows["lost"] / rows["sent"].where(rows["sent"] > 0)
+    for name in _SNRS:
+        rows[name] = _map(to_db, rows[name])
+    for name in ("transmissions", "tokens", *_COSTS):
+        rows[name] = rows[name] / rows["questions"]
+    rows = rows.rename(columns={"data_channel_uses": "uplink_channel_uses"}).reset_index()
+    rows["modality"] = rows["device"].map(_modality_of(journal))
+    kept = rows.drop(columns=["lost", "sent", "pilot_channel_uses", "control_bits"])
+    records = kept.astype(object).where(kept.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in record.items()} for record in records]
+
+
+def _map(function: Callable[[Tensor], Tensor], column: pd.Series[float]) -> pd.Series[float]:
+    values = torch.tensor(column.to_numpy(dtype="float64"))
+    return pd.Series(function(values).numpy(), column.index)
+
+
+def _modality_of(journal: pd.DataFrame) -> dict[str, str]:
+    """By device."""
+    streams = journal.drop_duplicates("device")
+    return {d: MODALITY_OF[s] for d, s in zip(streams["device"], streams["stream"], strict=True)}

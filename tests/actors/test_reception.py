@@ -1,0 +1,61 @@
+"""SNRs of a stream: means of power ratios, over samples and over batches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from actors.messages import Answers, Arrival
+from actors.network import _merge
+from actors.reception import arrival
+from channel_models import Frame, Link, Reception, named_air, normalise
+
+TOKEN_WIDTH = 8
+
+
+def _sent(snr_db: float, samples: int = 2000, **keys: Any) -> tuple[Arrival, Reception]:
+    """A stream of four tokens over Rayleigh fading."""
+    raw = torch.randn(
+        samples, 16, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)
+    )
+    valid = torch.ones(samples, 16, dtype=torch.bool)
+    symbols, scale = normalise(raw, valid)
+    air = named_air("rayleigh").model_copy(update=keys).build(Link(), snr_db)
+    frame = Frame("audio", "audio", symbols, valid, scale)
+    (reception,) = air.transmit([frame], seed=3)
+    return arrival(frame, reception, TOKEN_WIDTH), reception
+
+
+def test_the_mean_snr_of_rayleigh_fading_is_the_nominal_one() -> None:
+    """Powers are exponential: a standard error of 2000 samples is 2.2 %, .1 dB."""
+    assert _sent(5.0)[0].realised_snr_db == pytest.approx(5.0, abs=0.3)
+
+
+def test_samples_that_are_lost_in_noise_leave_the_mean_sinr_finite() -> None:
+    found, reception = _sent(-10.0, 200, csi="estimated", interpolation="nearest")
+    assert (reception.sinr_db == -math.inf).any()
+    ratios = 10 ** (reception.sinr_db.double() / 10)
+    assert found.sinr_db == pytest.approx(10 * math.log10(float(ratios.mean())))
+
+
+def test_batches_are_averaged_linearly_by_their_size() -> None:
+    one, _ = _sent(5.0, 4)
+    arrivals = [
+        replace(
+            one, realised_snr_db=10.0, sinr_db=-math.inf, tokens=4.0, site={"path_loss_db": 90}
+        ),
+        replace(one, realised_snr_db=0.0, sinr_db=3.0, tokens=8.0, site={"path_loss_db": 110}),
+    ]
+    answers = [
+        Answers(hits, hits, 1.0, 1.0, {"audio": a}, interval_ms=1.0)
+        for a, hits in zip(arrivals, [(True, False, True), (False,)], strict=True)
+    ]
+    merged = _merge(answers, [3, 1]).arrivals["audio"]
+    assert merged.realised_snr_db == pytest.approx(10 * math.log10(0.75 * 10 + 0.25))
+    assert merged.sinr_db == pytest.approx(3.0 + 10 * math.log10(0.25))
+    assert merged.tokens == 5.0
+    assert merged.site["path_loss_db"] == pytest.approx(95.0)  # a loss is no power ratio to add up

@@ -1,0 +1,117 @@
+"""Crowds: every user has channels of its own, whoever else is scheduled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.special import j0
+
+from channel_models import (
+    Air,
+    DigitalConfig,
+    Link,
+    Members,
+    PopulationSize,
+    Reception,
+    Request,
+    named_air,
+)
+
+from .contract import LINK, frame
+
+USERS = 40
+
+
+def _build(name: str, link: Link = LINK, **settings: object) -> Air:
+    air = named_air(name, **settings)
+    return air.build(link, 10.0 if air.sets_snr else math.nan, crowd=PopulationSize(USERS, seed=5))
+
+
+def _members(users: list[int], intervals: list[int]) -> Members:
+    when = torch.tensor(intervals)
+    return Members(torch.tensor(users), when, when.double() * 1e-3)
+
+
+def _send(air: Air, users: list[int], intervals: list[int], sender: str = "a") -> Reception:
+    sent = replace(frame(sender, batch=len(users)), members=_members(users, intervals))
+    return air.transmit([sent], seed=1)[0]
+
+
+AIRS = [
+    ("rayleigh", {}),
+    ("tdl-a", {"speed_mps": 3.0}),
+    ("cdl-c", {}),
+    ("umi", {"speed_mps": 3.0}),
+    ("umi", {"fidelity": "abstract"}),
+    ("umi", {"digital": DigitalConfig()}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), AIRS)
+def test_a_users_channel_is_its_own_whoever_else_is_scheduled(
+    name: str, settings: dict[str, object]
+) -> None:
+    air = _build(name, **settings)
+    among_some = _send(air, [3, 7, 3, 9], [0, 0, 2, 2]).realised_snr_db
+    among_others = _send(air, [1, 3, 7, 20, 3], [0, 0, 0, 2, 2]).realised_snr_db
+    torch.testing.assert_close(among_some[[0, 1, 2]], among_others[[1, 2, 4]])
+    assert len(among_others.unique()) >= 4
+    other_device = _send(air, [3], [0], sender="b").realised_snr_db
+    assert not torch.isclose(other_device[0], among_some[0])
+
+
+@pytest.mark.parametrize("name", ["rayleigh", "umi", "awgn"])
+def test_a_scheduler_sees_what_the_transmission_meets(name: str) -> None:
+    """Exactly on a flat channel; through eight of its subcarriers on a selective one."""
+    air = _build(name)
+    users, intervals = list(range(USERS)), [4] * USERS
+    seen_db = 10 * torch.log10(air.predict_snr(["a"], _members(users, intervals)))
+    met_db = _send(air, users, intervals).realised_snr_db
+    if name == "umi":
+        assert float((seen_db - met_db).abs().median()) < 1.0
+    else:
+        torch.testing.assert_close(seen_db, met_db, rtol=1e-4, atol=1e-3)
+
+
+def test_users_of_a_cell_keep_their_places_and_their_mean_gain() -> None:
+    air = _build("umi", speed_mps=3.0)
+    early, late = (_send(air, list(range(USERS)), [i] * USERS) for i in (0, 50))
+    for name in ("x_m", "y_m"):
+        assert torch.equal(early.site[name], late.site[name])
+        assert len(early.site[name].unique()) == USERS
+    torch.testing.assert_close(early.site["path_loss_db"], late.site["path_loss_db"])
+    assert not torch.allclose(early.realised_snr_db, late.realised_snr_db)
+    still = _build("umi")
+    first, again = (_send(still, [3], [i]).realised_snr_db for i in (0, 50))
+    assert torch.equal(first, again)
+
+
+def test_fading_of_a_moving_crowd_decorrelates_as_clarke_says() -> None:
+    """J0(2 pi f_D tau) over all users' and samples' strongest paths."""
+    speed_mps, users = 30.0, 600
+    air = named_air("umi", speed_mps=speed_mps)
+    source = air.source(LINK, "cpu")
+    assert source is not None
+    crowd = air.gather(source, PopulationSize(users, 1), "cpu")
+    for lag_s in (1e-3, 2e-3):
+        members = Members(torch.arange(users), torch.zeros(users).long(), torch.zeros(users))
+        request = Request(users, 2, 1 / lag_s, 12, 0, "a", members)
+        gains = crowd.realise(request).gains[:, 0]
+        turned = gains[..., 1] * gains[..., 0].conj()
+        present = turned.abs() > 0
+        cosine = (turned.real[present] / turned.abs()[present]).double()
+        expected = float(j0(2 * math.pi * speed_mps * 3.5e9 / 299_792_458.0 * lag_s))
+        error = float(cosine.std()) / math.sqrt(len(cosine))
+        assert abs(float(cosine.mean()) - expected) < 5 * error
+
+
+def test_what_a_crowd_needs_is_asked_for() -> None:
+    with pytest.raises(ValueError, match="name their members"):
+        _build("rayleigh").transmit([frame("a")], seed=1)
+    with pytest.raises(ValueError, match="leave drop_seed out"):
+        _build("umi", drop_seed=1)
+    with pytest.raises(ValueError, match="one user a sample"):
+        replace(frame("a", batch=3), members=_members([1], [0]))

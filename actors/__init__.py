@@ -1,11 +1,10 @@
 """Devices and base station, and the split-training step between them."""
 
-from .base_station import AlignmentLossConfig, AnswerLoss, BaseStation, StationConfig
+from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
-from .emulation.emulation import Emulation, EmulationConfig, EmulationSetup
-from .emulation.faults import Faults
+from .emulation.config import EmulationConfig, EmulationSetup
+from .emulation.emulation import Emulation
 from .emulation.journal import EmulationState, Journal
-from .emulation.population import UserPopulation, interval_s, share_of
 from .engines.engine import (
     ActorSpec,
     Engine,
@@ -14,19 +13,23 @@ from .engines.engine import (
     InlineEngine,
     PeerLostError,
     Role,
+    StateLostError,
 )
-from .engines.ray_engine import PlacementStrategy, RayEngine, Share
-from .messages import MODALITY_OF, Arrival, Batch, Gradient, Modality, Stream, Training
-from .network import Evaluation, Network, StreamInput
+from .engines.process import Share
+from .engines.ray_engine import PlacementStrategy, RayEngine
+from .engines.retries import MAX_RETRIES, RetriesExhaustedError, retrying
+from .evaluation import Evaluation
+from .faults import Faults
+from .messages import Arrival, Batch, Gradient
+from .network import Network, Progress
+from .population import UserPopulation, airtime_ms, interval_s, share_of
 from .training.checkpoints import Checkpoints
 from .training.federation import Federation
 from .training.optimiser import seeded
 
 __all__ = [
-    "MODALITY_OF",
+    "MAX_RETRIES",
     "ActorSpec",
-    "AlignmentLossConfig",
-    "AnswerLoss",
     "Arrival",
     "BaseStation",
     "Batch",
@@ -46,19 +49,20 @@ __all__ = [
     "Gradient",
     "InlineEngine",
     "Journal",
-    "Modality",
     "Network",
     "PeerLostError",
     "PlacementStrategy",
+    "Progress",
     "RayEngine",
+    "RetriesExhaustedError",
     "Role",
     "Share",
+    "StateLostError",
     "StationConfig",
-    "Stream",
-    "StreamInput",
-    "Training",
     "UserPopulation",
+    "airtime_ms",
     "interval_s",
+    "retrying",
     "seeded",
     "share_of",
 ]

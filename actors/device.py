@@ -1,57 +1,62 @@
-"""A device: one modality, its frozen tokens and its trained token transmitter."""
+"""A device: its frozen tokens and its trained token transmitter."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from channel_models import Frame, normalise, spawn_seed
 from tokcom_core.datasets.samples import Samples, read_samples
-from tokcom_core.encoders import TextEncoder, pick_device
-from tokcom_core.features import FeatureStore, open_features
-from tokcom_core.transceiver import TokenTransmitter
+from tokcom_core.devices import pick_device
+from tokcom_core.systems import Phase, Stream, System, Transport
+from tokcom_core.tasks import Task
 
-from .messages import Batch, Gradient, Modality, Training
-from .training.federation import Federation, UserProjections
+from .messages import Batch, Gradient
+from .training.federation import Federation, UserModels
 from .training.optimiser import Optimiser, seeded
 
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """Everything a device is made of; paths, not tensors, so that it travels lightly.
+    """Config of a device; holds paths, not tensors, so that it is cheap to send.
 
     Attributes:
-        name: unique in the network.
-        modality: what it holds.
-        token_width: d_T of the foundation model.
-        tokens: by stream, s_m that it slides to; for text, the longest text it sends.
-        seed: the study's seed; the device's own follow from it and its name.
-        samples: table of each split.
-        features: feature store that holds each split's clips (audio and vision).
-        file_bits: table of the media files' sizes, for a device that uploads them as they are.
-        language_model: whose tokenizer and embeddings the text device uses.
-        federation: the users that the training samples are divided among, if each has a
-            projection of its own; None for one that all share.
-        device: torch device or ``auto``.
+        name: Name of the device, unique in the network.
+        system: System that the device belongs to.
+        task: Task that the samples belong to.
+        tokens: Token length of each device, see :data:`~tokcom_core.systems.TokenLengths`.
+        seed: Seed of the study, from which the device's own seeds are spawned by its name.
+        samples: Table of each split.
+        features: Feature stores of the frozen tokens, by name and split.
+        transport: Transport of each stream; ``analog`` by default.
+        file_bits: Table of the media files' sizes, for streams of transport ``file``.
+        federation: Users of split-federated training, each with a transmitter of its own; None for
+            one transmitter that all share.
+        device: Torch device or ``auto``.
     """
 
     name: str
-    modality: Modality
-    token_width: int
-    tokens: dict[str, int]
+    system: System
+    task: Task
+    tokens: Mapping[str, int]
     seed: int
-    samples: dict[str, Path]
-    features: dict[str, Path] = field(default_factory=dict)
+    samples: Mapping[str, Path]
+    features: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    transport: Mapping[str, Transport] = field(default_factory=dict)
     file_bits: Path | None = None
-    language_model: str = "pocket"
     federation: Federation | None = None
     device: str = "auto"
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Streams that the device may send."""
+        every = self.system.streams(self.task, self.tokens)
+        return tuple(stream for stream in every if stream.device == self.name)
 
 
 class Device:
@@ -64,69 +69,84 @@ class Device:
         self.name = config.name
         self._config = config
         self._device = pick_device(config.device)
+        self._streams = {stream.name: stream for stream in config.streams}
         self._samples = {split: read_samples(file) for split, file in config.samples.items()}
-        self._file_sizes = (
-            {}
-            if config.file_bits is None
-            else pd.read_parquet(config.file_bits).set_index("video_id")[config.modality].to_dict()
-        )
-        self._source = _text_tokens(config) if config.modality == "text" else _MediaTokens(config)
-        with seeded(spawn_seed(config.seed, config.name, "projection")):
-            self.transmitter = TokenTransmitter(
-                self._source.width, config.token_width, config.modality == "text"
-            ).to(self._device)
-        self._users = (
+        self._file_bits = (
             None
-            if config.federation is None or config.modality == "text"
-            else UserProjections(config.federation, self.transmitter)
+            if config.file_bits is None
+            else pd.read_parquet(config.file_bits).set_index("media_id")
+        )
+        with seeded(spawn_seed(config.seed, config.name, "projection")):
+            self.transmitter = config.system.transmitter(
+                config.task, config.name, config.tokens, config.features, config.device
+            )
+        self._users = (
+            UserModels(config.federation, self.transmitter)
+            if config.federation is not None and self.trained_weights
+            else None
         )
         self._optimiser: Optimiser | None = None
         self._sent: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def start(self, training: Training) -> None:
-        """Begins a stage with a fresh optimiser."""
-        self._optimiser = Optimiser(self.transmitter.parameters(), training)
+    @property
+    def trained_weights(self) -> int:
+        """Number of weights that some phase trains."""
+        return sum(p.numel() for p in self.transmitter.parameters() if p.requires_grad)
+
+    def count_weights(self) -> dict[str, int]:
+        """:attr:`trained_weights` by the device's name."""
+        return {self.name: self.trained_weights}
+
+    def begin(self, phase: Phase) -> None:
+        """Begins a phase with a fresh optimiser."""
+        self._optimiser = Optimiser(self.transmitter.trainable(phase.name), phase.training)
+        self.transmitter.zero_grad()  # of what learns in this phase, but did not in the one before
         if self._users is not None:
-            self._users.start(training)
+            self._users.begin(phase)
 
     def transmit(self, batch: Batch) -> Frame:
         """Steps 4 to 6 of Algorithm 1: tokens, slide, projection, symbols of unit power."""
-        tokens, valid = self._source.tokens(self._samples[batch.split], batch)
-        if batch.muted:
-            valid = valid & ~torch.tensor(batch.muted)[:, None]
-        tokens, valid = tokens.to(self._device), valid.to(self._device)
+        samples = self._samples[batch.split].take(batch.rows)
+        inputs = self.transmitter.read(batch.stream, batch.split, samples)
         with torch.set_grad_enabled(batch.training):
-            symbols, valid_symbols = (
-                self._users.transmit(tokens, valid, batch.rows)
+            symbols, valid = (
+                self._users.transmit(batch.rows, batch.stream, *inputs)
                 if self._users is not None and batch.training
-                else self.transmitter(tokens, valid)
+                else self.transmitter(batch.stream, *inputs)
             )
-            symbols, scale = normalise(symbols, valid_symbols)
-        if valid_symbols.all():  # as one byte for all, it travels lightly
-            valid_symbols = valid_symbols[:1, :1].expand_as(valid_symbols)
+            if batch.muted:
+                valid = valid & ~torch.tensor(batch.muted, device=valid.device)[:, None]
+            symbols, scale = normalise(symbols, valid)
+        if valid.all():  # one byte for all is cheap to send
+            valid = valid[:1, :1].expand_as(valid)
         if batch.training and symbols.requires_grad:
             self._sent[batch.stream] = (symbols, scale)
+        stream = self._streams[batch.stream]
+        transport = self._config.transport.get(stream.name, "analog")
         return Frame(
             self.name,
-            batch.stream,
+            stream.name,
             symbols.detach(),
-            valid_symbols,
+            valid,
             scale.detach(),
-            block=self._config.token_width // 2,
-            file_bits=self._file_bits(batch),
+            block=stream.symbols_per_token,
+            file_bits=self._bits_of_files(stream, samples) if transport == "file" else None,
             members=batch.members,
+            transport=transport,
         )
 
-    def _file_bits(self, batch: Batch) -> Tensor | None:
-        """Sizes of the files that stand behind a batch ``[B]``, where devices upload files."""
-        if not self._file_sizes or batch.stream not in ("audio", "vision"):
-            return None
-        video_ids = self._samples[batch.split].video_id
-        return torch.tensor([self._file_sizes[video_ids[row]] for row in batch.rows]).float()
+    def _bits_of_files(self, stream: Stream, samples: Samples) -> Tensor:
+        """Bits ``[B]`` of the source of a stream: a text's UTF-8 bytes, or a media file."""
+        if stream.text is not None:
+            bits = [8.0 * len(text.encode()) for text in samples[stream.text]]
+        else:
+            assert self._file_bits is not None
+            bits = self._file_bits.loc[list(samples.media_id), stream.medium].astype(float).tolist()
+        return torch.tensor(bits, device=self._device)
 
     def learn(self, *gradients: Gradient) -> None:
         """Back-propagates the gradients of the frames sent last, and steps the optimiser."""
-        assert self._optimiser is not None, "start() begins a stage"
+        assert self._optimiser is not None, "begin() begins a phase"
         for gradient in gradients:
             sent = self._sent.pop(gradient.stream, None)
             if sent is None or gradient.symbols is None or gradient.scale is None:
@@ -141,73 +161,29 @@ class Device:
 
     def state(self) -> dict[str, Tensor]:
         """The trained tensors."""
-        return {k: v.detach().cpu().clone() for k, v in self.transmitter.state_dict().items()}
+        return self.transmitter.trained_state()
 
     def save(self, folder: Path) -> None:
-        save_file(self.state(), folder / f"{self.name}.safetensors")
+        """Saves the trained tensors below a folder."""
+        self.transmitter.save(folder, self.name)
 
     def load(self, folder: Path) -> None:
         """Loads what :meth:`save` saved."""
-        self.transmitter.load_state_dict(load_file(folder / f"{self.name}.safetensors"))
+        self.transmitter.load(folder, self.name)
 
     def checkpoint(self, folder: Path) -> None:
-        """Saves everything that the next step depends on."""
-        assert self._optimiser is not None, "start() begins a stage"
+        """Saves all state that the next step depends on."""
+        assert self._optimiser is not None, "begin() begins a phase"
         self.save(folder)
         self._optimiser.save(folder / f"{self.name}-optimiser.safetensors")
         if self._users is not None:
             self._users.checkpoint(folder, self.name)
 
     def restore(self, folder: Path) -> None:
-        """Goes back to what :meth:`checkpoint` saved; the stage has begun already."""
-        assert self._optimiser is not None, "start() begins a stage"
+        """Restores what :meth:`checkpoint` saved, after :meth:`begin`."""
+        assert self._optimiser is not None, "begin() begins a phase"
         self.load(folder)
         self._optimiser.load(folder / f"{self.name}-optimiser.safetensors")
         if self._users is not None:
             self._users.restore(folder, self.name)
         self._sent.clear()
-
-
-class _MediaTokens:
-    """Slid tokens of a clip from the feature store."""
-
-    def __init__(self, config: DeviceConfig) -> None:
-        opened = {folder: open_features(folder) for folder in set(config.features.values())}
-        self._stores: dict[str, FeatureStore] = {
-            split: opened[folder] for split, folder in config.features.items()
-        }
-        self._count = config.tokens[config.modality]
-        self.width = next(iter(self._stores.values())).width
-
-    def tokens(self, samples: Samples, batch: Batch) -> tuple[Tensor, Tensor]:
-        video_ids = [samples.video_id[row] for row in batch.rows]
-        tokens = self._stores[batch.split].select(video_ids, self._count)
-        return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool)
-
-
-class _TextTokens:
-    """Embedded words of a caption or a question, padded to the longest of the batch."""
-
-    def __init__(self, encoder: TextEncoder, longest: dict[str, int]) -> None:
-        self._encoder = encoder
-        self._longest = longest
-        self.width = encoder.width
-
-    def tokens(self, samples: Samples, batch: Batch) -> tuple[Tensor, Tensor]:
-        texts = samples.caption if batch.stream == "caption" else samples.question
-        longest = self._longest[batch.stream]
-        ids = [self._encoder.ids(texts[row])[:longest] for row in batch.rows]
-        length = max(1, *(len(row) for row in ids))
-        padded = torch.tensor([row + [0] * (length - len(row)) for row in ids])
-        valid = torch.tensor([[i < len(row) for i in range(length)] for row in ids])
-        return self._encoder(padded), valid
-
-
-def _text_tokens(config: DeviceConfig) -> _TextTokens:
-    return _TextTokens(_text_encoder(config.language_model, config.device), config.tokens)
-
-
-@lru_cache(maxsize=2)
-def _text_encoder(language_model: str, device: str) -> TextEncoder:
-    """Frozen, so the devices of one process share it."""
-    return TextEncoder(language_model, device)

@@ -1,37 +1,25 @@
-"""What devices, base station and network tell each other; symbols travel as air frames."""
+"""Messages between devices, base station and network; symbols travel as air frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from channel_models import Members, Overhead
-
-Modality = Literal["vision", "audio", "text"]
-Stream = Literal["vision", "audio", "caption", "question"]
-
-STREAM_ORDER: tuple[Stream, ...] = ("vision", "audio", "caption", "question")
-"""The order of concatenation, eq. (12): text comes last."""
-
-MODALITY_OF: dict[str, Modality] = {
-    "vision": "vision",
-    "audio": "audio",
-    "caption": "text",
-    "question": "text",
-}
+from channel_models import Frame, Members, Overhead
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Which samples of a split to send, as which stream.
+    """Samples of a split that a device is to send as one stream.
 
-    ``silent`` marks those of which nothing is sent: a device that is lacking, out, or left out on
-    purpose. ``members`` tells whose each is, where there is a crowd.
+    ``muted`` marks samples of which nothing is sent: the device is missing, offline, or left out
+    on purpose. ``members`` names the user of each sample, where many users send.
     """
 
-    stream: Stream
+    stream: str
     split: str
     rows: tuple[int, ...]
     training: bool
@@ -49,25 +37,9 @@ class Gradient:
 
 
 @dataclass(frozen=True)
-class Training:
-    """Optimiser of one stage, alike on devices and base station.
-
-    ``schedule`` is a name of ``transformers.get_scheduler``; AdamW throughout. ``gradient_clip``
-    bounds the norm of the gradient of each device, and of the base station; None does not.
-    """
-
-    steps: int
-    learning_rate: float
-    schedule: Literal["cosine_with_min_lr", "linear", "constant_with_warmup"]
-    min_learning_rate: float = 1e-6
-    warmup_steps: int = 0
-    gradient_clip: float | None = 1.0
-
-
-@dataclass(frozen=True)
 class StepReport:
-    """Losses of one training step (those trained on, and others to look at), and by stream the
-    share of a crowd's samples not heard."""
+    """Losses of one training step, trained on or only reported; of many users also the fraction of
+    samples that were not received, by stream."""
 
     losses: dict[str, float]
     loss_rates: dict[str, float] = field(default_factory=dict)
@@ -75,17 +47,17 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Arrival:
-    """How one stream arrived; means over samples, those of SNRs linear and then in dB.
+    """Reception of one stream; means over samples, of SNRs on the linear scale.
 
     Attributes:
-        sender: who sent it.
-        tokens: that were sent.
-        realised_snr_db: receive SNR of an antenna.
+        sender: Name of the device that sent it.
+        tokens: Number of tokens sent.
+        realised_snr_db: Receive SNR of an antenna.
         sinr_db: SINR after equalisation; infinite where a digital link delivers exact values.
-        erased_fraction: of its tokens.
-        lost_fraction: of samples of which nothing arrived.
-        overhead: what it cost.
-        site: what is known of the sender's place, by name.
+        erased_fraction: Fraction of its tokens that were erased.
+        lost_fraction: Fraction of samples of which nothing was received.
+        overhead: Channel uses, airtime, energy and control bits.
+        location: What is known of the sender's location, by name.
     """
 
     sender: str
@@ -95,42 +67,40 @@ class Arrival:
     erased_fraction: float
     lost_fraction: float
     overhead: Overhead
-    site: dict[str, float] = field(default_factory=dict)
+    location: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the base station answered to one batch.
+    """Answers of the base station to one batch.
 
     Attributes:
-        exact: whether the generated answer equals the true one.
-        first_token: whether its first token does, as the paper counts.
-        loss: eq. (14) on this batch, over all answer tokens.
-        first_token_loss: of the first answer token alone, the mean over samples.
-        arrivals: how each stream arrived.
-        interval_ms: airtime of all frames together.
+        exact: Whether the task counts each generated answer as the true one.
+        first_token: Whether the first token of each answer is the true one's.
+        losses: Mean test losses over the batch, by name.
+        arrivals: Reception of each stream.
+        interval_ms: Airtime of a sample: of the slowest device, or of all devices (TDMA).
     """
 
     exact: tuple[bool, ...]
     first_token: tuple[bool, ...]
-    loss: float
-    first_token_loss: float
+    losses: dict[str, float]
     arrivals: dict[str, Arrival]
     interval_ms: float
 
 
 @dataclass(frozen=True)
 class StreamLog:
-    """One stream of a served batch, sample by sample; every tensor is ``[B]``.
+    """Reception of one stream of a served batch, by sample; every tensor is ``[B]``.
 
     Attributes:
-        sender: who sent it.
-        sent: bool, False where a user has no such device, or it is out.
-        lost: bool, sent in vain: a deep fade, or too late.
-        tokens, realised_snr_db, sinr_db: see :class:`Arrival`.
-        costs: ``data_channel_uses, pilot_channel_uses, control_bits, airtime_ms, energy_mj``;
-            0 where nothing was sent.
-        site: what is known of the user's place, by name.
+        sender: Name of the device that sent it.
+        sent: Whether it was sent, bool; False where a user's device is missing or offline.
+        lost: Whether it was sent but not received, bool: in a deep fade, or too late.
+        tokens, realised_snr_db, sinr_db: See :class:`Arrival`.
+        costs: Values of ``data_channel_uses, pilot_channel_uses, control_bits, airtime_ms,
+            energy_mj``; 0 where nothing was sent.
+        location: What is known of the user's location, by name.
     """
 
     sender: str
@@ -140,26 +110,111 @@ class StreamLog:
     realised_snr_db: Tensor
     sinr_db: Tensor
     costs: dict[str, Tensor]
-    site: dict[str, Tensor]
+    location: dict[str, Tensor]
 
     @property
     def received(self) -> Tensor:
-        """Bool ``[B]``: neither silent nor lost."""
+        """Whether it was sent and not lost, bool ``[B]``."""
         return self.sent & ~self.lost
 
 
 @dataclass(frozen=True)
 class Served:
-    """What became of one batch of questions; bool ``[B]``.
+    """Result of one batch of questions, bool ``[B]``.
 
     Attributes:
-        heard: the question itself arrived, so that it was answered.
-        exact: the answer equals the true one.
-        first_token: its first token does.
-        streams: how each stream arrived.
+        received: Whether all required streams were received, so that the question was answered.
+        exact: Whether the answer is the true one.
+        first_token: Whether its first token is the true one's.
+        streams: Reception of each stream.
     """
 
     received: Tensor
     exact: Tensor
     first_token: Tensor
     streams: dict[str, StreamLog]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules by which what a device sent counts as lost.
+
+    Attributes:
+        outage_sinr_db: SINR after equalisation below which nothing is received.
+        deadline_ms: Maximum airtime and delay of a device.
+        delay_ms: Delay of stragglers before they send, ``[B]`` by stream.
+    """
+
+    outage_sinr_db: float
+    deadline_ms: float
+    delay_ms: dict[str, Tensor]
+
+    def lost(self, stream: str, sinr_db: Tensor, airtime_ms: Tensor) -> Tensor:
+        """Whether each sample of a stream is lost, bool ``[B]``."""
+        late = airtime_ms + self.delay_ms[stream] > self.deadline_ms
+        return (sinr_db < self.outage_sinr_db) | late
+
+
+@dataclass(frozen=True)
+class TransmitRequest:
+    """Request to ``B`` users to send one sample each.
+
+    Attributes:
+        split: Split that the samples come from.
+        rows: Rows of the split, int64 ``[B]``.
+        members: Users, and when each of them sends.
+        muted: Whether each user's device is missing or offline, bool ``[B]`` by device.
+    """
+
+    split: str
+    rows: Tensor
+    members: Members
+    muted: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of(self, where: Tensor) -> TransmitRequest:
+        """The request to the users at some places of the batch."""
+        members = Members(
+            self.members.users[where], self.members.intervals[where], self.members.starts_s[where]
+        )
+        muted = {device: own[where] for device, own in self.muted.items()}
+        return TransmitRequest(self.split, self.rows[where], members, muted)
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Frames of a pool, one a stream, and the places of their samples in the whole batch."""
+
+    places: Tensor
+    frames: tuple[Frame, ...]
+
+
+def merge(frame_batches: Sequence[FrameBatch]) -> tuple[Frame, ...]:
+    """Merges the frames of all pools into one frame a stream, in the order of the batch."""
+    order = torch.argsort(torch.cat([batch.places for batch in frame_batches]))
+    merged = []
+    for parts in zip(*(batch.frames for batch in frame_batches), strict=True):
+        longest = max(part.symbols.shape[1] for part in parts)
+
+        def padded(values: list[Tensor], longest: int = longest) -> Tensor:
+            wide = [nn.functional.pad(v, (0, longest - v.shape[1])) for v in values]
+            return torch.cat(wide)[order]
+
+        members = [part.members for part in parts if part.members is not None]
+        merged.append(
+            replace(
+                parts[0],
+                symbols=padded([part.symbols for part in parts]),
+                valid=padded([part.valid for part in parts]),
+                scale=torch.cat([part.scale for part in parts])[order],
+                members=Members(
+                    *(
+                        torch.cat([getattr(m, name) for m in members])[order]
+                        for name in ("users", "intervals", "starts_s")
+                    )
+                ),
+            )
+        )
+    return tuple(merged)

@@ -1,14 +1,14 @@
 """Rounds of many devices that exchange 100 kB each way, beside bare Ray moving the same bytes.
 
 Each round, every device's symbols go to the base station and a gradient of the same size comes
-back. Two processes of devices and one base station, taken in turns with bare Ray, one call a
+back. Two processes of devices and one base station, alternating with bare Ray, one call a
 process; then the cost of a device::
 
     python benchmarks/actors.py [--devices 100 1000 10000] [--others FILE.json ...]
 
 ``--others`` adds what ``benchmarks/others/flower.sh`` measured of Flower. 10,000 devices move 1 GB
-each way. The object store is in memory from the start: fresh pages would cost whoever happens to
-touch them first several times a round.
+each way. The object store is in memory from the start: the first access to a fresh page would
+otherwise cost several times a round.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from channel_models import Frame, Members
 
 PROCESSES = 2
 SYMBOLS = 12_500
-"""Of a device: 100,000 bytes as complex64."""
+"""Symbols of a device: 100,000 bytes as complex64."""
 STORE_BYTES = 4_000_000_000
 WARM_UP = 5
 
@@ -63,10 +63,10 @@ class EchoPool:
 
 
 class EchoStation:
-    """Sends every bundle back as a gradient."""
+    """Sends every frame back as a gradient."""
 
     def echo(self, *frame_batches: FrameBatch) -> tuple[Gradient, ...]:
-        frames = [frame for bundle in frame_batches for frame in bundle.frames]
+        frames = [frame for batch in frame_batches for frame in batch.frames]
         return tuple(Gradient(f.stream, f.symbols, f.scale) for f in frames)
 
 
@@ -118,14 +118,14 @@ def bare_ray(devices: int) -> Callable[[], None]:
 
 
 def time_rounds(devices: int, repeats: int) -> dict[str, float]:
-    """Seconds of a round, the median of ``repeats`` taken in turns."""
+    """Seconds of a round, the median of ``repeats``, alternating."""
     contenders = {"tokcom": ours(devices), "bare Ray": bare_ray(devices)}
     taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(WARM_UP + repeats):
+    for repeat in range(WARM_UP + repeats):
         for name, round_ in contenders.items():
             start = time.perf_counter()
             round_()
-            if turn >= WARM_UP:
+            if repeat >= WARM_UP:
                 taken[name].append(time.perf_counter() - start)
     return {name: statistics.median(t) for name, t in taken.items()}
 

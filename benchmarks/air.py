@@ -1,6 +1,6 @@
 """Complex symbols per second of each air, beside bare torch and Sionna's own blocks.
 
-One thread, batch 32, everything in one run and in turns of a few transmissions, so that only the
+One thread, batch 32, everything in one run that alternates between contenders, so that only the
 ratios count::
 
     python benchmarks/air.py [--repeats 15] [--others FILE.json ...]
@@ -27,7 +27,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from channel_models import Frame, Link, named_air
-from channel_models.sources.fading import array
+from channel_models.sources.profiles import linear_array
 
 BATCH = 32
 SUBCARRIERS = 1020
@@ -54,7 +54,7 @@ def ours(name: str, **settings: object) -> Step:
 
 
 def bare(fading: bool) -> Step:
-    """The least that the physics needs: draw the noise, multiply by a gain, add."""
+    """The minimum that the physics needs: draw noise, multiply by a gain, add."""
 
     def step(symbols: Tensor) -> Tensor:
         noise = torch.randn(symbols.shape, dtype=torch.complex64) * 0.3
@@ -94,7 +94,7 @@ def _tdl(speed_mps: float) -> TDL:
 
 
 def _cdl(speed_mps: float) -> CDL:
-    one = array(1, 3.5e9, "cpu")
+    one = linear_array(1, 3.5e9, "cpu")
     return CDL(
         "C", 100e-9, 3.5e9, one, one, "uplink", min_speed=speed_mps, max_speed=speed_mps,
         precision="single", device="cpu",
@@ -103,7 +103,7 @@ def _cdl(speed_mps: float) -> CDL:
 
 def sionna_cell() -> Step:
     """Sionna's UMi, its user at another place of the sector in every sample."""
-    one = array(1, 3.5e9, "cpu")
+    one = linear_array(1, 3.5e9, "cpu")
     model = UMi(3.5e9, "low", one, one, "uplink", precision="single", device="cpu")
     apply = sionna_ofdm(model)
 
@@ -147,24 +147,24 @@ SUBJECTS: dict[str, dict[str, Callable[[], Step]]] = {
 def time_subject(
     makers: dict[str, Callable[[], Step]], repeats: int, backward: bool
 ) -> dict[str, float]:
-    """Million symbols/s of each contender, taken in turns of a burst; median of ``repeats``."""
+    """Million symbols/s of each contender, in alternating bursts; median of ``repeats``."""
     steps = {name: make() for name, make in makers.items()}
     symbols = torch.randn(BATCH, COUNT, dtype=torch.complex64, requires_grad=backward)
     taken: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(repeats + 2):
+    for repeat in range(repeats + 2):
         for name, step in steps.items():
             start = time.perf_counter()
             for _ in range(BURST):
                 got = step(symbols)
                 if backward:
                     got.abs().sum().backward()
-            if turn >= 2:
+            if repeat >= 2:
                 taken[name].append(time.perf_counter() - start)
     return {name: BURST * BATCH * COUNT / statistics.median(t) / 1e6 for name, t in taken.items()}
 
 
 def keep_freed_memory() -> None:
-    """Has glibc hand nothing back, so that nobody pays page faults that another brought about."""
+    """Makes glibc keep freed memory, so that no contender pays for page faults of another."""
     trim_threshold, mmap_threshold = -1, -3
     for threshold in (trim_threshold, mmap_threshold):
         getattr(ctypes.CDLL(None), "mallopt", lambda *_: None)(threshold, 1 << 30)

@@ -1,22 +1,26 @@
-"""The air: Sionna in, torch out. Knows neither tokens nor Ray."""
+"""The air: Sionna in, torch out. Knows neither tokens nor Ray.
 
-from .air import SCALE_BITS, Air, Frame, Reception
-from .catalogue import AIRS, AirConfig, NamedAir, named_air
+Importing this imports no Sionna: that takes seconds, and is done by the airs that need it.
+"""
+
+from .air import POWER_SCALE_BITS, Air, Reception
+from .catalogue.names import AIRS, NamedAir, named_air
 from .config import AirBase
-from .digital.packets import DigitalConfig
+from .digital.config import DigitalConfig
+from .frame import Frame, Members, Transport
 from .numerology import Link, Overhead
 from .power import from_db, mean_db, normalise, to_db
 from .reception.linear import LinearAir
+from .reception.receiver import Receiver
 from .seeding import spawn_seed
-from .sources.source import Members, Realisation, Request, SionnaSource, Source
+from .sources.source import Realisation, Request, SionnaSource, Source
 from .users.population import PopulationSize
 
 __all__ = [
     "AIRS",
-    "SCALE_BITS",
+    "POWER_SCALE_BITS",
     "Air",
     "AirBase",
-    "AirConfig",
     "DigitalConfig",
     "Frame",
     "LinearAir",
@@ -26,10 +30,12 @@ __all__ = [
     "Overhead",
     "PopulationSize",
     "Realisation",
+    "Receiver",
     "Reception",
     "Request",
     "SionnaSource",
     "Source",
+    "Transport",
     "from_db",
     "mean_db",
     "named_air",

@@ -8,63 +8,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from .frame import Frame, Members, Transport
 from .numerology import Link, Overhead
 from .power import to_db
 from .seeding import spawn_seed
-from .sources.source import Members
 
-SCALE_BITS = 32
+POWER_SCALE_BITS = 32
 """Control bits of a frame's power scale, per sample."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What one device sends for a batch.
-
-    Attributes:
-        sender: name of the device.
-        stream: what is sent, where a device has several streams.
-        symbols: complex64 ``[B, N]`` with unit average power over the valid ones.
-        valid: bool ``[B, N]``, False for padding, which is neither sent nor counted.
-        scale: float32 ``[B]``, what the receiver multiplies the symbols by (side information).
-        block: symbols that belong together (a token): what a digital link quantises and, if it
-            is lost, loses as a whole. 0 takes all symbols as one block.
-        file_bits: float ``[B]`` where a file stands behind the frame (raw upload): a digital link
-            sends so many bits and, if they arrive, hands over the symbols as they are.
-        members: who of a crowd sends each sample; None where all are the sender's own.
-    """
-
-    sender: str
-    stream: str
-    symbols: Tensor
-    valid: Tensor
-    scale: Tensor
-    block: int = 0
-    file_bits: Tensor | None = None
-    members: Members | None = None
-
-    def __post_init__(self) -> None:
-        if self.symbols.ndim != 2 or not self.symbols.is_complex():
-            raise ValueError(
-                f"{self.sender}: symbols should be complex [batch, symbols], got "
-                f"{self.symbols.dtype} {list(self.symbols.shape)}"
-            )
-        if self.valid.shape != self.symbols.shape or self.valid.dtype != torch.bool:
-            raise ValueError(f"{self.sender}: 'valid' should be bool of the symbols' shape")
-        if self.scale.shape != self.symbols.shape[:1]:
-            raise ValueError(f"{self.sender}: 'scale' should hold one value a sample")
-        if self.block and self.symbols.shape[1] % self.block:
-            raise ValueError(
-                f"{self.sender}: {self.symbols.shape[1]} symbols are not blocks of {self.block}"
-            )
-        if self.members is not None and self.members.users.shape != self.scale.shape:
-            raise ValueError(f"{self.sender}: 'members' should name one user a sample")
-        if self.file_bits is not None and self.file_bits.shape != self.scale.shape:
-            raise ValueError(f"{self.sender}: 'file_bits' should hold one value a sample")
 
 
 @dataclass(frozen=True)
@@ -78,7 +33,7 @@ class ChannelOutput:
         erased: bool ``[B, N]``, True where nothing arrived; None for nowhere.
         channel_uses: data symbols that were sent, per sample; None counts the valid symbols.
         payload_bits: information bits that a digital link sent, per sample.
-        site: what is known of each sample's place, float ``[B]`` by name (``x_m``,
+        location: what is known of each sample's place, float ``[B]`` by name (``x_m``,
             ``path_loss_db``; ``tx_power_dbm`` where it is not the link's).
     """
 
@@ -88,7 +43,7 @@ class ChannelOutput:
     erased: Tensor | None = None
     channel_uses: float | None = None
     payload_bits: float = 0.0
-    site: dict[str, Tensor] = field(default_factory=dict)
+    location: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +57,7 @@ class Reception:
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
         erased: bool ``[B, N]``, True where nothing arrived.
         overhead: what the frame cost, per sample.
-        site: what is known of each sample's place, float ``[B]`` by name.
+        location: what is known of each sample's place, float ``[B]`` by name.
     """
 
     symbols: Tensor
@@ -111,7 +66,7 @@ class Reception:
     realised_snr_db: Tensor
     erased: Tensor
     overhead: Overhead
-    site: dict[str, Tensor]
+    location: dict[str, Tensor]
 
     @property
     def sinr_db(self) -> Tensor:
@@ -121,7 +76,13 @@ class Reception:
 
 
 class Air(ABC):
-    """All users' way to the base station, for one transmission interval."""
+    """All users' way to the base station, for one transmission interval.
+
+    Attributes:
+        transports: kinds of frames that it carries.
+    """
+
+    transports: ClassVar[tuple[Transport, ...]] = ("analog",)
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -133,13 +94,20 @@ class Air(ABC):
         so that nobody's fading depends on who else is on the air.
 
         Raises:
-            ValueError: for no frames, or two of the same sender and stream.
+            ValueError: for no frames, two of the same sender and stream, or a transport that
+                this air does not carry.
         """
         names = [(frame.sender, frame.stream) for frame in frames]
         if not names or len(set(names)) < len(names):
             raise ValueError(
                 f"frames of one interval need distinct senders and streams, got {names}"
             )
+        for frame in frames:
+            if frame.transport not in self.transports:
+                raise ValueError(
+                    f"{frame.sender}: transport {frame.transport!r} of {frame.stream!r} needs an "
+                    "air with a digital link; give the air 'digital'"
+                )
         output = self.propagate(frames, seed)
         sent: list[list[int]] = [frame.valid.sum(1, dtype=torch.int32).tolist() for frame in frames]
         overheads = self.link.overheads(
@@ -148,7 +116,7 @@ class Air(ABC):
                 sum(counts) / len(counts) if c.channel_uses is None else c.channel_uses
                 for counts, c in zip(sent, output, strict=True)
             ],
-            control_bits=SCALE_BITS,
+            control_bits=POWER_SCALE_BITS,
         )
         return [
             _received(frame, min(counts), c, _at_power(overhead, c, self.link))
@@ -163,8 +131,8 @@ class Air(ABC):
     def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
         """Receive SNR (linear, mean over senders and the band, all antennas combined) ``[B]``.
 
-        What a scheduler may know of a crowd's users before they send: the channels that frames
-        of these senders and members will meet.
+        What a scheduler may know of a population's users before they send: the channels that
+        frames of these senders and members will meet.
         """
 
     @staticmethod
@@ -175,15 +143,15 @@ class Air(ABC):
 
 def _at_power(overhead: Overhead, output: ChannelOutput, link: Link) -> Overhead:
     """The overhead with its payload, and its energy at the power that was really sent."""
-    energy = overhead.energy_mj
-    if "tx_power_dbm" in output.site:
-        relative_db = output.site["tx_power_dbm"].double() - link.tx_power_dbm
-        energy *= float((10 ** (relative_db / 10)).mean())
+    energy = overhead.energy_mj * float(link.power_fraction(output.location).mean())
     return replace(overhead, payload_bits=output.payload_bits, energy_mj=energy)
 
 
 def _received(frame: Frame, fewest: int, output: ChannelOutput, overhead: Overhead) -> Reception:
-    """``fewest`` valid symbols has a sample: where all are valid, nothing needs a mask."""
+    """Clears padding and erased symbols; every sample has ``fewest`` valid symbols or more.
+
+    Where all are valid, nothing needs a mask.
+    """
     symbols = output.symbols
     if output.erased is not None:
         symbols = torch.where(frame.valid & ~output.erased, symbols, 0)
@@ -197,5 +165,5 @@ def _received(frame: Frame, fewest: int, output: ChannelOutput, overhead: Overhe
         realised_snr_db=output.realised_snr_db,
         erased=nowhere.expand(symbols.shape) if output.erased is None else output.erased,
         overhead=overhead,
-        site=output.site,
+        location=output.location,
     )

@@ -8,16 +8,19 @@ pilots only (TS 38.211, sections 4.3.2 and 6.4.1.1).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
-from .power import energy_mj
+from .power import energy_mj, from_db
 
 SUBCARRIERS_PER_BLOCK = 12
 SYMBOLS_PER_SLOT = 14
+SPEED_OF_LIGHT_MPS = 299_792_458.0
 
 _PILOT_POSITIONS: dict[int, tuple[int, ...]] = {
     0: (),
@@ -59,10 +62,10 @@ class Grid:
     """Where the symbols of one transmission go: data symbols are filled frequency first.
 
     Attributes:
-        subcarriers: of the sender.
-        slots: slots that are begun.
-        data_steps: of each OFDM symbol with data, its number since the transmission began.
-        pilot_steps: likewise of the pilots.
+        subcarriers: number of the sender's subcarriers.
+        slots: number of slots that are begun.
+        data_steps: numbers of the OFDM symbols with data, counted from the transmission's start.
+        pilot_steps: numbers of the OFDM symbols with pilots.
     """
 
     subcarriers: int
@@ -72,7 +75,7 @@ class Grid:
 
     @property
     def steps(self) -> int:
-        """OFDM symbols of all slots."""
+        """Number of OFDM symbols in all slots."""
         return SYMBOLS_PER_SLOT * self.slots
 
 
@@ -132,7 +135,7 @@ class Link(BaseModel):
 
     @property
     def subcarriers(self) -> int:
-        """Of the whole band."""
+        """Number of subcarriers of the whole band."""
         return SUBCARRIERS_PER_BLOCK * self.resource_blocks
 
     def blocks_per_device(self, devices: int) -> int:
@@ -193,6 +196,16 @@ class Link(BaseModel):
         known = {uses: self.transmission(uses, blocks) for uses in set(data_channel_uses)}
         return [known[uses] if uses else Overhead() for uses in data_channel_uses]
 
+    def power_fraction(self, location: Mapping[str, Tensor]) -> Tensor:
+        """The fraction of ``tx_power_dbm`` that each sample was sent at, float64 ``[B]``.
+
+        Energies of :meth:`transmission` are at full power: multiply them by it. It is a single 1
+        where the location holds no power of its own.
+        """
+        if "tx_power_dbm" not in location:
+            return torch.ones(1, dtype=torch.float64)
+        return from_db(location["tx_power_dbm"].double() - self.tx_power_dbm)
+
     def overheads(
         self, senders: Sequence[str], data_channel_uses: Sequence[float], control_bits: float
     ) -> list[Overhead]:
@@ -200,8 +213,8 @@ class Link(BaseModel):
 
         Args:
             senders: the sender of each frame.
-            data_channel_uses: of each frame, per sample.
-            control_bits: of each frame, per sample.
+            data_channel_uses: data symbols of each frame, per sample.
+            control_bits: control bits of each frame, per sample.
         """
         blocks = self.blocks_per_device(len(set(senders)))
         return [

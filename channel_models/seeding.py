@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from sionna.phy import config as sionna_config
 
 
 def spawn_seed(seed: int, *role: str | int) -> int:
@@ -20,5 +19,7 @@ def spawn_seed(seed: int, *role: str | int) -> int:
 def sionna_seeded(seed: int) -> Iterator[None]:
     """Seeds Sionna's generators, and leaves torch's own, which Sionna seeds too, as they were."""
     with torch.random.fork_rng():
-        sionna_config.seed = seed
+        from .sionna_api import config
+
+        config.seed = seed
         yield

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR
 from tokcom_core.datasets.media import prepare
 from tokcom_core.datasets.minimusic.write import write_minimusic
-from tokcom_core.datasets.samples import load_alignment_samples, load_task_samples
-from tokcom_core.encoders import AudioEncoder, VisionEncoder
-from tokcom_core.features import Sliding, write_features
+from tokcom_core.encoders import Ast, Vivit
+from tokcom_core.features import Sliding, TextFeatures, write_features
+from tokcom_core.tasks import Avqa
 
 CLIPS, SEED = 60, 5
 
@@ -56,28 +57,38 @@ def minimusic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokens(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
-    """Paths of each split's samples, and of its audio and vision tokens, six and all."""
+    """Paths of each split's samples, of its media's tokens (six and all), and of its texts."""
     folder = tmp_path_factory.mktemp("tokens")
     found: dict[str, dict[str, Path]] = {"samples": {}, "audio": {}, "vision": {}}
-    encoders = {"audio": AudioEncoder("pocket"), "vision": VisionEncoder("pocket")}
-    for split in ("align", "train", "val", "test"):
-        aligning = split == "align"
-        samples = (
-            load_alignment_samples(minimusic, "train")
-            if aligning
-            else load_task_samples(minimusic, split)
-        )
+    encoders = {"audio": Ast().build("cpu"), "vision": Vivit().build("cpu")}
+    task = Avqa()
+    for split in task.splits:
+        samples = task.samples(minimusic, split)
         found["samples"][split] = folder / f"{split}.parquet"
         samples.write(found["samples"][split])
-        root = minimusic / (VALOR if aligning else MUSIC_AVQA)
-        for modality, encoder in encoders.items():
-            found[modality][split] = folder / f"{split}-{modality}"
-            found[modality][split].mkdir()
+        for medium, encoder in encoders.items():
+            found[medium][split] = folder / f"{split}-{medium}"
+            found[medium][split].mkdir()
             write_features(
-                found[modality][split],
+                found[medium][split],
                 encoder,
-                root,
-                list(dict.fromkeys(samples.video_id)),
+                partial(task.media_file, minimusic, split, medium),
+                list(dict.fromkeys(samples.media_id)),
                 Sliding(counts=(6, encoder.length - encoder.summary_tokens)),
             )
-    return found
+    texts = TextFeatures(splits=task.splits, columns=task.texts, checkpoint="pocket")
+    (folder / "text").mkdir()
+    texts.write(folder / "text", task, minimusic, "cpu")
+    return {**found, "text": dict.fromkeys(task.splits, folder / "text")}
+
+
+@pytest.fixture(scope="session")
+def my_airs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on the path with ``my_airs.py``, the code of "An air of your own" in the docs."""
+    page = Path(__file__).parents[1] / "docs" / "airs.md"
+    section = page.read_text().split("## An air of your own")[1]
+    folder = tmp_path_factory.mktemp("my_airs")
+    (folder / "my_airs.py").write_text(section.split("```python\n")[1].split("```")[0])
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from .checkpoints import load_model, load_tokenizer
-from .encoders import pick_device, pick_dtype
+from .checkpoints.loading import load_model, load_tokenizer
+from .devices import pick_device, pick_dtype
 
 IGNORED = -100
 
@@ -37,8 +37,8 @@ class AnswerLosses(NamedTuple):
     """Cross-entropies over the whole vocabulary: two readings of eq. (14).
 
     Attributes:
-        all_tokens: mean over all answer tokens of the batch, ends of sequence included.
-        first_token: mean over samples of the first answer token's, as paper 1's code has it.
+        all_tokens: Mean over all answer tokens of the batch, ends of sequence included.
+        first_token: Mean over the first answer tokens of the samples, as in paper 1's code.
     """
 
     all_tokens: Tensor
@@ -64,8 +64,8 @@ class FoundationModel(nn.Module):
 
     Args:
         name: Hugging Face name, local folder or ``pocket``.
-        lora: shape of the adapter.
-        device: torch device or ``auto``.
+        lora: Shape of the adapter.
+        device: Torch device or ``auto``.
     """
 
     def __init__(self, name: str, lora: LoraShape | None = None, device: str = "auto") -> None:
@@ -94,7 +94,7 @@ class FoundationModel(nn.Module):
 
     @property
     def token_width(self) -> int:
-        """d_T."""
+        """Features of a token, d_T."""
         return int(self.embedding.embedding_dim)
 
     @property
@@ -104,11 +104,11 @@ class FoundationModel(nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """Weights that a token meets, for counting FLOPs."""
+        """Number of weights that process a token, for counting FLOPs."""
         return sum(p.numel() for p in self.model.parameters())
 
     def answer_ids(self, answers: Sequence[str]) -> Tensor:
-        """``[B, A]`` token ids of the answers, each closed by end-of-sequence, rest IGNORED."""
+        """Token ids ``[B, A]`` of the answers with end-of-sequence, padded with IGNORED."""
         end = self.tokenizer.eos_token_id
         rows = [[*self.tokenizer(a, add_special_tokens=False)["input_ids"], end] for a in answers]
         longest = max(len(row) for row in rows)
@@ -143,8 +143,8 @@ class FoundationModel(nn.Module):
     def generate(self, prompt: Tensor, valid: Tensor, max_new_tokens: int) -> Tensor:
         """Greedy autoregressive answers ``[B, <= max_new_tokens]``, padded after the end.
 
-        Plain greedy whatever generation settings the checkpoint brings along. An answer ends with
-        the tokenizer's end-of-sequence, as in training.
+        The checkpoint's generation settings are ignored. An answer ends with the tokenizer's
+        end-of-sequence, as in training.
         """
         generated: Tensor = self.model.generate(
             inputs_embeds=prompt.to(self.model.dtype),

@@ -1,12 +1,15 @@
-"""What the operating system says against writing a file, whoever hears it first."""
+"""Atomic writing of files and folders, and its errors."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import first_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -20,17 +23,17 @@ _REMEDIES = {
 
 
 class StorageError(OSError):
-    """A disk is full, or a place cannot be written; ``filename`` is what should be written."""
+    """A disk is full, or ``filename`` cannot be written."""
 
     @classmethod
     def at(cls, number: int, file: str, reason: str = "") -> StorageError:
-        """``reason`` is what was said where that tells more than the number."""
+        """An error about ``file``; ``reason`` replaces the message of the error number."""
         return cls(number, reason or os.strerror(number), file)
 
 
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Around the writing of a file or folder.
+    """Raises StorageError for failures of a block that writes a file or folder.
 
     Raises:
         StorageError: for a full disk or a place that cannot be written, also where a library says
@@ -45,7 +48,7 @@ def writing(file: Path) -> Iterator[None]:
         if number is None:
             raise
         if not isinstance(error, OSError):  # it may be another disk: Ray's, say
-            raise StorageError.at(number, str(file), _first_line(error)) from error
+            raise StorageError.at(number, str(file), first_line(error)) from error
         name = error.filename
         if number in _REFUSED and not (name and Path(str(name)).is_relative_to(file.parent)):
             raise
@@ -59,7 +62,7 @@ def atomic_file(file: Path) -> Iterator[Path]:
     Raises:
         StorageError: for a full disk, or a folder that cannot be written.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    partial = _partial(file)
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -69,6 +72,44 @@ def atomic_file(file: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty temporary folder that becomes ``folder`` when the block succeeds.
+
+    If another process has made ``folder`` meanwhile, that one stays: it may be in use.
+
+    Raises:
+        StorageError: for a full disk, or a folder that cannot be written.
+    """
+    partial = _partial(folder)
+    with writing(folder):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            try:
+                partial.rename(folder)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """Removes what a killed process has left incomplete in a folder."""
+    for partial in folder.glob(".*.partial"):
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """The temporary name of a file or folder, beside it; unique to this process."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
 def _storage_errno(error: Exception) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in (*_FULL, *_REFUSED) else None
@@ -76,13 +117,9 @@ def _storage_errno(error: Exception) -> int | None:
     return next(told, None)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
 def complaint(error: OSError) -> str:
-    """One line: path, reason, remedy."""
-    reason = error.strerror or _first_line(error)
+    """The path, reason and remedy of an OSError, in one line."""
+    reason = error.strerror or first_line(error)
     place = f"{error.filename}: " if error.filename else ""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{place}{reason}; {remedy}" if remedy else f"{place}{reason}"

@@ -1,4 +1,4 @@
-"""Whether a language model can read the questions and captions of a data set, and say its answers.
+"""Checks that a language model can read the texts of a data set and generate its answers.
 
 A word that the tokenizer does not know becomes its unknown token, or nothing at all, and an answer
 made of such words can never be right.
@@ -14,10 +14,12 @@ from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
 
+from .tasks.base import normalise_answer
+
 logger = logging.getLogger(__name__)
 
 MAX_UNKNOWN_FRACTION = 0.01
-"""Of a text's words; beyond it a warning is given."""
+"""Fraction of unknown words beyond which a warning is logged."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _SHOWN = 5
@@ -27,12 +29,12 @@ _BATCH = 4096
 def warn_of_unknown_words(
     tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], what: str
 ) -> float:
-    """The fraction of words that ``tokenizer`` does not know; logs a warning where it is large.
+    """The fraction of words that ``tokenizer`` does not know; logs a warning if it is large.
 
     Args:
-        tokenizer: a fast one.
-        texts: each counted as often as it occurs.
-        what: what the texts are, for the warning.
+        tokenizer: Fast tokenizer of the language model.
+        texts: Texts, each counted as often as it occurs.
+        what: Name of the texts in the warning.
     """
     words, unknown = 0, Counter[str]()
     for text, count, known in _known_characters(tokenizer, Counter(texts)):
@@ -83,11 +85,6 @@ def check_answers(
                 f"the answer {answer!r} takes {len(ids)} tokens, but no more than {max_tokens} are "
                 f"generated; raise evaluation.max_answer_tokens"
             )
-
-
-def normalise_answer(text: str) -> str:
-    """What exact match compares."""
-    return text.strip().lower()
 
 
 def _known_characters(

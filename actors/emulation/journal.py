@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,26 +13,25 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from tokcom_core.storage import writing
+from tokcom_core.storage import atomic_file
 
-from ..messages import Served
-from .pool import TransmitRequest
+from ..messages import Served, TransmitRequest
 
 
 @dataclass(frozen=True)
 class EmulationState:
-    """Where an emulation stands after a batch; everything that the next one depends on.
+    """State of an emulation after a batch: everything that the next batch depends on.
 
     Attributes:
-        batch: batches so far.
-        interval, now_s: the next scheduling interval.
-        admitted: questions that have been asked.
-        waiting: those that still wait, oldest first.
-        tries: how often those that wait have been lost.
-        scheduler: what it remembers.
-        planned: questions of the last batch.
-        answered, exact, given_up: questions so far.
-        energy_mj: of all devices so far.
+        batch: Number of batches so far.
+        interval, now_s: Number and start time of the next scheduling interval.
+        admitted: Number of questions that have been asked.
+        waiting: Questions that still wait, oldest first.
+        tries: Number of times that a waiting question has been lost, by question.
+        scheduler: State of the scheduler.
+        planned: Number of questions in the last batch.
+        answered, exact, given_up: Number of such questions so far.
+        energy_mj: Transmit energy of all devices so far.
     """
 
     batch: int
@@ -51,16 +49,16 @@ class EmulationState:
 
     @classmethod
     def first(cls, scheduler: Tensor) -> EmulationState:
-        """Before anything has happened."""
+        """The state before the first batch."""
         return cls(0, 0, 0.0, 0, (), {}, scheduler, 0, 0, 0, 0, 0.0)
 
 
 class Journal:
-    """Files of a folder, one a batch: a row for each question and stream, and the moment after.
+    """One file a batch: a row for each question and stream, and the state after the batch.
 
     Args:
-        folder: of the files.
-        keep: called with every new file.
+        folder: Folder of the files.
+        keep: Called with every new file.
     """
 
     def __init__(self, folder: Path, keep: Callable[[Path], None] | None = None) -> None:
@@ -69,22 +67,20 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(
-        self, after: EmulationState, questions: Tensor, orders: TransmitRequest, served: Served
+        self, after: EmulationState, questions: Tensor, request: TransmitRequest, served: Served
     ) -> None:
-        """Writes a batch down; it counts from then on."""
-        table = pa.Table.from_pandas(_rows(questions, orders, served), preserve_index=False)
+        """Records a batch, which counts from then on."""
+        table = pa.Table.from_pandas(_rows(questions, request, served), preserve_index=False)
         memory = {**asdict(after), "scheduler": after.scheduler.tolist()}
-        table = table.replace_schema_metadata({"tokcom_moment": json.dumps(memory)})
+        table = table.replace_schema_metadata({"tokcom_state": json.dumps(memory)})
         file = self._folder / f"{after.batch:08d}.parquet"
-        partial = file.with_name(f".{file.name}.{os.getpid()}")
-        with writing(file):
+        with atomic_file(file) as partial:
             pq.write_table(table, partial)
-            partial.replace(file)
         if self._keep is not None:
             self._keep(file)
 
     def last(self) -> EmulationState | None:
-        """The moment after the last batch, if there is one.
+        """The state after the last batch; None before the first.
 
         Raises:
             ValueError: for a damaged file.
@@ -93,7 +89,7 @@ class Journal:
         if not files:
             return None
         try:
-            memory = json.loads(pq.read_schema(files[-1]).metadata[b"tokcom_moment"])
+            memory = json.loads(pq.read_schema(files[-1]).metadata[b"tokcom_state"])
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError):
             raise ValueError(f"{files[-1]} is damaged; remove it to do its batch again") from None
         return replace(
@@ -108,7 +104,7 @@ class Journal:
         return pd.concat([pd.read_parquet(file) for file in self._files()], ignore_index=True)
 
     def users(self) -> set[int]:
-        """Who has been heard so far."""
+        """Users of whom at least one question has been received."""
         return {
             int(user)
             for file in self._files()
@@ -121,16 +117,16 @@ class Journal:
         return sorted(self._folder.glob("[0-9]*.parquet"))
 
 
-def _rows(questions: Tensor, orders: TransmitRequest, served: Served) -> pd.DataFrame:
+def _rows(questions: Tensor, request: TransmitRequest, served: Served) -> pd.DataFrame:
     """One row for each question of a batch and stream."""
     frames = []
     for stream, log in served.streams.items():
         columns = {
-            "question": questions,
-            "user": orders.members.users,
-            "row": orders.rows,
-            "interval": orders.members.intervals,
-            "start_s": orders.members.starts_s,
+            "request": questions,
+            "user": request.members.users,
+            "row": request.rows,
+            "interval": request.members.intervals,
+            "start_s": request.members.starts_s,
             "received": served.received,
             "exact": served.exact,
             "first_token": served.first_token,
@@ -140,7 +136,7 @@ def _rows(questions: Tensor, orders: TransmitRequest, served: Served) -> pd.Data
             "realised_snr_db": log.realised_snr_db,
             "realised_sinr_db": log.sinr_db,
             **log.costs,
-            **log.site,
+            **log.location,
         }
         frame = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
         frame.insert(2, "device", log.sender)

@@ -12,12 +12,12 @@ from channel_models import spawn_seed
 
 @dataclass(frozen=True)
 class Traffic:
-    """Questions in the order of their arrival; their number is their place here.
+    """Questions in the order of their arrival; a question's number is its index.
 
     Attributes:
-        users: int64, who asks.
-        rows: int64, which sample of the split.
-        arrivals_s: float64, when.
+        users: User that asks each question, int64.
+        rows: Sample of the split that each question is, int64.
+        arrivals_s: Arrival time of each question, float64.
     """
 
     users: NDArray[np.int64]
@@ -31,14 +31,14 @@ class Traffic:
 def poisson_traffic(
     users: int, questions_per_s: float, duration_s: float, samples: int, seed: int
 ) -> Traffic:
-    """Every user asks at a mean rate, independently; which samples they ask about is random.
+    """Independent Poisson traffic of all users, about random samples.
 
     Args:
-        users: how many.
-        questions_per_s: mean rate of each.
-        duration_s: of the traffic.
-        samples: of the split; all are asked before any is asked again.
-        seed: fixes it.
+        users: Number of users.
+        questions_per_s: Mean rate of each user.
+        duration_s: Duration of the traffic.
+        samples: Number of samples of the split; all are asked before any is asked again.
+        seed: Seed of the traffic.
     """
     rng = np.random.default_rng(spawn_seed(seed, "traffic"))
     count = int(rng.poisson(users * questions_per_s * duration_s))

@@ -1,4 +1,4 @@
-"""Engines: where devices and the base station live. This process is the plain one."""
+"""Engines, which run devices and base station; the inline engine uses this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Role = Literal["station", "devices"]
 
 @dataclass(frozen=True)
 class ActorSpec:
-    """What a peer is made of: a class and the arguments of its constructor."""
+    """Role, class and constructor arguments of a peer."""
 
     role: Role
     cls: type
@@ -22,35 +22,43 @@ class ActorSpec:
 
 
 class EngineTimeoutError(RuntimeError):
-    """Somebody did not answer within the deadline."""
+    """A peer did not answer within the deadline."""
 
 
 class Peer(ABC):
-    """A device or base station, wherever it lives. Calls return tickets, to be passed on or got."""
+    """A device or base station on an engine. Calls return refs, to be passed on or fetched."""
 
     @abstractmethod
     def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
-        """Calls a method with values or tickets; one ticket for each value it returns."""
+        """Calls a method with values or refs; returns one ref for each value that it returns."""
 
 
 class PeerLostError(RuntimeError):
-    """A process of the network has died; :meth:`Engine.revive` makes it anew."""
+    """A process of the network has died; :meth:`Engine.restart_dead` starts it again."""
+
+
+class StateLostError(RuntimeError):
+    """A process has died with state that no checkpoint holds; the network must be made anew."""
 
 
 class Engine(ABC):
-    """Makes peers and redeems tickets."""
+    """Makes the peers of one network after another, and fetches the values of refs.
+
+    As a context manager it closes itself.
+    """
 
     @property
     @abstractmethod
     def processes(self) -> int:
-        """How many processes can work at once."""
+        """Number of processes that can run at once."""
 
     @abstractmethod
-    def spawn(self, recipes: Sequence[ActorSpec]) -> list[Peer]:
+    def spawn(self, specs: Sequence[ActorSpec]) -> list[Peer]:
         """Makes the peers of one network."""
 
     @abstractmethod
-    def get(self, refs: Sequence[Any]) -> list[Any]: ...
+    def get(self, refs: Sequence[Any]) -> list[Any]:
+        """Waits for the values of refs."""
 
     @abstractmethod
     def kill(self, peer: Peer) -> None:
@@ -58,15 +66,30 @@ class Engine(ABC):
 
     @abstractmethod
     def fill_object_store(self, megabytes: float) -> None:
-        """Fills Ray's object store with so much, in the place of what it held of this before."""
+        """Fills Ray's object store; replaces what an earlier call has put there."""
 
     @abstractmethod
     def restart_dead(self) -> list[Peer]:
-        """Makes the peers anew that have died, as they were spawned; returns them."""
+        """Restarts the peers that have died, with their original arguments; returns them."""
 
     @abstractmethod
+    def release(self) -> None:
+        """Releases every peer; their processes may host the next network."""
+
     def close(self) -> None:
-        """Lets go of every peer."""
+        """Releases every peer and ends their processes."""
+        self.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class _InlinePeer(Peer):
@@ -79,14 +102,14 @@ class _InlinePeer(Peer):
 
 
 class InlineEngine(Engine):
-    """Everything in this process; a ticket is the value itself."""
+    """Runs every peer in this process; a ref is the value itself."""
 
     @property
     def processes(self) -> int:
         return 1
 
-    def spawn(self, recipes: Sequence[ActorSpec]) -> list[Peer]:
-        return [_InlinePeer(recipe.cls(*recipe.arguments)) for recipe in recipes]
+    def spawn(self, specs: Sequence[ActorSpec]) -> list[Peer]:
+        return [_InlinePeer(spec.cls(*spec.arguments)) for spec in specs]
 
     def get(self, refs: Sequence[Any]) -> list[Any]:
         return list(refs)
@@ -98,18 +121,18 @@ class InlineEngine(Engine):
         raise ValueError("engine inline has no object store; take engine ray to fill it")
 
     def restart_dead(self) -> list[Peer]:
-        """Nobody dies alone in one process."""
+        """Returns nothing: no peer can die alone in one process."""
         return []
 
-    def close(self) -> None:
-        """Nothing to let go of: the peers go with whoever holds them."""
+    def release(self) -> None:
+        """Does nothing: peers are freed with the network that refers to them."""
 
 
 class OnEngine:
-    """Whatever has peers on an engine; as a context manager it closes the engine in the end.
+    """Base of classes with peers on an engine; as a context manager it releases them.
 
     Args:
-        engine: where the peers live; None for this process.
+        engine: Engine that the peers live on; None for this process. Its maker closes it.
     """
 
     def __init__(self, engine: Engine | None) -> None:
@@ -124,4 +147,4 @@ class OnEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._engine.close()
+        self._engine.release()

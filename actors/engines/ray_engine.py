@@ -1,16 +1,14 @@
-"""The engine that gives every device process and the base station a Ray actor of its own."""
+"""The engine with one Ray actor for each device process and the base station."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import ray
-import torch
 from ray.util.placement_group import (
     PlacementGroup,
     placement_group,
@@ -20,6 +18,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from .engine import ActorSpec, Engine, EngineTimeoutError, Peer, PeerLostError, Role
+from .process import Process, Share
 from .serialization import register_tensor_serializer
 
 logger = logging.getLogger(__name__)
@@ -28,67 +27,47 @@ PlacementStrategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 """Ray's strategies of placement groups."""
 
 _PLACEMENT_TIMEOUT_S = 10.0
-"""How long a placement group may take before one goes on without it."""
+"""Time that a placement group has to find room before its processes start without it."""
 
 _CHUNK_MB = 16.0
 
 
-@dataclass(frozen=True)
-class Share:
-    """What a process takes of its node; fractions are shared with others."""
-
-    cpu: float = 0.0
-    gpu: float = 0.0
-
-
 class _RayPeer(Peer):
-    """An actor, in a bundle of a placement group or wherever Ray puts it."""
+    """A peer in a process that may have hosted other peers before."""
 
-    def __init__(
-        self,
-        recipe: ActorSpec,
-        threads: int,
-        prepare: Callable[[], None] | None,
-        share: Share,
-        bundle: PlacementGroupSchedulingStrategy | None,
-    ) -> None:
-        self._arguments = (threads, prepare, *recipe.arguments)
-        self._factory = ray.remote(_threaded(recipe.cls))
-        self._share = share
-        self._bundle = bundle
-        self.make()
+    def __init__(self, spec: ActorSpec, process: Process) -> None:
+        self._spec = spec
+        self.process = process
+        self.create()
 
-    def make(self) -> None:
-        """Starts the actor, or another one in the place of a dead one."""
-        options = self._factory.options(
-            num_cpus=self._share.cpu if self._bundle else 0,
-            num_gpus=self._share.gpu,
-            scheduling_strategy=self._bundle,
-        )
-        self.actor = options.remote(*self._arguments)
-        self.waits_for_group = self._bundle is not None
+    @property
+    def actor(self) -> Any:
+        return self.process.actor
 
-    def leave_group(self) -> None:
-        """Goes wherever there is room, from the next start on."""
-        self._bundle = None
+    def create(self) -> None:
+        """Makes the peer in its process, or again in a new process after that has died."""
+        self._created = self.actor.create.remote(self._spec.cls, *self._spec.arguments)
 
     def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
-        ref = getattr(self.actor, method).options(num_returns=returns).remote(*arguments)
+        # If the peer could not be made, calls fail with the reason for that.
+        options = {"num_returns": returns, "name": f"{self._spec.cls.__name__}.{method}"}
+        ref = self.actor.call.options(**options).remote(self._created, method, *arguments)
         return list(ref) if returns > 1 else [ref]
 
 
 class RayEngine(Engine):
-    """One Ray actor each; frames and gradients move through the object store.
+    """One Ray actor for each peer; frames and gradients move through the object store.
 
-    Without ``together``, actors ask for no CPU: they work in turns, on the CPU of whoever made
-    them, and inside a Ray Tune trial they live in its placement group.
+    Without ``placement``, actors ask for no CPU: they work one after the other, on the CPU of their
+    maker, and inside a Ray Tune trial they live in its placement group. Their processes outlive a
+    network and host the peers of the next one, until the engine is closed.
 
     Args:
-        deadline_s: longest wait for any answer.
-        threads: torch threads of each actor; results can depend on it in the last bit.
-        shares: what a process of each role takes of its node.
-        together: strategy of a placement group for all of a network's processes.
-        prepare: called in every process before its peer is made, such as to fetch files.
+        deadline_s: Timeout of every wait.
+        threads: Torch threads of each actor; results can depend on it in the last bit.
+        shares: Resources that a process of each role reserves; none by default.
+        placement: Strategy of a placement group for a network's processes; None makes no group.
+        prepare: Called in every process before its peer is made, such as to fetch files.
     """
 
     def __init__(
@@ -96,7 +75,7 @@ class RayEngine(Engine):
         deadline_s: float = 600.0,
         threads: int = 1,
         shares: dict[Role, Share] | None = None,
-        together: PlacementStrategy | None = None,
+        placement: PlacementStrategy | None = None,
         prepare: Callable[[], None] | None = None,
     ) -> None:
         register_tensor_serializer()
@@ -104,9 +83,10 @@ class RayEngine(Engine):
         self._deadline_s = deadline_s
         self._threads = threads
         self._shares = shares or {}
-        self._together = together
+        self._placement = placement
         self._group: PlacementGroup | None = None
         self._peers: list[_RayPeer] = []
+        self._vacant: list[Process] = []
         self._ballast: list[Any] = []
 
     @property
@@ -118,22 +98,33 @@ class RayEngine(Engine):
             room = min(room, total.get("GPU", 0.0) / share.gpu)
         return max(1, int(room))
 
-    def spawn(self, recipes: Sequence[ActorSpec]) -> list[Peer]:
-        shares = _within([self._share(recipe.role) for recipe in recipes])
-        if self._together is not None:
+    def spawn(self, specs: Sequence[ActorSpec]) -> list[Peer]:
+        shares = _within([self._share(spec.role) for spec in specs])
+        if self._placement is not None:
             self._group = self._reserve(shares)
         bundle = 0
         made = []
-        for recipe, share in zip(recipes, shares, strict=True):
+        for spec, share in zip(specs, shares, strict=True):
             where = None
             if self._group is not None:
-                # Whoever takes nothing has no bundle of its own, and sits in any of the group's.
+                # A process that reserves nothing has no bundle of its own: any bundle will do.
                 own = -1 if share == Share() else bundle
                 bundle += own >= 0
                 where = PlacementGroupSchedulingStrategy(self._group, own)
-            made.append(_RayPeer(recipe, self._threads, self._prepare, share, where))
+            made.append(_RayPeer(spec, self._process(spec.cls, share, where)))
         self._peers += made
         return list(made)
+
+    def _process(
+        self, cls: type, share: Share, bundle: PlacementGroupSchedulingStrategy | None
+    ) -> Process:
+        """A vacant process with the right class and resources, or a new one."""
+        suitable = [p for p in self._vacant if bundle is None and p.hosts(cls, share)]
+        for process in suitable:
+            self._vacant.remove(process)
+            if process.is_vacant():
+                return process
+        return Process(cls.__name__, self._threads, self._prepare, share, bundle)
 
     def get(self, refs: Sequence[Any]) -> list[Any]:
         try:
@@ -158,43 +149,55 @@ class RayEngine(Engine):
         restarted: list[Peer] = []
         for peer in self._peers:
             while not self._lives(peer):
-                peer.make()
+                peer.process.start()
+                peer.create()
                 if peer not in restarted:
                     restarted.append(peer)
         return restarted
 
-    def close(self) -> None:
-        for peer in self._peers:
-            ray.kill(peer.actor)
+    def release(self) -> None:
+        processes = [peer.process for peer in self._peers]
         self._peers.clear()
         self._ballast.clear()
-        if self._group is not None:
-            remove_placement_group(self._group)
+        if self._group is None:
+            for process in processes:
+                process.vacate()
+            self._vacant += processes
+            return
+        for process in processes:
+            ray.kill(process.actor)
+        remove_placement_group(self._group)
+        self._group = None
+
+    def close(self) -> None:
+        self.release()
+        for process in self._vacant:
+            ray.kill(process.actor)
+        self._vacant.clear()
 
     def _share(self, role: Role) -> Share:
         return self._shares.get(role, Share())
 
     def _reserve(self, shares: Sequence[Share]) -> PlacementGroup | None:
-        """Room for the shares, or None where there is none as asked."""
-        frame_batches = [
+        """A placement group for the shares; None if it finds no room."""
+        bundles = [
             {name: value for name, value in (("CPU", s.cpu), ("GPU", s.gpu)) if value}
             for s in shares
             if s != Share()
         ]
-        if not frame_batches:
+        if not bundles:
             return None
-        group = placement_group(frame_batches, strategy=self._together)
+        group = placement_group(bundles, strategy=self._placement)
         if group.wait(_PLACEMENT_TIMEOUT_S):
             return group
         remove_placement_group(group)
-        logger.warning(
-            "no room for %d processes (%s) as a group", len(frame_batches), self._together
-        )
+        logger.warning("no room for %d processes (%s) as a group", len(bundles), self._placement)
         return None
 
     def _lives(self, peer: _RayPeer) -> bool:
-        """Waits for an actor to be ready; False if it has died, or its place is gone."""
-        ready = [peer.actor.__ray_ready__.remote()]
+        """Waits for a process to be ready; False if it, or its placement group, is lost."""
+        process = peer.process
+        ready = [process.actor.__ray_ready__.remote()]
         for _ in range(math.ceil(self._deadline_s / _PLACEMENT_TIMEOUT_S)):
             done, _ = ray.wait(ready, timeout=min(_PLACEMENT_TIMEOUT_S, self._deadline_s))
             if done:
@@ -203,10 +206,10 @@ class RayEngine(Engine):
                 except ray.exceptions.RayActorError:
                     return False
                 return True
-            if peer.waits_for_group and not self._group_is_placed():
+            if process.waits_for_group and not self._group_is_placed():
                 logger.warning("the placement group has lost its room; going on without it")
                 self._leave_group()
-                ray.kill(peer.actor)
+                ray.kill(process.actor)
                 return False
         raise EngineTimeoutError(f"a process was not ready within {self._deadline_s:g} s")
 
@@ -215,32 +218,15 @@ class RayEngine(Engine):
         return bool(placement_group_table(self._group)["state"] == "CREATED")
 
     def _leave_group(self) -> None:
-        """The group itself stays, for those who still live in it."""
+        """Restarts no process in the group, which stays for those that still live in it."""
         for peer in self._peers:
-            peer.leave_group()
+            peer.process.leave_group()
 
 
 def _within(shares: Sequence[Share]) -> list[Share]:
-    """The shares, their CPUs cut evenly to what the cluster has: more processes share them."""
+    """The shares, with their CPUs scaled down to what the cluster has."""
     asked = sum(share.cpu for share in shares)
     room = float(ray.cluster_resources().get("CPU", 1.0))
     if asked <= room:
         return list(shares)
     return [Share(math.floor(share.cpu * room / asked * 1e4) / 1e4, share.gpu) for share in shares]
-
-
-def _threaded(cls: type) -> type:
-    """``cls`` whose constructor first takes torch's thread count, and what is to be done before."""
-
-    class Threaded(cls):  # type: ignore[misc]
-        def __init__(
-            self, threads: int, prepare: Callable[[], None] | None, *arguments: Any
-        ) -> None:
-            torch.set_num_threads(threads)
-            register_tensor_serializer()
-            if prepare is not None:
-                prepare()
-            super().__init__(*arguments)
-
-    Threaded.__name__ = Threaded.__qualname__ = cls.__name__
-    return Threaded

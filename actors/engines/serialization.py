@@ -1,8 +1,8 @@
 """Tensors through Ray's object store without copies.
 
-Ray itself pickles a tensor with its bytes inside, which copies them several times; as an array of
-bytes it stays where it is, and whoever receives it maps the same memory. What is received must
-therefore not be written to.
+Ray itself pickles a tensor with its bytes inside, which copies them several times. An array of
+bytes is not copied, and its receiver maps the same memory, so that received tensors must not be
+written to.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def register_tensor_serializer() -> None:
-    """Makes this process send tensors as views; every process of a network calls it once."""
+    """Makes this process send tensors without copies; every process of a network calls it once."""
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     ray.util.register_serializer(Tensor, serializer=_as_bytes, deserializer=_from_bytes)
 
@@ -25,7 +25,7 @@ _Packed = tuple[Any, torch.dtype, torch.Size, torch.Size]
 
 
 def _as_bytes(tensor: Tensor) -> _Packed:
-    """What is repeated along an axis (``expand``) is sent once."""
+    """Sends values that are repeated along an axis (``expand``) once."""
     plain = tensor.detach().cpu().resolve_conj()
     once = plain
     for axis, stride in enumerate(plain.stride()):

@@ -9,7 +9,7 @@ import ray
 from ray import cloudpickle
 
 from channel_models.sources import tensorflow as tensorflow_source
-from channel_models.sources.fading import DelayLine
+from channel_models.sources.delay_line import DelayLine
 from channel_models.sources.tensorflow import Arrays, ChannelService, TensorflowChannels
 
 from .engine import EngineTimeoutError
@@ -18,14 +18,14 @@ SIONNA_1 = "sionna-no-rt==1.2.2"
 
 
 class RayChannelService(ChannelService):
-    """One actor; its arrays come back through the object store without a copy.
+    """One actor, whose arrays come back through the object store without a copy.
 
     The first start installs Sionna 1.x with TensorFlow into an environment that Ray keeps, which
     takes about a minute.
 
     Args:
-        line: what the actor simulates.
-        deadline_s: longest wait for any batch, the first start included.
+        line: Delay line that the actor simulates.
+        deadline_s: Timeout of every batch, the first start included.
     """
 
     def __init__(self, line: DelayLine, deadline_s: float = 600.0) -> None:

@@ -1,9 +1,9 @@
-"""Who sends which training samples in a step: everybody by chance, or a crowd by its scheduler."""
+"""Samplers of training batches: shuffled, or scheduled among many users."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,54 +11,66 @@ import torch
 from torch import Tensor
 
 from channel_models import Members, spawn_seed
-from channel_models.users.scheduling import make_scheduler
+from tokcom_core.systems import Stream, devices_of
 
-from ..emulation.faults import Rules
-from ..emulation.population import UserPopulation
-from ..messages import MODALITY_OF, Modality, Stream
+from ..messages import Rules
+from ..population import UserPopulation
+from ..scheduling import Grants, IntervalScheduler, RatePredictor
 
-_AHEAD = 16
-"""Intervals whose channels are looked at together."""
+_LOOKAHEAD = 16
+"""Number of intervals whose rates are predicted in one call."""
 
-RatePredictor = Callable[[Members], Tensor]
-"""Achievable rates ``[B]`` of a crowd's users, see :meth:`BaseStation.predict_rates`."""
+
+@dataclass(frozen=True)
+class Sending:
+    """Streams, interval and batch size of a phase of many users.
+
+    Attributes:
+        streams: Streams of a sample.
+        interval_s: Length of a scheduling interval.
+        batch_size: Number of samples of a step.
+    """
+
+    streams: tuple[Stream, ...]
+    interval_s: float
+    batch_size: int
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """One training step.
+    """Samples of one training step.
 
     Attributes:
-        rows: by split, the samples of the batch.
-        members: whose they are and when they are sent; None without a crowd.
-        silent: by modality, bool ``[B]``: devices that are lacking or out.
-        rules: when what a crowd sends counts as lost.
-        emulated_s: when the last of them has been sent.
+        rows: Rows of the batch, by split.
+        members: User and time of each sample; None for a single user.
+        muted: Whether a device is missing or offline, bool ``[B]`` by device.
+        rules: Rules by which what many users send counts as lost.
+        emulated_s: Emulated time at which the last sample has been sent.
     """
 
     rows: dict[str, tuple[int, ...]]
     members: Members | None = None
-    muted: dict[Modality, Tensor] = field(default_factory=dict)
+    muted: dict[str, Tensor] = field(default_factory=dict)
     rules: Rules | None = None
     emulated_s: float = 0.0
 
 
 class BatchSampler(ABC):
-    """The turns of a stage, by number."""
+    """The batches of a phase, by number."""
 
     @abstractmethod
-    def turn(self, number: int) -> TrainingBatch:
-        """The same whenever it is asked for."""
+    def batch(self, number: int) -> TrainingBatch:
+        """The batch of a step; the same at every call."""
 
 
 class ShuffledSampler(BatchSampler):
-    """Batches of distinct samples, every sample once in an epoch (but for its rest).
+    """Batches of distinct samples, every sample once in an epoch (an incomplete batch is dropped).
 
     Args:
-        sizes: samples of each split.
-        batch_size: of a step.
-        seeds: of each split.
-        count: steps.
+        sizes: Number of samples of each split.
+        batch_size: Number of samples of a step.
+        seeds: Seed of each split.
+        count: Number of steps.
     """
 
     def __init__(
@@ -68,25 +80,23 @@ class ShuffledSampler(BatchSampler):
             split: _batches(size, batch_size, seeds[split], count) for split, size in sizes.items()
         }
 
-    def turn(self, number: int) -> TrainingBatch:
+    def batch(self, number: int) -> TrainingBatch:
         return TrainingBatch({split: order[number] for split, order in self._orders.items()})
 
 
 class ScheduledSampler(BatchSampler):
-    """Users of a crowd, each with samples of its own, take turns on the air.
+    """Batches of many users, each with samples of its own, that are scheduled on the air.
 
-    Sample i of every split belongs to user i mod ``crowd.users``. Everybody always has something to
-    send, but sends no sample twice in a batch; in every interval the scheduler lets some users
-    send their next one. Turns depend on channels and seeds, not on what is learnt.
+    Sample i of every split belongs to user i mod ``population.users``. Everybody always has
+    something to send, but sends no sample twice in a batch; in every interval the scheduler lets
+    some users send their next one. Batches depend on channels and seeds, not on what is learnt.
 
     Args:
-        crowd: users, scheduler, faults.
-        sizes: samples of each split.
-        batch_size: of a step.
-        streams: that a sample consists of.
-        interval_s: length of a scheduling interval.
-        seed: of the order of samples, and of who lacks what.
-        predict_rates: what users could achieve.
+        population: Users, scheduler, faults.
+        sizes: Number of samples of each split.
+        sending: Streams, interval and batch size.
+        seed: Seed of the order of samples and of missing devices.
+        predict_rates: Achievable rates of users.
 
     Raises:
         ValueError: if nobody has samples of every split.
@@ -94,102 +104,76 @@ class ScheduledSampler(BatchSampler):
 
     def __init__(
         self,
-        crowd: UserPopulation,
-        sizes: dict[str, int],
-        batch_size: int,
-        streams: Sequence[Stream],
-        interval_s: float,
+        population: UserPopulation,
+        sizes: Mapping[str, int],
+        sending: Sending,
         seed: int,
         predict_rates: RatePredictor,
     ) -> None:
-        self._crowd = crowd
-        self._streams = tuple(streams)
-        self._interval_s = interval_s
-        self._predict_rates = predict_rates
-        self._scheduler = make_scheduler(crowd.scheduler, crowd.users)
-        self._missing = crowd.missing(seed)
+        self._population = population
+        self._streams = sending.streams
+        self._scheduler = IntervalScheduler(
+            population, sending.interval_s, predict_rates, lookahead=_LOOKAHEAD
+        )
+        self._missing = population.missing(seed, devices_of(self._streams))
         self._own = {
-            split: _dealt(size, crowd.users, spawn_seed(seed, "samples", split))
+            split: _dealt(size, population.users, spawn_seed(seed, "samples", split))
             for split, size in sizes.items()
         }
         counts = [[len(rows) for rows in dealt] for dealt in self._own.values()]
         self._stock = torch.tensor(counts).amin(0)
-        self._batch_size = min(batch_size, int(self._stock.sum()))
+        self._batch_size = min(sending.batch_size, int(self._stock.sum()))
         if not self._batch_size:
-            raise ValueError(f"none of {crowd.users} users has samples of every split; take fewer")
-        self._sent = torch.zeros(crowd.users, dtype=torch.long)
-        self._interval = 0
-        self._seen: tuple[int, Tensor] | None = None
-        self._sampler: list[TrainingBatch] = []
+            raise ValueError(
+                f"none of {population.users} users has samples of every split; take fewer"
+            )
+        self._sent = torch.zeros(population.users, dtype=torch.long)
+        self._planned: list[TrainingBatch] = []
 
-    def turn(self, number: int) -> TrainingBatch:
-        while len(self._sampler) <= number:
-            before = self._scheduler.state(), self._sent.clone(), self._interval
+    def batch(self, number: int) -> TrainingBatch:
+        while len(self._planned) <= number:
+            before = self._scheduler.interval, self._scheduler.state(), self._sent.clone()
             try:
-                self._sampler.append(self._plan(len(self._sampler)))
-            except BaseException:  # the base station has died under way: nothing has been planned
-                memory, self._sent, self._interval = before
-                self._scheduler.restore(memory)
-                self._seen = None
+                self._planned.append(self._plan(len(self._planned)))
+            except BaseException:  # the base station died meanwhile: nothing has been planned
+                interval, memory, self._sent = before
+                self._scheduler.restore(interval, memory)
                 raise
-        return self._sampler[number]
+        return self._planned[number]
 
     def _plan(self, number: int) -> TrainingBatch:
-        crowd = self._crowd
         rows: dict[str, list[int]] = {split: [] for split in self._own}
-        users: list[int] = []
-        intervals: list[int] = []
+        grants = Grants([], [])
         left = self._stock.clone()
-        while len(users) < self._batch_size:
-            room = min(crowd.users_at_once, self._batch_size - len(users))
-            waiting = left > 0
-            chosen = self._scheduler.choose(waiting, self._rates(waiting), room).tolist()
-            for user in chosen:
+        while len(grants.users) < self._batch_size:
+            room = self._batch_size - len(grants.users)
+            for user in self._scheduler.grant(left > 0, room, grants):
                 for split, dealt in self._own.items():
                     own = dealt[user]
                     rows[split].append(int(own[int(self._sent[user]) % len(own)]))
                 self._sent[user] += 1
                 left[user] -= 1
-                users.append(user)
-                intervals.append(self._interval)
-            self._interval += 1
-        who = torch.tensor(users)
-        when = torch.tensor(intervals)
-        muted = {
-            modality: self._missing[modality][who] | crowd.faults.out(number, modality, len(who))
-            for modality in dict.fromkeys(MODALITY_OF[stream] for stream in self._streams)
-        }
+        faults, who = self._population.faults, torch.tensor(grants.users)
         return TrainingBatch(
             rows={split: tuple(found) for split, found in rows.items()},
-            members=Members(who, when, when.double() * self._interval_s),
-            muted=muted,
-            rules=crowd.faults.rules(number, self._streams, len(who)),
-            emulated_s=self._interval * self._interval_s,
+            members=grants.members(self._scheduler.interval_s),
+            muted={
+                device: self._missing[device][who] | faults.offline(number, device, len(who))
+                for device in devices_of(self._streams)
+            },
+            rules=faults.rules(number, self._streams, len(who)),
+            emulated_s=self._scheduler.now_s,
         )
-
-    def _rates(self, waiting: Tensor) -> Tensor:
-        """What waiting users could achieve now, ``[U]``; ones where the scheduler does not look."""
-        if not self._scheduler.needs_rates:
-            return waiting.float()
-        if self._seen is None or self._interval >= self._seen[0] + _AHEAD:
-            (able,) = self._stock.nonzero(as_tuple=True)
-            when = (self._interval + torch.arange(_AHEAD)).repeat_interleave(len(able))
-            members = Members(able.repeat(_AHEAD), when, when.double() * self._interval_s)
-            ahead = torch.zeros(_AHEAD, self._crowd.users)
-            ahead[:, able] = self._predict_rates(members).reshape(_AHEAD, -1)
-            self._seen = self._interval, ahead
-        first, rates = self._seen
-        return torch.where(waiting, rates[self._interval - first], 0.0)
 
 
 def in_order(rows: Sequence[int], users: int, users_at_once: int, interval_s: float) -> Members:
-    """A crowd's users who send their own of these samples, one after the other."""
+    """Users that send their own samples among these, one after the other."""
     when = torch.arange(len(rows)) // users_at_once
     return Members(torch.tensor(rows) % users, when, when.double() * interval_s)
 
 
 def _dealt(size: int, users: int, seed: int) -> list[np.ndarray]:
-    """Each user's samples, in an order of its own."""
+    """The samples of each user, each in a random order."""
     rng = np.random.default_rng(seed)
     return [rng.permutation(np.arange(user, size, users)) for user in range(users)]
 

@@ -1,22 +1,23 @@
-"""Checkpoints of a training stage: what a crash rolls back to."""
+"""Checkpoints of a training phase, for crashes and resumes."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from tokcom_core.storage import atomic_folder
 
 Losses = list[dict[str, float]]
 
 
 class Checkpoints:
-    """The latest state of one stage, in a folder of its own that is whole or not there.
+    """The latest checkpoint of one phase, in a folder that is complete or absent.
 
     Args:
-        folder: of this stage alone; removed by :meth:`clear`.
-        every: steps from one checkpoint to the next.
+        folder: Folder of this phase alone; removed by :meth:`clear`.
+        every: Number of steps between checkpoints.
     """
 
     def __init__(self, folder: Path, every: int = 50) -> None:
@@ -24,20 +25,17 @@ class Checkpoints:
         self._every = every
 
     def due(self, step: int) -> bool:
-        """Whether the state after so many steps is kept."""
+        """Whether a checkpoint is written after this number of steps."""
         return step % self._every == 0
 
     def write(self, losses: Losses, save: Callable[[Path], None]) -> None:
-        """Keeps the state that ``save`` writes into a folder, in the place of the one before."""
-        partial = self._folder / f".{len(losses):08d}.{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save(partial)
-        (partial / "losses.json").write_text(json.dumps(losses))
+        """Writes a checkpoint by ``save``, and removes the one before."""
         before = self._kept()
         whole = self._folder / f"{len(losses):08d}"
         shutil.rmtree(whole, ignore_errors=True)
-        partial.rename(whole)
+        with atomic_folder(whole) as partial:
+            save(partial)
+            (partial / "losses.json").write_text(json.dumps(losses))
         self._keep(whole)
         for old in before:
             if old != whole:
@@ -52,11 +50,11 @@ class Checkpoints:
         return losses, kept[-1]
 
     def clear(self) -> None:
-        """Removes everything."""
+        """Removes all checkpoints."""
         self._forget(self._folder)
 
     def _keep(self, folder: Path) -> None:
-        """Called with every checkpoint, for whoever wants it to outlive this machine."""
+        """Called with every checkpoint; a subclass may copy it elsewhere."""
 
     def _forget(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,31 +1,32 @@
-"""Split-federated training: every user has a projection of its own, averaged now and then."""
+"""Split-federated training: every user has a transmitter of its own; they are averaged."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from tokcom_core.transceiver import TokenTransmitter
+from tokcom_core.systems import Phase, Transmitter
 
-from ..messages import Training
 from .optimiser import Optimiser
 
 WEIGHT_BITS = 32
 
 
 class Federation(BaseModel):
-    """How many users train, each on its own samples: sample i belongs to user i mod ``users``.
+    """Federated averaging of users' transmitters: sample i belongs to user i mod ``users``.
 
-    Every ``synchronise_every`` rounds their projections F_m are averaged, weighted by the samples
-    that each has trained on since.
+    Attributes:
+        users: Number of users, each with samples and transmitters of its own.
+        synchronise_every: Number of rounds between averages, which are weighted by the samples
+            that each user has trained on since the last one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,51 +35,62 @@ class Federation(BaseModel):
     synchronise_every: int = Field(default=10, ge=1)
 
     def exchanged_bits(self, weights: int, rounds: int) -> float:
-        """Weights that users and base station exchange in training, up and down, all users'."""
+        """Bits of the weights that all users exchange with the base station, up and down."""
         times = -(-rounds // self.synchronise_every)
         return 2.0 * WEIGHT_BITS * weights * self.users * times
 
 
-class UserProjections:
-    """The projections of all users' devices of one modality, and their optimisers.
+class UserModels:
+    """The transmitters of all users' devices of one name, and their optimisers.
 
     Args:
-        federation: how many, and when they are averaged.
-        common: what they all begin with; takes the average at every synchronisation.
+        federation: Number of users and rounds between averages.
+        common: Transmitter that all users begin with; holds the latest average.
     """
 
-    def __init__(self, federation: Federation, common: TokenTransmitter) -> None:
+    def __init__(self, federation: Federation, common: Transmitter) -> None:
         self._federation = federation
-        self._common = common
-        self._own = [deepcopy(common) for _ in range(federation.users)]
+        self._common = {n: p for n, p in common.named_parameters() if p.requires_grad}
+        self._transmitter = common
+        self._own = [
+            {n: nn.Parameter(p.detach().clone()) for n, p in self._common.items()}
+            for _ in range(federation.users)
+        ]
         self._optimisers: list[Optimiser] = []
         self._trained_on = torch.zeros(federation.users, dtype=torch.float64)
         self._rounds_left = 0
 
-    def start(self, training: Training) -> None:
-        """Begins a stage: everybody from the common projection, with a fresh optimiser."""
-        for own in self._own:
-            own.load_state_dict(self._common.state_dict())
-        self._optimisers = [Optimiser(own.parameters(), training) for own in self._own]
+    def begin(self, phase: Phase) -> None:
+        """Begins a phase: all users start from the common weights, with fresh optimisers."""
+        learning = {id(p) for p in self._transmitter.trainable(phase.name)}
+        names = [name for name, p in self._common.items() if id(p) in learning]
+        self._set_all(self._common)
+        for parameter in (p for own in self._own for p in own.values()):
+            parameter.grad = None
+        self._optimisers = [
+            Optimiser([own[name] for name in names], phase.training) for own in self._own
+        ]
         self._trained_on.zero_()
-        self._rounds_left = training.steps
+        self._rounds_left = phase.training.steps
 
-    def transmit(self, tokens: Tensor, valid: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Each sample through its user's projection; see :class:`TokenTransmitter`."""
+    def transmit(self, rows: Sequence[int], stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Sends each sample by its user's transmitter; see :meth:`Transmitter.forward`."""
         owner = torch.tensor(rows) % self._federation.users
         order = torch.argsort(owner, stable=True)
         users, counts = owner[order].unique_consecutive(return_counts=True)
         sent = [
-            self._own[user](tokens[where], valid[where])
+            functional_call(
+                self._transmitter, self._own[user], (stream, *(own[where] for own in inputs))
+            )
             for user, where in zip(users.tolist(), order.split(counts.tolist()), strict=True)
         ]
         self._trained_on += torch.bincount(owner, minlength=self._federation.users)
         back = torch.argsort(order)
-        symbols, valid_symbols = (torch.cat(parts)[back] for parts in zip(*sent, strict=True))
-        return symbols, valid_symbols
+        symbols, valid = (torch.cat(parts)[back] for parts in zip(*sent, strict=True))
+        return symbols, valid
 
     def step(self) -> None:
-        """Steps the optimisers of those with gradients, and everybody's schedule."""
+        """Steps all optimisers and schedules, and averages when it is time."""
         for optimiser in self._optimisers:
             optimiser.step()
         self._rounds_left -= 1
@@ -86,27 +98,34 @@ class UserProjections:
             self._synchronise()
 
     def _synchronise(self) -> None:
-        """Weighted average of all projections, back to everybody; nothing if nobody trained."""
+        """Sets all users to the weighted average of their weights; does nothing if none trained."""
         if not self._trained_on.any():
             return
-        share = (self._trained_on / self._trained_on.sum()).float()
-        states = [own.state_dict() for own in self._own]
+        fraction = (self._trained_on / self._trained_on.sum()).float()
         average = {
             name: torch.einsum(
-                "u,u...->...", share.to(value.device), torch.stack([s[name] for s in states])
+                "u,u...->...",
+                fraction.to(common.device),
+                torch.stack([own[name].detach() for own in self._own]),
             )
-            for name, value in self._common.state_dict().items()
+            for name, common in self._common.items()
         }
-        for module in (self._common, *self._own):
-            module.load_state_dict(average)
+        self._set_all(average)
+        for name, common in self._common.items():
+            common.data.copy_(average[name])
         self._trained_on.zero_()
 
+    def _set_all(self, values: Mapping[str, Tensor]) -> None:
+        for own in self._own:
+            for name, parameter in own.items():
+                parameter.data.copy_(values[name])
+
     def checkpoint(self, folder: Path, name: str) -> None:
-        """Saves every user's projection and optimiser."""
+        """Saves every user's weights and optimiser."""
         tensors = {
             f"{user}.{key}": value.detach().cpu().contiguous()
             for user, own in enumerate(self._own)
-            for key, value in own.state_dict().items()
+            for key, value in own.items()
         }
         about = {"trained_on": self._trained_on.tolist(), "rounds_left": self._rounds_left}
         save_file(tensors, folder / f"{name}-users.safetensors", {"about": json.dumps(about)})
@@ -114,12 +133,11 @@ class UserProjections:
             optimiser.save(folder / f"{name}-optimiser-{user}.safetensors")
 
     def restore(self, folder: Path, name: str) -> None:
-        """Goes back to what :meth:`checkpoint` saved."""
+        """Restores what :meth:`checkpoint` saved."""
         with safe_open(folder / f"{name}-users.safetensors", "pt") as stored:
             for user, own in enumerate(self._own):
-                own.load_state_dict(
-                    {key: stored.get_tensor(f"{user}.{key}") for key in own.state_dict()}
-                )
+                for key, parameter in own.items():
+                    parameter.data.copy_(stored.get_tensor(f"{user}.{key}"))
             about = json.loads(stored.metadata()["about"])
         self._trained_on = torch.tensor(about["trained_on"], dtype=torch.float64)
         self._rounds_left = about["rounds_left"]

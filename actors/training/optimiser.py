@@ -1,4 +1,4 @@
-"""One optimiser for every trained part, so that both sides of the split step alike."""
+"""The optimiser of both sides of the split."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
-from transformers import get_scheduler
 
-from ..messages import Training
+from tokcom_core.systems import Training
 
 _PLACE = ("last_epoch", "_step_count", "_last_lr")
-"""What of a schedule's state changes."""
+"""Entries of a schedule's state that change."""
 
 
 class Optimiser:
@@ -27,6 +26,8 @@ class Optimiser:
         self._clip = training.gradient_clip
         if not self._parameters:
             return
+        from transformers import get_scheduler  # here: devices without trained parts do without
+
         self._adamw = torch.optim.AdamW(self._parameters, lr=training.learning_rate)
         minimum = {"min_lr": min(training.min_learning_rate, training.learning_rate)}
         self._schedule = get_scheduler(
@@ -51,11 +52,11 @@ class Optimiser:
         save_file(moments, file, metadata={"schedule": json.dumps(kept)})
 
     def load(self, file: Path) -> None:
-        """Takes up what :meth:`save` saved."""
+        """Restores what :meth:`save` saved."""
         if not self._parameters:
             return
         with safe_open(file, "pt") as stored:
-            for key in stored.keys():  # noqa: SIM118 (it is no dictionary)
+            for key in stored.keys():  # noqa: SIM118 (not a dictionary)
                 number, _, name = key.partition(".")
                 parameter = self._parameters[int(number)]
                 device = "cpu" if name == "step" else parameter.device

@@ -6,13 +6,14 @@ Shapes: ``B`` samples, ``K`` packets of a sample, ``S`` symbols of a packet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-from sionna.sys import EESM, PHYAbstraction
 from torch import Tensor
 
-from .modem import MCS_COUNT, MCS_TABLE, PDSCH, codable, packet
+from ..sionna_api import EESM, PHYAbstraction
+from .modem import MCS_COUNT, MCS_TABLE, PDSCH, packet_symbols
 
 _MIN_SINR = 1e-6
 _MARGIN = 10 ** (-0.5 / 10)
@@ -57,18 +58,25 @@ def block_error_rate(sinr: Tensor, mcs: Tensor, symbols: Tensor) -> Tensor:
     return torch.nan_to_num(rate[..., 0], nan=1.0, posinf=1.0).clamp(0.0, 1.0)
 
 
-def adapt_mcs(sinr: Tensor, payload_bits: int, bler_target: float) -> Tensor:
-    """The highest MCS ``[B]`` whose BLER meets the target under SINRs ``[B, S]``; else the lowest.
+def adapt_mcs(
+    sinr: Tensor, payload_bits: Tensor, bler_targets: Tensor, choices: Sequence[int]
+) -> Tensor:
+    """The highest MCS ``[B]`` whose BLER meets the target; where none does, the lowest.
 
     The channel is known to the sender, as in Sionna SYS's inner-loop link adaptation.
+
+    Args:
+        sinr: linear SINR of some symbols ``[B, S]``.
+        payload_bits: payload of each sample's packets, ``[B]``.
+        bler_targets: block error rates to aim at, ``[B]``.
+        choices: MCS indices to take, ascending.
     """
-    choices = tuple(m for m in usable_mcs(str(sinr.device)) if codable(payload_bits, m))
     mcs = torch.tensor(choices, device=sinr.device).expand(len(sinr), -1)
-    symbols = torch.tensor([packet(payload_bits, m).symbols for m in choices], device=sinr.device)
+    symbols = packet_symbols(payload_bits[:, None], mcs)
     effective = effective_sinr(sinr[:, None].expand(-1, len(choices), -1), mcs)
-    good = block_error_rate(effective, mcs, symbols.expand_as(mcs)) <= bler_target
+    good = block_error_rate(effective, mcs, symbols) <= bler_targets[:, None]
     best = torch.where(good, torch.arange(len(choices), device=sinr.device), 0).max(1).values
-    return torch.tensor(choices, device=sinr.device)[best]
+    return mcs[0][best]
 
 
 @lru_cache(maxsize=4)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import torch
-from sionna.phy.mapping import Demapper, Mapper
-from sionna.phy.nr import TBDecoder, TBEncoder
-from sionna.phy.nr.utils import calculate_tb_size, decode_mcs_index
 from torch import Tensor
+
+from ..sionna_api import (
+    Demapper,
+    Mapper,
+    TBDecoder,
+    TBEncoder,
+    calculate_tb_size,
+    decode_mcs_index,
+)
 
 MCS_TABLE = 2
 """TS 38.214 table 5.1.3.1-2: QPSK (0-4), 16-QAM (5-10), 64-QAM (11-19), 256-QAM (20-27)."""
@@ -18,6 +23,8 @@ MCS_COUNT = 28
 PDSCH = 1
 """Sionna's category of that table: its PUSCH table 2 is the transform-precoded one."""
 _SMALL_BLOCK_BITS = 3824
+_MIN_BLOCK_BITS = 24
+"""The smallest transport block, TS 38.214 table 5.1.3.2-1."""
 _ITERATIONS = 20
 _CERTAIN = 1e-6
 
@@ -27,7 +34,7 @@ class Packet:
     """One transport block of at least ``payload_bits`` bits at an MCS.
 
     Attributes:
-        payload_bits: what it should hold; the rest of the transport block is zeros.
+        payload_bits: payload that it holds; the rest of the transport block is zeros.
         mcs: index into :data:`MCS_TABLE`.
         symbols: complex symbols that it takes.
         block_bits: size of its transport block.
@@ -57,7 +64,7 @@ def modulation(mcs: int) -> tuple[int, float]:
 def packet(payload_bits: int, mcs: int) -> Packet:
     """The smallest packet that holds a payload and its CRC at the MCS's code rate."""
     order, rate = modulation(mcs)
-    symbols = math.ceil((payload_bits + _crc_bits(payload_bits)) / (rate * order))
+    symbols = int(packet_symbols(torch.tensor(payload_bits), torch.tensor(mcs)))
     block_bits, wanted = 0, payload_bits
     while block_bits < payload_bits:  # the standard's sizes are whole bytes of equal code blocks
         block_bits = int(
@@ -73,21 +80,39 @@ def packet(payload_bits: int, mcs: int) -> Packet:
     return Packet(payload_bits, mcs, symbols, block_bits)
 
 
+def packet_symbols(payload_bits: Tensor, mcs: Tensor) -> Tensor:
+    """Complex symbols of packets that hold such payloads, broadcast.
+
+    Payload and CRC (TS 38.212 section 7.2.1) at the code rate of the MCS.
+    """
+    crc_bits = torch.where(payload_bits <= _SMALL_BLOCK_BITS, 16, 24)
+    coded_bits = payload_bits.clamp(min=_MIN_BLOCK_BITS) + crc_bits
+    return torch.ceil(coded_bits / _bits_per_symbol(mcs.device)[mcs]).long()
+
+
+@lru_cache(maxsize=4)
+def _bits_per_symbol(device: torch.device) -> Tensor:
+    """Information bits of a symbol of each MCS, float64."""
+    kinds = [modulation(mcs) for mcs in range(MCS_COUNT)]
+    return torch.tensor([rate * order for order, rate in kinds], dtype=torch.float64).to(device)
+
+
 def codable(payload_bits: int, mcs: int) -> bool:
-    """Whether Sionna codes such packets: large ones below rate 1/3 would need repetition."""
+    """Whether the standard's BG1 or BG2 codes such packets without repetition."""
     return payload_bits <= _SMALL_BLOCK_BITS or modulation(mcs)[1] > 1 / 3
 
 
-def _crc_bits(payload_bits: int) -> int:
-    """Of the transport block, TS 38.212 section 7.2.1."""
-    return 16 if payload_bits <= _SMALL_BLOCK_BITS else 24
+def encodable(payload_bits: int, mcs: int) -> bool:
+    """Whether Sionna's encoder does: it counts the CRC among the bits that BG2 is for."""
+    block_bits = packet(payload_bits, mcs).block_bits
+    return codable(block_bits + 16, mcs)
 
 
 class Modem:
     """Encodes and decodes packets of one kind.
 
     Args:
-        packet: which.
+        packet: kind of packets.
         device: torch device.
     """
 

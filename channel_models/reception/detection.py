@@ -36,7 +36,7 @@ def detect_users(
 
     Args:
         received: ``[B, M, T, F]``.
-        responses: of each user, ``[B, M, T or 1, F]``.
+        responses: response of each user, ``[B, M, T or 1, F]``.
         active: bool ``[B, T, F, U]``, where a user sends.
         noise_power: broadcastable to ``[B, T, F]``.
 
@@ -67,7 +67,7 @@ def sample_lmmse_estimate(
         symbols: x, complex64 ``[B, ...]`` of unit power.
         error: float32, broadcastable to ``symbols``.
         scale: float32 ``[B]``, power scale to restore.
-        generator: of the noise.
+        generator: draws the noise.
     """
     scale = scale.reshape(-1, *(1,) * (symbols.ndim - 1))
     gain = 1 - error

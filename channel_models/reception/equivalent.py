@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..air import Air, ChannelOutput, Frame
-from ..sources.source import Members
+from ..air import Air, ChannelOutput
+from ..frame import Frame, Members
 from .detection import sample_lmmse_estimate
 from .linear import LinearAir
 
@@ -52,7 +52,7 @@ class EquivalentAir(Air):
         error = of_symbol.mean(1, keepdim=True)
         generator = torch.Generator(self._device).manual_seed(seed)
         estimate = sample_lmmse_estimate(frame.symbols, error, frame.scale, generator)
-        return ChannelOutput(estimate, error, probed.realised_snr_db, site=probed.site)
+        return ChannelOutput(estimate, error, probed.realised_snr_db, location=probed.location)
 
 
 def _probe(frame: Frame) -> Frame:

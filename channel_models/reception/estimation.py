@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal
 
 import torch
-from sionna.phy.ofdm import (
+from torch import Tensor
+
+from ..numerology import SYMBOLS_PER_SLOT, Allocation, Link
+from ..seeding import sionna_seeded
+from ..sionna_api import (
     BaseChannelEstimator,
     LMMSEChannelEstimator,
     LSChannelEstimator,
     ResourceGrid,
 )
-from torch import Tensor
-
-from ..numerology import SYMBOLS_PER_SLOT, Allocation, Link
-from ..seeding import sionna_seeded
 from ..sources.source import Request, Source
+from .receiver import Interpolation
 from .response import frequency_response, subcarrier_hz
-
-Interpolation = Literal["nearest", "linear", "lmmse"]
 
 _STATISTICS_BATCH = 400
 _SEED = 38_211
@@ -40,7 +38,7 @@ class PilotEstimator:
     Args:
         link: numerology and pilots.
         interpolation: ``nearest``, ``linear`` or ``lmmse``.
-        source: whose statistics ``lmmse`` uses.
+        source: channels whose statistics ``lmmse`` uses.
         noise_power: N0 per antenna.
         device: torch device.
     """
@@ -67,9 +65,9 @@ class PilotEstimator:
         """Estimates every user's channel from what the pilot symbols bring.
 
         Args:
-            pilots: of each user, the true response at the pilot symbols ``[B, M, S, K, F]``.
+            pilots: each user's true response at the pilot symbols ``[B, M, S, K, F]``.
             rows: OFDM symbols with data.
-            generator: of the noise on the pilots.
+            generator: draws the noise on the pilots.
 
         Returns:
             of each user, the response ``[B, M, rows, F]`` at the data symbols and the variance

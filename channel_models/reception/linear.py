@@ -8,42 +8,24 @@ symbols after each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..air import Air, ChannelOutput, Frame
-from ..numerology import Allocation, Grid, Link
+from ..air import Air, ChannelOutput
+from ..frame import Frame, Members
+from ..numerology import Allocation, Link
 from ..power import to_db
 from ..seeding import spawn_seed
-from ..sources.source import Members, Request, Source
+from ..sources.source import Source
 from .detection import detect_users, gaussian_noise, lmmse_combine, sample_lmmse_estimate
-from .estimation import Interpolation, PilotEstimator
-from .response import frequency_response, subcarrier_hz
+from .grid import off_grid, on_grid
+from .receiver import Receiver
+from .signal import FadingChannel, UserSignal
 
-Csi = Literal["perfect", "estimated", "none"]
-
-_PROBES = 8
-"""Subcarriers of a user's share that a scheduler looks at."""
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """A frame on its grid, and its channel.
-
-    Attributes:
-        symbols: ``[B, T, F]``.
-        response: ``[B, M, T or 1, F]`` at the data symbols.
-        pilots: ``[B, M, slots, pilots of a slot, F]``; None unless the channel is estimated.
-        site: see :class:`~channel_models.air.ChannelOutput`.
-    """
-
-    symbols: Tensor
-    response: Tensor
-    pilots: Tensor | None
-    site: dict[str, Tensor]
+if TYPE_CHECKING:
+    from .estimation import PilotEstimator
 
 
 class LinearAir(Air):
@@ -57,9 +39,7 @@ class LinearAir(Air):
         link: the band, how it is shared, the antennas.
         noise_power: N0 per antenna and unit-power symbol.
         source: yields channels; None for noise alone.
-        csi: ``perfect``, ``estimated`` from the pilots, or ``none``, which leaves the received
-            signal as it is.
-        interpolation: of the estimate between pilots.
+        receiver: what is known of the channel.
         device: torch device.
 
     Raises:
@@ -72,63 +52,56 @@ class LinearAir(Air):
         link: Link,
         noise_power: float,
         source: Source | None,
-        csi: Csi = "perfect",
-        interpolation: Interpolation = "linear",
+        receiver: Receiver | None = None,
         device: str = "cpu",
     ) -> None:
         super().__init__(link)
-        check_receivable(link, csi, fading=source is not None)
+        receiver = receiver or Receiver()
+        receiver.check(link, fading=source is not None)
         self._noise_power = noise_power
-        self._source = source
-        self._csi = csi
+        self._csi = receiver.csi
         self._device = torch.device(device)
-        self._estimator = (
-            PilotEstimator(link, interpolation, source, noise_power, device)
-            if csi == "estimated"
-            else None
+        estimates = receiver.csi == "estimated"
+        self._channel = (
+            None if source is None else FadingChannel(link, source, estimates, self._device)
         )
+        self._estimator: PilotEstimator | None = None
+        if estimates:
+            from .estimation import PilotEstimator
+
+            self._estimator = PilotEstimator(
+                link, receiver.interpolation, source, noise_power, device
+            )
 
     def propagate(self, frames: Sequence[Frame], seed: int) -> list[ChannelOutput]:
         allocations = self.link.allocations([frame.sender for frame in frames])
         if self.link.access != "sdma":
-            return [self._alone(frame, allocations[frame.sender], seed) for frame in frames]
+            return [self._receive_one(frame, allocations[frame.sender], seed) for frame in frames]
         output: dict[int, ChannelOutput] = {}
-        for together in _rounds(frames):
-            users = [frames[i] for i in together]
+        for at_once in _rounds(frames):
+            users = [frames[i] for i in at_once]
             allocation = allocations[users[0].sender]
-            output.update(zip(together, self._together(users, allocation, seed), strict=True))
+            output.update(zip(at_once, self._receive_several(users, allocation, seed), strict=True))
         return [output[i] for i in range(len(frames))]
 
     def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
-        if self._source is None:
+        if self._channel is None:
             snr = self.link.antennas / self._noise_power
             return torch.full((len(members.users),), snr, device=self._device)
-        found = []
-        for sender, allocation in self.link.allocations(senders).items():
-            request = Request(
-                batch=len(members.users),
-                steps=1,
-                sampling_hz=1e3 / self.link.symbol_ms,
-                subcarriers=allocation.subcarriers,
-                seed=0,
-                sender=sender,
-                members=members,
-            )
-            band = subcarrier_hz(self.link, allocation, self._device)
-            probes = band[:: max(1, len(band) // _PROBES)]
-            response = frequency_response(self._source.realise(request), probes)
-            power = response.real.square() + response.imag.square()
-            found.append(power.sum(1).mean((1, 2)) / self._noise_power)
+        found = [
+            self._channel.probe_power(sender, members, allocation) / self._noise_power
+            for sender, allocation in self.link.allocations(senders).items()
+        ]
         return torch.stack(found).mean(0)
 
-    def _alone(self, frame: Frame, allocation: Allocation, seed: int) -> ChannelOutput:
+    def _receive_one(self, frame: Frame, allocation: Allocation, seed: int) -> ChannelOutput:
         """One user on resources of its own."""
         n0 = self._noise_power
         generator = self._generator(Air.seed_of(frame, seed, "noise"))
-        if self._source is None:
+        if self._channel is None:
             return self._through_noise(frame, generator)
-        arrival = self._arrive(frame, allocation, seed)
-        x, h = arrival.symbols, arrival.response
+        signal = self._channel.signal(frame, allocation, seed)
+        x, h = signal.symbols, signal.response
         power = (h.real.square() + h.imag.square()).sum(1)
         snr_db = to_db(power.mean((1, 2)) / self.link.antennas / n0)
         if self._csi == "perfect":
@@ -138,9 +111,9 @@ class LinearAir(Air):
             received = h * x[:, None] + gaussian_noise(
                 (len(x), h.shape[1], *x.shape[1:]), n0, generator
             )
-            estimate, noise_var = self._equalise(received, arrival, generator)
+            estimate, noise_var = self._equalise(received, signal, generator)
             estimate = estimate * frame.scale[:, None, None]
-        return _off_grid(frame, estimate, noise_var, snr_db, arrival.site)
+        return _output(frame, estimate, noise_var, snr_db, signal)
 
     def _through_noise(self, frame: Frame, generator: torch.Generator) -> ChannelOutput:
         """One user where there is no channel: every antenna has the symbol, and its own noise."""
@@ -155,105 +128,58 @@ class LinearAir(Air):
         return ChannelOutput(estimate, error, snr_db)
 
     def _equalise(
-        self, received: Tensor, arrival: _Arrival, generator: torch.Generator
+        self, received: Tensor, signal: UserSignal, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Without CSI, or with that of the pilots."""
         n0 = torch.full((), self._noise_power, device=self._device)
-        if self._estimator is None or arrival.pilots is None:
+        if self._estimator is None or signal.pilots is None:
             return received[:, 0], n0.expand(received[:, 0].shape)
         rows = received.shape[2]
-        h, error = self._estimator.estimate([arrival.pilots], rows, generator)[0]
+        h, error = self._estimator.estimate([signal.pilots], rows, generator)[0]
         return lmmse_combine(received, h, n0 + error)
 
-    def _together(
+    def _receive_several(
         self, frames: Sequence[Frame], allocation: Allocation, seed: int
     ) -> list[ChannelOutput]:
         """Users on the same resources, told apart by multiuser LMMSE detection."""
         if len({len(frame.symbols) for frame in frames}) > 1:
             raise ValueError(
-                "users that send together need batches of one size, got "
+                "users that send at once need batches of one size, got "
                 f"{[len(frame.symbols) for frame in frames]}"
             )
         generator = self._generator(spawn_seed(seed, "noise", frames[0].stream))
         longest = max(frame.symbols.shape[1] for frame in frames)
-        arrivals = [self._arrive(frame, allocation, seed, longest) for frame in frames]
+        assert self._channel is not None, "Receiver.check refuses sdma without fading"
+        signals = [self._channel.signal(frame, allocation, seed, longest) for frame in frames]
         n0 = torch.full((), self._noise_power, device=self._device)
-        clean = torch.stack([a.response * a.symbols[:, None] for a in arrivals]).sum(0)
+        clean = torch.stack([a.response * a.symbols[:, None] for a in signals]).sum(0)
         received = clean + gaussian_noise(clean.shape, self._noise_power, generator)
-        known, noise = [a.response for a in arrivals], n0
+        known, noise = [a.response for a in signals], n0
         if self._estimator is not None:
             rows = received.shape[2]
-            pilots = [a.pilots for a in arrivals if a.pilots is not None]
+            pilots = [a.pilots for a in signals if a.pilots is not None]
             estimates = self._estimator.estimate(pilots, rows, generator)
             known = [h for h, _ in estimates]
             noise = n0 + torch.stack([error for _, error in estimates]).sum(0)
-        active = torch.stack([_on_grid(f.valid, received.shape[2:]) for f in frames], dim=-1)
+        active = torch.stack([on_grid(f.valid, received.shape[2:]) for f in frames], dim=-1)
         detected, errors = detect_users(received, known, active, noise)
         return [
-            _off_grid(
+            _output(
                 frame,
                 detected[..., u] * frame.scale[:, None, None],
                 errors[..., u],
-                to_db(arrivals[u].response.abs().square().mean((1, 2, 3)) / self._noise_power),
-                arrivals[u].site,
+                to_db(signals[u].response.abs().square().mean((1, 2, 3)) / self._noise_power),
+                signals[u],
             )
             for u, frame in enumerate(frames)
         ]
-
-    def _arrive(
-        self, frame: Frame, allocation: Allocation, seed: int, longest: int = 0
-    ) -> _Arrival:
-        """Puts a frame on its grid and draws its channel."""
-        assert self._source is not None
-        source = self._source
-        length = max(longest, frame.symbols.shape[1])
-        flat = source.flat and self._estimator is None
-        grid = Grid(length, 1, (0,), ()) if flat else self.link.grid(length, allocation.subcarriers)
-        channel = source.realise(
-            Request(
-                batch=len(frame.symbols),
-                steps=1 if source.static else grid.steps,
-                sampling_hz=1e3 / self.link.symbol_ms,
-                subcarriers=allocation.subcarriers,
-                seed=Air.seed_of(frame, seed, "fading"),
-                sender=frame.sender,
-                members=frame.members,
-            )
-        )
-        if flat:
-            response = channel.gains.sum(2)[..., None]
-        else:
-            response = frequency_response(
-                channel, subcarrier_hz(self.link, allocation, self._device)
-            )
-        pilots = None
-        if self._estimator is not None:
-            pilots = _steps(response, grid.pilot_steps).unflatten(2, (grid.slots, -1))
-        return _Arrival(
-            _on_grid(frame.symbols, (len(grid.data_steps), grid.subcarriers)),
-            response if source.static else _steps(response, grid.data_steps),
-            pilots,
-            channel.site,
-        )
 
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self._device).manual_seed(seed)
 
 
-def check_receivable(link: Link, csi: Csi, fading: bool) -> None:
-    """Raises ValueError for what no receiver here can tell from noise or from each other."""
-    if csi == "none" and (link.antennas > 1 or link.access == "sdma"):
-        raise ValueError("csi none receives one user with one antenna; take csi perfect")
-    if link.access == "sdma" and not fading:
-        raise ValueError("access sdma tells users apart by their fading; awgn has none")
-    if csi == "estimated" and not fading:
-        raise ValueError("csi estimated has nothing to estimate on awgn; take csi perfect")
-    if csi == "estimated" and link.dmrs_symbols == 0:
-        raise ValueError("csi estimated needs pilots; take link.dmrs_symbols of 1 or more")
-
-
 def _rounds(frames: Sequence[Frame]) -> list[list[int]]:
-    """Which frames are on the air together: the first of every sender, then the second."""
+    """The frames that are on the air at once: the first of every sender, then the second."""
     rounds: list[list[int]] = []
     sent: dict[str, int] = {}
     for i, frame in enumerate(frames):
@@ -265,26 +191,10 @@ def _rounds(frames: Sequence[Frame]) -> list[list[int]]:
     return rounds
 
 
-def _steps(response: Tensor, steps: Sequence[int]) -> Tensor:
-    """The response at some time steps; a single one stands for all."""
-    if response.shape[2] == 1:
-        return response.expand(-1, -1, len(steps), -1)
-    return response[:, :, list(steps)]
-
-
-def _on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
-    """``[B, N]`` to ``[B, T, F]``, frequency first, the rest zero."""
-    rows, subcarriers = shape
-    missing = rows * subcarriers - values.shape[1]
-    padded = nn.functional.pad(values, (0, missing)) if missing else values
-    return padded.reshape(-1, rows, subcarriers)
-
-
-def _off_grid(
-    frame: Frame, estimate: Tensor, noise_var: Tensor, snr_db: Tensor, site: dict[str, Tensor]
+def _output(
+    frame: Frame, estimate: Tensor, noise_var: Tensor, snr_db: Tensor, signal: UserSignal
 ) -> ChannelOutput:
+    """The part of the grid ``[B, T, F]`` that is the frame's."""
     count = frame.symbols.shape[1]
-    noise_var = noise_var.expand(estimate.shape)
-    return ChannelOutput(
-        estimate.flatten(1)[:, :count], noise_var.flatten(1)[:, :count], snr_db, site=site
-    )
+    noise_var = off_grid(noise_var.expand(estimate.shape), count)
+    return ChannelOutput(off_grid(estimate, count), noise_var, snr_db, location=signal.location)

@@ -5,8 +5,9 @@ Shapes: ``B`` samples, ``M`` antennas, ``P`` paths, ``T`` time steps, ``F`` subc
 
 from __future__ import annotations
 
+import math
+
 import torch
-from sionna.phy import PI
 from torch import Tensor
 
 from ..numerology import Allocation, Link
@@ -33,7 +34,7 @@ def _rotation(delays_s: Tensor, frequencies_hz: Tensor) -> Tensor:
     fine, coarse = (
         torch.polar(torch.ones_like(phase), phase)
         for phase in (
-            -2 * PI * delays_s[:, :, None] * part for part in (step, frequencies_hz[::_STRIDE])
+            -2 * math.pi * delays_s[:, :, None] * part for part in (step, frequencies_hz[::_STRIDE])
         )
     )
     product = coarse[..., :, None] * fine[..., None, :]

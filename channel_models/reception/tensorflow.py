@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..air import Air, ChannelOutput, Frame
+from ..air import Air, ChannelOutput
+from ..frame import Frame, Members
+from ..loading import load_object
 from ..numerology import Link
 from ..power import to_db
-from ..sources.source import Members
 
 TensorflowChannel = Callable[[Any, Any, int], Any]
 """Complex symbols ``[batch, symbols]``, N0 and a seed in; what the receiver has out."""
@@ -104,11 +105,5 @@ def load_channel(name: str) -> TensorflowChannel:
         raise ValueError(
             'air tensorflow needs TensorFlow in this process; pip install "tokcom[tensorflow]"'
         ) from None
-    module, _, function = name.partition(":")
-    try:
-        channel: TensorflowChannel = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError):
-        raise ValueError(
-            f"no TensorFlow channel {name!r}; give package.module:function, importable from here"
-        ) from None
+    channel: TensorflowChannel = load_object(name)
     return channel

@@ -6,8 +6,6 @@ from copy import copy
 
 import torch
 from pydantic import BaseModel, Field
-from sionna.phy.utils import dbm_to_watt
-from sionna.sys import open_loop_uplink_power_control
 from torch import Tensor
 
 from ..numerology import Link
@@ -18,11 +16,11 @@ _MIN_GAIN = 1e-30
 
 
 class PowerControl:
-    """Open-loop uplink power control of TS 38.213, section 7.1.1, up to the greatest power.
+    """Open-loop uplink power control of TS 38.213, section 7.1.1, up to the maximum power.
 
     Args:
         p0_dbm: wanted receive power of a resource block; None sends at full power always.
-        alpha: share of the path loss that is made up for.
+        alpha: fraction of the path loss that is compensated.
     """
 
     def __init__(self, p0_dbm: float | None, alpha: float) -> None:
@@ -31,6 +29,8 @@ class PowerControl:
 
     def watts(self, path_gain: Tensor, subcarriers: int, max_dbm: float) -> Tensor:
         """Transmit power ``[B]`` of users of linear path gain ``[B]``."""
+        from ..sionna_api import dbm_to_watt, open_loop_uplink_power_control
+
         if self._p0_dbm is None:
             return torch.full_like(path_gain, float(dbm_to_watt(max_dbm)))
         watts: Tensor = open_loop_uplink_power_control(
@@ -47,19 +47,21 @@ class PowerControl:
 class BudgetedSource(Source):
     """A source of physical gains, scaled so that a unit-power symbol meets unit noise.
 
-    Adds to the site: ``path_loss_db`` (shadowing and antenna gains included, of the whole channel,
-    the mean over antennas) and ``tx_power_dbm``.
+    Adds to the location: ``path_loss_db`` of the whole channel, shadowing and antenna gains
+    included, the mean over antennas; and ``tx_power_dbm``.
 
     Args:
         source: yields gains with their path loss.
-        link: greatest power, subcarrier spacing.
-        noise_figure_db: of the base station.
-        power: how loud users send.
+        link: maximum power, subcarrier spacing.
+        noise_figure_db: noise figure of the base station.
+        power: power that users send at.
     """
 
     def __init__(
         self, source: Source, link: Link, noise_figure_db: float, power: PowerControl
     ) -> None:
+        from ..sionna_api import dbm_to_watt
+
         self.source = source
         self._power = power
         self._max_dbm = link.tx_power_dbm
@@ -80,16 +82,18 @@ class BudgetedSource(Source):
         gain = channel.gains.abs().square().sum(2).mean((1, 2)).clamp(min=_MIN_GAIN)
         watts = self._power.watts(gain, request.subcarriers, self._max_dbm)
         amplitude = (watts / request.subcarriers / self._noise_watt).sqrt()
-        site = {
-            **channel.site,
+        location = {
+            **channel.location,
             "path_loss_db": -10 * torch.log10(gain),
             "tx_power_dbm": 10 * torch.log10(watts) + 30,
         }
-        return Realisation(channel.gains * amplitude[:, None, None, None], channel.delays_s, site)
+        return Realisation(
+            channel.gains * amplitude[:, None, None, None], channel.delays_s, location
+        )
 
 
 class Budget(BaseModel):
-    """Link budget in the place of an average SNR; the link's ``tx_power_dbm`` is the greatest.
+    """Link budget in the place of an average SNR; the link's ``tx_power_dbm`` is the maximum.
 
     ``p0_dbm`` turns on open-loop power control: wanted receive power of a resource block.
     """

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from sionna.phy import config as sionna_config
-from sionna.phy.channel import gen_single_sector_topology
-from sionna.phy.channel.tr38901 import InH, PanelArray, RMa, UMa, UMi
-from sionna.phy.channel.tr38901.system_level_channel import SystemLevelChannel
 from torch import Tensor
 
 from ..seeding import sionna_seeded, spawn_seed
-from .fading import array
+from ..sionna_api import InH, RMa, SystemLevelChannel, UMa, UMi, gen_single_sector_topology
+from ..sionna_api import config as sionna_config
+from .profiles import linear_array
 from .source import Realisation, Request, Source, as_realisation
 
 Scenario = Literal["umi", "uma", "rma", "inh"]
@@ -26,43 +25,61 @@ _HALL_BS_HEIGHT_M = 3.0
 _HALL_USER_HEIGHT_M = 1.0
 
 
+@dataclass(frozen=True)
+class CellModel:
+    """A cell of TR 38.901, and its users' and base station's antennas.
+
+    Attributes:
+        scenario: name of the scenario.
+        carrier_hz: carrier frequency.
+        speed_mps: speed of every user, in a random direction.
+        indoor_prob: probability of a user to be indoors (not InH); None takes the scenario's.
+        o2i: building penetration loss of UMi and UMa.
+        antennas: antennas of the base station.
+        antenna_pattern: pattern of its elements, ``38.901`` (a sector's) or ``omni``.
+    """
+
+    scenario: Scenario
+    carrier_hz: float
+    speed_mps: float
+    indoor_prob: float | None
+    o2i: Literal["low", "high"]
+    antennas: int
+    antenna_pattern: Literal["38.901", "omni"]
+
+    def build(self, device: str) -> SystemLevelChannel:
+        """Sionna's model of it, in the uplink, on a torch device."""
+        shared = {
+            "carrier_frequency": self.carrier_hz,
+            "ut_array": linear_array(1, self.carrier_hz, device),
+            "bs_array": linear_array(self.antennas, self.carrier_hz, device, self.antenna_pattern),
+            "direction": "uplink",
+            "precision": "single",
+            "device": device,
+        }
+        if self.scenario == "umi":
+            return UMi(o2i_model=self.o2i, **shared)
+        if self.scenario == "uma":
+            return UMa(o2i_model=self.o2i, **shared)
+        return RMa(**shared) if self.scenario == "rma" else InH(**shared)
+
+
 class CellSource(Source):
     """Users at random places of a sector (UMi, UMa, RMa) or a hall (InH).
 
     Args:
-        scenario: of TR 38.901.
-        carrier_hz: carrier frequency.
-        speed_mps: of every user, in a random direction.
-        indoor_prob: probability of a user to be indoors (not InH); None takes the scenario's.
-        o2i: building penetration loss of UMi and UMa, ``low`` or ``high``.
+        cell: the cell that they are dropped in.
         drop_seed: each device keeps the place that follows from it and its name; None gives every
             sample a new place.
-        antennas: of the base station.
-        antenna_pattern: of its elements, ``38.901`` (a sector's) or ``omni``.
         device: torch device.
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        carrier_hz: float,
-        speed_mps: float,
-        indoor_prob: float | None,
-        o2i: Literal["low", "high"],
-        drop_seed: int | None,
-        antennas: int,
-        antenna_pattern: Literal["38.901", "omni"],
-        device: str,
-    ) -> None:
-        self._scenario = scenario
-        self._speed_mps = speed_mps
-        self._indoor_prob = indoor_prob
+    def __init__(self, cell: CellModel, drop_seed: int | None, device: str) -> None:
+        self._cell = cell
         self._drop_seed = drop_seed
         self._device = device
-        self.static = speed_mps == 0
-        self._model = _model(
-            scenario, carrier_hz, array(antennas, carrier_hz, device, antenna_pattern), o2i, device
-        )
+        self.static = cell.speed_mps == 0
+        self._model = cell.build(device)
 
     def realise(self, request: Request) -> Realisation:
         keep = self._drop_seed is not None
@@ -80,8 +97,8 @@ class CellSource(Source):
             gains, delays = channels(topology, request)
         x_m, y_m, z_m = topology[0][:, 0].unbind(1)
         channel = as_realisation(gains, delays)
-        site = {"x_m": x_m, "y_m": y_m, "height_m": z_m}
-        return Realisation(channel.gains, channel.delays_s, site)
+        location = {"x_m": x_m, "y_m": y_m, "height_m": z_m}
+        return Realisation(channel.gains, channel.delays_s, location)
 
     def _channels(self, topology: Sequence[Tensor], request: Request) -> tuple[Tensor, Tensor]:
         self._model.reset_topology()  # what it remembers would change what it draws
@@ -103,8 +120,8 @@ class CellSource(Source):
             places, faces, ways, inside = (
                 t[near].transpose(0, 1) for t in (users, facing, velocity, indoors)
             )
-            together = (places, station[:1], faces, tilt[:1], ways, inside)
-            gains, delays = self._channels(together, request)
+            topology_of_all = (places, station[:1], faces, tilt[:1], ways, inside)
+            gains, delays = self._channels(topology_of_all, request)
             parts.append((gains.transpose(0, 3), delays.transpose(0, 2)))
         back = order.argsort()
         all_gains, all_delays = (torch.cat(part)[back] for part in zip(*parts, strict=True))
@@ -112,15 +129,15 @@ class CellSource(Source):
 
     def _drop(self, batch: int) -> list[Tensor]:
         """User and base station places, orientations, velocities, and who is indoors."""
-        if self._scenario == "inh":
+        if self._cell.scenario == "inh":
             return self._drop_in_hall(batch)
         topology = gen_single_sector_topology(
             batch,
             1,
-            self._scenario,
-            indoor_probability=self._indoor_prob,
-            min_ut_velocity=self._speed_mps,
-            max_ut_velocity=self._speed_mps,
+            self._cell.scenario,
+            indoor_probability=self._cell.indoor_prob,
+            min_ut_velocity=self._cell.speed_mps,
+            max_ut_velocity=self._cell.speed_mps,
             precision="single",
             device=self._device,
         )
@@ -140,7 +157,7 @@ class CellSource(Source):
         down = torch.zeros_like(station)
         down[..., 1] = torch.pi / 2
         angle = 2 * torch.pi * uniform(batch, 1)
-        velocity = self._speed_mps * torch.stack(
+        velocity = self._cell.speed_mps * torch.stack(
             [angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=-1
         )
         facing = 2 * torch.pi * uniform(batch, 1, 3)
@@ -154,21 +171,3 @@ def upright(users: Tensor, station: Tensor, facing: Tensor, *others: Tensor) -> 
     Sionna turns them about all three axes, which costs 3.6 dB of polarisation mismatch.
     """
     return [users, station, facing * facing.new_tensor([1.0, 0.0, 0.0]), *others]
-
-
-def _model(
-    scenario: Scenario, carrier_hz: float, bs_array: PanelArray, o2i: str, device: str
-) -> SystemLevelChannel:
-    shared = {
-        "carrier_frequency": carrier_hz,
-        "ut_array": array(1, carrier_hz, device),
-        "bs_array": bs_array,
-        "direction": "uplink",
-        "precision": "single",
-        "device": device,
-    }
-    if scenario == "umi":
-        return UMi(o2i_model=o2i, **shared)
-    if scenario == "uma":
-        return UMa(o2i_model=o2i, **shared)
-    return RMa(**shared) if scenario == "rma" else InH(**shared)

@@ -9,15 +9,16 @@ Sionna's, and so are the numbers, to single precision.
 
 from __future__ import annotations
 
+import math
+
 import torch
-from sionna.phy import PI
-from sionna.phy.channel.tr38901 import Rays, Topology
-from sionna.phy.channel.tr38901.channel_coefficients import ChannelCoefficientsGenerator
 from torch import Tensor
+
+from ..sionna_api import ChannelCoefficientsGenerator, Rays, Topology
 
 
 class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
-    """Channel coefficients of a CDL between the antennas of :func:`.fading.array`.
+    """Channel coefficients of a CDL between the antennas of :func:`~.profiles.linear_array`.
 
     Neither sub-clusters nor blockage, and no antenna is tilted or has a pattern.
 
@@ -61,6 +62,6 @@ class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
         return vectors
 
     def _radians(self, way_m: Tensor) -> Tensor:
-        """By how much such a difference of way turns the carrier."""
-        radians: Tensor = 2 * PI / self._lambda_0 * way_m
+        """Phase by which such a difference of way turns the carrier."""
+        radians: Tensor = 2 * math.pi / self._lambda_0 * way_m
         return radians

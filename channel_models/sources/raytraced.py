@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .recorded import Trace, read_trace
+from .trace import Trace, read_trace
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +36,11 @@ class Survey:
         scene: one of :data:`STATIONS_M`, or an ``.xml`` file.
         station_m: place of the base station.
         radius_m: users stand at most so far away (a square around the station).
-        positions: how many places with at least one path are kept.
+        positions: number of places to keep, each with at least one path.
         max_depth: reflections of a path.
         carrier_hz: carrier frequency.
-        antennas: of the base station, a row half a wavelength apart.
-        seed: of the places.
+        antennas: number of the base station's antennas, in a row half a wavelength apart.
+        seed: seed of the places.
     """
 
     scene: str

@@ -12,26 +12,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..frame import Members
 from ..seeding import sionna_seeded
 
 ChannelModel = Callable[[int, int, float], tuple[Tensor, Tensor]]
 """Sionna's signature: batch size, time steps and sampling frequency (Hz) in; out come gains ``a``
 ``[B, 1, M, 1, 1, P, T]`` and delays ``tau`` ``[B, 1, 1, P]`` (s)."""
-
-
-@dataclass(frozen=True)
-class Members:
-    """Who of a crowd sends each sample of a batch, and when.
-
-    Attributes:
-        users: int64 ``[B]``, numbers of the crowd's users.
-        intervals: int64 ``[B]``, numbers of the scheduling intervals.
-        starts_s: float64 ``[B]``, when those begin.
-    """
-
-    users: Tensor
-    intervals: Tensor
-    starts_s: Tensor
 
 
 @dataclass(frozen=True)
@@ -42,10 +28,10 @@ class Request:
         batch: independent channels.
         steps: instants, 1 / ``sampling_hz`` apart.
         sampling_hz: rate of the instants.
-        subcarriers: that the user's power is spread over.
+        subcarriers: number of subcarriers that the user's power is spread over.
         seed: fixes the realisation.
         sender: tells users apart whose place outlives an interval.
-        members: tells the users of a crowd apart, see :mod:`~channel_models.users.population`.
+        members: tells the users of a population apart, see :mod:`~channel_models.users.population`.
         neighbours: the samples are users of one and the same drop: what lies between one of them
             and the base station, its neighbours largely share.
     """
@@ -67,12 +53,12 @@ class Realisation:
     Attributes:
         gains: complex64 ``[B, M, P, T]``.
         delays_s: float32 ``[B, P]``, or ``[1, P]`` where all samples share them.
-        site: what is known of each sample's place, float ``[B]`` by name.
+        location: what is known of each sample's place, float ``[B]`` by name.
     """
 
     gains: Tensor
     delays_s: Tensor
-    site: dict[str, Tensor] = field(default_factory=dict)
+    location: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Source(ABC):

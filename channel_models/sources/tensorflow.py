@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from ..seeding import spawn_seed
-from .fading import DelayLine
+from .delay_line import DelayLine
 from .source import Realisation, Request, Source, as_realisation
 
 Arrays = tuple[NDArray[np.complex64], NDArray[np.float32]]
 """Gains ``a`` ``[batch, 1, antennas, 1, 1, paths, steps]`` and delays ``[batch, 1, 1, paths]``."""
+
+_BANK_SEED = 0
 
 
 class TensorflowChannels:
@@ -31,8 +33,8 @@ class TensorflowChannels:
         profile: ``a`` to ``e``.
         delay_spread_s: RMS delay spread.
         carrier_hz: carrier frequency.
-        speed_mps: of the user.
-        antennas: of the base station.
+        speed_mps: speed of the user.
+        antennas: number of the base station's antennas.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class TensorflowChannels:
 
 
 class ChannelService(ABC):
-    """Where realisations are made: calls give tickets, so that many can be under way."""
+    """Makes realisations elsewhere: calls give refs, so that many can be under way."""
 
     @abstractmethod
     def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
@@ -109,10 +111,9 @@ class BankedSource(Source):
     same requests meet the same channels, and only the first of them waits.
 
     Args:
-        service: where realisations are made.
+        service: makes the realisations.
         static: whether nothing moves.
-        seed: of the bank.
-        batches: of the bank.
+        batches: number of batches in the bank.
         batch: realisations of each; larger requests meet some twice.
         device: torch device.
     """
@@ -121,14 +122,12 @@ class BankedSource(Source):
         self,
         service: ChannelService,
         static: bool,
-        seed: int = 0,
         batches: int = 32,
         batch: int = 128,
         device: str = "cpu",
     ) -> None:
         self._service = service
         self.static = static
-        self._seed = seed
         self._batches = batches
         self._batch = batch
         self._device = device
@@ -150,7 +149,7 @@ class BankedSource(Source):
         if key not in self._orders:
             self._orders[key] = [
                 self._service.ask(
-                    self._batch, steps, sampling_hz, spawn_seed(self._seed, "bank", steps, i)
+                    self._batch, steps, sampling_hz, spawn_seed(_BANK_SEED, "bank", steps, i)
                 )
                 for i in range(self._batches)
             ]

@@ -1,24 +1,27 @@
-"""A crowd: many users behind one air, each with channels of its own over time.
+"""A population: many users behind one air, each with channels of its own over time.
 
-The samples of a batch come from different users and intervals (:class:`~.source.Members`). Whoever
-asks for the same user, sender and interval meets the same channel, so that a scheduler sees what
-the transmission then meets, and nobody's channel depends on who else was scheduled.
+The samples of a batch come from different users and intervals, see
+:class:`~channel_models.frame.Members`. Whoever asks for the same user, sender and interval meets
+the same channel, so that a scheduler sees what the transmission then meets, and nobody's channel
+depends on who else was scheduled.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
-from sionna.phy import PI, SPEED_OF_LIGHT
 
+from ..frame import Members
+from ..numerology import SPEED_OF_LIGHT_MPS
 from ..seeding import spawn_seed
-from ..sources.source import Members, Realisation, Request, Source
+from ..sources.source import Realisation, Request, Source
 
 
 @dataclass(frozen=True)
 class PopulationSize:
-    """How many users there are, and what their places and fading follow from."""
+    """Number of users, and the seed that their places and fading follow from."""
 
     users: int
     seed: int
@@ -28,7 +31,7 @@ class FreshPopulation(Source):
     """Users without a place: every interval draws all their channels anew.
 
     Args:
-        source: of one user's channels.
+        source: yields one user's channels.
         size: users and seed.
     """
 
@@ -68,10 +71,10 @@ class PlacedPopulation(Source):
     wavelengths apart: their phases and directions differ.
 
     Args:
-        source: of places, one realisation each; in a cell, near places have similar ones.
+        source: yields places, one realisation each; in a cell, near places have similar ones.
         size: users and seed.
         carrier_hz: carrier frequency.
-        speed_mps: of every user; at 0 nothing ever changes.
+        speed_mps: speed of every user; at 0 nothing ever changes.
         device: torch device.
     """
 
@@ -86,7 +89,7 @@ class PlacedPopulation(Source):
         device: str,
     ) -> None:
         self._size = size
-        self._max_hz = speed_mps * carrier_hz / SPEED_OF_LIGHT
+        self._max_hz = speed_mps * carrier_hz / SPEED_OF_LIGHT_MPS
         self._device = device
         self._motion: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.static = speed_mps == 0
@@ -110,10 +113,10 @@ class PlacedPopulation(Source):
         step = torch.arange(request.steps, device=self._device) / request.sampling_hz
         elapsed = members.starts_s.to(self._device)[:, None] + step
         turned = turns[..., None] + shift_hz[..., None] * elapsed[:, None]
-        phase = (2 * PI * torch.frac(turned)).float()[:, None]
+        phase = (2 * math.pi * torch.frac(turned)).float()[:, None]
         gains = self._placed.gains[members.users] * torch.polar(torch.ones_like(phase), phase)
-        site = {name: values[members.users] for name, values in self._placed.site.items()}
-        return Realisation(gains, self._delays[members.users], site)
+        location = {name: values[members.users] for name, values in self._placed.location.items()}
+        return Realisation(gains, self._delays[members.users], location)
 
     def _turning(self, sender: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Each path's phase at the beginning, in turns, and its Doppler shift: ``[U, P]``."""
@@ -122,13 +125,13 @@ class PlacedPopulation(Source):
             generator = torch.Generator().manual_seed(seed)
             shape = (2, *self._delays.shape)
             drawn = torch.rand(shape, generator=generator, dtype=torch.float64).to(self._device)
-            self._motion[sender] = drawn[0], self._max_hz * torch.cos(2 * PI * drawn[1])
+            self._motion[sender] = drawn[0], self._max_hz * torch.cos(2 * math.pi * drawn[1])
         return self._motion[sender]
 
 
 def _members(request: Request) -> Members:
     if request.members is None:
         raise ValueError(
-            f"{request.sender}: the air has a crowd behind it; frames should name their members"
+            f"{request.sender}: a population is behind the air; frames should name their members"
         )
     return request.members

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
-from sionna.sys import PFSchedulerSUMIMO
 from torch import Tensor
 
 SchedulerName = Literal["round-robin", "proportional-fair", "max-sinr"]
@@ -28,7 +27,7 @@ class Scheduler(ABC):
         Args:
             waiting: bool ``[U]``, who has something to send.
             rates: float ``[U]``, achievable in this interval (bit/s/Hz); 0 where nobody waits.
-            count: how many may send at once.
+            count: number of users who may send at once.
 
         Returns:
             int64 ``[at most count]``, distinct users who wait.
@@ -36,7 +35,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def state(self) -> Tensor:
-        """What it remembers, for a checkpoint."""
+        """Everything that it remembers, for a checkpoint."""
 
     @abstractmethod
     def restore(self, state: Tensor) -> None:
@@ -83,6 +82,8 @@ class ProportionalFair(Scheduler):
     """Sionna SYS's: those whose channels are best compared with what they have had so far."""
 
     def __init__(self, users: int) -> None:
+        from ..sionna_api import PFSchedulerSUMIMO
+
         self._scheduler = PFSchedulerSUMIMO(users, 1, 1, precision="single", device="cpu")
         self._achieved = torch.zeros(users)
 

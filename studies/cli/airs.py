@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tokcom_core.storage import writing
 
-from ..plan.complaints import explain
+from ..errors import explain
 
 if TYPE_CHECKING:
     from channel_models import AirBase, Link
@@ -50,6 +50,7 @@ def list_airs() -> None:
         needed = [name for name in needed if name != "name"]
         summary = (config.__doc__ or "").split("\n\n")[0]
         shown.add_row(names, " ".join(summary.split()), ", ".join([*needed, *own]))
+    shown.add_row("custom", "An air of your own, see docs/airs.md.", "class, and its own keys")
     console.print(shown)
 
 
@@ -124,7 +125,7 @@ def record(
     """Records an air's realisations, to be replayed as {name: recorded, file: FILE}."""
     from channel_models import Request
     from channel_models.sources.budget import BudgetedSource
-    from channel_models.sources.recorded import record as record_trace
+    from channel_models.sources.recording import record as record_trace
 
     air, chosen = _air(name, settings), _link(link)
     source = air.source(chosen, "cpu")
@@ -142,12 +143,12 @@ def record(
 
 
 def _air(name: str, settings: list[str] | None) -> AirBase:
-    from channel_models import AirConfig, named_air
+    from channel_models import NamedAir, named_air
 
     try:
         return named_air(name, **_keys(settings, "--set"))
     except ValidationError as error:
-        raise ValueError(explain(error, AirConfig)) from None
+        raise ValueError(explain(error, NamedAir)) from None
 
 
 def _link(settings: list[str] | None) -> Link:

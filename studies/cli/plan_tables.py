@@ -1,4 +1,4 @@
-"""What ``tokcom study plan`` prints: cells, shared stages, and the airtime of a question."""
+"""The tables of ``tokcom study plan``: cells, shared artifacts, and the airtime of a question."""
 
 from __future__ import annotations
 
@@ -8,33 +8,40 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from ..plan.budgets import interval_ms
+from actors import airtime_ms
+
+from ..plan.budgets import served_streams
 from ..plan.cells import Plan
 from ..plan.specs import Cell
 from ..plan.study import Study
+from ..tables.columns import TableLayout
+from ..tables.identity import identity
+from ..tables.layout import layout_of
 
 
 def plan_tables(study: Study) -> list[Table]:
-    """Tables of the cells, of the stages they share, and of the budgets."""
+    """Tables of the cells, of the artifacts that they share, and of the budgets."""
     plan = Plan(study)
-    rates = study.fine_tuning.learning_rates
-    cells = plan.cells(dict.fromkeys(plan.methods, rates[0]))
-    return [_cells(cells), _stages(plan, cells), _budgets(plan)]
+    rates = {
+        c.label: c.system.learning_rates[0] for c in plan.contenders if c.system.learning_rates
+    }
+    cells = plan.known_cells(rates)
+    return [_cells(cells, layout_of(study)), _artifacts(plan, cells), _budgets(plan)]
 
 
-def _cells(cells: Sequence[Cell]) -> Table:
-    """One line for the cells that differ in their seed alone."""
+def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
+    """Table of the cells; a row for those that differ in their seed alone."""
     shown = Table(
         "method", "air", "trained at (dB)", "MHz", "tokens", "seeds",
         title=f"{len(cells)} cells", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     conditions = Counter(
         (
-            cell.tuning.method,
-            cell.tuning.air.label,
+            cell.method,
+            cell.crossing.air.label,
             f"{cell.nominal_snr_db:g}",
             f"{cell.bandwidth_hz / 1e6:g}",
-            "text" if (t := cell.tuning.tokens) is None else f"{t.audio}+{t.vision}",
+            "-" if cell.reference else layout.budget_text(identity(cell, layout)),
         )
         for cell in cells
     )
@@ -43,40 +50,44 @@ def _cells(cells: Sequence[Cell]) -> Table:
     return shown
 
 
-def _stages(plan: Plan, cells: Sequence[Cell]) -> Table:
-    tunings = [cell.tuning for cell in cells]
-    alignments = [t.alignment for t in tunings if t.alignment is not None]
+def _artifacts(plan: Plan, cells: Sequence[Cell]) -> Table:
     tried = [spec for specs in plan.candidates().values() for spec in specs]
-    shown = Table("stage", "wanted by", "runs", title="shared stages", box=box.SIMPLE_HEAD)
+    trained = [spec for cell in cells for spec in cell.trained.lineage]
+    shown = Table("artifact", "wanted by", "runs", title="shared artifacts", box=box.SIMPLE_HEAD)
     shown.add_row("frozen tokens", f"{len(cells)} cells", str(len(plan.features())))
     if tried:
         shown.add_row("learning rates", f"{len(plan.candidates())} methods", str(len(tried)))
-    shown.add_row("alignment", f"{len(alignments)} cells", str(len({a.key for a in alignments})))
-    shown.add_row("fine-tuning", f"{len(cells)} cells", str(len({t.key for t in tunings})))
+    for phase in dict.fromkeys(spec.phase for spec in trained):
+        own = [spec for spec in trained if spec.phase == phase]
+        shown.add_row(phase, f"{len(own)} cells", str(len({spec.key for spec in own})))
     shown.add_row("evaluation", f"{sum(len(c.eval_snr_db) for c in cells)} rows", str(len(cells)))
     return shown
 
 
 def _budgets(plan: Plan) -> Table:
-    """Airtime at the longest question: what the budget must hold."""
-    study, width = plan.study, plan.shapes.token_width
+    """Table of the airtime of the longest sample, as token symbols."""
+    study = plan.study
     shown = Table(
-        "MHz", "audio", "vision", "question", "symbols", "airtime (ms)", "deadline (ms)",
-        title="airtime of one question, at its longest", box=box.SIMPLE_HEAD,
+        "MHz", "tokens of each stream", "symbols", "airtime (ms)", "deadline (ms)",
+        title="airtime of one question as token symbols, at its longest", box=box.SIMPLE_HEAD,
     )  # fmt: skip
-    for (_, bandwidth_hz), tokens in plan.budgets.items():
-        counts = {"vision": tokens.vision, "audio": tokens.audio, "text": study.question_tokens}
-        airtime_ms = interval_ms(
-            study.link_at(bandwidth_hz), {k: float(v) for k, v in counts.items()}, width
-        )
-        late = study.deadline_ms is not None and airtime_ms > study.deadline_ms
-        shown.add_row(
-            f"{bandwidth_hz / 1e6:g}",
-            str(tokens.audio),
-            str(tokens.vision),
-            str(study.question_tokens),
-            f"{sum(counts.values()) * width // 2}",
-            f"{airtime_ms:.2f}{' (late)' if late else ''}",
-            "-" if study.deadline_ms is None else f"{study.deadline_ms:g}",
-        )
+    rows: dict[tuple[str, ...], None] = {}
+    for contender in plan.contenders:
+        for own in study.tokens if contender.reference is None else ():
+            for bandwidth_hz in study.bandwidth_hz:
+                link = study.link_at(bandwidth_hz)
+                tokens = plan.budget(contender, own, link)
+                streams = served_streams(contender.system, study.task, tokens)
+                needed_ms = airtime_ms(link, streams)
+                late = study.deadline_ms is not None and needed_ms > study.deadline_ms
+                row: tuple[str, ...] = (
+                    f"{bandwidth_hz / 1e6:g}",
+                    ", ".join(f"{s.max_tokens} {s.name}" for s in streams),
+                    str(sum(s.max_tokens * s.symbols_per_token for s in streams)),
+                    f"{needed_ms:.2f}{' (late)' if late else ''}",
+                    "-" if study.deadline_ms is None else f"{study.deadline_ms:g}",
+                )
+                rows[row] = None
+    for row in rows:
+        shown.add_row(*row)
     return shown

@@ -10,15 +10,16 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from ..tables.summary import swept
+from ..tables.columns import TableLayout
+from ..tables.summary import interval_note, swept
 
 Row = dict[str, Any]
 
 
-def conditions_table(summary: pd.DataFrame) -> Table:
-    """A line for each condition of :func:`studies.tables.summary.summarise`.
+def conditions_table(summary: pd.DataFrame, layout: TableLayout) -> Table:
+    """A row for each condition of :func:`studies.tables.summary.summarise`.
 
-    What a study does not sweep has no column, so that the table fits eighty characters.
+    Columns of values that are not swept are left out, so that the table fits eighty characters.
     """
     mixed = summary["interval"].nunique() > 1
     optional: dict[str, tuple[str, Callable[[Row], str]]] = {
@@ -30,9 +31,9 @@ def conditions_table(summary: pd.DataFrame) -> Table:
     columns: list[tuple[str, Callable[[Row], str]]] = [
         ("method", lambda row: str(row["method"])),
         ("air", lambda row: str(row["air"])),
-        *(optional[name] for name in swept(summary)),
+        *(optional[name] for name in swept(summary, layout)),
         ("dB", lambda row: _number(row["eval_snr_db"])),
-        ("tokens", lambda row: f"{row['tokens_audio']:g}+{row['tokens_vision']:g}"),
+        ("tokens", layout.budget_text),
         ("accuracy", lambda row: accuracy_text(row, mixed)),
         ("uses", lambda row: f"{row['uplink_channel_uses']:.0f}"),
         ("ms", lambda row: f"{row['airtime_ms']:.3g}"),
@@ -49,8 +50,18 @@ def conditions_table(summary: pd.DataFrame) -> Table:
     return shown
 
 
+def conditions_note(results: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> str:
+    """A note that explains the columns of :func:`conditions_table`."""
+    parts = [interval_note(summary)]
+    if layout.budgets:
+        parts.append(f"{'+'.join(layout.budgets)} tokens")
+    parts.append("channel uses and airtime of a question")
+    parts.append(f"majority answer per template {results['majority_accuracy'].mean():.3f}")
+    return "; ".join(parts)
+
+
 def accuracy_text(row: Row, mixed: bool) -> str:
-    """``.545 [.512, .577]``; with a star where only clips were resampled, unless all are so."""
+    """``.545 [.512, .577]``; with a star if only clips were resampled, unless all are."""
     if math.isnan(row["accuracy_low"]):
         return _share(row["accuracy"])
     star = "*" if mixed and row["interval"] == "clips" else ""

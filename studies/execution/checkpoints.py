@@ -1,4 +1,4 @@
-"""Checkpoints that are kept where their study is, for whoever takes the stage up elsewhere."""
+"""Checkpoints in the study's store, so that a phase can resume on another machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..storage.store import LocalStore
 
 
 class KeptCheckpoints(Checkpoints):
-    """The latest state of one stage, here and in the study's store.
+    """The latest checkpoint of one phase, on this machine and in the study's store.
 
     Args:
-        folder: of this stage alone, in the store.
-        store: of the study.
-        every: steps from one checkpoint to the next.
+        folder: Folder of this phase alone, in the store.
+        store: Store of the study.
+        every: Number of steps between checkpoints.
     """
 
     def __init__(self, folder: Path, store: LocalStore, every: int = 50) -> None:

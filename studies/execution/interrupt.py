@@ -1,4 +1,4 @@
-"""Ctrl-C that does not get lost."""
+"""A handler of Ctrl-C that never loses it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 class Interrupt(AbstractContextManager["Interrupt"]):
     """Remembers Ctrl-C while it is entered.
 
-    A KeyboardInterrupt that happens to be raised in a callback from compiled code (Ray's, Arrow's)
-    is printed and swallowed there; whoever asks :meth:`check` meets it again.
+    A KeyboardInterrupt that is raised in a callback from compiled code (Ray's, Arrow's) is printed
+    and swallowed there; :meth:`check` raises it again.
     """
 
     def __init__(self) -> None:

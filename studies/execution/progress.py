@@ -1,7 +1,8 @@
-"""What one sees of a study while it runs."""
+"""Progress of a running study on the console."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,14 +14,23 @@ from rich.table import Table
 
 from actors import Emulation, EmulationState
 
+from .graph import SpecGraph, State
+
+_NAMES = {
+    "features": "frozen tokens",
+    "validation": "learning rates",
+    "cell": "evaluation",
+}
+"""Names of kinds of specs; other kinds are named as they are."""
+
 
 @dataclass
-class Stage:
-    """What is told of a stage that is running.
+class Part:
+    """Callbacks of a running part of a study.
 
     Attributes:
-        advance: called with the number of steps just ended.
-        failed: how many of them have failed.
+        advance: Called with the number of steps that have just ended.
+        failed: Number of steps that have failed.
     """
 
     advance: Callable[[int], None]
@@ -28,12 +38,12 @@ class Stage:
 
 
 class StudyProgress(Progress):
-    """A bar for each stage, and the figures of the emulation that is running.
+    """A bar for each part of a study, and the figures of a running emulation.
 
-    Without a terminal (a pipe, a file) nothing can be drawn over: a stage is a line when it ends.
+    Without a terminal (a pipe, a file) each part is one line when it ends.
 
     Args:
-        console: where to show it; None shows nothing.
+        console: Console to draw on; None shows nothing.
     """
 
     def __init__(self, console: Console | None) -> None:
@@ -51,14 +61,15 @@ class StudyProgress(Progress):
         )
 
     @contextmanager
-    def stage(self, name: str, total: int) -> Iterator[Stage]:
-        """A stage of so many steps, which has ended when the block has."""
+    def part(self, name: str, total: int) -> Iterator[Part]:
+        """A part of ``total`` steps, which ends with the block."""
         task = self.add_task(name, total=total)
-        stage = Stage(lambda steps: self.advance(task, steps))
-        yield stage
-        self._end(task, stage.failed)
+        part = Part(lambda steps: self.advance(task, steps))
+        yield part
+        self.end(task, part.failed)
 
-    def _end(self, task: TaskID, failed: int = 0) -> None:
+    def end(self, task: TaskID, failed: int = 0) -> None:
+        """Ends a task, some of whose steps have failed."""
         ended = self._tasks[task]
         if self._lines is not None:
             done = f"{ended.completed - failed:.0f} of {ended.total:.0f}"
@@ -66,21 +77,62 @@ class StudyProgress(Progress):
             note = f", {failed} failed" if failed else ""
             self._lines.print(line + note, highlight=False, soft_wrap=True)  # this flushes
 
-    def watch(self, emulation: Emulation, moment: EmulationState) -> None:
-        """Shows where an emulation stands after a batch."""
+    def watch(self, emulation: Emulation, state: EmulationState) -> None:
+        """Shows the state of an emulation after a batch."""
         if self._emulation is None or self._emulation[0] is not emulation:
             task = self.add_task("emulation: questions", total=len(emulation.traffic))
             self._emulation = emulation, task
-        self._figures = _figures(emulation, moment)
-        settled = moment.answered + moment.given_up
+        self._figures = _figures(emulation, state)
+        settled = state.answered + state.given_up
         self.update(self._emulation[1], completed=settled)
         if settled == len(emulation.traffic):
-            self._end(self._emulation[1])
+            self.end(self._emulation[1])
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
         if self._figures is not None:
             yield self._figures
+
+
+class SpecProgress:
+    """Shows the progress of the specs of a graph: a bar for each kind.
+
+    Args:
+        progress: Bars of the study.
+    """
+
+    def __init__(self, progress: StudyProgress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+        self._ended: set[str] = set()
+        self._part: dict[str, float] = {}
+
+    def moved(self, key: str, part: float) -> None:
+        """Sets the fraction of a running spec that is done."""
+        self._part[key] = part
+
+    def show(self, graph: SpecGraph) -> None:
+        """Updates every bar; a kind ends when no more specs of it can become known."""
+        states = graph.states()
+        for kind in dict.fromkeys(spec.kind for spec, _ in states):
+            if kind in self._ended:
+                continue
+            own = [(spec, state) for spec, state in states if spec.kind == kind]
+            count = Counter(state for _, state in own)
+            ended = count[State.DONE] + count[State.FAILED]
+            if not ended and not count[State.RUNNING]:
+                continue  # its time begins with its first spec
+            parts = sum(self._part.get(s.key, 0.0) for s, state in own if state is State.RUNNING)
+            task = self._task(kind)
+            self._progress.update(task, total=len(own), completed=ended + parts)
+            if ended == len(own) and not graph.grows:
+                self._ended.add(kind)
+                self._progress.end(task, count[State.FAILED])
+
+    def _task(self, kind: str) -> TaskID:
+        if kind not in self._tasks:
+            self._tasks[kind] = self._progress.add_task(_NAMES.get(kind, kind))
+        return self._tasks[kind]
 
 
 def duration_text(seconds: float) -> str:
@@ -95,18 +147,18 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {rest_s} s" if minutes else f"{whole} s"
 
 
-def _figures(emulation: Emulation, moment: EmulationState) -> Table:
+def _figures(emulation: Emulation, state: EmulationState) -> Table:
     shown = Table.grid(padding=(0, 2))
-    accuracy = moment.exact / moment.answered if moment.answered else 0.0
+    accuracy = state.exact / state.answered if state.answered else 0.0
     for name, value in (
-        ("time on the air", f"{moment.now_s:.3f} s"),
+        ("time on the air", f"{state.now_s:.3f} s"),
         ("users served", f"{len(emulation.served)} of {emulation.users}"),
-        ("answered", f"{moment.answered}, {accuracy:.3f} of them exactly right"),
-        ("given up", str(moment.given_up)),
-        ("users' queue", str(len(moment.waiting))),
-        ("base station's queue", str(moment.planned)),
-        ("energy of all devices", f"{moment.energy_mj:.1f} mJ"),
-        ("processes made anew", str(emulation.restarted)),
+        ("answered", f"{state.answered}, {accuracy:.3f} of them exactly right"),
+        ("given up", str(state.given_up)),
+        ("users' queue", str(len(state.waiting))),
+        ("base station's queue", str(state.planned)),
+        ("energy of all devices", f"{state.energy_mj:.1f} mJ"),
+        ("processes restarted", str(emulation.restarted)),
     ):
         shown.add_row(name, value)
     return shown

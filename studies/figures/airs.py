@@ -1,4 +1,4 @@
-"""Pictures of the air: its physics checks, and what one air does to a signal."""
+"""Figures of airs: physics checks, and the response of one air."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DRAWN = 6
 
 
 def checks_figure(checks: Sequence[Check]) -> Figure:
-    """A panel for each curve: theory as a line, measurements with what chance allows."""
+    """A panel for each curve: theory as a line, measurements with their tolerance."""
     curves: dict[tuple[str, str], list[Check]] = {}
     for check in checks:
         if check.x_label:
@@ -73,7 +73,10 @@ def air_figure(air: AirBase, link: Link, snr_db: float, seed: int) -> Figure:
     by_delay.set(title="paths of all samples", xlabel="delay (µs)", ylabel="power (dB)")
     symbols = torch.ones(_SAMPLES, link.subcarriers, dtype=torch.complex64)
     valid, ones = torch.ones(symbols.shape, dtype=torch.bool), torch.ones(_SAMPLES)
-    (got,) = air.build(link, snr_db).transmit([Frame("device", "d", symbols, valid, ones)], seed)
+    sent = Frame(
+        "device", "d", symbols, valid, ones, transport="digital" if air.digital else "analog"
+    )
+    (got,) = air.build(link, snr_db).transmit([sent], seed)
     for values, name in ((got.realised_snr_db, "receive SNR"), (got.sinr_db, "after equalisation")):
         ordered = np.sort(values.numpy())
         levels.plot(ordered, np.linspace(0, 1, len(ordered)), label=name)

@@ -1,4 +1,4 @@
-"""The picture of an emulation: every user's place, SINR and answers."""
+"""The figure of an emulation: location, SINR and answers of every user."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..tables.statistics import clip_interval
 _BINS = 6
 
 
-def crowd_figure(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Figure:
+def users_figure(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Figure:
     """Users on the map, their accuracy by SINR, and how SINR is distributed.
 
     Args:
-        devices: rows of the ``devices`` table of one emulated condition.
-        answers: of the ``answers`` table, likewise.
-        title: says which condition.
+        devices: Rows of ``devices`` of one emulated condition.
+        answers: Rows of ``answers`` of the same condition.
+        title: Name of the condition.
     """
     users = devices.groupby("user").agg(
         sinr_db=("realised_sinr_db", lambda sinrs_db: mean_db(sinrs_db.dropna().tolist())),
@@ -47,7 +47,7 @@ def crowd_figure(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Fi
 
 
 def _map(figure: Figure, panel: Axes, users: pd.DataFrame) -> None:
-    """Colour is SINR; crosses have no right answer, discs have nothing but right ones."""
+    """Draws users by SINR (colour) and right answers (crosses: none, discs: all)."""
     low, high = np.quantile(users["sinr_db"], [0.02, 0.98])
     shown = None
     for marker, name, chosen in (
@@ -72,16 +72,16 @@ def _map(figure: Figure, panel: Axes, users: pd.DataFrame) -> None:
 
 
 def _accuracy(panel: Axes, users: pd.DataFrame, answers: pd.DataFrame) -> None:
-    """Share of right answers in bins of as many users each, with 95 % intervals over clips."""
+    """Fraction of right answers in bins of equally many users, with 95 % intervals over clips."""
     bins = pd.qcut(users["sinr_db"], _BINS, duplicates="drop")
     for _, rows in users.groupby(bins, observed=True):
         right = float((rows["accuracy"] * rows["questions"]).sum())
-        share = right / rows["questions"].sum()
+        fraction = right / rows["questions"].sum()
         own = answers[answers["user"].isin(rows.index)]
-        interval = clip_interval(own["video_id"].tolist(), own["right"].tolist())
+        interval = clip_interval(own["media_id"].tolist(), own["right"].tolist())
         panel.errorbar(
-            rows["sinr_db"].median(), share,
-            np.clip([[share - interval.low], [interval.high - share]], 0, None),
+            rows["sinr_db"].median(), fraction,
+            np.clip([[fraction - interval.low], [interval.high - fraction]], 0, None),
             fmt="o", color="#0b6e4f", capsize=2,
         )  # fmt: skip
     panel.set(title="answers by SINR", xlabel="SINR (dB)", ylabel="accuracy", ylim=(0, 1))

@@ -1,4 +1,4 @@
-"""Loads studies from files and presets, with what the command line sets on top."""
+"""Loads studies from files and presets, with overrides of the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from .complaints import explain
+from ..errors import explain
 from .paths import resolve_paths
 from .study import Study
 
@@ -18,7 +18,7 @@ PRESETS = Path(__file__).parents[1] / "presets"
 def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Study:
     """Loads a study from a preset's name or a YAML file; ``overrides`` are ``key=value``.
 
-    Relative paths are taken from the file's folder, those of presets and overrides from the current
+    Relative paths start from the file's folder, those of presets and overrides from the current
     one.
 
     Raises:
@@ -55,10 +55,10 @@ def preset_file(name: str) -> Path | None:
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
-    """Sets a dotted key: ``fine_tuning.steps=100``, ``seeds=[0,1,2]``."""
+    """Sets a dotted key: ``systems.mlms.fine_tuning.steps=100``, ``seeds=[0,1,2]``."""
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise ValueError(f"--set {override!r} should be key=value, such as fine_tuning.steps=100")
+        raise ValueError(f"--set {override!r} should be key=value, such as seeds=[0,1]")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

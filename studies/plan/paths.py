@@ -1,23 +1,23 @@
-"""Paths that a study names: what is relative becomes absolute once, before workers see it."""
+"""Resolves relative paths in a study, before workers in other folders see them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from tokcom_core.zoo import POCKET
+from tokcom_core.checkpoints import checkpoint
+from tokcom_core.systems import SYSTEMS
 
 _PATHS = (("data", "folder"), ("airs", "file"), ("airs", "scene"))
-_CHECKPOINTS = (("models", "language"), ("models", "audio"), ("models", "vision"))
 
 
 def resolve_paths(value: Any, base: Path, key: tuple[str, ...] = ()) -> Any:
-    """A study's plain data with the relative paths in it taken from the folder ``base``.
+    """Plain data of a study with its relative paths resolved from the folder ``base``.
 
     Args:
-        value: of ``key``, all of the study without one.
-        base: an absolute path.
-        key: where the value stands.
+        value: Value of ``key``; the whole study for the empty key.
+        base: Absolute path.
+        key: Parts of the value's key.
     """
     if isinstance(value, dict):
         return {
@@ -26,18 +26,16 @@ def resolve_paths(value: Any, base: Path, key: tuple[str, ...] = ()) -> Any:
     if isinstance(value, list):
         return [resolve_paths(inner, base, key) for inner in value]
     if isinstance(value, str) and key in _PATHS:
-        return str(_from(base, value))
-    if isinstance(value, str) and key in _CHECKPOINTS:
+        return str((base / Path(value).expanduser()).resolve())
+    if isinstance(value, str) and _is_checkpoint(key):
         return checkpoint(value, base)
     return value
 
 
-def checkpoint(name: str, base: Path) -> str:
-    """A name on Hugging Face's hub stays one, unless such a folder exists."""
-    folder = _from(base, name)
-    named = name == POCKET or not (name.startswith((".", "/", "~")) or folder.is_dir())
-    return name if named else str(folder)
-
-
-def _from(base: Path, path: str) -> Path:
-    return (base / Path(path).expanduser()).resolve()
+def _is_checkpoint(key: tuple[str, ...]) -> bool:
+    """Whether a key holds a checkpoint of a system, for all its methods or for one."""
+    for name, system in SYSTEMS.items():
+        for path in system.PATHS:
+            if key in (("systems", name, *path), ("methods", *path)):
+                return True
+    return False

@@ -1,45 +1,57 @@
-"""A rehearsal: the same study in the miniature world, before real checkpoints and a GPU."""
+"""A rehearsal: the same study on miniature data, before real checkpoints and a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from tokcom_core.encoders import encoder_shape
-from tokcom_core.zoo import KINDS, POCKET
+from pydantic import ValidationError
+
+from tokcom_core.datasets.data import rehearsed_data
+from tokcom_core.systems import SYSTEMS, merged
+from tokcom_core.tasks import Avqa
 
 
 def rehearsed(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's keys with MiniMUSIC and the pocket checkpoints in the place of its own.
+    """A study's keys with miniature data and small checkpoints instead of its own.
 
-    Token lengths beyond the pocket encoders' are shortened to theirs, and no GPU is asked for; all
-    else stays.
+    Token lengths are cut to those of the small encoders, and no GPU is used; all else stays.
     """
     found = dict(raw)
-    data, own = found.get("data"), found.get("models")
-    minimusic = data.get("minimusic") if isinstance(data, Mapping) else None
-    found["data"] = {"minimusic": minimusic or {}}
-    models = {**(own if isinstance(own, Mapping) else {}), **dict.fromkeys(KINDS, POCKET)}
-    found["models"] = models
+    found["data"] = rehearsed_data(found.get("data"))
+    own = found.get("systems")
+    small = {name: system.REHEARSAL for name, system in SYSTEMS.items()}
+    found["systems"] = merged(own if isinstance(own, Mapping) else {}, small)
     resources = found.get("resources")
     if isinstance(resources, Mapping):
         found["resources"] = {**resources, "gpu": 0.0, "device_gpu": 0.0}
+    longest = _longest(found["systems"])
     tokens = found.get("tokens")
     if isinstance(tokens, list | tuple):
-        shortened = [_shortened(budget, models.get("slide") == "all") for budget in tokens]
+        shortened = [_shortened(budget, longest) for budget in tokens]
         found["tokens"] = [t for i, t in enumerate(shortened) if t not in shortened[:i]]
     elif tokens is not None:
-        found["tokens"] = _shortened(tokens, models.get("slide") == "all")
+        found["tokens"] = _shortened(tokens, longest)
     return found
 
 
-def _shortened(budget: Any, with_summary: bool) -> Any:
+def _longest(systems: Mapping[str, Any]) -> dict[str, int]:
+    """Maximum token lengths of the small encoders, by device."""
+    found: dict[str, int] = {}
+    for name, system in SYSTEMS.items():
+        try:
+            found.update(system.model_validate(systems.get(name, {})).max_tokens(Avqa()))
+        except ValidationError:  # refused where systems are validated
+            continue
+    return found
+
+
+def _shortened(budget: Any, longest: Mapping[str, int]) -> Any:
     if not isinstance(budget, Mapping):
         return budget  # refused where budgets are validated
-    found = dict(budget)
-    for modality in ("audio", "vision"):
-        shape = encoder_shape(POCKET, modality)
-        longest = shape.length - (0 if with_summary else shape.summary_tokens)
-        if isinstance(found.get(modality), int):
-            found[modality] = min(found[modality], longest)
-    return found
+    return {
+        device: min(count, longest[device])
+        if isinstance(count, int) and device in longest
+        else count
+        for device, count in budget.items()
+    }

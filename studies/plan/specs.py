@@ -2,115 +2,114 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from actors import AnswerLoss, EmulationConfig, Federation, UserPopulation
+from actors import EmulationConfig, Federation, UserPopulation
 from channel_models import Link, NamedAir
-from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR
-from tokcom_core.datasets.media import Take
-from tokcom_core.encoders import AudioSpan, Crop
-from tokcom_core.features import Sliding
+from tokcom_core.features import AnyFeatures
+from tokcom_core.systems import NamedSystem, Phase, Stream, System, Transport
+from tokcom_core.tasks import NamedTask, Task
 
-from ..storage.artifacts import Spec
-from .methods import METHODS, Method
-from .study import AlignmentConfig, Metric, Models, Schedule, TokenBudget
-
-Split = Literal["align", "train", "val", "test"]
-TASK_SPLITS: tuple[Split, ...] = ("train", "val", "test")
-SPLITS: tuple[Split, ...] = ("align", *TASK_SPLITS)
-DATASET_OF: dict[Split, str] = {"align": VALOR, **dict.fromkeys(TASK_SPLITS, MUSIC_AVQA)}
-MEDIA: tuple[Literal["audio", "vision"], ...] = ("audio", "vision")
+from .spec import Spec
+from .study import Metric, TokenBudget
 
 
 class FeaturesSpec(Spec):
-    """Slid tokens of one data set and encoder, at every token length that the study needs.
+    """Frozen tokens, at all token lengths that the study needs."""
 
-    What concerns the other modality alone is None.
+    data: str
+    task: NamedTask
+    features: AnyFeatures
+
+
+class Crossing(Spec):
+    """The channel between devices and base station.
+
+    Attributes:
+        air: Air of the study.
+        link: Link, without keys that do not affect the channel.
+        snr_db: Average SNR; NaN where a link budget decides.
+        transport: Transport of the streams that are not ``analog``.
+        population: Users that are scheduled on the air; None for a single user.
+    """
+
+    air: NamedAir
+    link: Link
+    snr_db: float
+    transport: dict[str, Transport]
+    population: UserPopulation | None = None
+
+
+class PhaseSpec(Spec):
+    """One trained phase of a system.
+
+    Attributes:
+        data: Name of the data by their content.
+        task: Task of the study.
+        system: System, with defaults for settings that the phase does not depend on.
+        phase: Name of the phase.
+        parent: Phase whose weights this one starts from; None for fresh weights.
+        tokens: Token length of each device in the phase.
+        seed: Seed of weights, batches and noise.
+        federation: Users that the samples are divided among.
+        crossing: Crossing of the streams; None for a phase that does not cross the air.
     """
 
     data: str
-    dataset: str
-    modality: Literal["audio", "vision"]
-    encoder: str
-    audio_span: AudioSpan | None
-    frames: Take | None
-    vision_crop: Crop | None
-    sliding: Sliding
+    task: NamedTask
+    system: NamedSystem
+    phase: str
+    parent: PhaseSpec | None
+    tokens: TokenBudget
+    seed: int
+    federation: Federation | None
+    crossing: Crossing | None
 
     @property
-    def splits(self) -> tuple[Split, ...]:
-        """Whose clips it holds; one that stands in several is encoded once."""
-        return tuple(split for split in SPLITS if DATASET_OF[split] == self.dataset)
+    def kind(self) -> str:
+        return self.phase
 
+    @property
+    def inputs(self) -> tuple[Spec, ...]:
+        return () if self.parent is None else (self.parent,)
 
-class AlignmentSpec(Spec):
-    """Stage 1 of paper 1; ``link`` holds what of it shapes the channel, ``files`` whether media
-    are uploaded as files; ``federation`` divides the samples among users, who with ``crowd`` also
-    take turns on the air."""
+    @property
+    def definition(self) -> Phase:
+        """The phase as its system defines it."""
+        return phase_of(self.system, self.task, self.phase)
 
-    data: str
-    models: Models
-    contrastive: bool
-    air: NamedAir
-    link: Link
-    files: bool
-    snr_db: float
-    tokens: TokenBudget
-    question_tokens: int
-    caption_tokens: int
-    seed: int
-    federation: Federation | None
-    crowd: UserPopulation | None
-    alignment: AlignmentConfig
-
-
-class TuningSpec(Spec):
-    """Stage 2 of paper 1; ``alignment`` is where it starts from, ``link`` as there."""
-
-    data: str
-    models: Models
-    method: str
-    alignment: AlignmentSpec | None
-    air: NamedAir
-    link: Link
-    snr_db: float
-    tokens: TokenBudget | None
-    question_tokens: int
-    caption_tokens: int
-    seed: int
-    federation: Federation | None
-    crowd: UserPopulation | None
-    steps: int
-    batch_size: int
-    learning_rate: float
-    schedule: Schedule
-    warmup_steps: int
-    gradient_clip: float | None
-    rescale_receivers: bool
-    answer_loss: AnswerLoss
-    drop_modality: float
+    @property
+    def lineage(self) -> tuple[PhaseSpec, ...]:
+        """All phases up to this one."""
+        return (*(() if self.parent is None else self.parent.lineage), self)
 
 
 class ValidationSpec(Spec):
-    """Validation loss of a fine-tuned network, to choose a learning rate by."""
+    """Validation loss of a trained network, to choose a learning rate by."""
 
-    tuning: TuningSpec
+    trained: PhaseSpec
+    crossing: Crossing
+
+    @property
+    def inputs(self) -> tuple[Spec, ...]:
+        return (self.trained,)
 
 
 class Cell(Spec):
-    """One point of the study: a fine-tuned network under one link, at every evaluation SNR.
+    """One point of the study: a trained network under one link, at every evaluation SNR.
 
-    With ``emulate``, many users ask the test questions instead of one.
+    With ``emulate``, many users ask the test questions instead of one. ``reference`` is the name of
+    the reference that the cell is, if it is one.
     """
 
     study: str
-    tuning: TuningSpec
+    method: str
+    reference: str | None
+    trained: PhaseSpec
+    crossing: Crossing
     nominal_snr_db: float
     eval_snr_db: tuple[float, ...]
     eval_air_snr_db: tuple[float, ...]
     bandwidth_hz: float
     air_label: str
-    link: Link
     deadline_ms: float | None
     questions: int | None
     batch_size: int
@@ -119,5 +118,32 @@ class Cell(Spec):
     emulate: EmulationConfig | None
 
     @property
-    def method(self) -> Method:
-        return METHODS[self.tuning.method]
+    def inputs(self) -> tuple[Spec, ...]:
+        return (self.trained,)
+
+    @property
+    def system(self) -> System:
+        """The system as its last phase trained it."""
+        system: System = self.trained.system
+        return system
+
+    @property
+    def task(self) -> Task:
+        task: Task = self.trained.task
+        return task
+
+    @property
+    def seed(self) -> int:
+        return self.trained.seed
+
+
+def phase_of(system: System, task: Task, name: str) -> Phase:
+    """A phase of a system by its name."""
+    (found,) = (phase for phase in system.phases(task) if phase.name == name)
+    return found
+
+
+def streams_of(system: System, task: Task, tokens: TokenBudget, phase: Phase) -> list[Stream]:
+    """The streams that a phase sends, in their order."""
+    by_name = {stream.name: stream for stream in system.streams(task, tokens)}
+    return [by_name[own.stream] for own in phase.inputs]

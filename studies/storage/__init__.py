@@ -1,1 +1,1 @@
-"""Where a study keeps its things."""
+"""The folder, store and artifacts of a study."""

@@ -1,4 +1,4 @@
-"""Where a study keeps its things."""
+"""The folder of a study."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from tokcom_core.storage import atomic_file
+from tokcom_core.storage import atomic_file, remove_partials
 
 from ..plan.loading import load
+from ..plan.spec import Spec
 from ..plan.study import Study, differences
-from .artifacts import Artifacts, remove_partials
+from .artifacts import Artifacts
 from .store import store_at
 
 
@@ -22,7 +23,7 @@ class StudyFolder:
     ``devices/``, ``answers/``, ``journals/``, ``report/``.
 
     Args:
-        place: a folder, or a URI of any file system that pyarrow knows.
+        place: Folder, or URI of any file system that pyarrow knows.
     """
 
     def __init__(self, place: str | Path) -> None:
@@ -35,7 +36,7 @@ class StudyFolder:
         self.devices = self.root / "devices"
         self.answers = self.root / "answers"
         self.report = self.root / "report"
-        self.floors = self.root / "floors.json"
+        self.references = self.root / "references.json"
         self.file_bits = self.root / "file_bits.parquet"
         self.tune = self.root / "tune"
 
@@ -53,6 +54,10 @@ class StudyFolder:
     def has_result(self, key: str) -> bool:
         return self.store.has(self.result(key))
 
+    def has(self, spec: Spec) -> bool:
+        """Whether the artifact of a spec, or the table of a cell, exists."""
+        return self.has_result(spec.key) if spec.kind == "cell" else self.artifacts.has(spec)
+
     @contextmanager
     def write(self, file: Path) -> Iterator[Path]:
         """Yields a temporary name that becomes ``file``, and is kept, when the block succeeds."""
@@ -61,7 +66,7 @@ class StudyFolder:
         self.store.keep(file)
 
     def journal(self, key: str, eval_snr_db: float) -> Path:
-        """What an emulated cell has done so far, batch by batch."""
+        """Folder of the journal of an emulated cell."""
         condition = "" if math.isnan(eval_snr_db) else f"_{eval_snr_db:g}dB"
         return self.store.fetch_all(self.root / "journals" / f"{key}{condition}")
 

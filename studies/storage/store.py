@@ -1,9 +1,8 @@
-"""Where a study's folder lives: on this machine, or elsewhere with a copy on this machine."""
+"""Stores of a study's folder: local, or remote with a copy on this machine."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,37 +11,39 @@ from urllib.parse import urlsplit
 from pyarrow import ArrowInvalid
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
+from tokcom_core.storage import atomic_file, atomic_folder
+
 _COMPLETE = ".complete"
-"""Beside the files of a folder that has been copied whole; object stores cannot rename."""
+"""Marks a folder that has been copied completely; object stores cannot rename."""
 
 
 class LocalStore:
-    """A folder of this machine, or one that all machines share."""
+    """A local folder, or one that all machines share."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
 
     @property
     def shared(self) -> bool:
-        """Whether other machines see the same folder under the same path, if there are any."""
+        """Whether all machines see the same folder under the same path."""
         return True
 
     def __str__(self) -> str:
         return str(self.root)
 
     def begin(self) -> None:
-        """Before anything is written."""
+        """Called before anything is written."""
 
     def has(self, path: Path) -> bool:
         """Whether a file or folder has been kept."""
         return path.exists()
 
     def fetch(self, path: Path) -> Path:
-        """Brings a kept file or folder here, if it is not; returns its path."""
+        """Fetches a kept file or folder, if it is not here; returns its path."""
         return path
 
     def fetch_all(self, folder: Path) -> Path:
-        """Brings here what has been kept of a folder's files and folders."""
+        """Fetches everything that has been kept of a folder."""
         return folder
 
     def keep(self, path: Path) -> None:
@@ -56,18 +57,18 @@ class LocalStore:
             path.unlink(missing_ok=True)
 
     def place(self, path: Path) -> tuple[str, FileSystem | None]:
-        """Where a file or folder is kept, for whoever writes there by itself."""
+        """Place where a file or folder is kept, for writers that bypass the store."""
         return str(path), None
 
 
 class MirroredStore(LocalStore):
     """A folder on any file system that pyarrow knows; what is kept there is copied.
 
-    Things are made in a copy below the user's cache folder and copied when they are whole. What is
-    there decides: what is only here has not been kept.
+    Files are written in a copy below the user's cache folder, and uploaded when they are complete.
+    Only what has been uploaded counts as kept.
 
     Args:
-        uri: such as ``s3://bucket/study``; see :meth:`pyarrow.fs.FileSystem.from_uri`.
+        uri: URI such as ``s3://bucket/study``; see :meth:`pyarrow.fs.FileSystem.from_uri`.
 
     Raises:
         ValueError: for a URI that pyarrow does not know.
@@ -113,21 +114,14 @@ class MirroredStore(LocalStore):
     def fetch(self, path: Path) -> Path:
         if not path.exists() and self.has(path):
             there = self._there(path)
-            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if self._fs.get_file_info(there).type == FileType.Directory:
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir()
-            copy_files(
-                there,
-                str(partial),
-                source_filesystem=self._fs,
-                destination_filesystem=LocalFileSystem(),
-            )
-            try:
-                partial.rename(path)
-            except OSError:  # another process has brought it meanwhile
-                shutil.rmtree(partial)
+            is_folder = self._fs.get_file_info(there).type == FileType.Directory
+            with (atomic_folder if is_folder else atomic_file)(path) as partial:
+                copy_files(
+                    there,
+                    str(partial),
+                    source_filesystem=self._fs,
+                    destination_filesystem=LocalFileSystem(),
+                )
         return path
 
     def fetch_all(self, folder: Path) -> Path:

@@ -2,159 +2,211 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
 import pyarrow as pa
 
-from actors import MODALITY_OF
-from tokcom_core.datasets.samples import QUESTION_TYPE_NAMES
+SCHEMA_VERSION = 5
+VERSION_KEY = b"tokcom_schema_version"
 
-SCHEMA_VERSION = 4
+WALL_CLOCK_COLUMNS = ("wall_s",)
+LOCATION_COLUMNS = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
+
+_Columns = list[tuple[str, pa.DataType]]
 
 _TEXT, _REAL, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
-_RUN = [("study", _TEXT), ("cell", _TEXT), ("seed", _WHOLE), ("method", _TEXT)]
-_TRAINED = [*_RUN, ("air", _TEXT), ("access", _TEXT), ("train_snr_db", _REAL)]
-_CELL = [
-    *_TRAINED,
-    ("bandwidth_hz", _REAL),
-    ("deadline_ms", _REAL),
-    ("tokens_audio", _REAL),
-    ("tokens_vision", _REAL),
-]
-CELL_COLUMNS = tuple(name for name, _ in _CELL)
-"""What tells the cells of a table apart; token lengths are those of the budget."""
 
-RESULTS = pa.schema(
-    [
-        *_TRAINED,
-        ("eval_snr_db", _REAL),
-        ("realised_snr_db", _REAL),
-        ("realised_sinr_db", _REAL),
-        ("ebn0_db", _REAL),
-        ("erased_fraction", _REAL),
-        ("bandwidth_hz", _REAL),
-        ("deadline_ms", _REAL),
-        ("meets_deadline", _FLAG),
-        ("tokens_text", _REAL),
-        ("tokens_audio", _REAL),
-        ("tokens_vision", _REAL),
-        ("tokens_total", _REAL),
-        ("devices", _WHOLE),
-        ("users", _WHOLE),
-        ("answered_fraction", _REAL),
-        ("transmissions", _REAL),
-        ("latency_ms", _REAL),
-        ("answers_per_s", _REAL),
-        ("accuracy", _REAL),
-        ("accuracy_low", _REAL),
-        ("accuracy_high", _REAL),
-        ("first_token_accuracy", _REAL),
-        ("test_questions", _WHOLE),
-        *[(f"accuracy_{name}", _REAL) for name in QUESTION_TYPE_NAMES],
-        ("task_loss", _REAL),
-        ("first_token_loss", _REAL),
-        ("blind_accuracy", _REAL),
-        ("text_oracle_accuracy", _REAL),
-        ("majority_accuracy", _REAL),
-        ("uplink_channel_uses", _REAL),
-        ("pilot_channel_uses", _REAL),
-        ("control_bits", _REAL),
-        ("payload_bits", _REAL),
-        ("downlink_bits", _REAL),
-        ("exchanged_bits", _REAL),
-        ("airtime_ms", _REAL),
-        ("energy_mj", _REAL),
-        ("device_gflop", _REAL),
-        ("bs_gflop", _REAL),
-        ("train_steps", _WHOLE),
-        ("learning_rate", _REAL),
-        ("wall_s", _REAL),
-        ("status", _TEXT),
-        ("reason", _TEXT),
-        ("config", _TEXT),
-        ("versions", _TEXT),
-    ],
-    metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
-)
-"""Values are per sample (one question) unless the name says otherwise."""
+@dataclass(frozen=True)
+class Reference:
+    """A reference method, lower or upper.
 
-_STEP = [
-    ("stage", _TEXT),
-    ("step", _WHOLE),
-    *(
-        (name, _REAL)
-        for name in (
-            "task",
-            "first_token",
-            "reconstruction_caption",
-            "reconstruction_question",
-            "contrastive_audio",
-            "contrastive_vision",
-            *(f"loss_rate_{stream}" for stream in MODALITY_OF),
-            "emulated_s",
+    Attributes:
+        method: Name of the method.
+        bound: Whether methods should be above it (``lower``) or below it (``upper``).
+    """
+
+    method: str
+    bound: Literal["lower", "upper"]
+
+    @property
+    def column(self) -> str:
+        """Column of its accuracy, in the rows of all other methods."""
+        return f"{self.method.replace('-', '_')}_accuracy"
+
+    @property
+    def label(self) -> str:
+        """Name in text and figures."""
+        return self.method.replace("-", " ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableLayout:
+    """The columns of a study's tables, which follow from its systems and its task.
+
+    Attributes:
+        devices: Devices whose sent tokens have columns in ``results``, in this order.
+        losses: Columns of ``curves``; the first is the loss of the task.
+        budgets: Devices whose token length the study sweeps.
+        groups: Groups of samples, whose accuracies have columns in ``results``.
+        references: Reference methods, whose accuracies are in the rows of all others.
+        streams: Streams whose loss rates have columns in ``curves``.
+        modalities: Modality of each device.
+    """
+
+    devices: tuple[str, ...]
+    losses: tuple[str, ...]
+    budgets: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+    streams: tuple[str, ...] = ()
+    modalities: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reference_methods(self) -> tuple[str, ...]:
+        return tuple(reference.method for reference in self.references)
+
+    @property
+    def budget_columns(self) -> tuple[str, ...]:
+        return tuple(f"tokens_{device}" for device in self.budgets)
+
+    def budget_text(self, row: Mapping[Any, Any]) -> str:
+        """A row's token budget in the order of ``budgets``: ``4+16``, or ``-`` without budgets."""
+        return "+".join(f"{row[column]:g}" for column in self.budget_columns) or "-"
+
+    @property
+    def condition(self) -> tuple[str, ...]:
+        """Columns that identify a condition of a table: all but the seed."""
+        return (
+            *("method", "air", "access", "bandwidth_hz", "deadline_ms", "train_snr_db"),
+            *self.budget_columns,
+            "eval_snr_db",
         )
-    ),
+
+    @property
+    def sort_by(self) -> tuple[str, ...]:
+        """The order of the rows of ``results``."""
+        return (*self.condition, "seed", "cell")
+
+    @property
+    def cell_columns(self) -> tuple[str, ...]:
+        """Columns that identify a cell of a table; token lengths are those of the budget."""
+        return tuple(name for name, _ in self._cell)
+
+    @property
+    def results(self) -> pa.Schema:
+        """One row for each evaluated condition of a cell.
+
+        Values are per sample (one question) unless the name says otherwise.
+        """
+        return _schema(
+            [
+                *_TRAINED,
+                *_reals("eval_snr_db", "realised_snr_db", "realised_sinr_db", "ebn0_db"),
+                *_reals("erased_fraction", "bandwidth_hz", "deadline_ms"),
+                ("meets_deadline", _FLAG),
+                *_reals(*(f"tokens_{device}" for device in self.devices), "tokens_total"),
+                *_POPULATION,
+                *_reals("accuracy", "accuracy_low", "accuracy_high", "first_token_accuracy"),
+                ("test_questions", _WHOLE),
+                *_reals(*(f"accuracy_{group}" for group in self.groups)),
+                *_reals("task_loss", "first_token_loss"),
+                *_reals(*(reference.column for reference in self.references)),
+                *_reals("majority_accuracy"),
+                *_COSTS,
+                *_MADE,
+            ]
+        )
+
+    @property
+    def phase_curves(self) -> pa.Schema:
+        """One row for each training step of a phase.
+
+        Null for losses that it does not have, and loss rates if a single user trains.
+        """
+        return _schema(self._step)
+
+    @property
+    def curves(self) -> pa.Schema:
+        """One row for each training step of a cell's phases."""
+        return _schema([*self._cell, *self._step])
+
+    @property
+    def answers(self) -> pa.Schema:
+        """One row for each question and evaluated condition; ``right`` is what accuracy counts."""
+        return _schema(
+            [
+                *self._cell,
+                ("eval_snr_db", _REAL),
+                ("user", _WHOLE),
+                *((name, _TEXT) for name in ("sample_id", "media_id", "group")),
+                *((name, _FLAG) for name in ("right", "exact", "first_token")),
+            ]
+        )
+
+    @property
+    def devices_table(self) -> pa.Schema:
+        """One row for each device of a user and evaluated condition; means over its questions."""
+        return _schema(
+            [
+                *self._cell,
+                ("eval_snr_db", _REAL),
+                ("user", _WHOLE),
+                ("device", _TEXT),
+                ("modality", _TEXT),
+                *_reals("tokens", "realised_snr_db", "realised_sinr_db"),
+                *_reals("erased_fraction", "outage_fraction"),
+                ("questions", _WHOLE),
+                *_reals("accuracy", "transmissions", "uplink_channel_uses", "payload_bits"),
+                *_reals("airtime_ms", "energy_mj", *LOCATION_COLUMNS),
+            ]
+        )
+
+    @property
+    def _cell(self) -> _Columns:
+        return [*_TRAINED, *_reals("bandwidth_hz", "deadline_ms", *self.budget_columns)]
+
+    @property
+    def _step(self) -> _Columns:
+        loss_rates = (f"loss_rate_{stream}" for stream in self.streams)
+        return [
+            ("phase", _TEXT),
+            ("step", _WHOLE),
+            *_reals(*self.losses, *loss_rates, "emulated_s"),
+        ]
+
+
+def _schema(columns: _Columns) -> pa.Schema:
+    return pa.schema(columns, metadata={VERSION_KEY: str(SCHEMA_VERSION)})
+
+
+def _reals(*names: str) -> _Columns:
+    return [(name, _REAL) for name in names]
+
+
+_TRAINED: _Columns = [
+    ("study", _TEXT),
+    ("cell", _TEXT),
+    ("seed", _WHOLE),
+    ("method", _TEXT),
+    ("air", _TEXT),
+    ("access", _TEXT),
+    ("train_snr_db", _REAL),
 ]
-STAGE_CURVES = pa.schema(_STEP)
-"""Of each training step of a stage; null where it has no such loss, or no crowd trains."""
-
-CURVES = pa.schema([*_CELL, *_STEP], metadata={"tokcom_schema_version": str(SCHEMA_VERSION)})
-"""Of each training step of a cell's stages."""
-
-ANSWERS = pa.schema(
-    [
-        *_CELL,
-        ("eval_snr_db", _REAL),
-        ("user", _WHOLE),
-        ("question_id", _TEXT),
-        ("video_id", _TEXT),
-        ("group", _TEXT),
-        ("right", _FLAG),
-        ("exact", _FLAG),
-        ("first_token", _FLAG),
-    ],
-    metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
+_POPULATION: _Columns = [
+    ("devices", _WHOLE),
+    ("users", _WHOLE),
+    *_reals("answered_fraction", "transmissions", "latency_ms", "answers_per_s"),
+]
+_COSTS = _reals(
+    *("uplink_channel_uses", "pilot_channel_uses", "control_bits", "payload_bits"),
+    *("downlink_bits", "exchanged_bits", "airtime_ms", "energy_mj", "device_gflop", "bs_gflop"),
 )
-"""One row a question and evaluated condition; ``group`` is the type of the question, ``right``
-what accuracy counts."""
-
-SITE = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
-
-DEVICES = pa.schema(
-    [
-        *_CELL,
-        ("eval_snr_db", _REAL),
-        ("user", _WHOLE),
-        ("device", _TEXT),
-        ("modality", _TEXT),
-        ("tokens", _REAL),
-        ("realised_snr_db", _REAL),
-        ("realised_sinr_db", _REAL),
-        ("erased_fraction", _REAL),
-        ("outage_fraction", _REAL),
-        ("questions", _WHOLE),
-        ("accuracy", _REAL),
-        ("transmissions", _REAL),
-        ("uplink_channel_uses", _REAL),
-        ("payload_bits", _REAL),
-        ("airtime_ms", _REAL),
-        ("energy_mj", _REAL),
-        *[(name, _REAL) for name in SITE],
-    ],
-    metadata={"tokcom_schema_version": str(SCHEMA_VERSION)},
-)
-"""One row a user's device and evaluated condition; means over its questions."""
-
-WALL_CLOCK_COLUMNS = ("wall_s",)
-CONDITION = (
-    "method",
-    "air",
-    "access",
-    "bandwidth_hz",
-    "deadline_ms",
-    "train_snr_db",
-    "tokens_audio",
-    "tokens_vision",
-    "eval_snr_db",
-)
-"""What tells the conditions of a table apart: all but the seed."""
-SORT_BY = (*CONDITION, "seed", "cell")
+_MADE: _Columns = [
+    ("train_steps", _WHOLE),
+    ("learning_rate", _REAL),
+    ("wall_s", _REAL),
+    *((name, _TEXT) for name in ("status", "reason", "config", "versions")),
+]

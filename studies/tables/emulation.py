@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from actors import MODALITY_OF, Arrival, Emulation, Evaluation
+from actors import Arrival, Emulation, Evaluation
 from channel_models import Overhead, from_db, mean_db, to_db
 from tokcom_core.datasets.samples import Samples
 
-from ..plan.cells import ModelSizes
 from ..plan.specs import Cell
 from ..plan.study import Metric
-from .columns import SITE
-from .table import CrowdScores, Outcome
+from .columns import LOCATION_COLUMNS
+from .costs import NetworkSizes
+from .outcome import EmulationScores, Outcome
 
 _SNRS = ("realised_snr_db", "realised_sinr_db")
 _COSTS = ("data_channel_uses", "pilot_channel_uses", "control_bits", "airtime_ms", "energy_mj")
@@ -29,12 +28,12 @@ def emulated_outcome(
     eval_snr_db: float,
     emulation: Emulation,
     test: Samples,
-    shapes: ModelSizes,
+    windows: Mapping[str, Mapping[str, float]],
 ) -> Outcome:
     """The outcome of an emulation that has ended.
 
-    What is sent again is paid again: costs are sums over all transmissions, divided by the
-    questions that were asked. A question that was never heard counts as answered wrongly.
+    Retransmissions cost as much as first transmissions: costs are sums over all transmissions,
+    divided by the number of questions. A question that was never received counts as wrong.
 
     Raises:
         ValueError: if nobody has asked anything.
@@ -46,8 +45,8 @@ def emulated_outcome(
         )
     journal = emulation.journal.read()
     asked = test.take(traffic.rows.tolist())
-    once = journal[journal["stream"] == "question"]
-    received = once[once["received"]].set_index("question")
+    once = journal[journal["stream"] == journal["stream"].iloc[0]]  # all streams are sent at once
+    received = once[once["received"]].set_index("request")
     arrival_s = pd.Series(traffic.arrivals_s)[received.index]
     latency_s = received["start_s"] + emulation.interval_s - arrival_s
     busy_s = float(once["start_s"].max()) + emulation.interval_s
@@ -63,9 +62,8 @@ def emulated_outcome(
         eval_snr_db,
         _scores(journal, received, len(asked), emulation.interval_s),
         asked,
-        shapes,
-        emulation.parameter_counts(),
-        CrowdScores(
+        NetworkSizes(windows, emulation.device_weights(), emulation.parameter_counts()),
+        EmulationScores(
             columns, tuple(traffic.users.tolist()), _device_rows(journal, received, cell.metric)
         ),
     )
@@ -82,15 +80,14 @@ def _scores(
     return Evaluation(
         exact=hits("exact"),
         first_token=hits("first_token"),
-        loss=math.nan,
-        first_token_loss=math.nan,
+        losses={},
         arrivals={str(stream): _arrival(rows, asked) for stream, rows in journal.groupby("stream")},
         interval_ms=1e3 * interval_s * intervals / asked,
     )
 
 
 def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
-    """How one stream arrived: means over what was sent, but costs of a question.
+    """Reception of one stream: means over transmissions, but costs by question.
 
     SNRs are averaged linearly.
     """
@@ -104,7 +101,7 @@ def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
         erased_fraction=float(sent["lost"].mean()),
         lost_fraction=float((rows["lost"] | ~rows["sent"]).mean()),
         overhead=Overhead(**costs),
-        site={name: float(rows[name].mean()) for name in SITE if name in rows},
+        location={name: float(rows[name].mean()) for name in LOCATION_COLUMNS if name in rows},
     )
 
 
@@ -112,7 +109,7 @@ def _device_rows(
     journal: pd.DataFrame, received: pd.DataFrame, metric: Metric
 ) -> list[dict[str, Any]]:
     """A row for each user's device; costs are those of one of its user's questions."""
-    right = received[metric].reindex(journal["question"], fill_value=False).to_numpy()
+    right = received[metric].reindex(journal["request"], fill_value=False).to_numpy()
     sent = journal["sent"]
     table = journal.assign(
         right=right,
@@ -121,16 +118,16 @@ def _device_rows(
     )
     found = table.groupby(["user", "device"], sort=True)
     rows = found.agg(
-        questions=("question", "nunique"),
-        transmissions=("question", "size"),
+        questions=("request", "nunique"),
+        transmissions=("request", "size"),
         tokens=("tokens", "sum"),
         lost=("lost", "sum"),
         sent=("sent", "sum"),
         outage_fraction=("out", "mean"),
         **{name: (name, "sum") for name in _COSTS},
-        **{name: (name, "mean") for name in (*_SNRS, *SITE) if name in table},
+        **{name: (name, "mean") for name in (*_SNRS, *LOCATION_COLUMNS) if name in table},
     )
-    once = table.drop_duplicates(["user", "device", "question"])
+    once = table.drop_duplicates(["user", "device", "request"])
     rows["accuracy"] = once.groupby(["user", "device"], sort=True)["right"].mean()
     rows["erased_fraction"] = rows["lost"] / rows["sent"].where(rows["sent"] > 0)
     for name in _SNRS:
@@ -138,7 +135,6 @@ def _device_rows(
     for name in ("transmissions", "tokens", *_COSTS):
         rows[name] = rows[name] / rows["questions"]
     rows = rows.rename(columns={"data_channel_uses": "uplink_channel_uses"}).reset_index()
-    rows["modality"] = rows["device"].map(_modality_of(journal))
     kept = rows.drop(columns=["lost", "sent", "pilot_channel_uses", "control_bits"])
     records = kept.astype(object).where(kept.notna(), None).to_dict("records")
     return [{str(name): value for name, value in record.items()} for record in records]
@@ -147,9 +143,3 @@ def _device_rows(
 def _map(function: Callable[[Tensor], Tensor], column: pd.Series[float]) -> pd.Series[float]:
     values = torch.tensor(column.to_numpy(dtype="float64"))
     return pd.Series(function(values).numpy(), column.index)
-
-
-def _modality_of(journal: pd.DataFrame) -> dict[str, str]:
-    """By device."""
-    streams = journal.drop_duplicates("device")
-    return {d: MODALITY_OF[s] for d, s in zip(streams["device"], streams["stream"], strict=True)}

@@ -1,4 +1,4 @@
-"""From rows to a table's file: every table is written here."""
+"""Reads and writes the parquet file of every table."""
 
 from __future__ import annotations
 
@@ -9,12 +9,32 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .columns import VERSION_KEY
+
 
 def write_rows(file: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
-    """Writes rows as parquet; what a row lacks is null.
+    """Writes rows as parquet; missing values are null.
 
-    pyarrow drops what its schema does not know and says nothing; here that is a mistake.
+    pyarrow silently drops columns that its schema does not have; here they are an error.
     """
     unknown = {name for row in rows for name in row} - set(schema.names)
     assert not unknown, f"the schema has no columns {sorted(unknown)}"
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)
+
+
+def read_rows(file: Path, schema: pa.Schema) -> pa.Table:
+    """Reads what :func:`write_rows` wrote.
+
+    Raises:
+        ValueError: for a file of another schema version, whose columns mean something else.
+    """
+    table = pq.read_table(file)
+    found, expected = (
+        (s.metadata or {}).get(VERSION_KEY, b"none").decode() for s in (table.schema, schema)
+    )
+    if found != expected:
+        raise ValueError(
+            f"{file} has schema version {found}, not {expected}; run its study again with "
+            "another --out"
+        )
+    return table.cast(schema)

@@ -1,7 +1,7 @@
 """The 95 % interval of an accuracy, defined once: a bootstrap over seeds and clips.
 
-Questions about one clip stand or fall together, so that clips are drawn, never questions; networks
-of different seeds differ, so that seeds are drawn as well. All seeds answer the same clips: one
+Answers about one clip are correlated, so that clips are drawn, never questions; networks of
+different seeds differ, so that seeds are drawn as well. All seeds answer the same clips: one
 resample draws seeds, then clips, and each drawn seed answers the drawn clips. (Clips drawn anew
 for every seed would let the difficulty of a clip, which all seeds share, average out: with three
 seeds the interval would be narrower than over clips alone.) Its accuracy is right answers over
@@ -29,9 +29,9 @@ Resampled = Literal["seeds and clips", "clips"]
 
 @dataclass(frozen=True)
 class Interval:
-    """Of an accuracy; NaN where there are not two clips to draw from.
+    """Interval of an accuracy; NaN with fewer than two clips.
 
-    ``resampled`` is what was drawn: with fewer than three seeds clips alone, their questions
+    ``resampled`` names what was drawn: with fewer than three seeds clips alone, their questions
     pooled over the seeds, which says nothing about other seeds.
     """
 
@@ -44,8 +44,8 @@ def bootstrap_interval(right: NDArray[np.int64], asked: NDArray[np.int64]) -> In
     """The interval of ``right.sum() / asked.sum()``; the same counts give the same interval.
 
     Args:
-        right: correct answers ``[seeds, clips]``.
-        asked: questions ``[seeds, clips]``; 0 where a seed was not asked about a clip.
+        right: Number of correct answers ``[seeds, clips]``.
+        asked: Number of questions ``[seeds, clips]``; 0 if a seed was not asked about a clip.
     """
     assert right.shape == asked.shape and (right <= asked).all()
     if len(right) < _MIN_SEEDS:
@@ -63,21 +63,21 @@ def bootstrap_interval(right: NDArray[np.int64], asked: NDArray[np.int64]) -> In
     return Interval(float(low), float(high), resampled)
 
 
-def clip_interval(video_ids: Sequence[str], right: Sequence[bool]) -> Interval:
+def clip_interval(media_ids: Sequence[str], right: Sequence[bool]) -> Interval:
     """The interval of one network's answers, over clips alone.
 
     Args:
-        video_ids: the clip of each question.
-        right: whether it was answered correctly.
+        media_ids: Clip of each question.
+        right: Whether each question was answered correctly.
     """
-    by_clip = pd.DataFrame({"clip": video_ids, "right": right}).groupby("clip")["right"]
+    by_clip = pd.DataFrame({"clip": media_ids, "right": right}).groupby("clip")["right"]
     hits, asked = (np.asarray(by_clip.agg(how), np.int64)[None] for how in ("sum", "size"))
     return bootstrap_interval(hits, asked)
 
 
 @lru_cache(maxsize=8)
 def _draws(what: Literal["clips", "seeds"], count: int) -> NDArray[Any]:
-    """How often each of ``count`` things is drawn in every resample ``[RESAMPLES, count]``."""
+    """Times that each of ``count`` items is drawn in a resample, ``[RESAMPLES, count]``."""
     rng = np.random.default_rng([_SEEDS[what], count])
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     return drawn.astype(np.float64)

@@ -1,4 +1,4 @@
-"""What a results table says of each condition, over its seeds."""
+"""Summary of a results table: each condition over its seeds."""
 
 from __future__ import annotations
 
@@ -8,52 +8,47 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from channel_models import mean_db
 
-from ..plan.methods import FLOORS
-from ..storage.folder import StudyFolder
-from .columns import CONDITION
+from .columns import TableLayout
+from .files import Tables
 from .statistics import Interval, bootstrap_interval
 
-_ASKED = ["cell", "eval_snr_db", "video_id"]
+_ASKED = ["cell", "eval_snr_db", "media_id"]
 
 
-def count_answers(folder: StudyFolder, cells: Iterable[str]) -> pd.DataFrame:
-    """Of each cell, evaluated SNR and clip: ``asked`` questions and ``right`` answers.
+def count_answers(tables: Tables, cells: Iterable[str]) -> pd.DataFrame:
+    """Numbers of ``asked`` questions and ``right`` answers by cell, evaluated SNR and clip.
 
-    Cells that have failed, or are older than the table ``answers``, have none.
+    Failed cells have no rows.
     """
     found = [pd.DataFrame(columns=[*_ASKED, "right", "asked"])]
     for cell in cells:
-        file = folder.store.fetch(folder.answers / f"{cell}.parquet")
-        if file.exists():
-            answers = pq.read_table(file, columns=[*_ASKED, "right"]).to_pandas()
-            by_clip = answers.groupby(_ASKED, dropna=False)["right"]
-            found.append(by_clip.agg(right="sum", asked="size").reset_index())
-    return pd.concat(found[1:] or found, ignore_index=True)
+        by_clip = tables.read_answers(cell).groupby(_ASKED, dropna=False)["right"]
+        found.append(by_clip.agg(right="sum", asked="size").reset_index())
+    return pd.concat([f for f in found if len(f)] or found[:1], ignore_index=True)
 
 
-def summarise(table: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of each condition, its seeds taken together, with its 95 % interval.
+def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
+    """Accuracy of each condition over all seeds, with its 95 % interval.
 
     ``interval`` says what was resampled (see :mod:`studies.tables.statistics`); it is
-    empty, and the bounds are NaN, where a cell's answers were not kept.
+    empty, and the bounds are NaN, if a cell's answers were not kept.
 
     Args:
-        table: rows of ``results``.
-        answered: see :func:`count_answers`.
+        table: Rows of ``results``.
+        answered: Counts of :func:`count_answers`.
+        layout: Layout of the tables.
     """
     done = table[table["status"] == "ok"]
     done = done.assign(right=done["accuracy"] * done["test_questions"])
-    groups = done.groupby(list(CONDITION), dropna=False, sort=True)
+    groups = done.groupby(list(layout.condition), dropna=False, sort=True)
     summary = groups.agg(
         seeds=("seed", "nunique"),
         right=("right", "sum"),
         questions=("test_questions", "sum"),
-        blind_accuracy=("blind_accuracy", "mean"),
-        text_oracle_accuracy=("text_oracle_accuracy", "mean"),
+        **{r.column: (r.column, "mean") for r in layout.references},
         realised_snr_db=("realised_snr_db", lambda snrs_db: mean_db(snrs_db.tolist())),
         uplink_channel_uses=("uplink_channel_uses", "mean"),
         airtime_ms=("airtime_ms", "mean"),
@@ -69,22 +64,22 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame) -> pd.DataFrame:
         accuracy_high=[math.nan if one is None else one.high for one in found],
         interval=kinds,
     )
-    first = [*CONDITION, "seeds", "questions", "accuracy", "accuracy_low", "accuracy_high"]
+    first = [*layout.condition, "seeds", "questions", "accuracy", "accuracy_low", "accuracy_high"]
     rest = summary.columns.difference([*first, "right"], sort=False)
     return summary[[*first, *rest]]
 
 
 def _interval(rows: pd.DataFrame) -> Interval | None:
-    """Of one condition's counts: a row for each seed and clip."""
+    """The interval of one condition, from a row of counts for each seed and clip."""
     if rows["asked"].isna().any():
         return None
-    by_clip = rows.pivot_table(["right", "asked"], "seed", "video_id", "sum", fill_value=0)
+    by_clip = rows.pivot_table(["right", "asked"], "seed", "media_id", "sum", fill_value=0)
     right, asked = (np.asarray(by_clip[name], np.int64) for name in ("right", "asked"))
     return bootstrap_interval(right, asked)
 
 
 def interval_note(summary: pd.DataFrame) -> str:
-    """What the intervals of a summary are, in a sentence."""
+    """A sentence that explains the intervals of a summary."""
     kinds = set(summary["interval"].dropna())
     if not kinds:
         return "no intervals: the answers of these cells were not kept"
@@ -94,8 +89,8 @@ def interval_note(summary: pd.DataFrame) -> str:
     return f"{note}; where marked *, over clips alone" if "clips" in kinds else note
 
 
-def swept(rows: pd.DataFrame) -> list[str]:
-    """What, beside method, air, tokens and evaluated SNR, tells these conditions apart."""
-    own = rows[~rows["method"].isin(FLOORS)].groupby("air", dropna=False)
+def swept(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
+    """Columns beside method, air, tokens and evaluated SNR in which these conditions differ."""
+    own = rows[~rows["method"].isin(layout.reference_methods)].groupby("air", dropna=False)
     names = ("access", "bandwidth_hz", "deadline_ms", "train_snr_db")
     return [name for name in names if (own[name].nunique(dropna=False) > 1).any()]

@@ -1,4 +1,4 @@
-"""Training survives: stages go on from their checkpoints, and crashes change nothing."""
+"""Training survives: phases go on from their checkpoints, and crashes change nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -17,71 +17,43 @@ import torch
 
 from actors import (
     ActorSpec,
-    AlignmentLossConfig,
     Checkpoints,
     InlineEngine,
-    Network,
     PeerLostError,
     RayEngine,
-    StreamInput,
-    Training,
+    StateLostError,
 )
 from actors.engines.engine import Engine, Peer
 from channel_models import named_air
 
-from .conftest import Interrupted, NetworkParts
-
-ALIGN = [
-    StreamInput("vision", "align"),
-    StreamInput("caption", "align"),
-    StreamInput("question", "train"),
-]
-TASK = [
-    StreamInput("vision", "train"),
-    StreamInput("audio", "train"),
-    StreamInput("question", "train"),
-]
-SIZES = {"align": 20, "train": 50}
+from .conftest import Interrupted, NetworkParts, PartsOf
 
 
-def _stages(
+def _train(
     parts: NetworkParts, engine: Engine, folder: Path, steps: int = 6, every: int = 2
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    """Both stages, with checkpoints in ``folder``."""
-    with Network(*parts, engine) as network:
+    """Every phase, with checkpoints in ``folder``."""
+    losses = []
+    with parts.network(engine) as network:
         network.set_channel(named_air("rayleigh"), 6.0)
-        losses = network.align(
-            Training(steps, 1e-3, "cosine_with_min_lr"),
-            AlignmentLossConfig(),
-            ALIGN,
-            SIZES,
-            8,
-            Checkpoints(folder / "alignment", every),
-        )
-        network.calibrate(TASK, 50, 16)
-        losses += network.fine_tune(
-            Training(steps, 1e-3, "linear"),
-            TASK,
-            50,
-            8,
-            Checkpoints(folder / "tuning", every),
-        )
+        for phase in parts.phases(steps):
+            losses += network.train(phase, Checkpoints(folder / phase.name, every))
         return losses, network.state()
 
 
-def test_an_interrupted_stage_goes_on_to_the_same_network(
-    parts_of: Callable[..., NetworkParts], tmp_path: Path
+def test_an_interrupted_phase_goes_on_to_the_same_network(
+    parts_of: PartsOf, tmp_path: Path
 ) -> None:
-    losses, state = _stages(parts_of(), InlineEngine(), tmp_path / "whole")
+    losses, state = _train(parts_of(), InlineEngine(), tmp_path / "whole")
     for answers in (7, 17):
         with pytest.raises(KeyboardInterrupt):
-            _stages(parts_of(), Interrupted(answers), tmp_path / str(answers))
-        again, resumed = _stages(parts_of(), InlineEngine(), tmp_path / str(answers))
+            _train(parts_of(), Interrupted(answers), tmp_path / str(answers))
+        again, resumed = _train(parts_of(), InlineEngine(), tmp_path / str(answers))
         assert again == losses
         for name, tensor in state.items():
             assert torch.equal(resumed[name], tensor), name
-    checkpoints = Checkpoints(tmp_path / "whole" / "tuning")
-    kept = list((tmp_path / "whole" / "tuning").iterdir())
+    checkpoints = Checkpoints(tmp_path / "whole" / "fine-tuning")
+    kept = list((tmp_path / "whole" / "fine-tuning").iterdir())
     assert [folder.name for folder in kept] == ["00000006"]
     checkpoints.clear()
     assert checkpoints.latest() is None
@@ -92,8 +64,8 @@ class _Haunted(RayEngine):
 
     spawned: ClassVar[list[Peer]] = []
 
-    def spawn(self, recipes: Sequence[ActorSpec]) -> list[Peer]:
-        made = super().spawn(recipes)
+    def spawn(self, specs: Sequence[ActorSpec]) -> list[Peer]:
+        made = super().spawn(specs)
         self.spawned.extend(made)
         return made
 
@@ -117,17 +89,15 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_processes_killed_at_random_change_nothing(
-    parts_of: Callable[..., NetworkParts], tmp_path: Path
-) -> None:
+def test_processes_killed_at_random_change_nothing(parts_of: PartsOf, tmp_path: Path) -> None:
     """Devices and the base station die by SIGKILL while they train."""
-    losses, state = _stages(parts_of(), InlineEngine(), tmp_path / "calm", steps=40, every=10)
+    losses, state = _train(parts_of(), InlineEngine(), tmp_path / "calm", steps=40, every=10)
     done, killed = threading.Event(), []
     killer = threading.Thread(target=_kill_some, args=(random.Random(5), done, killed))
     killer.start()
-    for _ in range(5):  # as a study does whose processes die between two stages
-        with suppress(PeerLostError):
-            stormy, survived = _stages(parts_of(), _Haunted(120), tmp_path / "storm", 40, 10)
+    for _ in range(5):  # as a study does whose processes die between two phases
+        with suppress(PeerLostError, StateLostError):
+            stormy, survived = _train(parts_of(), _Haunted(120), tmp_path / "storm", 40, 10)
             break
     done.set()
     killer.join()

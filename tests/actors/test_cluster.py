@@ -48,16 +48,16 @@ class _Resident:
 
 
 def _addresses(engine: RayEngine, pools: int) -> list[tuple[str, list[int], int]]:
-    recipes = [ActorSpec("station", _Resident, ()), *[ActorSpec("devices", _Resident, ())] * pools]
-    peers = engine.spawn(recipes)
+    specs = [ActorSpec("station", _Resident, ()), *[ActorSpec("devices", _Resident, ())] * pools]
+    peers = engine.spawn(specs)
     return engine.get([ref for peer in peers for ref in peer.call("address")])
 
 
-@pytest.mark.parametrize(("together", "different"), [("PACK", 1), ("STRICT_SPREAD", 2)])
+@pytest.mark.parametrize(("placement", "different"), [("PACK", 1), ("STRICT_SPREAD", 2)])
 def test_processes_live_where_the_strategy_says(
-    nodes: Cluster, together: PlacementStrategy, different: int
+    nodes: Cluster, placement: PlacementStrategy, different: int
 ) -> None:
-    engine = RayEngine(deadline_s=60, shares=SHARES, together=together)
+    engine = RayEngine(deadline_s=60, shares=SHARES, placement=placement)
     assert engine.processes == 4
     found = _addresses(engine, pools=2)
     engine.close()
@@ -67,7 +67,7 @@ def test_processes_live_where_the_strategy_says(
 
 def test_processes_share_a_gpu_by_fractions(nodes: Cluster) -> None:
     shares: dict[Role, Share] = {"station": Share(gpu=0.5), "devices": Share(cpu=0.5, gpu=0.25)}
-    engine = RayEngine(deadline_s=60, shares=shares, together="PACK")
+    engine = RayEngine(deadline_s=60, shares=shares, placement="PACK")
     assert engine.processes == 4
     found = _addresses(engine, pools=2)
     engine.close()
@@ -98,15 +98,15 @@ def _lose(nodes: Cluster, replaced: bool) -> None:
 
 @pytest.mark.parametrize("replaced", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_lost_node_changes_nothing(start: Start, nodes: Cluster, replaced: bool) -> None:
-    """Its pools are made anew: on another node, or crowded together on the one that is left."""
+    """Its pools are restarted: on another node, or all on the one that is left."""
     config = EmulationConfig(users=30, duration_s=0.2, questions_per_s=8.0, pools=3, batch_size=16)
     calm = start("calm", config)
     _finish(calm)
-    engine = RayEngine(deadline_s=120, shares=SHARES, together="SPREAD")
+    engine = RayEngine(deadline_s=120, shares=SHARES, placement="SPREAD")
     storm = start("storm", config, engine=engine)
     lost: list[int] = []
 
-    def lose(_: Emulation, moment: object) -> None:
+    def lose(_: Emulation, state: object) -> None:
         if not lost:
             _lose(nodes, replaced)
             lost.append(1)

@@ -20,12 +20,11 @@ from actors import (
     Faults,
     InlineEngine,
     Journal,
-    Network,
     RayEngine,
 )
 from channel_models import named_air
 
-from .conftest import NetworkParts
+from .conftest import TASK, TOKENS, PartsOf
 
 SMALL = EmulationConfig(users=30, duration_s=0.2, questions_per_s=8.0, batch_size=16, pools=2)
 
@@ -37,13 +36,14 @@ def _config(**keys: Any) -> EmulationConfig:
 
 
 @pytest.fixture
-def start(parts_of: Callable[..., NetworkParts], tmp_path: Path) -> Start:
+def start(parts_of: PartsOf, tmp_path: Path) -> Start:
     """Starts an emulation in a folder of a given name, on an untrained network."""
-    devices, station = parts_of()
-    with Network(devices, station) as network:
+    parts = parts_of()
+    with parts.network() as network:
         trained = tmp_path / "trained"
         trained.mkdir()
         network.save(trained)
+    streams = {s.name: s for s in parts.station.system.streams(TASK, TOKENS)}
 
     def begin(
         folder: str,
@@ -53,19 +53,18 @@ def start(parts_of: Callable[..., NetworkParts], tmp_path: Path) -> Start:
         **air_settings: Any,
     ) -> Emulation:
         chosen = named_air(air, **air_settings)
-        setting = EmulationSetup(
-            devices=tuple(devices),
-            station=station,
-            streams=("vision", "audio", "question"),
+        setup = EmulationSetup(
+            devices=parts.devices,
+            station=parts.station,
+            streams=tuple(streams[name] for name in parts.served),
             trained=trained,
             air=chosen,
             snr_db=10.0 if chosen.sets_snr else math.nan,
             split="test",
             samples=20,
-            longest={"vision": 6, "audio": 6, "question": 32},
             seed=3,
         )
-        return Emulation(config, setting, tmp_path / folder, engine)
+        return Emulation(config, setup, tmp_path / folder, engine)
 
     return begin
 
@@ -86,24 +85,24 @@ def _run(emulation: Emulation) -> pd.DataFrame:
 def test_every_question_is_answered_once_and_the_accounts_add_up(start: Start) -> None:
     emulation = start("a", _config(faults=Faults(outage_sinr_db=0.0), retransmissions=2))
     rows = _run(emulation)
-    moment = emulation.journal.last()
-    assert moment is not None
+    state = emulation.journal.last()
+    assert state is not None
     asked = set(range(len(emulation.traffic)))
     once = rows[rows["stream"] == "question"]
     received = once[once["received"]]
-    assert received["question"].is_unique
-    assert set(once["question"]) == asked
-    assert moment.answered == len(received)
-    assert moment.answered + moment.given_up == len(asked)
-    assert moment.given_up == len(asked - set(received["question"]))
-    tries = once.groupby("question").size()
-    assert (tries[list(asked - set(received["question"]))] == 3).all()
+    assert received["request"].is_unique
+    assert set(once["request"]) == asked
+    assert state.answered == len(received)
+    assert state.answered + state.given_up == len(asked)
+    assert state.given_up == len(asked - set(received["request"]))
+    tries = once.groupby("request").size()
+    assert (tries[list(asked - set(received["request"]))] == 3).all()
     assert tries.max() <= 3
-    assert moment.energy_mj == pytest.approx(rows["energy_mj"].sum())
+    assert state.energy_mj == pytest.approx(rows["energy_mj"].sum())
     assert (rows.groupby("interval")["user"].nunique() <= 1).all()
-    assert (once.set_index("question")["start_s"] >= 0).all()
+    assert (once.set_index("request")["start_s"] >= 0).all()
     arrivals = pd.Series(emulation.traffic.arrivals_s)
-    assert (once["start_s"].to_numpy() >= arrivals[once["question"]].to_numpy()).all()
+    assert (once["start_s"].to_numpy() >= arrivals[once["request"]].to_numpy()).all()
 
 
 @pytest.mark.parametrize("scheduler", ["round-robin", "proportional-fair", "max-sinr"])
@@ -111,11 +110,10 @@ def test_what_is_interrupted_goes_on_where_it_was(start: Start, scheduler: str) 
     config = _config(scheduler=scheduler, faults=Faults(outage_sinr_db=5.0))
     whole = _run(start("whole", config))
     with start("parts", config) as first:
-        moment = first.journal.last()
-        assert moment is None
+        assert first.journal.last() is None
         stops: list[int] = []
         with pytest.raises(KeyboardInterrupt):
-            first.run(lambda _, m: stops.append(m.batch) if m.batch < 2 else _interrupt())
+            first.run(lambda _, s: stops.append(s.batch) if s.batch < 2 else _interrupt())
     assert_frame_equal(_run(start("parts", config)), whole)
 
 
@@ -124,7 +122,7 @@ def _interrupt() -> None:
 
 
 def test_without_a_device_nothing_is_sent_or_paid(start: Start) -> None:
-    rows = _run(start("a", _config(lacking_vision=0.5), air="rayleigh"))
+    rows = _run(start("a", _config(missing_prob={"vision": 0.5}), air="rayleigh"))
     vision = rows[rows["stream"] == "vision"]
     by_user = vision.groupby("user")["sent"]
     assert (by_user.nunique() == 1).all()

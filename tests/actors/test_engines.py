@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import ray
 import torch
+from torch import Tensor
 
 from actors import (
     ActorSpec,
-    AlignmentLossConfig,
     EngineTimeoutError,
+    Evaluation,
     InlineEngine,
-    Network,
     RayEngine,
-    StreamInput,
-    Training,
 )
-from actors.engines.engine import Engine
+from actors.engines.engine import Engine, Peer
 from actors.training.batches import _batches
 from channel_models import named_air
 
-from .conftest import NetworkParts
-
-ALIGN = [
-    StreamInput("vision", "align"),
-    StreamInput("audio", "align"),
-    StreamInput("caption", "align"),
-    StreamInput("question", "train"),
-]
-TASK = [
-    StreamInput("vision", "train"),
-    StreamInput("audio", "train"),
-    StreamInput("question", "train"),
-]
-TEST = [
-    StreamInput("vision", "test"),
-    StreamInput("audio", "test"),
-    StreamInput("question", "test"),
-]
+from .conftest import NetworkParts, PartsOf
 
 
 @pytest.fixture(scope="module")
@@ -51,50 +35,53 @@ def _ray() -> Iterator[None]:
     ray.shutdown()
 
 
-def _run(parts: NetworkParts, engine: Engine, folder: Path) -> tuple[list[object], ...]:
-    """A few steps of both stages, an evaluation, and every trained tensor."""
+@dataclass(frozen=True)
+class _Run:
+    """What came of a few steps of every phase and an evaluation."""
+
+    losses: list[dict[str, float]]
+    scores: Evaluation
+    state: dict[str, Tensor]
+
+
+def _run(parts: NetworkParts, engine: Engine, folder: Path) -> _Run:
+    """A short training, which leaves the network in ``folder``."""
     folder.mkdir()
-    stage_1 = Training(3, 1e-3, "cosine_with_min_lr")
-    stage_2 = Training(3, 1e-3, "linear", warmup_steps=1)
-    with Network(*parts, engine) as network:
+    losses = []
+    with parts.network(engine) as network:
         network.set_channel(named_air("rayleigh"), 6.0)
-        sizes = {"align": 20, "train": 50}
-        losses = network.align(stage_1, AlignmentLossConfig(), ALIGN, sizes, 8)
-        network.calibrate(TASK, 50, 16)
-        losses += network.fine_tune(stage_2, TASK, 50, 8)
-        scores = network.evaluate(TEST, 20, 8)
+        for phase in parts.phases(steps=3):
+            losses += network.train(phase)
+        scores = network.evaluate(parts.served, "test", 8)
         network.save(folder)
-        return losses, [scores], list(network.state().items())
+        return _Run(losses, scores, network.state())
 
 
 @pytest.mark.usefixtures("_ray")
-def test_ray_and_inline_agree_step_by_step(
-    parts_of: Callable[..., NetworkParts], tmp_path: Path
-) -> None:
+def test_ray_and_inline_agree_step_by_step(parts_of: PartsOf, tmp_path: Path) -> None:
     inline = _run(parts_of(), InlineEngine(), tmp_path / "inline")
     remote = _run(parts_of(), RayEngine(deadline_s=300), tmp_path / "ray")
-    assert inline[0] == remote[0]
-    assert inline[1] == remote[1]
-    for (name, a), (other, b) in zip(inline[2], remote[2], strict=True):  # type: ignore[misc]
-        assert name == other
-        assert torch.equal(a, b), name
+    assert inline.losses == remote.losses
+    assert inline.scores == remote.scores
+    assert inline.state.keys() == remote.state.keys()
+    for name, tensor in inline.state.items():
+        assert torch.equal(tensor, remote.state[name]), name
 
 
-def test_a_saved_network_answers_alike(
-    parts_of: Callable[..., NetworkParts], tmp_path: Path
-) -> None:
-    _, (scores,), state = _run(parts_of(), InlineEngine(), tmp_path / "saved")
+def test_a_saved_network_answers_alike(parts_of: PartsOf, tmp_path: Path) -> None:
+    done = _run(parts_of(), InlineEngine(), tmp_path / "saved")
     files = {p.suffix for p in (tmp_path / "saved").rglob("*") if p.is_file()}
     assert files <= {".safetensors", ".json", ".md"}
-    with Network(*parts_of(seed=0)) as network:
+    parts = parts_of()
+    with parts.network() as network:
         network.load(tmp_path / "saved")
         network.set_channel(named_air("rayleigh"), 6.0)
-        assert network.evaluate(TEST, 20, 8) == scores
-        assert network.state().keys() == dict(state).keys()  # type: ignore[arg-type]
+        assert network.evaluate(parts.served, "test", 8) == done.scores
+        assert network.state().keys() == done.state.keys()
 
 
-def test_another_seed_is_another_network(parts_of: Callable[..., NetworkParts]) -> None:
-    with Network(*parts_of(seed=0)) as first, Network(*parts_of(seed=1)) as second:
+def test_another_seed_is_another_network(parts_of: PartsOf) -> None:
+    with parts_of(seed=0).network() as first, parts_of(seed=1).network() as second:
         a, b = first.state(), second.state()
         trained = [n for n in a if "lora_B" not in n]
         assert not [n for n in trained if torch.equal(a[n], b[n])]
@@ -106,6 +93,64 @@ class _Sleeper:
 
     def nap(self) -> None:
         time.sleep(60)
+
+
+class _Resident:
+    """Says in which process it lives, and who lives there with it."""
+
+    living: ClassVar[list[str]] = []
+
+    def __init__(self, name: str) -> None:
+        if not name:
+            raise ValueError("no name")
+        self.living.append(name)
+        self._name = name
+
+    def __del__(self) -> None:
+        self.living.remove(self._name)
+
+    def where(self) -> tuple[int, list[str]]:
+        return os.getpid(), list(self.living)
+
+    def die(self) -> None:
+        os._exit(1)
+
+
+def _residents(engine: Engine, *names: str) -> list[Peer]:
+    return engine.spawn([ActorSpec("devices", _Resident, (name,)) for name in names])
+
+
+@pytest.mark.usefixtures("_ray")
+def test_processes_outlive_a_network_and_keep_nothing_of_it() -> None:
+    with RayEngine(deadline_s=120) as engine:
+        first = engine.get(
+            [*(ref for p in _residents(engine, "a", "b") for ref in p.call("where"))]
+        )
+        engine.release()
+        peers = _residents(engine, "c", "d", "e")
+        second = engine.get([ref for peer in peers for ref in peer.call("where")])
+        assert {pid for pid, _ in first} < {pid for pid, _ in second}
+        assert [living for _, living in second] == [["c"], ["d"], ["e"]]
+
+
+@pytest.mark.usefixtures("_ray")
+def test_a_process_that_died_between_two_networks_is_not_taken() -> None:
+    with RayEngine(deadline_s=120) as engine:
+        (peer,) = _residents(engine, "a")
+        ((old, _),) = engine.get(peer.call("where"))
+        peer.call("die")
+        engine.release()
+        (peer,) = _residents(engine, "b")
+        ((new, _),) = engine.get(peer.call("where"))
+        assert new != old
+
+
+@pytest.mark.usefixtures("_ray")
+def test_a_peer_that_cannot_be_made_says_why() -> None:
+    with RayEngine(deadline_s=120) as engine:
+        (peer,) = _residents(engine, "")
+        with pytest.raises(ValueError, match="no name"):
+            engine.get(peer.call("where"))
 
 
 @pytest.mark.usefixtures("_ray")

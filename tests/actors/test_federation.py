@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from actors import (
-    Checkpoints,
-    Federation,
-    InlineEngine,
-    Network,
-    StreamInput,
-    Training,
-)
-from actors.training.federation import UserProjections
+from actors import Checkpoints, Federation, InlineEngine
+from actors.training.federation import UserModels
 from channel_models import named_air
-from tokcom_core.transceiver import TokenTransmitter
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.systems import Phase, Training, Transmitter
+from tokcom_core.systems.mlms.transceiver import pack
 
-from .conftest import Interrupted, NetworkParts
+from .conftest import Interrupted, NetworkParts, PartsOf
 
-TRAINING = Training(6, 1e-2, "linear")
+PHASE = Phase("task", (), Training(6, 1e-2, "linear"), batch_size=3, losses=())
 ROUNDS = [(0, 1, 4), (1, 2, 5), (0, 3, 6), (2, 5, 8), (1, 4, 7), (0, 1, 2)]
+
+
+class _Linear(Transmitter):
+    """Tokens of four features, projected to six."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = torch.nn.Linear(4, 6)
+
+    def trainable(self, phase: str) -> list[torch.nn.Parameter]:
+        return list(self.projection.parameters())
+
+    def read(self, stream: str, split: str, samples: Samples) -> tuple[torch.Tensor, ...]:
+        raise AssertionError("the tokens are handed over")
+
+    def forward(self, stream: str, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        (tokens,) = inputs
+        return pack(self.projection(tokens), torch.ones(tokens.shape[:2], dtype=torch.bool))
 
 
 def _loss(symbols: torch.Tensor, target: float) -> torch.Tensor:
@@ -34,18 +46,17 @@ def _loss(symbols: torch.Tensor, target: float) -> torch.Tensor:
 def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
     """Against as many plain layers with optimisers of their own, averaged by hand."""
     torch.manual_seed(0)
-    common = TokenTransmitter(4, 6, is_text=False)
+    common = _Linear()
     layers = [torch.nn.Linear(4, 6) for _ in range(3)]
     for layer in layers:
         layer.load_state_dict(common.projection.state_dict())
-    projections = UserProjections(Federation(users=3, synchronise_every=2), common)
-    projections.start(TRAINING)
+    users = UserModels(Federation(users=3, synchronise_every=2), common)
+    users.begin(PHASE)
     optimisers = [torch.optim.AdamW(layer.parameters(), lr=1e-2) for layer in layers]
     seen = [0, 0, 0]
     for number, rows in enumerate(ROUNDS):
         tokens = torch.randn(3, 2, 4)
-        valid = torch.ones(3, 2, dtype=torch.bool)
-        symbols, marks = projections.transmit(tokens, valid, rows)
+        symbols, marks = users.transmit(rows, "audio", tokens)
         assert marks.all()
         parts = [
             torch.view_as_complex(layers[row % 3](t).reshape(-1, 2))
@@ -53,7 +64,7 @@ def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
         ]
         torch.testing.assert_close(symbols, torch.stack(parts))
         _loss(symbols, number).backward()
-        projections.step()
+        users.step()
         _loss(torch.stack(parts), number).backward()
         for user in {row % 3 for row in rows}:
             torch.nn.utils.clip_grad_norm_(layers[user].parameters(), 1.0)
@@ -72,40 +83,28 @@ def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
             seen = [0, 0, 0]
 
 
-def _train(parts: NetworkParts, folder: Path, engine: InlineEngine) -> dict[str, torch.Tensor]:
-    devices, station = parts
-    federated = [replace(d, federation=Federation(users=7, synchronise_every=3)) for d in devices]
-    task = [
-        StreamInput("vision", "train"),
-        StreamInput("audio", "train"),
-        StreamInput("question", "train"),
-    ]
-    with Network(federated, station, engine) as network:
+def _train(
+    parts: NetworkParts, federation: Federation | None, folder: Path, engine: InlineEngine
+) -> dict[str, torch.Tensor]:
+    """Fine-tuning alone."""
+    devices = tuple(replace(device, federation=federation) for device in parts.devices)
+    with replace(parts, devices=devices).network(engine) as network:
         network.set_channel(named_air("rayleigh"), 6.0)
-        network.fine_tune(TRAINING, task, 50, 8, Checkpoints(folder, every=2))
+        network.train(parts.phases(steps=6)[-1], Checkpoints(folder, every=2))
         return network.state()
 
 
-def test_a_federation_goes_on_where_it_was(
-    parts_of: Callable[..., NetworkParts], tmp_path: Path
-) -> None:
-    whole = _train(parts_of(), tmp_path / "whole", InlineEngine())
+def test_a_federation_goes_on_where_it_was(parts_of: PartsOf, tmp_path: Path) -> None:
+    federation = Federation(users=7, synchronise_every=3)
+    whole = _train(parts_of(), federation, tmp_path / "whole", InlineEngine())
     with pytest.raises(KeyboardInterrupt):
-        _train(parts_of(), tmp_path / "parts", Interrupted(8))
-    resumed = _train(parts_of(), tmp_path / "parts", InlineEngine())
+        _train(parts_of(), federation, tmp_path / "parts", Interrupted(9))
+    assert Checkpoints(tmp_path / "parts").latest() is not None
+    resumed = _train(parts_of(), federation, tmp_path / "parts", InlineEngine())
     for name, tensor in whole.items():
         assert torch.equal(resumed[name], tensor), name
-    shared = parts_of()
-    with Network(*shared) as network:
-        network.set_channel(named_air("rayleigh"), 6.0)
-        task = [
-            StreamInput("vision", "train"),
-            StreamInput("audio", "train"),
-            StreamInput("question", "train"),
-        ]
-        network.fine_tune(TRAINING, task, 50, 8)
-        state = network.state()
-    assert not torch.equal(state["vision.projection.weight"], whole["vision.projection.weight"])
+    shared = _train(parts_of(), None, tmp_path / "shared", InlineEngine())
+    assert not torch.equal(shared["vision.projection.weight"], whole["vision.projection.weight"])
 
 
 def test_exchanged_weights_are_counted_both_ways() -> None:

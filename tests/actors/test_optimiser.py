@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from actors import Training
 from actors.training.optimiser import Optimiser
+from tokcom_core.systems import Training
 
 GOAL = torch.arange(4.0)
 

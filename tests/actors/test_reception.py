@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from actors.evaluation import merge_answers
 from actors.messages import Answers, Arrival
-from actors.network import _merge
 from actors.reception import arrival
 from channel_models import Frame, Link, Reception, named_air, normalise
 
-TOKEN_WIDTH = 8
+BLOCK = 4
 
 
 def _sent(snr_db: float, samples: int = 2000, **keys: Any) -> tuple[Arrival, Reception]:
@@ -25,9 +25,9 @@ def _sent(snr_db: float, samples: int = 2000, **keys: Any) -> tuple[Arrival, Rec
     valid = torch.ones(samples, 16, dtype=torch.bool)
     symbols, scale = normalise(raw, valid)
     air = named_air("rayleigh").model_copy(update=keys).build(Link(), snr_db)
-    frame = Frame("audio", "audio", symbols, valid, scale)
+    frame = Frame("audio", "audio", symbols, valid, scale, block=BLOCK)
     (reception,) = air.transmit([frame], seed=3)
-    return arrival(frame, reception, TOKEN_WIDTH), reception
+    return arrival(frame, reception), reception
 
 
 def test_the_mean_snr_of_rayleigh_fading_is_the_nominal_one() -> None:
@@ -46,16 +46,18 @@ def test_batches_are_averaged_linearly_by_their_size() -> None:
     one, _ = _sent(5.0, 4)
     arrivals = [
         replace(
-            one, realised_snr_db=10.0, sinr_db=-math.inf, tokens=4.0, site={"path_loss_db": 90}
+            one, realised_snr_db=10.0, sinr_db=-math.inf, tokens=4.0, location={"path_loss_db": 90}
         ),
-        replace(one, realised_snr_db=0.0, sinr_db=3.0, tokens=8.0, site={"path_loss_db": 110}),
+        replace(one, realised_snr_db=0.0, sinr_db=3.0, tokens=8.0, location={"path_loss_db": 110}),
     ]
     answers = [
-        Answers(hits, hits, 1.0, 1.0, {"audio": a}, interval_ms=1.0)
-        for a, hits in zip(arrivals, [(True, False, True), (False,)], strict=True)
+        Answers(hits, hits, {"task": loss}, {"audio": a}, interval_ms=1.0)
+        for a, hits, loss in zip(arrivals, [(True, False, True), (False,)], [1.0, 3.0], strict=True)
     ]
-    merged = _merge(answers, [3, 1]).arrivals["audio"]
+    evaluation = merge_answers(answers, [3, 1])
+    assert evaluation.losses == {"task": pytest.approx(1.5)}
+    merged = evaluation.arrivals["audio"]
     assert merged.realised_snr_db == pytest.approx(10 * math.log10(0.75 * 10 + 0.25))
     assert merged.sinr_db == pytest.approx(3.0 + 10 * math.log10(0.25))
     assert merged.tokens == 5.0
-    assert merged.site["path_loss_db"] == pytest.approx(95.0)  # a loss is no power ratio to add up
+    assert merged.location["path_loss_db"] == pytest.approx(95.0)  # a loss in dB is averaged so

@@ -42,7 +42,7 @@ def test_what_spills_comes_back(start: Start, spilled: Path) -> None:
     storm = start("storm", spilling, engine=RayEngine(deadline_s=120))
     most = 0
 
-    def weigh(_: Emulation, moment: object) -> None:
+    def weigh(_: Emulation, state: object) -> None:
         nonlocal most
         most = max(most, sum(f.stat().st_size for f in spilled.rglob("*") if f.is_file()))
 

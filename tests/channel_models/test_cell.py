@@ -12,8 +12,7 @@ from channel_models import Air, Link, Reception, Request, named_air
 from channel_models.sources import cell
 from channel_models.sources.budget import PowerControl
 from channel_models.sources.cell import CellSource
-
-from .contract import LINK, AirContract, frame, squared_errors
+from channel_models.testing import LINK, AirContract, frame, squared_errors
 
 
 class TestUrbanMicrocell(AirContract):
@@ -37,21 +36,21 @@ def test_snr_follows_from_the_link_budget(name: str) -> None:
     (got, *_) = _send(name)
     band_hz = LINK.blocks_per_device(3) * 12 * 30e3
     noise_dbm = -174 + 5 + 10 * math.log10(band_hz)
-    budget_db = got.site["tx_power_dbm"] - got.site["path_loss_db"] - noise_dbm
+    budget_db = got.location["tx_power_dbm"] - got.location["path_loss_db"] - noise_dbm
     ratio = 10 ** ((got.realised_snr_db - budget_db).double() / 10)
     assert float(ratio.mean()) == pytest.approx(1.0, abs=5 * float(ratio.std()) / 8)
 
 
 def test_every_sample_has_a_place_or_every_device() -> None:
     anew = _send("umi")
-    assert len(anew[0].site["x_m"].unique()) == 64
+    assert len(anew[0].location["x_m"].unique()) == 64
     kept = [_send("umi", seed=seed, drop_seed=1) for seed in (3, 4)]
     for reception in kept[0]:
-        assert len(reception.site["x_m"].unique()) == 1
-    assert float(kept[0][0].site["x_m"][0]) != float(kept[0][1].site["x_m"][0])
-    assert torch.equal(kept[0][0].site["x_m"], kept[1][0].site["x_m"])
+        assert len(reception.location["x_m"].unique()) == 1
+    assert float(kept[0][0].location["x_m"][0]) != float(kept[0][1].location["x_m"][0])
+    assert torch.equal(kept[0][0].location["x_m"], kept[1][0].location["x_m"])
     assert not torch.equal(kept[0][0].realised_snr_db, kept[1][0].realised_snr_db)
-    distance = torch.hypot(anew[0].site["x_m"], anew[0].site["y_m"])
+    distance = torch.hypot(anew[0].location["x_m"], anew[0].location["y_m"])
     assert 10 <= float(distance.min()) <= float(distance.max()) <= 200
 
 
@@ -63,9 +62,9 @@ def test_the_same_seed_gives_the_same_cell() -> None:
 def test_power_control_levels_the_field_and_saves_energy() -> None:
     loud, (level, *_) = _send("umi")[0], _send("umi", p0_dbm=-90.0)
     assert float(level.realised_snr_db.std()) < float(loud.realised_snr_db.std())
-    assert float(level.site["tx_power_dbm"].max()) <= LINK.tx_power_dbm + 1e-4
+    assert float(level.location["tx_power_dbm"].max()) <= LINK.tx_power_dbm + 1e-4
     assert level.overhead.energy_mj < loud.overhead.energy_mj
-    mean_mw = float((10 ** (level.site["tx_power_dbm"].double() / 10)).mean())
+    mean_mw = float((10 ** (level.location["tx_power_dbm"].double() / 10)).mean())
     loud_mw = 10 ** (LINK.tx_power_dbm / 10)
     assert level.overhead.energy_mj == pytest.approx(
         loud.overhead.energy_mj * mean_mw / loud_mw, rel=1e-5
@@ -119,10 +118,10 @@ def _semivariance(
     edges = (0.0, 1.0, 2.0, 4.0, 8.0)
     found, expected = [], []
     for seed in range(drops):
-        site = source.realise(Request(200, 1, 1.0, 12, seed, "", neighbours=True)).site
-        place = torch.stack([site["x_m"], site["y_m"]], dim=1)
+        location = source.realise(Request(200, 1, 1.0, 12, seed, "", neighbours=True)).location
+        place = torch.stack([location["x_m"], location["y_m"]], dim=1)
         slope = torch.log10(torch.hypot(place.norm(dim=1), torch.tensor(8.5)))
-        shadow_db = site["path_loss_db"] - 21 * slope
+        shadow_db = location["path_loss_db"] - 21 * slope
         apart = torch.pdist(place)
         halves = torch.pdist(shadow_db[:, None]).square() / 2
         bins = [(apart >= low) & (apart < high) for low, high in pairwise(edges)]

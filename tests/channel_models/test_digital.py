@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from channel_models import Air, DigitalConfig, Frame, named_air
+from channel_models import Air, DigitalConfig, Frame, Link, named_air
 from channel_models.digital.modem import modem, packet
-from channel_models.digital.packets import dequantise, quantise
-
-from .contract import LINK, AirContract, NormalisedAirContract, frame
+from channel_models.digital.quantiser import dequantise, quantise
+from channel_models.testing import LINK, AirContract, NormalisedAirContract, frame
 
 
 def _air(name: str, snr_db: float, **digital: object) -> Air:
@@ -20,6 +20,7 @@ def _air(name: str, snr_db: float, **digital: object) -> Air:
 
 class TestTokensInPackets(NormalisedAirContract):
     counts_symbols = False
+    transport = "digital"
     exact_when_noiseless = False
 
     def build(self, snr_db: float) -> Air:
@@ -28,6 +29,7 @@ class TestTokensInPackets(NormalisedAirContract):
 
 class TestDecodedPackets(AirContract):
     counts_symbols = False
+    transport = "digital"
     many = 800  # decoding takes its time
 
     def build(self, snr_db: float) -> Air:
@@ -36,13 +38,21 @@ class TestDecodedPackets(AirContract):
 
 class TestPacketsFromACell(AirContract):
     counts_symbols = False
+    transport = "digital"
 
     def build(self, snr_db: float) -> Air:
         return _air("umi", snr_db)
 
 
 def _tokens(batch: int = 4, seed: int = 0, requires_grad: bool = False) -> Frame:
-    return replace(frame("a", batch, 64, seed, requires_grad=requires_grad), block=16)
+    sent = frame("a", batch, 64, seed, requires_grad=requires_grad, transport="digital")
+    return replace(sent, block=16)
+
+
+def _file(sizes: torch.Tensor, sender: str = "a") -> Frame:
+    """Files of so many bits ``[B]``."""
+    sent = frame(sender, batch=len(sizes), symbols=64)
+    return replace(sent, block=16, transport="file", file_bits=sizes)
 
 
 @pytest.mark.parametrize("bits", [4, 8, 16])
@@ -101,7 +111,7 @@ def test_gradients_pass_straight_through_what_arrives(fidelity: str) -> None:
 
 def test_the_abstraction_loses_as_many_packets_as_the_link() -> None:
     """At a fixed MCS on block fading, where a packet's fate is its sample's: within 0.75 dB."""
-    sent = replace(frame("a", batch=400, symbols=64), block=16)
+    sent = _tokens(batch=400)
 
     def lost(fidelity: str, snr_db: float) -> float:
         (got,) = _air("rayleigh", snr_db, fidelity=fidelity, mcs=10).transmit([sent], seed=3)
@@ -143,7 +153,7 @@ def test_a_retransmission_saves_packets_and_costs_symbols(fidelity: str) -> None
 
 
 def test_a_file_arrives_whole_or_not_at_all() -> None:
-    sent = replace(frame("a", batch=100, symbols=64), block=16, file_bits=torch.full((100,), 2e4))
+    sent = _file(torch.full((100,), 2e4))
     (got,) = _air("rayleigh", 15.0, mcs=10).transmit([sent], seed=6)
     lost = got.erased.any(1)
     assert torch.equal(lost, got.erased.all(1))
@@ -151,8 +161,7 @@ def test_a_file_arrives_whole_or_not_at_all() -> None:
     intact = ~lost[:, None] & sent.valid
     torch.testing.assert_close(got.symbols[intact], (sent.symbols * sent.scale[:, None])[intact])
     assert got.overhead.payload_bits == pytest.approx(3824 * 6)
-    few = replace(frame("a", batch=2, symbols=64), block=16, file_bits=torch.full((2,), 2e4))
-    (certain,) = _air("awgn", 30.0, fidelity="link").transmit([few], seed=6)
+    (certain,) = _air("awgn", 30.0, fidelity="link").transmit([_file(torch.full((2,), 2e4))], 6)
     assert not certain.erased.any()
 
 
@@ -160,9 +169,7 @@ def test_adaptation_aims_at_the_whole_file() -> None:
     """Ten packets that must all arrive are lost about as often as one that must."""
     lost = []
     for bits in (3e3, 38e3):
-        sent = replace(
-            frame("a", batch=400, symbols=64), block=16, file_bits=torch.full((400,), bits)
-        )
+        sent = _file(torch.full((400,), bits))
         (got,) = _air("rayleigh", 20.0, bler_target=0.1).transmit([sent], seed=6)
         lost.append(float(got.erased.all(1).double().mean()))
     assert max(lost) < 0.15
@@ -170,8 +177,12 @@ def test_adaptation_aims_at_the_whole_file() -> None:
 
 def test_nobodys_packets_depend_on_the_others() -> None:
     air = _air("rayleigh", 10.0, mcs=10)
-    one = air.transmit([replace(frame("b"), block=8), _tokens()], seed=3)[1]
-    other = air.transmit([replace(frame("b", gain=9.0, seed=7), block=8), _tokens()], seed=3)[1]
+    quiet, loud = (
+        replace(frame("b", gain=gain, seed=seed, transport="digital"), block=8)
+        for gain, seed in ((1.0, 0), (9.0, 7))
+    )
+    one = air.transmit([quiet, _tokens()], seed=3)[1]
+    other = air.transmit([loud, _tokens()], seed=3)[1]
     assert torch.equal(one.symbols, other.symbols)
 
 
@@ -182,6 +193,94 @@ def test_what_cannot_be_is_refused() -> None:
         named_air("rayleigh", csi="none", digital={}).build(LINK, 10.0)
     with pytest.raises(ValueError, match="bits"):
         DigitalConfig(bits=5)
-    large = replace(frame("a", symbols=512), block=512)
+    large = replace(frame("a", symbols=512, transport="digital"), block=512)
     with pytest.raises(ValueError, match="take 3 or more"):
         _air("awgn", 10.0, mcs=2, bits=16).transmit([large], seed=0)
+    with pytest.raises(ValueError, match="cannot code packets of 3824 bits"):
+        _air("awgn", 10.0, mcs=2, fidelity="link").transmit([_file(torch.full((1,), 1e4))], 0)
+    with pytest.raises(ValueError, match="give the air 'digital'"):
+        named_air("awgn").build(LINK, 10.0).transmit([_tokens()], seed=0)
+    with pytest.raises(ValueError, match="'file' needs 'file_bits'"):
+        replace(_tokens(), transport="file")
+    with pytest.raises(ValueError, match="'digital' takes no 'file_bits'"):
+        replace(_tokens(), file_bits=torch.ones(4))
+    with pytest.raises(ValueError, match="no transport 'pigeon'; take one of analog"):
+        replace(_tokens(), transport="pigeon")
+
+
+TEXT_BITS = 320.0
+"""Forty letters."""
+
+
+@pytest.mark.parametrize("fidelity", ["abstract", "link"])
+@pytest.mark.parametrize("mcs", [3, 4])
+def test_a_short_text_is_one_packet_of_its_own_size(fidelity: str, mcs: int) -> None:
+    """(320 + 16 bits of CRC) / (2 bits a symbol x code rate): 384 and 286 symbols of QPSK."""
+    air = _air("awgn", 20.0, fidelity=fidelity, mcs=mcs)
+    (got,) = air.transmit([_file(torch.full((5,), TEXT_BITS))], seed=1)
+    expected = {3: 336 / (2 * 449 / 1024), 4: 336 / (2 * 602 / 1024)}[mcs]
+    assert got.overhead.data_channel_uses == packet(320, mcs).symbols == math.ceil(expected)
+    assert got.overhead.payload_bits == TEXT_BITS
+    assert not got.erased.any()
+
+
+@pytest.mark.parametrize("fidelity", ["abstract", "link"])
+@pytest.mark.parametrize("retransmissions", [0, 1])
+def test_a_text_is_lost_as_a_whole(fidelity: str, retransmissions: int) -> None:
+    settings = {"fidelity": fidelity, "retransmissions": retransmissions, "mcs": 10}
+    sent = _file(8.0 * torch.arange(1, 61))
+    (got,) = _air("rayleigh", 8.0, **settings).transmit([sent], seed=2)
+    assert torch.equal(got.erased.any(1), got.erased.all(1))
+    assert 0 < float(got.erased.all(1).double().mean()) < 1
+    once = sum(packet(8 * letters, 10).symbols for letters in range(1, 61)) / 60
+    assert (got.overhead.data_channel_uses > once + 1) == bool(retransmissions)
+
+
+@pytest.mark.parametrize("mcs", [10, "adaptive"])
+def test_a_texts_cost_does_not_depend_on_its_batch_mates(mcs: int | str) -> None:
+    """The same first sample beside short texts, and beside one that takes many packets."""
+    air = _air("rayleigh", 12.0, mcs=mcs, retransmissions=1)
+    fates = []
+    for seed in range(12):
+        frames = [_file(torch.tensor([TEXT_BITS, mate])) for mate in (8.0, 3824.0, 30_000.0)]
+        costs = []
+        for sent in frames:
+            alone = replace(sent, valid=sent.valid & torch.tensor([[True], [False]]))
+            (got,) = air.transmit([alone], seed)
+            assert got.overhead.payload_bits == pytest.approx(TEXT_BITS / 2)
+            costs.append((got.overhead.data_channel_uses, bool(got.erased[0].any())))
+        assert len(set(costs)) == 1
+        fates.append(costs[0])
+    assert len({uses for uses, _ in fates}) > 1
+
+
+def test_an_empty_text_costs_nothing() -> None:
+    (got,) = _air("awgn", 20.0).transmit([_file(torch.zeros(3))], seed=1)
+    assert got.overhead.data_channel_uses == got.overhead.payload_bits == 0
+    assert not got.erased.any()
+
+
+@pytest.mark.parametrize("fidelity", ["abstract", "link"])
+def test_every_stream_travels_its_own_way(fidelity: str) -> None:
+    """Symbols beside packets and a file: each as among its own kind, on its part of the band."""
+    air = named_air("tdl-a", speed_mps=3.0, fidelity=fidelity, digital=DigitalConfig())
+    mixed, plain = air.build(LINK, 12.0), named_air("tdl-a", speed_mps=3.0, fidelity=fidelity)
+    symbols, packets = frame("symbols", symbols=300), replace(_tokens(), sender="packets")
+    file = _file(torch.full((4,), 9e3), "file")
+    got = mixed.transmit([symbols, packets, file], seed=5)
+    others = [frame(name, symbols=64) for name in ("packets", "file")]
+    (alone, *_) = plain.build(LINK, 12.0).transmit([symbols, *others], seed=5)
+    assert torch.equal(got[0].symbols, alone.symbols)
+    assert torch.equal(got[0].noise_var, alone.noise_var)
+    coded = replace(symbols, transport="digital")
+    _, second, third = mixed.transmit([coded, packets, file], seed=5)
+    for one, other in ((got[1], second), (got[2], third)):
+        assert torch.equal(one.symbols, other.symbols)
+        assert one.overhead == other.overhead
+    assert got[0].overhead.payload_bits == 0 < got[1].overhead.payload_bits
+
+
+def test_users_on_the_same_resources_send_alike() -> None:
+    air = named_air("rayleigh", digital={}).build(Link(access="sdma", antennas=4), 12.0)
+    with pytest.raises(ValueError, match="all send symbols or all packets"):
+        air.transmit([frame("b"), _tokens()], seed=0)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from channel_models import Air, Link, named_air
-
-from .contract import LINK, NormalisedAirContract, frame
+from channel_models.testing import LINK, NormalisedAirContract, frame
 
 
 class TestEquivalent(NormalisedAirContract):

@@ -11,8 +11,7 @@ import torch
 from scipy.special import exp1
 
 from channel_models import Air, Frame, named_air
-
-from .contract import LINK, NormalisedAirContract, frame
+from channel_models.testing import LINK, NormalisedAirContract, frame
 
 
 class TestAwgn(NormalisedAirContract):
@@ -59,7 +58,7 @@ def test_the_equaliser_has_least_mean_squared_error() -> None:
 
 def test_the_same_seed_gives_the_same_channel_in_another_process() -> None:
     code = (
-        "from tests.channel_models.contract import LINK, frame\n"
+        "from channel_models.testing import LINK, frame\n"
         "from channel_models import named_air\n"
         "air = named_air('rician').build(LINK, 3.0)\n"
         "print(repr(air.transmit([frame('a')], seed=42)[0].symbols[0, :4].tolist()))"

@@ -13,8 +13,7 @@ from channel_models.numerology import Allocation
 from channel_models.reception.detection import detect_users, lmmse_combine
 from channel_models.reception.response import frequency_response, subcarrier_hz
 from channel_models.seeding import sionna_seeded
-
-from .contract import LINK, NormalisedAirContract, frame
+from channel_models.testing import LINK, NormalisedAirContract, frame
 
 
 class TestMovingTdl(NormalisedAirContract):

@@ -1,4 +1,4 @@
-"""Crowds: every user has channels of its own, whoever else is scheduled."""
+"""Populations: every user has channels of its own, whoever else is scheduled."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from channel_models import (
     Request,
     named_air,
 )
-
-from .contract import LINK, frame
+from channel_models.digital.air import DigitalAir
+from channel_models.testing import LINK, frame
 
 USERS = 40
 
 
 def _build(name: str, link: Link = LINK, **settings: object) -> Air:
     air = named_air(name, **settings)
-    return air.build(link, 10.0 if air.sets_snr else math.nan, crowd=PopulationSize(USERS, seed=5))
+    return air.build(
+        link, 10.0 if air.sets_snr else math.nan, population=PopulationSize(USERS, seed=5)
+    )
 
 
 def _members(users: list[int], intervals: list[int]) -> Members:
@@ -36,7 +38,9 @@ def _members(users: list[int], intervals: list[int]) -> Members:
 
 
 def _send(air: Air, users: list[int], intervals: list[int], sender: str = "a") -> Reception:
-    sent = replace(frame(sender, batch=len(users)), members=_members(users, intervals))
+    transport = "digital" if isinstance(air, DigitalAir) else "analog"
+    sent = frame(sender, batch=len(users), transport=transport)
+    sent = replace(sent, members=_members(users, intervals))
     return air.transmit([sent], seed=1)[0]
 
 
@@ -80,26 +84,26 @@ def test_users_of_a_cell_keep_their_places_and_their_mean_gain() -> None:
     air = _build("umi", speed_mps=3.0)
     early, late = (_send(air, list(range(USERS)), [i] * USERS) for i in (0, 50))
     for name in ("x_m", "y_m"):
-        assert torch.equal(early.site[name], late.site[name])
-        assert len(early.site[name].unique()) == USERS
-    torch.testing.assert_close(early.site["path_loss_db"], late.site["path_loss_db"])
+        assert torch.equal(early.location[name], late.location[name])
+        assert len(early.location[name].unique()) == USERS
+    torch.testing.assert_close(early.location["path_loss_db"], late.location["path_loss_db"])
     assert not torch.allclose(early.realised_snr_db, late.realised_snr_db)
     still = _build("umi")
     first, again = (_send(still, [3], [i]).realised_snr_db for i in (0, 50))
     assert torch.equal(first, again)
 
 
-def test_fading_of_a_moving_crowd_decorrelates_as_clarke_says() -> None:
+def test_fading_of_a_moving_population_decorrelates_as_clarke_says() -> None:
     """J0(2 pi f_D tau) over all users' and samples' strongest paths."""
     speed_mps, users = 30.0, 600
     air = named_air("umi", speed_mps=speed_mps)
     source = air.source(LINK, "cpu")
     assert source is not None
-    crowd = air.gather(source, PopulationSize(users, 1), "cpu")
+    population = air.populate(source, PopulationSize(users, 1), "cpu")
     for lag_s in (1e-3, 2e-3):
         members = Members(torch.arange(users), torch.zeros(users).long(), torch.zeros(users))
         request = Request(users, 2, 1 / lag_s, 12, 0, "a", members)
-        gains = crowd.realise(request).gains[:, 0]
+        gains = population.realise(request).gains[:, 0]
         turned = gains[..., 1] * gains[..., 0].conj()
         present = turned.abs() > 0
         cosine = (turned.real[present] / turned.abs()[present]).double()
@@ -108,7 +112,7 @@ def test_fading_of_a_moving_crowd_decorrelates_as_clarke_says() -> None:
         assert abs(float(cosine.mean()) - expected) < 5 * error
 
 
-def test_what_a_crowd_needs_is_asked_for() -> None:
+def test_what_a_population_needs_is_asked_for() -> None:
     with pytest.raises(ValueError, match="name their members"):
         _build("rayleigh").transmit([frame("a")], seed=1)
     with pytest.raises(ValueError, match="leave drop_seed out"):

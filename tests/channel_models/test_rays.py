@@ -7,7 +7,8 @@ import torch
 from sionna.phy.channel.tr38901 import CDL
 
 from channel_models.seeding import sionna_seeded
-from channel_models.sources.fading import DelayLine, array, delay_line
+from channel_models.sources.delay_line import DelayLine
+from channel_models.sources.profiles import delay_line_source, linear_array
 from channel_models.sources.source import Request
 
 CARRIER_HZ = 3.5e9
@@ -21,13 +22,13 @@ def test_coefficients_are_sionnas_to_single_precision(
 ) -> None:
     """Same seed, same channel; D and E have a line of sight, whose user may move or not."""
     line = DelayLine("cdl", profile, 100e-9, CARRIER_HZ, speed_mps, antennas)
-    mine = delay_line(line, "cpu").realise(Request(8, 5, 28e3, 12, seed=3, sender="a"))
+    mine = delay_line_source(line, "cpu").realise(Request(8, 5, 28e3, 12, seed=3, sender="a"))
     sionna = CDL(
         profile.upper(),
         100e-9,
         CARRIER_HZ,
-        ut_array=array(1, CARRIER_HZ, "cpu"),
-        bs_array=array(antennas, CARRIER_HZ, "cpu"),
+        ut_array=linear_array(1, CARRIER_HZ, "cpu"),
+        bs_array=linear_array(antennas, CARRIER_HZ, "cpu"),
         direction="uplink",
         min_speed=speed_mps,
         max_speed=speed_mps,

@@ -14,8 +14,7 @@ import torch
 
 from channel_models import Air, named_air
 from channel_models.sources.raytraced import tracing_is_possible
-
-from .contract import LINK, AirContract, frame
+from channel_models.testing import LINK, AirContract, frame
 
 can_trace = pytest.mark.skipif(
     not tracing_is_possible(), reason="ray tracing needs LLVM 16 or newer (libllvm19), or a GPU"
@@ -49,12 +48,12 @@ def test_a_site_is_traced_once_and_replayed(
     assert file.stat().st_mtime_ns == written
     first, second = (a.transmit([frame("a", batch=40)], seed=1)[0] for a in (air, again))
     assert torch.equal(first.symbols, second.symbols)
-    assert len(first.site["x_m"].unique()) == 3
-    assert (first.site["height_m"] == 1.5).all()
-    assert 60 < float(first.site["path_loss_db"].min()) < 140
+    assert len(first.location["x_m"].unique()) == 3
+    assert (first.location["height_m"] == 1.5).all()
+    assert 60 < float(first.location["path_loss_db"].min()) < 140
     kept = named_air("munich", positions=3, max_depth=2, drop_seed=1).build(LINK, math.nan)
     (got,) = kept.transmit([frame("a", batch=40)], seed=1)
-    assert len(got.site["x_m"].unique()) == 1
+    assert len(got.location["x_m"].unique()) == 1
 
 
 @can_trace

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from channel_models import Air, Request, named_air
-from channel_models.sources.fading import DelayLine
+from channel_models.sources.delay_line import DelayLine
 from channel_models.sources.tensorflow import Arrays, BankedSource, ChannelService
-
-from .contract import LINK, NormalisedAirContract, frame
+from channel_models.testing import LINK, NormalisedAirContract, frame
 
 REQUEST = Request(20, 14, 28e3, 12, 5, "a")
 
@@ -124,5 +123,5 @@ def test_gradients_through_tensorflow_are_torchs() -> None:
 def test_what_is_not_a_function_is_refused() -> None:
     pytest.importorskip("tensorflow", reason='needs pip install "tokcom[tensorflow]"')
     for name in ("nowhere:f", "math", "math:nothing"):
-        with pytest.raises(ValueError, match=r"give package.module:function"):
+        with pytest.raises(ValueError, match=r"give package.module:name"):
             named_air("tensorflow", function=name).build(LINK, 5.0)

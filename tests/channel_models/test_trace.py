@@ -12,15 +12,10 @@ import torch
 from torch import Tensor
 
 from channel_models import Air, Link, Request, named_air
-from channel_models.sources.recorded import (
-    RecordedSource,
-    Trace,
-    read_trace,
-    record,
-    trace_of_generator,
-)
-
-from .contract import LINK, NormalisedAirContract
+from channel_models.sources.recorded import RecordedSource
+from channel_models.sources.recording import record, trace_of_generator
+from channel_models.sources.trace import Trace, read_trace
+from channel_models.testing import LINK, NormalisedAirContract
 
 REQUEST = Request(50, 28, 1e3 / LINK.symbol_ms, 12, 4, "a")
 

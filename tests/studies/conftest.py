@@ -1,4 +1,4 @@
-"""An emulation that all may look at, kept on an S3 server of this machine."""
+"""Two finished studies that all may look at; one is kept on an S3 server of this machine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,35 @@ from pathlib import Path
 
 import boto3
 import pytest
-import yaml
 from moto.server import ThreadedMotoServer
 
 from studies.cli.main import main
 
+from .small import write_study
+
+GOLDEN = Path(__file__).parent / "golden"
 LIMIT_S = 600
+
+
+def tokcom(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs the command."""
+    return subprocess.run(
+        [sys.executable, "-m", "studies.cli", *(str(a) for a in arguments)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study of all methods on three airs, run by the command."""
+    out = tmp_path_factory.mktemp("finished") / "methods"
+    done = tokcom("study", "run", GOLDEN / "methods.yaml", "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (out / "shown.txt").write_text(done.stdout)
+    return out
 
 
 class Machines:
@@ -60,6 +83,22 @@ def refused(
     return run
 
 
+@pytest.fixture
+def shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs the command in this process; returns what it shows."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["tokcom", *(str(a) for a in arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        return capsys.readouterr().out
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Machines:
     return Machines(tmp_path_factory.mktemp("homes"))
@@ -87,28 +126,21 @@ def bucket() -> Iterator[Callable[[str], str]]:
 @pytest.fixture(scope="session")
 def crowd_file(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study whose users ask."""
-    study = {
-        "name": "crowd",
-        "data": {"folder": str(minimusic)},
-        "methods": ["aligned"],
-        "airs": [{"name": "umi", "speed_mps": 1.5}],
-        "tokens": {"audio": 4, "vision": 4},
-        "models": {"receiver_width": 64},
-        "alignment": {"steps": 4, "batch_size": 16},
-        "fine_tuning": {"steps": 4, "floor_steps": 4, "batch_size": 8},
-        "evaluation": {"questions": 24},
-        "emulate": {
-            "duration_s": 0.5,
-            "questions_per_s": 6.0,
-            "lacking_vision": 0.3,
-            "batch_size": 8,
-            "faults": {"outage_sinr_db": 0.0},
-            "trains": True,
-        },
+    emulate = {
+        "duration_s": 0.5,
+        "questions_per_s": 6.0,
+        "missing_prob": {"vision": 0.3},
+        "batch_size": 8,
+        "faults": {"outage_sinr_db": 0.0},
+        "trains": True,
     }
-    file = tmp_path_factory.mktemp("crowd") / "crowd.yaml"
-    file.write_text(yaml.safe_dump(study))
-    return file
+    return write_study(
+        tmp_path_factory.mktemp("crowd") / "crowd.yaml",
+        name="crowd",
+        data={"folder": str(minimusic)},
+        airs=[{"name": "umi", "speed_mps": 1.5}],
+        emulate=emulate,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,67 @@
-"""Stages of a study run in this process, without Ray."""
+"""Phases and cells of a study, or all of it, run in this process, without Ray."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from studies.execution.splits import write_samples
-from studies.execution.stages import Stages
+import pandas as pd
+
+from studies.execution.run import choose_learning_rates
+from studies.execution.runner import SpecRunner
+from studies.execution.splits import uploads_files, write_file_bits, write_samples
 from studies.plan.cells import Plan
+from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from studies.tables.files import Tables
+from studies.tables.layout import layout_of
 
 
-def encoded(study: Study, out: Path) -> tuple[Stages, StudyFolder]:
-    """The stages of a study in the folder ``out``, its clips encoded."""
+def encoded(study: Study, out: Path) -> tuple[SpecRunner, StudyFolder]:
+    """The runner of a study in the folder ``out``, its clips encoded."""
     folder = StudyFolder(out)
     folder.begin(study)
     features = Plan(study).features()
-    stages = Stages(study, folder, features)
+    runner = SpecRunner(study, folder, features)
     for spec in features:
-        stages.run(spec)
+        runner.run(spec)
     write_samples(folder, study, features)
-    return stages, folder
+    return runner, folder
+
+
+def run_here(study: Study, out: Path, data: Path | None = None) -> pd.DataFrame:
+    """Runs a whole study, as ``run_study`` does; returns its results.
+
+    Args:
+        study: The study.
+        out: Its folder.
+        data: The study's own world, where that is made already.
+    """
+    if data is not None:
+        out.mkdir()
+        (out / "data").symlink_to(data)
+    runner, folder = encoded(study, out)
+    if uploads_files(study):
+        write_file_bits(folder, study)
+    plan = Plan(study)
+    for specs in plan.candidates().values():
+        for spec in specs:
+            _make(spec, runner, folder)
+    cells = plan.known_cells(choose_learning_rates(plan, folder))
+    for cell in cells:
+        if cell.emulate is None:
+            _make(cell, runner, folder)
+        else:
+            _make(cell.trained, runner, folder)
+            runner.emulate(cell)
+    tables = Tables(folder, layout_of(study))
+    tables.write_references([cell for cell in cells if cell.reference is not None])
+    tables.update_references([cell for cell in cells if cell.reference is None])
+    return tables.read_results(cells)
+
+
+def _make(spec: Spec, runner: SpecRunner, folder: StudyFolder) -> None:
+    for needed in spec.inputs:
+        _make(needed, runner, folder)
+    if not folder.has(spec):
+        runner.run(spec)

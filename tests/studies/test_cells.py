@@ -4,29 +4,51 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors import airtime_ms
 from channel_models import Link
 from studies.execution.run import choose_learning_rates
-from studies.plan.budgets import fit, interval_ms, snr_at_bandwidth
+from studies.plan.budgets import fit, served_streams, snr_at_bandwidth
 from studies.plan.cells import Plan
-from studies.plan.study import Study, TokenBudget
+from studies.plan.specs import Cell
+from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from tokcom_core.features import MediaFeatures
+from tokcom_core.systems import Phase
+from tokcom_core.systems.mlms import Mlms
+from tokcom_core.tasks import Avqa, Task
+
+from .small import mlms
 
 
 def _study(**keys: Any) -> Study:
     return Study(name="s", **keys)
 
 
-def _plan(**keys: Any) -> tuple[Plan, list[Any]]:
+def _plan(**keys: Any) -> tuple[Plan, list[Cell]]:
     plan = Plan(_study(**keys))
-    return plan, plan.cells(dict.fromkeys(plan.methods, 1e-3))
+    return plan, plan.known_cells({})
 
 
-def test_a_grid_has_every_cell_once_and_one_floor_a_seed() -> None:
+def _ours(cells: list[Cell]) -> list[Cell]:
+    """All but the references."""
+    return [cell for cell in cells if cell.reference is None]
+
+
+def _labels(plan: Plan) -> list[str]:
+    return [contender.label for contender in plan.contenders]
+
+
+def _alignments(cells: list[Cell]) -> set[str]:
+    return {cell.trained.parent.key for cell in cells if cell.trained.parent is not None}
+
+
+def test_a_grid_has_every_cell_once_and_one_reference_a_seed() -> None:
     _, cells = _plan(
         methods=["aligned", "unaligned"],
         airs=["awgn", "rayleigh"],
@@ -34,16 +56,17 @@ def test_a_grid_has_every_cell_once_and_one_floor_a_seed() -> None:
         tokens=[{"audio": 4, "vision": 4}, {"audio": 8, "vision": 8}],
     )
     assert len(cells) == len({c.key for c in cells}) == 2 * 2 * 2 * 2 + 2 * 2
-    assert sum(c.method.floor for c in cells) == 4
+    assert sum(c.reference is not None for c in cells) == 4
 
 
 def test_cells_share_their_stages() -> None:
     _, cells = _plan(methods=["aligned"], bandwidth_hz=[5e6, 10e6], eval_snr_db=[0, 10])
-    ours = [c for c in cells if not c.method.floor]
-    assert len(ours) == 2
-    assert len({c.tuning.key for c in ours}) == 1  # fixed PSD: bandwidth only changes the airtime
+    assert len(_ours(cells)) == 2
+    assert (
+        len({c.trained.key for c in _ours(cells)}) == 1
+    )  # fixed PSD: bandwidth only changes the airtime
     _, cells = _plan(methods=["aligned"], bandwidth_hz=[5e6, 10e6], power_mode="fixed_power")
-    assert len({c.tuning.key for c in cells if not c.method.floor}) == 2
+    assert len({c.trained.key for c in _ours(cells)}) == 2
 
 
 def test_another_budget_leaves_what_was_trained_as_it_is() -> None:
@@ -56,9 +79,10 @@ def test_another_budget_leaves_what_was_trained_as_it_is() -> None:
 
 def test_features_hold_just_the_token_lengths_of_the_cells() -> None:
     plan, _ = _plan(tokens=[{"audio": 2, "vision": 3}, {"audio": 3, "vision": 3}])
-    counts = {f.modality: f.sliding.counts for f in plan.features()}
+    stores = [s.features for s in plan.features() if isinstance(s.features, MediaFeatures)]
+    counts = {f.medium: f.sliding.counts for f in stores}
     assert counts == {"audio": (2, 3), "vision": (3,)}
-    assert [(f.dataset, f.splits) for f in plan.features() if f.modality == "audio"] == [
+    assert [(f.dataset, f.splits) for f in stores if f.medium == "audio"] == [
         ("VALOR", ("align",)),
         ("MUSIC-AVQA", ("train", "val", "test")),
     ]
@@ -78,16 +102,16 @@ def test_features_hold_just_the_token_lengths_of_the_cells() -> None:
 def test_frozen_tokens_are_named_by_all_that_shapes_them(
     key: str, value: str, changed: set[str]
 ) -> None:
-    usual, other = _plan()[0].features(), _plan(models={key: value})[0].features()
-    pairs = zip(usual, other, strict=True)
-    assert {a.modality for a, b in pairs if a.key != b.key} == changed
-    assert _plan()[1][-1].tuning.key != _plan(models={key: value})[1][-1].tuning.key
+    (plan, usual), (other_plan, other) = _plan(), _plan(**mlms(models={key: value}))
+    pairs = zip(plan.features(), other_plan.features(), strict=True)
+    assert {a.features.medium for a, b in pairs if a.key != b.key} == changed
+    assert usual[-1].trained.key != other[-1].trained.key
 
 
 def test_learning_rates_are_tried_only_where_there_is_a_choice() -> None:
     plan, _ = _plan()
     assert plan.candidates() == {}
-    plan, _ = _plan(fine_tuning={"learning_rates": [1e-4, 1e-3]}, methods=["aligned"])
+    plan, _ = _plan(methods=["aligned"], **mlms(fine_tuning={"learning_rates": [1e-4, 1e-3]}))
     tried = plan.candidates()
     assert set(tried) == {"aligned", "blind", "text-oracle"}
     assert all(len(specs) == 2 for specs in tried.values())
@@ -95,15 +119,17 @@ def test_learning_rates_are_tried_only_where_there_is_a_choice() -> None:
 
 def test_a_learning_rate_is_chosen_by_all_seeds(tmp_path: Path) -> None:
     """One seed is lucky with the large one; the mean is not."""
-    plan, _ = _plan(fine_tuning={"learning_rates": [1e-3, 1e-2]}, methods=["aligned"], seeds=[0, 1])
+    rates = mlms(fine_tuning={"learning_rates": [1e-3, 1e-2]})
+    plan, _ = _plan(methods=["aligned"], seeds=[0, 1], **rates)
     losses = {(1e-3, 0): 0.28, (1e-2, 0): 0.25, (1e-3, 1): 0.24, (1e-2, 1): 0.36}
     folder = StudyFolder(tmp_path)
     for specs in plan.candidates().values():
         for spec in specs:
             artifact = folder.artifacts.path(spec)
             artifact.mkdir(parents=True)
-            loss = losses[spec.tuning.learning_rate, spec.tuning.seed]
-            (artifact / "validation.json").write_text(json.dumps({"loss": loss}))
+            rate = spec.trained.definition.training.learning_rate
+            loss = {"loss": losses[rate, spec.trained.seed]}
+            (artifact / "validation.json").write_text(json.dumps(loss))
     chosen = choose_learning_rates(plan, folder)
     assert chosen == {"aligned": 1e-3, "blind": 1e-3, "text-oracle": 1e-3}
 
@@ -126,18 +152,23 @@ def test_impossible_studies_are_refused_before_they_run(
 
 
 def test_fit_takes_the_longest_tokens_that_meet_the_deadline() -> None:
-    link, full = Link(bandwidth_hz=5e6), TokenBudget(audio=48, vision=48)
+    link, system = Link(bandwidth_hz=5e6), Mlms()
 
-    def airtime(budget: TokenBudget) -> float:
-        counts = {"vision": budget.vision, "audio": budget.audio, "text": 8}
-        return interval_ms(link, {k: float(v) for k, v in counts.items()}, 128)
+    def airtime(audio: int, vision: int) -> float:
+        lengths = {"audio": audio, "vision": vision}
+        return airtime_ms(link, served_streams(system, Avqa(), lengths))
 
-    assert fit(link, full, 8, 128, deadline_ms=1e3) == full
-    deadline = airtime(TokenBudget(audio=24, vision=24))
-    fitted = fit(link, full, 8, 128, deadline)
-    assert fitted.audio == fitted.vision >= 24
-    assert airtime(fitted) <= deadline
-    assert airtime(TokenBudget(audio=fitted.audio + 1, vision=fitted.vision + 1)) > deadline
+    def fitted(deadline_ms: float) -> dict[str, int]:
+        study = _study(deadline_ms=deadline_ms, deadline_policy="fit")
+        return fit(study, system, {"audio": 48, "vision": 48}, link)
+
+    assert fitted(1e3) == {"audio": 48, "vision": 48}
+    # The text device sends up to 32 tokens, so that less than those would not be met any sooner.
+    deadline_ms = airtime(40, 40)
+    found = fitted(deadline_ms)
+    assert found["audio"] == found["vision"] >= 40
+    assert airtime(**found) <= deadline_ms
+    assert airtime(found["audio"] + 1, found["vision"] + 1) > deadline_ms
 
 
 def test_power_modes() -> None:
@@ -153,11 +184,11 @@ def test_without_captions_there_is_no_text_oracle(minimusic: Path, tmp_path: Pat
         minimusic, tmp_path / "data", ignore=shutil.ignore_patterns("video", "extraction")
     )
     study = {"data": {"folder": tmp_path / "data"}, "methods": ["aligned"]}
-    assert _plan(**study)[0].methods == ("blind", "text-oracle", "aligned")
+    assert _labels(_plan(**study)[0]) == ["blind", "text-oracle", "aligned"]
     (tmp_path / "data" / "MUSIC-AVQA" / "annotation" / "desc_test.json").unlink()
     plan, cells = _plan(**study)
-    assert plan.methods == ("blind", "aligned")
-    assert {c.tuning.method for c in cells} == {"blind", "aligned"}
+    assert _labels(plan) == ["blind", "aligned"]
+    assert {c.method for c in cells} == {"blind", "aligned"}
     (tmp_path / "data" / "VALOR" / "annotation" / "desc_train.json").unlink()
     with pytest.raises(ValueError, match=r"no annotation file .*desc_train\.json"):
         _plan(**study)
@@ -182,43 +213,65 @@ def test_airs_that_cannot_be_received_are_refused_at_once() -> None:
 
 
 def test_an_air_with_a_link_budget_has_one_cell_and_one_condition() -> None:
-    study = Study(
-        name="s",
+    _, found = _plan(
         methods=["aligned", "digital"],
         airs=["umi", "tdl-a"],
         train_snr_db=[0, 10],
         eval_snr_db=[0, 5, 10],
         bandwidth_hz=[5e6, 10e6],
     )
-    cells = [
-        c
-        for c in Plan(study).cells(
-            dict.fromkeys(("blind", "text-oracle", "aligned", "digital"), 1e-3)
-        )
-        if not c.method.floor
-    ]
+    cells = _ours(found)
     umi = [c for c in cells if c.air_label == "umi"]
     assert len(umi) == 2 * 2
     assert all(len(c.eval_snr_db) == 1 for c in umi)
     assert len(cells) - len(umi) == 2 * 2 * 2
     assert len({c.key for c in cells}) == len(cells)
-    assert {c.tuning.air.digital is not None for c in cells if c.tuning.method == "digital"} == {
-        True
-    }
+    assert all(c.crossing.air.digital is not None for c in cells if c.method == "digital")
 
 
-def test_flat_airs_share_stages_over_bandwidths_and_selective_ones_do_not() -> None:
-    study = Study(
-        name="s", methods=["aligned"], airs=["rayleigh", "tdl-a"], bandwidth_hz=[5e6, 10e6]
-    )
-    cells = [
-        c
-        for c in Plan(study).cells(dict.fromkeys(("blind", "text-oracle", "aligned"), 1e-3))
-        if not c.method.floor
-    ]
-    tunings = {
-        label: {c.tuning.key for c in cells if c.air_label == label}
+def test_flat_airs_share_phases_over_bandwidths_and_selective_ones_do_not() -> None:
+    _, cells = _plan(methods=["aligned"], airs=["rayleigh", "tdl-a"], bandwidth_hz=[5e6, 10e6])
+    trained = {
+        label: {c.trained.key for c in _ours(cells) if c.air_label == label}
         for label in ("rayleigh", "tdl-a")
     }
-    assert len(tunings["rayleigh"]) == 1
-    assert len(tunings["tdl-a"]) == 2
+    assert len(trained["rayleigh"]) == 1
+    assert len(trained["tdl-a"]) == 2
+
+
+def test_an_alignment_without_media_is_shared_by_token_budgets() -> None:
+    """Eq. (9) alone sends texts; the contrastive loss sends media as well."""
+    budgets = [{"audio": 4, "vision": 4}, {"audio": 8, "vision": 8}]
+    _, cells = _plan(methods=["reconstruction", "aligned"], tokens=budgets)
+    by_method = {m: [c for c in cells if c.method == m] for m in ("reconstruction", "aligned")}
+    assert len(_alignments(by_method["reconstruction"])) == 1
+    assert len(_alignments(by_method["aligned"])) == 2
+    parents = [c.trained.parent for c in by_method["reconstruction"]]
+    assert all(parent is not None and parent.tokens == {} for parent in parents)
+
+
+def test_methods_that_train_alike_share_their_phases() -> None:
+    """How a question travels is part of its phases; a label is not."""
+    other = {"name": "aligned", "label": "the same again"}
+    _, cells = _plan(methods=["aligned", other, "text-as-bytes"])
+    keys = {c.method: c.trained.key for c in _ours(cells)}
+    assert keys["aligned"] == keys["the same again"] != keys["text-as-bytes"]
+    assert len({c.key for c in cells}) == len(cells)
+
+
+def test_a_phase_that_does_not_cross_the_air_is_shared_by_all_airs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    phases = Mlms.phases
+
+    def unsent(system: Mlms, task: Task) -> tuple[Phase, ...]:
+        first, *others = phases(system, task)
+        return (replace(first, over_air=False), *others)
+
+    keys = {"methods": ["aligned"], "airs": ["awgn", "rayleigh"], "train_snr_db": [0, 10]}
+    assert len(_alignments(_ours(_plan(**keys)[1]))) == 4
+    monkeypatch.setattr(Mlms, "phases", unsent)
+    cells = _ours(_plan(**keys)[1])
+    assert len(_alignments(cells)) == 1
+    assert len({c.trained.key for c in cells}) == 4
+    assert all(c.trained.lineage[0].crossing is None for c in cells)

@@ -14,11 +14,12 @@ import pandas as pd
 import psutil
 import pytest
 import ray
-import yaml
 from pandas.testing import assert_frame_equal
 from ray.cluster_utils import Cluster
 
 from studies.tables.columns import WALL_CLOCK_COLUMNS
+
+from .small import mlms, write_study
 
 pytestmark = pytest.mark.slow
 
@@ -39,30 +40,26 @@ def nodes() -> Iterator[Cluster]:
 
 
 def _file(file: Path, root: Path, engine: str) -> Path:
-    study = {
-        "name": "chaos",
-        "data": {"folder": str(root)},
-        "methods": ["aligned"],
-        "airs": [{"name": "umi", "speed_mps": 1.5}],
-        "tokens": {"audio": 4, "vision": 4},
-        "models": {"receiver_width": 64},
-        "alignment": {"steps": 120, "batch_size": 16},
-        "fine_tuning": {"steps": 120, "floor_steps": 4, "batch_size": 8},
-        "federation": {"users": 30, "synchronise_every": 7},
-        "emulate": {
-            "users": 30,
-            "duration_s": 1.0,
-            "questions_per_s": 8.0,
-            "lacking_vision": 0.2,
-            "batch_size": 8,
-            "trains": True,
-            "faults": {"outage_sinr_db": 0.0, "offline_prob": 0.05},
-            "pools": 3,
-        },
-        "engine": engine,
+    emulate = {
+        "users": 30,
+        "duration_s": 1.0,
+        "questions_per_s": 8.0,
+        "missing_prob": {"vision": 0.2},
+        "batch_size": 8,
+        "trains": True,
+        "faults": {"outage_sinr_db": 0.0, "offline_prob": 0.05},
+        "pools": 3,
     }
-    file.write_text(yaml.safe_dump(study))
-    return file
+    return write_study(
+        file,
+        name="chaos",
+        data={"folder": str(root)},
+        airs=[{"name": "umi", "speed_mps": 1.5}],
+        federation={"users": 30, "synchronise_every": 7},
+        emulate=emulate,
+        engine=engine,
+        **mlms(alignment={"steps": 120}, fine_tuning={"steps": 120}),
+    )
 
 
 def _tables(out: Path) -> list[pd.DataFrame]:
@@ -73,7 +70,7 @@ def _tables(out: Path) -> list[pd.DataFrame]:
     ]
     tables[0] = tables[0].drop(columns=[*WALL_CLOCK_COLUMNS])
     curves = pd.read_parquet(out / "curves")
-    return [*tables, curves.sort_values(["method", "stage", "step"], ignore_index=True)]
+    return [*tables, curves.sort_values(["method", "phase", "step"], ignore_index=True)]
 
 
 def _start(command: list[str]) -> subprocess.Popen[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import kubernetes_validate
+import pytest
 import ray
 import yaml
 from jsonschema import Draft7Validator
@@ -13,9 +15,13 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
 )
 
+from studies.plan.loading import load
 from studies.plan.study import Study
 
 DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES.remove(DOCS / "extending.md")  # test_extending.py runs what stands there
+SET = re.compile(r"""--set\s+(?:"([^"]+)"|([^\s`"=]+=[^\s`|)]+))""")
 
 
 def test_the_cluster_file_keeps_rays_schema() -> None:
@@ -42,12 +48,26 @@ def test_the_kuberay_manifest_is_read_by_ray_and_kubernetes() -> None:
         kubernetes_validate.validate(pod, "1.30", strict=True)
 
 
+@pytest.mark.usefixtures("my_airs")
 def test_study_keys_in_the_docs_are_keys() -> None:
-    """Every YAML block with keys of a study."""
+    """Every YAML block with keys of a study; classes of one's own have tests beside them."""
     found = 0
-    for page in [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]:
+    for page in PAGES:
         for block in page.read_text().split("```yaml\n")[1:]:
-            keys = yaml.safe_load(block.split("```")[0])
-            Study(**{"name": "example", **keys})
+            text = block.split("```")[0]
+            if "class:" in text:
+                continue
+            Study(**{"name": "example", **yaml.safe_load(text)})
             found += 1
     assert found >= 4
+
+
+def test_what_the_docs_set_can_be_set(tmp_path: Path) -> None:
+    """Every ``--set key=value`` of a study's command."""
+    file = tmp_path / "example.yaml"
+    file.write_text("name: example")
+    pairs = [pair for page in PAGES for pair in SET.findall(page.read_text())]
+    overrides = {" ".join((quoted or plain).split()) for quoted, plain in pairs} - {"a.b=value"}
+    for override in sorted(overrides):
+        load(file, (override,))
+    assert len(overrides) >= 20

@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from studies.tables.columns import DEVICES, RESULTS, WALL_CLOCK_COLUMNS
+from studies.storage.folder import StudyFolder
+from studies.tables.columns import WALL_CLOCK_COLUMNS
+from studies.tables.layout import layout_of
 
 from .conftest import LIMIT_S
 
@@ -29,8 +31,9 @@ def _tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def test_the_accounts_of_devices_and_network_agree(emulated: Path) -> None:
     results, devices = _tables(emulated)
-    assert set(results.columns) == set(RESULTS.names) - set(WALL_CLOCK_COLUMNS)
-    assert list(devices.columns) == DEVICES.names
+    layout = layout_of(StudyFolder(emulated).open())
+    assert set(results.columns) == set(layout.results.names) - set(WALL_CLOCK_COLUMNS)
+    assert list(devices.columns) == layout.devices_table.names
     network = results[results["method"] == "aligned"].iloc[0]
     own = devices[devices["method"] == "aligned"]
     assert network["users"] == 40

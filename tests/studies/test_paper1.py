@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +36,13 @@ from tests.published import (
 )
 from tests.recordings import ALIGNED, ASKED_PER_CLIP, SPLITS, write_recordings
 from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, frames_folder, sound_file
-from tokcom_core.datasets.samples import load_task_samples
 from tokcom_core.features import FeatureStore, open_features
+from tokcom_core.tasks import Avqa
+
+from .conftest import tokcom
 
 pytestmark = pytest.mark.slow
 
-LIMIT_S = 600
 AUDIO, VISION = 64, 32
 """Tokens sent."""
 BLOCKS, DATA_SYMBOLS, SLOT_SYMBOLS, SLOT_MS = 13 // 3, 12, 14, 0.5
@@ -65,20 +64,14 @@ class Finished:
     def features(self, modality: str) -> FeatureStore:
         """The stored tokens of the captioned clips."""
         for file in (self.out / "artifacts").glob("features-*/spec.json"):
-            spec = json.loads(file.read_text())
-            if (spec["dataset"], spec["modality"]) == (VALOR, modality):
+            own = json.loads(file.read_text())["features"]
+            if (own["dataset"], own["medium"]) == (VALOR, modality):
                 return open_features(file.parent)
         raise AssertionError(f"no {modality} tokens below {self.out}")
 
 
 def _tokcom(*arguments: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "studies.cli", *(str(a) for a in arguments)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    done = tokcom(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -91,9 +84,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     write_ast(models / "audio")
     write_vivit(models / "vision")
     assert "10 clips extracted" in _tokcom("data", "prepare", data, "--rate", 0.6)
+    system = "systems.mlms"
     settings = {
         "data.folder": data,
-        **{f"models.{kind}": models / kind for kind in ("language", "audio", "vision")},
+        **{
+            f"systems.mlms.models.{kind}": models / kind for kind in ("language", "audio", "vision")
+        },
         "methods": "[aligned, unaligned]",
         "airs": "[awgn]",
         "train_snr_db": "[10]",
@@ -102,9 +98,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         "tokens": f"[{{audio: {AUDIO}, vision: {VISION}}}]",
         "seeds": "[0]",
         "resources.gpu": 0,
-        "alignment.steps": 8,
-        "fine_tuning.steps": 4,
-        "fine_tuning.floor_steps": 4,
+        f"{system}.alignment.steps": 8,
+        f"{system}.fine_tuning.steps": 4,
+        f"{system}.fine_tuning.reference_steps": 4,
     }
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     shown = _tokcom("study", "run", "paper1", "--out", out / "study", *overrides)
@@ -128,7 +124,7 @@ def test_every_cell_has_its_row(finished: Finished) -> None:
 def test_channel_uses_and_airtime_are_the_closed_form(finished: Finished) -> None:
     """A token of 96 features is 48 symbols: one OFDM symbol on a device's four blocks."""
     tokenizer = AutoTokenizer.from_pretrained(finished.models / "language")
-    questions = load_task_samples(finished.data, "test").question
+    questions = Avqa().samples(finished.data, "test")["question"]
     texts = [len(tokenizer(question)["input_ids"]) for question in questions]
     assert TOKEN_WIDTH // 2 == 12 * BLOCKS
 
@@ -147,13 +143,13 @@ def test_channel_uses_and_airtime_are_the_closed_form(finished: Finished) -> Non
 
 def test_both_stages_learn(finished: Finished) -> None:
     curves = pd.read_parquet(finished.out / "curves")
-    aligned = curves[(curves["method"] == "aligned") & (curves["stage"] == "alignment")]
+    aligned = curves[(curves["method"] == "aligned") & (curves["phase"] == "alignment")]
     losses = ["reconstruction_caption", "contrastive_audio", "contrastive_vision"]
     assert np.isfinite(aligned[losses].astype(float)).all(axis=None)
     assert aligned["reconstruction_question"].isna().all()
     caption = aligned.sort_values("step")["reconstruction_caption"]
     assert caption.iloc[-1] < caption.iloc[0]
-    tuned = curves[curves["stage"] == "fine-tuning"]
+    tuned = curves[curves["phase"] == "fine-tuning"]
     assert np.isfinite(tuned["task"].astype(float)).all()
     assert tuned.groupby("method")["step"].nunique().eq(4).all()
 

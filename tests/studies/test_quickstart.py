@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return studies.load("quickstart").run(tmp_path_factory.mktemp("quickstart"))
+    return studies.run(studies.load("quickstart"), tmp_path_factory.mktemp("quickstart"))
 
 
 def test_every_cell_is_there(table: pd.DataFrame) -> None:
@@ -20,14 +20,14 @@ def test_every_cell_is_there(table: pd.DataFrame) -> None:
     assert len(table) == 3 * 2 * 2 * 2 * 2 + 2 * 2
 
 
-def test_floors_are_fair(table: pd.DataFrame) -> None:
+def test_references_are_fair(table: pd.DataFrame) -> None:
     blind = table[table["method"] == "blind"]
     oracle = table[table["method"] == "text-oracle"]
     assert (blind["accuracy_high"] >= blind["majority_accuracy"]).all()
     assert (oracle["accuracy"] >= 0.9).all()
 
 
-def test_aligned_lies_between_the_floors(table: pd.DataFrame) -> None:
+def test_aligned_lies_between_the_references(table: pd.DataFrame) -> None:
     """With a long budget and a good channel, the intervals of every single row are apart."""
     rows = table.query("method == 'aligned' and tokens_audio == 16 and eval_snr_db == 10")
     assert (rows["accuracy_low"] > rows["blind_accuracy"] + 0.05).all()

@@ -10,10 +10,11 @@ import pytest
 from studies import load
 from studies.plan.cells import Plan
 from studies.plan.study import Study
-from studies.tables.table import read_results
+from tokcom_core.systems.mlms.config import AlignmentConfig
 
 from ..conftest import CLIPS, SEED
-from .here import encoded
+from .here import run_here
+from .small import mlms
 
 ALL = {"slide": "all"}
 
@@ -24,11 +25,12 @@ def _plan(**keys: Any) -> Plan:
 
 def test_paper1_is_the_recipe_of_its_authors() -> None:
     study = load("paper1")
-    assert study.models.language == "Qwen/Qwen2.5-1.5B"
-    assert study.models.receiver_width == 1024
-    assert (study.models.slide, study.models.slide_rounding) == ("all", "floor")
-    assert (study.models.frames, study.models.vision_crop) == ("first", "center")
-    stage_1, stage_2 = study.alignment, study.fine_tuning
+    models = study.systems.mlms.models
+    assert models.language == "Qwen/Qwen2.5-1.5B"
+    assert models.receiver_width == 1024
+    assert (models.slide, models.slide_rounding) == ("all", "floor")
+    assert (models.frames, models.vision_crop) == ("first", "center")
+    stage_1, stage_2 = study.systems.mlms.alignment, study.systems.mlms.fine_tuning
     assert (stage_1.steps, stage_1.batch_size, stage_1.learning_rate) == (500, 32, 1e-4)
     assert (stage_1.pooling.vision, stage_1.pooling.audio) == ("cls", "first_two")
     assert (stage_1.temperature, stage_1.snr_db) == (0.07, 10.0)
@@ -42,34 +44,40 @@ def test_paper1_is_the_recipe_of_its_authors() -> None:
     assert stage_1.gradient_clip is stage_2.gradient_clip is None
 
 
+def _alignment(recipe: str | None = None, **keys: Any) -> AlignmentConfig:
+    return Study(name="s", recipe=recipe, **mlms(alignment=keys)).systems.mlms.alignment
+
+
 def test_a_studys_own_keys_win() -> None:
-    study = Study(name="s", recipe="paper1", alignment={"steps": 7, "pooling": {"audio": "cls"}})
-    assert study.alignment.steps == 7
-    assert study.alignment.batch_size == 32
-    assert study.alignment.pooling.model_dump() == {"vision": "cls", "audio": "cls"}
-    assert Study(name="s").alignment.pooling.vision == "mean"
-    one_for_both = Study(name="s", alignment={"pooling": "cls"}).alignment.pooling
-    assert one_for_both.model_dump() == {"vision": "cls", "audio": "cls"}
+    own = _alignment("paper1", steps=7, pooling={"audio": "cls"})
+    assert own.steps == 7
+    assert own.batch_size == 32
+    assert own.pooling.model_dump() == {"vision": "cls", "audio": "cls"}
+    assert _alignment().pooling.vision == "mean"
+    assert _alignment(pooling="cls").pooling.model_dump() == {"vision": "cls", "audio": "cls"}
 
 
 def test_a_relative_checkpoint_is_absolute_for_workers_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    models = Study(name="s", models={"language": "./mine"}).models
+    models = Study(name="s", **mlms(models={"language": "./mine"})).systems.mlms.models
     assert models.language == str(tmp_path / "mine")
     assert models.audio == "pocket"
 
 
 def test_a_rehearsal_is_the_same_study_in_the_miniature_world() -> None:
     real, study = load("paper1"), load("paper1", ("rehearse=true",))
+    system = study.systems.mlms
     assert study.data.minimusic is not None
-    assert study.models.language == study.models.audio == study.models.vision == "pocket"
-    assert study.models.slide == "all"
-    assert [(t.audio, t.vision) for t in study.tokens] == [(16, 16), (52, 32), (52, 118)]
-    for key in ("alignment", "fine_tuning", "methods", "airs", "train_snr_db", "seeds"):
+    assert system.models.language == system.models.audio == system.models.vision == "pocket"
+    assert system.models.slide == "all"
+    assert [(t["audio"], t["vision"]) for t in study.tokens] == [(16, 16), (52, 32), (52, 118)]
+    for key in ("methods", "airs", "train_snr_db", "seeds"):
         assert getattr(study, key) == getattr(real, key)
-    assert Plan(study).shapes.slid_length("audio") == 52
+    for key in ("alignment", "fine_tuning"):
+        assert getattr(system, key) == getattr(real.systems.mlms, key)
+    assert system.models.slid_length("audio") == 52
     assert (real.resources.gpu, study.resources.gpu) == (1.0, 0.0)
     assert load("quickstart", ("rehearse=true",)).tokens == load("quickstart").tokens
 
@@ -85,22 +93,12 @@ def test_the_recipe_trains_the_pocket_models(minimusic: Path, tmp_path: Path) ->
             "train_snr_db=12",
             "tokens={audio: 16, vision: 16}",
             "seeds=0",
-            "alignment.steps=3",
-            "fine_tuning={steps: 3, floor_steps: 3}",
+            "systems.mlms.alignment.steps=3",
+            "systems.mlms.fine_tuning={steps: 3, reference_steps: 3}",
         ),
     )
-    assert study.fine_tuning.learning_rates == (1e-4,)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "data").symlink_to(minimusic)
-    stages, folder = encoded(study, out)
-    plan = Plan(study)
-    cells = plan.cells(dict.fromkeys(plan.methods, 1e-4))
-    for cell in cells:
-        if cell.tuning.alignment is not None:
-            stages.run(cell.tuning.alignment)
-        stages.run(cell)
-    table = read_results(folder, cells)
+    assert study.systems.mlms.fine_tuning.learning_rates == (1e-4,)
+    table = run_here(study, tmp_path / "out", data=minimusic)
     assert set(table["method"]) == {"aligned", "blind", "text-oracle"}
     assert set(table["status"]) == {"ok"}
     assert table["first_token_loss"].notna().all()
@@ -120,7 +118,7 @@ def test_the_recipe_trains_the_pocket_models(minimusic: Path, tmp_path: Path) ->
 def test_pooling_of_tokens_that_are_not_sent_is_refused(
     pooling: dict[str, str], models: dict[str, str], tokens: int, complaint: str
 ) -> None:
-    keys = {"alignment": {"pooling": pooling}, "models": models}
+    keys = mlms(alignment={"pooling": pooling}, models=models)
     budget = {"audio": tokens, "vision": 8}
     with pytest.raises(ValueError, match=r"alignment\.pooling") as caught:
         _plan(methods=["aligned"], tokens=budget, **keys)
@@ -132,17 +130,19 @@ def test_class_and_distillation_tokens_are_pooled_where_they_are_sent() -> None:
     """All 52 tokens of the pocket AST: its second token is its distillation token."""
     pooling = {"vision": "cls", "audio": "cls+distillation"}
     tokens = {"audio": 52, "vision": 8}
-    _plan(methods=["aligned"], models=ALL, tokens=tokens, alignment={"pooling": pooling})
+    _plan(methods=["aligned"], tokens=tokens, **mlms(models=ALL, alignment={"pooling": pooling}))
 
 
 def test_stage_1_has_an_snr_of_its_own() -> None:
     def snrs(**keys: Any) -> set[tuple[float, float]]:
+        """Those of both stages, by what the air is asked for."""
         plan = _plan(methods=["aligned"], train_snr_db=[0, 12], **keys)
-        tunings = [cell.tuning for cell in plan.cells(dict.fromkeys(plan.methods, 1e-3))]
-        return {(t.alignment.snr_db, t.snr_db) for t in tunings if t.alignment is not None}
+        lineages = [cell.trained.lineage for cell in plan.known_cells({}) if not cell.reference]
+        found = [[spec.crossing.snr_db for spec in own if spec.crossing] for own in lineages]
+        return {(first, second) for first, second in found}
 
+    ten = mlms(alignment={"snr_db": 10})
     assert snrs() == {(0.0, 0.0), (12.0, 12.0)}
-    assert snrs(alignment={"snr_db": 10}) == {(10.0, 0.0), (10.0, 12.0)}
-    wide = {"bandwidth_hz": 10e6, "power_mode": "fixed_power"}
-    (first, _), *_ = snrs(alignment={"snr_db": 10}, **wide)
+    assert snrs(**ten) == {(10.0, 0.0), (10.0, 12.0)}
+    (first, _), *_ = snrs(bandwidth_hz=10e6, power_mode="fixed_power", **ten)
     assert first == pytest.approx(10 - 3.0103)

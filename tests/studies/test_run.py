@@ -1,4 +1,4 @@
-"""Whole studies through the command: interrupted, resumed, on either engine, failing in part."""
+"""Whole studies: interrupted, resumed, on either engine, failing in part."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +20,21 @@ import yaml
 
 from actors import Evaluation, Network, PeerLostError
 from studies.execution.run import choose_learning_rates
-from studies.execution.stages import Stages
+from studies.execution.runner import SpecRunner
 from studies.plan.cells import Plan
+from studies.plan.specs import Cell
 from studies.storage.folder import StudyFolder
-from studies.tables.columns import CURVES, WALL_CLOCK_COLUMNS
+from studies.tables.columns import WALL_CLOCK_COLUMNS
+from studies.tables.layout import layout_of
 
-from ..conftest import Disk
+from ..conftest import CLIPS, SEED, Disk
+from .conftest import LIMIT_S, tokcom
+from .here import run_here
+from .small import mlms, small_study, write_study
 
 COMMAND = [sys.executable, "-m", "studies.cli", "study"]
-LIMIT_S = 600
-
-
-def _write(file: Path, root: Path, **keys: object) -> Path:
-    study = {
-        "name": "tiny",
-        "data": {"folder": str(root)},
-        "methods": ["aligned", "unaligned"],
-        "airs": ["rayleigh"],
-        "eval_snr_db": [0, 10],
-        "tokens": {"audio": 4, "vision": 4},
-        "models": {"receiver_width": 64},
-        "alignment": {"steps": 6, "batch_size": 16},
-        "fine_tuning": {
-            "steps": 6,
-            "floor_steps": 6,
-            "batch_size": 8,
-            "learning_rates": [0.001, 0.003],
-        },
-        "evaluation": {"questions": 24},
-        **keys,
-    }
-    file.write_text(yaml.safe_dump(study))
-    return file
-
-
-def _tokcom(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *(str(a) for a in arguments)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+METHODS = ["aligned", "digital", "raw-upload", "reconstruction", "unaligned"]
+REFERENCES = ["blind", "text-oracle"]
 
 
 def _table(out: Path) -> pd.DataFrame:
@@ -70,84 +44,91 @@ def _table(out: Path) -> pd.DataFrame:
     return table.sort_values(["cell", "eval_snr_db"], ignore_index=True)
 
 
-@pytest.fixture(scope="module")
-def finished(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an uninterrupted run."""
-    out = tmp_path_factory.mktemp("finished")
-    shutil.rmtree(out)
-    done = _tokcom("run", _write(out.with_suffix(".yaml"), minimusic), "--out", out)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "report.html" in done.stdout
-    assert re.search(r"^alignment: 1 of 1 in \d", done.stdout, re.MULTILINE), done.stdout
-    assert re.search(r"^evaluation: 2 of 2 in \d", done.stdout, re.MULTILINE), done.stdout
-    return out
+def _forget(folder: StudyFolder, method: str, air: str) -> Cell:
+    """Removes a cell's rows and its phases; the choice of its learning rate stays."""
+    plan = Plan(folder.open())
+    cells = plan.known_cells(choose_learning_rates(plan, folder))
+    (cell,) = (cell for cell in cells if (cell.method, cell.air_label) == (method, air))
+    folder.result(cell.key).unlink()
+    for spec in cell.trained.lineage:
+        shutil.rmtree(folder.artifacts.path(spec))
+    return cell
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> StudyFolder:
+    """A finished study to be damaged."""
+    return StudyFolder(shutil.copytree(finished, tmp_path / "copy"))
 
 
 def test_every_cell_has_its_rows(finished: Path) -> None:
+    shown = (finished / "shown.txt").read_text()
+    assert "report.html" in shown
+    assert re.search(r"^alignment: 12 of 12 in \d", shown, re.MULTILINE), shown
+    assert re.search(r"^evaluation: 17 of 17 in \d", shown, re.MULTILINE), shown
     table = pd.read_parquet(finished / "results")
-    assert table.groupby("method").size().to_dict() == {
-        "aligned": 2,
-        "unaligned": 2,
-        "blind": 1,
-        "text-oracle": 1,
-    }
+    rows = {**dict.fromkeys(METHODS, 2 + 2 + 1), **dict.fromkeys(REFERENCES, 1)}
+    assert table.groupby("method").size().to_dict() == rows
     assert set(table["status"]) == {"ok"}
-    ours = table[table["method"].isin(["aligned", "unaligned"])]
+    ours = table[table["method"].isin(METHODS)]
     assert ours["blind_accuracy"].nunique() == ours["text_oracle_accuracy"].nunique() == 1
     assert (ours["accuracy_low"] <= ours["accuracy"]).all()
     assert (ours["tokens_audio"] == 4).all()
     assert (ours["test_questions"] == 24).all()
-    assert (ours["device_gflop"] > 0).all()
-    assert ours["uplink_channel_uses"].between(8 * 64, 24 * 64).all()
+    analog = ours[~ours["method"].isin(["digital", "raw-upload"])]
+    assert (analog["device_gflop"] > 0).all()
+    assert analog["uplink_channel_uses"].between(8 * 64, 24 * 64).all()
     oracle = table[table["method"] == "text-oracle"].iloc[0]
     assert oracle["tokens_audio"] == 0
     assert oracle["accuracy"] > 0.8
-    answers = pd.read_parquet(finished / "answers")
-    right = answers.groupby(["cell", "eval_snr_db"])["exact"].agg(["mean", "size"])
-    right = right.join(table.set_index(["cell", "eval_snr_db"]), how="outer")
-    assert right["mean"].to_numpy() == pytest.approx(right["accuracy"])
-    assert (right["size"] == 24).all()
-    assert answers["question_id"].nunique() == 24
-    curves = pd.read_parquet(finished / "curves")
-    assert list(curves.columns) == CURVES.names
-    assert set(curves["stage"]) == {"alignment", "fine-tuning"}
-    assert curves.loc[curves["stage"] == "fine-tuning", "task"].notna().all()
-    aligned = curves[(curves["method"] == "aligned") & (curves["stage"] == "alignment")]
-    assert aligned[["contrastive_audio", "contrastive_vision"]].notna().all(axis=None)
-    assert curves.groupby(["cell", "stage"]).size().eq(6).all()
     for name in ("accuracy_by_snr.png", "accuracy_by_overhead.png", "learning_curves.png"):
         assert (finished / "report" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_finished_study_runs_nothing_again(finished: Path) -> None:
+def test_answers_and_curves_are_those_of_the_rows(finished: Path) -> None:
+    table = pd.read_parquet(finished / "results")
+    answers = pd.read_parquet(finished / "answers")
+    right = answers.groupby(["cell", "eval_snr_db"], dropna=False)["exact"].agg(["mean", "size"])
+    keys = table.sort_values(["cell", "eval_snr_db"], ignore_index=True)
+    assert right["mean"].to_numpy() == pytest.approx(keys["accuracy"])
+    assert (right["size"] == 24).all()
+    assert answers["sample_id"].nunique() == 24
+    curves = pd.read_parquet(finished / "curves")
+    assert list(curves.columns) == layout_of(StudyFolder(finished).open()).curves.names
+    assert set(curves["phase"]) == {"alignment", "fine-tuning"}
+    assert curves.loc[curves["phase"] == "fine-tuning", "task"].notna().all()
+    aligned = curves[(curves["method"] == "aligned") & (curves["phase"] == "alignment")]
+    assert aligned[["contrastive_audio", "contrastive_vision"]].notna().all(axis=None)
+    assert curves.groupby(["cell", "phase"]).size().eq(4).all()
+
+
+def test_a_finished_study_runs_nothing_again(finished: Path, shown: Callable[..., str]) -> None:
     before = {f: f.stat().st_mtime_ns for f in (finished / "results").glob("*.parquet")}
-    again = _tokcom("resume", finished)
-    assert again.returncode == 0, again.stderr
+    for command in ("resume", "report"):
+        assert "report.html" in shown("study", command, finished)
     assert {f: f.stat().st_mtime_ns for f in (finished / "results").glob("*.parquet")} == before
-    assert _tokcom("report", finished).returncode == 0
 
 
-@pytest.mark.parametrize(("how", "after"), [(signal.SIGKILL, "alignment"), (signal.SIGINT, "cell")])
-def test_an_interrupted_study_resumes_to_the_same_table(
-    finished: Path, minimusic: Path, tmp_path: Path, how: signal.Signals, after: str
+@pytest.mark.parametrize(
+    ("how", "code", "engine"),
+    [(signal.SIGKILL, -signal.SIGKILL, "inline"), (signal.SIGINT, 130, "ray")],
+)
+def test_an_interrupted_study_resumes_to_the_same_table_on_either_engine(
+    finished: Path, copy: StudyFolder, how: signal.Signals, code: int, engine: str
 ) -> None:
-    """Killed early, or interrupted late: then all but the cells' rows is there already."""
-    out = tmp_path / "out"
-    begin = ["run", str(_write(tmp_path / "s.yaml", minimusic)), "--out", str(out)]
-    if after == "cell":
-        shutil.copytree(finished, out)
-        for file in (out / "results").iterdir():
-            file.unlink()
-        begin = ["resume", str(out)]
+    """A cell and its phases are made anew, with an interruption between them; all else stays."""
+    file = copy.root / "study.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "engine": engine}))
+    cell = _forget(copy, "aligned", "rayleigh")
+    first = copy.artifacts.path(cell.trained.lineage[0])
     begun = subprocess.Popen(
-        [*COMMAND, *begin],
+        [*COMMAND, "resume", str(copy.root)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    waited_for = out / ("artifacts" if after == "alignment" else "results")
     deadline = time.monotonic() + LIMIT_S
-    while not list(waited_for.glob(f"{after}-*")):
+    while not first.exists():
         assert begun.poll() is None, begun.communicate()[1].decode()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -156,20 +137,21 @@ def test_an_interrupted_study_resumes_to_the_same_table(
     else:
         begun.send_signal(how)
     begun.communicate(timeout=LIMIT_S)
-    assert begun.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL)
-    resumed = _tokcom("resume", out)
+    assert begun.returncode == code
+    assert not copy.result(cell.key).exists()
+    resumed = tokcom("study", "resume", copy.root)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    pd.testing.assert_frame_equal(_table(out), _table(finished))
-    assert not list(out.rglob(".*.partial"))
+    pd.testing.assert_frame_equal(_table(copy.root), _table(finished))
+    assert not list(copy.root.rglob(".*.partial"))
 
 
 @pytest.mark.slow
 def test_a_study_may_be_interrupted_at_any_moment(tmp_path: Path) -> None:
     """Killed and stopped at ten random moments, data making included; nothing is lost or twice."""
     own = {"minimusic": {"clips": 60, "seed": 3}}
-    study = _write(tmp_path / "s.yaml", tmp_path, data=own)
+    study = write_study(tmp_path / "s.yaml", data=own, methods=["aligned", "unaligned"])
     whole = tmp_path / "whole"
-    assert _tokcom("run", study, "--out", whole).returncode == 0
+    assert tokcom("study", "run", study, "--out", whole).returncode == 0
     moments = random.Random(5)
     out = tmp_path / "out"
     for _ in range(10):
@@ -188,30 +170,29 @@ def test_a_study_may_be_interrupted_at_any_moment(tmp_path: Path) -> None:
             else:
                 begun.send_signal(how)
             begun.wait(timeout=LIMIT_S)
-    done = _tokcom("run", study, "--out", out)
+    done = tokcom("study", "run", study, "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
     pd.testing.assert_frame_equal(_table(out), _table(whole))
     assert not list((out / "artifacts").glob(".*.partial"))
 
 
 def test_digital_links_and_cells_share_the_table(minimusic: Path, tmp_path: Path) -> None:
-    link = {"access": "sdma", "antennas": 4}
-    study = _write(
-        tmp_path / "s.yaml",
-        minimusic,
+    study = small_study(
+        data={"minimusic": {"clips": CLIPS, "seed": SEED}},
         methods=["aligned", "digital", "raw-upload"],
         airs=["umi", {"name": "tdl-a", "csi": "estimated", "speed_mps": 3.0}],
-        link=link,
-        models={"receiver_width": 64, "receiver_input": "symbols+noise"},
-        alignment={"steps": 2, "batch_size": 16},
-        fine_tuning={"steps": 2, "floor_steps": 2, "batch_size": 8},
+        link={"access": "sdma", "antennas": 4},
+        evaluation={"questions": 8},
+        **mlms(
+            models={"receiver_width": 32, "receiver_input": "symbols+noise"},
+            alignment={"steps": 2, "batch_size": 16},
+            fine_tuning={"steps": 2, "reference_steps": 2, "batch_size": 8},
+        ),
     )
-    done = _tokcom("run", study, "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stdout + done.stderr
-    table = pd.read_parquet(tmp_path / "out" / "results")
+    table = run_here(study, tmp_path / "out", data=minimusic)
     assert set(table["status"]) == {"ok"}
-    ours = table[~table["method"].isin(["blind", "text-oracle"])]
-    assert sorted(ours.groupby(["method", "air"]).size()) == [1, 1, 1, 2, 2, 2]
+    ours = table[~table["method"].isin(REFERENCES)]
+    assert ours.groupby(["method", "air"]).size().tolist() == [1] * 6
     umi = ours[ours["air"] == "umi"]
     assert umi["eval_snr_db"].isna().all()
     assert umi["realised_snr_db"].notna().all()
@@ -236,48 +217,42 @@ def test_digital_links_and_cells_share_the_table(minimusic: Path, tmp_path: Path
         assert same == [pytest.approx(energy_mj)]
 
 
-def test_the_ray_engine_gives_the_same_table(
-    finished: Path, minimusic: Path, tmp_path: Path
-) -> None:
-    """One method at the learning rate that the finished study chose: the very same cell."""
-    expected = _table(finished)
-    expected = expected[expected["method"] == "aligned"]
-    tuning = {
-        "steps": 6,
-        "floor_steps": 6,
-        "batch_size": 8,
-        "learning_rates": [float(expected["learning_rate"].iloc[0])],
-    }
-    study = _write(
-        tmp_path / "s.yaml", minimusic, engine="ray", methods=["aligned"], fine_tuning=tuning
+def test_a_text_as_bytes_takes_far_fewer_channel_uses(minimusic: Path, tmp_path: Path) -> None:
+    """A question of some forty bytes is a few hundred coded bits, not a token's 64 symbols each."""
+    study = small_study(
+        data={"minimusic": {"clips": CLIPS, "seed": SEED}},
+        methods=["aligned", "text-as-bytes", {"name": "aligned", "transport": {"audio": "file"}}],
+        airs=["awgn"],
     )
-    done = _tokcom("run", study, "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stdout + done.stderr
-    table = _table(tmp_path / "out")
-    table = table[table["method"] == "aligned"]
-    floors = ["blind_accuracy", "text_oracle_accuracy"]  # their learning rates may differ
-    pd.testing.assert_frame_equal(
-        table.drop(columns=floors).reset_index(drop=True),
-        expected.drop(columns=floors).reset_index(drop=True),
-    )
+    table = run_here(study, tmp_path / "out", data=minimusic)
+    assert set(table["status"]) == {"ok"}
+    devices = pd.read_parquet(tmp_path / "out" / "devices")
+    uses = devices.pivot_table("uplink_channel_uses", "device", "method")
+    assert uses.loc["text", "text-as-bytes"] < uses.loc["text", "aligned"] / 2
+    assert uses.loc["vision", "text-as-bytes"] == uses.loc["vision", "aligned"] == 4 * 64
+    bits = devices.pivot_table("payload_bits", "device", "method")
+    assert bits["aligned"].eq(0).all()
+    assert bits.loc["text", "text-as-bytes"] > 0 == bits.loc["vision", "text-as-bytes"]
+    compute = table.set_index("method")["device_gflop"]
+    assert compute["text-as-bytes"] == compute["aligned"]
+    sent = "aligned transport.audio=file"
+    assert 0 < compute[sent] < compute["aligned"]  # the base station encodes the sound alone
+    assert uses.loc["audio", sent] > 100 * uses.loc["audio", "aligned"]
 
 
-def test_a_cell_that_fails_is_a_row_and_can_be_retried(finished: Path, tmp_path: Path) -> None:
-    """A floor, too: what is known of it stands in the rows of all cells above it."""
-    out = tmp_path / "out"
-    shutil.copytree(finished, out)
-    folder = StudyFolder(out)
-    table = pd.read_parquet(folder.results)
+def test_a_cell_that_fails_is_a_row_and_can_be_retried(finished: Path, copy: StudyFolder) -> None:
+    """A reference, too: what is known of it stands in the rows of all others."""
+    table = pd.read_parquet(copy.results)
     broken = table.loc[table["method"].isin(["unaligned", "blind"]), "cell"].unique()
     for cell in broken:
-        folder.result(cell).unlink()
-    weights = list(folder.artifacts.root.glob("tuning-*/receivers.safetensors"))
+        copy.result(cell).unlink()
+    weights = list(copy.artifacts.root.glob("fine-tuning-*/receivers.safetensors"))
     whole = {f: f.read_bytes() for f in weights}
     for file in weights:
         file.write_bytes(b"damaged")
-    failed = _tokcom("resume", out)
+    failed = tokcom("study", "resume", copy.root)
     assert failed.returncode == 1
-    rows = pd.read_parquet(folder.results)
+    rows = pd.read_parquet(copy.results)
     assert len(rows) == len(table)
     lost = rows["cell"].isin(broken)
     assert (rows.loc[lost, "status"] == "failed").all()
@@ -286,8 +261,8 @@ def test_a_cell_that_fails_is_a_row_and_can_be_retried(finished: Path, tmp_path:
     assert rows.loc[rows["method"] == "aligned", "text_oracle_accuracy"].notna().all()
     for file, content in whole.items():
         file.write_bytes(content)
-    assert _tokcom("resume", out, "--retry-failed").returncode == 0
-    pd.testing.assert_frame_equal(_table(out), _table(finished))
+    assert tokcom("study", "resume", copy.root, "--retry-failed").returncode == 0
+    pd.testing.assert_frame_equal(_table(copy.root), _table(finished))
 
 
 @pytest.mark.slow  # test_trial.py has it without a study
@@ -296,20 +271,15 @@ def test_a_full_disk_stops_a_study_which_goes_on_when_there_is_room(
 ) -> None:
     """A fine-tuning and its cell are missing; all else stays, and nothing is a failed row."""
     size_kib = sum(f.stat().st_size // 1024 + 8 for f in finished.rglob("*"))
-    out = disk(size_kib + 2048) / "out"
-    shutil.copytree(finished, out)
+    out = shutil.copytree(finished, disk(size_kib + 2048) / "out")
     folder = StudyFolder(out)
-    plan = Plan(folder.open())
-    cells = plan.cells(choose_learning_rates(plan, folder))
-    (cell,) = (cell for cell in cells if cell.tuning.method == "unaligned")
-    folder.result(cell.key).unlink()
-    shutil.rmtree(folder.artifacts.path(cell.tuning))
+    cell = _forget(folder, "unaligned", "awgn")
     filler = out.parent / "filler"
     with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
     os.truncate(filler, filler.stat().st_size - 64 * 1024)  # enough for Tune's own files
-    stopped = _tokcom("resume", out)
+    stopped = tokcom("study", "resume", out)
     assert stopped.returncode == 1, stopped.stdout + stopped.stderr
     (line,) = stopped.stderr.strip().splitlines()
     assert line.startswith(f"tokcom: stopped: {out}")
@@ -319,21 +289,18 @@ def test_a_full_disk_stops_a_study_which_goes_on_when_there_is_room(
     assert set(rows["status"]) == {"ok"}
     assert cell.key not in set(rows["cell"])
     filler.unlink()
-    resumed = _tokcom("resume", out)
+    resumed = tokcom("study", "resume", out)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     pd.testing.assert_frame_equal(_table(out), _table(finished))
 
 
 def test_a_process_that_dies_while_questions_are_answered_costs_a_new_start(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, copy: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(finished, out)
-    folder = StudyFolder(out)
-    plan = Plan(folder.open())
-    cells = plan.cells(choose_learning_rates(plan, folder))
-    (cell,) = (cell for cell in cells if cell.tuning.method == "aligned")
-    folder.result(cell.key).unlink()
+    plan = Plan(copy.open())
+    cells = plan.known_cells(choose_learning_rates(plan, copy))
+    cell = next(cell for cell in cells if cell.method == "aligned")
+    copy.result(cell.key).unlink()
     evaluate, deaths = Network.evaluate, ["killed", "killed again"]
 
     def dying(network: Network, *arguments: Any) -> Evaluation:
@@ -342,5 +309,5 @@ def test_a_process_that_dies_while_questions_are_answered_costs_a_new_start(
         return evaluate(network, *arguments)
 
     monkeypatch.setattr(Network, "evaluate", dying)
-    Stages(plan.study, folder, plan.features()).run(cell)
-    pd.testing.assert_frame_equal(_table(out), _table(finished))
+    SpecRunner(plan.study, copy, plan.features()).run(cell)
+    pd.testing.assert_frame_equal(_table(copy.root), _table(finished))

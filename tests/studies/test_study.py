@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 import yaml
 
-from channel_models.sources.recorded import Trace
+from channel_models.sources.trace import Trace
 from studies import Study, load, presets
-from studies.plan.methods import METHODS
 from studies.plan.study import differences
+from tokcom_core.systems.mlms import Mlms
+
+from .small import mlms
+
+
+def _labels(study: Study) -> list[str]:
+    return [method.label for method in study.methods]
 
 
 def _load(tmp_path: Path, **keys: object) -> Study:
@@ -31,11 +37,11 @@ def test_presets_are_valid_and_survive_a_round_trip(name: str, tmp_path: Path) -
 
 def test_quickstart_is_what_it_promises() -> None:
     study = load("quickstart")
-    assert set(study.methods) == {"aligned", "reconstruction", "unaligned"}
+    assert _labels(study) == ["aligned", "reconstruction", "unaligned"]
     assert {air.label for air in study.airs} == {"awgn", "rayleigh"}
     assert len(study.eval_snr_db) == len(study.tokens) == 2
     assert len(study.seeds) >= 2
-    assert len(study.fine_tuning.learning_rates) > 1
+    assert all(len(study.system(method).learning_rates) == 1 for method in study.methods)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +50,13 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"bandwidth_hz": -5e6}, "bandwidth_hz -5e+06 should be positive"),
         ({"methods": ["aligned", "magic"]}, "no method 'magic'; take some of aligned"),
         ({"metods": ["aligned"]}, "no key 'metods'; did you mean 'methods'?"),
-        ({"alignment": {"steps": "many"}}, "alignment.steps"),
-        ({"alignment": {"stepz": 3}}, "no key 'alignment.stepz'; did you mean 'steps'?"),
+        (mlms(alignment={"steps": "many"}), "systems.mlms.alignment.steps"),
+        (
+            mlms(alignment={"stepz": 3}),
+            "no key 'systems.mlms.alignment.stepz'; did you mean 'steps'?",
+        ),
+        ({"alignment": {"steps": 3}}, "no key 'alignment'; did you mean 'systems.mlms.alignment'?"),
+        ({"question_tokens": 3}, "did you mean 'systems.mlms.question_tokens'?"),
         ({"typo": 1}, "no key 'typo'; take some of name, recipe, rehearse"),
         ({"airs": ["vacuum"]}, "no air 'vacuum'"),
         (
@@ -72,6 +83,7 @@ def test_mistakes_get_one_line(tmp_path: Path, keys: dict[str, object], complain
     message = str(caught.value)
     assert complaint in message
     assert "\n" not in message
+    assert "default factory" not in message
 
 
 def test_a_file_that_is_no_study(tmp_path: Path) -> None:
@@ -87,15 +99,18 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
 
 
 def test_overrides() -> None:
-    study = load("quickstart", ("fine_tuning.steps=7", "seeds=[4, 5]", "link.access=tdma"))
-    assert study.fine_tuning.steps == 7
+    study = load(
+        "quickstart", ("systems.mlms.fine_tuning.steps=7", "seeds=[4, 5]", "link.access=tdma")
+    )
+    assert study.systems.mlms.fine_tuning.steps == 7
     assert study.seeds == (4, 5)
     assert study.link_at(5e6).access == "tdma"
     for bad in ("seeds", "=3", "name.inner=3", "seeds=[1"):
         with pytest.raises(ValueError, match="--set"):
             load("quickstart", (bad,))
-    with pytest.raises(ValueError, match=r"^--set fine_tuning.stepps=7: no key .* mean 'steps'"):
-        load("quickstart", ("seeds=3", "fine_tuning.stepps=7"))
+    misspelt = "systems.mlms.fine_tuning.stepps=7"
+    with pytest.raises(ValueError, match=rf"^--set {misspelt}: no key .* mean 'steps'"):
+        load("quickstart", ("seeds=3", misspelt))
 
 
 def test_complaints_blame_the_file_or_the_override(tmp_path: Path) -> None:
@@ -129,31 +144,40 @@ def test_paths_are_taken_from_the_file_and_those_of_overrides_from_here(
         there,
         data={"folder": "../mydata"},
         airs=[{"name": "recorded", "file": "t.parquet"}, site],
-        models={"language": "Qwen/Qwen2.5-1.5B", "audio": "bert", "vision": "./away"},
+        **mlms(
+            models={"language": "Qwen/Qwen2.5-1.5B", "audio": "bert", "vision": "./away"},
+        ),
+        methods=[
+            "aligned",
+            {"system": "mlms", "label": "other", "models": {"audio": "bert"}},
+        ],
     )
     assert study.data.folder == tmp_path / "mydata"
     recorded, traced = study.model_dump()["airs"]
     assert recorded["file"] == there / "t.parquet"
     assert traced["scene"] == tmp_path / "a.xml"
-    assert study.models.language == "Qwen/Qwen2.5-1.5B"
-    assert study.models.audio == str(there / "bert")
-    assert study.models.vision == str(there / "away")
-    study = load("quickstart", ("data={folder: mydata}", "models.language=Qwen/Qwen2.5-1.5B"))
+    assert study.systems.mlms.models.language == "Qwen/Qwen2.5-1.5B"
+    assert study.systems.mlms.models.audio == str(there / "bert")
+    assert study.systems.mlms.models.vision == str(there / "away")
+    other = study.system(study.methods[1])
+    assert isinstance(other, Mlms)
+    assert other.models.audio == str(there / "bert")
+    language = "systems.mlms.models.language=Qwen/Qwen2.5-1.5B"
+    study = load("quickstart", ("data={folder: mydata}", language))
     assert study.data.folder == here / "mydata"
-    assert study.models.language == str(here / "Qwen" / "Qwen2.5-1.5B")
-    assert _load(there, models={"audio": "pocket"}).models.audio == "pocket"
+    assert study.systems.mlms.models.language == str(here / "Qwen" / "Qwen2.5-1.5B")
+    assert _load(there, **mlms(models={"audio": "pocket"})).systems.mlms.models.audio == "pocket"
     assert Study(name="mine", data={"folder": "mydata"}).data.folder == here / "mydata"
 
 
 def test_two_studies_differ_by_keys() -> None:
+    key = "systems.mlms.fine_tuning.steps"
     one = load("quickstart", ("seeds=[0, 1]",))
-    two = load(
-        "quickstart", ("seeds=[0, 2]", "fine_tuning.steps=7", "tokens={audio: 4, vision: 4}")
-    )
+    two = load("quickstart", ("seeds=[0, 2]", f"{key}=7", "tokens={audio: 4, vision: 4}"))
     found = differences(one, two)
     assert "seeds.1 1 -> 2" in found
-    assert f"fine_tuning.steps {one.fine_tuning.steps} -> 7" in found
-    assert [f.split()[0] for f in found] == ["tokens", "seeds.1", "fine_tuning.steps"]
+    assert f"{key} {one.systems.mlms.fine_tuning.steps} -> 7" in found
+    assert [f.split()[0] for f in found] == [key, "tokens", "seeds.1"]
     assert differences(one, one) == []
 
 
@@ -164,6 +188,5 @@ def test_single_values_are_lists_of_one(tmp_path: Path) -> None:
     assert _load(tmp_path, train_snr_db=float("inf")).train_snr_db == (float("inf"),)
 
 
-def test_floors_are_always_there_and_never_twice(tmp_path: Path) -> None:
-    assert _load(tmp_path, methods=["blind", "aligned"]).methods == ("aligned",)
-    assert all(METHODS[m].streams[-1] == "question" for m in METHODS)
+def test_references_are_always_there_and_never_twice(tmp_path: Path) -> None:
+    assert _labels(_load(tmp_path, methods=["blind", "aligned"])) == ["aligned"]

@@ -6,44 +6,49 @@ import io
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from studies.cli.screen import conditions_table
-from studies.figures.figures import (
-    accuracy_by_overhead,
-    accuracy_by_snr,
-    learning_curves,
-    panel_titles,
-)
+from studies.cli.screen import conditions_note, conditions_table
+from studies.figures.accuracy import accuracy_by_overhead, accuracy_by_snr
+from studies.figures.learning import learning_curves
+from studies.figures.panels import panel_titles, without_references
 from studies.figures.report import write_report
-from studies.plan.methods import FLOORS
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
-from studies.tables.columns import CONDITION
+from studies.tables.columns import Reference, TableLayout
+from studies.tables.files import Tables
 from studies.tables.statistics import bootstrap_interval
 from studies.tables.summary import count_answers, interval_note, summarise
 
-from .outcomes import finish
+from .outcomes import finish, tables_of
 
 
 def _accuracy(cell: Cell, snr_db: float) -> float:
     """Wide bands and training at the higher SNR are good."""
-    good = 0.5 if cell.method.floor else 0.3 + 0.2 * (cell.bandwidth_hz > 5e6)
+    good = 0.5 if cell.reference is not None else 0.3 + 0.2 * (cell.bandwidth_hz > 5e6)
     return good + 0.2 * (cell.nominal_snr_db == 10)
 
 
-def _summary(study: Study, root: Path) -> tuple[StudyFolder, pd.DataFrame, pd.DataFrame]:
-    folder = StudyFolder(root)
-    table = finish(study, folder, _accuracy)
-    return folder, table, summarise(table, count_answers(folder, table["cell"].unique()))
+Found = tuple[Tables, pd.DataFrame, pd.DataFrame]
 
 
-def _shown(summary: pd.DataFrame) -> str:
+def _summarised(tables: Tables, results: pd.DataFrame) -> pd.DataFrame:
+    return summarise(results, count_answers(tables, results["cell"].unique()), tables.layout)
+
+
+def _summary(study: Study, root: Path) -> Found:
+    tables = tables_of(study, StudyFolder(root))
+    results = finish(study, tables.folder, _accuracy)
+    return tables, results, _summarised(tables, results)
+
+
+def _shown(summary: pd.DataFrame, layout: TableLayout) -> str:
     console = Console(file=io.StringIO(), width=80)
-    console.print(conditions_table(summary))
+    console.print(conditions_table(summary, layout))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -64,22 +69,17 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="module")
-def found(
-    swept: Study, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[StudyFolder, pd.DataFrame, pd.DataFrame]:
+def found(swept: Study, tmp_path_factory: pytest.TempPathFactory) -> Found:
     return _summary(swept, tmp_path_factory.mktemp("swept"))
 
 
-Found = tuple[StudyFolder, pd.DataFrame, pd.DataFrame]
-
-
 def test_the_interval_of_a_condition_is_that_of_its_answers(found: Found) -> None:
-    folder, _, summary = found
-    answers = pd.read_parquet(folder.answers)
+    tables, _, summary = found
+    answers = pd.read_parquet(tables.folder.answers)
     row = summary[summary["method"] == "aligned"].iloc[0]
-    own = answers.merge(row[list(CONDITION)].to_frame().T.drop(columns="deadline_ms"))
+    own = answers.merge(row[list(tables.layout.condition)].to_frame().T.drop(columns="deadline_ms"))
     assert own["seed"].nunique() == row["seeds"] == 3
-    by_clip = own.groupby(["seed", "video_id"])["exact"]
+    by_clip = own.groupby(["seed", "media_id"])["exact"]
     right, asked = (by_clip.agg(how).unstack().to_numpy(int) for how in ("sum", "size"))
     interval = bootstrap_interval(right, asked)
     assert (row["accuracy_low"], row["accuracy_high"]) == (interval.low, interval.high)
@@ -90,17 +90,18 @@ def test_the_interval_of_a_condition_is_that_of_its_answers(found: Found) -> Non
 
 
 def test_no_two_lines_of_the_screen_look_alike(found: Found) -> None:
-    _, _, summary = found
-    shown = _shown(summary)
+    tables, _, summary = found
+    layout = tables.layout
+    shown = _shown(summary, layout)
     lines = [line for line in shown.splitlines() if line.startswith("aligned")]
     assert len(lines) == 16
     assert len({line.split(" .")[0] for line in lines}) == 16  # what stands before the accuracy
     for word in ("MHz", "trained", "rayleigh", "4+4", "["):
         assert word in shown
-    long = _shown(summary.assign(air="tdl-a csi=estimated"))
+    long = _shown(summary.assign(air="tdl-a csi=estimated"), layout)
     assert "csi=est" in long and "…" not in long  # cut off, it could look like another air
     narrow = summary[(summary["bandwidth_hz"] == 5e6) & (summary["train_snr_db"] == 10)]
-    assert "MHz" not in _shown(narrow)
+    assert "MHz" not in _shown(narrow, layout)
 
 
 def _lines(figure: Figure) -> dict[str, list[tuple[float, float]]]:
@@ -115,18 +116,18 @@ def _lines(figure: Figure) -> dict[str, list[tuple[float, float]]]:
 
 
 def test_no_line_goes_through_the_mean_of_two_conditions(found: Found) -> None:
-    _, table, summary = found
-    drawn = _lines(accuracy_by_snr(table, summary))
+    tables, table, summary = found
+    drawn = _lines(accuracy_by_snr(table, summary, tables.layout))
     assert len(drawn) == 2 * 2 * 2
     known = {(row["eval_snr_db"], row["accuracy"]) for _, row in summary.iterrows()}
     assert all(point in known for points in drawn.values() for point in points)
     assert all([x for x, _ in points] == [0.0, 10.0] for points in drawn.values())
-    assert len(_lines(accuracy_by_overhead(table, summary))) == 2 * 2 * 2
+    assert len(_lines(accuracy_by_overhead(table, summary, tables.layout))) == 2 * 2 * 2
 
 
 def test_learning_curves_have_a_panel_for_what_is_swept(found: Found) -> None:
-    folder, _, _ = found
-    figure = learning_curves(pd.read_parquet(folder.curves))
+    tables, _, _ = found
+    figure = learning_curves(tables.read_curves(), tables.layout)
     assert [panel.get_title() for panel in figure.axes] == [
         f"rayleigh, {mhz} MHz, trained at {snr} dB" for mhz in (5, 10) for snr in (0, 10)
     ]
@@ -135,10 +136,10 @@ def test_learning_curves_have_a_panel_for_what_is_swept(found: Found) -> None:
 
 
 def test_titles_say_no_more_than_they_must(found: Found) -> None:
-    _, table, _ = found
-    ours = table[~table["method"].isin(FLOORS)]
-    assert panel_titles(ours).nunique() == 4
-    assert set(panel_titles(ours[ours["bandwidth_hz"] == 5e6])) == {
+    tables, table, _ = found
+    ours = without_references(table, tables.layout)
+    assert panel_titles(ours, tables.layout).nunique() == 4
+    assert set(panel_titles(ours[ours["bandwidth_hz"] == 5e6], tables.layout)) == {
         "rayleigh, trained at 0 dB",
         "rayleigh, trained at 10 dB",
     }
@@ -148,11 +149,11 @@ def test_two_seeds_are_marked_as_such(swept: Study, tmp_path: Path) -> None:
     study = swept.model_copy(
         update={"seeds": (0, 1), "train_snr_db": (10.0,), "bandwidth_hz": (5e6,)}
     )
-    _, _, summary = _summary(study, tmp_path)
+    tables, _, summary = _summary(study, tmp_path)
     assert set(summary["interval"]) == {"clips"}
     assert "over clips alone" in interval_note(summary)
     mixed = summary.assign(interval=["seeds and clips", *["clips"] * (len(summary) - 1)])
-    assert _shown(mixed).count("]*") == len(summary) - 1
+    assert _shown(mixed, tables.layout).count("]*") == len(summary) - 1
     assert "marked *" in interval_note(mixed)
 
 
@@ -160,34 +161,86 @@ def test_no_noise_has_a_place_in_the_picture(swept: Study, tmp_path: Path) -> No
     study = swept.model_copy(
         update={"eval_snr_db": (0.0, float("inf")), "seeds": (0,), "bandwidth_hz": (5e6,)}
     )
-    _, table, summary = _summary(study, tmp_path)
-    figure = accuracy_by_snr(table, summary)
+    tables, table, summary = _summary(study, tmp_path)
+    figure = accuracy_by_snr(table, summary, tables.layout)
     assert all(len(points) == 2 for points in _lines(figure).values())
     assert figure.axes[0].get_xticklabels()[-1].get_text() == "∞"
 
 
-def test_a_study_from_before_answers_were_kept_is_still_shown(swept: Study, tmp_path: Path) -> None:
+def test_a_study_whose_answers_were_removed_is_shown_without_intervals(
+    swept: Study, tmp_path: Path
+) -> None:
     study = swept.model_copy(update={"bandwidth_hz": (5e6,), "seeds": (0,)})
-    folder, table, _ = _summary(study, tmp_path)
-    for file in folder.answers.iterdir():
+    tables, table, _ = _summary(study, tmp_path)
+    for file in tables.folder.answers.iterdir():
         file.unlink()
-    for file in folder.curves.iterdir():
-        curves = pd.read_parquet(file)
-        curves[["study", "cell", "seed", "method", "stage", "step", "task"]].to_parquet(file)
-    summary = summarise(table, count_answers(folder, table["cell"].unique()))
+    summary = _summarised(tables, table)
     assert summary["accuracy_low"].isna().all()
-    assert "[" not in _shown(summary)
+    assert "[" not in _shown(summary, tables.layout)
     assert "not kept" in interval_note(summary)
-    assert len(write_report(folder, table)) == 4
+    assert len(write_report(tables, table)) == 4
 
 
 def test_the_page_shows_conditions_and_escapes_what_it_shows(found: Found) -> None:
-    folder, table, _ = found
-    written = write_report(folder, table.assign(study="<script>alert(1)</script>"))
+    tables, table, _ = found
+    written = write_report(tables, table.assign(study="<script>alert(1)</script>"))
     assert {file.suffix for file in written} == {".png", ".html"}
     assert all(file.stat().st_size > 1000 for file in written)
-    page = (folder.report / "report.html").read_text()
+    page = (tables.folder.report / "report.html").read_text()
     assert "<script>" not in page
-    for name in (*CONDITION, "accuracy_low", "accuracy_high", "interval"):
+    for name in (*tables.layout.condition, "accuracy_low", "accuracy_high", "interval"):
         assert f"<th>{name}</th>" in page
     assert "95 % bootstrap interval over seeds and clips" in page
+
+
+@pytest.fixture
+def radio() -> TableLayout:
+    """Of a system without token budgets, whose names have nothing in common with paper 1's."""
+    return TableLayout(
+        devices=("left", "right", "radio"),
+        losses=("pose",),
+        references=(Reference("majority-vote", "lower"),),
+    )
+
+
+def test_another_systems_conditions_are_shown(radio: TableLayout) -> None:
+    shared = {"air": "awgn", "status": "ok", "test_questions": 10, "users": 1, "seed": 0}
+    costs = {"uplink_channel_uses": 64.0, "airtime_ms": 0.5}
+    rows = [
+        {
+            **shared,
+            **costs,
+            "method": method,
+            "cell": f"{method} {snr_db}",
+            "eval_snr_db": snr_db,
+            "accuracy": 0.5,
+            "majority_vote_accuracy": 0.3,
+        }
+        for method in ("dense", "sparse")
+        for snr_db in (0.0, 10.0)
+    ]
+    rows.append({**rows[0], "method": "majority-vote", "majority_vote_accuracy": None})
+    results = pa.Table.from_pylist(rows, schema=radio.results).to_pandas()
+    answered = pd.DataFrame(columns=["cell", "eval_snr_db", "media_id", "right", "asked"])
+    summary = summarise(results, answered, radio)
+    assert "dense awgn 0 - .500" in " ".join(_shown(summary, radio).split())
+    assert "tokens" not in conditions_note(results, summary, radio)
+    for picture in (accuracy_by_snr, accuracy_by_overhead):
+        (panel,) = picture(results, summary, radio).axes
+        assert {line.get_label() for line in panel.lines if line.get_label()[0] != "_"} >= {
+            *(("dense", "sparse") if picture is accuracy_by_snr else ("dense, 0 dB",)),
+            "majority vote",
+        }
+
+
+def test_phases_that_train_the_same_loss_have_panels_of_their_own(radio: TableLayout) -> None:
+    rows = [
+        {"method": "dense", "cell": "a", "air": "awgn", "phase": phase, "step": step, "pose": 1.0}
+        for phase in ("pretraining", "tuning")
+        for step in range(4)
+    ]
+    curves = pa.Table.from_pylist(rows, schema=radio.curves).to_pandas()
+    figure = learning_curves(curves, radio)
+    assert [panel.get_title() for panel in figure.axes] == ["pretraining: awgn", "tuning: awgn"]
+    assert [panel.get_xlabel() for panel in figure.axes] == ["pretraining step", "tuning step"]
+    assert figure.get_supylabel() == "pose loss (15-step mean)"

@@ -11,22 +11,18 @@ import pytest
 
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
+from studies.plan.spec import Spec
 from studies.plan.study import Study
-from studies.storage.artifacts import Artifacts, Spec, remove_partials
+from studies.storage.artifacts import Artifacts
 from studies.storage.folder import StudyFolder
 from studies.storage.store import LocalStore
-from studies.tables.columns import ANSWERS, CELL_COLUMNS, CURVES, DEVICES, RESULTS
-from studies.tables.rows import write_rows
+from studies.tables.columns import VERSION_KEY
+from studies.tables.layout import layout_of
+from studies.tables.references import read_references, write_references
+from studies.tables.rows import read_rows, write_rows
 from studies.tables.statistics import clip_interval
-from studies.tables.table import (
-    read_results,
-    write_curves,
-    write_failure,
-    write_floors,
-)
-from tokcom_core.storage import atomic_file
 
-from .outcomes import finish, finished_samples
+from .outcomes import finish, finished_samples, tables_of
 
 
 class NumberSpec(Spec):
@@ -47,18 +43,6 @@ def test_an_artifact_is_whole_or_absent(tmp_path: Path) -> None:
     assert NumberSpec(number=2).key != spec.key == NumberSpec(number=1).key
 
 
-def test_leftovers_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
-    (tmp_path / ".tuning-1.99.partial").mkdir()
-    (tmp_path / ".x.parquet.99.partial").write_text("half")
-    (tmp_path / "kept").mkdir()
-    remove_partials(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
-    with pytest.raises(RuntimeError), atomic_file(tmp_path / "f") as partial:
-        partial.write_text("half")
-        raise RuntimeError
-    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
-
-
 @pytest.fixture
 def study() -> Study:
     return Study(name="s", methods=["aligned"], eval_snr_db=[0, 10], seeds=[0, 1])
@@ -67,30 +51,41 @@ def study() -> Study:
 def test_failures_are_rows(study: Study, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     folder.begin(study)
-    cells = Plan(study).cells({"aligned": 1e-3, "blind": 1e-3, "text-oracle": 1e-3})
+    cells = Plan(study).known_cells({})
+    tables = tables_of(study, folder)
     for cell in cells:
-        write_failure(folder, cell, "out of luck <b>")
-    table = read_results(folder, cells)
-    assert list(table.columns) == RESULTS.names
+        tables.write_failure(cell, "out of luck <b>")
+    table = tables.read_results(cells)
+    assert list(table.columns) == tables.layout.results.names
     assert len(table) == 2 * 2 + 2 * 2 * 1
     assert set(table["status"]) == {"failed"}
     assert set(table["reason"]) == {"out of luck <b>"}
     assert table["accuracy"].isna().all()
     again = pd.read_parquet(folder.results)
     assert len(again) == len(table)
-    assert write_report(folder, table) == []
+    assert write_report(tables, table) == []
 
 
-def test_a_column_that_the_schema_does_not_know_is_a_mistake(tmp_path: Path) -> None:
+def test_a_column_that_the_schema_does_not_know_is_a_mistake(study: Study, tmp_path: Path) -> None:
     """pyarrow alone would drop it without a word."""
     schema = pa.schema([("a", pa.int64()), ("b", pa.float64())])
     with pytest.raises(AssertionError, match="no columns \\['c'\\]"):
         write_rows(tmp_path / "t.parquet", [{"a": 1}, {"a": 1, "c": 2}], schema)
     with pytest.raises(AssertionError, match="surprise"):
-        write_curves(tmp_path / "t.parquet", "alignment", [{"surprise": 1.0}])
+        tables_of(study, StudyFolder(tmp_path)).write_phase_curves(
+            tmp_path / "t.parquet", "alignment", [{"surprise": 1.0}]
+        )
     assert not list(tmp_path.iterdir())
     write_rows(tmp_path / "t.parquet", [{"a": 1}], schema)
     assert pq.read_table(tmp_path / "t.parquet").to_pylist() == [{"a": 1, "b": None}]
+
+
+def test_tables_of_another_schema_version_are_refused(tmp_path: Path) -> None:
+    old, new = (pa.schema([("a", pa.int64())], {VERSION_KEY: version}) for version in ("4", "5"))
+    write_rows(tmp_path / "t.parquet", [{"a": 1}], old)
+    with pytest.raises(ValueError, match=r"schema version 4, not 5; .* another --out"):
+        read_rows(tmp_path / "t.parquet", new)
+    assert read_rows(tmp_path / "t.parquet", old).to_pylist() == [{"a": 1}]
 
 
 def test_every_table_tells_its_cells_apart(study: Study, tmp_path: Path) -> None:
@@ -98,13 +93,20 @@ def test_every_table_tells_its_cells_apart(study: Study, tmp_path: Path) -> None
     swept = study.model_copy(update={"bandwidth_hz": (5e6, 1e7), "train_snr_db": (0.0, 10.0)})
     folder = StudyFolder(tmp_path)
     finish(swept, folder, lambda cell, snr_db: 0.6)
-    for name, schema in (("curves", CURVES), ("devices", DEVICES), ("answers", ANSWERS)):
+    layout = layout_of(study)
+    schemas = {
+        "curves": layout.curves,
+        "devices": layout.devices_table,
+        "answers": layout.answers,
+    }
+    columns = list(layout.cell_columns)
+    for name, schema in schemas.items():
         table = pd.read_parquet(tmp_path / name)
         assert list(table.columns) == schema.names
         ours = table[table["method"] == "aligned"]
         assert ours["cell"].nunique() == 8
-        conditions = ours.drop_duplicates(list(CELL_COLUMNS)).drop(columns="cell")
-        assert not conditions.duplicated([n for n in CELL_COLUMNS if n != "cell"]).any()
+        conditions = ours.drop_duplicates(columns).drop(columns="cell")
+        assert not conditions.duplicated([n for n in columns if n != "cell"]).any()
         assert set(ours["bandwidth_hz"]) == {5e6, 1e7}
         assert set(ours["train_snr_db"]) == {0.0, 10.0}
         assert set(ours["tokens_audio"]) == {16.0}
@@ -121,12 +123,12 @@ def test_answers_are_what_the_results_count(study: Study, tmp_path: Path) -> Non
     assert counted["first_token"].to_numpy() == pytest.approx(counted["first_token_accuracy"])
     one = answers[(answers["cell"] == answers["cell"][0]) & (answers["eval_snr_db"].eq(0))]
     asked = finished_samples()
-    assert tuple(one["question_id"]) == asked.question_id
-    assert tuple(one["video_id"]) == asked.video_id
-    assert tuple(one["group"]) == asked.question_type
+    assert tuple(one["sample_id"]) == asked.sample_id
+    assert tuple(one["media_id"]) == asked.media_id
+    assert tuple(one["group"]) == asked.group
     assert set(answers["user"]) == {0}
     row = results[(results["cell"] == one["cell"].iloc[0]) & results["eval_snr_db"].eq(0)].iloc[0]
-    interval = clip_interval(one["video_id"].tolist(), one["exact"].tolist())
+    interval = clip_interval(one["media_id"].tolist(), one["exact"].tolist())
     assert (row["accuracy_low"], row["accuracy_high"]) == (interval.low, interval.high)
 
 
@@ -141,11 +143,10 @@ def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
         StudyFolder(tmp_path / "empty").open()
 
 
-def test_floors_reach_the_cells_above_them(tmp_path: Path) -> None:
-    from studies.tables.table import _read_floors
-
-    folder = StudyFolder(tmp_path)
-    assert _read_floors(folder, 0) == {"blind_accuracy": None, "text_oracle_accuracy": None}
+def test_references_reach_the_rows_of_all_others(study: Study, tmp_path: Path) -> None:
+    folder, layout = StudyFolder(tmp_path), layout_of(study)
+    nothing = {"blind_accuracy": None, "text_oracle_accuracy": None}
+    assert read_references(folder, layout, 0) == nothing
     rows = pd.DataFrame(
         {
             "status": ["ok", "failed"],
@@ -154,5 +155,23 @@ def test_floors_reach_the_cells_above_them(tmp_path: Path) -> None:
             "accuracy": [0.4, 0.0],
         }
     )
-    write_floors(folder, rows)
-    assert _read_floors(folder, 0) == {"blind_accuracy": 0.4, "text_oracle_accuracy": None}
+    write_references(folder, rows)
+    assert read_references(folder, layout, 0) == {**nothing, "blind_accuracy": 0.4}
+    assert read_references(folder, layout, 1) == nothing
+
+
+def test_a_reference_that_has_run_again_reaches_rows_that_were_there(
+    study: Study, tmp_path: Path
+) -> None:
+    folder, tables = StudyFolder(tmp_path), tables_of(study, StudyFolder(tmp_path))
+    finish(study, folder, lambda cell, snr_db: 0.6)
+    cells = Plan(study).known_cells({})
+    write_references(folder, pd.DataFrame(columns=["status", "method", "seed", "accuracy"]))
+    tables.update_references(cells)
+    table = tables.read_results(cells)
+    assert table["blind_accuracy"].isna().all()
+    tables.write_references([cell for cell in cells if cell.reference is not None])
+    tables.update_references(cells)
+    table = tables.read_results(cells)
+    assert table.loc[table["method"] == "aligned", "blind_accuracy"].notna().all()
+    assert table.loc[table["method"] == "blind", "blind_accuracy"].isna().all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import shutil
 import signal
@@ -13,17 +14,25 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 from pydantic import BaseModel
 from ray.exceptions import RayTaskError
 
-from studies.execution.reasons import reason_of
-from studies.execution.stages import Stages
-from studies.execution.trial import StageTrainable, _StopWhenFull, start_ray
+from studies.errors import reason_of
+from studies.execution.cluster import start_ray
+from studies.execution.graph import Milestone, SpecGraph
+from studies.execution.reporting import Report, TrainingReporter
+from studies.execution.runner import SpecRunner
+from studies.execution.searcher import SpecSearcher, SpecStopper
+from studies.execution.trial import SpecTrainable
 from studies.plan.cells import Plan
+from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from tokcom_core.features import MediaFeatures
 from tokcom_core.storage import StorageError
 
 
@@ -64,21 +73,59 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def trial(minimusic: Path, tmp_path: Path) -> StageTrainable:
+def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single file in the current folder, which is not on the path."""
+    (tmp_path / "of_their_own.py").write_text("ANSWER = 42\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p and Path(p) != tmp_path])
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.mark.usefixtures("_module")
+def test_modules_of_the_users_own_reach_the_workers() -> None:
+    """Those on another machine, too, where the file is not: here it is gone."""
+
+    @ray.remote
+    def answer() -> int:
+        found: int = importlib.import_module("of_their_own").ANSWER
+        return found
+
+    assert start_ray(Study(name="s"), None, ["of_their_own"])
+    try:
+        Path("of_their_own.py").unlink()
+        assert ray.get(answer.remote(), timeout=120) == 42
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.usefixtures("_module")
+def test_a_module_that_is_nowhere_is_refused() -> None:
+    with pytest.raises(ValueError, match="no module 'nobodys'"):
+        start_ray(Study(name="s"), None, ["of_their_own", "nobodys"])
+
+
+@pytest.fixture
+def trial(minimusic: Path, tmp_path: Path) -> SpecTrainable:
     study = Study(name="s", data={"folder": minimusic})
-    (spec, *_), folder = Plan(study).features(), StudyFolder(tmp_path / "out")
-    job = (type(spec).__name__, spec.model_dump_json())
-    return StageTrainable({"job": job, "study": study, "folder": folder, "features": []})
+    specs, folder = Plan(study).features(), StudyFolder(tmp_path / "out")
+    spec = next(spec for spec in specs if isinstance(spec.features, MediaFeatures))
+
+    class Trial(SpecTrainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            super().setup(config, study, folder, [])
+
+    return Trial({"type": type(spec).__name__, "spec": spec.model_dump_json()})
 
 
 def test_a_full_disk_ends_the_run_and_is_no_failure(
-    trial: StageTrainable, monkeypatch: pytest.MonkeyPatch
+    trial: SpecTrainable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill(*_: object) -> None:
         raise StorageError.at(errno.ENOSPC, "/out/a")
 
-    monkeypatch.setattr(Stages, "run", fill)
-    result, stopper = trial.step(), _StopWhenFull()
+    monkeypatch.setattr(SpecRunner, "run", fill)
+    graph = SpecGraph(lambda _: False, Milestone([], list))
+    result, stopper = trial.step(), SpecStopper(SpecSearcher(graph, lambda: 1))
     assert result["failure"] == ""
     assert not stopper("1", {"failure": "no clip"})
     assert not stopper.stop_all()
@@ -88,12 +135,39 @@ def test_a_full_disk_ends_the_run_and_is_no_failure(
     assert (stopper.error.errno, stopper.error.filename) == (errno.ENOSPC, "/out/a")
 
 
-def test_a_spec_that_is_no_longer_valid_fails_with_one_line(trial: StageTrainable) -> None:
-    kind, text = trial.config["job"]
-    trial.reset_config({**trial.config, "job": (kind, text.replace('"audio"', '"smell"'))})
+def test_a_spec_that_is_no_longer_valid_fails_with_one_line(trial: SpecTrainable) -> None:
+    text = trial.config["spec"]
+    trial.reset_config({**trial.config, "spec": text.replace('"ast"', '"nose"')})
     failure = trial.step()["failure"]
-    assert failure.startswith("modality: Input should be")
+    assert failure.startswith("features.media.encoder: no encoder 'nose'; take some of ast, vivit")
     assert "pydantic.dev" not in failure
+
+
+def test_a_trial_tells_of_its_steps_before_it_ends(
+    trial: SpecTrainable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(_: SpecRunner, spec: Spec, report: Report) -> None:
+        tell = TrainingReporter(report, steps=60, batch_size=8)
+        for step in range(1, 61):
+            tell(step, {"task": 1 / step})
+
+    monkeypatch.setattr(SpecRunner, "run", learn)
+    results = [trial.step() for _ in range(4)]
+    assert [r.get("step") for r in results] == [25, 50, 60, None]
+    assert all(r["samples_per_s"] > 0 and r["steps"] == 60 for r in results[:3])
+    assert results[1]["task"] == 1 / 50
+    assert [r.get("done", False) for r in results] == [False, False, False, True]
+
+
+def test_an_idle_trial_does_nothing_and_its_worker_takes_a_spec(
+    trial: SpecTrainable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SpecRunner, "run", lambda *_: None)
+    spec = trial.config
+    trial.reset_config({"key": "idle"})
+    assert trial.step() == trial.step() == {}
+    trial.reset_config(spec)
+    assert trial.step() == {"done": True, "failure": ""}
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from studies.execution.run import check_vocabulary
+from studies.execution.data import check_data
+from studies.plan.cells import Plan
 from studies.plan.study import Study
 from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
 
@@ -45,13 +46,13 @@ def test_an_answer_that_cannot_be_said_is_refused_before_anything_runs(
 
 
 def test_unknown_words_are_warned_of(annotations: Path, caplog: pytest.LogCaptureFixture) -> None:
-    study = Study(name="s", data={"folder": annotations})
-    check_vocabulary(study, annotations)
+    plan = Plan(Study(name="s", data={"folder": annotations}))
+    check_data(plan, annotations)
     assert not caplog.records
     captions = annotation_file(annotations / VALOR, "desc", "train")
     _change(captions, slice(None, None, 2), desc="a zebra dances with a gnu")
     with caplog.at_level(logging.WARNING):
-        check_vocabulary(study, annotations)
+        check_data(plan, annotations)
     (warning,) = caplog.messages
     assert "words of the captions are unknown to the language model" in warning
     assert "'zebra'" in warning

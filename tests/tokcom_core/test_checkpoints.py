@@ -29,10 +29,12 @@ from transformers import (
     VivitImageProcessor,
 )
 
-from tokcom_core.checkpoints import load_tokenizer
-from tokcom_core.encoders import AudioEncoder, TextEncoder, VisionEncoder
+from tokcom_core.checkpoints import pocket_folder
+from tokcom_core.checkpoints.loading import load_tokenizer
+from tokcom_core.encoders.audio import AudioEncoder
+from tokcom_core.encoders.text import TextEncoder
+from tokcom_core.encoders.vision import VisionEncoder
 from tokcom_core.foundation import FoundationModel
-from tokcom_core.zoo import pocket_folder
 
 State = dict[str, Tensor]
 SMALL = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}

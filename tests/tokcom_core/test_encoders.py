@@ -20,14 +20,11 @@ from transformers import (
 
 from tokcom_core.datasets.layout import frames_folder
 from tokcom_core.datasets.media import read_frames
-from tokcom_core.encoders import (
-    AudioEncoder,
-    TextEncoder,
-    VisionEncoder,
-    encoder_shape,
-    pick_device,
-    token_width,
-)
+from tokcom_core.devices import pick_device
+from tokcom_core.encoders import Ast, Vivit
+from tokcom_core.encoders.audio import AudioEncoder
+from tokcom_core.encoders.text import TextEncoder, token_width
+from tokcom_core.encoders.vision import VisionEncoder
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +53,8 @@ def vivit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_real_sizes_are_read_from_the_configuration(ast_folder: Path, vivit_folder: Path) -> None:
     """The paper's 1214 audio and 3137 video tokens."""
-    assert encoder_shape(str(ast_folder), "audio").length == 1214
-    assert encoder_shape(str(vivit_folder), "vision").length == 3137
+    assert Ast(checkpoint=str(ast_folder)).shape().length == 1214
+    assert Vivit(checkpoint=str(vivit_folder)).shape().length == 3137
 
 
 def test_audio_matches_hugging_face(ast_folder: Path) -> None:
@@ -108,19 +105,19 @@ def test_vision_matches_hugging_face(vivit_folder: Path) -> None:
 
 @pytest.fixture
 def striped(tmp_path: Path) -> Path:
-    """Pictures of 1280 x 720, black but for a white twentieth at left and right."""
+    """Folder of pictures of 1280 x 720, black but for a white twentieth at left and right."""
     folder = frames_folder(tmp_path, "clip")
     folder.mkdir(parents=True)
     picture = np.zeros((720, 1280, 3), np.uint8)
     picture[:, :64] = picture[:, -64:] = 255
     for i in range(1, 4):
         Image.fromarray(picture).save(folder / f"frame_{i:04d}.jpg")
-    return tmp_path
+    return folder
 
 
 def test_the_whole_picture_is_seen(vivit_folder: Path, striped: Path) -> None:
     """The checkpoint's processor alone would crop the middle 56 % of the width out of it."""
-    pixels = VisionEncoder(str(vivit_folder), "cpu").read(striped, "clip")
+    pixels = VisionEncoder(str(vivit_folder), "cpu").read(striped)
     assert pixels.shape == (1, 32, 3, 224, 224)
     rows = pixels.mean(dim=(0, 1, 2, 3))
     assert float(rows[:9].min()) > 0.9
@@ -132,8 +129,8 @@ def test_the_papers_way_squashes_the_picture_and_crops_it(
     vivit_folder: Path, striped: Path
 ) -> None:
     """Shortest edge to 256, the middle 224: 87.5 % of the width are left."""
-    pixels = VisionEncoder(str(vivit_folder), "cpu", crop="center").read(striped, "clip")
-    squashed = read_frames(frames_folder(striped, "clip"), 32, size=(224, 224))
+    pixels = VisionEncoder(str(vivit_folder), "cpu", crop="center").read(striped)
+    squashed = read_frames(striped, 32, size=(224, 224))
     expected = VivitImageProcessor()(list(squashed), return_tensors="pt")["pixel_values"]
     assert torch.equal(pixels, expected)
     rows = pixels.mean(dim=(0, 1, 2, 3))
@@ -144,18 +141,19 @@ def test_any_picture_fits_and_a_processor_that_does_not_is_refused(
     tmp_path: Path, vivit_folder: Path, striped: Path
 ) -> None:
     pocket = VisionEncoder("pocket", "cpu")
-    assert pocket.read(striped, "clip").shape[-2:] == (48, 48)
+    assert pocket.read(striped).shape[-2:] == (48, 48)
     folder = tmp_path / "vivit"
     shutil.copytree(vivit_folder, folder)
     VivitImageProcessor(crop_size={"height": 200, "width": 200}).save_pretrained(folder)
-    assert VisionEncoder(str(folder), "cpu").read(striped, "clip").shape[-2:] == (224, 224)
+    assert VisionEncoder(str(folder), "cpu").read(striped).shape[-2:] == (224, 224)
     with pytest.raises(ValueError, match="pictures of 200x200, its model takes 224x224; take"):
         VisionEncoder(str(folder), "cpu", crop="center")
 
 
 def test_pocket_shapes_agree_with_the_loaded_models() -> None:
-    for kind, encoder in (("audio", AudioEncoder("pocket")), ("vision", VisionEncoder("pocket"))):
-        shape = encoder_shape("pocket", kind)  # type: ignore[arg-type]
+    for config in (Ast(), Vivit()):
+        shape, encoder = config.shape(), config.build("cpu")
+        assert isinstance(encoder, AudioEncoder | VisionEncoder)
         assert (shape.length, shape.width) == (encoder.length, encoder.width)
         assert shape.summary_tokens == encoder.summary_tokens
         trained = [p for p in encoder._model.parameters() if p.requires_grad]
@@ -173,12 +171,12 @@ def test_text_is_the_foundation_models_own_embeddings() -> None:
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all"])
 def test_a_missing_checkpoint_is_named(name: str) -> None:
     with pytest.raises(ValueError, match="nowhere"):
-        encoder_shape(name, "audio")
+        Ast(checkpoint=name).shape()
 
 
 def test_another_architecture_is_refused(vivit_folder: Path) -> None:
     with pytest.raises(ValueError, match="is a vivit"):
-        encoder_shape(str(vivit_folder), "audio")
+        Ast(checkpoint=str(vivit_folder)).shape()
 
 
 def test_devices() -> None:

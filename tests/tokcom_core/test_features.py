@@ -4,6 +4,7 @@ import math
 import shutil
 import wave
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor
 
 from tokcom_core.datasets.layout import MUSIC_AVQA, sound_file
-from tokcom_core.datasets.samples import load_task_samples, majority_accuracy, read_samples
-from tokcom_core.encoders import AudioEncoder
+from tokcom_core.datasets.samples import read_samples
+from tokcom_core.encoders import MediaEncoder
+from tokcom_core.encoders.audio import AudioEncoder
 from tokcom_core.features import Sliding, open_features, write_features
 from tokcom_core.slide import slide
+from tokcom_core.tasks import Avqa
 
 
 def test_stored_tokens_are_the_encoders(
@@ -23,22 +26,23 @@ def test_stored_tokens_are_the_encoders(
 ) -> None:
     store = open_features(tokens["audio"]["test"])
     encoder = AudioEncoder("pocket")
-    video_id = next(iter(store.row))
-    (fresh,) = encoder.encode([encoder.read(minimusic / MUSIC_AVQA, video_id)])
-    stored = store.select([video_id], encoder.length - encoder.summary_tokens)
+    media_id = next(iter(store.row))
+    (fresh,) = encoder.encode([encoder.read(sound_file(minimusic / MUSIC_AVQA, media_id))])
+    stored = store.select([media_id], encoder.length - encoder.summary_tokens)
     patches = fresh[:, encoder.summary_tokens :]
     torch.testing.assert_close(stored, patches, rtol=2e-3, atol=2e-3)  # half precision
 
 
 def test_only_the_asked_lengths_are_kept(minimusic: Path, tmp_path: Path) -> None:
     encoder = AudioEncoder("pocket")
-    clips = list(dict.fromkeys(load_task_samples(minimusic, "val").video_id))[:3]
-    root = minimusic / MUSIC_AVQA
-    write_features(tmp_path, encoder, root, clips, Sliding((4, 6), with_summary=True))
+    clips = list(dict.fromkeys(Avqa().samples(minimusic, "val").media_id))[:3]
+    sounds = partial(sound_file, minimusic / MUSIC_AVQA)
+    sliding = Sliding(counts=(4, 6), with_summary=True)
+    write_features(tmp_path, encoder, sounds, clips, sliding)
     store = open_features(tmp_path)
     assert isinstance(store.tokens, np.memmap)
     assert store.tokens.shape == (len(clips), 4 + 6, encoder.width)
-    (whole,) = encoder.encode([encoder.read(root, clips[1])])
+    (whole,) = encoder.encode([encoder.read(sounds(clips[1]))])
     for count in (4, 6):
         expected = whole[:, slide(encoder.length, count)]
         torch.testing.assert_close(store.select([clips[1]], count), expected, rtol=2e-3, atol=2e-3)
@@ -49,20 +53,19 @@ def test_only_the_asked_lengths_are_kept(minimusic: Path, tmp_path: Path) -> Non
 def test_damaged_clips_are_skipped_and_named(minimusic: Path, tmp_path: Path) -> None:
     """Whether they cannot be read or not be encoded."""
     encoder = AudioEncoder("pocket")
-    clips = list(dict.fromkeys(load_task_samples(minimusic, "val").video_id))[:3]
+    clips = list(dict.fromkeys(Avqa().samples(minimusic, "val").media_id))[:3]
     _write_sound(sound_file(tmp_path, "short"), 399)
     for clip in clips:
         shutil.copy(sound_file(minimusic / MUSIC_AVQA, clip), sound_file(tmp_path, clip))
-    damaged = write_features(
-        tmp_path, encoder, tmp_path, ["missing", "short", *clips], Sliding((3,))
-    )
+    sounds, sliding = partial(sound_file, tmp_path), Sliding(counts=(3,))
+    damaged = write_features(tmp_path, encoder, sounds, ["missing", "short", *clips], sliding)
     assert list(damaged) == ["missing", "short"]
     assert "too short for a spectrogram" in damaged["short"]
     store = open_features(tmp_path)
     assert list(store.row) == clips
     assert store.damaged == damaged
-    with pytest.raises(ValueError, match="none of the 1 clips"):
-        write_features(tmp_path, encoder, tmp_path, ["missing"], Sliding((3,)))
+    with pytest.raises(ValueError, match="none of 1 clips"):
+        write_features(tmp_path, encoder, sounds, ["missing"], sliding)
 
 
 def test_the_slide_goes_over_all_windows_of_a_sound(tmp_path: Path) -> None:
@@ -70,22 +73,21 @@ def test_the_slide_goes_over_all_windows_of_a_sound(tmp_path: Path) -> None:
     _write_sound(sound_file(tmp_path, "long"), 11 * 16_000)
     _write_sound(sound_file(tmp_path, "short"), 16_000)
     encoder = AudioEncoder("pocket", span="whole")
-    sliding = Sliding((16, 120))
-    damaged = write_features(tmp_path, encoder, tmp_path, ["long", "short"], sliding)
+    sounds, sliding = partial(sound_file, tmp_path), Sliding(counts=(16, 120))
+    damaged = write_features(tmp_path, encoder, sounds, ["long", "short"], sliding)
     assert damaged == {"short": "cannot slide to 120 of 50 tokens; choose 1 to 50"}
     store = open_features(tmp_path)
-    (whole,) = encoder.encode([encoder.read(tmp_path, "long")])
+    (whole,) = encoder.encode([encoder.read(sound_file(tmp_path, "long"))])
     patches = whole[:, 2:].flatten(0, 1)
     assert patches.shape == (3 * 50, encoder.width)
     expected = patches[slide(150, 16)][None]
     torch.testing.assert_close(store.select(["long"], 16), expected, rtol=2e-3, atol=2e-3)
     assert store.mean_windows(["long"]) == 3
-    sliding = Sliding((16,))
-    write_features(tmp_path, encoder, tmp_path, ["long", "short"], sliding)
+    write_features(tmp_path, encoder, sounds, ["long", "short"], Sliding(counts=(16,)))
     assert open_features(tmp_path).mean_windows(["long", "short", "short", "long"]) == 2
 
 
-class _Loud:
+class _Loud(MediaEncoder):
     """Makes tokens of any size."""
 
     name, length, width, summary_tokens = "loud", 2, 4, 0
@@ -93,7 +95,7 @@ class _Loud:
     def __init__(self, size: float) -> None:
         self._size = size
 
-    def read(self, root: Path, video_id: str) -> Tensor:
+    def read(self, file: Path) -> Tensor:
         return torch.ones(1, 1)
 
     def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
@@ -102,11 +104,12 @@ class _Loud:
 
 def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"clip a: .* 1e\+05 .* models.feature_dtype: float32"):
-        write_features(tmp_path, _Loud(1e5), tmp_path, ["a"], Sliding((2,)))
-    write_features(tmp_path, _Loud(1e5), tmp_path, ["a"], Sliding((2,), dtype="float32"))
+        write_features(tmp_path, _Loud(1e5), tmp_path.joinpath, ["a"], Sliding(counts=(2,)))
+    exact = Sliding(counts=(2,), dtype="float32")
+    write_features(tmp_path, _Loud(1e5), tmp_path.joinpath, ["a"], exact)
     assert float(open_features(tmp_path).select(["a"], 2).max()) == 1e5
     with pytest.raises(ValueError, match="a: the encoder makes tokens of it that are not finite"):
-        write_features(tmp_path, _Loud(math.nan), tmp_path, ["a"], Sliding((2,)))
+        write_features(tmp_path, _Loud(math.nan), tmp_path.joinpath, ["a"], Sliding(counts=(2,)))
 
 
 def _write_sound(file: Path, samples: int) -> None:
@@ -120,20 +123,20 @@ def _write_sound(file: Path, samples: int) -> None:
 
 
 def test_samples_survive_their_file_and_can_be_thinned(minimusic: Path, tmp_path: Path) -> None:
-    samples = load_task_samples(minimusic, "test")
+    samples = Avqa().samples(minimusic, "test")
     samples.write(tmp_path / "s.parquet")
     assert read_samples(tmp_path / "s.parquet") == samples
-    clip = samples.video_id[0]
-    assert set(samples.keep([clip]).video_id) == {clip}
-    assert all(samples.caption)
+    clip = samples.media_id[0]
+    assert set(samples.keep([clip]).media_id) == {clip}
+    assert all(samples["caption"])
 
 
 def test_majority_answer_by_template(minimusic: Path) -> None:
-    samples = load_task_samples(minimusic, "train")
+    samples = Avqa().samples(minimusic, "train")
     by_hand = 0
-    for template in set(samples.template):
+    for template in set(samples["template"]):
         answers = [
-            a for a, t in zip(samples.answer, samples.template, strict=True) if t == template
+            a for a, t in zip(samples.answer, samples["template"], strict=True) if t == template
         ]
         by_hand += max(answers.count(a) for a in answers)
-    assert majority_accuracy(samples, samples) == pytest.approx(by_hand / len(samples))
+    assert Avqa().majority_accuracy(samples, samples) == pytest.approx(by_hand / len(samples))

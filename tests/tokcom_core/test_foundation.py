@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from tokcom_core.checkpoints import pocket_folder, resolve
 from tokcom_core.foundation import IGNORED, FoundationModel, concatenate
-from tokcom_core.zoo import pocket_folder, resolve
 
 TEXTS = ["loud violin left front plays first .", "silent cello right back ."]
 

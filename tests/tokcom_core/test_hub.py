@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from tokcom_core.encoders import TextEncoder, token_width
-from tokcom_core.zoo import pocket_folder, resolve
+from tokcom_core.checkpoints import pocket_folder, resolve
+from tokcom_core.encoders.text import TextEncoder, token_width
 
 Hub = Callable[[str], None]
 

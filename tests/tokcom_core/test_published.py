@@ -23,7 +23,9 @@ from tests.recordings import write_recording
 from tokcom_core.datasets.layout import frames_folder, sound_file, video_file
 from tokcom_core.datasets.media import prepare
 from tokcom_core.datasets.video import Sampling
-from tokcom_core.encoders import AudioEncoder, TextEncoder, VisionEncoder
+from tokcom_core.encoders.audio import AudioEncoder
+from tokcom_core.encoders.text import TextEncoder
+from tokcom_core.encoders.vision import VisionEncoder
 from tokcom_core.foundation import FoundationModel
 
 CLIP = "sa00002321"
@@ -50,7 +52,7 @@ def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_audio_is_encoded_as_by_the_published_model(dataset: Path, tmp_path: Path) -> None:
     write_ast(tmp_path)
     encoder = AudioEncoder(str(tmp_path), "cpu")
-    (tokens,) = encoder.encode([encoder.read(dataset, CLIP)])
+    (tokens,) = encoder.encode([encoder.read(sound_file(dataset, CLIP))])
     with wave.open(str(sound_file(dataset, CLIP))) as reader:
         assert reader.getnframes() / reader.getframerate() == pytest.approx(60, abs=0.2)
         sound = np.frombuffer(reader.readframes(-1), "<i2").astype(np.float32) / 32768
@@ -67,7 +69,7 @@ def test_audio_is_encoded_as_by_the_published_model(dataset: Path, tmp_path: Pat
 def test_video_is_encoded_as_by_the_published_model(dataset: Path, tmp_path: Path) -> None:
     write_vivit(tmp_path)
     encoder = VisionEncoder(str(tmp_path), "cpu", crop="center", take="first")
-    (tokens,) = encoder.encode([encoder.read(dataset, CLIP)])
+    (tokens,) = encoder.encode([encoder.read(frames_folder(dataset, CLIP))])
     files = sorted(frames_folder(dataset, CLIP).iterdir())
     frames = [np.asarray(Image.open(file)) for file in files]
     assert len(frames) == 32  # of 36 at 0.6 a second

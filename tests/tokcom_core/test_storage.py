@@ -1,10 +1,11 @@
-"""A full disk is one kind of error, whichever library meets it, and never a dead process."""
+"""Files and folders are whole or absent; a full disk is one kind of error, never a dead process."""
 
 from __future__ import annotations
 
 import errno
 import os
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,59 @@ import torch
 from safetensors.torch import save_file
 
 from tokcom_core.datasets import media
+from tokcom_core.datasets.layout import sound_file
 from tokcom_core.datasets.minimusic.write import write_minimusic
-from tokcom_core.encoders import AudioEncoder
+from tokcom_core.encoders import Ast
 from tokcom_core.features import Sliding, write_features
-from tokcom_core.storage import StorageError, complaint, writing
+from tokcom_core.storage import (
+    StorageError,
+    atomic_file,
+    atomic_folder,
+    complaint,
+    remove_partials,
+    writing,
+)
 
 from ..conftest import Disk
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_or_folder_is_whole_or_absent(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_file(tmp_path / "deep" / "file") as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "deep" / "folder") as partial:
+        (partial / "data").write_text("half")
+        raise RuntimeError
+    assert _names(tmp_path / "deep") == []
+    for content in ("first", "second"):
+        with atomic_file(tmp_path / "file") as partial:
+            partial.write_text(content)
+        assert (tmp_path / "file").read_text() == content
+    with atomic_folder(tmp_path / "folder") as partial:
+        (partial / "data").write_text("whole")
+    assert _names(tmp_path / "folder") == ["data"]
+    assert _names(tmp_path) == ["deep", "file", "folder"]
+
+
+def test_a_folder_that_another_process_has_made_meanwhile_stays(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "folder") as partial:
+        (partial / "data").write_text("ours")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "data").write_text("theirs")
+    assert (tmp_path / "folder" / "data").read_text() == "theirs"
+    assert _names(tmp_path) == ["folder"]
+
+
+def test_leftovers_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
+    (tmp_path / ".tuning-1.99.partial").mkdir()
+    (tmp_path / ".x.parquet.99.partial").write_text("half")
+    (tmp_path / "kept").mkdir()
+    remove_partials(tmp_path)
+    assert _names(tmp_path) == ["kept"]
 
 
 @pytest.fixture
@@ -49,11 +97,11 @@ def test_every_library_says_the_same_of_a_full_disk(small_disk: Path) -> None:
 def test_tokens_that_do_not_fit_are_an_error_and_no_dead_process(
     small_disk: Path, minimusic: Path
 ) -> None:
-    clips = [file.stem for file in sorted((minimusic / "MUSIC-AVQA" / "video").glob("*.mp4"))]
+    root = minimusic / "MUSIC-AVQA"
+    clips = [file.stem for file in sorted((root / "video").glob("*.mp4"))]
+    sounds = partial(sound_file, root)
     with pytest.raises(OSError, match="No space left"):
-        write_features(
-            small_disk, AudioEncoder("pocket"), minimusic / "MUSIC-AVQA", clips, Sliding((50,))
-        )
+        write_features(small_disk, Ast().build(), sounds, clips, Sliding(counts=(50,)))
 
 
 def test_clips_stop_where_the_disk_is_full(small_disk: Path) -> None:

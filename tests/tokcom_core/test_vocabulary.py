@@ -10,12 +10,12 @@ import pytest
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2Tokenizer
 
-from tokcom_core.checkpoints import load_tokenizer
+from tokcom_core.checkpoints import pocket_folder
+from tokcom_core.checkpoints.loading import load_tokenizer
 from tokcom_core.datasets.annotations import read_music_avqa, read_valor
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
-from tokcom_core.datasets.samples import load_alignment_samples, load_task_samples
+from tokcom_core.tasks import Avqa
 from tokcom_core.vocabulary import check_answers, warn_of_unknown_words
-from tokcom_core.zoo import pocket_folder
 
 from .test_annotations import REAL, needs_real_data
 
@@ -47,11 +47,11 @@ def broken() -> PreTrainedTokenizerBase:
 def test_minimusic_can_be_read_and_said(
     minimusic: Path, pocket: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    captions = load_alignment_samples(minimusic, "train").caption
+    captions = Avqa().samples(minimusic, "align")["caption"]
     assert warn_of_unknown_words(pocket, captions, "captions") == 0
     for split in ("train", "val", "test"):
-        samples = load_task_samples(minimusic, split)
-        assert warn_of_unknown_words(pocket, samples.question, "questions") == 0
+        samples = Avqa().samples(minimusic, split)
+        assert warn_of_unknown_words(pocket, samples["question"], "questions") == 0
         check_answers(pocket, samples.answer, 8)
     assert not caplog.records
 

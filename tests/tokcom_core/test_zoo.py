@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from transformers import Qwen2ForCausalLM
 
+from tokcom_core.checkpoints import KINDS, pocket_folder, resolve
 from tokcom_core.datasets.minimusic.labels import audio_labels, vision_labels
 from tokcom_core.datasets.minimusic.language import TEMPLATES
 from tokcom_core.datasets.minimusic.scene import sample_scene
-from tokcom_core.encoders import AudioEncoder, VisionEncoder
-from tokcom_core.zoo import KINDS, pocket_folder, resolve
+from tokcom_core.encoders.audio import AudioEncoder
+from tokcom_core.encoders.vision import VisionEncoder
 from tokcom_core.zoo.build import build_zoo, read_scores
 from tokcom_core.zoo.pretrain_encoders import EncoderRecipe
 from tokcom_core.zoo.pretrain_language import (

@@ -1,4 +1,4 @@
-"""Where a data set keeps its files: MUSIC-AVQA's and VALOR's own folders.
+"""Layout of a data set's files: MUSIC-AVQA's and VALOR's own folders.
 
 ::
 
@@ -12,17 +12,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 MUSIC_AVQA = "MUSIC-AVQA"
 VALOR = "VALOR"
 SAMPLE_RATE_HZ = 16_000
-"""Of the mono sound in the .wav files."""
+"""Sampling rate of the mono sound in the .wav files."""
+
+FrameChoice = Literal["even", "first"]
+"""Frames of a clip that an encoder sees: evenly spaced ones, or the first."""
 
 _SEPARATOR = {"avqa": "-", "desc": "_"}
 
 
 def annotation_file(root: Path, kind: str, split: str) -> Path:
-    """``kind`` is ``avqa`` (questions) or ``desc`` (captions)."""
+    """The annotations of one kind: ``avqa`` (questions) or ``desc`` (captions)."""
     return root / "annotation" / f"{kind}{_SEPARATOR[kind]}{split}.json"
 
 

@@ -1,4 +1,4 @@
-"""From ``.mp4`` to what the encoders read: frames as ``.png`` and 16 kHz mono sound as ``.wav``."""
+"""Extracts what the encoders read from ``.mp4``: ``.png`` frames and 16 kHz mono ``.wav`` sound."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..storage import StorageError, atomic_file, writing
-from .layout import SAMPLE_RATE_HZ, frame_files, frames_folder, sampling_file, sound_file
+from ..errors import first_line
+from ..storage import StorageError, atomic_file, atomic_folder, remove_partials, writing
+from .layout import (
+    SAMPLE_RATE_HZ,
+    FrameChoice,
+    frame_files,
+    frames_folder,
+    sampling_file,
+    sound_file,
+)
 from .parallel import run_parallel
 from .video import Sampling, decode_frames, decode_sound
-
-Take = Literal["even", "first"]
 
 _DEFAULT = Sampling()
 
@@ -39,7 +44,7 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a preparation did: ``done`` now, ``kept`` from an earlier run, ``damaged``."""
+    """Numbers of clips extracted now (``done``) and earlier (``kept``), and the damaged ones."""
 
     done: int
     kept: int
@@ -81,9 +86,10 @@ def prepare(
         raise ValueError(f"no .mp4 below {root}")
     for dataset in dict.fromkeys(dataset for dataset, *_ in jobs):
         _check_sampling(dataset, sampling)
+        remove_partials(frames_folder(dataset, ""))
     waiting = [job for job in jobs if not _is_extracted(job[0], job[1].stem)]
     for dataset in dict.fromkeys(dataset for dataset, *_ in waiting):
-        if not _has_any_frames(dataset):  # those without a mark are somebody else's
+        if not _has_any_frames(dataset):  # without the mark they are not ours
             _mark_sampling(dataset, sampling)
     if progress is not None:
         progress(len(jobs) - len(waiting))
@@ -106,7 +112,7 @@ def _check_sampling(dataset: Path, sampling: Sampling) -> None:
 
 
 def read_sampling(dataset: Path) -> Sampling | None:
-    """How a data set's frames were sampled, if tokcom has extracted them.
+    """The sampling of a data set's frames, if tokcom has extracted them.
 
     Raises:
         ValueError: if the mark is damaged.
@@ -157,12 +163,12 @@ def _extract_job(job: tuple[Path, Path, Sampling]) -> Damaged | None:
     except StorageError:
         raise
     except (av.FFmpegError, ValueError, OSError) as error:
-        return Damaged(video, str(error).partition("\n")[0] or type(error).__name__)
+        return Damaged(video, first_line(error))
     return None
 
 
 def extract(dataset: Path, video: Path, sampling: Sampling = _DEFAULT) -> None:
-    """Writes the frames and the sound of one video, what of them cannot be read yet.
+    """Writes those frames and that sound of one video that cannot be read yet.
 
     Raises:
         ValueError: if a stream is missing or the file ends too early.
@@ -177,13 +183,10 @@ def extract(dataset: Path, video: Path, sampling: Sampling = _DEFAULT) -> None:
 
 
 def _write_frames(folder: Path, pictures: Sequence[Image.Image]) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for i, picture in enumerate(pictures, start=1):
-        picture.save(partial / f"frame_{i:04d}.png", compress_level=1)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # frames that cannot be read
+    with atomic_folder(folder) as partial:
+        for i, picture in enumerate(pictures, start=1):
+            picture.save(partial / f"frame_{i:04d}.png", compress_level=1)
 
 
 def read_sound(file: Path) -> NDArray[np.float32]:
@@ -216,15 +219,15 @@ def _open_sound(file: Path) -> Iterator[wave.Wave_read]:
 
 
 def read_frames(
-    folder: Path, frames: int, take: Take = "even", size: tuple[int, int] | None = None
+    folder: Path, frames: int, take: FrameChoice = "even", size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
     """Reads frames of a clip, ``[frames, height, width, 3]``.
 
     Args:
-        folder: of the clip.
-        frames: how many; where there are fewer, ``even`` repeats some and ``first`` the last.
-        take: ``even``, spaced evenly over all of them, or the ``first`` ones.
-        size: height and width to squash the whole pictures to; None leaves them as they are.
+        folder: Folder of the clip.
+        frames: Number of frames; of fewer, ``even`` repeats some and ``first`` the last.
+        take: Choice of frames: ``even``, spaced evenly over all of them, or the ``first`` ones.
+        size: Height and width to resize the whole pictures to; None leaves them as they are.
 
     Raises:
         ValueError: if there is none, one is damaged, or they differ in size and ``size`` is None.
@@ -238,7 +241,7 @@ def read_frames(
     )
     try:
         return np.stack([_read_picture(files[i], size) for i in chosen.astype(int)])
-    except (OSError, SyntaxError, ValueError) as error:  # PIL's complaints about a .png
+    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises for a .png
         raise ValueError(
             f"a frame in {folder} cannot be read: {error}; remove the folder, and "
             "'tokcom data prepare' extracts it again"

@@ -2,104 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from .annotations import QUESTION_TYPES, read_music_avqa, read_valor
-from .layout import MUSIC_AVQA, VALOR, annotation_file
-
-_COLUMNS = ("video_id", "question_id", "caption", "question", "answer", "question_type", "template")
-
-
-def type_name(kind: tuple[str, str]) -> str:
-    """``("Audio-Visual", "Counting")`` as it stands in column names: ``audio_visual_counting``."""
-    return "_".join(kind).replace("-", "_").lower()
-
-
-QUESTION_TYPE_NAMES = tuple(type_name(kind) for kind in QUESTION_TYPES)
+REQUIRED = ("sample_id", "media_id", "group", "answer")
+"""Columns that every task has; texts that a data set does not have are empty."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Columns of equal length; texts that a data set lacks are empty.
+    """Columns of equal length, all of them text.
 
-    A sample of the alignment stage is a clip with its caption; one of the task stage is a question
-    about a clip, whose caption is known in MiniMUSIC only. ``question_id`` is the data set's own.
+    ``sample_id`` is the data set's own, ``media_id`` names the media of a sample (a clip, a
+    picture; answers about the same media are correlated), ``group`` the kind of question, and
+    ``answer`` the true one. Further columns (question, caption ...) are up to the task.
     """
 
-    video_id: tuple[str, ...]
-    question_id: tuple[str, ...]
-    caption: tuple[str, ...]
-    question: tuple[str, ...]
-    answer: tuple[str, ...]
-    question_type: tuple[str, ...]
-    template: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        missing = [name for name in REQUIRED if name not in self.columns]
+        lengths = {len(values) for values in self.columns.values()}
+        if missing or len(lengths) != 1:
+            raise ValueError(
+                f"samples should have columns {', '.join(REQUIRED)} of one length, but have "
+                f"{ {name: len(values) for name, values in self.columns.items()} }"
+            )
 
     def __len__(self) -> int:
-        return len(self.video_id)
+        return len(self.media_id)
 
-    def keep(self, video_ids: Iterable[str]) -> Samples:
-        """Only the samples of these clips."""
-        frame = self._frame()
-        return _from_frame(frame[frame["video_id"].isin(set(video_ids))])
+    def __getitem__(self, column: str) -> tuple[str, ...]:
+        return self.columns[column]
+
+    @property
+    def sample_id(self) -> tuple[str, ...]:
+        return self.columns["sample_id"]
+
+    @property
+    def media_id(self) -> tuple[str, ...]:
+        return self.columns["media_id"]
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        return self.columns["group"]
+
+    @property
+    def answer(self) -> tuple[str, ...]:
+        return self.columns["answer"]
+
+    def keep(self, media_ids: Collection[str]) -> Samples:
+        """Only the samples of these media."""
+        return self.take([i for i, name in enumerate(self.media_id) if name in media_ids])
 
     def take(self, rows: Sequence[int]) -> Samples:
         """The samples of these rows, in this order."""
-        return _from_frame(self._frame().iloc[list(rows)])
+        return Samples(
+            {name: tuple(values[row] for row in rows) for name, values in self.columns.items()}
+        )
 
     def write(self, file: Path) -> None:
-        self._frame().to_parquet(file)
-
-    def _frame(self) -> pd.DataFrame:
-        return pd.DataFrame({name: list(getattr(self, name)) for name in _COLUMNS}, dtype=str)
+        """Writes them as parquet."""
+        frame = pd.DataFrame({name: list(values) for name, values in self.columns.items()})
+        frame.astype(str).to_parquet(file)
 
 
 def read_samples(file: Path) -> Samples:
     """Reads what :meth:`Samples.write` wrote."""
-    return _from_frame(pd.read_parquet(file))
-
-
-def _from_frame(frame: pd.DataFrame) -> Samples:
-    return Samples(*(tuple(frame[name].astype(str)) for name in _COLUMNS))
-
-
-def load_alignment_samples(root: Path, split: str) -> Samples:
-    """The captioned clips of VALOR below ``root``.
-
-    Raises:
-        ValueError: if the annotation file is missing or damaged.
-    """
-    captions = read_valor(annotation_file(root / VALOR, "desc", split))
-    empty = ("",) * len(captions)
-    return Samples(tuple(captions), empty, tuple(captions.values()), empty, empty, empty, empty)
-
-
-def load_task_samples(root: Path, split: str) -> Samples:
-    """The questions of MUSIC-AVQA below ``root``, with captions where there are any.
-
-    Raises:
-        ValueError: if the annotation file is missing or damaged.
-    """
-    questions = read_music_avqa(annotation_file(root / MUSIC_AVQA, "avqa", split))
-    described = annotation_file(root / MUSIC_AVQA, "desc", split)
-    captions = read_valor(described) if described.exists() else {}
-    return Samples(
-        video_id=tuple(q.video_id for q in questions),
-        question_id=tuple(str(q.question_id) for q in questions),
-        caption=tuple(captions.get(q.video_id, "") for q in questions),
-        question=tuple(q.text for q in questions),
-        answer=tuple(q.answer for q in questions),
-        question_type=tuple(type_name(q.type) for q in questions),
-        template=tuple(q.template for q in questions),
-    )
-
-
-def majority_accuracy(train: Samples, test: Samples) -> float:
-    """Accuracy of answering each template with its most frequent training answer."""
-    answers = pd.DataFrame({"template": train.template, "answer": train.answer})
-    best = answers.groupby("template")["answer"].agg(lambda a: a.value_counts().index[0])
-    guesses = pd.Series(test.template).map(best)
-    return float((guesses == pd.Series(test.answer)).mean())
+    frame = pd.read_parquet(file).astype(str)
+    return Samples({str(name): tuple(frame[name]) for name in frame.columns})

@@ -1,4 +1,4 @@
-"""What a video file holds: pictures, sound, and the size of its coded tracks."""
+"""Decodes video files: pictures, sound, and the size of the coded tracks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .layout import SAMPLE_RATE_HZ
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a clip are kept, and how large.
+    """Sampling of the frames that are kept of a clip.
 
     Attributes:
-        frames: evenly spaced ones, or all of them where there are fewer. ViViT reads 32.
-        size: pixels; a longer side is squashed to it. ViViT takes 224.
-        rate_hz: instead of even spacing, so many a second from the start, at most ``frames``.
+        frames: Number of evenly spaced frames, or all if there are fewer; ViViT reads 32.
+        size: Maximum width and height in pixels; longer sides are resized. ViViT reads 224.
+        rate_hz: Frames per second from the start, at most ``frames``; None spaces them evenly.
     """
 
     frames: int = 32
@@ -54,7 +54,7 @@ def decode_frames(video: Path, sampling: Sampling) -> list[Image.Image]:
 
 
 def _count_shown(video: Path) -> int:
-    """Frames that the file holds and shows; those that an edit list hides are not among them."""
+    """Number of frames that the file shows; those that an edit list hides do not count."""
     with av.open(str(video)) as container:
         if not container.streams.video:
             raise ValueError("no video stream")
@@ -67,7 +67,7 @@ def _count_shown(video: Path) -> int:
 
 
 def _evenly(video: Path, total: int, sampling: Sampling) -> tuple[list[Image.Image], int]:
-    """Evenly spaced ones of ``total`` frames, and how many the decoder yields."""
+    """Evenly spaced ones of ``total`` frames, and the number that the decoder yields."""
     if total == 0:
         raise ValueError("no frame can be decoded")
     wanted = set(slide(total, min(sampling.frames, total)).tolist())

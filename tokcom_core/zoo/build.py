@@ -7,9 +7,9 @@ import logging
 import tempfile
 from pathlib import Path
 
+from ..checkpoints import KINDS
 from ..datasets.media import prepare
 from ..datasets.minimusic.write import write_minimusic
-from . import KINDS
 from .pretrain_encoders import EncoderRecipe, pretrain_audio, pretrain_vision
 from .pretrain_language import LanguageRecipe, pretrain_language
 

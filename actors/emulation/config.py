@@ -1,0 +1,73 @@
+"""Keys of an emulation in a study file, and what it is made of besides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from channel_models import AirBase
+from tokcom_core.systems import Stream
+
+from ..base_station import StationConfig
+from ..device import DeviceConfig
+from ..population import UserPopulation
+
+
+class EmulationConfig(UserPopulation):
+    """Many users, and what they ask.
+
+    Attributes:
+        duration_s: Time in which they ask; what is waiting then is still served.
+        questions_per_s: Mean rate of each user.
+        retransmissions: Number of times that a lost question is sent again, with all that belongs
+            to it.
+        pools: Number of processes of devices; None for one a CPU of the engine.
+        batch_size: Maximum number of questions that the base station answers in one batch.
+        feedback_ms: Time after which the scheduler learns of losses.
+        trains: Whether the same users, rather than one user without faults, train every phase.
+    """
+
+    duration_s: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    questions_per_s: float = Field(default=0.2, gt=0, allow_inf_nan=False)
+    retransmissions: int = Field(default=1, ge=0)
+    pools: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    feedback_ms: float = Field(default=50.0, ge=0, allow_inf_nan=False)
+    trains: bool = False
+
+    @property
+    def training_population(self) -> UserPopulation | None:
+        """Who trains, and all that training depends on."""
+        if not self.trains:
+            return None
+        own = {name: getattr(self, name) for name in UserPopulation.model_fields}
+        return UserPopulation(**{**own, "faults": self.faults.of_devices()})
+
+
+@dataclass(frozen=True)
+class EmulationSetup:
+    """What an emulation is made of, besides its config.
+
+    Attributes:
+        devices: One of each name, as the users have them.
+        station: The base station; its link is the whole band.
+        streams: Streams that a question consists of.
+        trained: Folder of the trained network.
+        air: Air between users and base station.
+        snr_db: Average SNR, where the air takes one.
+        split: Split that the questions come from.
+        samples: Number of its samples that are asked.
+        seed: Seed of traffic, places and noise.
+    """
+
+    devices: tuple[DeviceConfig, ...]
+    station: StationConfig
+    streams: tuple[Stream, ...]
+    trained: Path
+    air: AirBase
+    snr_db: float
+    split: str
+    samples: int
+    seed: int

@@ -1,0 +1,116 @@
+"""Processes that host one device or base station after another."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from .serialization import register_tensor_serializer
+
+_VACATE_TIMEOUT_S = 10.0
+"""Time that a process has to release its peer before another one is started."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """CPUs and GPUs that a process reserves on its node; may be fractions."""
+
+    cpu: float = 0.0
+    gpu: float = 0.0
+
+
+class PeerProcess:
+    """The Ray actor, reused because starting it (imports) costs far more than a new peer.
+
+    Args:
+        threads: Number of torch threads.
+        prepare: Called before any peer is made, such as to fetch files.
+    """
+
+    def __init__(self, threads: int, prepare: Callable[[], None] | None) -> None:
+        torch.set_num_threads(threads)
+        register_tensor_serializer()
+        if prepare is not None:
+            prepare()
+        self._peer: Any = None
+
+    def create(self, cls: type, *arguments: Any) -> None:
+        """Makes the peer that the process hosts from now on."""
+        self._peer = cls(*arguments)
+
+    def call(self, created: None, method: str, *arguments: Any) -> Any:
+        """Calls the peer; ``created`` is what :meth:`create` returned."""
+        return getattr(self._peer, method)(*arguments)
+
+    def vacate(self) -> None:
+        """Releases the peer, with its frames and its memory on a GPU."""
+        self._peer = None
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+class Process:
+    """Handle of a process; Ray shows it under the name of the class that it hosts.
+
+    Args:
+        name: Name of the hosted class.
+        threads: Number of torch threads.
+        prepare: See :class:`PeerProcess`.
+        share: Resources that it reserves on its node.
+        bundle: Bundle of a placement group; None lets Ray choose the node.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        prepare: Callable[[], None] | None,
+        share: Share,
+        bundle: PlacementGroupSchedulingStrategy | None,
+    ) -> None:
+        self._name = name
+        self._arguments = (threads, prepare)
+        self._share = share
+        self._bundle = bundle
+        self.start()
+
+    def start(self) -> None:
+        """Starts the actor, or replaces a dead one."""
+        actor = ray.remote(type(self._name, (PeerProcess,), {}))
+        options = actor.options(
+            num_cpus=self._share.cpu if self._bundle else 0,
+            num_gpus=self._share.gpu,
+            scheduling_strategy=self._bundle,
+        )
+        self.actor = options.remote(*self._arguments)
+        self.waits_for_group = self._bundle is not None
+
+    def leave_group(self) -> None:
+        """Lets Ray choose the node from the next start on."""
+        self._bundle = None
+
+    def hosts(self, cls: type, share: Share) -> bool:
+        """Whether the process can host a peer of this class with these resources."""
+        return self._name == cls.__name__ and self._share == share
+
+    def vacate(self) -> None:
+        """Begins to release the hosted peer; see :meth:`is_vacant`."""
+        self._vacated = self.actor.vacate.remote()
+
+    def is_vacant(self) -> bool:
+        """Whether the process lives and has released its peer; kills it if that takes too long."""
+        done, _ = ray.wait([self._vacated], timeout=_VACATE_TIMEOUT_S)
+        try:
+            ray.get(done)
+        except ray.exceptions.RayActorError:
+            return False
+        if not done:
+            ray.kill(self.actor)
+        return bool(done)

@@ -1,0 +1,177 @@
+"""The contract of a system that is split over an air, as tests to inherit; needs pytest.
+
+Inherited beside :class:`tokcom_core.testing.SystemContract`, which shows how.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from channel_models import Air, Frame, Link, Reception, named_air, normalise, spawn_seed
+from tokcom_core.systems import Phase, Received, StreamInput, devices_of
+from tokcom_core.testing import MAX_ANSWER_TOKENS, ROWS, SystemCase, Unsplit, handed_over
+
+from .base_station import BaseStation, StationConfig
+from .device import Device, DeviceConfig
+from .messages import Batch, Gradient
+from .training.optimiser import Optimiser, seeded
+
+SEED, SNR_DB = 17, 5.0
+
+
+class SplitSystem:
+    """Devices and base station of a case, stepped by hand.
+
+    Attributes:
+        devices: Devices by name.
+        station: The base station.
+        sides: The same transmitters and receiver, without devices and base station around them.
+    """
+
+    def __init__(self, case: SystemCase, air: str, snr_db: float) -> None:
+        self._streams = case.streams
+        names = devices_of(tuple(self._streams.values()))
+        self.devices = {
+            name: Device(
+                DeviceConfig(
+                    name=name,
+                    system=case.system,
+                    task=case.task,
+                    tokens=case.tokens,
+                    seed=SEED,
+                    samples=case.samples,
+                    features=case.features.get(name, {}),
+                    device="cpu",
+                )
+            )
+            for name in names
+        }
+        self.station = BaseStation(
+            StationConfig(
+                system=case.system,
+                task=case.task,
+                tokens=case.tokens,
+                seed=SEED,
+                samples=case.samples,
+                link=Link(),
+                max_answer_tokens=MAX_ANSWER_TOKENS,
+                device="cpu",
+            )
+        )
+        self.station.set_channel(named_air(air), snr_db)
+        transmitters = {name: device.transmitter for name, device in self.devices.items()}
+        self.sides = Unsplit(case, transmitters, self.station.receiver)
+
+    def transmit(self, inputs: Sequence[StreamInput], training: bool) -> list[Frame]:
+        """The frames of a batch."""
+        return [
+            self._sender(own.stream).transmit(Batch(own.stream, own.split, ROWS, training))
+            for own in inputs
+        ]
+
+    def begin(self, phase: Phase) -> None:
+        """Begins a phase everywhere."""
+        self.station.begin(phase)
+        for device in self.devices.values():
+            device.begin(phase)
+
+    def step(self, phase: Phase) -> dict[str, float]:
+        """One step of a phase that has begun; returns the losses."""
+        rows = {own.split: ROWS for own in phase.inputs}
+        report, *gradients = self.station.step(
+            SEED, None, rows, *self.transmit(phase.inputs, training=True)
+        )
+        assert not isinstance(report, Gradient)
+        for device in self.devices.values():
+            own = [g for g in gradients if isinstance(g, Gradient)]
+            device.learn(*(g for g in own if self._sender(g.stream) is device))
+        return report.losses
+
+    def _sender(self, stream: str) -> Device:
+        return self.devices[self._streams[stream].device]
+
+
+def _over(air: Air, unsplit: Unsplit, phase: Phase) -> dict[str, Received]:
+    """Received streams of a phase, still attached to the graph of their transmitters."""
+    if not phase.over_air:
+        return {own.stream: handed_over(*unsplit.send(own)) for own in phase.inputs}
+    frames = []
+    for own in phase.inputs:
+        symbols, valid = unsplit.send(own)
+        unit, scale = normalise(symbols, valid)
+        stream = unsplit.case.streams[own.stream]
+        frames.append(
+            Frame(stream.device, own.stream, unit, valid, scale, stream.symbols_per_token)
+        )
+    receptions = air.transmit(frames, spawn_seed(SEED, "air"))
+    return {f.stream: _received(f, r) for f, r in zip(frames, receptions, strict=True)}
+
+
+def _received(frame: Frame, reception: Reception) -> Received:
+    return Received(
+        symbols=reception.symbols,
+        noise_var=reception.noise_var,
+        valid=frame.valid,
+        erased=reception.erased,
+        sent=(frame.symbols * frame.scale[:, None]).detach(),
+        arrived=torch.ones(len(ROWS), dtype=torch.bool),
+    )
+
+
+def _gradients(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in parameters.items() if p.grad is not None}
+
+
+class SplitContract:
+    """Tests that every system passes when it is split between devices and a base station."""
+
+    def test_split_gradients_are_those_of_end_to_end_autograd(
+        self, case: SystemCase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Optimiser, "step", lambda self: None)  # leaves the gradients there
+        air = named_air("rayleigh").build(Link(), SNR_DB)
+        for phase in case.phases:
+            split = SplitSystem(case, "rayleigh", SNR_DB)
+            whole = SplitSystem(case, "rayleigh", SNR_DB).sides
+            split.sides.shake()
+            whole.shake()
+            split.begin(phase)
+            losses = split.step(phase)
+            whole.receiver.begin(phase.name)
+            received = _over(air, whole, phase)
+            targets = {own.split: case.batch(own.split) for own in phase.inputs}
+            with seeded(spawn_seed(SEED, "dropout")):
+                expected = whole.receiver.losses(phase.name, received, targets)
+            torch.stack(list(expected.values())).sum().backward()
+            assert losses == pytest.approx({n: float(v.detach()) for n, v in expected.items()})
+            found = _gradients(split.sides.named_parameters())
+            wanted = _gradients(whole.named_parameters())
+            assert found.keys() == wanted.keys()
+            for name, gradient in found.items():
+                assert gradient.abs().max() > 0, name
+                torch.testing.assert_close(gradient, wanted[name], rtol=1e-4, atol=1e-7, msg=name)
+
+    def test_a_phase_begins_without_the_gradients_of_another(self, case: SystemCase) -> None:
+        split = SplitSystem(case, "awgn", SNR_DB)
+        for phase in case.phases:
+            split.begin(phase)
+            assert not _gradients(split.sides.named_parameters())
+            split.step(phase)
+
+    def test_without_noise_it_is_what_it_is_unsplit(self, case: SystemCase) -> None:
+        split = SplitSystem(case, "awgn", math.inf)
+        split.sides.shake()
+        served = case.system.served(case.task)
+        test = case.task.test_split
+        frames = split.transmit([StreamInput(name, test) for name in served], training=False)
+        answers = split.station.answer(SEED, test, ROWS, *frames)
+        predictions = split.sides.predict()
+        exact = case.task.correct(predictions.texts, case.batch(test))
+        assert answers.exact == tuple(exact)
+        assert answers.first_token == predictions.first_token
+        assert answers.losses == pytest.approx(split.sides.test_losses(), rel=1e-4)

@@ -1,0 +1,110 @@
+"""Airs whose users have places: cells of TR 38.901, and ray-traced sites."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..config import AbsolutePath, AirBase, Mobile
+from ..numerology import Link
+from ..sources.budget import Budget, BudgetedSource
+from ..sources.raytraced import STATIONS_M, Survey, survey_trace
+from ..sources.recorded import RecordedSource
+from ..sources.source import Source
+from ..sources.tensorflow import ServiceFactory
+from ..users.population import PlacedPopulation, PopulationSize
+
+
+class Placed(Budget, Mobile):
+    """Airs whose users have places; with ``drop_seed`` each device keeps its own."""
+
+    drop_seed: int | None = Field(default=None, ge=0)
+
+    def populate(self, source: Source, size: PopulationSize, device: str) -> Source:
+        """A population whose users keep their places while their paths' phases turn."""
+        if self.drop_seed is not None:
+            raise ValueError(
+                "the users of a population have places of their own; leave drop_seed out"
+            )
+        assert isinstance(source, BudgetedSource)
+        carrier_hz = self.carrier_ghz * 1e9
+        return source.around(
+            PlacedPopulation(source.source, size, carrier_hz, self.speed_mps, device)
+        )
+
+
+class CellConfig(Placed, AirBase):
+    """Users dropped in a cell of TR 38.901: path loss, shadowing, O2I, mobility.
+
+    ``drop_seed`` lets each device keep its place; without it every sample has a new one, and
+    results are means over the cell.
+    """
+
+    name: Literal["umi", "uma", "rma", "inh"]
+    indoor_prob: float | None = Field(default=None, ge=0, le=1)
+    o2i: Literal["low", "high"] = "low"
+    antenna_pattern: Literal["38.901", "omni"] = "38.901"
+
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
+        from ..sources.cell import CellModel, CellSource
+
+        cell = CellModel(
+            scenario=self.name,
+            carrier_hz=self.carrier_ghz * 1e9,
+            speed_mps=self.speed_mps,
+            indoor_prob=self.indoor_prob,
+            o2i=self.o2i,
+            antennas=link.antennas,
+            antenna_pattern=self.antenna_pattern,
+        )
+        return self.budgeted(CellSource(cell, self.drop_seed, device), link)
+
+
+class SiteConfig(Placed, AirBase):
+    """A ray-traced place: one of Sionna's scenes, or ``site`` with an ``.xml`` file of one's own.
+
+    The site is traced once, at ``positions`` places within ``radius_m`` of the base station, and
+    the trace is kept in the user's cache folder; every sample meets one of the places, or, with
+    ``drop_seed``, each device keeps its own.
+    """
+
+    name: Literal["munich", "etoile", "florence", "san_francisco", "site"]
+    scene: AbsolutePath | None = None
+    station_m: tuple[float, float, float] | None = None
+    radius_m: float = Field(default=150.0, gt=0)
+    positions: int = Field(default=200, ge=1)
+    max_depth: int = Field(default=3, ge=0, le=10)
+    trace_seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _has_a_scene(self) -> SiteConfig:
+        if (self.name == "site") != (self.scene is not None):
+            raise ValueError("air 'site' needs 'scene', an .xml file; the named sites take none")
+        if self.scene is not None and self.station_m is None:
+            raise ValueError("air 'site' needs 'station_m', the place of the base station")
+        return self
+
+    def prepare(self, link: Link) -> None:
+        survey_trace(self._survey(link))
+
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
+        trace = survey_trace(self._survey(link))
+        replayed = RecordedSource(trace, link.antennas, self.speed_mps, self.drop_seed, device)
+        return self.budgeted(replayed, link)
+
+    def _survey(self, link: Link) -> Survey:
+        return Survey(
+            scene=self.name if self.scene is None else str(self.scene),
+            station_m=self.station_m or STATIONS_M[self.name],
+            radius_m=self.radius_m,
+            positions=self.positions,
+            max_depth=self.max_depth,
+            carrier_hz=self.carrier_ghz * 1e9,
+            antennas=link.antennas,
+            seed=self.trace_seed,
+        )

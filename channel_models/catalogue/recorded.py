@@ -1,0 +1,58 @@
+"""Airs replayed from a file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from ..config import AbsolutePath, AirBase
+from ..numerology import Link
+from ..sources.budget import Budget
+from ..sources.recorded import RecordedSource
+from ..sources.source import Source
+from ..sources.tensorflow import ServiceFactory
+from ..sources.trace import read_trace
+
+
+class RecordedConfig(Budget, AirBase):
+    """Realisations replayed from a file that ``tokcom air record`` or ``Trace.write`` wrote.
+
+    ``sha256`` of the file is filled in, so that a study knows when the file has changed.
+    """
+
+    name: Literal["recorded"] = "recorded"
+    file: AbsolutePath
+    sha256: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _digest(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and isinstance(raw.get("file"), str | Path):
+            file = Path(raw["file"]).expanduser()
+            if not file.is_file():
+                raise ValueError(f"no trace {file}; 'tokcom air record' makes one")
+            found = hashlib.sha256(file.read_bytes()).hexdigest()
+            if raw.get("sha256") not in (None, "", found):
+                raise ValueError(f"the trace {file} has changed since the study began")
+            return {**raw, "sha256": found}
+        return raw
+
+    @property
+    def sets_snr(self) -> bool:
+        return not read_trace(self.file).physical
+
+    @property
+    def label(self) -> str:
+        return f"recorded {self.file.stem}"
+
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
+        trace = read_trace(self.file)
+        replayed = RecordedSource(trace, link.antennas, device=device)
+        if not trace.physical:
+            return replayed
+        return self.budgeted(replayed, link)

@@ -1,0 +1,42 @@
+"""An air that is a TensorFlow function of one's own."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..air import Air
+from ..config import AirBase
+from ..numerology import Link
+from ..power import noise_power
+from ..reception.tensorflow import TensorflowAir, load_channel
+from ..sources.source import Source
+from ..sources.tensorflow import ServiceFactory
+from ..users.population import PopulationSize
+
+
+class TensorflowConfig(AirBase):
+    """A channel of one's own in TensorFlow, ``function: package.module:function``."""
+
+    name: Literal["tensorflow"] = "tensorflow"
+    function: str
+
+    def check(self, link: Link) -> None:
+        alone = link.antennas == 1 and link.access != "sdma"
+        if self.csi != "perfect" or self.digital is not None or not alone:
+            raise ValueError("air tensorflow takes neither csi, digital nor several antennas")
+
+    def source(
+        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
+    ) -> Source | None:
+        return None
+
+    def build(
+        self,
+        link: Link,
+        snr_db: float,
+        device: str = "cpu",
+        tensorflow: ServiceFactory | None = None,
+        population: PopulationSize | None = None,
+    ) -> Air:
+        self.check(link)
+        return TensorflowAir(link, noise_power(snr_db), load_channel(self.function))

@@ -1,0 +1,192 @@
+"""Digital links: tokens or files as coded packets over any linear air.
+
+What a user would otherwise use. Shapes: ``B`` samples, ``K`` packets of a sample (one a token, or
+those of a file), ``S`` symbols of a packet, ``N`` symbols of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..air import Air, ChannelOutput
+from ..frame import TRANSPORTS, Frame, Members
+from ..reception.linear import LinearAir
+from ..seeding import spawn_seed
+from .abstraction import adapt_mcs, block_error_rate, effective_sinr, usable_mcs
+from .config import DigitalConfig
+from .harq import HarqTransmission, silent_frame
+from .link import transmit_bits
+from .modem import MCS_COUNT, codable, encodable
+from .quantiser import quantised_symbols
+
+_PROFILE_SYMBOLS = 1024
+_PROFILE_POINTS = 128
+
+
+class DigitalAir(Air):
+    """Packets over a linear air; frames of token symbols pass as they would without packets.
+
+    A token arrives as its quantiser left it, or is erased; a file arrives whole or not at all.
+    Gradients pass the quantiser straight through; what is erased learns nothing.
+
+    Args:
+        inner: the air that carries the packets' modulated symbols.
+        analog: the air that carries frames of token symbols.
+        config: how tokens become packets.
+        device: torch device.
+
+    Raises:
+        ValueError: for an MCS that there is no table for.
+    """
+
+    transports = TRANSPORTS
+
+    def __init__(
+        self, inner: LinearAir, analog: Air, config: DigitalConfig, device: str = "cpu"
+    ) -> None:
+        super().__init__(inner.link)
+        if config.mcs != "adaptive":
+            known = usable_mcs(device) if config.fidelity == "abstract" else range(MCS_COUNT)
+            if config.mcs not in known:
+                raise ValueError(
+                    f"digital.mcs {config.mcs} has no table; take {known[0]} to {known[-1]} "
+                    "or adaptive"
+                )
+        self._inner = inner
+        self._analog = analog
+        self._config = config
+        self._device = device
+
+    def propagate(self, frames: Sequence[Frame], seed: int) -> list[ChannelOutput]:
+        analog = [frame.transport == "analog" for frame in frames]
+        if all(analog):
+            return self._analog.propagate(frames, seed)
+        if not any(analog):
+            return self._send_packets(frames, seed)
+        if self.link.access == "sdma":
+            raise ValueError(
+                "users that share resources (access sdma) should all send symbols or all packets"
+            )
+        # Each kind leaves the other's share of the band empty.
+        symbols = [f if a else _emptied(f) for f, a in zip(frames, analog, strict=True)]
+        packets = [_emptied(f) if a else f for f, a in zip(frames, analog, strict=True)]
+        by_kind = zip(
+            analog,
+            self._analog.propagate(symbols, seed),
+            self._send_packets(packets, seed),
+            strict=True,
+        )
+        return [of_symbols if a else of_packets for a, of_symbols, of_packets in by_kind]
+
+    def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
+        return self._inner.predict_snr(senders, members)
+
+    def _send_packets(self, frames: Sequence[Frame], seed: int) -> list[ChannelOutput]:
+        transmissions = [HarqTransmission(frame, self._config.bits) for frame in frames]
+        with torch.no_grad():
+            self._choose_mcs(transmissions, seed)
+            for number in range(1 + self._config.retransmissions):
+                own = spawn_seed(seed, "transmission", number) if number else seed
+                if self._config.fidelity == "link":
+                    transmit_bits(transmissions, self._inner, own, payload_seed=seed)
+                else:
+                    self._transmit_in_abstract(transmissions, own, draw_seed=seed)
+        return [self._hand_over(transmission) for transmission in transmissions]
+
+    def _choose_mcs(self, transmissions: Sequence[HarqTransmission], seed: int) -> None:
+        """The configured MCS, or the highest that meets the target under each sample's channel."""
+        possible = encodable if self._config.fidelity == "link" else codable
+        if self._config.mcs != "adaptive":
+            for s in transmissions:
+                largest = int(s.packet_bits.max())
+                if not possible(largest, self._config.mcs):
+                    raise ValueError(
+                        f"digital.mcs {self._config.mcs} cannot code packets of {largest} bits; "
+                        "take 3 or more"
+                    )
+                s.mcs = torch.full_like(s.mcs, self._config.mcs)
+            return
+        for s, sinr in zip(transmissions, self._profiles(transmissions, seed), strict=True):
+            largest = int(s.packet_bits.max())
+            choices = [mcs for mcs in usable_mcs(self._device) if possible(largest, mcs)]
+            targets = s.bler_targets(self._config.bler_target)
+            s.mcs = adapt_mcs(sinr, s.packet_bits, targets, choices)
+
+    def _profiles(self, transmissions: Sequence[HarqTransmission], seed: int) -> list[Tensor]:
+        """SINR ``[B, points]`` of each sample over its share of the band, nothing being sent."""
+        probes = [
+            silent_frame(s.frame, torch.full_like(s.mcs, _PROFILE_SYMBOLS)) for s in transmissions
+        ]
+        points = torch.linspace(0, _PROFILE_SYMBOLS - 1, _PROFILE_POINTS).long()
+        return [
+            _sinr(output.noise_var.expand(probe.symbols.shape)[:, points])
+            for probe, output in zip(probes, self._inner.propagate(probes, seed), strict=True)
+        ]
+
+    def _transmit_in_abstract(
+        self, transmissions: Sequence[HarqTransmission], seed: int, draw_seed: int
+    ) -> None:
+        """Draws whether each packet arrives from the block error rate at its effective SINR.
+
+        The same uniform number decides after every transmission, so that more never hurts.
+        """
+        frames = []
+        for s in transmissions:
+            lengths = s.due_symbols
+            s.sent += lengths
+            if s.is_file:  # interleaved over the band: a stretch of it speaks for all
+                lengths = lengths.clamp(max=_PROFILE_SYMBOLS)
+            frames.append(silent_frame(s.frame, lengths))
+        outputs = self._inner.propagate(frames, seed)
+        for s, frame, output in zip(transmissions, frames, outputs, strict=True):
+            sinr = _sinr(output.noise_var.expand(frame.symbols.shape)) * frame.valid
+            effective = _effective_sinr(s, sinr)
+            s.soft_buffer = effective if s.soft_buffer is None else s.soft_buffer + effective
+            mcs, size = (of[:, None].expand(s.due.shape) for of in (s.mcs, s.packet_symbols))
+            rate = block_error_rate(s.soft_buffer, mcs, size)
+            s.mark_arrived(s.block_error_draws(draw_seed) >= rate)
+            s.last = s.last or output
+
+    def _hand_over(self, transmission: HarqTransmission) -> ChannelOutput:
+        """What has arrived after the last transmission."""
+        frame, lost = transmission.frame, transmission.due
+        assert transmission.last is not None
+        if transmission.is_file:
+            symbols = frame.symbols
+            erased = lost.any(1, keepdim=True).expand(frame.valid.shape)
+            error = torch.zeros_like(frame.scale)[:, None]
+        else:
+            symbols, error = quantised_symbols(frame, self._config.bits)
+            erased = lost.repeat_interleave(frame.symbols.shape[1] // lost.shape[1], dim=1)
+        return ChannelOutput(
+            symbols * frame.scale[:, None],
+            error,
+            transmission.last.realised_snr_db,
+            erased,
+            channel_uses=float(transmission.sent.mean()),
+            payload_bits=transmission.payload_bits,
+            location=transmission.last.location,
+        )
+
+
+def _emptied(frame: Frame) -> Frame:
+    """The sender's share of the band, with nothing in it."""
+    return silent_frame(frame, torch.zeros_like(frame.scale, dtype=torch.long))
+
+
+def _effective_sinr(transmission: HarqTransmission, sinr: Tensor) -> Tensor:
+    """Effective SINR of each packet ``[B, K]``, given that of each symbol ``[B, N]``."""
+    shape = transmission.due.shape
+    if transmission.is_file:
+        return effective_sinr(sinr, transmission.mcs)[:, None].expand(shape)
+    at, real = transmission.slots()
+    of_packet = sinr.gather(1, at.flatten(1)).reshape(at.shape) * real
+    return effective_sinr(of_packet, transmission.mcs[:, None].expand(shape))
+
+
+def _sinr(noise_var: Tensor) -> Tensor:
+    """SINR of an LMMSE estimate with that error variance."""
+    return 1.0 / noise_var.clamp(min=1e-9) - 1.0

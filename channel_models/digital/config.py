@@ -1,0 +1,31 @@
+"""How a digital link makes packets, as studies write it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DigitalConfig(BaseModel):
+    """How tokens become packets.
+
+    Attributes:
+        bits: bits of each real value of a token.
+        mcs: index into TS 38.214 table 5.1.3.1-2, or ``adaptive``: the highest that meets
+            ``bler_target`` under the channel of the moment.
+        bler_target: block error rate that link adaptation aims at, for a token or a whole file.
+        retransmissions: a packet whose CRC fails is sent again so often, a round trip later under
+            fading of its own, and combined with what came before (chase combining).
+        fidelity: ``link`` decodes every packet; ``abstract`` draws whether it arrives from the
+            block error rate at its effective SINR. Sionna's decoder does about 0.3 Mbit/s on one
+            CPU thread.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bits: Literal[4, 8, 16] = 8
+    mcs: int | Literal["adaptive"] = "adaptive"
+    bler_target: float = Field(default=0.1, gt=0, lt=1)
+    retransmissions: Literal[0, 1] = 0
+    fidelity: Literal["abstract", "link"] = "abstract"

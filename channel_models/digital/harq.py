@@ -1,0 +1,141 @@
+"""Packets of one frame on their way: what is sent, what is still due, what the receiver has.
+
+Shapes: ``B`` samples, ``K`` packets of a sample, ``S`` symbols of a packet.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..air import Air, ChannelOutput
+from ..frame import Frame
+from .modem import packet_symbols
+from .quantiser import token_bits, token_packet_bits
+
+FILE_PACKET_BITS = 3824
+"""Payload of the packets that a file is cut into; a smaller file is one packet of its own size."""
+
+
+class HarqTransmission:
+    """One frame's packets: a token each, or the parts of a file.
+
+    Args:
+        frame: whose packets they are.
+        bits: bits of each real value of a token.
+
+    Attributes:
+        is_file: whether the packets of a sample stand or fall together.
+        single: bool ``[B]``, whether a sample's packets are decided one by one, rather than being
+            several parts of one file.
+        packet_bits: payload of each packet of a sample, ``[B]``.
+        wanted: bool ``[B, K]``, packets that a sample has at all.
+        due: bool ``[B, K]``, packets that have not arrived yet.
+        mcs: ``[B]``, of each sample's packets.
+        soft_buffer: what the receiver has of each packet, summed over its transmissions: effective
+            SINR ``[B, K]``, or log-likelihood ratios ``[B, K, coded bits]``.
+        sent: symbols sent so far, ``[B]``.
+        last: what the linear air said of the last transmission.
+    """
+
+    def __init__(self, frame: Frame, bits: int) -> None:
+        self.frame = frame
+        self.is_file = frame.file_bits is not None
+        self._bits = bits
+        if frame.file_bits is not None:
+            file_bits = frame.file_bits.to(frame.scale.device)
+            packets = torch.ceil(file_bits / FILE_PACKET_BITS)
+            whole_bytes = 8 * torch.ceil(file_bits / 8).long()
+            self.single = packets <= 1
+            self.packet_bits = torch.where(self.single, whole_bytes, FILE_PACKET_BITS)
+            self._max_packets = max(1, int(packets.max()))
+            number = torch.arange(self._max_packets, device=packets.device)
+            self.wanted = (number < packets[:, None]) & frame.valid.any(1, keepdim=True)
+        else:
+            self.single = torch.ones_like(frame.scale, dtype=torch.bool)
+            payload = token_packet_bits(frame, bits)
+            self.packet_bits = torch.full_like(frame.scale, payload, dtype=torch.long)
+            self._max_packets = 1
+            self.wanted = frame.valid[:, :: frame.block or frame.symbols.shape[1]]
+        self.due = self.wanted
+        self.mcs = torch.zeros_like(self.packet_bits)
+        self.soft_buffer: Tensor | None = None
+        self.sent = torch.zeros_like(frame.scale)
+        self.last: ChannelOutput | None = None
+
+    def bler_targets(self, target: float) -> Tensor:
+        """Block error rates to aim at ``[B]``: a file meets the target only if all packets do."""
+        of_many = 1 - (1 - target) ** (1 / self._max_packets)
+        return torch.where(self.single, target, of_many)
+
+    @property
+    def payload_bits(self) -> float:
+        """Information bits of all packets, mean over samples."""
+        largest = self.packet_bits.max().clamp(min=1)
+        in_largest = self.wanted.sum(1) * (self.packet_bits / largest)
+        return float(in_largest.mean() * largest)
+
+    @property
+    def packet_symbols(self) -> Tensor:
+        """Symbols of a packet, ``[B]``."""
+        return packet_symbols(self.packet_bits, self.mcs)
+
+    @property
+    def due_symbols(self) -> Tensor:
+        """Symbols of all packets that are due, ``[B]``."""
+        return self.due.sum(1) * self.packet_symbols
+
+    def slots(self) -> tuple[Tensor, Tensor]:
+        """Where the symbols of the due packets go: positions and which are real, ``[B, K, S]``."""
+        size = self.packet_symbols
+        start = (self.due.cumsum(1) - 1) * size[:, None]
+        offset = torch.arange(int(size.max()), device=size.device)
+        real = self.due[..., None] & (offset < size[:, None, None])
+        return torch.where(real, start[..., None] + offset, 0), real
+
+    def kinds_due(self) -> list[tuple[int, int]]:
+        """Payload bits and MCS of the packets that are due, each pair once."""
+        pairs = torch.stack([self.packet_bits, self.mcs], dim=1)[self.due.any(1)]
+        return [(payload_bits, mcs) for payload_bits, mcs in pairs.unique(dim=0).tolist()]
+
+    def due_of(self, payload_bits: int, mcs: int) -> Tensor:
+        """Which packets of a kind are due, bool ``[B, K]``."""
+        return self.due & ((self.packet_bits == payload_bits) & (self.mcs == mcs))[:, None]
+
+    def payload(self, seed: int) -> Tensor:
+        """The bits of every packet ``[B, K, longest]``: quantised tokens, or a file's."""
+        if not self.is_file:
+            return token_bits(self.frame, self._bits)
+        device = self.frame.symbols.device
+        generator = torch.Generator(device).manual_seed(Air.seed_of(self.frame, seed, "file"))
+        shape = (*self.wanted.shape, int(self.packet_bits.max()))
+        return torch.randint(0, 2, shape, generator=generator, device=device)
+
+    def block_error_draws(self, seed: int) -> Tensor:
+        """A uniform number for each packet ``[B, K]``.
+
+        That of a file of one packet stays the same whatever the sizes of its batch-mates.
+        """
+
+        def uniform(*shape: int) -> Tensor:
+            device = self.frame.symbols.device
+            generator = torch.Generator(device).manual_seed(Air.seed_of(self.frame, seed, "fate"))
+            return torch.rand(shape, generator=generator, device=device)
+
+        draws = uniform(*self.wanted.shape)
+        if self.is_file:
+            draws = torch.where(self.single[:, None], uniform(len(draws), 1), draws)
+        return draws
+
+    def mark_arrived(self, arrived: Tensor) -> None:
+        """Takes note of what has arrived, bool ``[B, K]``."""
+        self.due = self.due & ~arrived
+
+
+def silent_frame(frame: Frame, lengths: Tensor) -> Frame:
+    """A frame of so many silent symbols, ``[B]``, from the same sender."""
+    longest = max(1, int(lengths.max()))
+    valid = torch.arange(longest, device=lengths.device) < lengths[:, None]
+    silence = torch.zeros(valid.shape, dtype=torch.complex64, device=lengths.device)
+    ones = torch.ones_like(frame.scale)
+    return Frame(frame.sender, frame.stream, silence, valid, ones, members=frame.members)

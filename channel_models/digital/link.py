@@ -1,0 +1,68 @@
+"""Packets sent for real: coded, modulated, carried by a linear air, demodulated and decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..air import Air
+from ..frame import Frame
+from .harq import HarqTransmission, silent_frame
+from .modem import modem, packet
+
+
+def transmit_bits(
+    transmissions: Sequence[HarqTransmission], air: Air, seed: int, payload_seed: int
+) -> None:
+    """Sends every due packet once.
+
+    Args:
+        transmissions: packets of all frames of one interval.
+        air: carries their symbols.
+        seed: seed of the air in this transmission.
+        payload_seed: seed of the files' bits, alike in every transmission.
+    """
+    frames = [_modulated(s, payload_seed) for s in transmissions]
+    for s, frame, output in zip(transmissions, frames, air.propagate(frames, seed), strict=True):
+        # The air restored a power scale of 1.
+        _decode(s, output.symbols, output.noise_var.expand(frame.symbols.shape))
+        s.last = s.last or output
+
+
+def _modulated(transmission: HarqTransmission, payload_seed: int) -> Frame:
+    """A frame of the symbols of all due packets, one after the other."""
+    lengths = transmission.due_symbols
+    transmission.sent += lengths
+    frame = silent_frame(transmission.frame, lengths)
+    at, real = transmission.slots()
+    bits = transmission.payload(payload_seed)
+    for payload_bits, mcs in transmission.kinds_due():
+        chosen = transmission.due_of(payload_bits, mcs)
+        radio = modem(packet(payload_bits, mcs), str(frame.symbols.device))
+        symbols = torch.zeros(real.shape, dtype=torch.complex64, device=real.device)
+        modulated = radio.modulate(bits[chosen][:, :payload_bits])
+        symbols[..., : radio.packet.symbols][chosen] = modulated
+        placed = torch.where(real & chosen[..., None], symbols, 0).flatten(1)
+        frame.symbols.scatter_add_(1, at.flatten(1), placed)
+    return frame
+
+
+def _decode(transmission: HarqTransmission, symbols: Tensor, noise_var: Tensor) -> None:
+    """Adds what the packets brought to their soft buffers, and marks those whose CRC holds."""
+    at, _ = transmission.slots()
+    arrived = torch.zeros_like(transmission.due)
+    for payload_bits, mcs in transmission.kinds_due():
+        chosen = transmission.due_of(payload_bits, mcs)
+        radio = modem(packet(payload_bits, mcs), str(symbols.device))
+        sample = chosen.nonzero()[:, :1]
+        spots = at[chosen][:, : radio.packet.symbols]
+        llr = radio.soft_bits(symbols[sample, spots], noise_var[sample, spots])
+        if transmission.soft_buffer is None:
+            longest = 8 * int(transmission.packet_symbols.max())
+            transmission.soft_buffer = torch.zeros(*chosen.shape, longest, device=llr.device)
+        transmission.soft_buffer[..., : llr.shape[1]][chosen] += llr
+        _, intact = radio.decode(transmission.soft_buffer[..., : llr.shape[1]][chosen])
+        arrived[chosen] = intact
+    transmission.mark_arrived(arrived)

@@ -1,0 +1,91 @@
+"""What a device sends for a batch, and how it travels.
+
+Shapes: ``B`` samples of a batch, ``N`` complex symbols of a frame (they differ between frames).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Transport = Literal["analog", "digital", "file"]
+"""How a stream travels: token symbols themselves; coded packets of quantised tokens; or the coded
+file that stands behind the tokens, a media file or a text's UTF-8 bytes."""
+
+TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
+
+
+@dataclass(frozen=True)
+class Members:
+    """Who of a population sends each sample of a batch, and when.
+
+    Attributes:
+        users: int64 ``[B]``, numbers of the population's users.
+        intervals: int64 ``[B]``, numbers of the scheduling intervals.
+        starts_s: float64 ``[B]``, when those begin.
+    """
+
+    users: Tensor
+    intervals: Tensor
+    starts_s: Tensor
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What one device sends for a batch.
+
+    Attributes:
+        sender: name of the device.
+        stream: what is sent, where a device has several streams.
+        symbols: complex64 ``[B, N]`` with unit average power over the valid ones.
+        valid: bool ``[B, N]``, False for padding, which is neither sent nor counted.
+        scale: float32 ``[B]``, what the receiver multiplies the symbols by (side information).
+        block: symbols that belong together (a token): what a digital link quantises and, if it
+            is lost, loses as a whole. 0 takes all symbols as one block.
+        transport: how the stream travels; packets and files need an air with a digital link.
+        file_bits: float ``[B]``, size of the file behind each sample, for transport ``file``: so
+            many bits are sent and, if they arrive, the symbols are handed over as they are.
+        members: who of a population sends each sample; None where all are the sender's own.
+    """
+
+    sender: str
+    stream: str
+    symbols: Tensor
+    valid: Tensor
+    scale: Tensor
+    block: int = 0
+    transport: Transport = "analog"
+    file_bits: Tensor | None = None
+    members: Members | None = None
+
+    def __post_init__(self) -> None:
+        if self.symbols.ndim != 2 or not self.symbols.is_complex():
+            raise ValueError(
+                f"{self.sender}: symbols should be complex [batch, symbols], got "
+                f"{self.symbols.dtype} {list(self.symbols.shape)}"
+            )
+        if self.valid.shape != self.symbols.shape or self.valid.dtype != torch.bool:
+            raise ValueError(f"{self.sender}: 'valid' should be bool of the symbols' shape")
+        if self.scale.shape != self.symbols.shape[:1]:
+            raise ValueError(f"{self.sender}: 'scale' should hold one value a sample")
+        if self.block and self.symbols.shape[1] % self.block:
+            raise ValueError(
+                f"{self.sender}: {self.symbols.shape[1]} symbols are not blocks of {self.block}"
+            )
+        if self.members is not None and self.members.users.shape != self.scale.shape:
+            raise ValueError(f"{self.sender}: 'members' should name one user a sample")
+        if self.transport not in TRANSPORTS:
+            raise ValueError(
+                f"{self.sender}: no transport {self.transport!r}; take one of "
+                f"{', '.join(TRANSPORTS)}"
+            )
+        if (self.file_bits is not None) != (self.transport == "file"):
+            raise ValueError(
+                f"{self.sender}: transport {self.transport!r} "
+                f"{'needs' if self.file_bits is None else 'takes no'} 'file_bits'"
+            )
+        if self.file_bits is not None and self.file_bits.shape != self.scale.shape:
+            raise ValueError(f"{self.sender}: 'file_bits' should hold one value a sample")

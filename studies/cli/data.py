@@ -1,0 +1,144 @@
+"""``tokcom data`` and ``tokcom zoo``: data sets and the pocket checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tokcom_core.storage import writing
+
+data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
+zoo_app = typer.Typer(no_args_is_help=True, help="The pocket checkpoints.")
+console = Console()
+
+
+@data_app.command()
+def minimusic(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
+    clips: Annotated[int, typer.Option(min=25, help="Clips over all splits.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report", help="Also tell what the slid tokens of these clips cover and carry."
+        ),
+    ] = False,
+) -> None:
+    """Writes a MiniMUSIC data set: clips as .mp4 with sound, annotations as in MUSIC-AVQA."""
+    from rich.progress import Progress
+
+    from tokcom_core.datasets.minimusic.write import write_minimusic
+
+    with Progress(console=console) as progress:
+        task = progress.add_task("clips", total=clips)
+        write_minimusic(folder, clips, seed, progress=lambda n: progress.advance(task, n))
+    console.print(f"{clips} clips in {folder}", highlight=False)
+    if report:
+        _show_tokens(folder)
+
+
+def _show_tokens(folder: Path) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    from tokcom_core.datasets.media import prepare as prepare_media
+    from tokcom_core.zoo.readout import coverage, readout
+
+    disable_progress_bar()
+    prepare_media(folder)
+    read = readout(folder)
+    shown = Table(
+        "tokens",
+        "places",
+        "appearances",
+        "beats",
+        *read,
+        title="share met (geometry), and share of sources a linear probe reads",
+    )
+    for i, row in enumerate(coverage()):
+        shown.add_row(
+            str(row.tokens),
+            f"{row.places:.2f}",
+            f"{row.appearances:.2f}",
+            f"{row.beats:.2f}",
+            *(f"{shares[i]:.2f}" for shares in read.values()),
+        )
+    console.print(shown)
+
+
+@data_app.command()
+def prepare(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set with 'video' folders.")],
+    frames: Annotated[
+        int, typer.Option(min=1, help="Frames kept of a clip, evenly over it; with --rate at most.")
+    ] = 32,
+    size: Annotated[
+        int, typer.Option(min=1, help="Pixels: a longer side is squashed to it.")
+    ] = 224,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Frames a second from the clip's start; the paper's code: 0.6"),
+    ] = None,
+) -> None:
+    """Extracts frames and 16 kHz mono sound from .mp4; what is extracted already is kept."""
+    from rich.progress import Progress
+
+    from tokcom_core.datasets import media
+    from tokcom_core.datasets.video import Sampling
+
+    sampling = Sampling(frames, size, rate)
+    with Progress(console=console) as progress:
+        task = progress.add_task("extracting", total=None)
+        done = media.prepare(folder, sampling, progress=lambda n: progress.advance(task, n))
+    console.print(f"{done.done} clips extracted, {done.kept} kept from before")
+    if done.damaged:
+        raise ValueError(
+            f"{len(done.damaged)} damaged clips were skipped: "
+            f"{', '.join(str(d) for d in done.damaged)}; replace or remove them"
+        )
+
+
+@zoo_app.command()
+def build(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the checkpoints.")],
+    clips: Annotated[int, typer.Option(min=200, help="Clips to pretrain the encoders on.")] = 4000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Pretrains the pocket checkpoints from nothing (about an hour on two cores)."""
+    import logging
+
+    from transformers.utils.logging import disable_progress_bar
+
+    from tokcom_core.zoo.build import build_zoo
+
+    disable_progress_bar()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with writing(out):
+        build_zoo(out, clips, seed)
+    _show_scores(out)
+
+
+@zoo_app.command()
+def show(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="A folder made by 'zoo build'; the shipped zoo by default."),
+    ] = None,
+) -> None:
+    """Says how good the pocket checkpoints are."""
+    from tokcom_core.checkpoints import pocket_folder
+
+    _show_scores(folder or pocket_folder())
+
+
+def _show_scores(folder: Path) -> None:
+    from tokcom_core.zoo.build import read_scores
+
+    shown = Table("checkpoint", "what", "accuracy")
+    for kind, scores in read_scores(folder).items():
+        for name, accuracy in scores.items():
+            shown.add_row(kind, name, f"{accuracy:.3f}")
+    console.print(shown)

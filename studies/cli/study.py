@@ -1,0 +1,205 @@
+"""``tokcom study`` and ``tokcom emulate``: studies planned, run and read."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tokcom_core.storage import complaint, writing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..plan.study import Study
+
+study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
+console = Console()
+
+Source = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="key=value, dotted for inner keys: systems.mlms.fine_tuning.steps=100",
+        metavar="KEY=VALUE",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster that shares the study's folder, if it has one: auto, HOST:6379."
+    ),
+]
+StudyDir = Annotated[str, typer.Argument(metavar="DIR", help="The study's folder or URI.")]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR", help="The study's folder, or a URI: s3://...; studies_out/NAME by default."
+    ),
+]
+
+
+@study_app.command("list")
+def list_studies() -> None:
+    """Lists the studies that come with the package, and the methods they can compare."""
+    from tokcom_core.systems import SUMMARIES
+
+    from ..plan.loading import load, presets
+
+    studies = Table("preset", "methods", "airs", "seeds")
+    for name in presets():
+        study = load(name)
+        studies.add_row(
+            name,
+            ", ".join(method.label for method in study.methods),
+            ", ".join(a.label for a in study.airs),
+            str(len(study.seeds)),
+        )
+    methods = Table("method", "what it is")
+    for name, summary in SUMMARIES.items():
+        methods.add_row(name, summary)
+    for reference in load(presets()[0]).task.references(None):
+        methods.add_row(reference.name, f"{reference.summary} (in every study)")
+    console.print(studies, methods)
+
+
+@study_app.command()
+def plan(source: Source, overrides: Overrides = None) -> None:
+    """Shows the cells, the artifacts they share and the airtime of a question; runs nothing."""
+    from ..plan.loading import load
+    from ..plan.modules import modules_of
+    from .plan_tables import plan_tables
+
+    study = load(source, tuple(overrides or ()))
+    console.print(*plan_tables(study))
+    if modules := modules_of(study):
+        console.print(f"imports the code of: {', '.join(modules)}")
+
+
+@study_app.command()
+def run(
+    source: Source,
+    out: Out = None,
+    overrides: Overrides = None,
+    address: Address = None,
+) -> None:
+    """Runs a study to its tables and pictures; run again, it goes on where it was."""
+    from ..plan.loading import load
+
+    study = load(source, tuple(overrides or ()))
+    _run(study, out or f"studies_out/{study.name}", address)
+
+
+def emulate(
+    source: Annotated[
+        str, typer.Argument(help="A preset's name or a YAML file with 'emulate'.")
+    ] = "emulate",
+    users: Annotated[int | None, typer.Option(help="Number of users.")] = None,
+    air: Annotated[str | None, typer.Option(help="An air of 'tokcom air list'.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds in which they ask.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Questions per second of a user.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="round-robin, proportional-fair or max-sinr.")
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Let the same users train every phase, too.")
+    ] = False,
+    out: Out = None,
+    overrides: Overrides = None,
+    address: Address = None,
+) -> None:
+    """Lets many users ask over one air: places, schedulers, faults. Run again, it goes on."""
+    from ..plan.loading import load
+
+    given = {
+        "emulate.users": users,
+        "airs": air,
+        "emulate.duration_s": duration,
+        "emulate.questions_per_s": rate,
+        "emulate.scheduler": scheduler,
+        "emulate.trains": train or None,
+    }
+    own = [f"{key}={value}" for key, value in given.items() if value is not None]
+    study = load(source, (*own, *(overrides or ())))
+    if study.emulate is None:
+        raise ValueError(f"{source} has no key 'emulate'; take the preset 'emulate' or --users")
+    _run(study, out or f"studies_out/{study.name}", address)
+
+
+@study_app.command()
+def resume(
+    folder: StudyDir,
+    retry_failed: Annotated[bool, typer.Option(help="Run the failed cells again.")] = False,
+    address: Address = None,
+) -> None:
+    """Runs the cells of a study that have no result yet."""
+    from ..execution.run import forget_failures
+    from ..storage.folder import StudyFolder
+
+    study = StudyFolder(folder).open()
+    if retry_failed:
+        console.print(f"{forget_failures(folder)} failed cells run again")
+    _run(study, folder, address)
+
+
+@study_app.command()
+def report(folder: StudyDir) -> None:
+    """Draws tables and pictures of what a study has so far."""
+    from ..execution.run import finished_table
+    from ..figures.report import write_report
+    from ..storage.folder import StudyFolder
+    from ..tables.files import Tables
+    from ..tables.layout import layout_of
+
+    table = finished_table(folder)
+    study_folder = StudyFolder(folder)
+    with writing(study_folder.report):
+        write_report(Tables(study_folder, layout_of(study_folder.open())), table)
+    _show(folder, table)
+
+
+def _run(study: Study, out: str, address: str | None) -> None:
+    from ..execution.run import run_study
+
+    try:
+        table = run_study(study, out, console, address)
+    except OSError as error:
+        from ..storage.folder import StudyFolder
+
+        if not StudyFolder(out).begun:
+            raise
+        message = f"{complaint(error)}; nothing is lost: tokcom study resume {out}"
+        print(f"tokcom: stopped: {message}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
+        sys.exit(130)
+    _show(out, table)
+    if (table["status"] != "ok").any():
+        reasons = "; ".join(sorted(set(table.loc[table["status"] != "ok", "reason"])))
+        console.print(f"[red]some cells failed[/red]: {reasons}", markup=True)
+        sys.exit(1)
+
+
+def _show(out: str, table: pd.DataFrame) -> None:
+    from ..storage.folder import StudyFolder
+    from ..tables.files import Tables
+    from ..tables.layout import layout_of
+    from ..tables.summary import count_answers, summarise
+    from .screen import conditions_note, conditions_table
+
+    folder = StudyFolder(out)
+    layout = layout_of(folder.open())
+    answered = count_answers(Tables(folder, layout), table["cell"].unique())
+    summary = summarise(table, answered, layout)
+    if not summary.empty:
+        screen = console if console.is_terminal else Console(file=console.file, width=1000)
+        screen.print(conditions_table(summary, layout))  # a file or pipe has room for all of it
+        console.print(conditions_note(table, summary, layout))
+    for path in (folder.results, folder.answers, folder.curves, *sorted(folder.report.glob("*"))):
+        place = f"{folder.store}/{path.relative_to(folder.root)}"
+        console.print(place, soft_wrap=True, highlight=False)

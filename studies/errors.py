@@ -1,0 +1,100 @@
+"""Errors in one line: of configs, and of failed cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tokcom_core.errors import first_line
+
+Key = tuple[int | str, ...]
+
+
+def explain(
+    error: ValidationError, config: Any = None, source: str = "", overrides: Sequence[str] = ()
+) -> str:
+    """The message of a ValidationError: key, value and remedy of each error.
+
+    Args:
+        error: Error that pydantic raised.
+        config: Model, or union of models, that was validated; for suggestions of keys.
+        source: File that the values come from.
+        overrides: Overrides ``key=value`` of the command line, named for the keys that they set.
+    """
+    by_source: dict[str, list[str]] = {}
+    for item in error.errors():
+        if item["type"] == "default_factory_not_called":  # for want of what the others complain of
+            continue
+        blamed = next((f"--set {o}" for o in overrides if _sets(o, item["loc"])), source)
+        by_source.setdefault(blamed, []).append(_complaint(item, config))
+    return "; ".join(
+        f"{blamed}: {'; '.join(found)}" if blamed else "; ".join(found)
+        for blamed, found in by_source.items()
+    )
+
+
+def _sets(override: str, key: Key) -> bool:
+    """Whether an override sets a key, one above it or, if ``key`` is not empty, one in it."""
+    path = tuple(override.partition("=")[0].split("."))
+    return all(a == str(b) for a, b in zip(path, key, strict=False)) and bool(key)
+
+
+def _complaint(item: ErrorDetails, config: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"no key {key!r}{_remedy(item['loc'], config)}"
+    message = item["msg"].removeprefix("Value error, ")
+    value = item["input"]
+    shown = f" (got {value!r})" if isinstance(value, str | int | float) else ""
+    return f"{key}: {message}{shown}" if key else message
+
+
+def _remedy(key: Key, config: Any) -> str:
+    names = _keys_at(config, key[:-1])
+    close = get_close_matches(str(key[-1]), names, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; take some of {', '.join(names)}" if names else ""
+
+
+def _keys_at(config: Any, place: Key) -> list[str]:
+    """The keys of the model at a place below a config; tags of unions are parts of a place."""
+    models = list(_models(config))
+    for part in place:
+        if isinstance(part, int):
+            continue
+        below = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        if below:
+            models = [model for annotation in below for model in _models(annotation)]
+        else:
+            models = [m for m in models if part == m.__name__ or part in _tags(m)]
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """All models that an annotation contains."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    """Names that choose this model out of a union."""
+    return get_args(model.model_fields["name"].annotation) if "name" in model.model_fields else ()
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an error, without Ray's traceback of the remote process."""
+    from ray.exceptions import RayTaskError  # imported here: reading a config does not need Ray
+
+    while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+        error = error.cause
+    if isinstance(error, ValidationError):
+        return explain(error)
+    said = first_line(error)
+    return said if type(error) is ValueError else f"{type(error).__name__}: {said}"

@@ -1,0 +1,134 @@
+"""Starts Ray on this machine, or joins a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from ..plan.study import Study
+
+_TUNE_SETTINGS = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # we handle Ctrl-C: Tune would end its run as if finished
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # we write the tables ourselves
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+_NO_CLUSTER = "no Ray cluster at {!r}; 'ray start --head' makes one"
+_NO_TOKEN = (
+    "the Ray cluster at {!r} asks for another token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
+    "to its own (docs/cluster.md)"
+)
+_REFUSED = "Ray at {!r} did not start: {}; 'ray stop' ends what is left of an earlier one"
+_CONNECT_TIMEOUT_S = 10.0
+
+
+def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) -> bool:
+    """Starts Ray here or joins a cluster, unless Ray already runs; returns whether it did.
+
+    Args:
+        study: Study whose trials must find room.
+        address: Address of a cluster; by default ``RAY_ADDRESS``, or this machine without it.
+        modules: Names of importable modules to ship to the workers.
+
+    Raises:
+        ValueError: if a module is not found, there is no cluster at the address, it asks for
+            another token, or this machine has fewer GPUs than a trial takes.
+    """
+    shipped = _runtime_env(modules)
+    if ray.is_initialized():
+        return False
+    os.environ.update(_TUNE_SETTINGS)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    cpus = max(os.cpu_count() or 1, int(study.resources.cpu + 0.999))
+    address = address or os.environ.get("RAY_ADDRESS", "local")
+    own = {"include_dashboard": False, "num_cpus": cpus} if address == "local" else {}
+    _check_reachable(address)
+    try:
+        with nullcontext() if own else _quiet():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=shipped,
+                **own,
+            )
+    except (ConnectionError, RayError, RuntimeError, OSError) as error:
+        raise ValueError(_refusal(error, address)) from None
+    if own:  # a cluster may still start nodes with GPUs
+        _check_gpus(study)
+    return True
+
+
+def _refusal(error: Exception, address: str) -> str:
+    """Reason, in one line, why Ray has not started."""
+    if "AuthenticationError" in f"{error!r} {error.__cause__}":
+        return _NO_TOKEN.format(address)
+    if isinstance(error, ConnectionError | RayError):
+        return _NO_CLUSTER.format(address)
+    return _REFUSED.format(address, " ".join(str(error).split())[:200])
+
+
+def _runtime_env(modules: Sequence[str]) -> dict[str, Any]:
+    """Ships the modules and packages of these names, single files as well, to every worker."""
+    if not modules:
+        return {}
+    here = os.getcwd()
+    if here not in sys.path:  # a command's own folder is first, not the user's
+        sys.path.insert(0, here)
+    return {"py_modules": [str(_source_of(name)) for name in modules]}
+
+
+def _source_of(name: str) -> Path:
+    """The file of a module, or the folder of a package, that holds a dotted name."""
+    found = find_spec(name.partition(".")[0])
+    if found is None or found.origin is None:
+        raise ValueError(f"no module {name!r} in {os.getcwd()} or installed; modules are names")
+    file = Path(found.origin)
+    return file.parent if file.name == "__init__.py" else file
+
+
+def _check_gpus(study: Study) -> None:
+    asked, there = study.resources.gpu, ray.cluster_resources().get("GPU", 0.0)
+    if asked > there:
+        ray.shutdown()
+        raise ValueError(
+            f"resources.gpu {asked:g}, but this machine has {there:g} GPUs; take resources.gpu: 0, "
+            "or --address of a cluster that has"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides Ray's warnings of each attempt to connect, which bypass Python's streams."""
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+def _check_reachable(address: str) -> None:
+    """Raises ValueError if nothing listens at an address: Ray itself would retry for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError):
+        raise ValueError(_NO_CLUSTER.format(address)) from None

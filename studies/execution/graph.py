@@ -1,0 +1,173 @@
+"""The graph of the specs that a study still has to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from ..plan.spec import Spec
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """Specs that become known once others are done, such as cells once a learning rate is chosen.
+
+    Attributes:
+        after: Specs that must be done first; if one of them fails, the study stops.
+        then: Returns the specs that are known then, or further milestones.
+    """
+
+    after: Sequence[Spec]
+    then: Callable[[], Iterable[Spec | Milestone]]
+
+
+class State(Enum):
+    """State of a spec."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    DONE = auto()
+    FAILED = auto()
+
+
+@dataclass
+class _Node:
+    """A spec in the graph.
+
+    Attributes:
+        inputs: Inputs of the spec that still have to be made.
+        urgent: Whether a milestone waits for it.
+        dependents: Number of specs that need it, directly or not.
+    """
+
+    spec: Spec
+    inputs: tuple[_Node, ...]
+    state: State = State.WAITING
+    urgent: bool = False
+    dependents: int = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.state is State.WAITING and all(i.state is State.DONE for i in self.inputs)
+
+    def ancestors(self) -> dict[str, _Node]:
+        """All nodes that it depends on, directly or not."""
+        found: dict[str, _Node] = {}
+        for node in self.inputs:
+            found |= {node.spec.key: node, **node.ancestors()}
+        return found
+
+
+class SpecGraph:
+    """The specs that a study still has to run, and the specs whose artifacts each of them needs.
+
+    The graph grows: a milestone that is reached adds specs. Specs that depend on a failed one fail
+    for the same reason.
+
+    Args:
+        is_done: Whether a spec's artifact, or a cell's table, exists already.
+        first: First milestone, whose specs the graph begins with.
+    """
+
+    def __init__(self, is_done: Callable[[Spec], bool], first: Milestone) -> None:
+        self._is_done = is_done
+        self._milestones: list[Milestone] = []
+        self._nodes: dict[str, _Node] = {}
+        self._there: set[str] = set()
+        self.failures: dict[str, str] = {}
+        self._await(first)
+
+    def states(self) -> list[tuple[Spec, State]]:
+        """State of every spec in the graph, in a stable order."""
+        return [(node.spec, node.state) for node in self._nodes.values()]
+
+    @property
+    def grows(self) -> bool:
+        """Whether more specs will become known."""
+        return bool(self._milestones) and self.stopped_by is None
+
+    @property
+    def running(self) -> int:
+        """Number of specs that are running."""
+        return sum(node.state is State.RUNNING for node in self._nodes.values())
+
+    @property
+    def expects_more(self) -> bool:
+        """Whether more specs will begin."""
+        waiting = any(node.state is State.WAITING for node in self._nodes.values())
+        return self.grows or (waiting and self.stopped_by is None)
+
+    @property
+    def stopped_by(self) -> Spec | None:
+        """A failed spec that a milestone waits for, if there is one."""
+        awaited = (spec for milestone in self._milestones for spec in milestone.after)
+        return next((spec for spec in awaited if spec.key in self.failures), None)
+
+    def grow(self) -> None:
+        """Adds the specs of the milestones that have been reached."""
+        while reached := next((m for m in self._milestones if self._reached(m)), None):
+            self._milestones.remove(reached)
+            for known in reached.then():
+                if isinstance(known, Milestone):
+                    self._await(known)
+                else:
+                    self._add(known)
+
+    def take(self) -> Spec | None:
+        """Begins the ready spec with most dependents, the earliest known of equals.
+
+        Specs that a milestone waits for come first. None if no spec is ready.
+        """
+        ready = [node for node in self._nodes.values() if node.ready]
+        if not ready or self.stopped_by is not None:
+            return None
+        node = max(ready, key=lambda n: (n.urgent, n.dependents))  # the first of equals
+        node.state = State.RUNNING
+        return node.spec
+
+    def succeed(self, key: str) -> None:
+        """Marks a running spec as done."""
+        self._nodes[key].state = State.DONE
+
+    def fail(self, key: str, reason: str) -> None:
+        """Marks a spec, and all specs that depend on it, as failed."""
+        self._nodes[key].state = State.FAILED
+        self.failures[key] = reason
+        for other, node in self._nodes.items():
+            if node.state is State.WAITING and key in node.ancestors():
+                node.state = State.FAILED
+                self.failures[other] = reason
+
+    def blocked(self, spec: Spec) -> str | None:
+        """Reason why a spec, in the graph or not, cannot run; None if it can."""
+        keys = (s.key for s in (spec, *spec.inputs))
+        return next((self.failures[key] for key in keys if key in self.failures), None)
+
+    def _await(self, milestone: Milestone) -> None:
+        self._milestones.append(milestone)
+        for spec in milestone.after:
+            if (node := self._add(spec)) is not None:
+                for needed in (node, *node.ancestors().values()):
+                    needed.urgent = True
+
+    def _reached(self, milestone: Milestone) -> bool:
+        nodes = (self._nodes.get(spec.key) for spec in milestone.after)
+        return all(node is None or node.state is State.DONE for node in nodes)
+
+    def _add(self, spec: Spec) -> _Node | None:
+        """Adds a spec and the inputs that it still needs; None if it is done already."""
+        key = spec.key
+        if key in self._nodes:
+            return self._nodes[key]
+        if key in self._there or self._is_done(spec):
+            self._there.add(key)
+            return None
+        inputs = [node for i in spec.inputs if (node := self._add(i)) is not None]
+        node = self._nodes[key] = _Node(spec, tuple(inputs))
+        for before in node.ancestors().values():
+            before.dependents += 1
+        reason = next((self.failures[i.spec.key] for i in inputs if i.state is State.FAILED), None)
+        if reason is not None:
+            self.fail(key, reason)
+        return node

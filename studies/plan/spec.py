@@ -1,0 +1,37 @@
+"""A spec: everything that an artifact depends on, hashed into the artifact's name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA = 1
+"""Version of artifacts, raised when their meaning changes, so that old ones are not reused."""
+
+
+class Spec(BaseModel):
+    """Everything that an artifact depends on; its hash is the artifact's name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__.removesuffix("Spec").lower()
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}-{digest(self.model_dump(mode='json'))}"
+
+    @property
+    def inputs(self) -> tuple[Spec, ...]:
+        """The specs whose artifacts this one needs."""
+        return ()
+
+
+def digest(value: Any) -> str:
+    """A short hash of plain data."""
+    text = json.dumps([SCHEMA, value], sort_keys=True, allow_nan=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

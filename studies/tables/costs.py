@@ -1,0 +1,110 @@
+"""Costs of a condition: on the air, in compute, in gradients and exchanged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from actors import Arrival
+from channel_models import mean_db
+from tokcom_core.systems import Stream, devices_of
+
+from ..plan.budgets import served_streams
+from ..plan.specs import Cell, streams_of
+
+_GRADIENT_BITS = 32
+
+
+def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
+    """SNRs and costs of some streams: SNRs averaged linearly, costs as sums.
+
+    ``airtime_ms`` is that of the senders, one after the other.
+    """
+    costs = [arrival.overhead for arrival in arrivals]
+    return {
+        "realised_snr_db": mean_db([arrival.realised_snr_db for arrival in arrivals]),
+        "realised_sinr_db": mean_db([arrival.sinr_db for arrival in arrivals]),
+        "erased_fraction": fmean(arrival.erased_fraction for arrival in arrivals),
+        "uplink_channel_uses": sum(cost.data_channel_uses for cost in costs),
+        "pilot_channel_uses": sum(cost.pilot_channel_uses for cost in costs),
+        "control_bits": sum(cost.control_bits for cost in costs),
+        "payload_bits": sum(cost.payload_bits for cost in costs),
+        "airtime_ms": sum(cost.airtime_ms for cost in costs),
+        "energy_mj": sum(cost.energy_mj for cost in costs),
+    }
+
+
+@dataclass(frozen=True)
+class NetworkSizes:
+    """Sizes of a network, from which compute and training traffic are counted.
+
+    Attributes:
+        windows: Mean number of the encoders' windows in a sample's media, by device and name.
+        devices: Number of trained weights of each device.
+        station: Number of weights of each part of the base station.
+    """
+
+    windows: Mapping[str, Mapping[str, float]]
+    devices: Mapping[str, int]
+    station: Mapping[str, int]
+
+
+def network_columns(
+    cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float]
+) -> dict[str, float]:
+    """Compute of one sample, and the bits that training sends besides the uplink.
+
+    Args:
+        cell: Cell of the condition.
+        sizes: Sizes of the network.
+        tokens: Mean number of tokens that each device sends for a sample.
+    """
+    gflop = {
+        device: cell.system.device_gflop(cell.task, device, tokens, sizes.windows.get(device, {}))
+        for device in tokens
+    }
+    uploads = [device for device in tokens if _uploads(cell, device)]  # encoded at the base station
+    encoded_there = sum(gflop[device] for device in uploads)
+    return {
+        "device_gflop": sum(gflop.values()) - encoded_there,
+        "bs_gflop": encoded_there + cell.system.station_gflop(tokens, sizes.station),
+        "downlink_bits": _downlink_bits(cell, sizes, tokens),
+        "exchanged_bits": _exchanged_bits(cell, sizes),
+    }
+
+
+def _uploads(cell: Cell, device: str) -> bool:
+    """Whether a device sends nothing but files."""
+    own = [s for s in _served(cell) if s.device == device]
+    return bool(own) and all(cell.crossing.transport.get(s.name) == "file" for s in own)
+
+
+def _served(cell: Cell) -> tuple[Stream, ...]:
+    return served_streams(cell.system, cell.task, cell.trained.tokens)
+
+
+def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float]) -> float:
+    """Gradient bits of one training sample: every value of its symbols, and the power scales.
+
+    0 if the devices train nothing: references, files encoded at the station.
+    """
+    sent = [s for s in _served(cell) if cell.crossing.transport.get(s.name) != "file"]
+    if cell.reference is not None or not any(sizes.devices.get(s.device) for s in sent):
+        return 0.0
+    values = sum(2 * s.symbols_per_token * tokens[s.device] for s in sent)
+    return _GRADIENT_BITS * (values + len(sent))
+
+
+def _exchanged_bits(cell: Cell, sizes: NetworkSizes) -> float:
+    """Bits of the weights that users and base station exchange in the whole training."""
+    federation = cell.trained.federation
+    if federation is None:
+        return 0.0
+    total = 0.0
+    for spec in cell.trained.lineage:
+        phase = spec.definition
+        senders = devices_of(streams_of(spec.system, spec.task, spec.tokens, phase))
+        weights = sum(sizes.devices.get(device, 0) for device in senders)
+        total += federation.exchanged_bits(weights, phase.training.steps)
+    return total

@@ -1,0 +1,129 @@
+"""The tables of a study: one atomic parquet file for each finished cell and table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from tokcom_core.datasets.samples import read_samples
+
+from ..plan.specs import Cell
+from ..storage.folder import StudyFolder
+from .columns import TableLayout
+from .identity import cell_columns, identity
+from .outcome import Outcome
+from .references import read_references, write_references
+from .rows import read_rows, write_rows
+
+
+class Tables:
+    """The tables of one study, in its folder.
+
+    Args:
+        folder: Folder of the study.
+        layout: Layout of the tables.
+    """
+
+    def __init__(self, folder: StudyFolder, layout: TableLayout) -> None:
+        self.folder = folder
+        self.layout = layout
+
+    def write_results(self, cell: Cell, outcomes: Sequence[Outcome], wall_s: float) -> None:
+        """Writes a finished cell's rows, with the accuracies of the references at its seed."""
+        train = read_samples(self.folder.samples(cell.task.train_split))
+        shared = {
+            **self._references(cell),
+            "majority_accuracy": cell.task.majority_accuracy(train, outcomes[0].asked),
+            "wall_s": wall_s,
+        }
+        rows = [{**outcome.result_row(self.layout), **shared} for outcome in outcomes]
+        self._write(self.folder.result(cell.key), rows, self.layout.results)
+
+    def write_failure(self, cell: Cell, reason: str) -> None:
+        """Writes a failed cell: a row for each evaluation SNR, with the reason."""
+        shared = {**identity(cell, self.layout), "status": "failed", "reason": reason}
+        rows = [{**shared, "eval_snr_db": snr_db} for snr_db in cell.eval_snr_db]
+        self._write(self.folder.result(cell.key), rows, self.layout.results)
+
+    def read_results(self, cells: Sequence[Cell]) -> pd.DataFrame:
+        """The rows of the given cells that have finished, in a stable order."""
+        done = [cell for cell in cells if self.folder.has_result(cell.key)]
+        frame = self._read([self.folder.result(cell.key) for cell in done], self.layout.results)
+        ordered: pd.DataFrame = frame.sort_values(list(self.layout.sort_by), ignore_index=True)
+        return ordered
+
+    def write_devices(self, cell: Cell, outcomes: Sequence[Outcome]) -> None:
+        """Writes a row for each device and evaluated condition of a cell."""
+        rows = [row for outcome in outcomes for row in outcome.device_rows(self.layout)]
+        self._write(self.folder.devices / _name(cell.key), rows, self.layout.devices_table)
+
+    def read_devices(self, cell: str) -> pd.DataFrame:
+        """The rows of the cell of this key."""
+        return self._read([self.folder.devices / _name(cell)], self.layout.devices_table)
+
+    def write_answers(self, cell: Cell, outcomes: Sequence[Outcome]) -> None:
+        """Writes a row for each question and evaluated condition of a cell."""
+        rows = [row for outcome in outcomes for row in outcome.answer_rows(self.layout)]
+        self._write(self.folder.answers / _name(cell.key), rows, self.layout.answers)
+
+    def read_answers(self, cell: str) -> pd.DataFrame:
+        """The rows of the cell of this key; none if it has failed."""
+        file = self.folder.store.fetch(self.folder.answers / _name(cell))
+        return self._read([file] if file.exists() else [], self.layout.answers)
+
+    def write_phase_curves(
+        self, file: Path, phase: str, losses: Sequence[dict[str, float]]
+    ) -> None:
+        """Writes a row for each training step of a phase, into its artifact."""
+        rows = [{"phase": phase, "step": i, **row} for i, row in enumerate(losses)]
+        write_rows(file, rows, self.layout.phase_curves)
+
+    def write_curves(self, cell: Cell, phases: Sequence[Path]) -> None:
+        """Writes the training steps of a cell's phases, given the files of each."""
+        own = cell_columns(cell, self.layout)
+        steps = [row for f in phases for row in read_rows(f, self.layout.phase_curves).to_pylist()]
+        rows = [{**own, **step} for step in steps]
+        self._write(self.folder.curves / _name(cell.key), rows, self.layout.curves)
+
+    def read_curves(self) -> pd.DataFrame:
+        """The training steps of all cells that have finished."""
+        folder = self.folder.store.fetch_all(self.folder.curves)
+        return self._read(sorted(folder.glob("*.parquet")), self.layout.curves)
+
+    def write_references(self, cells: Sequence[Cell]) -> None:
+        """Keeps the accuracies of the finished reference cells for the rows of all others."""
+        write_references(self.folder, self.read_results(cells))
+
+    def update_references(self, cells: Sequence[Cell]) -> None:
+        """Updates finished cells with the references, which may have run again."""
+        for cell in cells:
+            if not self.folder.has_result(cell.key):
+                continue
+            file = self.folder.result(cell.key)
+            rows = read_rows(self.folder.store.fetch(file), self.layout.results).to_pylist()
+            references = self._references(cell)
+            known = {name: rows[0][name] for name in references}
+            if rows[0]["status"] == "ok" and known != references:
+                self._write(file, [{**row, **references} for row in rows], self.layout.results)
+
+    def _references(self, cell: Cell) -> dict[str, float | None]:
+        if cell.reference is not None:
+            return {}
+        return read_references(self.folder, self.layout, cell.seed)
+
+    def _write(self, file: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
+        with self.folder.write(file) as partial:
+            write_rows(partial, rows, schema)
+
+    def _read(self, files: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:
+        found = [read_rows(self.folder.store.fetch(file), schema) for file in files]
+        frame: pd.DataFrame = pa.concat_tables([schema.empty_table(), *found]).to_pandas()
+        return frame
+
+
+def _name(cell: str) -> str:
+    return f"{cell}.parquet"

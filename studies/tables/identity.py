@@ -1,0 +1,52 @@
+"""Columns of a cell's rows that are known before it runs."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from tokcom_core.systems import devices_of
+
+from ..plan.budgets import served_streams
+from ..plan.specs import Cell
+from .columns import TableLayout
+
+
+def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
+    """The columns that all rows of a cell share in ``results``."""
+    trained = cell.trained
+    budget = trained.tokens
+    phases = [spec.definition.training for spec in trained.lineage]
+    served = served_streams(cell.system, cell.task, budget)
+    return {
+        "study": cell.study,
+        "cell": cell.key,
+        "seed": cell.seed,
+        "method": cell.method,
+        "air": cell.air_label,
+        "access": cell.crossing.link.access,
+        "train_snr_db": cell.nominal_snr_db,
+        "bandwidth_hz": cell.bandwidth_hz,
+        "deadline_ms": cell.deadline_ms,
+        **{f"tokens_{device}": float(budget.get(device, 0)) for device in layout.budgets},
+        "devices": len(devices_of(served)),
+        "train_steps": sum(training.steps for training in phases),
+        "learning_rate": phases[-1].learning_rate,
+        "config": cell.model_dump_json(),
+        "versions": versions(),
+    }
+
+
+def cell_columns(cell: Cell, layout: TableLayout) -> dict[str, Any]:
+    """Columns that identify a cell's rows in the tables beside ``results``."""
+    known = identity(cell, layout)
+    return {name: known[name] for name in layout.cell_columns}
+
+
+@cache
+def versions() -> str:
+    """Versions of the packages that results depend on, as JSON."""
+    names = ("tokcom", "torch", "transformers", "peft", "sionna", "ray", "av", "numpy")
+    return json.dumps({name: version(name) for name in names})

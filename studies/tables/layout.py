@@ -1,0 +1,31 @@
+"""The layout of a study's tables."""
+
+from __future__ import annotations
+
+from tokcom_core.systems import devices_of
+
+from ..plan.contenders import contenders_of
+from ..plan.study import Study
+from .columns import Reference, TableLayout
+
+
+def layout_of(study: Study) -> TableLayout:
+    """The layout that follows from the study's systems and task."""
+    task, tokens = study.task, study.tokens[0]
+    contenders = contenders_of(study)
+    systems = [contender.system for contender in contenders]
+    streams = [stream for system in systems for stream in system.streams(task, tokens)]
+    phases = [phase for system in systems for phase in reversed(system.phases(task))]
+    ours = [contender.system for contender in contenders if contender.reference is None]
+    sent = [own.stream for s in (*ours, *systems) for p in s.phases(task) for own in p.inputs]
+    return TableLayout(
+        devices=devices_of(streams),
+        budgets=tuple(dict.fromkeys(name for s in systems for name in s.budgets(task))),
+        groups=task.groups,
+        references=tuple(
+            Reference(c.label, c.reference.bound) for c in contenders if c.reference is not None
+        ),
+        losses=tuple(dict.fromkeys(name for phase in phases for name in phase.losses)),
+        streams=tuple(dict.fromkeys(sent)),  # methods first: references send texts alone
+        modalities={stream.device: stream.modality for stream in streams},
+    )

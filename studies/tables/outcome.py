@@ -1,0 +1,157 @@
+"""One evaluated condition of a cell, and its rows in the tables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from actors import Evaluation
+from tokcom_core.datasets.samples import Samples
+
+from ..plan.specs import Cell
+from .columns import LOCATION_COLUMNS, TableLayout
+from .costs import NetworkSizes, air_columns, network_columns
+from .identity import cell_columns, identity
+from .statistics import clip_interval
+
+_ONE_USER = {"users": 1, "answered_fraction": 1.0, "transmissions": 1.0}
+
+
+@dataclass(frozen=True)
+class EmulationScores:
+    """Results that only an emulation of many users has.
+
+    Attributes:
+        columns: Further columns of its row.
+        users: User that asked each question.
+        device_rows: Rows of all users' devices.
+    """
+
+    columns: dict[str, Any]
+    users: tuple[int, ...]
+    device_rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One evaluated condition of a cell.
+
+    Attributes:
+        cell: Cell that was evaluated.
+        eval_snr_db: Nominal SNR of the condition.
+        scores: Answers and receptions.
+        asked: Sample of each question.
+        sizes: Sizes of the network, from which compute and training traffic are counted.
+        emulation: Results of an emulation of many users; None for a single user.
+    """
+
+    cell: Cell
+    eval_snr_db: float
+    scores: Evaluation
+    asked: Samples
+    sizes: NetworkSizes
+    emulation: EmulationScores | None = None
+
+    @property
+    def right(self) -> tuple[bool, ...]:
+        """Whether each answer counts as right."""
+        found: tuple[bool, ...] = getattr(self.scores, self.cell.metric)
+        return found
+
+    def result_row(self, layout: TableLayout) -> dict[str, Any]:
+        """The row of ``results``."""
+        tokens = self._tokens(layout)
+        arrivals = self.scores.arrivals
+        air = air_columns(list(arrivals.values()))
+        uses, bits = air["uplink_channel_uses"], air["payload_bits"]
+        deadline_ms, airtime_ms = self.cell.deadline_ms, self.scores.interval_ms
+        return {
+            **identity(self.cell, layout),
+            "eval_snr_db": self.eval_snr_db,
+            **air,
+            "ebn0_db": air["realised_snr_db"] - 10 * math.log10(bits / uses) if bits else None,
+            "airtime_ms": airtime_ms,
+            "meets_deadline": deadline_ms is None or airtime_ms <= deadline_ms,
+            **{f"tokens_{device}": count for device, count in tokens.items()},
+            "tokens_total": sum(tokens.values()),
+            **(_ONE_USER if self.emulation is None else self.emulation.columns),
+            **self._score_columns(layout),
+            **network_columns(self.cell, self.sizes, tokens),
+            "status": "ok",
+            "reason": "",
+        }
+
+    def _score_columns(self, layout: TableLayout) -> dict[str, Any]:
+        hits, groups = np.asarray(self.right), np.asarray(self.asked.group)
+        interval = clip_interval(self.asked.media_id, self.right)
+        return {
+            "accuracy": float(hits.mean()),
+            "accuracy_low": _known(interval.low),
+            "accuracy_high": _known(interval.high),
+            "first_token_accuracy": float(np.mean(self.scores.first_token)),
+            "test_questions": len(hits),
+            **{f"accuracy_{name}": _mean(hits[groups == name]) for name in layout.groups},
+            **{f"{name}_loss": self.scores.losses.get(name) for name in ("task", "first_token")},
+        }
+
+    def device_rows(self, layout: TableLayout) -> list[dict[str, Any]]:
+        """A row of ``devices`` for each device, over all its streams."""
+        shared = {**cell_columns(self.cell, layout), "eval_snr_db": self.eval_snr_db}
+        if self.emulation is not None:
+            rows = self.emulation.device_rows
+        else:
+            senders = dict.fromkeys(arrival.sender for arrival in self.scores.arrivals.values())
+            rows = [self._device_row(device, layout) for device in senders]
+        return [{**shared, **row, "modality": layout.modalities.get(row["device"])} for row in rows]
+
+    def _device_row(self, device: str, layout: TableLayout) -> dict[str, Any]:
+        own = [a for a in self.scores.arrivals.values() if a.sender == device]
+        air = air_columns(own)
+        return {
+            "user": 0,
+            "device": device,
+            "questions": len(self.asked),
+            "accuracy": float(np.mean(self.right)),
+            "transmissions": 1.0,
+            "tokens": sum(arrival.tokens for arrival in own),
+            "outage_fraction": fmean(arrival.lost_fraction for arrival in own),
+            **{name: air[name] for name in layout.devices_table.names if name in air},
+            **{name: own[0].location.get(name) for name in LOCATION_COLUMNS},
+        }
+
+    def answer_rows(self, layout: TableLayout) -> list[dict[str, Any]]:
+        """A row of ``answers`` for each question."""
+        shared = {**cell_columns(self.cell, layout), "eval_snr_db": self.eval_snr_db}
+        users = (0,) * len(self.asked) if self.emulation is None else self.emulation.users
+        columns = {
+            "user": users,
+            "sample_id": self.asked.sample_id,
+            "media_id": self.asked.media_id,
+            "group": self.asked.group,
+            "right": self.right,
+            "exact": self.scores.exact,
+            "first_token": self.scores.first_token,
+        }
+        return [
+            {**shared, **dict(zip(columns, values, strict=True))}
+            for values in zip(*columns.values(), strict=True)
+        ]
+
+    def _tokens(self, layout: TableLayout) -> dict[str, float]:
+        """Mean number of tokens that each device sent for a sample."""
+        found = dict.fromkeys(layout.devices, 0.0)
+        for arrival in self.scores.arrivals.values():
+            found[arrival.sender] += arrival.tokens
+        return found
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,104 @@
+"""An air of one's own: the example of the documentation, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from channel_models import Air, AirBase, Link, NamedAir, PopulationSize, Request, named_air
+from channel_models.testing import LINK, NormalisedAirContract
+
+ADAPTER: TypeAdapter[AirBase] = TypeAdapter(NamedAir)
+
+
+@pytest.fixture(autouse=True)
+def _importable(my_airs: Path) -> None:
+    (my_airs / "broken_airs.py").write_text("undefined_name\n")
+
+
+def _nakagami(**keys: object) -> AirBase:
+    return named_air("custom", **{"class": "my_airs:Nakagami", **keys})
+
+
+class TestNakagami(NormalisedAirContract):
+    def build(self, snr_db: float) -> Air:
+        return _nakagami(m=3).build(LINK, snr_db)
+
+
+class TestNakagamiInPackets(NormalisedAirContract):
+    counts_symbols = False
+    exact_when_noiseless = False
+    transport = "digital"
+
+    def build(self, snr_db: float) -> Air:
+        return _nakagami(m=3, digital={"mcs": 10}).build(LINK, snr_db)
+
+
+@pytest.mark.parametrize("m", [0.5, 1.0, 3.0])
+def test_gains_have_nakagamis_moments(m: float) -> None:
+    """E|h|^2 = 1 and Var |h|^2 = 1/m, within five standard errors (kurtosis 3 + 6/m)."""
+    source = _nakagami(m=m).source(LINK, "cpu")
+    assert source is not None
+    count = 100_000
+    power = source.realise(Request(count, 1, 1.0, 12, 4, "a")).gains.abs().square().double()
+    assert abs(float(power.mean()) - 1) < 5 * math.sqrt(1 / m / count)
+    spread = math.sqrt((2 + 6 / m) / count) / m
+    assert abs(float(power.var()) - 1 / m) < 5 * spread
+
+
+def test_it_is_written_as_it_was_read() -> None:
+    air = _nakagami(m=3)
+    written = air.model_dump(mode="json", exclude_defaults=True)
+    assert written == {"class": "my_airs:Nakagami", "m": 3}
+    assert air.model_dump(mode="json")["name"] == "custom"
+    for again in (
+        ADAPTER.validate_python(air.model_dump(mode="json")),
+        ADAPTER.validate_json(ADAPTER.dump_json(air)),
+        ADAPTER.validate_python(air),
+    ):
+        assert again == air
+        assert hash(again) == hash(air)
+    assert air != _nakagami(m=2)
+    assert (air.label, _nakagami().label) == ("nakagami m=3.0", "nakagami")
+
+
+def test_it_has_what_other_airs_have() -> None:
+    air = _nakagami(m=3, fidelity="abstract")
+    assert air.matters(Link(bandwidth_hz=1e6, antennas=2)) == Link(antennas=2)
+    built = air.build(Link(antennas=2), 5.0, population=PopulationSize(3, seed=1))
+    assert isinstance(built, Air)
+    with pytest.raises(ValueError, match="needs pilots"):
+        _nakagami(csi="estimated").build(Link(dmrs_symbols=0), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "complaint"),
+    [
+        ({"class": "my_airs:Nakagami", "mm": 3}, ("custom", "mm"), "not permitted"),
+        ({"class": "my_airs:Nakagami", "m": 0.1}, ("custom", "m"), "greater than or equal"),
+        ({"class": "my_airs:Nobody"}, ("custom",), "module 'my_airs' has no 'Nobody'"),
+        ({"class": "nowhere:Nakagami"}, ("custom",), "No module named 'nowhere'"),
+        ({"class": "broken_airs:Nakagami"}, ("custom",), "NameError"),
+        ({"class": "my_airs"}, ("custom",), "give package.module:name"),
+        ({"class": "math:pi"}, ("custom",), "inherit channel_models.AirBase"),
+        ({}, ("custom",), "needs 'class'"),
+    ],
+)
+def test_what_is_no_air_is_refused(
+    keys: dict[str, object], place: tuple[str, ...], complaint: str
+) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        named_air("custom", **keys)
+    (item,) = refusal.value.errors()
+    assert item["loc"] == place
+    assert complaint in item["msg"]
+    assert "\n" not in item["msg"]
+
+
+def test_builtin_airs_keep_their_places_of_complaint() -> None:
+    with pytest.raises(ValidationError) as refusal:
+        named_air("rician", k_factor=3)
+    assert refusal.value.errors()[0]["loc"] == ("rician", "k_factor")

@@ -1,0 +1,47 @@
+"""Studies of a few steps, which all tests here start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from studies.plan.study import Study
+from tokcom_core.systems import merged
+
+_SMALL: dict[str, Any] = {
+    "name": "small",
+    "systems": {
+        "mlms": {
+            "models": {"receiver_width": 32},
+            "alignment": {"steps": 4, "batch_size": 16},
+            "fine_tuning": {"steps": 4, "reference_steps": 4, "batch_size": 8},
+        }
+    },
+    "methods": ["aligned"],
+    "airs": ["rayleigh"],
+    "tokens": {"audio": 4, "vision": 4},
+    "evaluation": {"questions": 24, "batch_size": 16},
+}
+
+
+def mlms(**keys: Any) -> dict[str, Any]:
+    """Keys of paper 1's system, where they stand in a study."""
+    return {"systems": {"mlms": keys}}
+
+
+def small_keys(**keys: Any) -> dict[str, Any]:
+    """A study of a few steps, with these keys on top."""
+    return merged(_SMALL, keys)
+
+
+def small_study(**keys: Any) -> Study:
+    """The same, validated."""
+    return Study(**small_keys(**keys))
+
+
+def write_study(file: Path, **keys: Any) -> Path:
+    """The same, in a file."""
+    file.write_text(yaml.safe_dump(small_keys(**keys)))
+    return file

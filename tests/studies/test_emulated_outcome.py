@@ -1,0 +1,46 @@
+"""From an emulation's journal to rows."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from studies.tables.emulation import _COSTS, _arrival, _device_rows
+
+
+@pytest.fixture
+def journal() -> pd.DataFrame:
+    """Two users ask once each over one device: the first twice, once in vain, the second well."""
+    journal = pd.DataFrame(
+        {
+            "request": [0, 0, 1, 2],
+            "user": [0, 0, 1, 2],
+            "device": "text",
+            "stream": "question",
+            "exact": [False, True, True, False],
+            "received": [False, True, True, True],
+            "sent": [True, True, True, False],
+            "lost": [True, False, False, False],
+            "tokens": [4, 4, 6, 0],
+            "realised_snr_db": [0.0, 10.0, 10.0, 90.0],
+            "realised_sinr_db": [-math.inf, 3.0, 10.0, -math.inf],
+        }
+    )
+    return journal.assign(**dict.fromkeys(_COSTS, 1.0))
+
+
+def test_snrs_are_averaged_linearly_over_what_was_sent(journal: pd.DataFrame) -> None:
+    arrival = _arrival(journal, asked=3)
+    assert arrival.realised_snr_db == pytest.approx(10 * math.log10(21 / 3))
+    assert arrival.sinr_db == pytest.approx(10 * math.log10((10**0.3 + 10) / 3))
+
+
+def test_every_users_snrs_are_averaged_linearly(journal: pd.DataFrame) -> None:
+    received = journal[journal["received"]].set_index("request")
+    first, second, third = _device_rows(journal, received, "exact")
+    assert first["realised_snr_db"] == pytest.approx(10 * math.log10(5.5))
+    assert first["realised_sinr_db"] == pytest.approx(3 + 10 * math.log10(0.5))
+    assert second["realised_sinr_db"] == pytest.approx(10.0)
+    assert third["realised_snr_db"] is None  # it sent nothing

@@ -1,0 +1,115 @@
+"""Samples of a study: those of unreadable clips are left out, and said to be."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from studies.execution.runner import SpecRunner
+from studies.execution.splits import write_samples
+from studies.plan.cells import Plan
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
+from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, sound_file
+from tokcom_core.datasets.media import read_sound
+from tokcom_core.datasets.samples import read_samples
+from tokcom_core.encoders.audio import AudioEncoder
+from tokcom_core.features import MediaFeatures, open_features
+from tokcom_core.tasks import Avqa
+
+from .here import encoded
+from .small import mlms
+
+
+def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
+    minimusic: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(minimusic, data, ignore=shutil.ignore_patterns("video"))
+    clip = Avqa().samples(data, "val").media_id[0]
+    sound_file(data / MUSIC_AVQA, clip).write_bytes(b"RIFF")
+    study = Study(name="s", data={"folder": data})
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(study)
+    features = Plan(study).features()
+    runner = SpecRunner(study, folder, features)
+    for spec in features:
+        runner.run(spec)
+    with caplog.at_level(logging.WARNING):
+        write_samples(folder, study, features)
+    assert f"skipped 1 clips of val: {clip}: " in caplog.text
+    kept = read_samples(folder.samples("val"))
+    assert clip not in kept.media_id
+    assert len(kept) < len(Avqa().samples(data, "val"))
+    assert len(read_samples(folder.samples("test"))) == len(Avqa().samples(data, "test"))
+
+
+def test_a_clip_that_stands_in_two_splits_is_encoded_once(
+    minimusic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 2,296 of MUSIC-AVQA's validation clips, which also stand in test."""
+    data = tmp_path / "data"
+    shutil.copytree(minimusic, data, ignore=shutil.ignore_patterns("video"))
+    files = [annotation_file(data / MUSIC_AVQA, "avqa", split) for split in ("val", "test")]
+    val, test = (json.loads(file.read_text()) for file in files)
+    files[0].write_text(json.dumps(val + test))
+    received: list[str] = []
+    preprocess = AudioEncoder.preprocess
+
+    def noted(encoder: AudioEncoder, sound: np.ndarray) -> object:
+        received.append(sound.tobytes().hex())
+        return preprocess(encoder, sound)
+
+    monkeypatch.setattr(AudioEncoder, "preprocess", noted)
+    study = Study(name="s", data={"folder": data})
+    _, folder = encoded(study, tmp_path / "out")
+    assert len(received) == len(set(received)) == 60
+    assert len(read_samples(folder.samples("val"))) == len(val) + len(test)
+
+
+def test_compute_counts_the_windows_of_a_whole_sound(minimusic: Path, tmp_path: Path) -> None:
+    """The pocket AST hears 4 s at once: the test clips have 4 s but one, which has 60."""
+    data = tmp_path / "data"
+    shutil.copytree(minimusic, data, ignore=shutil.ignore_patterns("video"))
+    clips = list(dict.fromkeys(Avqa().samples(data, "test").media_id))
+    long = sound_file(data / MUSIC_AVQA, clips[0])
+    for i, clip in enumerate(clips):
+        _write_sound(sound_file(data / MUSIC_AVQA, clip), 60 if i == 0 else 4, read_sound(long))
+    gflop: dict[str, dict[str, float]] = {}
+    for span in ("first", "whole"):
+        study = Study(name="s", data={"folder": data}, **mlms(models={"audio_span": span}))
+        plan, system = Plan(study), study.systems.mlms
+        runner, folder = encoded(study, tmp_path / span)
+        cell = plan.known_cells({})[-1]
+        asked = read_samples(folder.samples("test"))
+        gflop[span] = {
+            device: system.device_gflop(cell.task, device, cell.trained.tokens, windows)
+            for device, windows in runner._windows(cell, asked).items()
+        }
+    share = asked.media_id.count(clips[0]) / len(asked)
+    more = system.models.encoder("audio").shape().gflop(14 * share)
+    assert gflop["whole"]["audio"] == pytest.approx(gflop["first"]["audio"] + more)
+    assert gflop["whole"]["vision"] == gflop["first"]["vision"]
+    (store,) = (
+        open_features(folder.artifacts.path(spec))
+        for spec in plan.features()
+        if isinstance(spec.features, MediaFeatures)
+        and (spec.features.medium, spec.features.dataset) == ("audio", MUSIC_AVQA)
+    )
+    assert store.windows[store.row[clips[0]]] == 15
+
+
+def _write_sound(file: Path, seconds: int, sound: np.ndarray) -> None:
+    """So many seconds of 16 kHz mono sound, repeated."""
+    samples = (np.resize(sound, 16_000 * seconds) * 32767).astype("<i2")
+    with wave.open(str(file), "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(16_000)
+        writer.writeframes(samples.tobytes())

@@ -1,0 +1,202 @@
+"""Paper 1's system: the contract, its losses equation by equation, and what each stage trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tokcom_core.systems import Phase
+from tokcom_core.systems.mlms import Mlms
+from tokcom_core.systems.mlms.alignment import info_nce, reconstruction_loss
+from tokcom_core.systems.mlms.receiver import MlmsReceiver
+from tokcom_core.systems.mlms.transceiver import pool, unpack
+from tokcom_core.tasks import Avqa
+from tokcom_core.testing import ROWS, SystemCase, SystemContract, Unsplit, handed_over
+
+TOKENS = {"audio": 6, "vision": 6}
+
+CaseOf = Callable[..., SystemCase]
+
+
+@pytest.fixture(scope="module")
+def case_of(tokens: dict[str, dict[str, Path]]) -> CaseOf:
+    """The system with some keys, on the shared tokens."""
+
+    def build(**keys: Any) -> SystemCase:
+        system = Mlms.model_validate({"caption_tokens": 64, **keys})
+        budgets = {name: TOKENS[name] for name in system.budgets(Avqa())}
+        features = {name: {name: tokens[name]} for name in (*budgets, "text")}
+        return SystemCase(system, Avqa(), budgets, tokens["samples"], features)
+
+    return build
+
+
+class TestMlms(SystemContract):
+    @pytest.fixture(scope="class")
+    def case(self, case_of: CaseOf) -> SystemCase:
+        return case_of()
+
+
+class TestTextOracle(SystemContract):
+    """A reference is a system, too."""
+
+    @pytest.fixture(scope="class")
+    def case(self, case_of: CaseOf) -> SystemCase:
+        return case_of(intact_texts=["caption", "question"])
+
+    def test_the_adapter_alone_learns(self, case: SystemCase) -> None:
+        unsplit = case.unsplit()
+        (phase,) = case.phases
+        learning = {id(parameter) for parameter in unsplit.trainable(phase.name)}
+        names = [n for n, p in unsplit.named_parameters().items() if id(p) in learning]
+        assert names
+        assert all("lora_" in name for name in names)
+
+
+def _phase(case: SystemCase, name: str) -> Phase:
+    return next(phase for phase in case.phases if phase.name == name)
+
+
+def _gradients(unsplit: Unsplit, phase: Phase) -> dict[str, Tensor]:
+    torch.stack(list(unsplit.losses(phase).values())).sum().backward()
+    found = unsplit.named_parameters()
+    return {name: p.grad for name, p in found.items() if p.grad is not None}
+
+
+def _parts(names: set[str]) -> set[str]:
+    """``audio.projection``, ``station.receivers.text`` and the like."""
+    return {".".join(n.split(".")[: 3 if n.startswith("station.receivers") else 2]) for n in names}
+
+
+def test_stage_1_is_equations_9_and_11(case_of: CaseOf) -> None:
+    case = case_of(alignment={"temperature": 0.05})
+    unsplit = case.unsplit()
+    receiver, phase = unsplit.receiver, _phase(case, "alignment")
+    assert isinstance(receiver, MlmsReceiver)
+    width = receiver.foundation.token_width
+    tokens, valid, sent = {}, {}, {}
+    for own in phase.inputs:
+        symbols, marks = unsplit.send(own)
+        head = receiver.receivers[own.stream if own.stream in TOKENS else "text"]
+        tokens[own.stream] = head(symbols, torch.zeros(symbols.shape))
+        valid[own.stream] = marks[:, :: width // 2]
+        sent[own.stream] = unpack(symbols, width)
+    anchor = pool(tokens["caption"], valid["caption"], "mean")
+    expected = {
+        f"reconstruction_{s}": reconstruction_loss(tokens[s], sent[s], valid[s])
+        for s in ("caption", "question")
+    } | {
+        f"contrastive_{m}": info_nce(pool(tokens[m], valid[m], "mean"), anchor, 0.05)
+        for m in ("audio", "vision")
+    }
+    losses = unsplit.losses(phase)
+    assert losses.keys() == expected.keys()
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, expected[name])
+
+
+def test_reconstruction_trains_the_text_receiver_alone(case_of: CaseOf) -> None:
+    """Eq. (9) reaches G_T and nothing else; eq. (11) does not reach G_T, whose features anchor."""
+    cases = {losses: case_of(alignment=losses) for losses in ("reconstruction", "contrastive")}
+    alone, both = (_gradients(c.unsplit(), _phase(c, "alignment")) for c in cases.values())
+    assert _parts(set(alone)) == {"station.receivers.text"}
+    assert _parts(set(both)) == {
+        "audio.projection",
+        "vision.projection",
+        "station.receivers.audio",
+        "station.receivers.vision",
+        "station.receivers.text",
+    }
+    for name, gradient in alone.items():
+        torch.testing.assert_close(gradient, both[name])
+
+
+def test_the_anchor_learns_from_the_contrastive_loss_where_it_should(case_of: CaseOf) -> None:
+    """In the code of paper 1's authors the anchor is not detached."""
+    found = {}
+    for train_anchor in (False, True):
+        case = case_of(alignment={"train_anchor": train_anchor})
+        found[train_anchor] = _gradients(case.unsplit(), _phase(case, "alignment"))
+    for name, gradient in found[True].items():
+        same = torch.allclose(gradient, found[False][name])
+        assert same != name.startswith("station.receivers.text"), name
+
+
+def test_each_stage_trains_exactly_what_the_paper_trains(case_of: CaseOf) -> None:
+    """Stage 1: projections and receivers. Stage 2: the adapter, too, and no frozen weight."""
+    case = case_of()
+    unsplit = case.unsplit()
+    names = {id(p): name for name, p in unsplit.named_parameters().items()}
+    learning = {p.name: {names[id(w)] for w in unsplit.trainable(p.name)} for p in case.phases}
+    transceivers = {n for n in names.values() if "projection" in n.split(".") or "receivers" in n}
+    adapter = {n for n in names.values() if "lora_" in n}
+    assert learning == {"alignment": transceivers, "fine-tuning": transceivers | adapter}
+    assert adapter
+
+
+def test_stage_2_may_train_on_the_first_answer_token_alone(case_of: CaseOf) -> None:
+    for answer_loss in ("first_token", "all_tokens"):
+        case = case_of(fine_tuning={"answer_loss": answer_loss})
+        losses = case.unsplit().losses(case.phases[-1])
+        assert (losses["task"] == losses["first_token"]) == (answer_loss == "first_token")
+        assert not losses["first_token"].requires_grad
+        assert case.system.validation_loss in losses
+
+
+@torch.no_grad()
+def test_calibration_gives_every_receiver_the_embeddings_rms(case_of: CaseOf) -> None:
+    case = case_of()
+    unsplit = case.unsplit()
+    receiver, phase = unsplit.receiver, case.phases[-1]
+    assert isinstance(receiver, MlmsReceiver)
+    received = {own.stream: handed_over(*unsplit.send(own)) for own in phase.inputs}
+    receiver.calibrate(phase.name, received)
+    for stream, own in received.items():
+        valid = own.valid[:, :: receiver.foundation.token_width // 2]
+        head = receiver.receivers[stream if stream in TOKENS else "text"]
+        rms = head(own.symbols, own.noise_var)[valid].square().mean().sqrt()
+        assert float(rms) == pytest.approx(receiver.foundation.embedding_rms, rel=1e-3)
+
+
+def test_what_has_not_arrived_teaches_nothing(case_of: CaseOf) -> None:
+    """Neither a caption without its sound, nor an answer without its question."""
+    case = case_of()
+    unsplit = case.unsplit()
+    nobody = torch.zeros(len(ROWS), dtype=torch.bool)
+    alignment, fine_tuning = case.phases
+    received = {own.stream: handed_over(*unsplit.send(own)) for own in alignment.inputs}
+    silent = {**received, "audio": replace(received["audio"], arrived=nobody)}
+    losses = unsplit.receiver.losses(alignment.name, silent, {})
+    assert set(alignment.losses) - set(losses) == {"contrastive_audio"}
+    received = {own.stream: handed_over(*unsplit.send(own)) for own in fine_tuning.inputs}
+    received["question"] = replace(received["question"], arrived=nobody)
+    targets = {"train": case.batch("train")}
+    assert unsplit.receiver.losses(fine_tuning.name, received, targets) == {}
+
+
+def test_an_answer_does_not_depend_on_the_others_of_its_batch(
+    case_of: CaseOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither on the longest true answer among them: what is generated has one constant limit."""
+    unsplit = case_of().unsplit()
+    receiver = unsplit.receiver
+    assert isinstance(receiver, MlmsReceiver)
+    limits = []
+
+    def generate(prompt: Tensor, valid: Tensor, max_new_tokens: int) -> Tensor:
+        limits.append(max_new_tokens)
+        return receiver.foundation.answer_ids(["yes"] * len(prompt))
+
+    monkeypatch.setattr(receiver.foundation, "generate", generate)
+    samples = unsplit.case.batch("test")
+    everyone = torch.ones(len(ROWS), dtype=torch.bool)
+    for answer in ("yes", "four four four"):
+        columns = {**samples.columns, "answer": ("yes",) * (len(ROWS) - 1) + (answer,)}
+        receiver.predict(unsplit.served(), type(samples)(columns), everyone)
+    assert limits == [4, 4]

@@ -1,0 +1,217 @@
+"""Loads checkpoints in Hugging Face's layout; incomplete ones are refused.
+
+A checkpoint is named by a Hugging Face name, a local folder or ``pocket``. Transformers fills
+missing weights with random ones and goes on; here that is an error. Code of a checkpoint is never
+run, and ``.bin`` files are read by PyTorch's restricted unpickler alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+
+from ..errors import first_line
+from . import resolve
+
+_SHOWN = 3
+
+
+def read_config(name: str, kind: str) -> PretrainedConfig:
+    """The configuration of a ``language``, ``audio`` or ``vision`` checkpoint.
+
+    Raises:
+        ValueError: if there is no such checkpoint, or its configuration cannot be read.
+    """
+    return _from_pretrained(AutoConfig.from_pretrained, name, kind)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """A language model's tokenizer, with a token to pad with and one that ends an answer.
+
+    Raises:
+        ValueError: if there is none, or it has no end-of-sequence token or no fast version.
+    """
+    tokenizer = _from_pretrained(AutoTokenizer.from_pretrained, name, "language")
+    if not tokenizer.is_fast:
+        raise ValueError(f"the tokenizer of {name!r} has no fast version (a tokenizer.json)")
+    if tokenizer.eos_token is None:
+        raise ValueError(f"the tokenizer of {name!r} has no eos_token, which ends an answer")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_processor(loader: type[Any], name: str, kind: str) -> Any:
+    """The processor that turns media into the inputs of an encoder.
+
+    Raises:
+        ValueError: if the checkpoint has none.
+    """
+    return _from_pretrained(loader.from_pretrained, name, kind)
+
+
+def load_model(
+    loader: type[Any], name: str, kind: str, dtype: torch.dtype, **options: object
+) -> PreTrainedModel:
+    """A model whose weights all come from its checkpoint.
+
+    Tensors of heads that ``loader`` does not build may be left over; weights that are tied to
+    others need not be stored.
+
+    Args:
+        loader: Class of transformers with ``from_pretrained``.
+        name: Name of the checkpoint.
+        kind: Kind of the model: ``language``, ``audio`` or ``vision``.
+        dtype: Data type of the weights.
+        options: Further arguments of ``from_pretrained``.
+
+    Raises:
+        ValueError: if tensors are missing, of another shape or of another backbone; names some.
+    """
+    with _without_loading_report():
+        model, found = _from_pretrained(
+            loader.from_pretrained,
+            name,
+            kind,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, in one line
+            **options,
+        )
+    wrong = {
+        f"lacks tensors of a {type(model).__name__}": found["missing_keys"],
+        "has tensors of another shape than its config.json says": [
+            key for key, *_ in found["mismatched_keys"]
+        ],
+        "has tensors that its config.json does not ask for": _of_backbone(
+            model, found["unexpected_keys"]
+        ),
+    }
+    for what, keys in wrong.items():
+        if keys:
+            raise ValueError(
+                f"{kind} checkpoint {name!r} {what}: {_some(keys)}; take a whole checkpoint"
+            )
+    return model
+
+
+def load_input_embedding(name: str) -> nn.Embedding:
+    """The input embedding of a language model in float32, the only tensor that is read.
+
+    Raises:
+        ValueError: if the checkpoint has no such tensor in a safetensors file.
+    """
+    config = read_config(name, "language")
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    embedding = model.get_input_embeddings()
+    if type(embedding) is not nn.Embedding:
+        raise ValueError(
+            f"the input embedding of {name!r} is a {type(embedding).__name__}, which does more "
+            f"than look up; take a language model with a plain one, such as a Qwen2"
+        )
+    weight = _read_tensor(name, _stored_names(model, embedding.weight))
+    if weight.shape != embedding.weight.shape:
+        raise ValueError(
+            f"language checkpoint {name!r} has an input embedding of {tuple(weight.shape)}, "
+            f"not {tuple(embedding.weight.shape)} as its config.json says"
+        )
+    alone: nn.Embedding = nn.Embedding.from_pretrained(weight.float())
+    return alone
+
+
+def _stored_names(model: PreTrainedModel, weight: Tensor) -> list[str]:
+    """Names that a parameter may have in a file: its own, without prefix, a tied one's."""
+    (own,) = (key for key, parameter in model.named_parameters() if parameter is weight)
+    tied = [key for key, source in model.all_tied_weights_keys.items() if source == own]
+    return [own, own.removeprefix(f"{model.base_model_prefix}."), *tied]
+
+
+def _read_tensor(name: str, keys: list[str]) -> Tensor:
+    """The first of ``keys`` that a checkpoint's safetensors hold, in one file or in shards."""
+    index = _file(name, SAFE_WEIGHTS_INDEX_NAME)
+    try:
+        if index is not None:
+            with open(index, encoding="utf-8") as opened:
+                shard_of: dict[str, str] = json.load(opened)["weight_map"]
+            shard = next((shard_of[key] for key in keys if key in shard_of), None)
+            file = None if shard is None else _file(name, shard)
+        else:
+            file = _file(name, SAFE_WEIGHTS_NAME)
+        if file is not None:
+            with safe_open(file, framework="pt") as tensors:
+                held = set(tensors.keys())
+                for key in keys:
+                    if key in held:
+                        tensor: Tensor = tensors.get_tensor(key)
+                        return tensor
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise _unreadable(name, "language", error) from None
+    raise ValueError(
+        f"language checkpoint {name!r} has no {keys[0]} in safetensors files; "
+        f"save it with save_pretrained of transformers, which writes them"
+    )
+
+
+def _file(name: str, file: str) -> str | None:
+    path: str | None = _from_pretrained(
+        cached_file, name, "language", filename=file, _raise_exceptions_for_missing_entries=False
+    )
+    return path
+
+
+def _of_backbone(model: PreTrainedModel, keys: Collection[str]) -> list[str]:
+    """Those of ``keys`` that belong to parts of the backbone, and not to a head left over."""
+    prefix = f"{model.base_model_prefix}."
+    parts = {part for part, _ in model.base_model.named_children()}
+    return [key for key in keys if key.removeprefix(prefix).partition(".")[0] in parts]
+
+
+def _some(keys: Collection[str]) -> str:
+    shown = ", ".join(sorted(keys)[:_SHOWN])
+    return shown if len(keys) <= _SHOWN else f"{shown} and {len(keys) - _SHOWN} more tensors"
+
+
+def _from_pretrained(loader: Callable[..., Any], name: str, kind: str, **options: object) -> Any:
+    """Calls a loader of transformers on a checkpoint; its errors become one line."""
+    path = resolve(name, kind)
+    try:
+        return loader(path, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise _unreadable(name, kind, error) from None
+
+
+def _unreadable(name: str, kind: str, error: Exception) -> ValueError:
+    return ValueError(f"{kind} checkpoint {name!r} cannot be read: {first_line(error)}")
+
+
+@contextmanager
+def _without_loading_report() -> Iterator[None]:
+    """Keeps transformers' report of tensors off the log: unused heads are expected, and errors are
+    raised here."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(_is_no_report)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_report)
+
+
+def _is_no_report(record: logging.LogRecord) -> bool:
+    return "LOAD REPORT" not in record.getMessage()

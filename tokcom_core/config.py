@@ -1,0 +1,93 @@
+"""The base of all configs, and configs that a study file chooses by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+
+CUSTOM = "custom"
+"""Name of a config whose class is outside the package:
+``{name: custom, class: package.module:Class}``."""
+
+
+class Config(BaseModel):
+    """A frozen config that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Named(Config):
+    """A config that a study file chooses by name."""
+
+    name: str
+
+
+N = TypeVar("N", bound=Named)
+
+
+def load_class(path: str, base: type[N]) -> type[N]:
+    """The class at ``package.module:Class``.
+
+    Raises:
+        ValueError: if there is none, or it does not inherit ``base``.
+    """
+    module, separator, name = path.partition(":")
+    if not separator:
+        raise ValueError(f"class {path!r} should be package.module:Class")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise ValueError(
+            f"class {path!r}: no module {module!r} ({error}); install it, or put it on PYTHONPATH"
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"class {path!r} should be a class that inherits {base.__name__}")
+    return found
+
+
+def class_path(cls: type) -> str:
+    """``package.module:Class``."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def validate_named(raw: Any, base: type[N], known: Mapping[str, type[N]]) -> N:
+    """The config that ``raw`` is or names: an instance, a name, or a mapping.
+
+    Raises:
+        ValueError: for an unknown name, or a custom class that cannot be loaded.
+        pydantic.ValidationError: by the class's own config.
+    """
+    if isinstance(raw, base):
+        return raw
+    keys = {"name": raw} if isinstance(raw, str) else raw
+    if not isinstance(keys, Mapping):
+        raise ValueError(f"{raw!r} should be a name or a mapping with one")
+    name = str(keys.get("name"))
+    kind = base.__name__.removesuffix("Config").lower()
+    if name == CUSTOM:
+        own = {key: value for key, value in keys.items() if key not in ("name", "class")}
+        return load_class(str(keys.get("class", "")), base).model_validate(own)
+    if name not in known:
+        raise ValueError(f"no {kind} {name!r}; take some of {', '.join([*known, CUSTOM])}")
+    return known[name].model_validate(keys)
+
+
+def dump_named(config: Named, known: Mapping[str, type[Named]]) -> dict[str, Any]:
+    """The mapping from which :func:`validate_named` makes an equal config."""
+    found = config.model_dump(mode="json")
+    if type(config) in known.values():
+        return found
+    del found["name"]
+    return {"name": CUSTOM, "class": class_path(type(config)), **found}
+
+
+def named(base: type[N], known: Callable[[], Mapping[str, type[N]]]) -> Any:
+    """The annotation of a field that holds one of ``known`` configs, or a custom one."""
+    return Annotated[
+        base,
+        PlainValidator(lambda raw: validate_named(raw, base, known())),
+        PlainSerializer(lambda config: dump_named(config, known())),
+    ]

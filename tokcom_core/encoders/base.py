@@ -1,0 +1,95 @@
+"""The contract of frozen encoders E_m, eq. (2), and of their configs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..config import Named
+from ..devices import pick_dtype
+
+ENCODER_BATCH = 32
+"""Number of windows that an encoder processes at once."""
+
+
+class MediaEncoder(ABC):
+    """A frozen encoder of media files.
+
+    It makes ``length`` tokens of ``width`` features of each window of a file (a sound may have
+    several, pictures have one), the first ``summary_tokens`` of which (CLS and the like) stand for
+    the whole window and the others for a place or a time of it.
+    """
+
+    name: str
+    length: int
+    width: int
+    summary_tokens: int
+
+    @abstractmethod
+    def read(self, file: Path) -> Tensor:
+        """The model's input for one file or folder, ``[windows, ...]``.
+
+        Raises:
+            ValueError: if there is no such file, or it is damaged.
+        """
+
+    @abstractmethod
+    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """Tokens ``[windows, length, width]`` of each file, float32 on the CPU, eq. (2)."""
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """Size of an encoder's output, read from its configuration alone.
+
+    Attributes:
+        length: Tokens of a window, summary tokens included.
+        width: Features of a token, d_m.
+        summary_tokens: Number of tokens at the front that stand for the whole window.
+        parameters: Weights that a window's tokens meet, estimated from the layers' sizes.
+    """
+
+    length: int
+    width: int
+    summary_tokens: int
+    parameters: int
+
+    def gflop(self, windows: float) -> float:
+        """Floating-point operations of some windows in 1e9, two for each weight and token."""
+        return 2e-9 * self.parameters * self.length * windows
+
+
+class EncoderConfig(Named, ABC):
+    """Config of an encoder."""
+
+    @abstractmethod
+    def shape(self) -> EncoderShape:
+        """Sizes of the output, without loading the weights.
+
+        Raises:
+            ValueError: if there is no such checkpoint, or it is of another architecture.
+        """
+
+    @abstractmethod
+    def build(self, device: str = "auto") -> MediaEncoder:
+        """The encoder on a torch device."""
+
+
+@torch.no_grad()
+def encode_windows(model: nn.Module, clips: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Tokens ``[windows, length, width]`` of each file, encoded in batches of windows."""
+    tokens = [
+        model(windows.to(device, pick_dtype(device))).last_hidden_state.float().cpu()
+        for windows in torch.cat(list(clips)).split(ENCODER_BATCH)
+    ]
+    return list(torch.cat(tokens).split([len(clip) for clip in clips]))
+
+
+def freeze(module: nn.Module, device: torch.device) -> nn.Module:
+    """Moves a module to a device and freezes its weights."""
+    return module.to(device).eval().requires_grad_(False)

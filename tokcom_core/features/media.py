@@ -1,0 +1,235 @@
+"""The feature store: slid tokens of a data set, computed once, memory-mapped by every trial."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
+
+from ..encoders import ENCODER_BATCH, MediaEncoder, NamedEncoder
+from ..slide import Rounding, slide
+from ..tasks.base import Task
+from .base import Features
+
+FeatureDtype = Literal["float16", "float32"]
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Slid tokens of one encoder, memory-mapped.
+
+    Attributes:
+        tokens: ``[clips, sum(counts), width]``: of each clip the tokens of every token length, one
+            length after the other.
+        counts: Token lengths s that were slid to, ascending.
+        row: Row of each media id; damaged clips have none.
+        windows: Number of the encoder's windows, by row.
+        damaged: Reason for each skipped clip, by media id.
+    """
+
+    tokens: NDArray[np.floating]
+    counts: tuple[int, ...]
+    row: dict[str, int]
+    windows: tuple[int, ...]
+    damaged: dict[str, str]
+
+    @property
+    def width(self) -> int:
+        return int(self.tokens.shape[2])
+
+    def select(self, media_ids: Sequence[str], count: int) -> Tensor:
+        """The ``count`` slid tokens of clips, ``[B, count, width]``, float32.
+
+        Raises:
+            ValueError: if the store was not slid to this many.
+        """
+        if count not in self.counts:
+            raise ValueError(
+                f"the feature store has no {count} tokens of a clip, it has those of "
+                f"{', '.join(str(c) for c in self.counts)}"
+            )
+        start = sum(self.counts[: self.counts.index(count)])
+        rows = [self.row[media_id] for media_id in media_ids]
+        return torch.from_numpy(self.tokens[rows, start : start + count].astype(np.float32))
+
+    def mean_windows(self, media_ids: Sequence[str]) -> float:
+        """Mean number of the encoder's windows in these clips."""
+        return float(np.mean([self.windows[self.row[media_id]] for media_id in media_ids]))
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """Slide of clips, eq. (3), and format of the store.
+
+    Attributes:
+        counts: Token lengths s, ascending.
+        with_summary: Whether the summary tokens of each window are slid over, too.
+        rounding: Rounding of the positions.
+        dtype: Data type of the stored tokens.
+    """
+
+    counts: tuple[int, ...]
+    with_summary: bool = False
+    rounding: Rounding = "nearest"
+    dtype: FeatureDtype = "float16"
+
+    def slid(self, tokens: Tensor, summary_tokens: int) -> Tensor:
+        """Slides all windows' tokens ``[windows, length, width]`` to ``[sum(counts), width]``.
+
+        Raises:
+            ValueError: if a clip has fewer tokens than one of the counts.
+        """
+        skipped = 0 if self.with_summary else summary_tokens
+        pool = tokens[:, skipped:].flatten(0, 1)
+        chosen = [slide(len(pool), count, self.rounding) for count in self.counts]
+        return pool[torch.from_numpy(np.concatenate(chosen))]
+
+
+class MediaFeatures(Features):
+    """Slid tokens of one medium and data set, at every token length that is wanted.
+
+    Attributes:
+        medium: Name of the medium, see :attr:`Task.media`.
+        dataset: Folder that the media lie in.
+        encoder: Frozen encoder.
+        sliding: Slide and format of the store.
+    """
+
+    kind: Literal["media"] = "media"
+    medium: str
+    dataset: str
+    encoder: NamedEncoder
+    sliding: Sliding
+
+    def write(self, folder: Path, task: Task, root: Path, device: str) -> None:
+        ids = dict.fromkeys(m for s in self.splits for m in task.samples(root, s).media_id)
+        media = partial(task.media_file, root, self.splits[0], self.medium)
+        write_features(folder, self.encoder.build(device), media, list(ids), self.sliding)
+
+    def covers(self, wanted: Features) -> bool:
+        if not isinstance(wanted, MediaFeatures):
+            return False
+        counts = set(wanted.sliding.counts) <= set(self.sliding.counts)
+        return counts and self._with_counts(()) == wanted._with_counts(())
+
+    def joined(self, other: Features) -> MediaFeatures | None:
+        if not isinstance(other, MediaFeatures) or self._with_counts(()) != other._with_counts(()):
+            return None
+        return self._with_counts(sorted({*self.sliding.counts, *other.sliding.counts}))
+
+    def damaged(self, folder: Path) -> dict[str, str]:
+        return open_features(folder).damaged
+
+    def windows(self, folder: Path, media_ids: Sequence[str]) -> float:
+        return open_features(folder).mean_windows(media_ids)
+
+    def _with_counts(self, counts: Sequence[int]) -> MediaFeatures:
+        return self.model_copy(update={"sliding": replace(self.sliding, counts=tuple(counts))})
+
+
+def write_features(
+    folder: Path,
+    encoder: MediaEncoder,
+    media: Callable[[str], Path],
+    media_ids: Sequence[str],
+    sliding: Sliding,
+) -> dict[str, str]:
+    """Encodes clips into ``folder``; returns the skipped (damaged) ones with reasons.
+
+    Args:
+        folder: Folder that the store is written to.
+        encoder: Frozen encoder.
+        media: Function that gives the file or folder of a media id.
+        media_ids: Clips to encode.
+        sliding: Slide and format of the store.
+
+    Raises:
+        ValueError: if no clip can be read, or a token is too large for the store's precision.
+    """
+    windows: dict[str, int] = {}
+    damaged: dict[str, str] = {}
+    stored = np.lib.format.open_memmap(
+        folder / "tokens.npy",
+        mode="w+",
+        dtype=np.dtype(sliding.dtype),
+        shape=(len(media_ids), sum(sliding.counts), encoder.width),
+    )
+    with (folder / "tokens.npy").open("r+b") as file:  # on a full disk a map would end the process
+        os.posix_fallocate(file.fileno(), 0, stored.offset + stored.nbytes)
+    for batch in _batches(encoder, media, media_ids, damaged):
+        for media_id, tokens in zip(batch, encoder.encode(list(batch.values())), strict=True):
+            try:
+                slid = sliding.slid(_finite(tokens), encoder.summary_tokens)
+            except ValueError as error:
+                damaged[media_id] = str(error)
+                continue
+            stored[len(windows)] = _rounded(slid, stored.dtype, media_id)
+            windows[media_id] = len(tokens)
+    if not windows:
+        name, reason = next(iter(damaged.items()), ("it", "there is no clip"))
+        raise ValueError(
+            f"none of {len(media_ids)} clips can be encoded: {name}: {reason}; "
+            "'tokcom data prepare' extracts them"
+        )
+    stored.flush()
+    meta = {"counts": sliding.counts, "windows": windows, "damaged": damaged}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return damaged
+
+
+def _batches(
+    encoder: MediaEncoder,
+    media: Callable[[str], Path],
+    media_ids: Sequence[str],
+    damaged: dict[str, str],
+) -> Iterator[dict[str, Tensor]]:
+    """Inputs of the encoder by media id, in batches; adds unreadable clips to the damaged."""
+    batch: dict[str, Tensor] = {}
+    for media_id in media_ids:
+        try:
+            batch[media_id] = encoder.read(media(media_id))
+        except ValueError as error:
+            damaged[media_id] = str(error)
+        if sum(len(clip) for clip in batch.values()) >= ENCODER_BATCH:
+            yield batch
+            batch = {}
+    if batch:
+        yield batch
+
+
+def _finite(tokens: Tensor) -> Tensor:
+    if not bool(torch.isfinite(tokens).all()):
+        raise ValueError("the encoder makes tokens of it that are not finite")
+    return tokens
+
+
+def _rounded(tokens: Tensor, dtype: DTypeLike, media_id: str) -> NDArray[np.floating]:
+    with np.errstate(over="ignore"):
+        rounded = tokens.numpy().astype(dtype)
+    if not np.isfinite(rounded).all():
+        raise ValueError(
+            f"clip {media_id}: a token's feature of {float(tokens.abs().max()):.3g} is beyond "
+            "float16; take models.feature_dtype: float32"
+        )
+    return rounded
+
+
+def open_features(folder: Path) -> FeatureStore:
+    """Maps what :func:`write_features` wrote."""
+    meta = json.loads((folder / "meta.json").read_text())
+    return FeatureStore(
+        tokens=np.load(folder / "tokens.npy", mmap_mode="r"),
+        counts=tuple(meta["counts"]),
+        row={media_id: i for i, media_id in enumerate(meta["windows"])},
+        windows=tuple(meta["windows"].values()),
+        damaged=meta["damaged"],
+    )

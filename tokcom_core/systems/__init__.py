@@ -1,0 +1,90 @@
+"""Systems: what each paper proposes, and the methods that studies compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..config import CUSTOM, Config, named, validate_named
+from .base import FeatureFolders, Predictions, Receiver, Seeded, System, TokenLengths, Transmitter
+from .methods import SHORT_NAMES, SUMMARIES, Method, merged, register
+from .mlms import Mlms
+from .mlms.methods import PAPER1
+from .phases import Phase, StreamInput, Training
+from .streams import Received, Stream, Transport, devices_of
+
+
+class Systems(Config):
+    """Settings of every system, which all methods of a study start from."""
+
+    mlms: Mlms = Mlms()
+
+    @property
+    def first(self) -> System:
+        """The default system of a study."""
+        system: System = getattr(self, next(iter(type(self).model_fields)))
+        return system
+
+
+SYSTEMS: dict[str, type[System]] = {
+    name: field.annotation
+    for name, field in Systems.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, System)
+}
+
+for _name, _system in SYSTEMS.items():
+    register(_name, _system.METHODS)
+
+DEFAULT_METHODS = ("aligned", "unaligned")
+"""Methods that a study compares by default."""
+
+RECIPES: dict[str, dict[str, Any]] = {"paper1": PAPER1}
+"""Published recipes: default keys of a study that names one."""
+
+NamedSystem = named(System, lambda: SYSTEMS)
+"""A system by name, a mapping with one, or a custom class."""
+
+
+def system_of(method: Method, systems: Systems) -> System:
+    """The system of a method, with its own settings on top of the study's.
+
+    Raises:
+        ValueError: for an unknown system, or settings that it does not have.
+    """
+    settings: Mapping[str, Any] = method.settings
+    if method.system in SYSTEMS:
+        cls = SYSTEMS[method.system]
+        under = getattr(systems, method.system).model_dump(mode="json")
+        settings = merged(under, cls.expanded(method.settings))
+    elif method.system != CUSTOM:
+        known = ", ".join([*SYSTEMS, CUSTOM])
+        raise ValueError(f"no system {method.system!r}; take some of {known}")
+    return validate_named({**settings, "name": method.system}, System, SYSTEMS)
+
+
+__all__ = [
+    "DEFAULT_METHODS",
+    "RECIPES",
+    "SHORT_NAMES",
+    "SUMMARIES",
+    "SYSTEMS",
+    "FeatureFolders",
+    "Method",
+    "NamedSystem",
+    "Phase",
+    "Predictions",
+    "Received",
+    "Receiver",
+    "Seeded",
+    "Stream",
+    "StreamInput",
+    "System",
+    "Systems",
+    "TokenLengths",
+    "Training",
+    "Transmitter",
+    "Transport",
+    "devices_of",
+    "merged",
+    "system_of",
+]

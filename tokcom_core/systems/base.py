@@ -1,0 +1,250 @@
+"""The contract of systems: what one paper proposes, split between devices and base station.
+
+Shapes: ``B`` samples of a batch, ``N`` complex symbols of a stream.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..config import Named
+from ..datasets.samples import Samples
+from ..features import AnyFeatures
+from ..tasks.base import Reference, Task
+from .phases import Phase
+from .streams import Received, Stream
+
+TokenLengths = Mapping[str, int]
+"""Token length s_m of each device whose tokens a study sweeps."""
+
+FeatureFolders = Mapping[str, Mapping[str, Path]]
+"""Folders of a device's feature stores, by name (see :meth:`System.features`) and split."""
+
+Seeded = Callable[..., AbstractContextManager[None]]
+"""``seeded("receiver", name)`` runs a block under the seed of a role."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted answers to a batch.
+
+    Attributes:
+        texts: Text of each answer.
+        first_token: Whether the first token of each answer is the true one's, as paper 1 counts.
+    """
+
+    texts: tuple[str, ...]
+    first_token: tuple[bool, ...]
+
+
+class Trained(nn.Module):
+    """One side of the split: its trainable parameters and their files."""
+
+    @abstractmethod
+    def trainable(self, phase: str) -> list[nn.Parameter]:
+        """The parameters that a phase trains; may be none."""
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Every tensor that some phase trains, by name, on the CPU."""
+        return {
+            name: p.detach().cpu().clone() for name, p in self.named_parameters() if p.requires_grad
+        }
+
+    def save(self, folder: Path, name: str) -> None:
+        """Saves :meth:`trained_state` as safetensors."""
+        state = {key: value.contiguous() for key, value in self.trained_state().items()}
+        save_file(state, folder / f"{name}.safetensors")
+
+    def load(self, folder: Path, name: str) -> None:
+        """Loads what :meth:`save` saved."""
+        own = dict(self.named_parameters())
+        for key, value in load_file(folder / f"{name}.safetensors").items():
+            own[key].data.copy_(value)
+
+
+class Transmitter(Trained, ABC):
+    """The side of a device: frozen tokens in, symbols out."""
+
+    @abstractmethod
+    def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
+        """Frozen inputs of a batch, each ``[B, ...]``."""
+
+    @abstractmethod
+    def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Symbols of any power, complex64 ``[B, N]``, and which are valid, bool ``[B, N]``."""
+
+
+class Receiver(Trained, ABC):
+    """The side of the base station: received streams in, losses or answers out."""
+
+    def begin(self, phase: str) -> None:
+        """Prepares the model for a phase, such as its mode."""
+        self.train()
+
+    def calibrate(self, phase: str, received: Mapping[str, Received]) -> None:
+        """Adapts to some samples of a phase, before its first step."""
+
+    @abstractmethod
+    def losses(
+        self, phase: str, received: Mapping[str, Received], targets: Mapping[str, Samples]
+    ) -> dict[str, Tensor]:
+        """Losses of one step: their sum is trained; a detached loss is only reported.
+
+        Args:
+            phase: Name of the phase.
+            received: Received streams by name.
+            targets: Samples of the batch by split.
+        """
+
+    @abstractmethod
+    def predict(
+        self, received: Mapping[str, Received], targets: Samples, asked: Tensor
+    ) -> Predictions:
+        """Answers the samples that are ``asked``, bool ``[B]``; targets only score the answers."""
+
+    @abstractmethod
+    def test_losses(self, received: Mapping[str, Received], targets: Samples) -> dict[str, float]:
+        """Losses of a test batch, by the names of the last phase's losses."""
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of weights of each part, for :meth:`System.station_gflop`."""
+        return {}
+
+
+class System(Named, ABC):
+    """What one paper proposes, as a study names it.
+
+    Attributes:
+        METHODS: Methods of this system by short name: settings of the system and the
+            ``transport`` of its streams.
+        PATHS: Keys, as tuples of their parts, whose values are checkpoints by name or folder.
+        DEFAULT_TOKENS: Default token lengths.
+        REHEARSAL: Settings of a rehearsal, with small checkpoints.
+    """
+
+    METHODS: ClassVar[dict[str, dict[str, Any]]] = {}
+    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    DEFAULT_TOKENS: ClassVar[dict[str, int]] = {}
+    REHEARSAL: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def expanded(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Settings with short forms written out, so that they can be merged."""
+        return raw
+
+    @abstractmethod
+    def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
+        """All streams of all phases and the test."""
+
+    @abstractmethod
+    def served(self, task: Task) -> tuple[str, ...]:
+        """Names of the streams that a test sample consists of, in order."""
+
+    @abstractmethod
+    def phases(self, task: Task) -> tuple[Phase, ...]:
+        """The phases in order; the last one trains the task."""
+
+    @abstractmethod
+    def transmitter(
+        self,
+        task: Task,
+        device: str,
+        tokens: TokenLengths,
+        features: FeatureFolders,
+        torch_device: str,
+    ) -> Transmitter:
+        """The side of a device; weights are drawn from torch's global generator."""
+
+    @abstractmethod
+    def receiver(
+        self,
+        task: Task,
+        seeded: Seeded,
+        tokens: TokenLengths,
+        torch_device: str,
+        max_answer_tokens: int,
+    ) -> Receiver:
+        """The side of the base station; each part is drawn under a seed of its own role."""
+
+    def budgets(self, task: Task) -> tuple[str, ...]:
+        """Devices whose token lengths a study sets."""
+        return ()
+
+    def max_tokens(self, task: Task) -> dict[str, int]:
+        """Maximum token length of each of :meth:`budgets`."""
+        return {}
+
+    def features(
+        self, task: Task, device: str, tokens: TokenLengths
+    ) -> dict[str, tuple[AnyFeatures, ...]]:
+        """Frozen tokens of a device by a name of its own; one entry for each data set."""
+        return {}
+
+    def tokens_for(self, task: Task, phase: Phase, tokens: TokenLengths) -> dict[str, int]:
+        """The token lengths that a phase depends on; all of them by default."""
+        return dict(tokens)
+
+    def check(self, task: Task, tokens: TokenLengths) -> None:
+        """Raises ValueError for invalid token lengths and settings, before anything runs."""
+        for device, available in self.max_tokens(task).items():
+            if tokens[device] > available:
+                raise ValueError(
+                    f"tokens.{device} {tokens[device]} is beyond the encoder's {available} tokens"
+                )
+
+    def check_data(
+        self, task: Task, root: Path, samples: Mapping[str, Samples], max_answer_tokens: int
+    ) -> None:
+        """Raises ValueError for data that cannot be learnt; warns of suspicious data."""
+
+    def for_phase(self, phase: str) -> System:
+        """This system, with defaults for settings that a phase does not depend on."""
+        return self
+
+    def reference(self, reference: Reference) -> System | None:
+        """This system as a reference, which reads intact texts alone; None if it cannot be one."""
+        return None
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """Learning rates to choose from for the last phase; empty if there is no choice."""
+        return ()
+
+    def at_learning_rate(self, learning_rate: float) -> System:
+        """This system with one learning rate of the last phase."""
+        raise ValueError(f"system {self.name} has no learning rates to choose from")
+
+    @property
+    def validation_loss(self) -> str:
+        """Name of the test loss that a learning rate is chosen by."""
+        return "task"
+
+    def device_gflop(
+        self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
+    ) -> float:
+        """Floating-point operations of a device for one sample, in 1e9.
+
+        Args:
+            task: Task of the samples.
+            device: Name of the device.
+            tokens: Mean number of tokens that each device sends.
+            windows: Mean number of the encoder's windows, by the name of the features.
+        """
+        return 0.0
+
+    def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
+        """Floating-point operations of the base station for one sample, in 1e9.
+
+        Args:
+            tokens: Mean number of tokens that each device sends.
+            weights: Number of weights of each part, see :meth:`Receiver.parameter_counts`.
+        """
+        return 0.0

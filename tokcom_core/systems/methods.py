@@ -1,0 +1,116 @@
+"""Methods: a system with some of its settings, and the transport of its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_serializer, model_validator
+
+from ..config import CUSTOM, Config
+from .streams import Transport
+
+_OWN = ("label", "system", "transport")
+
+
+class Method(Config):
+    """One method of a study: a short name, or a mapping with ``system`` or a short name.
+
+    ``{name: aligned, transport: {question: file}}`` starts from a short name,
+    ``{system: mlms, alignment: contrastive}`` from a system; other keys are those of the
+    system.
+
+    Attributes:
+        label: Name in tables; by default its keys in short form.
+        system: Name of the system; ``custom`` needs ``class``, too.
+        transport: Transport of each stream; ``analog`` by default.
+        settings: Keys of the system, on top of those that the study has for it.
+    """
+
+    label: str = Field(min_length=1)
+    system: str
+    transport: dict[str, Transport] = Field(default={})
+    settings: dict[str, Any] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return _known(raw)
+        if not isinstance(raw, Mapping):
+            return raw
+        keys = dict(raw)
+        if "name" in keys:
+            known = _known(keys.pop("name"))
+            label = keys.pop("label", _label(known["label"], keys))
+            own = {key: known[key] for key in ("system", "transport")}
+            keys = {**merged({**own, **known["settings"]}, keys), "label": label}
+        elif "system" in keys:
+            own = {key: value for key, value in keys.items() if key not in ("system", "label")}
+            keys.setdefault("label", _label(str(keys["system"]), own))
+        else:
+            raise ValueError("a method needs 'name', one of the short names, or 'system'")
+        settings = {key: value for key, value in keys.items() if key not in _OWN}
+        return {**{key: keys[key] for key in _OWN if key in keys}, "settings": settings}
+
+    @model_serializer
+    def _short(self) -> Any:
+        """The shortest equivalent form: the short name alone if nothing else is set."""
+        if self.label in SHORT_NAMES and self == Method.model_validate(self.label):
+            return self.label
+        own = {"label": self.label, "system": self.system}
+        travel = {"transport": self.transport} if self.transport else {}
+        return {**own, **travel, **self.settings}
+
+
+def _label(start: str, keys: Mapping[str, Any]) -> str:
+    """``mlms alignment=contrastive transport.question=file``."""
+    return " ".join([start, *(f"{key}={value}" for key, value in _flat(keys, ""))])
+
+
+def _flat(keys: Mapping[str, Any], place: str) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in keys.items():
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{place}{key}.")
+        else:
+            found.append((place + key, value))
+    return found
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Merges one mapping over another, recursively."""
+    found = {**under, **over}
+    for key in under.keys() & over.keys():
+        if isinstance(under[key], Mapping) and isinstance(over[key], Mapping):
+            found[key] = merged(under[key], over[key])
+    return found
+
+
+def _known(name: Any) -> dict[str, Any]:
+    if name not in SHORT_NAMES:
+        raise ValueError(
+            f"no method {name!r}; take some of {', '.join(SHORT_NAMES)}, or a mapping with 'system'"
+        )
+    return {"label": name, **SHORT_NAMES[name]}
+
+
+SHORT_NAMES: dict[str, dict[str, Any]] = {}
+"""Methods by short name: ``system``, ``transport`` and ``settings``; see :data:`System.METHODS`."""
+
+SUMMARIES: dict[str, str] = {}
+"""Summary of each method, by short name."""
+
+
+def register(system: str, methods: Mapping[str, Mapping[str, Any]]) -> None:
+    """Adds a system's short names."""
+    assert system != CUSTOM
+    for name, keys in methods.items():
+        assert name not in SHORT_NAMES, f"two methods are called {name}"
+        own = {key: value for key, value in keys.items() if key not in ("summary", "transport")}
+        SUMMARIES[name] = str(keys["summary"])
+        SHORT_NAMES[name] = {
+            "system": system,
+            "transport": dict(keys.get("transport", {})),
+            "settings": own,
+        }

@@ -1,0 +1,29 @@
+"""Losses of the alignment phase: contrastive, cross-modal, with text as the anchor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def reconstruction_loss(received: Tensor, sent: Tensor, valid: Tensor) -> Tensor:
+    """Eq. (9): mean squared error of text tokens ``[B, S, D]`` over the valid ones ``[B, S]``."""
+    error = (received - sent).square().mean(-1)
+    return (error * valid).sum() / valid.sum().clamp(min=1)
+
+
+def info_nce(features: Tensor, anchors: Tensor, temperature: float) -> Tensor:
+    """Eq. (11): contrastive loss of features a_m towards text features a_T, both ``[B, D]``.
+
+    The k-th term of the denominator has the text features of the k-th sample of the batch.
+    Log-sum-exp keeps it finite at any temperature.
+
+    Raises:
+        ValueError: unless the temperature is positive.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature {temperature} should be positive; the paper takes 0.07")
+    similarity = F.normalize(features, dim=-1) @ F.normalize(anchors, dim=-1).T
+    own = torch.arange(len(features), device=features.device)
+    return F.cross_entropy(similarity / temperature, own)

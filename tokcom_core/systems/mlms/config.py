@@ -1,0 +1,166 @@
+"""Keys of paper 1's system in a study file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
+
+from ...checkpoints import POCKET, checkpoint
+from ...config import Config, dump_named, validate_named
+from ...datasets.layout import FrameChoice
+from ...encoders import ENCODERS, Ast, AudioSpan, Crop, EncoderConfig, Vivit
+from ...features import FeatureDtype
+from ...slide import Rounding
+from .transceiver import RECEIVER_WIDTH, AudioPooling, VisionPooling
+
+AlignmentLosses = Literal["none", "reconstruction", "contrastive"]
+AnswerLoss = Literal["all_tokens", "first_token"]
+"""The loss of :class:`~tokcom_core.foundation.AnswerLosses` that fine-tuning minimises."""
+
+
+def _absolute(name: str) -> str:
+    return checkpoint(name, Path.cwd()) if name.startswith((".", "~")) else name
+
+
+def _encoder(raw: Any) -> str | EncoderConfig:
+    if isinstance(raw, str):
+        return _absolute(raw)
+    return validate_named(raw, EncoderConfig, ENCODERS)
+
+
+def _dump_encoder(choice: str | EncoderConfig) -> Any:
+    return choice if isinstance(choice, str) else dump_named(choice, ENCODERS)
+
+
+Checkpoint = Annotated[str, AfterValidator(_absolute)]
+"""A Hugging Face name, ``pocket``, or the absolute path of a folder."""
+
+EncoderChoice = Annotated[
+    str | EncoderConfig, PlainValidator(_encoder), PlainSerializer(_dump_encoder)
+]
+"""A checkpoint of the usual architecture, or a custom encoder."""
+
+
+class Models(Config):
+    """Frozen checkpoints, and the part of the media that they encode.
+
+    Attributes:
+        language: Foundation model.
+        audio, vision: AST and ViViT, or custom encoders
+            (``{name: custom, class: package.module:Class}``).
+        audio_span: Part of a sound that AST encodes.
+        frames, vision_crop: Frames of a clip that ViViT encodes, and their crop.
+        slide: Whether the encoders' class tokens are left out (``patches``) or not (``all``, as
+            paper 1's code does, which rounds by ``floor``).
+        slide_rounding: Rounding of the slid positions.
+        feature_dtype: Precision of the stored tokens.
+        receiver_width: Hidden width of the receivers G_m.
+        receiver_input: Whether the receivers also see each token's noise variance.
+    """
+
+    language: Checkpoint = POCKET
+    audio: EncoderChoice = POCKET
+    vision: EncoderChoice = POCKET
+    audio_span: AudioSpan = "first"
+    frames: FrameChoice = "even"
+    vision_crop: Crop = "none"
+    slide: Literal["patches", "all"] = "patches"
+    slide_rounding: Rounding = "nearest"
+    feature_dtype: FeatureDtype = "float16"
+    receiver_width: int = Field(default=RECEIVER_WIDTH, ge=1)
+    receiver_input: Literal["symbols", "symbols+noise"] = "symbols"
+
+    def encoder(self, medium: str) -> EncoderConfig:
+        """The encoder of ``audio`` or ``vision``."""
+        choice = self.audio if medium == "audio" else self.vision
+        if not isinstance(choice, str):
+            return choice
+        if medium == "audio":
+            return Ast(checkpoint=choice, span=self.audio_span)
+        return Vivit(checkpoint=choice, frames=self.frames, crop=self.vision_crop)
+
+    def slid_length(self, medium: str) -> int:
+        """Number of tokens that the slide chooses from in a clip of one window."""
+        return self.encoder(medium).shape().length - self.skipped(medium)
+
+    def skipped(self, medium: str) -> int:
+        """Number of tokens at the front that the slide leaves out."""
+        return 0 if self.slide == "all" else self.encoder(medium).shape().summary_tokens
+
+
+class PoolingConfig(Config):
+    """Pooling of eq. (10) for each modality; see :func:`.transceiver.pool`."""
+
+    vision: VisionPooling = "mean"
+    audio: AudioPooling = "mean"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_both(cls, raw: Any) -> Any:
+        return {"vision": raw, "audio": raw} if isinstance(raw, str) else raw
+
+    def of(self, medium: str) -> VisionPooling | AudioPooling:
+        """Pooling of ``audio`` or ``vision``."""
+        return self.vision if medium == "vision" else self.audio
+
+
+class AlignmentConfig(Config):
+    """Contrastive cross-modal alignment, stage 1 of Algorithm 1; its losses alone for short.
+
+    Attributes:
+        losses: Losses (9) and (11) (``contrastive``), (9) alone, or no alignment at all.
+        train_anchor: Whether (11) also trains the text receiver. In the paper only (9) does; the
+            code of its authors does not detach the anchor.
+        reconstruct_questions: Adds eq. (9) on the questions of the task's training clips, so that
+            the text receiver has seen how questions are worded.
+        snr_db: Average SNR of this phase; that of fine-tuning by default.
+    """
+
+    losses: AlignmentLosses = "contrastive"
+    steps: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    temperature: float = Field(default=0.07, gt=0)
+    pooling: PoolingConfig = PoolingConfig()
+    train_anchor: bool = False
+    reconstruct_questions: bool = True
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+    snr_db: float | None = Field(default=None, gt=float("-inf"))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_its_losses(cls, raw: Any) -> Any:
+        return {"losses": raw} if isinstance(raw, str) else raw
+
+
+LearningRates = tuple[Annotated[float, Field(gt=0)], ...]
+
+
+class FineTuningConfig(Config):
+    """Task-oriented fine-tuning, stage 2 of Algorithm 1.
+
+    Attributes:
+        learning_rates: Candidates, of which each method uses the one of lowest validation loss.
+        reference_steps, reference_learning_rates: Settings of the references, which should be
+            well trained; the same rates by default.
+        drop_modality: Probability that audio is left out of a training sample, and likewise
+            vision.
+        rescale_receivers: Whether to first scale each receiver's output to the RMS of the
+            foundation model's embeddings.
+        answer_loss: Loss (14) over all answer tokens and the end of sequence, or over the first
+            token alone.
+    """
+
+    steps: int = Field(default=300, ge=1)
+    reference_steps: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rates: LearningRates = Field(default=(1e-3,), min_length=1)
+    reference_learning_rates: LearningRates | None = Field(default=None, min_length=1)
+    schedule: Literal["linear", "constant"] = "linear"
+    warmup_steps: int = Field(default=20, ge=0)
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+    rescale_receivers: bool = True
+    answer_loss: AnswerLoss = "all_tokens"
+    drop_modality: float = Field(default=0.0, ge=0, lt=1)

@@ -1,0 +1,193 @@
+"""The base station of paper 1: token receivers G_m and a foundation model with LoRA.
+
+Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token (d_T).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ...datasets.samples import Samples
+from ...foundation import FoundationModel, concatenate
+from ..base import Predictions, Receiver, Seeded
+from ..streams import Received
+from .alignment import info_nce, reconstruction_loss
+from .system import ALIGNMENT, MEDIA, TEXT, TEXTS
+from .transceiver import IntactText, TokenReceiver, pool, unpack
+
+if TYPE_CHECKING:
+    from .system import Mlms
+
+_ORDER = (*MEDIA, *TEXTS)
+"""The order of concatenation, eq. (12): text comes last."""
+
+
+class MlmsReceiver(Receiver):
+    """Receivers of each modality, and the foundation model that answers.
+
+    Args:
+        system: Settings of the system.
+        seeded: Context that seeds each part by its role.
+        torch_device: Torch device or ``auto``.
+        max_answer_tokens: Maximum number of generated tokens.
+    """
+
+    def __init__(
+        self, system: Mlms, seeded: Seeded, torch_device: str, max_answer_tokens: int
+    ) -> None:
+        super().__init__()
+        self._alignment = system.alignment
+        self._answer_loss = system.fine_tuning.answer_loss
+        self._max_answer_tokens = max_answer_tokens
+        models = system.models
+        with seeded("adapter"):
+            self.foundation = FoundationModel(models.language, device=torch_device)
+        width = self.foundation.token_width
+        self.receivers = nn.ModuleDict()
+        for modality in (TEXT,) if system.intact_texts else ("audio", "vision", TEXT):
+            with seeded("receiver", modality):
+                self.receivers[modality] = (
+                    IntactText(width)
+                    if system.intact_texts
+                    else TokenReceiver(
+                        width, models.receiver_width, models.receiver_input == "symbols+noise"
+                    )
+                )
+        self.receivers.to(self.foundation.device)
+
+    def trainable(self, phase: str) -> list[nn.Parameter]:
+        """Receivers in alignment; receivers and adapter in fine-tuning, eqs. (16) and (18)."""
+        parameters = list(self.receivers.parameters())
+        if phase != ALIGNMENT:
+            parameters += [p for p in self.foundation.parameters() if p.requires_grad]
+        return parameters
+
+    def begin(self, phase: str) -> None:
+        self.train(phase != ALIGNMENT)
+
+    def calibrate(self, phase: str, received: Mapping[str, Received]) -> None:
+        """Scales each receiver's output to the RMS of the foundation model's embeddings."""
+        outputs: dict[str, list[Tensor]] = {}
+        for stream, own in received.items():
+            chosen = self._tokens(stream, own)[self._by_token(own.valid)]
+            outputs.setdefault(_modality(stream), []).append(chosen)
+        for modality, tokens in outputs.items():
+            receiver = self.receivers[modality]
+            if isinstance(receiver, TokenReceiver):
+                rms = float(torch.cat(tokens).detach().square().mean().sqrt())
+                receiver.rescale(self.foundation.embedding_rms / max(rms, 1e-12))
+
+    def losses(
+        self, phase: str, received: Mapping[str, Received], targets: Mapping[str, Samples]
+    ) -> dict[str, Tensor]:
+        if phase == ALIGNMENT:
+            return self._alignment_losses(received)
+        (samples,) = targets.values()
+        asked = received["question"].arrived
+        if not asked.any():
+            return {}
+        prompt, valid = self._prompt(received)
+        answers = self.foundation.answer_ids(samples.answer)
+        if not asked.all():
+            prompt, valid, answers = prompt[asked], valid[asked], answers[asked]
+        found = self.foundation.answer_losses(prompt, valid, answers)
+        return {
+            "task": getattr(found, self._answer_loss),
+            "first_token": found.first_token.detach(),
+        }
+
+    def _alignment_losses(self, received: Mapping[str, Received]) -> dict[str, Tensor]:
+        """Losses (9) and (11) over the streams that have arrived."""
+        tokens = {stream: self._tokens(stream, own) for stream, own in received.items()}
+        valid = {
+            stream: self._by_token(own.valid) & own.arrived[:, None]
+            for stream, own in received.items()
+        }
+        losses = {
+            f"reconstruction_{stream}": reconstruction_loss(
+                tokens[stream],
+                unpack(received[stream].sent, self.foundation.token_width),
+                valid[stream],
+            )
+            for stream in TEXTS
+            if stream in received
+        }
+        if self._alignment.losses != "contrastive":
+            return losses
+        anchor = pool(tokens["caption"], valid["caption"], "mean")
+        if not self._alignment.train_anchor:
+            anchor = anchor.detach()
+        for medium in ("audio", "vision"):
+            own = pool(tokens[medium], valid[medium], self._alignment.pooling.of(medium))
+            both = valid[medium].any(1) & valid["caption"].any(1)
+            if both.any():
+                losses[f"contrastive_{medium}"] = info_nce(
+                    own[both], anchor[both], self._alignment.temperature
+                )
+        return losses
+
+    def predict(
+        self, received: Mapping[str, Received], targets: Samples, asked: Tensor
+    ) -> Predictions:
+        prompt, valid = self._prompt(received)
+        if not asked.all():
+            prompt, valid = prompt[asked], valid[asked]
+            targets = targets.take(asked.nonzero()[:, 0].tolist())
+        ids = self.foundation.answer_ids(targets.answer)
+        generated = self.foundation.generate(prompt, valid, self._max_answer_tokens)
+        texts = self.foundation.decode(generated)
+        return Predictions(tuple(texts), tuple((generated[:, 0] == ids[:, 0]).tolist()))
+
+    def test_losses(self, received: Mapping[str, Received], targets: Samples) -> dict[str, float]:
+        """Both readings of eq. (14)."""
+        ids = self.foundation.answer_ids(targets.answer)
+        losses = self.foundation.answer_losses(*self._prompt(received), ids)
+        return {"task": float(losses.all_tokens), "first_token": float(losses.first_token)}
+
+    def trained_state(self) -> dict[str, Tensor]:
+        adapter = {f"adapter.{k}": v for k, v in self.foundation.adapter_state().items()}
+        receivers = {f"receivers.{k}": v for k, v in self.receivers.state_dict().items()}
+        return {k: v.detach().cpu().clone() for k, v in {**adapter, **receivers}.items()}
+
+    def save(self, folder: Path, name: str) -> None:
+        """Saves the receivers as safetensors and the adapter in PEFT's format."""
+        state = {k: v.detach().cpu().contiguous() for k, v in self.receivers.state_dict().items()}
+        save_file(state, folder / "receivers.safetensors")
+        self.foundation.save_adapter(folder / "adapter")
+
+    def load(self, folder: Path, name: str) -> None:
+        self.receivers.load_state_dict(load_file(folder / "receivers.safetensors"))
+        self.foundation.load_adapter(folder / "adapter")
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of weights of each receiver and of the foundation model."""
+        counts = {m: sum(p.numel() for p in r.parameters()) for m, r in self.receivers.items()}
+        return {**counts, "foundation": self.foundation.parameter_count}
+
+    def _tokens(self, stream: str, received: Received) -> Tensor:
+        tokens: Tensor = self.receivers[_modality(stream)](received.symbols, received.noise_var)
+        return tokens
+
+    def _by_token(self, by_symbol: Tensor) -> Tensor:
+        """Values by symbol ``[B, N]`` to values by token ``[B, S]``: those of its first symbol."""
+        return by_symbol[:, :: self.foundation.token_width // 2]
+
+    def _prompt(self, received: Mapping[str, Received]) -> tuple[Tensor, Tensor]:
+        """The prompt of eq. (12); streams that have not arrived are masked."""
+        ordered = [(name, received[name]) for name in _ORDER if name in received]
+        return concatenate(
+            [
+                (self._tokens(name, own), self._by_token(own.valid & ~own.erased))
+                for name, own in ordered
+            ]
+        )
+
+
+def _modality(stream: str) -> str:
+    return TEXT if stream in TEXTS else stream

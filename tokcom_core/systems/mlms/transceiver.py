@@ -1,0 +1,108 @@
+"""Packing of tokens into symbols, and token receivers, eqs. (5) to (8) and (10).
+
+Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token (d_T), ``N = S D / 2`` symbols.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+VisionPooling = Literal["mean", "cls"]
+AudioPooling = Literal["mean", "cls", "cls+distillation", "first_two"]
+Pooling = VisionPooling | AudioPooling
+
+RECEIVER_WIDTH = 1024
+"""Hidden features of G_m in paper 1's code, for tokens of 1536 features."""
+
+
+def pack(tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. (5): reshapes tokens ``[B, S, D]`` into complex symbols ``[B, S D / 2]``.
+
+    Neighbouring features become the real and imaginary part of one symbol. ``valid`` ``[B, S]``
+    marks valid tokens; returns the symbols and a mask of the valid ones.
+
+    Raises:
+        ValueError: if D is odd.
+    """
+    batch, count, width = tokens.shape
+    if width % 2:
+        raise ValueError(f"tokens of {width} features do not pair into complex symbols; take even")
+    pairs = tokens.float().reshape(batch, count * width // 2, 2)
+    return torch.view_as_complex(pairs.contiguous()), valid.repeat_interleave(width // 2, dim=1)
+
+
+def unpack(symbols: Tensor, width: int) -> Tensor:
+    """Eq. (7): the exact inverse of :func:`pack`, ``[B, N]`` to ``[B, 2 N / width, width]``.
+
+    Raises:
+        ValueError: if the symbols do not fill whole tokens.
+    """
+    batch, count = symbols.shape
+    if width % 2 or (2 * count) % width:
+        raise ValueError(f"{count} symbols do not fill whole tokens of {width} features")
+    return torch.view_as_real(symbols).reshape(batch, 2 * count // width, width)
+
+
+class TokenReceiver(nn.Module):
+    """The head G_m of eq. (8): two linear layers with a ReLU between, on eq. (7)'s tokens.
+
+    Args:
+        token_width: Features of a token, D.
+        hidden_width: Features between the layers.
+        sees_noise: Whether the mean noise variance of a token is one more input.
+    """
+
+    def __init__(
+        self, token_width: int, hidden_width: int = RECEIVER_WIDTH, sees_noise: bool = False
+    ) -> None:
+        super().__init__()
+        self.token_width = token_width
+        self.sees_noise = sees_noise
+        self.inner = nn.Linear(token_width + sees_noise, hidden_width)
+        self.outer = nn.Linear(hidden_width, token_width)
+
+    def forward(self, symbols: Tensor, noise_var: Tensor) -> Tensor:
+        """Symbols ``[B, N]`` and their noise variances ``[B, N]`` to tokens Y' ``[B, S, D]``."""
+        received = unpack(symbols, self.token_width)
+        if self.sees_noise:
+            of_token = noise_var.reshape(*received.shape[:2], -1).mean(-1, keepdim=True)
+            received = torch.cat([received, of_token.to(received.dtype)], dim=-1)
+        tokens: Tensor = self.outer(torch.relu(self.inner(received)))
+        return tokens
+
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiplies every output by ``factor``.
+
+        The contrastive loss (11) sees directions only and leaves the norm of Y' free, while a
+        foundation model expects the norm of its own embeddings.
+        """
+        self.outer.weight.mul_(factor)
+        self.outer.bias.mul_(factor)
+
+
+class IntactText(nn.Module):
+    """Replaces G_T in references, where text arrives intact: only unpacks the symbols."""
+
+    def __init__(self, token_width: int) -> None:
+        super().__init__()
+        self.token_width = token_width
+
+    def forward(self, symbols: Tensor, noise_var: Tensor) -> Tensor:
+        return unpack(symbols, self.token_width)
+
+
+def pool(tokens: Tensor, valid: Tensor, how: Pooling) -> Tensor:
+    """Eq. (10): features a_m ``[B, D]`` of tokens ``[B, S, D]``.
+
+    ``mean`` averages the valid tokens, ``cls`` is the first, which should be the encoder's class
+    token. ``cls+distillation`` and ``first_two`` average the first two: AST's class and
+    distillation tokens, or (as in the code of paper 1's authors) whatever is sent first.
+    """
+    if how == "mean":
+        weight = valid.unsqueeze(-1).to(tokens.dtype)
+        return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+    return tokens[:, 0] if how == "cls" else tokens[:, :2].mean(1)

@@ -1,0 +1,87 @@
+"""Transmitters of paper 1: slid tokens of a clip, or embedded text, as complex symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...datasets.samples import Samples
+from ...devices import pick_device
+from ...features import TextStore, open_features, open_texts
+from ..base import Transmitter
+from .transceiver import pack
+
+
+class MediaTransmitter(Transmitter):
+    """The projection F_m of eq. (4) on slid tokens of the feature store, followed by eq. (5).
+
+    Args:
+        features: Feature store of each split.
+        count: Token length s_m.
+        token_width: Features of a token of the foundation model, d_T.
+        torch_device: Torch device or ``auto``.
+    """
+
+    def __init__(
+        self, features: Mapping[str, Path], count: int, token_width: int, torch_device: str
+    ) -> None:
+        super().__init__()
+        opened = {folder: open_features(folder) for folder in set(features.values())}
+        self._stores = {split: opened[folder] for split, folder in features.items()}
+        self._count = count
+        width = next(iter(opened.values())).width
+        self._device = pick_device(torch_device)
+        self.projection = nn.Linear(width, token_width).to(self._device)
+
+    def trainable(self, phase: str) -> list[nn.Parameter]:
+        return list(self.projection.parameters())
+
+    def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
+        tokens = self._stores[split].select(samples.media_id, self._count)
+        return (tokens.to(self._device),)
+
+    def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        (tokens,) = inputs
+        valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return pack(self.projection(tokens), valid)
+
+
+class TextTransmitter(Transmitter):
+    """Embedded text, padded to the longest of the batch, followed by eq. (5).
+
+    Its tokens have the foundation model's dimension, so that nothing is projected or trained.
+
+    Args:
+        features: Text store of each split.
+        longest: Maximum number of tokens of each stream.
+        torch_device: Torch device or ``auto``.
+    """
+
+    def __init__(
+        self, features: Mapping[str, Path], longest: Mapping[str, int], torch_device: str
+    ) -> None:
+        super().__init__()
+        self._texts = _texts(next(iter(features.values())))
+        self._longest = dict(longest)
+        self._device = pick_device(torch_device)
+
+    def trainable(self, phase: str) -> list[nn.Parameter]:
+        return []
+
+    def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
+        tokens, valid = self._texts.select(samples[stream], self._longest[stream])
+        return tokens.to(self._device), valid.to(self._device)
+
+    def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        tokens, valid = inputs
+        return pack(tokens, valid)
+
+
+@lru_cache(maxsize=2)
+def _texts(folder: Path) -> TextStore:
+    """Text stores, which the devices of one process share."""
+    return open_texts(folder)

@@ -1,0 +1,67 @@
+"""Streams: what devices send, and what the base station receives.
+
+Shapes: ``B`` samples of a batch, ``N`` complex symbols of a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Transport = Literal["analog", "digital", "file"]
+"""Transport of a stream: its symbols themselves; its tokens as coded packets; or the source's own
+file (a coded media file, a text's UTF-8 bytes), to be encoded at the base station."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream that a device sends for every sample.
+
+    Attributes:
+        name: Name of the stream, unique in the network.
+        device: Name of the device that sends it.
+        modality: Modality of the source, for tables.
+        max_tokens: Maximum number of tokens.
+        symbols_per_token: Number of complex symbols of one token.
+        medium: Medium that the source is, see :attr:`Task.media`; None for text.
+        text: Column of the samples that the source is; None for media.
+        required: Whether a sample without it cannot be answered.
+    """
+
+    name: str
+    device: str
+    modality: str
+    max_tokens: int
+    symbols_per_token: int
+    medium: str | None = None
+    text: str | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Received:
+    """One received stream of a batch.
+
+    Attributes:
+        symbols: Equalised symbols, complex64 ``[B, N]``, power scale restored; zero if lost.
+        noise_var: Error variance of a unit-power symbol, float32 ``[B, N]``.
+        valid: Whether a symbol was sent, bool ``[B, N]``; False for padding.
+        erased: Whether a symbol was sent, but not received, bool ``[B, N]``.
+        sent: Symbols as they left the device, complex64 ``[B, N]``; only for training targets.
+        arrived: Whether a sample's stream was sent and not lost as a whole, bool ``[B]``.
+    """
+
+    symbols: Tensor
+    noise_var: Tensor
+    valid: Tensor
+    erased: Tensor
+    sent: Tensor
+    arrived: Tensor
+
+
+def devices_of(streams: Sequence[Stream]) -> tuple[str, ...]:
+    """Names of the devices that send some streams, in order."""
+    return tuple(dict.fromkeys(stream.device for stream in streams))

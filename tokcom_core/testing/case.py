@@ -1,0 +1,199 @@
+"""A system with all that its two sides are built of, and both sides in one place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..datasets.samples import Samples, read_samples
+from ..systems.base import (
+    FeatureFolders,
+    Predictions,
+    Receiver,
+    System,
+    TokenLengths,
+    Trained,
+    Transmitter,
+)
+from ..systems.phases import Phase, StreamInput
+from ..systems.streams import Received, Stream, devices_of
+from ..tasks.base import Task
+
+ROWS = (0, 1, 2, 3)
+"""Samples of a batch."""
+
+MAX_ANSWER_TOKENS = 4
+
+
+@contextmanager
+def seeded(*role: str) -> Iterator[None]:
+    """Runs a block under the seed of a role and leaves torch's generator as it was."""
+    digest = hashlib.blake2b(repr(role).encode(), digest_size=4).digest()
+    with torch.random.fork_rng():
+        torch.manual_seed(int.from_bytes(digest, "big"))
+        yield
+
+
+@dataclass(frozen=True)
+class SystemCase:
+    """A system with everything that its two sides are built from.
+
+    Attributes:
+        system: The system.
+        task: A task that the system can learn.
+        tokens: Token length of each device of its budgets.
+        samples: Table of each split.
+        features: Frozen tokens of each device, see :meth:`System.features`.
+    """
+
+    system: System
+    task: Task
+    tokens: TokenLengths
+    samples: Mapping[str, Path]
+    features: Mapping[str, FeatureFolders]
+
+    @classmethod
+    def prepare(
+        cls, system: System, task: Task, tokens: TokenLengths, root: Path, folder: Path
+    ) -> SystemCase:
+        """Computes tables and frozen tokens of the data below ``root`` into ``folder``."""
+        samples = {split: folder / f"{split}.parquet" for split in task.splits}
+        for split, file in samples.items():
+            task.samples(root, split).write(file)
+        features: dict[str, dict[str, dict[str, Path]]] = {}
+        for device in devices_of(system.streams(task, tokens)):
+            for name, entries in system.features(task, device, tokens).items():
+                stores = features.setdefault(device, {}).setdefault(name, {})
+                for number, entry in enumerate(entries):
+                    store = folder / f"{device}-{name}-{number}"
+                    store.mkdir()
+                    entry.write(store, task, root, "cpu")
+                    stores.update(dict.fromkeys(entry.splits, store))
+        return cls(system, task, tokens, samples, features)
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """The system's streams by name."""
+        return {stream.name: stream for stream in self.system.streams(self.task, self.tokens)}
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The system's phases."""
+        return self.system.phases(self.task)
+
+    def batch(self, split: str) -> Samples:
+        """The samples that the tests send."""
+        return read_samples(self.samples[split]).take(ROWS)
+
+    def unsplit(self) -> Unsplit:
+        """Both sides, drawn under fixed seeds."""
+        transmitters = {}
+        for device in devices_of(tuple(self.streams.values())):
+            with seeded("transmitter", device):
+                transmitters[device] = self.system.transmitter(
+                    self.task, device, self.tokens, self.features.get(device, {}), "cpu"
+                )
+        return Unsplit(self, transmitters, self.receiver())
+
+    def receiver(self) -> Receiver:
+        """The base station's side, drawn under fixed seeds."""
+        return self.system.receiver(self.task, seeded, self.tokens, "cpu", MAX_ANSWER_TOKENS)
+
+
+@dataclass(frozen=True)
+class Unsplit:
+    """Both sides of a system in one place, with no air in between."""
+
+    case: SystemCase
+    transmitters: Mapping[str, Transmitter]
+    receiver: Receiver
+
+    @property
+    def sides(self) -> dict[str, Trained]:
+        """Devices and base station by name."""
+        return {**self.transmitters, "station": self.receiver}
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """Every parameter of both sides."""
+        return {
+            f"{side}.{name}": parameter
+            for side, module in self.sides.items()
+            for name, parameter in module.named_parameters()
+        }
+
+    def trainable(self, phase: str) -> list[nn.Parameter]:
+        """The parameters that a phase trains."""
+        return [parameter for side in self.sides.values() for parameter in side.trainable(phase)]
+
+    def shake(self) -> None:
+        """Moves all trained parameters away from their initial values, which may be zero."""
+        with seeded("shake"), torch.no_grad():
+            for parameter in self.named_parameters().values():
+                if parameter.requires_grad:
+                    parameter.add_(0.02 * torch.randn_like(parameter))
+
+    def send(self, own: StreamInput) -> tuple[Tensor, Tensor]:
+        """Symbols ``[B, N]`` of a stream, and which of them are real."""
+        sender = self.transmitters[self.case.streams[own.stream].device]
+        inputs = sender.read(own.stream, own.split, self.case.batch(own.split))
+        symbols, valid = sender(own.stream, *inputs)
+        return symbols, valid
+
+    def losses(self, phase: Phase) -> dict[str, Tensor]:
+        """Losses of a step in which everything arrives as it was sent."""
+        self.receiver.begin(phase.name)
+        received = {own.stream: handed_over(*self.send(own)) for own in phase.inputs}
+        targets = {own.split: self.case.batch(own.split) for own in phase.inputs}
+        with seeded("dropout"):
+            return self.receiver.losses(phase.name, received, targets)
+
+    @torch.no_grad()
+    def served(self) -> dict[str, Received]:
+        """Streams of test samples, as they were sent."""
+        split = self.case.task.test_split
+        names = self.case.system.served(self.case.task)
+        return {name: handed_over(*self.send(StreamInput(name, split))) for name in names}
+
+    @torch.no_grad()
+    def predict(self, asked: Sequence[bool] = (True,) * len(ROWS)) -> Predictions:
+        """Answers to test samples."""
+        self.receiver.eval()
+        targets = self.case.batch(self.case.task.test_split)
+        return self.receiver.predict(self.served(), targets, torch.tensor(asked))
+
+    @torch.no_grad()
+    def test_losses(self) -> dict[str, float]:
+        """Losses of test samples."""
+        self.receiver.eval()
+        targets = self.case.batch(self.case.task.test_split)
+        return self.receiver.test_losses(self.served(), targets)
+
+
+def handed_over(symbols: Tensor, valid: Tensor) -> Received:
+    """The reception of symbols over a noiseless air."""
+    symbols = torch.where(valid, symbols, 0)
+    return Received(
+        symbols=symbols,
+        noise_var=torch.zeros(symbols.shape),
+        valid=valid,
+        erased=torch.zeros_like(valid),
+        sent=symbols.detach(),
+        arrived=torch.ones(len(symbols), dtype=torch.bool),
+    )
+
+
+def fingerprint(case: SystemCase) -> dict[str, float]:
+    """The losses of a system from fixed seeds, the same in every process."""
+    torch.set_num_threads(1)
+    unsplit = case.unsplit()
+    return {
+        f"{phase.name} {name}": float(loss.detach())
+        for phase in case.phases
+        for name, loss in unsplit.losses(phase).items()
+    }

@@ -1,0 +1,148 @@
+"""The contract of systems, as tests to inherit; needs pytest."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from .case import ROWS, SystemCase, fingerprint
+
+
+def _total(losses: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).sum()
+
+
+class SystemContract:
+    """Tests that every system passes; a subclass gives its system by the fixture :meth:`case`."""
+
+    @pytest.fixture(scope="class")
+    def case(self) -> SystemCase:
+        """The system, and everything that it is built from."""
+        raise AssertionError("a test class says what its system is built of")
+
+    def test_names_are_those_of_streams_and_task(self, case: SystemCase) -> None:
+        system, task, streams = case.system, case.task, case.streams
+        assert len(streams) == len(system.streams(task, case.tokens))
+        assert set(system.served(task)) <= set(streams)
+        assert set(system.budgets(task)) == set(case.tokens) == set(system.max_tokens(task))
+        assert set(case.tokens) <= {stream.device for stream in streams.values()}
+        for stream in streams.values():
+            assert stream.medium in (None, *task.media)
+            assert stream.text in (None, *task.texts)
+        names = [phase.name for phase in case.phases]
+        assert len(set(names)) == len(names)
+        for phase in case.phases:
+            sent = {own.stream for own in phase.inputs}
+            assert len(sent) == len(phase.inputs)
+            assert sent <= set(streams)
+            assert set(phase.dropped) <= sent
+            splits = {own.split for own in phase.inputs}
+            assert splits <= set(task.splits)
+            assert not phase.calibration_samples or len(splits) == 1
+        assert task.train_split in {own.split for own in case.phases[-1].inputs}
+
+    def test_token_lengths_that_cannot_be_are_refused(self, case: SystemCase) -> None:
+        case.system.check(case.task, case.tokens)
+        for device, longest in case.system.max_tokens(case.task).items():
+            with pytest.raises(ValueError, match=str(longest + 1)):
+                case.system.check(case.task, {**case.tokens, device: longest + 1})
+
+    def test_shapes_and_types_of_what_is_sent(self, case: SystemCase) -> None:
+        unsplit = case.unsplit()
+        for own in {own for phase in case.phases for own in phase.inputs}:
+            stream = case.streams[own.stream]
+            symbols, valid = unsplit.send(own)
+            assert symbols.dtype == torch.complex64
+            assert valid.dtype == torch.bool
+            assert symbols.shape == valid.shape
+            assert len(symbols) == len(ROWS)
+            assert symbols.shape[1] <= stream.max_tokens * stream.symbols_per_token
+            tokens = valid.reshape(len(ROWS), -1, stream.symbols_per_token)
+            assert torch.equal(tokens.any(2), tokens.all(2)), "a token is sent as a whole"
+            assert valid.any(1).all(), "a sample sends something"
+
+    def test_losses_are_those_that_are_announced(self, case: SystemCase) -> None:
+        unsplit = case.unsplit()
+        for phase in case.phases:
+            losses = unsplit.losses(phase)
+            assert set(losses) == set(phase.losses)
+            for loss in losses.values():
+                assert loss.shape == ()
+                assert loss.isfinite()
+        found = unsplit.test_losses()
+        assert case.system.validation_loss in found
+        assert set(found) <= set(case.phases[-1].losses)
+
+    def test_a_step_changes_exactly_what_a_phase_trains(self, case: SystemCase) -> None:
+        unsplit = case.unsplit()
+        unsplit.shake()
+        ever: set[str] = set()
+        for phase in case.phases:
+            learning = {id(parameter) for parameter in unsplit.trainable(phase.name)}
+            before = {name: p.detach().clone() for name, p in unsplit.named_parameters().items()}
+            optimiser = torch.optim.AdamW(unsplit.trainable(phase.name), lr=1e-3)
+            _total(unsplit.losses(phase).values()).backward()
+            optimiser.step()
+            after = unsplit.named_parameters()
+            changed = {name for name, p in after.items() if not torch.equal(p, before[name])}
+            reached = {n for n, p in after.items() if p.grad is not None and id(p) in learning}
+            assert changed == reached
+            assert changed
+            ever |= changed
+            for parameter in after.values():
+                parameter.grad = None
+        wanted = {name for name, p in unsplit.named_parameters().items() if p.requires_grad}
+        assert ever == wanted, "what requires gradients learns in some phase"
+
+    def test_what_is_saved_is_loaded(self, case: SystemCase, tmp_path: Path) -> None:
+        trained, fresh = case.unsplit(), case.unsplit()
+        trained.shake()
+        for name, side in trained.sides.items():
+            side.save(tmp_path, name)
+            fresh.sides[name].load(tmp_path, name)
+        kept = fresh.named_parameters()
+        for name, parameter in trained.named_parameters().items():
+            assert torch.equal(parameter, kept[name]), name
+        for name, side in trained.sides.items():
+            state = fresh.sides[name].trained_state()
+            assert all(torch.equal(value, state[k]) for k, value in side.trained_state().items())
+        assert fresh.predict() == trained.predict()
+        assert fresh.test_losses() == trained.test_losses()
+
+    def test_the_same_in_another_process(self, case: SystemCase) -> None:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            elsewhere = pool.apply(fingerprint, (case,))
+        assert fingerprint(case) == elsewhere
+
+    def test_torchs_own_generator_is_left_alone(self, case: SystemCase) -> None:
+        torch.manual_seed(1)
+        expected = torch.rand(3)
+        torch.manual_seed(1)
+        case.receiver()
+        assert torch.equal(torch.rand(3), expected)
+
+    def test_a_phase_does_not_depend_on_what_it_leaves_out(self, case: SystemCase) -> None:
+        """:meth:`System.for_phase` keeps everything that the phase computes."""
+        expected = case.unsplit()
+        for phase in case.phases:
+            reduced = replace(case, system=case.system.for_phase(phase.name))
+            (same,) = (own for own in reduced.phases if own.name == phase.name)
+            assert same == phase
+            found = reduced.unsplit().losses(same)
+            for name, loss in expected.losses(phase).items():
+                assert torch.equal(found[name], loss), name
+
+    def test_only_what_is_asked_is_answered(self, case: SystemCase) -> None:
+        unsplit = case.unsplit()
+        everything = unsplit.predict()
+        asked = (True, False, True, True)
+        some = unsplit.predict(asked)
+        for name in ("texts", "first_token"):
+            wanted = zip(getattr(everything, name), asked, strict=True)
+            assert getattr(some, name) == tuple(value for value, ask in wanted if ask)

@@ -14,6 +14,8 @@ from torch import nn
 
 from tokcom_core.systems import Training
 
+from .schedules import make_schedule
+
 _PLACE = ("last_epoch", "_step_count", "_last_lr")
 """Entries of a schedule's state that change."""
 
@@ -26,19 +28,8 @@ class Optimiser:
         self._clip = training.gradient_clip
         if not self._parameters:
             return
-        from transformers import get_scheduler  # here: devices without trained parts do without
-
         self._adamw = torch.optim.AdamW(self._parameters, lr=training.learning_rate)
-        minimum = {"min_lr": min(training.min_learning_rate, training.learning_rate)}
-        self._schedule = get_scheduler(
-            training.schedule,
-            self._adamw,
-            num_warmup_steps=training.warmup_steps,
-            num_training_steps=training.steps,
-            scheduler_specific_kwargs=minimum
-            if training.schedule == "cosine_with_min_lr"
-            else None,
-        )
+        self._schedule = make_schedule(self._adamw, training)
 
     def save(self, file: Path) -> None:
         """Saves AdamW's moments and the schedule's place as safetensors."""

@@ -96,7 +96,8 @@ def _lose(nodes: Cluster, replaced: bool) -> None:
         nodes.add_node(num_cpus=2)
 
 
-@pytest.mark.parametrize("replaced", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("replaced", [True, False])
 def test_a_lost_node_changes_nothing(start: Start, nodes: Cluster, replaced: bool) -> None:
     """Its pools are restarted: on another node, or all on the one that is left."""
     config = EmulationConfig(users=30, duration_s=0.2, questions_per_s=8.0, pools=3, batch_size=16)

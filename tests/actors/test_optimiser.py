@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import get_scheduler
 
 from actors.training.optimiser import Optimiser
+from actors.training.schedules import make_schedule
 from tokcom_core.systems import Training
 
 GOAL = torch.arange(4.0)
@@ -35,6 +37,20 @@ def test_an_optimiser_goes_on_where_it_was(schedule: Any, tmp_path: Path) -> Non
     after = Optimiser([rest], training)
     after.load(tmp_path / "o.safetensors")
     assert torch.equal(_descend(rest, after, 5), whole)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine_with_min_lr", "constant_with_warmup"])
+@pytest.mark.parametrize(("steps", "warmup"), [(20, 0), (20, 7), (1, 0)])
+def test_schedules_are_those_of_transformers(schedule: Any, steps: int, warmup: int) -> None:
+    minimum = {"min_lr": 1e-6} if schedule == "cosine_with_min_lr" else None
+    theirs, ours = (torch.optim.AdamW([torch.nn.Parameter(GOAL)], lr=3e-3) for _ in range(2))
+    expected = get_scheduler(schedule, theirs, warmup, steps, minimum)
+    found = make_schedule(ours, Training(steps, 3e-3, schedule, warmup_steps=warmup))
+    for _ in range(steps):
+        assert found.get_last_lr() == expected.get_last_lr()
+        for optimizer, scheduler in ((ours, found), (theirs, expected)):
+            optimizer.step()
+            scheduler.step()
 
 
 def test_a_constant_rate_without_clipping_is_plain_adamw() -> None:

@@ -176,6 +176,7 @@ def test_a_study_may_be_interrupted_at_any_moment(tmp_path: Path) -> None:
     assert not list((out / "artifacts").glob(".*.partial"))
 
 
+@pytest.mark.slow
 def test_digital_links_and_cells_share_the_table(minimusic: Path, tmp_path: Path) -> None:
     study = small_study(
         data={"minimusic": {"clips": CLIPS, "seed": SEED}},

@@ -23,7 +23,8 @@ from tokcom_core.datasets.media import read_frames
 from tokcom_core.devices import pick_device
 from tokcom_core.encoders import Ast, Vivit
 from tokcom_core.encoders.audio import AudioEncoder
-from tokcom_core.encoders.text import TextEncoder, token_width
+from tokcom_core.encoders.named import token_width
+from tokcom_core.encoders.text import TextEncoder
 from tokcom_core.encoders.vision import VisionEncoder
 
 

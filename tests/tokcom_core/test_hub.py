@@ -12,7 +12,8 @@ import pytest
 from huggingface_hub import constants
 
 from tokcom_core.checkpoints import pocket_folder, resolve
-from tokcom_core.encoders.text import TextEncoder, token_width
+from tokcom_core.encoders.named import token_width
+from tokcom_core.encoders.text import TextEncoder
 
 Hub = Callable[[str], None]
 

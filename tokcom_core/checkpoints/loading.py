@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,28 +17,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
-from ..errors import first_line
-from . import resolve
+from .configs import from_pretrained, read_config, unreadable
 
 _SHOWN = 3
-
-
-def read_config(name: str, kind: str) -> PretrainedConfig:
-    """The configuration of a ``language``, ``audio`` or ``vision`` checkpoint.
-
-    Raises:
-        ValueError: if there is no such checkpoint, or its configuration cannot be read.
-    """
-    return _from_pretrained(AutoConfig.from_pretrained, name, kind)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -47,7 +35,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         ValueError: if there is none, or it has no end-of-sequence token or no fast version.
     """
-    tokenizer = _from_pretrained(AutoTokenizer.from_pretrained, name, "language")
+    tokenizer = from_pretrained(AutoTokenizer.from_pretrained, name, "language")
     if not tokenizer.is_fast:
         raise ValueError(f"the tokenizer of {name!r} has no fast version (a tokenizer.json)")
     if tokenizer.eos_token is None:
@@ -63,7 +51,7 @@ def load_processor(loader: type[Any], name: str, kind: str) -> Any:
     Raises:
         ValueError: if the checkpoint has none.
     """
-    return _from_pretrained(loader.from_pretrained, name, kind)
+    return from_pretrained(loader.from_pretrained, name, kind)
 
 
 def load_model(
@@ -85,7 +73,7 @@ def load_model(
         ValueError: if tensors are missing, of another shape or of another backbone; names some.
     """
     with _without_loading_report():
-        model, found = _from_pretrained(
+        model, found = from_pretrained(
             loader.from_pretrained,
             name,
             kind,
@@ -162,7 +150,7 @@ def _read_tensor(name: str, keys: list[str]) -> Tensor:
                         tensor: Tensor = tensors.get_tensor(key)
                         return tensor
     except (SafetensorError, KeyError, ValueError) as error:
-        raise _unreadable(name, "language", error) from None
+        raise unreadable(name, "language", error) from None
     raise ValueError(
         f"language checkpoint {name!r} has no {keys[0]} in safetensors files; "
         f"save it with save_pretrained of transformers, which writes them"
@@ -170,7 +158,7 @@ def _read_tensor(name: str, keys: list[str]) -> Tensor:
 
 
 def _file(name: str, file: str) -> str | None:
-    path: str | None = _from_pretrained(
+    path: str | None = from_pretrained(
         cached_file, name, "language", filename=file, _raise_exceptions_for_missing_entries=False
     )
     return path
@@ -186,19 +174,6 @@ def _of_backbone(model: PreTrainedModel, keys: Collection[str]) -> list[str]:
 def _some(keys: Collection[str]) -> str:
     shown = ", ".join(sorted(keys)[:_SHOWN])
     return shown if len(keys) <= _SHOWN else f"{shown} and {len(keys) - _SHOWN} more tensors"
-
-
-def _from_pretrained(loader: Callable[..., Any], name: str, kind: str, **options: object) -> Any:
-    """Calls a loader of transformers on a checkpoint; its errors become one line."""
-    path = resolve(name, kind)
-    try:
-        return loader(path, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _unreadable(name, kind, error) from None
-
-
-def _unreadable(name: str, kind: str, error: Exception) -> ValueError:
-    return ValueError(f"{kind} checkpoint {name!r} cannot be read: {first_line(error)}")
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def _vivit_shape(checkpoint: str) -> EncoderShape:
 
 
 def _read(checkpoint: str, kind: str, expected: str) -> Any:
-    from ..checkpoints.loading import read_config
+    from ..checkpoints.configs import read_config
 
     config = read_config(checkpoint, kind)
     if config.model_type != expected:
@@ -94,3 +94,11 @@ def picture_size(config: Any) -> tuple[int, int]:
     size = config.image_size
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
+
+
+@cache
+def token_width(checkpoint: str) -> int:
+    """Features of a token of a foundation model, d_T."""
+    from ..checkpoints.configs import read_config
+
+    return int(read_config(checkpoint, "language").hidden_size)

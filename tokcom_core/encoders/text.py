@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from torch import Tensor
 
-from ..checkpoints.loading import load_input_embedding, load_tokenizer, read_config
+from ..checkpoints.loading import load_input_embedding, load_tokenizer
 from ..devices import pick_device
 from .base import freeze
 
@@ -31,9 +29,3 @@ class TextEncoder:
         """Y_T ``[B, s_T, d_T]`` of token ids ``[B, s_T]``."""
         embedded: Tensor = self.embedding(ids.to(self._device))
         return embedded
-
-
-@cache
-def token_width(name: str) -> int:
-    """Features of a token of the foundation model ``name``, d_T."""
-    return int(read_config(name, "language").hidden_size)

@@ -290,6 +290,6 @@ class Mlms(System):
 
     @property
     def _token_width(self) -> int:
-        from ...encoders.text import token_width
+        from ...encoders.named import token_width
 
         return token_width(self.models.language)

@@ -76,8 +76,8 @@ def check_answers(
         shown = ", ".join(repr(answer) for answer in lost[:_SHOWN])
         raise ValueError(
             f"the language model cannot say {len(lost)} of the {len(distinct)} answers, such as "
-            f"{shown}: they have no tokens of their own in its tokenizer; set models.language to a "
-            f"model that knows them, or change the answers"
+            f"{shown}: they have no tokens of their own in its tokenizer; set "
+            f"systems.mlms.models.language to a model that knows them, or change the answers"
         )
     for answer, ids in zip(distinct, encoded, strict=True):
         if len(ids) > max_tokens:

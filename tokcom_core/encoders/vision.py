@@ -70,5 +70,5 @@ class VisionEncoder(MediaEncoder):
         if made != self._size:
             raise ValueError(
                 f"the processor of {self.name} makes pictures of {made[0]}x{made[1]}, its model "
-                f"takes {self._size[0]}x{self._size[1]}; take models.vision_crop: none"
+                f"takes {self._size[0]}x{self._size[1]}; take systems.mlms.models.vision_crop: none"
             )

@@ -206,16 +206,16 @@ class Mlms(System):
         how, models = self.alignment.pooling.of(medium), self.models
         length = models.slid_length(medium)
         sent = (models.skipped(medium) + slide(length, count, models.slide_rounding)).tolist()
-        complaint = f"alignment.pooling.{medium} {how!r} needs "
+        complaint = f"systems.mlms.alignment.pooling.{medium} {how!r} needs "
         if how.startswith("cls") and sent[0] != 0:
             raise ValueError(
-                f"{complaint}the class token, which the slide leaves out; take models.slide: all, "
-                "or pool 'mean'"
+                f"{complaint}the class token, which the slide leaves out; take "
+                "systems.mlms.models.slide: all, or pool 'mean'"
             )
         if how.startswith("cls") and medium == "audio" and models.audio_span == "whole":
             raise ValueError(
                 f"{complaint}a class token for the whole sound, but each window of it has one of "
-                "its own; take models.audio_span: first, or pool 'mean'"
+                "its own; take systems.mlms.models.audio_span: first, or pool 'mean'"
             )
         if how == "cls+distillation" and sent[:2] != [0, 1]:
             raise ValueError(

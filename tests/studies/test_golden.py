@@ -2,8 +2,8 @@
 
 ``golden/*.parquet`` hold every column of the tables of the studies beside them but ``cell``,
 ``config``, ``versions`` and ``wall_s``. They were computed with ``engine: inline`` by the commit
-before that refactoring; columns that have new names since then stand under these. Whoever changes
-numbers on purpose writes them anew and says why.
+before that refactoring, and written anew once since, when MiniMUSIC's sound came to be encoded by
+AAC's fast coder. Whoever changes numbers on purpose writes them anew and says why.
 """
 
 from __future__ import annotations

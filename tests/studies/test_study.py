@@ -37,7 +37,7 @@ def test_presets_are_valid_and_survive_a_round_trip(name: str, tmp_path: Path) -
 
 def test_quickstart_is_what_it_promises() -> None:
     study = load("quickstart")
-    assert _labels(study) == ["aligned", "reconstruction", "unaligned"]
+    assert _labels(study) == ["aligned", "unaligned"]
     assert {air.label for air in study.airs} == {"awgn", "rayleigh"}
     assert len(study.eval_snr_db) == len(study.tokens) == 2
     assert len(study.seeds) >= 2

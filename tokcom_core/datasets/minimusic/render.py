@@ -121,6 +121,7 @@ def write_clip(file: Path, frames: NDArray[np.uint8], sound: NDArray[np.float32]
         video.options = {"crf": "16", "preset": "ultrafast", "threads": "1"}
         audio = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono")
         audio.bit_rate = 64_000
+        audio.options = {"aac_coder": "fast"}  # the default takes four fifths of a clip's time
         for picture in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode(None))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from channel_models import (
     spawn_seed,
 )
 from tokcom_core.datasets.samples import Samples, read_samples
-from tokcom_core.systems import Phase, Received, System
+from tokcom_core.systems import STATION, Feedback, Phase, Predictions, Received, System
 from tokcom_core.tasks import Task
 
 from .engines.tensorflow import tensorflow_service
@@ -37,6 +38,7 @@ from .messages import (
     merge,
 )
 from .reception import arrival, stream_log
+from .rounds import AnswerSession, interval_ms
 from .training.optimiser import Optimiser, seeded
 
 Rows = Mapping[str, Sequence[int]]
@@ -70,6 +72,14 @@ class StationConfig:
     device: str = "auto"
 
 
+class _Scored(NamedTuple):
+    """Answers of some samples: text, score, and whether the first token is right."""
+
+    predicted: tuple[str, ...]
+    scores: tuple[float, ...]
+    first_token: tuple[bool, ...]
+
+
 class BaseStation:
     """Receives the frames of all devices, learns, answers, and returns gradients.
 
@@ -87,9 +97,11 @@ class BaseStation:
         )
         self._device = next(self.receiver.parameters()).device
         self._samples = {split: read_samples(file) for split, file in config.samples.items()}
+        self.receiver.prepare(self._samples[config.task.train_split])
         self._air: Air | None = None
         self._phase: Phase | None = None
         self._optimiser: Optimiser | None = None
+        self._session: AnswerSession | None = None
 
     def set_channel(
         self, air: AirBase, snr_db: float, population: PopulationSize | None = None
@@ -102,15 +114,15 @@ class BaseStation:
         """Shows the receiver the streams of a phase before its first step."""
         frames = tuple(_moved(frame, self._device) for frame in frames)
         with torch.no_grad():
-            received = _received(frames, self._receive(frames, seed, phase.over_air), {})
+            received = _received(frames, self._receive(frames, seed, phase.crossing), {})
             self.receiver.calibrate(phase.name, received)
 
     def begin(self, phase: Phase) -> None:
         """Begins a phase with a fresh optimiser."""
         self._phase = phase
-        self._optimiser = Optimiser(self.receiver.trainable(phase.name), phase.training)
-        self.receiver.zero_grad()  # of what learns in this phase, but did not in the one before
         self.receiver.begin(phase.name)
+        self._optimiser = Optimiser(self.receiver.trainable(phase.name), phase.training.at_station)
+        self.receiver.zero_grad()  # of what learns in this phase, but did not in the one before
 
     def step(
         self, seed: int, rules: Rules | None, rows: Rows, *frames: Frame
@@ -121,7 +133,7 @@ class BaseStation:
         """
         assert self._phase is not None and self._optimiser is not None, "begin() begins a phase"
         leaves = [_as_leaf(frame, self._device) for frame in frames]
-        receptions, logs = self._receive_logged(leaves, seed, rules, self._phase.over_air)
+        receptions, logs = self._receive_logged(leaves, seed, rules, self._phase.crossing)
         targets = {split: self._samples[split].take(own) for split, own in rows.items()}
         with seeded(spawn_seed(seed, "dropout")):
             losses = self.receiver.losses(
@@ -137,26 +149,55 @@ class BaseStation:
         return (report, *(Gradient(f.stream, f.symbols.grad, f.scale.grad) for f in leaves))
 
     @torch.no_grad()
-    def answer(self, seed: int, split: str, rows: tuple[int, ...], *frames: Frame) -> Answers:
-        """Answers one batch of questions and scores the answers."""
+    def answer(
+        self, seed: int, split: str, rows: tuple[int, ...], *frames: Frame
+    ) -> Answers | Feedback:
+        """Answers one batch of questions and scores the answers.
+
+        Feedback is for a device; its reply goes to :meth:`resume`.
+        """
         self.receiver.eval()
         frames = tuple(_moved(frame, self._device) for frame in frames)
         receptions = self._receive(frames, seed)
         received = _received(frames, receptions, {})
         samples = self._samples[split].take(rows)
-        everyone = torch.ones(len(rows), dtype=torch.bool, device=self._device)
-        exact, first_token = self._score(received, samples, everyone)
-        return Answers(
-            exact=exact,
-            first_token=first_token,
+        self._session = AnswerSession(
+            samples=samples,
+            corpus=self._samples[split],
             losses=self.receiver.test_losses(received, samples),
             arrivals={
                 frame.stream: arrival(frame, reception)
                 for frame, reception in zip(frames, receptions, strict=True)
             },
-            interval_ms=self._config.link.interval_ms(
-                [frame.sender for frame in frames], [r.overhead for r in receptions]
-            ),
+            interval_ms=interval_ms(frames, receptions, self._config.link),
+        )
+        everyone = torch.ones(len(rows), dtype=torch.bool, device=self._device)
+        return self._answered(self.receiver.predict(received, samples, everyone))
+
+    @torch.no_grad()
+    def resume(self, seed: int, frame: Frame) -> Answers | Feedback:
+        """Goes on with the answers to the last batch, by a device's reply to the feedback."""
+        assert self._session is not None, "answer() begins a batch"
+        frame = _moved(frame, self._device)
+        receptions = self._receive([frame], seed)
+        self._session.receive(frame, receptions[0], self._config.link)
+        return self._answered(self.receiver.resume(_received([frame], receptions, {})))
+
+    def _answered(self, found: Predictions | Feedback) -> Answers | Feedback:
+        assert self._session is not None, "answer() begins a batch"
+        session = self._session
+        if isinstance(found, Feedback):
+            session.return_feedback(found)
+            return found
+        scored = self._scored(found, session.samples, session.corpus)
+        return Answers(
+            predicted=scored.predicted,
+            scores=scored.scores,
+            first_token=scored.first_token,
+            losses=session.losses,
+            arrivals=session.arrivals,
+            interval_ms=session.interval_ms,
+            feedback_bits=session.feedback_bits,
         )
 
     def predict_rates(self, senders: Sequence[str], members: Members) -> Tensor:
@@ -173,21 +214,26 @@ class BaseStation:
         frames = tuple(_moved(frame, self._device) for frame in merge(batches))
         receptions, logs = self._receive_logged(frames, seed, rules)
         answerable = torch.stack([logs[name].received for name in self._config.required]).all(0)
-        exact, first_token = torch.zeros_like(answerable), torch.zeros_like(answerable)
+        predicted = [""] * len(answerable)
+        scores, first_token = torch.zeros(len(answerable)).double(), torch.zeros_like(answerable)
         if answerable.any():
             received = _received(frames, receptions, logs)
-            samples = self._samples[request.split].take(request.rows.tolist())
-            scores = self._score(received, samples, answerable.to(self._device))
-            exact[answerable], first_token[answerable] = (torch.tensor(hits) for hits in scores)
-        return Served(answerable, exact, first_token, logs)
+            corpus = self._samples[request.split]
+            samples = corpus.take(request.rows.tolist())
+            found = self.receiver.predict(received, samples, answerable.to(self._device))
+            assert isinstance(found, Predictions), "many users are answered in one round"
+            own = samples.take(answerable.nonzero()[:, 0].tolist())
+            scored = self._scored(found, own, corpus)
+            for place, text in zip(answerable.nonzero()[:, 0], scored.predicted, strict=True):
+                predicted[int(place)] = text
+            scores[answerable] = torch.tensor(scored.scores, dtype=torch.float64)
+            first_token[answerable] = torch.tensor(scored.first_token)
+        return Served(answerable, tuple(predicted), scores, first_token, logs)
 
-    def _score(
-        self, received: Mapping[str, Received], samples: Samples, asked: Tensor
-    ) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
-        """Whether each answer, and its first token, is right, of the samples that are asked."""
-        predictions = self.receiver.predict(received, samples, asked)
-        own = samples.take(asked.nonzero()[:, 0].tolist())
-        return tuple(self._config.task.correct(predictions.texts, own)), predictions.first_token
+    def _scored(self, found: Predictions, samples: Samples, corpus: Samples) -> _Scored:
+        """Answers with their scores within their split."""
+        scores = tuple(self._config.task.scores(found.texts, samples, corpus))
+        return _Scored(found.texts, scores, found.first_token)
 
     def state(self) -> dict[str, Tensor]:
         """The trained tensors."""
@@ -195,11 +241,11 @@ class BaseStation:
 
     def save(self, folder: Path) -> None:
         """Saves the trained tensors below a folder."""
-        self.receiver.save(folder, "station")
+        self.receiver.save(folder, STATION)
 
     def load(self, folder: Path) -> None:
         """Loads what :meth:`save` saved."""
-        self.receiver.load(folder, "station")
+        self.receiver.load(folder, STATION)
 
     def checkpoint(self, folder: Path) -> None:
         """Saves all state that the next step depends on."""
@@ -218,18 +264,26 @@ class BaseStation:
         return self.receiver.parameter_counts()
 
     def _receive(
-        self, frames: Sequence[Frame], seed: int, over_air: bool = True
+        self, frames: Sequence[Frame], seed: int, crossing: Collection[str] | None = None
     ) -> list[Reception]:
-        if not over_air:
-            return [_without_air(frame) for frame in frames]
-        assert self._air is not None, "set_channel() chooses an air"
-        return self._air.transmit(frames, spawn_seed(seed, "air"))
+        """Receives frames; all of them cross the air by default, or only those of some streams."""
+        sent = [f for f in frames if crossing is None or f.stream in crossing]
+        found = {f.stream: _without_air(f) for f in frames}
+        if sent:
+            assert self._air is not None, "set_channel() chooses an air"
+            received = self._air.transmit(sent, spawn_seed(seed, "air"))
+            found |= {f.stream: r for f, r in zip(sent, received, strict=True)}
+        return [found[frame.stream] for frame in frames]
 
     def _receive_logged(
-        self, frames: Sequence[Frame], seed: int, rules: Rules | None, over_air: bool = True
+        self,
+        frames: Sequence[Frame],
+        seed: int,
+        rules: Rules | None,
+        crossing: Collection[str] | None = None,
     ) -> tuple[list[Reception], dict[str, StreamLog]]:
         """Receives frames; with rules, lost samples are erased and every stream has a log."""
-        received = self._receive(frames, seed, over_air)
+        received = self._receive(frames, seed, crossing)
         if rules is None:
             return received, {}
         devices = len({frame.sender for frame in frames})

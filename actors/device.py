@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,7 @@ from torch import Tensor
 from channel_models import Frame, normalise, spawn_seed
 from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.devices import pick_device
-from tokcom_core.systems import Phase, Stream, System, Transport
+from tokcom_core.systems import Feedback, Phase, Stream, System, Transport
 from tokcom_core.tasks import Task
 
 from .messages import Batch, Gradient
@@ -99,6 +99,7 @@ class Device:
 
     def begin(self, phase: Phase) -> None:
         """Begins a phase with a fresh optimiser."""
+        self.transmitter.begin(phase.name)
         self._optimiser = Optimiser(self.transmitter.trainable(phase.name), phase.training)
         self.transmitter.zero_grad()  # of what learns in this phase, but did not in the one before
         if self._users is not None:
@@ -117,32 +118,55 @@ class Device:
             if batch.muted:
                 valid = valid & ~torch.tensor(batch.muted, device=valid.device)[:, None]
             symbols, scale = normalise(symbols, valid)
-        if valid.all():  # one byte for all is cheap to send
-            valid = valid[:1, :1].expand_as(valid)
         if batch.training and symbols.requires_grad:
             self._sent[batch.stream] = (symbols, scale)
-        stream = self._streams[batch.stream]
-        transport = self._config.transport.get(stream.name, "analog")
+        own = self._streams[batch.stream]
+        uploads = self._transport(batch.stream) == "file"
+        bits = self._bits_of_files(own, samples) if uploads else None
+        frame = self._frame(batch.stream, symbols, valid, scale, bits)
+        return replace(frame, members=batch.members)
+
+    @torch.no_grad()
+    def reply(self, feedback: Feedback) -> Frame:
+        """The next frame of a stream, about samples of its last one whose answers go on."""
+        symbols, valid = self.transmitter.reply(feedback)
+        symbols, scale = normalise(symbols, valid)
+        return self._frame(feedback.stream, symbols, valid, scale)
+
+    def _transport(self, stream: str) -> Transport:
+        return self._config.transport.get(stream, "analog")
+
+    def _frame(
+        self,
+        name: str,
+        symbols: Tensor,
+        valid: Tensor,
+        scale: Tensor,
+        file_bits: Tensor | None = None,
+    ) -> Frame:
+        if valid.all():  # one byte for all is cheap to send
+            valid = valid[:1, :1].expand_as(valid)
         return Frame(
             self.name,
-            stream.name,
+            name,
             symbols.detach(),
             valid,
             scale.detach(),
-            block=stream.symbols_per_token,
-            file_bits=self._bits_of_files(stream, samples) if transport == "file" else None,
-            members=batch.members,
-            transport=transport,
+            block=self._streams[name].symbols_per_token,
+            file_bits=file_bits,
+            transport=self._transport(name),
         )
 
     def _bits_of_files(self, stream: Stream, samples: Samples) -> Tensor:
-        """Bits ``[B]`` of the source of a stream: a text's UTF-8 bytes, or a media file."""
+        """Bits ``[B]`` of the sources of a stream: a media file, a text's UTF-8 bytes, or both."""
+        bits = torch.zeros(len(samples))
         if stream.text is not None:
-            bits = [8.0 * len(text.encode()) for text in samples[stream.text]]
-        else:
+            bits += torch.tensor([8.0 * len(text.encode()) for text in samples[stream.text]])
+        if stream.medium is not None:
             assert self._file_bits is not None
-            bits = self._file_bits.loc[list(samples.media_id), stream.medium].astype(float).tolist()
-        return torch.tensor(bits, device=self._device)
+            of_media = self._file_bits.loc[list(samples.media_id), stream.medium]
+            bits += torch.tensor(of_media.astype(float).tolist())
+        return bits.to(self._device)
 
     def learn(self, *gradients: Gradient) -> None:
         """Back-propagates the gradients of the frames sent last, and steps the optimiser."""

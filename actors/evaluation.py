@@ -18,17 +18,22 @@ class Evaluation:
     """Result of one pass over a split.
 
     Attributes:
-        exact, first_token: Whether each answer, and its first token, is the true one's.
+        predicted: Text of each answer.
+        scores: Score of each answer by its task, from 0 to 1.
+        first_token: Whether the first token of each answer is the true one's.
         losses: Mean test losses, by name.
         arrivals: Reception of each stream, means over samples.
-        interval_ms: Mean airtime of a sample, see :class:`.messages.Answers`.
+        interval_ms, feedback_bits: Mean airtime and downlink bits of a sample, see
+            :class:`.messages.Answers`.
     """
 
-    exact: tuple[bool, ...]
+    predicted: tuple[str, ...]
+    scores: tuple[float, ...]
     first_token: tuple[bool, ...]
     losses: dict[str, float]
     arrivals: dict[str, Arrival]
     interval_ms: float
+    feedback_bits: float = 0.0
 
 
 def merge_answers(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:
@@ -51,9 +56,11 @@ def merge_answers(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluat
         return mean_db(parts, weights) if name.endswith(("snr_db", "sinr_db")) else mean(parts)
 
     return Evaluation(
-        exact=tuple(hit for a in answered for hit in a.exact),
+        predicted=tuple(text for a in answered for text in a.predicted),
+        scores=tuple(score for a in answered for score in a.scores),
         first_token=tuple(hit for a in answered for hit in a.first_token),
         losses=merged([a.losses for a in answered]),
         arrivals=merged([a.arrivals for a in answered]),
         interval_ms=mean([a.interval_ms for a in answered]),
+        feedback_bits=mean([a.feedback_bits for a in answered]),
     )

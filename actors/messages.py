@@ -75,18 +75,22 @@ class Answers:
     """Answers of the base station to one batch.
 
     Attributes:
-        exact: Whether the task counts each generated answer as the true one.
+        predicted: Text of each generated answer.
+        scores: Score of each generated answer by its task, from 0 to 1.
         first_token: Whether the first token of each answer is the true one's.
         losses: Mean test losses over the batch, by name.
         arrivals: Reception of each stream.
         interval_ms: Airtime of a sample: of the slowest device, or of all devices (TDMA).
+        feedback_bits: Downlink bits that a sample's answer took before it was finished.
     """
 
-    exact: tuple[bool, ...]
+    predicted: tuple[str, ...]
+    scores: tuple[float, ...]
     first_token: tuple[bool, ...]
     losses: dict[str, float]
     arrivals: dict[str, Arrival]
     interval_ms: float
+    feedback_bits: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,17 +124,19 @@ class StreamLog:
 
 @dataclass(frozen=True)
 class Served:
-    """Result of one batch of questions, bool ``[B]``.
+    """Result of one batch of questions; every tensor is ``[B]``.
 
     Attributes:
         received: Whether all required streams were received, so that the question was answered.
-        exact: Whether the answer is the true one.
-        first_token: Whether its first token is the true one's.
+        predicted: Text of each answer; empty where there is none.
+        scores: Score of each answer, float64; 0 where there is none.
+        first_token: Whether its first token is the true one's, bool.
         streams: Reception of each stream.
     """
 
     received: Tensor
-    exact: Tensor
+    predicted: tuple[str, ...]
+    scores: Tensor
     first_token: Tensor
     streams: dict[str, StreamLog]
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from channel_models import AirBase, Members, PopulationSize, spawn_seed
-from tokcom_core.systems import Phase, Stream
+from tokcom_core.systems import Feedback, Phase, Stream
 
 from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
@@ -121,9 +121,21 @@ class Network(OnEngine):
             rows = tuple(range(start, min(start + batch_size, last)))
             seed = spawn_seed(self._seed, "evaluation", split, start)
             frames = self._transmit(self._whole(dict.fromkeys(streams, split), rows))
-            answered += self._wait(self._station.call("answer", seed, split, rows, *frames))
+            reply = self._wait(self._station.call("answer", seed, split, rows, *frames))[0]
+            answered.append(self._finished(reply, seed))
             counts.append(len(rows))
         return merge_answers(answered, counts)
+
+    def _finished(self, reply: Answers | Feedback, seed: int) -> Answers:
+        """The answers to a batch, after as many rounds between devices and station as they take."""
+        number = 0
+        while isinstance(reply, Feedback):
+            number += 1
+            device = self._peer[self._streams[reply.stream].device]
+            (frame,) = device.call("reply", reply)
+            own = spawn_seed(seed, "round", number)
+            reply = self._wait(self._station.call("resume", own, frame))[0]
+        return reply
 
     def state(self) -> dict[str, Tensor]:
         """Every trained tensor of devices and base station."""
@@ -239,7 +251,7 @@ class Network(OnEngine):
         if self._population is None:
             seeds = {split: spawn_seed(self._seed, phase.name, split) for split in sizes}
             return ShuffledSampler(sizes, phase.batch_size, seeds, phase.training.steps)
-        streams = tuple(self._streams[own.stream] for own in phase.inputs)
+        streams = tuple(self._streams[name] for name in phase.crossing)
         senders = [device.name for device in self._devices]
 
         def predict_rates(members: Members) -> Tensor:

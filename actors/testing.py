@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from channel_models import Air, Frame, Link, Reception, named_air, normalise, spawn_seed
-from tokcom_core.systems import Phase, Received, StreamInput, devices_of
+from tokcom_core.datasets.samples import Samples, read_samples
+from tokcom_core.systems import Feedback, Phase, Received, StreamInput, devices_of
 from tokcom_core.testing import MAX_ANSWER_TOKENS, ROWS, SystemCase, Unsplit, handed_over
 
 from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
-from .messages import Batch, Gradient
+from .messages import Answers, Batch, Gradient
 from .training.optimiser import Optimiser, seeded
 
 SEED, SNR_DB = 17, 5.0
@@ -34,7 +35,7 @@ class SplitSystem:
     """
 
     def __init__(self, case: SystemCase, air: str, snr_db: float) -> None:
-        self._streams = case.streams
+        self._case, self._streams = case, case.streams
         names = devices_of(tuple(self._streams.values()))
         self.devices = {
             name: Device(
@@ -74,6 +75,10 @@ class SplitSystem:
             for own in inputs
         ]
 
+    def corpus(self, name: str) -> Samples:
+        """All samples of a split."""
+        return read_samples(self._case.samples[name])
+
     def begin(self, phase: Phase) -> None:
         """Begins a phase everywhere."""
         self.station.begin(phase)
@@ -92,24 +97,34 @@ class SplitSystem:
             device.learn(*(g for g in own if self._sender(g.stream) is device))
         return report.losses
 
+    def answer(self, split: str, frames: Sequence[Frame]) -> Answers:
+        """The base station's answers, after as many rounds as they take."""
+        reply = self.station.answer(SEED, split, ROWS, *frames)
+        while isinstance(reply, Feedback):
+            reply = self.station.resume(SEED, self._sender(reply.stream).reply(reply))
+        return reply
+
     def _sender(self, stream: str) -> Device:
         return self.devices[self._streams[stream].device]
 
 
 def _over(air: Air, unsplit: Unsplit, phase: Phase) -> dict[str, Received]:
     """Received streams of a phase, still attached to the graph of their transmitters."""
-    if not phase.over_air:
-        return {own.stream: handed_over(*unsplit.send(own)) for own in phase.inputs}
+    found = {own.stream: handed_over(*unsplit.send(own)) for own in phase.inputs}
     frames = []
     for own in phase.inputs:
+        if own.stream not in phase.crossing:
+            continue
         symbols, valid = unsplit.send(own)
         unit, scale = normalise(symbols, valid)
         stream = unsplit.case.streams[own.stream]
         frames.append(
             Frame(stream.device, own.stream, unit, valid, scale, stream.symbols_per_token)
         )
-    receptions = air.transmit(frames, spawn_seed(SEED, "air"))
-    return {f.stream: _received(f, r) for f, r in zip(frames, receptions, strict=True)}
+    if frames:
+        receptions = air.transmit(frames, spawn_seed(SEED, "air"))
+        found |= {f.stream: _received(f, r) for f, r in zip(frames, receptions, strict=True)}
+    return found
 
 
 def _received(frame: Frame, reception: Reception) -> Received:
@@ -142,7 +157,7 @@ class SplitContract:
             whole.shake()
             split.begin(phase)
             losses = split.step(phase)
-            whole.receiver.begin(phase.name)
+            whole.begin(phase)
             received = _over(air, whole, phase)
             targets = {own.split: case.batch(own.split) for own in phase.inputs}
             with seeded(spawn_seed(SEED, "dropout")):
@@ -169,9 +184,10 @@ class SplitContract:
         served = case.system.served(case.task)
         test = case.task.test_split
         frames = split.transmit([StreamInput(name, test) for name in served], training=False)
-        answers = split.station.answer(SEED, test, ROWS, *frames)
+        answers = split.answer(test, frames)
         predictions = split.sides.predict()
-        exact = case.task.correct(predictions.texts, case.batch(test))
-        assert answers.exact == tuple(exact)
+        assert answers.predicted == predictions.texts
+        scores = case.task.scores(predictions.texts, case.batch(test), split.corpus(test))
+        assert answers.scores == tuple(scores)
         assert answers.first_token == predictions.first_token
         assert answers.losses == pytest.approx(split.sides.test_losses(), rel=1e-4)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
 
-from .tasks.base import normalise_answer
+from .datasets.samples import Samples
+from .tasks.base import Task, normalise_answer
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,25 @@ MAX_UNKNOWN_FRACTION = 0.01
 _WORD = re.compile(r"\w+|[^\w\s]")
 _SHOWN = 5
 _BATCH = 4096
+
+
+def check_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    samples: Mapping[str, Samples],
+    max_answer_tokens: int,
+) -> None:
+    """Warns of words in the texts that the language model does not know.
+
+    Raises:
+        ValueError: for answers that it cannot generate.
+    """
+    asked = (task.train_split, task.validation_split, task.test_split)
+    answers = [answer for split in asked for answer in samples[split].answer]
+    check_answers(tokenizer, answers, max_answer_tokens)
+    for what in reversed(task.texts):
+        texts = (text for split in samples.values() for text in split[what])
+        warn_of_unknown_words(tokenizer, texts, f"{what}s")
 
 
 def warn_of_unknown_words(
@@ -77,7 +97,7 @@ def check_answers(
         raise ValueError(
             f"the language model cannot say {len(lost)} of the {len(distinct)} answers, such as "
             f"{shown}: they have no tokens of their own in its tokenizer; set "
-            f"systems.mlms.models.language to a model that knows them, or change the answers"
+            f"models.language of the system to a model that knows them, or change the answers"
         )
     for answer, ids in zip(distinct, encoded, strict=True):
         if len(ids) > max_tokens:

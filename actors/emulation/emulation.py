@@ -210,7 +210,7 @@ class Emulation(OnEngine):
             scheduler=self._scheduler.state(),
             planned=len(plan.questions),
             answered=state.answered + int(served.received.sum()),
-            exact=state.exact + int(served.exact.sum()),
+            score=state.score + float(served.scores.sum()),
             given_up=state.given_up + len(lost) - len(again),
             energy_mj=state.energy_mj
             + sum(float(log.costs["energy_mj"].sum()) for log in served.streams.values()),

@@ -30,7 +30,8 @@ class EmulationState:
         tries: Number of times that a waiting question has been lost, by question.
         scheduler: State of the scheduler.
         planned: Number of questions in the last batch.
-        answered, exact, given_up: Number of such questions so far.
+        answered, given_up: Number of such questions so far.
+        score: Sum of the scores of all answers so far.
         energy_mj: Transmit energy of all devices so far.
     """
 
@@ -43,14 +44,14 @@ class EmulationState:
     scheduler: Tensor
     planned: int
     answered: int
-    exact: int
+    score: float
     given_up: int
     energy_mj: float
 
     @classmethod
     def first(cls, scheduler: Tensor) -> EmulationState:
         """The state before the first batch."""
-        return cls(0, 0, 0.0, 0, (), {}, scheduler, 0, 0, 0, 0, 0.0)
+        return cls(0, 0, 0.0, 0, (), {}, scheduler, 0, 0, 0.0, 0, 0.0)
 
 
 class Journal:
@@ -128,7 +129,7 @@ def _rows(questions: Tensor, request: TransmitRequest, served: Served) -> pd.Dat
             "interval": request.members.intervals,
             "start_s": request.members.starts_s,
             "received": served.received,
-            "exact": served.exact,
+            "score": served.scores,
             "first_token": served.first_token,
             "sent": log.sent,
             "lost": log.lost,
@@ -141,5 +142,6 @@ def _rows(questions: Tensor, request: TransmitRequest, served: Served) -> pd.Dat
         frame = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
         frame.insert(2, "device", log.sender)
         frame.insert(3, "stream", stream)
+        frame.insert(7, "predicted", served.predicted)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)

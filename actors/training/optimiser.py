@@ -28,7 +28,9 @@ class Optimiser:
         self._clip = training.gradient_clip
         if not self._parameters:
             return
-        self._adamw = torch.optim.AdamW(self._parameters, lr=training.learning_rate)
+        self._adamw = torch.optim.AdamW(
+            self._parameters, lr=training.learning_rate, weight_decay=training.weight_decay
+        )
         self._schedule = make_schedule(self._adamw, training)
 
     def save(self, file: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from tokcom_core.storage import writing
+
+if TYPE_CHECKING:
+    from tokcom_core.datasets.miniclevr.write import ImagePlan
 
 data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
 zoo_app = typer.Typer(no_args_is_help=True, help="The pocket checkpoints.")
@@ -41,11 +45,47 @@ def minimusic(
         _show_tokens(folder)
 
 
+@data_app.command()
+def miniclevr(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
+    images: Annotated[int, typer.Option(min=25, help="Images over all splits.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Also tell how often each question's best guess is right."),
+    ] = False,
+) -> None:
+    """Writes a MiniCLEVR data set: .png images, questions as in CLEVR, captions and reviews."""
+    from rich.progress import Progress
+
+    from tokcom_core.datasets.miniclevr.write import write_miniclevr
+
+    with Progress(console=console) as progress:
+        task = progress.add_task("images", total=images)
+        plans = write_miniclevr(folder, images, seed, progress=lambda n: progress.advance(task, n))
+    console.print(f"{images} images in {folder}", highlight=False)
+    if report:
+        _show_answers(plans)
+
+
+def _show_answers(plans: Sequence[ImagePlan]) -> None:
+    from tokcom_core.datasets.miniclevr.report import answer_report
+
+    shown = Table(
+        "type", "questions", "answers", "most frequent", "share", title="answers by question type"
+    )
+    for row in answer_report(plans):
+        shown.add_row(
+            row.type, str(row.questions), str(row.answers), row.most_frequent, f"{row.share:.2f}"
+        )
+    console.print(shown)
+
+
 def _show_tokens(folder: Path) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     from tokcom_core.datasets.media import prepare as prepare_media
-    from tokcom_core.zoo.readout import coverage, readout
+    from tokcom_core.zoo.minimusic.readout import coverage, readout
 
     disable_progress_bar()
     prepare_media(folder)
@@ -104,40 +144,54 @@ def prepare(
 @zoo_app.command()
 def build(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the checkpoints.")],
-    clips: Annotated[int, typer.Option(min=200, help="Clips to pretrain the encoders on.")] = 4000,
+    world: Annotated[
+        list[str] | None,
+        typer.Option(help="'minimusic' or 'miniclevr' alone; may be given twice; all by default."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Pretrains the pocket checkpoints from nothing (about an hour on two cores)."""
+    """Pretrains the pocket checkpoints from nothing, a folder for each world."""
     import logging
 
     from transformers.utils.logging import disable_progress_bar
 
-    from tokcom_core.zoo.build import build_zoo
+    from tokcom_core.zoo.build import WORLDS
 
+    chosen = list(dict.fromkeys(world or WORLDS))
+    for name in chosen:
+        if name not in WORLDS:
+            raise ValueError(f"no world {name!r}; take some of {', '.join(WORLDS)}")
     disable_progress_bar()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with writing(out):
-        build_zoo(out, clips, seed)
-    _show_scores(out)
+        for name in chosen:
+            WORLDS[name].build(out / WORLDS[name].folder, seed)
+    for name in chosen:
+        _show_scores(out / WORLDS[name].folder, name)
 
 
 @zoo_app.command()
 def show(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="A folder made by 'zoo build'; the shipped zoo by default."),
+        typer.Argument(help="A world's folder made by 'zoo build'; the shipped zoo by default."),
     ] = None,
 ) -> None:
     """Says how good the pocket checkpoints are."""
     from tokcom_core.checkpoints import pocket_folder
+    from tokcom_core.zoo.build import WORLDS
 
-    _show_scores(folder or pocket_folder())
+    if folder is not None:
+        _show_scores(folder, str(folder))
+        return
+    for name, world in WORLDS.items():
+        _show_scores(pocket_folder(world.checkpoints), name)
 
 
-def _show_scores(folder: Path) -> None:
+def _show_scores(folder: Path, title: str) -> None:
     from tokcom_core.zoo.build import read_scores
 
-    shown = Table("checkpoint", "what", "accuracy")
+    shown = Table("checkpoint", "what", "accuracy", title=title)
     for kind, scores in read_scores(folder).items():
         for name, accuracy in scores.items():
             shown.add_row(kind, name, f"{accuracy:.3f}")

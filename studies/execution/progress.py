@@ -149,11 +149,11 @@ def duration_text(seconds: float) -> str:
 
 def _figures(emulation: Emulation, state: EmulationState) -> Table:
     shown = Table.grid(padding=(0, 2))
-    accuracy = state.exact / state.answered if state.answered else 0.0
+    score = state.score / state.answered if state.answered else 0.0
     for name, value in (
         ("time on the air", f"{state.now_s:.3f} s"),
         ("users served", f"{len(emulation.served)} of {emulation.users}"),
-        ("answered", f"{state.answered}, {accuracy:.3f} of them exactly right"),
+        ("answered", f"{state.answered}, with a mean score of {score:.3f}"),
         ("given up", str(state.given_up)),
         ("users' queue", str(len(state.waiting))),
         ("base station's queue", str(state.planned)),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from actors import (
     DeviceConfig,
@@ -107,7 +108,7 @@ class SpecRunner:
             network.set_channel(spec.crossing.air, spec.crossing.snr_db)
             scores = network.evaluate(system.served(task), task.validation_split, _VALIDATION_BATCH)
             measured = {
-                "accuracy": sum(scores.exact) / len(scores.exact),
+                "accuracy": fmean(scores.scores),
                 "loss": scores.losses[system.validation_loss],
             }
             (partial_folder / "validation.json").write_text(json.dumps(measured))
@@ -194,6 +195,7 @@ class SpecRunner:
         self._tables.write_curves(cell, phases)
         self._tables.write_devices(cell, outcomes)
         self._tables.write_answers(cell, outcomes)
+        self._tables.write_submissions(cell, outcomes)
         self._tables.write_results(cell, outcomes, time.monotonic() - start)
 
     def samples(self, split: str) -> Samples:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..tables.columns import TableLayout
 from ..tables.files import Tables
-from ..tables.summary import count_answers, interval_note, summarise
+from ..tables.summary import count_answers, interval_note, results_of_part, summarise
 from .accuracy import accuracy_by_overhead, accuracy_by_snr
 from .emulation import users_figure
 from .learning import learning_curves
@@ -29,6 +29,7 @@ def write_report(tables: Tables, results: pd.DataFrame) -> list[Path]:
     summary = summarise(results, count_answers(tables, done["cell"].unique()), layout)
     pictures = {
         "accuracy_by_snr.png": accuracy_by_snr(done, summary, layout),
+        **_part_figures(tables, done),
         "accuracy_by_overhead.png": accuracy_by_overhead(done, summary, layout),
         "learning_curves.png": learning_curves(tables.read_curves(), layout),
         **_users_figures(tables, done),
@@ -42,6 +43,19 @@ def write_report(tables: Tables, results: pd.DataFrame) -> list[Path]:
     for file in (*written, page):
         folder.store.keep(file)
     return [*written, page]
+
+
+def _part_figures(tables: Tables, done: pd.DataFrame) -> dict[str, Figure]:
+    """Accuracy by SNR for each part of a mixture of tasks, by file name."""
+    figures, layout = {}, tables.layout
+    for part, groups in layout.parts.items():
+        answered = count_answers(tables, done["cell"].unique(), groups)
+        rows = results_of_part(done, answered, layout)
+        rows = rows[rows["test_questions"] > 0]
+        if len(rows):
+            summary = summarise(rows, answered, layout)
+            figures[f"accuracy_by_snr_{part}.png"] = accuracy_by_snr(rows, summary, layout)
+    return figures
 
 
 def _users_figures(tables: Tables, done: pd.DataFrame) -> dict[str, Figure]:

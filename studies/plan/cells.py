@@ -83,10 +83,21 @@ class Plan:
             served = served_streams(contender.system, task, tokens)
             link.blocks_per_device(len(devices_of(served)))
             if study.emulate is not None:
+                if contender.system.in_rounds:
+                    raise ValueError(
+                        f"method {contender.label!r} answers in rounds of feedback, which the "
+                        "many users of 'emulate' do not take; take a method that answers at once"
+                    )
                 share_of(link, study.emulate.users_at_once, len(devices_of(served)))
             self.budget(contender, tokens, link)
+        crossing = _crossing_streams(contender.system, task)
         for air in study.airs:
-            kinds = set(self._transport(contender, air).values())
+            kinds = {t for s, t in self._transport(contender, air).items() if s in crossing}
+            if contender.system.in_rounds and "file" in kinds:
+                raise ValueError(
+                    f"method {contender.label!r} answers in rounds of feedback, which transport "
+                    "'file' has no device for; take analog or digital"
+                )
             self._air(contender, air).check(link)
             if link.access == "sdma" and "analog" in kinds and len(kinds) > 1:
                 raise ValueError(
@@ -228,7 +239,7 @@ class Plan:
         nominal_db = point.snr_db if phase is None or phase.snr_db is None else phase.snr_db
         names = contender.system.served(study.task)
         if phase is not None:
-            names = tuple(own.stream for own in phase.inputs)
+            names = phase.crossing
         population = None if study.emulate is None else study.emulate.training_population
         link = study.link_at(point.bandwidth_hz)
         travel = self._transport(contender, point.air)
@@ -274,6 +285,12 @@ def features_of(
         for device in devices
         for name, own in system.features(task, device, tokens).items()
     }
+
+
+def _crossing_streams(system: System, task: Task) -> set[str]:
+    """Names of the streams that cross the air, in some phase or in the test."""
+    trained = {name for phase in system.phases(task) for name in phase.crossing}
+    return trained | set(system.served(task))
 
 
 def _add(found: list[AnyFeatures], wanted: AnyFeatures) -> None:

@@ -54,8 +54,9 @@ Metric = Literal["exact", "first_token"]
 class EvaluationConfig(Config):
     """Evaluation of cells on test questions.
 
-    ``accuracy`` counts generated answers that equal the true one (``exact``) or share its first
-    token; longer ones than ``max_answer_tokens`` are cut.
+    ``accuracy`` is the mean of the task's scores of generated answers (``exact``: for most tasks
+    whether they equal the true one), or the fraction that share the true one's first token; answers
+    longer than ``max_answer_tokens`` are cut.
     """
 
     metric: Metric = "exact"

@@ -20,7 +20,7 @@ from .store import store_at
 
 class StudyFolder:
     """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
-    ``devices/``, ``answers/``, ``journals/``, ``report/``.
+    ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``report/``.
 
     Args:
         place: Folder, or URI of any file system that pyarrow knows.
@@ -67,8 +67,11 @@ class StudyFolder:
 
     def journal(self, key: str, eval_snr_db: float) -> Path:
         """Folder of the journal of an emulated cell."""
-        condition = "" if math.isnan(eval_snr_db) else f"_{eval_snr_db:g}dB"
-        return self.store.fetch_all(self.root / "journals" / f"{key}{condition}")
+        return self.store.fetch_all(self.root / "journals" / _condition(key, eval_snr_db))
+
+    def submission(self, key: str, eval_snr_db: float) -> Path:
+        """Official results file of a cell, for a judge or a server."""
+        return self.root / "submissions" / f"{_condition(key, eval_snr_db)}.json"
 
     def open(self) -> Study:
         """The study that was begun here.
@@ -120,3 +123,8 @@ class StudyFolder:
         if not self.begun:
             with self.write(self.config) as partial:
                 partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+
+
+def _condition(key: str, eval_snr_db: float) -> str:
+    """Name of an evaluated condition of a cell."""
+    return key if math.isnan(eval_snr_db) else f"{key}_{eval_snr_db:g}dB"

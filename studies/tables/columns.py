@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 VERSION_KEY = b"tokcom_schema_version"
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
@@ -51,6 +51,9 @@ class TableLayout:
         losses: Columns of ``curves``; the first is the loss of the task.
         budgets: Devices whose token length the study sweeps.
         groups: Groups of samples, whose accuracies have columns in ``results``.
+        parts: Groups of each part of a mixture of tasks; a part's accuracy has a column as well.
+        metrics: Official scores of the task, which have columns in ``results``.
+        graded: Whether an answer's score may lie between 0 and 1, rather than be one of them.
         references: Reference methods, whose accuracies are in the rows of all others.
         streams: Streams whose loss rates have columns in ``curves``.
         modalities: Modality of each device.
@@ -60,9 +63,17 @@ class TableLayout:
     losses: tuple[str, ...]
     budgets: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    graded: bool = False
     references: tuple[Reference, ...] = ()
     streams: tuple[str, ...] = ()
     modalities: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Groups of each accuracy in ``results``: those of a part of a mixture, or one alone."""
+        return {**self.parts, **{group: (group,) for group in self.groups}}
 
     @property
     def reference_methods(self) -> tuple[str, ...]:
@@ -111,7 +122,8 @@ class TableLayout:
                 *_POPULATION,
                 *_reals("accuracy", "accuracy_low", "accuracy_high", "first_token_accuracy"),
                 ("test_questions", _WHOLE),
-                *_reals(*(f"accuracy_{group}" for group in self.groups)),
+                *_reals(*(f"accuracy_{kind}" for kind in self.kinds)),
+                *_reals(*(f"score_{metric}" for metric in self.metrics)),
                 *_reals("task_loss", "first_token_loss"),
                 *_reals(*(reference.column for reference in self.references)),
                 *_reals("majority_accuracy"),
@@ -135,14 +147,20 @@ class TableLayout:
 
     @property
     def answers(self) -> pa.Schema:
-        """One row for each question and evaluated condition; ``right`` is what accuracy counts."""
+        """One row for each question and evaluated condition.
+
+        Accuracy is the mean of ``right``, which is one of ``exact``, the score of the answer, and
+        ``first_token``. Both scores are numbers if the task grades answers, flags otherwise.
+        """
+        score = _REAL if self.graded else _FLAG
         return _schema(
             [
                 *self._cell,
                 ("eval_snr_db", _REAL),
                 ("user", _WHOLE),
                 *((name, _TEXT) for name in ("sample_id", "media_id", "group")),
-                *((name, _FLAG) for name in ("right", "exact", "first_token")),
+                *(("right", score), ("exact", score), ("first_token", _FLAG)),
+                ("predicted", _TEXT),
             ]
         )
 
@@ -202,7 +220,8 @@ _POPULATION: _Columns = [
 ]
 _COSTS = _reals(
     *("uplink_channel_uses", "pilot_channel_uses", "control_bits", "payload_bits"),
-    *("downlink_bits", "exchanged_bits", "airtime_ms", "energy_mj", "device_gflop", "bs_gflop"),
+    *("downlink_bits", "exchanged_bits", "feedback_bits"),
+    *("airtime_ms", "energy_mj", "device_gflop", "bs_gflop"),
 )
 _MADE: _Columns = [
     ("train_steps", _WHOLE),

@@ -19,6 +19,8 @@ from .columns import LOCATION_COLUMNS
 from .costs import NetworkSizes
 from .outcome import EmulationScores, Outcome
 
+_SCORE: dict[Metric, str] = {"exact": "score", "first_token": "first_token"}
+"""Column of the journal that each metric counts."""
 _SNRS = ("realised_snr_db", "realised_sinr_db")
 _COSTS = ("data_channel_uses", "pilot_channel_uses", "control_bits", "airtime_ms", "energy_mj")
 
@@ -33,7 +35,7 @@ def emulated_outcome(
     """The outcome of an emulation that has ended.
 
     Retransmissions cost as much as first transmissions: costs are sums over all transmissions,
-    divided by the number of questions. A question that was never received counts as wrong.
+    divided by the number of questions. A question that was never received has a score of 0.
 
     Raises:
         ValueError: if nobody has asked anything.
@@ -74,12 +76,13 @@ def _scores(
 ) -> Evaluation:
     intervals = len(journal) / journal["stream"].nunique()
 
-    def hits(column: str) -> tuple[bool, ...]:
-        return tuple(received[column].reindex(range(asked), fill_value=False).tolist())
+    def of_questions(column: str, missing: Any) -> tuple[Any, ...]:
+        return tuple(received[column].reindex(range(asked), fill_value=missing).tolist())
 
     return Evaluation(
-        exact=hits("exact"),
-        first_token=hits("first_token"),
+        predicted=of_questions("predicted", ""),
+        scores=of_questions("score", 0.0),
+        first_token=of_questions("first_token", False),
         losses={},
         arrivals={str(stream): _arrival(rows, asked) for stream, rows in journal.groupby("stream")},
         interval_ms=1e3 * interval_s * intervals / asked,
@@ -109,7 +112,7 @@ def _device_rows(
     journal: pd.DataFrame, received: pd.DataFrame, metric: Metric
 ) -> list[dict[str, Any]]:
     """A row for each user's device; costs are those of one of its user's questions."""
-    right = received[metric].reindex(journal["request"], fill_value=False).to_numpy()
+    right = received[_SCORE[metric]].reindex(journal["request"], fill_value=0).to_numpy(float)
     sent = journal["sent"]
     table = journal.assign(
         right=right,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ class Tables:
         """The rows of the cell of this key; none if it has failed."""
         file = self.folder.store.fetch(self.folder.answers / _name(cell))
         return self._read([file] if file.exists() else [], self.layout.answers)
+
+    def write_submissions(self, cell: Cell, outcomes: Sequence[Outcome]) -> None:
+        """Writes the official results file of each evaluated condition, if the task has one."""
+        for outcome in outcomes:
+            content = cell.task.submission(outcome.evaluation.predicted, outcome.asked)
+            if content is not None:
+                file = self.folder.submission(cell.key, outcome.eval_snr_db)
+                with self.folder.write(file) as partial:
+                    partial.write_text(json.dumps(content))
 
     def write_phase_curves(
         self, file: Path, phase: str, losses: Sequence[dict[str, float]]

@@ -22,6 +22,9 @@ def layout_of(study: Study) -> TableLayout:
         devices=devices_of(streams),
         budgets=tuple(dict.fromkeys(name for s in systems for name in s.budgets(task))),
         groups=task.groups,
+        parts=task.parts,
+        metrics=task.metrics,
+        graded=task.graded,
         references=tuple(
             Reference(c.label, c.reference.bound) for c in contenders if c.reference is not None
         ),

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actors import Evaluation
 from tokcom_core.datasets.samples import Samples
@@ -43,7 +44,7 @@ class Outcome:
     Attributes:
         cell: Cell that was evaluated.
         eval_snr_db: Nominal SNR of the condition.
-        scores: Answers and receptions.
+        evaluation: Answers and receptions.
         asked: Sample of each question.
         sizes: Sizes of the network, from which compute and training traffic are counted.
         emulation: Results of an emulation of many users; None for a single user.
@@ -51,24 +52,25 @@ class Outcome:
 
     cell: Cell
     eval_snr_db: float
-    scores: Evaluation
+    evaluation: Evaluation
     asked: Samples
     sizes: NetworkSizes
     emulation: EmulationScores | None = None
 
     @property
-    def right(self) -> tuple[bool, ...]:
-        """Whether each answer counts as right."""
-        found: tuple[bool, ...] = getattr(self.scores, self.cell.metric)
-        return found
+    def right(self) -> tuple[float, ...]:
+        """Score of each answer by the cell's metric, from 0 to 1; NaN where nothing scores it."""
+        if self.cell.metric == "first_token":
+            return tuple(map(float, self.evaluation.first_token))
+        return self.evaluation.scores
 
     def result_row(self, layout: TableLayout) -> dict[str, Any]:
         """The row of ``results``."""
         tokens = self._tokens(layout)
-        arrivals = self.scores.arrivals
+        arrivals = self.evaluation.arrivals
         air = air_columns(list(arrivals.values()))
         uses, bits = air["uplink_channel_uses"], air["payload_bits"]
-        deadline_ms, airtime_ms = self.cell.deadline_ms, self.scores.interval_ms
+        deadline_ms, airtime_ms = self.cell.deadline_ms, self.evaluation.interval_ms
         return {
             **identity(self.cell, layout),
             "eval_snr_db": self.eval_snr_db,
@@ -80,23 +82,33 @@ class Outcome:
             "tokens_total": sum(tokens.values()),
             **(_ONE_USER if self.emulation is None else self.emulation.columns),
             **self._score_columns(layout),
+            "feedback_bits": self.evaluation.feedback_bits,
             **network_columns(self.cell, self.sizes, tokens),
             "status": "ok",
             "reason": "",
         }
 
     def _score_columns(self, layout: TableLayout) -> dict[str, Any]:
-        hits, groups = np.asarray(self.right), np.asarray(self.asked.group)
+        scores, groups = np.asarray(self.right), np.asarray(self.asked.group)
         interval = clip_interval(self.asked.media_id, self.right)
         return {
-            "accuracy": float(hits.mean()),
+            "accuracy": _mean(scores),
             "accuracy_low": _known(interval.low),
             "accuracy_high": _known(interval.high),
-            "first_token_accuracy": float(np.mean(self.scores.first_token)),
-            "test_questions": len(hits),
-            **{f"accuracy_{name}": _mean(hits[groups == name]) for name in layout.groups},
-            **{f"{name}_loss": self.scores.losses.get(name) for name in ("task", "first_token")},
+            "first_token_accuracy": float(np.mean(self.evaluation.first_token)),
+            "test_questions": int(np.isfinite(scores).sum()),
+            **{
+                f"accuracy_{kind}": _mean(scores[np.isin(groups, own)])
+                for kind, own in layout.kinds.items()
+            },
+            **{f"score_{name}": value for name, value in self._official_scores().items()},
+            **{
+                f"{name}_loss": self.evaluation.losses.get(name) for name in ("task", "first_token")
+            },
         }
+
+    def _official_scores(self) -> dict[str, float]:
+        return self.cell.task.measure(self.evaluation.predicted, self.asked)
 
     def device_rows(self, layout: TableLayout) -> list[dict[str, Any]]:
         """A row of ``devices`` for each device, over all its streams."""
@@ -104,18 +116,18 @@ class Outcome:
         if self.emulation is not None:
             rows = self.emulation.device_rows
         else:
-            senders = dict.fromkeys(arrival.sender for arrival in self.scores.arrivals.values())
+            senders = dict.fromkeys(arrival.sender for arrival in self.evaluation.arrivals.values())
             rows = [self._device_row(device, layout) for device in senders]
         return [{**shared, **row, "modality": layout.modalities.get(row["device"])} for row in rows]
 
     def _device_row(self, device: str, layout: TableLayout) -> dict[str, Any]:
-        own = [a for a in self.scores.arrivals.values() if a.sender == device]
+        own = [a for a in self.evaluation.arrivals.values() if a.sender == device]
         air = air_columns(own)
         return {
             "user": 0,
             "device": device,
             "questions": len(self.asked),
-            "accuracy": float(np.mean(self.right)),
+            "accuracy": _mean(np.asarray(self.right)),
             "transmissions": 1.0,
             "tokens": sum(arrival.tokens for arrival in own),
             "outage_fraction": fmean(arrival.lost_fraction for arrival in own),
@@ -127,14 +139,16 @@ class Outcome:
         """A row of ``answers`` for each question."""
         shared = {**cell_columns(self.cell, layout), "eval_snr_db": self.eval_snr_db}
         users = (0,) * len(self.asked) if self.emulation is None else self.emulation.users
+        kind = _known if layout.graded else bool
         columns = {
             "user": users,
             "sample_id": self.asked.sample_id,
             "media_id": self.asked.media_id,
             "group": self.asked.group,
-            "right": self.right,
-            "exact": self.scores.exact,
-            "first_token": self.scores.first_token,
+            "right": map(kind, self.right),
+            "exact": map(kind, self.evaluation.scores),
+            "first_token": self.evaluation.first_token,
+            "predicted": self.evaluation.predicted,
         }
         return [
             {**shared, **dict(zip(columns, values, strict=True))}
@@ -144,7 +158,7 @@ class Outcome:
     def _tokens(self, layout: TableLayout) -> dict[str, float]:
         """Mean number of tokens that each device sent for a sample."""
         found = dict.fromkeys(layout.devices, 0.0)
-        for arrival in self.scores.arrivals.values():
+        for arrival in self.evaluation.arrivals.values():
             found[arrival.sender] += arrival.tokens
         return found
 
@@ -153,5 +167,7 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _mean(values: np.ndarray[Any, Any]) -> float | None:
-    return float(values.mean()) if len(values) else None
+def _mean(scores: NDArray[np.float64]) -> float | None:
+    """Mean of those scores that are known."""
+    known = scores[np.isfinite(scores)]
+    return float(known.mean()) if len(known) else None

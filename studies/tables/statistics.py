@@ -6,6 +6,10 @@ resample draws seeds, then clips, and each drawn seed answers the drawn clips. (
 for every seed would let the difficulty of a clip, which all seeds share, average out: with three
 seeds the interval would be narrower than over clips alone.) Its accuracy is right answers over
 questions; the interval holds the middle 95 % of the resamples' accuracies.
+
+Where a task grades answers from 0 to 1, 'right answers' are the sum of their scores, and the
+interval is one of the mean score: a bootstrap, unlike the interval of a proportion, takes no
+binomial law for granted.
 """
 
 from __future__ import annotations
@@ -40,11 +44,11 @@ class Interval:
     resampled: Resampled
 
 
-def bootstrap_interval(right: NDArray[np.int64], asked: NDArray[np.int64]) -> Interval:
+def bootstrap_interval(right: NDArray[Any], asked: NDArray[np.int64]) -> Interval:
     """The interval of ``right.sum() / asked.sum()``; the same counts give the same interval.
 
     Args:
-        right: Number of correct answers ``[seeds, clips]``.
+        right: Number of correct answers, or sum of their scores, ``[seeds, clips]``.
         asked: Number of questions ``[seeds, clips]``; 0 if a seed was not asked about a clip.
     """
     assert right.shape == asked.shape and (right <= asked).all()
@@ -52,7 +56,7 @@ def bootstrap_interval(right: NDArray[np.int64], asked: NDArray[np.int64]) -> In
         right, asked = right.sum(0, keepdims=True), asked.sum(0, keepdims=True)
     seeds, clips = right.shape
     resampled: Resampled = "clips" if seeds == 1 else "seeds and clips"
-    if clips < 2:
+    if clips < 2 or not asked.any():
         return Interval(math.nan, math.nan, resampled)
     by_clip, by_seed = _draws("clips", clips), _draws("seeds", seeds)
     found_right, found_asked = (
@@ -63,16 +67,15 @@ def bootstrap_interval(right: NDArray[np.int64], asked: NDArray[np.int64]) -> In
     return Interval(float(low), float(high), resampled)
 
 
-def clip_interval(media_ids: Sequence[str], right: Sequence[bool]) -> Interval:
+def clip_interval(media_ids: Sequence[str], right: Sequence[float]) -> Interval:
     """The interval of one network's answers, over clips alone.
 
     Args:
         media_ids: Clip of each question.
-        right: Whether each question was answered correctly.
+        right: Score of each answer, from 0 to 1; NaN does not count.
     """
     by_clip = pd.DataFrame({"clip": media_ids, "right": right}).groupby("clip")["right"]
-    hits, asked = (np.asarray(by_clip.agg(how), np.int64)[None] for how in ("sum", "size"))
-    return bootstrap_interval(hits, asked)
+    return bootstrap_interval(*(np.asarray(c)[None] for c in (by_clip.sum(), by_clip.count())))
 
 
 @lru_cache(maxsize=8)

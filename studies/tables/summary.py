@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from channel_models import mean_db
@@ -18,15 +17,26 @@ from .statistics import Interval, bootstrap_interval
 _ASKED = ["cell", "eval_snr_db", "media_id"]
 
 
-def count_answers(tables: Tables, cells: Iterable[str]) -> pd.DataFrame:
+def count_answers(
+    tables: Tables, cells: Iterable[str], groups: Collection[str] | None = None
+) -> pd.DataFrame:
     """Numbers of ``asked`` questions and ``right`` answers by cell, evaluated SNR and clip.
 
-    Failed cells have no rows.
+    ``right`` is a sum of scores; answers without a score do not count. Failed cells have no rows.
+
+    Args:
+        tables: Tables of the study.
+        cells: Keys of the cells.
+        groups: Groups of the questions that count; all of them by default.
     """
     found = [pd.DataFrame(columns=[*_ASKED, "right", "asked"])]
     for cell in cells:
-        by_clip = tables.read_answers(cell).groupby(_ASKED, dropna=False)["right"]
-        found.append(by_clip.agg(right="sum", asked="size").reset_index())
+        answers = tables.read_answers(cell)
+        if groups is not None:
+            answers = answers[answers["group"].isin(groups)]
+        by_clip = answers.groupby(_ASKED, dropna=False)["right"]
+        counts = pd.DataFrame({"right": by_clip.sum(), "asked": by_clip.count()})
+        found.append(counts.reset_index())
     return pd.concat([f for f in found if len(f)] or found[:1], ignore_index=True)
 
 
@@ -69,13 +79,34 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
     return summary[[*first, *rest]]
 
 
+def results_of_part(
+    table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout
+) -> pd.DataFrame:
+    """Finished rows of ``results`` whose accuracies are those of one part of a mixture of tasks.
+
+    Args:
+        table: Rows of ``results``.
+        answered: Counts of :func:`count_answers` of the part's groups.
+        layout: Layout of the tables.
+    """
+    by_row = answered.astype({"eval_snr_db": float}).groupby(["cell", "eval_snr_db"], dropna=False)
+    counts = by_row[["right", "asked"]].sum().reset_index()
+    rows = table[table["status"] == "ok"].merge(counts, "left", ["cell", "eval_snr_db"])
+    rows = rows.assign(
+        accuracy=rows["right"] / rows["asked"], test_questions=rows["asked"].fillna(0).astype(int)
+    )
+    for reference in layout.references:
+        own = rows[rows["method"] == reference.method].set_index("seed")["accuracy"]
+        rows[reference.column] = rows["seed"].map(own)
+    return rows.drop(columns=["right", "asked"])
+
+
 def _interval(rows: pd.DataFrame) -> Interval | None:
     """The interval of one condition, from a row of counts for each seed and clip."""
     if rows["asked"].isna().any():
         return None
     by_clip = rows.pivot_table(["right", "asked"], "seed", "media_id", "sum", fill_value=0)
-    right, asked = (np.asarray(by_clip[name], np.int64) for name in ("right", "asked"))
-    return bootstrap_interval(right, asked)
+    return bootstrap_interval(by_clip["right"].to_numpy(float), by_clip["asked"].to_numpy(int))
 
 
 def interval_note(summary: pd.DataFrame) -> str:

@@ -156,7 +156,7 @@ def _train(
         for phase in parts.phases(steps=4):
             losses += network.train(phase, Checkpoints(folder / phase.name, every=2))
         scores = network.evaluate(parts.served, "train", 20)
-        assert len(scores.exact) == 50
+        assert len(scores.scores) == 50
         return losses, network.state()
 
 

@@ -51,10 +51,18 @@ def test_batches_are_averaged_linearly_by_their_size() -> None:
         replace(one, realised_snr_db=0.0, sinr_db=3.0, tokens=8.0, location={"path_loss_db": 110}),
     ]
     answers = [
-        Answers(hits, hits, {"task": loss}, {"audio": a}, interval_ms=1.0)
-        for a, hits, loss in zip(arrivals, [(True, False, True), (False,)], [1.0, 3.0], strict=True)
+        Answers(
+            ("yes",) * len(scores),
+            scores,
+            tuple(map(bool, scores)),
+            {"task": loss},
+            {"audio": a},
+            1.0,
+        )
+        for a, scores, loss in zip(arrivals, [(1.0, 0.0, 0.3), (0.0,)], [1.0, 3.0], strict=True)
     ]
     evaluation = merge_answers(answers, [3, 1])
+    assert evaluation.scores == (1.0, 0.0, 0.3, 0.0)
     assert evaluation.losses == {"task": pytest.approx(1.5)}
     merged = evaluation.arrivals["audio"]
     assert merged.realised_snr_db == pytest.approx(10 * math.log10(0.75 * 10 + 0.25))

@@ -58,11 +58,13 @@ def outcome(cell: Cell, snr_db: float, accuracy: float) -> Outcome:
         )
         for stream, count in tokens.items()
     }
-    scores = Evaluation(hits, hits, {"task": 0.5, "first_token": 0.4}, arrivals, 1.0)
+    predicted, scores = tuple("yes" if hit else "no" for hit in hits), tuple(map(float, hits))
+    losses = {"task": 0.5, "first_token": 0.4}
+    evaluation = Evaluation(predicted, scores, hits, losses, arrivals, 1.0)
     windows = {device: {device: 1.0} for device in cell.trained.tokens}
     weights = {"audio": 10, "vision": 10, "text": 10}
     sizes = NetworkSizes(windows, weights, {"foundation": 1000, **weights})
-    return Outcome(cell, snr_db, scores, asked, sizes)
+    return Outcome(cell, snr_db, evaluation, asked, sizes)
 
 
 def tables_of(study: Study, folder: StudyFolder) -> Tables:

@@ -56,6 +56,9 @@ def test_a_study_file_that_is_not_yaml(tmp_path: Path, refused: Callable[..., st
     assert "is not YAML" in _one_line(tokcom("study", "plan", file))
     assert "no study in" in refused("study", "resume", tmp_path)
     assert "no zoo in" in refused("zoo", "show", tmp_path)
+    assert "no world 'x'; take some of minimusic, miniclevr" in refused(
+        "zoo", "build", tmp_path, "--world", "x"
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,7 @@ def test_a_study_file_that_is_not_yaml(tmp_path: Path, refused: Callable[..., st
         (["study", "rnu"], "No such command 'rnu'"),
         (["study", "run"], "Missing argument"),
         (["data", "minimusic", "x", "--clips", "3"], "greater than or equal to 25"),
+        (["data", "miniclevr", "x", "--images", "3"], "greater than or equal to 25"),
         (["study", "run", "a", "b"], "extra argument"),
     ],
 )
@@ -131,7 +135,8 @@ def test_plan_shows_cells_phases_and_airtime(shown: Callable[..., str]) -> None:
     for word in ("20 cells", "alignment", "fine-tuning", "airtime", "symbols"):
         assert word in plan
     assert "quickstart" in shown("study", "list")
-    assert "vision" in shown("zoo", "show")
+    known = shown("zoo", "show")
+    assert all(kind in known for kind in ("vision", "convnext"))
 
 
 def test_a_truncated_clip_is_one_line_and_the_others_are_prepared(

@@ -22,6 +22,7 @@ accuracy_audio_visual_existential accuracy_audio_visual_counting accuracy_audio_
 accuracy_audio_visual_comparative accuracy_audio_visual_temporal
 task_loss first_token_loss blind_accuracy text_oracle_accuracy majority_accuracy
 uplink_channel_uses pilot_channel_uses control_bits payload_bits downlink_bits exchanged_bits
+feedback_bits
 airtime_ms energy_mj device_gflop bs_gflop
 train_steps learning_rate wall_s status reason config versions
 """
@@ -32,7 +33,7 @@ CURVES = """
 phase step task first_token reconstruction_caption reconstruction_question contrastive_audio
 contrastive_vision loss_rate_vision loss_rate_audio loss_rate_caption loss_rate_question emulated_s
 """
-ANSWERS = "eval_snr_db user sample_id media_id group right exact first_token"
+ANSWERS = "eval_snr_db user sample_id media_id group right exact first_token predicted"
 DEVICES = """
 eval_snr_db user device modality tokens realised_snr_db realised_sinr_db erased_fraction
 outage_fraction questions accuracy transmissions uplink_channel_uses payload_bits airtime_ms

@@ -19,7 +19,7 @@ def journal() -> pd.DataFrame:
             "user": [0, 0, 1, 2],
             "device": "text",
             "stream": "question",
-            "exact": [False, True, True, False],
+            "score": [0.0, 1.0, 1.0, 0.0],
             "received": [False, True, True, True],
             "sent": [True, True, True, False],
             "lost": [True, False, False, False],

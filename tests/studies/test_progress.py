@@ -57,7 +57,7 @@ def test_an_emulation_is_a_line_when_all_questions_are_settled() -> None:
     with StudyProgress(Console(file=pipe)) as progress:
         for answered, given_up in ((2, 0), (4, 1)):
             moment = SimpleNamespace(
-                answered=answered, given_up=given_up, exact=1, now_s=0.1, waiting=(), planned=2,
+                answered=answered, given_up=given_up, score=1.0, now_s=0.1, waiting=(), planned=2,
                 energy_mj=1.0,
             )  # fmt: skip
             progress.watch(cast(Any, emulation), cast(Any, moment))

@@ -123,3 +123,15 @@ def test_a_seed_that_was_not_asked_about_a_clip_does_not_count_there() -> None:
     right, asked = np.array([[1, 0], [0, 1], [0, 0]]), np.array([[1, 0], [0, 1], [0, 1]])
     interval = bootstrap_interval(right, asked)
     assert 0.0 <= interval.low <= 2 / 3 <= interval.high <= 1.0
+
+
+def test_answers_that_are_right_in_part_count_in_part() -> None:
+    """Two clips of means .3 and .9: both are drawn, or either twice, as with right and wrong."""
+    interval = clip_interval(["a", "a", "b"], [0.0, 0.6, 0.9])
+    assert (interval.low, interval.high) == (pytest.approx(0.3), pytest.approx(0.9))
+
+
+def test_answers_without_a_score_do_not_count() -> None:
+    with_some = clip_interval(["a", "b", "b", "c"], [1.0, 0.0, math.nan, 0.5])
+    assert with_some == clip_interval(["a", "b", "c"], [1.0, 0.0, 0.5])
+    assert math.isnan(clip_interval(["a", "b"], [math.nan, math.nan]).low)

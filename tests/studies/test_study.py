@@ -72,7 +72,7 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"tokens": {"audio": 0, "vision": 4}}, "tokens.0.audio"),
         ({"link": {"bandwidth_hz": 1e6}}, "key of the study itself"),
         ({"link": {"access": "csma"}}, "access"),
-        ({"data": {}}, "either 'minimusic' or 'folder'"),
+        ({"data": {}}, "give one of 'minimusic', 'miniclevr', 'folder'"),
         ({"engine": "spark"}, "engine"),
         ({"name": "../up"}, "name"),
     ],

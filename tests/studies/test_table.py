@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,8 +27,11 @@ from studies.tables.layout import layout_of
 from studies.tables.references import read_references, write_references
 from studies.tables.rows import read_rows, write_rows
 from studies.tables.statistics import clip_interval
+from studies.tables.summary import count_answers
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.tasks import Avqa
 
-from .outcomes import finish, finished_samples, tables_of
+from .outcomes import finish, finished_samples, outcome, tables_of
 
 
 class NumberSpec(Spec):
@@ -81,9 +90,9 @@ def test_a_column_that_the_schema_does_not_know_is_a_mistake(study: Study, tmp_p
 
 
 def test_tables_of_another_schema_version_are_refused(tmp_path: Path) -> None:
-    old, new = (pa.schema([("a", pa.int64())], {VERSION_KEY: version}) for version in ("4", "5"))
+    old, new = (pa.schema([("a", pa.int64())], {VERSION_KEY: version}) for version in ("5", "6"))
     write_rows(tmp_path / "t.parquet", [{"a": 1}], old)
-    with pytest.raises(ValueError, match=r"schema version 4, not 5; .* another --out"):
+    with pytest.raises(ValueError, match=r"schema version 5, not 6; .* another --out"):
         read_rows(tmp_path / "t.parquet", new)
     assert read_rows(tmp_path / "t.parquet", old).to_pylist() == [{"a": 1}]
 
@@ -175,3 +184,40 @@ def test_a_reference_that_has_run_again_reaches_rows_that_were_there(
     table = tables.read_results(cells)
     assert table.loc[table["method"] == "aligned", "blind_accuracy"].notna().all()
     assert table.loc[table["method"] == "blind", "blind_accuracy"].isna().all()
+
+
+class Graded(Avqa):
+    """Answers are worth 1 or nothing, but questions about the first clip have no score."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("yes_fraction",)
+    graded: ClassVar[bool] = True
+
+    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
+        return {"yes_fraction": predicted.count("yes") / len(samples)}
+
+    def submission(self, predicted: Sequence[str], samples: Samples) -> list[str]:
+        return list(predicted)
+
+
+def test_scores_of_a_task_that_grades_answers(study: Study, tmp_path: Path) -> None:
+    graded = study.model_copy(update={"task": Graded(), "seeds": (0,)})
+    tables, (cell, *_) = tables_of(graded, StudyFolder(tmp_path)), Plan(graded).known_cells({})
+    whole = outcome(cell, 10.0, 0.6)
+    scores = (math.nan, 0.3, *whole.evaluation.scores[2:])
+    done = replace(whole, evaluation=replace(whole.evaluation, scores=scores))
+    row = done.result_row(tables.layout)
+    assert row["accuracy"] == pytest.approx(np.nanmean(scores))
+    assert row["test_questions"] == len(scores) - 1
+    assert row["score_yes_fraction"] == done.evaluation.predicted.count("yes") / len(scores)
+    assert "score_yes_fraction" in tables.layout.results.names
+    tables.write_answers(cell, [done])
+    answers = tables.read_answers(cell.key)
+    assert answers["right"].tolist()[1:3] == [0.3, scores[2]]
+    assert np.isnan(answers["exact"][0])
+    assert tuple(answers["predicted"]) == done.evaluation.predicted
+    counts = count_answers(tables, [cell.key])
+    assert (counts["asked"].sum(), counts["right"].sum()) == (len(scores) - 1, np.nansum(scores))
+    tables.write_submissions(cell, [done])
+    (file,) = (tmp_path / "submissions").iterdir()
+    assert file.name == f"{cell.key}_10dB.json"
+    assert json.loads(file.read_text()) == list(done.evaluation.predicted)

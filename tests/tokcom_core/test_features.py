@@ -68,6 +68,29 @@ def test_damaged_clips_are_skipped_and_named(minimusic: Path, tmp_path: Path) ->
         write_features(tmp_path, encoder, sounds, ["missing"], sliding)
 
 
+def test_samples_without_the_medium_are_absent_not_damaged(tmp_path: Path) -> None:
+    """Zeros are read in their place, and the store says so; nobody else's id is forgiven."""
+    files = {"a": tmp_path / "a", "text": None, "b": tmp_path / "b"}
+    sliding = Sliding(counts=(2,))
+    assert write_features(tmp_path, _Loud(3.0), files.get, list(files), sliding) == {}
+    store = open_features(tmp_path)
+    assert store.row == {"a": 0, "b": 1}
+    assert store.damaged == {}
+    ids = ["text", "b", "text", "a"]
+    assert store.present(ids).tolist() == [False, True, False, True]
+    assert store.select(ids, 2).mean(dim=(1, 2)).tolist() == [0, 3, 0, 3]
+    assert store.mean_windows(ids) == 0.5
+    with pytest.raises(KeyError, match="stranger"):
+        store.select(["stranger"], 2)
+
+
+def test_a_data_set_without_the_medium_has_an_empty_store(tmp_path: Path) -> None:
+    write_features(tmp_path, _Loud(3.0), {}.get, ["x", "y"], Sliding(counts=(2,)))
+    store = open_features(tmp_path)
+    assert not store.row
+    assert torch.equal(store.select(["y", "x"], 2), torch.zeros(2, 2, 4))
+
+
 def test_the_slide_goes_over_all_windows_of_a_sound(tmp_path: Path) -> None:
     """The pocket AST hears 4 s at once; class tokens of every window are left out."""
     _write_sound(sound_file(tmp_path, "long"), 11 * 16_000)

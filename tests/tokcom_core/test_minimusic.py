@@ -12,7 +12,7 @@ from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file, vide
 from tokcom_core.datasets.minimusic.language import TEMPLATES, ask, caption
 from tokcom_core.datasets.minimusic.scene import Scene, Source, sample_scene
 from tokcom_core.datasets.minimusic.write import SHARES, plan_clips, write_minimusic
-from tokcom_core.zoo.readout import coverage, readout
+from tokcom_core.zoo.minimusic.readout import coverage, readout
 
 VIOLIN = Source(7, row=2, column=0, beat=1, loudness=2)
 CELLO = Source(1, row=0, column=2)

@@ -21,7 +21,7 @@ class Loudness(EncoderConfig):
     bands: int = 4
 
     def shape(self) -> EncoderShape:
-        return EncoderShape(length=20, width=self.bands, summary_tokens=0, parameters=0)
+        return EncoderShape(length=20, width=self.bands, summary_tokens=0, macs=0)
 
     def build(self, device: str = "auto") -> MediaEncoder:
         return LoudnessEncoder(self.shape())

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-POCKET = "pocket"
-KINDS = ("language", "audio", "vision")
+POCKET, POCKET_IMAGES = "pocket", "pocket-images"
+_WORLDS = {POCKET: "pocket", POCKET_IMAGES: "pocket_images"}
+KINDS = ("language", "audio", "vision", "clip", "convnext")
 
-__all__ = ["KINDS", "POCKET", "checkpoint", "pocket_folder", "resolve"]
+__all__ = ["KINDS", "POCKET", "POCKET_IMAGES", "checkpoint", "pocket_folder", "resolve"]
 
 
-def pocket_folder() -> Path:
-    """Folder of the small pretrained checkpoints in the package, in Hugging Face's layout."""
-    return Path(__file__).parents[1] / "zoo" / "pocket"
+def pocket_folder(world: str = POCKET) -> Path:
+    """Folder of the small pretrained checkpoints in the package, in Hugging Face's layout.
+
+    Those of ``pocket`` know MiniMUSIC's sounds and clips, those of ``pocket-images`` MiniCLEVR's
+    images.
+    """
+    return Path(__file__).parents[1] / "zoo" / _WORLDS[world]
 
 
 def resolve(name: str, kind: str) -> str:
     """The argument of ``from_pretrained``: a folder, or a name that the Hub serves.
 
-    ``pocket`` is the shipped folder of ``kind``; a local folder takes precedence over a
-    name of the Hub, as it does for Hugging Face.
+    ``pocket`` and ``pocket-images`` are the shipped folders of ``kind``; a local folder takes
+    precedence over a name of the Hub, as it does for Hugging Face.
 
     Raises:
         ValueError: if there is no such checkpoint.
     """
     assert kind in KINDS
-    if name == POCKET:
-        return str(pocket_folder() / kind)
+    if name in _WORLDS:
+        return str(_pocket(name, kind))
     folder = Path(name).expanduser()
     if name.startswith((".", "/", "~")) or folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -37,6 +42,17 @@ def resolve(name: str, kind: str) -> str:
     return hub_source(name, kind)
 
 
+def _pocket(world: str, kind: str) -> Path:
+    folder = pocket_folder(world) / kind
+    if not folder.is_dir():
+        others = [other for other in _WORLDS if (pocket_folder(other) / kind).is_dir()]
+        raise ValueError(
+            f"{world!r} has no {kind} checkpoint; take "
+            f"{' or '.join([*map(repr, others), 'a folder or a model of the Hub'])}"
+        )
+    return folder
+
+
 def checkpoint(name: str, base: Path) -> str:
     """The name of a checkpoint; the absolute path if it is a folder.
 
@@ -45,5 +61,5 @@ def checkpoint(name: str, base: Path) -> str:
         base: Folder that relative paths start from.
     """
     folder = (base / Path(name).expanduser()).resolve()
-    is_name = name == POCKET or not (name.startswith((".", "/", "~")) or folder.is_dir())
+    is_name = name in _WORLDS or not (name.startswith((".", "/", "~")) or folder.is_dir())
     return name if is_name else str(folder)

@@ -13,12 +13,22 @@ from . import resolve
 
 
 def read_config(name: str, kind: str) -> PretrainedConfig:
-    """The configuration of a ``language``, ``audio`` or ``vision`` checkpoint.
+    """The configuration of a checkpoint of some kind, see :data:`.KINDS`.
 
     Raises:
         ValueError: if there is no such checkpoint, or its configuration cannot be read.
     """
     return from_pretrained(AutoConfig.from_pretrained, name, kind)
+
+
+def read_raw_config(name: str, kind: str) -> dict[str, Any]:
+    """What a checkpoint's ``config.json`` says, whichever library has written it.
+
+    Raises:
+        ValueError: as :func:`read_config`.
+    """
+    keys: dict[str, Any] = from_pretrained(PretrainedConfig.get_config_dict, name, kind)[0]
+    return keys
 
 
 def from_pretrained(loader: Callable[..., Any], name: str, kind: str, **options: object) -> Any:

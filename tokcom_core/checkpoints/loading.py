@@ -29,8 +29,12 @@ from .configs import from_pretrained, read_config, unreadable
 _SHOWN = 3
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, answers: bool = True) -> PreTrainedTokenizerBase:
     """A language model's tokenizer, with a token to pad with and one that ends an answer.
+
+    Args:
+        name: Name of the checkpoint.
+        answers: Whether answers are to be said; BERT's, which only reads, has no token to end one.
 
     Raises:
         ValueError: if there is none, or it has no end-of-sequence token or no fast version.
@@ -38,6 +42,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     tokenizer = from_pretrained(AutoTokenizer.from_pretrained, name, "language")
     if not tokenizer.is_fast:
         raise ValueError(f"the tokenizer of {name!r} has no fast version (a tokenizer.json)")
+    if not answers:
+        return tokenizer
     if tokenizer.eos_token is None:
         raise ValueError(f"the tokenizer of {name!r} has no eos_token, which ends an answer")
     if tokenizer.pad_token is None:
@@ -65,7 +71,7 @@ def load_model(
     Args:
         loader: Class of transformers with ``from_pretrained``.
         name: Name of the checkpoint.
-        kind: Kind of the model: ``language``, ``audio`` or ``vision``.
+        kind: Kind of the model, see :data:`.KINDS`.
         dtype: Data type of the weights.
         options: Further arguments of ``from_pretrained``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,25 @@ logger = logging.getLogger(__name__)
 AbsoluteFolder = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 
 
-class MiniMusic(Config):
+class MiniatureData(Config, ABC):
+    """The contract of data sets that are generated in the study's folder."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Name that differs from those of other data."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, int]:
+        """Parts that are generated one after the other, with the number of their items."""
+
+    @abstractmethod
+    def make(self, part: str, root: Path, progress: Callable[[int], None]) -> int:
+        """Generates what is missing of one of :attr:`parts`; returns the number damaged."""
+
+
+class MiniMusic(MiniatureData):
     """A MiniMUSIC that is generated in the study's folder."""
 
     clips: int = Field(default=2000, ge=25)
@@ -24,16 +43,13 @@ class MiniMusic(Config):
 
     @property
     def identity(self) -> str:
-        """Name that differs from those of other data."""
         return f"minimusic-{self.clips}-{self.seed}"
 
     @property
     def parts(self) -> dict[str, int]:
-        """Parts that are generated one after the other, with the number of their items."""
         return {"MiniMUSIC: clips": self.clips, "MiniMUSIC: frames and sound": self.clips}
 
     def make(self, part: str, root: Path, progress: Callable[[int], None]) -> int:
-        """Generates what is missing of one of :attr:`parts`; returns the number damaged."""
         from .media import prepare
         from .minimusic.write import write_minimusic
 
@@ -46,25 +62,51 @@ class MiniMusic(Config):
         return len(prepared.damaged)
 
 
+class MiniClevr(MiniatureData):
+    """A MiniCLEVR that is generated in the study's folder."""
+
+    images: int = Field(default=2000, ge=25)
+    seed: int = Field(default=1, ge=0)
+
+    @property
+    def identity(self) -> str:
+        return f"miniclevr-{self.images}-{self.seed}"
+
+    @property
+    def parts(self) -> dict[str, int]:
+        return {"MiniCLEVR: images": self.images}
+
+    def make(self, part: str, root: Path, progress: Callable[[int], None]) -> int:
+        from .miniclevr.write import write_miniclevr
+
+        write_miniclevr(root, self.images, self.seed, progress=progress)
+        return 0
+
+
 class Data(Config):
     """Either a miniature data set that is generated, or a folder of data sets."""
 
     minimusic: MiniMusic | None = None
+    miniclevr: MiniClevr | None = None
     folder: AbsoluteFolder | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Data:
-        if (self.made is None) == (self.folder is None):
-            raise ValueError("give either 'minimusic' or 'folder'")
+    def _one_alone(self) -> Data:
+        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
+            raise ValueError(f"give one of {', '.join(map(repr, type(self).model_fields))}")
         return self
 
     @property
-    def made(self) -> MiniMusic | None:
+    def made(self) -> MiniatureData | None:
         """The data set to generate; None for an existing folder."""
-        return self.minimusic
+        return next((getattr(self, name) for name in _MINIATURES if getattr(self, name)), None)
+
+
+_MINIATURES = tuple(name for name in Data.model_fields if name != "folder")
 
 
 def rehearsed_data(raw: Any) -> dict[str, Any]:
-    """The keys of a miniature data set instead of a folder."""
-    own = raw.get("minimusic") if isinstance(raw, Mapping) else None
-    return {"minimusic": own or {}}
+    """The keys of a miniature data set instead of a folder, MiniMUSIC's if none is named."""
+    named = raw if isinstance(raw, Mapping) else {}
+    own = next((name for name in _MINIATURES if named.get(name) is not None), _MINIATURES[0])
+    return {own: named.get(own) or {}}

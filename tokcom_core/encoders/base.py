@@ -44,6 +44,37 @@ class MediaEncoder(ABC):
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Feature map of one stage of an encoder of images.
+
+    Attributes:
+        channels: Features at one place.
+        ratio: Number of its places along one side of a token's cell.
+    """
+
+    channels: int
+    ratio: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Places of an image that an encoder's tokens stand for, row by row.
+
+    A token holds one cell of every stage: its ``ratio x ratio`` places, row by row, the channels
+    of each place together; the stages one after the other.
+    """
+
+    rows: int
+    columns: int
+    stages: tuple[Stage, ...]
+
+    @property
+    def width(self) -> int:
+        """Features of a token."""
+        return sum(stage.channels * stage.ratio**2 for stage in self.stages)
+
+
+@dataclass(frozen=True)
 class EncoderShape:
     """Size of an encoder's output, read from its configuration alone.
 
@@ -51,17 +82,19 @@ class EncoderShape:
         length: Tokens of a window, summary tokens included.
         width: Features of a token, d_m.
         summary_tokens: Number of tokens at the front that stand for the whole window.
-        parameters: Weights that a window's tokens meet, estimated from the layers' sizes.
+        macs: Multiplications by a weight for one window, estimated from the layers' sizes.
+        grid: Places that the tokens after the summary tokens stand for; None for other media.
     """
 
     length: int
     width: int
     summary_tokens: int
-    parameters: int
+    macs: int
+    grid: Grid | None = None
 
     def gflop(self, windows: float) -> float:
-        """Floating-point operations of some windows in 1e9, two for each weight and token."""
-        return 2e-9 * self.parameters * self.length * windows
+        """Floating-point operations of some windows in 1e9, two for each multiplication."""
+        return 2e-9 * self.macs * windows
 
 
 class EncoderConfig(Named, ABC):

@@ -1,13 +1,17 @@
-"""Encoder configs by name: AST for sound, ViViT for clips, or a custom one."""
+"""Encoder configs by name: AST for sound, ViViT for clips, CLIP and ConvNeXt for images."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
+from pydantic import Field, model_validator
+
+from ..checkpoints import POCKET, POCKET_IMAGES
 from ..config import named
 from ..datasets.layout import FrameChoice
-from .base import EncoderConfig, EncoderShape, MediaEncoder
+from .base import EncoderConfig, EncoderShape, Grid, MediaEncoder, Stage
+from .sizes import ast_shape, clip_shape, convnext_shape, vivit_shape
 
 AudioSpan = Literal["first", "whole"]
 Crop = Literal["none", "center"]
@@ -17,11 +21,11 @@ class Ast(EncoderConfig):
     """An audio spectrogram transformer, see :class:`.audio.AudioEncoder`."""
 
     name: Literal["ast"] = "ast"
-    checkpoint: str = "pocket"
+    checkpoint: str = POCKET
     span: AudioSpan = "first"
 
     def shape(self) -> EncoderShape:
-        return _ast_shape(self.checkpoint)
+        return ast_shape(self.checkpoint)
 
     def build(self, device: str = "auto") -> MediaEncoder:
         from .audio import AudioEncoder
@@ -33,12 +37,12 @@ class Vivit(EncoderConfig):
     """A video vision transformer, see :class:`.vision.VisionEncoder`."""
 
     name: Literal["vivit"] = "vivit"
-    checkpoint: str = "pocket"
+    checkpoint: str = POCKET
     frames: FrameChoice = "even"
     crop: Crop = "none"
 
     def shape(self) -> EncoderShape:
-        return _vivit_shape(self.checkpoint)
+        return vivit_shape(self.checkpoint)
 
     def build(self, device: str = "auto") -> MediaEncoder:
         from .vision import VisionEncoder
@@ -46,54 +50,107 @@ class Vivit(EncoderConfig):
         return VisionEncoder(self.checkpoint, device, self.crop, self.frames)
 
 
-ENCODERS: dict[str, type[EncoderConfig]] = {"ast": Ast, "vivit": Vivit}
+class Clip(EncoderConfig):
+    """TaiChi's tokenizer of the low-resolution image, see :class:`.clip.ClipEncoder`.
+
+    Attributes:
+        checkpoint: A CLIP with a ViT, such as ``openai/clip-vit-large-patch14-336``.
+        layer: Hidden state that is taken; LLaVA, Mini-Gemini and MobileVLM take the last but one.
+        crop: Part of the image, see :func:`~tokcom_core.datasets.images.read_image`.
+    """
+
+    name: Literal["clip"] = "clip"
+    checkpoint: str = POCKET_IMAGES
+    layer: int = -2
+    crop: Crop = "none"
+
+    def shape(self) -> EncoderShape:
+        return clip_shape(self.checkpoint, self.layer)
+
+    def build(self, device: str = "auto") -> MediaEncoder:
+        from .clip import ClipEncoder
+
+        return ClipEncoder(self.checkpoint, device, self.layer, self.crop)
+
+
+class Convnext(EncoderConfig):
+    """TaiChi's tokenizer of the high-resolution image, see :class:`.convnext.ConvnextEncoder`.
+
+    Attributes:
+        checkpoint: A ConvNeXt of transformers, or of timm or open_clip, such as
+            ``timm/convnext_large_mlp.clip_laion2b_ft_320``.
+        size_px: Side of the image, a multiple of the stride (32); None takes the checkpoint's own.
+            Mini-Gemini takes 768 beside a CLIP of 336.
+        stages: Stages whose features are kept, from 1; all of them by default.
+        crop: Part of the image that is encoded, the same as CLIP's: their grids must correspond.
+    """
+
+    name: Literal["convnext"] = "convnext"
+    checkpoint: str = POCKET_IMAGES
+    size_px: int | None = Field(default=None, ge=1)
+    stages: tuple[int, ...] | None = Field(default=None, min_length=1)
+    crop: Crop = "none"
+
+    def shape(self) -> EncoderShape:
+        return _convnext_shape(self.checkpoint, self.size_px, self.stages)
+
+    def build(self, device: str = "auto") -> MediaEncoder:
+        from .convnext import ConvnextEncoder
+
+        return ConvnextEncoder(self.checkpoint, device, self.size_px, self.stages, self.crop)
+
+
+class Pixels(EncoderConfig):
+    """Raw patches of an image, see :class:`.pixels.PixelEncoder`; there is nothing pretrained.
+
+    Attributes:
+        size_px: Side that the image is resized to.
+        patch_px: Side of a patch.
+    """
+
+    name: Literal["pixels"] = "pixels"
+    size_px: int = Field(default=96, ge=1)
+    patch_px: int = Field(default=16, ge=1)
+
+    @model_validator(mode="after")
+    def _whole_patches(self) -> Pixels:
+        if self.size_px % self.patch_px:
+            raise ValueError(
+                f"size_px {self.size_px} does not divide into patches of patch_px {self.patch_px}"
+            )
+        return self
+
+    def shape(self) -> EncoderShape:
+        side = self.size_px // self.patch_px
+        width = 3 * self.patch_px**2
+        grid = Grid(side, side, (Stage(width, 1),))
+        return EncoderShape(side**2, width, summary_tokens=0, macs=0, grid=grid)
+
+    def build(self, device: str = "auto") -> MediaEncoder:
+        from .pixels import PixelEncoder
+
+        return PixelEncoder(self.size_px, self.patch_px)
+
+
+ENCODERS: dict[str, type[EncoderConfig]] = {
+    "ast": Ast,
+    "vivit": Vivit,
+    "clip": Clip,
+    "convnext": Convnext,
+    "pixels": Pixels,
+}
 
 NamedEncoder = named(EncoderConfig, lambda: ENCODERS)
 
 
 @cache
-def _ast_shape(checkpoint: str) -> EncoderShape:
-    config = _read(checkpoint, "audio", "audio-spectrogram-transformer")
-    bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
-    patches = bands * ((config.max_length - config.patch_size) // config.time_stride + 1)
-    return _shape(config, patches, summary_tokens=2)
+def _convnext_shape(
+    checkpoint: str, size_px: int | None, stages: tuple[int, ...] | None
+) -> EncoderShape:
+    from .timm import image_size, read_convnext
 
-
-@cache
-def _vivit_shape(checkpoint: str) -> EncoderShape:
-    config = _read(checkpoint, "vision", "vivit")
-    height, width = picture_size(config)
-    steps, rows, columns = config.tubelet_size
-    patches = (config.num_frames // steps) * (height // rows) * (width // columns)
-    return _shape(config, patches, summary_tokens=1)
-
-
-def _read(checkpoint: str, kind: str, expected: str) -> Any:
-    from ..checkpoints.configs import read_config
-
-    config = read_config(checkpoint, kind)
-    if config.model_type != expected:
-        raise ValueError(
-            f"{kind} encoder {checkpoint!r} is a {config.model_type}, not a {expected}"
-        )
-    return config
-
-
-def _shape(config: Any, patches: int, summary_tokens: int) -> EncoderShape:
-    layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
-    return EncoderShape(
-        length=patches + summary_tokens,
-        width=config.hidden_size,
-        summary_tokens=summary_tokens,
-        parameters=config.num_hidden_layers * layer,
-    )
-
-
-def picture_size(config: Any) -> tuple[int, int]:
-    """Height and width of the pictures that a ViViT reads."""
-    size = config.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
+    config = read_convnext(checkpoint)
+    return convnext_shape(config, image_size(config, size_px), stages)
 
 
 @cache

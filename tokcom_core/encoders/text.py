@@ -14,7 +14,7 @@ class TextEncoder:
 
     def __init__(self, name: str, device: str = "auto") -> None:
         self.name = name
-        self.tokenizer = load_tokenizer(name)
+        self.tokenizer = load_tokenizer(name, answers=False)
         embedding = load_input_embedding(name)
         self.width = embedding.embedding_dim
         self._device = pick_device(device)

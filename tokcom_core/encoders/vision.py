@@ -15,7 +15,8 @@ from ..datasets import media
 from ..datasets.layout import FrameChoice
 from ..devices import pick_device, pick_dtype
 from .base import MediaEncoder, encode_windows, freeze
-from .named import Crop, picture_size
+from .named import Crop
+from .sizes import sides
 
 
 class VisionEncoder(MediaEncoder):
@@ -46,7 +47,7 @@ class VisionEncoder(MediaEncoder):
             VivitModel, name, "vision", pick_dtype(self._device), add_pooling_layer=False
         )
         self._frames = int(model.config.num_frames)
-        self._size = picture_size(model.config)
+        self._size = sides(model.config.image_size)
         self.width = int(model.config.hidden_size)
         self.length = int(model.embeddings.position_embeddings.shape[1])
         self._model = freeze(model, self._device)

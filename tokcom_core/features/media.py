@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,9 +31,10 @@ class FeatureStore:
         tokens: ``[clips, sum(counts), width]``: of each clip the tokens of every token length, one
             length after the other.
         counts: Token lengths s that were slid to, ascending.
-        row: Row of each media id; damaged clips have none.
+        row: Row of each media id; damaged and absent clips have none.
         windows: Number of the encoder's windows, by row.
         damaged: Reason for each skipped clip, by media id.
+        absent: Media ids of samples that have no such medium, as a question without a picture.
     """
 
     tokens: NDArray[np.floating]
@@ -41,13 +42,14 @@ class FeatureStore:
     row: dict[str, int]
     windows: tuple[int, ...]
     damaged: dict[str, str]
+    absent: frozenset[str] = frozenset()
 
     @property
     def width(self) -> int:
         return int(self.tokens.shape[2])
 
     def select(self, media_ids: Sequence[str], count: int) -> Tensor:
-        """The ``count`` slid tokens of clips, ``[B, count, width]``, float32.
+        """The ``count`` slid tokens of clips, ``[B, count, width]``, float32; zeros of absent ones.
 
         Raises:
             ValueError: if the store was not slid to this many.
@@ -58,12 +60,25 @@ class FeatureStore:
                 f"{', '.join(str(c) for c in self.counts)}"
             )
         start = sum(self.counts[: self.counts.index(count)])
-        rows = [self.row[media_id] for media_id in media_ids]
-        return torch.from_numpy(self.tokens[rows, start : start + count].astype(np.float32))
+        there = self.present(media_ids)
+        rows = [self.row[media_id] for media_id in media_ids if media_id not in self.absent]
+        tokens = torch.zeros(len(media_ids), count, self.width)
+        tokens[there] = torch.from_numpy(
+            self.tokens[rows, start : start + count].astype(np.float32)
+        )
+        return tokens
+
+    def present(self, media_ids: Sequence[str]) -> Tensor:
+        """Which of these samples have the medium at all, bool ``[B]``."""
+        return torch.tensor([media_id not in self.absent for media_id in media_ids])
 
     def mean_windows(self, media_ids: Sequence[str]) -> float:
-        """Mean number of the encoder's windows in these clips."""
-        return float(np.mean([self.windows[self.row[media_id]] for media_id in media_ids]))
+        """Mean number of the encoder's windows in these clips; an absent one has none."""
+        windows = [
+            0 if media_id in self.absent else self.windows[self.row[media_id]]
+            for media_id in media_ids
+        ]
+        return float(np.mean(windows))
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,7 @@ class MediaFeatures(Features):
 def write_features(
     folder: Path,
     encoder: MediaEncoder,
-    media: Callable[[str], Path],
+    media: Callable[[str], Path | None],
     media_ids: Sequence[str],
     sliding: Sliding,
 ) -> dict[str, str]:
@@ -148,24 +163,27 @@ def write_features(
     Args:
         folder: Folder that the store is written to.
         encoder: Frozen encoder.
-        media: Function that gives the file or folder of a media id.
+        media: Function that gives the file or folder of a media id, None if it is absent.
         media_ids: Clips to encode.
         sliding: Slide and format of the store.
 
     Raises:
-        ValueError: if no clip can be read, or a token is too large for the store's precision.
+        ValueError: if there are clips, but none can be read, or a token is too large for the
+            store's precision.
     """
+    found = {media_id: media(media_id) for media_id in media_ids}
+    files = {media_id: file for media_id, file in found.items() if file is not None}
     windows: dict[str, int] = {}
     damaged: dict[str, str] = {}
     stored = np.lib.format.open_memmap(
         folder / "tokens.npy",
         mode="w+",
         dtype=np.dtype(sliding.dtype),
-        shape=(len(media_ids), sum(sliding.counts), encoder.width),
+        shape=(max(1, len(files)), sum(sliding.counts), encoder.width),  # an empty map is refused
     )
     with (folder / "tokens.npy").open("r+b") as file:  # on a full disk a map would end the process
         os.posix_fallocate(file.fileno(), 0, stored.offset + stored.nbytes)
-    for batch in _batches(encoder, media, media_ids, damaged):
+    for batch in _batches(encoder, files, damaged):
         for media_id, tokens in zip(batch, encoder.encode(list(batch.values())), strict=True):
             try:
                 slid = sliding.slid(_finite(tokens), encoder.summary_tokens)
@@ -174,29 +192,32 @@ def write_features(
                 continue
             stored[len(windows)] = _rounded(slid, stored.dtype, media_id)
             windows[media_id] = len(tokens)
-    if not windows:
-        name, reason = next(iter(damaged.items()), ("it", "there is no clip"))
+    if files and not windows:
+        name, reason = next(iter(damaged.items()))
         raise ValueError(
-            f"none of {len(media_ids)} clips can be encoded: {name}: {reason}; "
+            f"none of {len(files)} clips can be encoded: {name}: {reason}; "
             "'tokcom data prepare' extracts them"
         )
     stored.flush()
-    meta = {"counts": sliding.counts, "windows": windows, "damaged": damaged}
+    absent = [media_id for media_id in found if media_id not in files]
+    meta = {
+        "counts": sliding.counts,
+        "windows": windows,
+        "damaged": damaged,
+        "absent": absent,
+    }
     (folder / "meta.json").write_text(json.dumps(meta))
     return damaged
 
 
 def _batches(
-    encoder: MediaEncoder,
-    media: Callable[[str], Path],
-    media_ids: Sequence[str],
-    damaged: dict[str, str],
+    encoder: MediaEncoder, files: Mapping[str, Path], damaged: dict[str, str]
 ) -> Iterator[dict[str, Tensor]]:
     """Inputs of the encoder by media id, in batches; adds unreadable clips to the damaged."""
     batch: dict[str, Tensor] = {}
-    for media_id in media_ids:
+    for media_id, file in files.items():
         try:
-            batch[media_id] = encoder.read(media(media_id))
+            batch[media_id] = encoder.read(file)
         except ValueError as error:
             damaged[media_id] = str(error)
         if sum(len(clip) for clip in batch.values()) >= ENCODER_BATCH:
@@ -232,4 +253,5 @@ def open_features(folder: Path) -> FeatureStore:
         row={media_id: i for i, media_id in enumerate(meta["windows"])},
         windows=tuple(meta["windows"].values()),
         damaged=meta["damaged"],
+        absent=frozenset(meta["absent"]),
     )

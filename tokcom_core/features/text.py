@@ -35,6 +35,11 @@ class TextStore:
     def width(self) -> int:
         return int(self.embedding.shape[1])
 
+    @property
+    def known(self) -> int:
+        """Number of different tokens that the texts consist of."""
+        return len(self.embedding)
+
     def select(self, texts: Sequence[str], longest: int) -> tuple[Tensor, Tensor]:
         """Tokens ``[B, S, width]`` of texts, padded to the longest, and which are real ``[B, S]``.
 
@@ -42,11 +47,16 @@ class TextStore:
             texts: Texts that the store holds.
             longest: Maximum number of tokens; longer texts are cut.
         """
+        rows, valid = self.ids(texts, longest)
+        return self.embedding[rows], valid
+
+    def ids(self, texts: Sequence[str], longest: int) -> tuple[Tensor, Tensor]:
+        """Rows ``[B, S]`` of :attr:`embedding` instead of tokens, see :meth:`select`."""
         rows = [list(self.rows[text])[:longest] for text in texts]
         length = max(1, *(len(row) for row in rows))
         padded = torch.tensor([row + [0] * (length - len(row)) for row in rows])
         valid = torch.tensor([[i < len(row) for i in range(length)] for row in rows])
-        return self.embedding[padded], valid
+        return padded, valid
 
 
 class TextFeatures(Features):

@@ -6,18 +6,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config import CUSTOM, Config, named, validate_named
-from .base import FeatureFolders, Predictions, Receiver, Seeded, System, TokenLengths, Transmitter
+from .base import (
+    STATION,
+    FeatureFolders,
+    Predictions,
+    Receiver,
+    Seeded,
+    System,
+    TokenLengths,
+    Transmitter,
+)
+from .deepsc import Deepsc, DeepscVqa, Udeepsc
+from .deepsc.published import PUBLISHED
 from .methods import SHORT_NAMES, SUMMARIES, Method, merged, register
 from .mlms import Mlms
 from .mlms.methods import PAPER1
 from .phases import Phase, StreamInput, Training
-from .streams import Received, Stream, Transport, devices_of
+from .streams import Feedback, Received, Stream, Transport, devices_of
+from .taichi import Taichi
+from .taichi.methods import TAICHI_PAPER
 
 
 class Systems(Config):
     """Settings of every system, which all methods of a study start from."""
 
     mlms: Mlms = Mlms()
+    taichi: Taichi = Taichi()
+    deepsc: Deepsc = Deepsc()
+    udeepsc: Udeepsc = Udeepsc()
+    deepsc_vqa: DeepscVqa = DeepscVqa()
 
     @property
     def first(self) -> System:
@@ -38,7 +55,11 @@ for _name, _system in SYSTEMS.items():
 DEFAULT_METHODS = ("aligned", "unaligned")
 """Methods that a study compares by default."""
 
-RECIPES: dict[str, dict[str, Any]] = {"paper1": PAPER1}
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper1": PAPER1,
+    "taichi": TAICHI_PAPER,
+    "deepsc-papers": PUBLISHED,
+}
 """Published recipes: default keys of a study that names one."""
 
 NamedSystem = named(System, lambda: SYSTEMS)
@@ -66,9 +87,11 @@ __all__ = [
     "DEFAULT_METHODS",
     "RECIPES",
     "SHORT_NAMES",
+    "STATION",
     "SUMMARIES",
     "SYSTEMS",
     "FeatureFolders",
+    "Feedback",
     "Method",
     "NamedSystem",
     "Phase",

@@ -20,13 +20,16 @@ from ..datasets.samples import Samples
 from ..features import AnyFeatures
 from ..tasks.base import Reference, Task
 from .phases import Phase
-from .streams import Received, Stream
+from .streams import Feedback, Received, Stream
 
 TokenLengths = Mapping[str, int]
 """Token length s_m of each device whose tokens a study sweeps."""
 
 FeatureFolders = Mapping[str, Mapping[str, Path]]
 """Folders of a device's feature stores, by name (see :meth:`System.features`) and split."""
+
+STATION = "station"
+"""Name under which the base station saves its side, beside those of the devices."""
 
 Seeded = Callable[..., AbstractContextManager[None]]
 """``seeded("receiver", name)`` runs a block under the seed of a role."""
@@ -51,6 +54,10 @@ class Trained(nn.Module):
     @abstractmethod
     def trainable(self, phase: str) -> list[nn.Parameter]:
         """The parameters that a phase trains; may be none."""
+
+    def begin(self, phase: str) -> None:
+        """Prepares for a phase, such as by the mode of a model."""
+        self.train()
 
     def trained_state(self) -> dict[str, Tensor]:
         """Every tensor that some phase trains, by name, on the CPU."""
@@ -81,13 +88,16 @@ class Transmitter(Trained, ABC):
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols of any power, complex64 ``[B, N]``, and which are valid, bool ``[B, N]``."""
 
+    def reply(self, feedback: Feedback) -> tuple[Tensor, Tensor]:
+        """Symbols ``[A, N]`` of the next round and which are valid, see :meth:`System.in_rounds`.
+
+        The samples are some of those that were sent last, outside training.
+        """
+        raise NotImplementedError(f"{type(self).__name__} sends everything in one round")
+
 
 class Receiver(Trained, ABC):
     """The side of the base station: received streams in, losses or answers out."""
-
-    def begin(self, phase: str) -> None:
-        """Prepares the model for a phase, such as its mode."""
-        self.train()
 
     def calibrate(self, phase: str, received: Mapping[str, Received]) -> None:
         """Adapts to some samples of a phase, before its first step."""
@@ -107,16 +117,26 @@ class Receiver(Trained, ABC):
     @abstractmethod
     def predict(
         self, received: Mapping[str, Received], targets: Samples, asked: Tensor
-    ) -> Predictions:
-        """Answers the samples that are ``asked``, bool ``[B]``; targets only score the answers."""
+    ) -> Predictions | Feedback:
+        """Answers the samples that are ``asked``, bool ``[B]``; targets only score the answers.
+
+        A system that answers in rounds may return what a device has to go on with.
+        """
+
+    def resume(self, received: Mapping[str, Received]) -> Predictions | Feedback:
+        """Goes on with answers, by the device's reply to the last feedback."""
+        raise NotImplementedError(f"{type(self).__name__} answers in one round")
 
     @abstractmethod
     def test_losses(self, received: Mapping[str, Received], targets: Samples) -> dict[str, float]:
-        """Losses of a test batch, by the names of the last phase's losses."""
+        """Losses of a test batch: ``task``, ``first_token``, or others of the last phase."""
 
     def parameter_counts(self) -> dict[str, int]:
         """Number of weights of each part, for :meth:`System.station_gflop`."""
         return {}
+
+    def prepare(self, train: Samples) -> None:
+        """Takes what it needs of the training split, such as its answers, once it is built."""
 
 
 class System(Named, ABC):
@@ -173,6 +193,11 @@ class System(Named, ABC):
         max_answer_tokens: int,
     ) -> Receiver:
         """The side of the base station; each part is drawn under a seed of its own role."""
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether devices and base station take turns during an answer, see :class:`Feedback`."""
+        return False
 
     def budgets(self, task: Task) -> tuple[str, ...]:
         """Devices whose token lengths a study sets."""

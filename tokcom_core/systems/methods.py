@@ -79,11 +79,13 @@ def _flat(keys: Mapping[str, Any], place: str) -> list[tuple[str, Any]]:
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges one mapping over another, recursively."""
+    """Merges one mapping over another, recursively; one with another ``name`` replaces it."""
     found = {**under, **over}
     for key in under.keys() & over.keys():
-        if isinstance(under[key], Mapping) and isinstance(over[key], Mapping):
-            found[key] = merged(under[key], over[key])
+        below, above = under[key], over[key]
+        if isinstance(below, Mapping) and isinstance(above, Mapping):
+            same = above.get("name", below.get("name")) == below.get("name")
+            found[key] = merged(below, above) if same else dict(above)
     return found
 
 

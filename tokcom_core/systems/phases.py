@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -18,6 +18,9 @@ class Training:
         warmup_steps: Number of warm-up steps.
         gradient_clip: Maximum gradient norm of each device, and of the base station; None does not
             clip.
+        station_learning_rate: Peak learning rate of the base station; that of the devices by
+            default.
+        weight_decay: Weight decay of AdamW.
     """
 
     steps: int
@@ -26,14 +29,30 @@ class Training:
     min_learning_rate: float = 1e-6
     warmup_steps: int = 0
     gradient_clip: float | None = 1.0
+    station_learning_rate: float | None = None
+    weight_decay: float = 0.01
+
+    @property
+    def at_station(self) -> Training:
+        """The same with the base station's learning rate."""
+        rate = self.station_learning_rate
+        return self if rate is None else replace(self, learning_rate=rate)
 
 
 @dataclass(frozen=True)
 class StreamInput:
-    """A stream of a phase, and the split that its samples come from."""
+    """A stream of a phase.
+
+    Attributes:
+        stream: Name of the stream.
+        split: Split that its samples come from.
+        over_air: Whether it crosses the air, in a phase that does; what does not is handed over
+            exactly and costs nothing, such as a target of the training.
+    """
 
     stream: str
     split: str
+    over_air: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,3 +83,8 @@ class Phase:
     calibration_samples: int = 0
     drop_prob: float = 0.0
     dropped: tuple[str, ...] = ()
+
+    @property
+    def crossing(self) -> tuple[str, ...]:
+        """Names of the streams that cross the air, in order."""
+        return tuple(own.stream for own in self.inputs if self.over_air and own.over_air)

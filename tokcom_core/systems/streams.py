@@ -26,8 +26,8 @@ class Stream:
         modality: Modality of the source, for tables.
         max_tokens: Maximum number of tokens.
         symbols_per_token: Number of complex symbols of one token.
-        medium: Medium that the source is, see :attr:`Task.media`; None for text.
-        text: Column of the samples that the source is; None for media.
+        medium: Medium that the source is or contains, see :attr:`Task.media`; None for none.
+        text: Column of the samples that the source is or contains; None for none.
         required: Whether a sample without it cannot be answered.
     """
 
@@ -60,6 +60,25 @@ class Received:
     erased: Tensor
     sent: Tensor
     arrived: Tensor
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What the base station returns to a device in the middle of an answer.
+
+    The device replies with a further frame of the same stream, and only for the samples that go on.
+
+    Attributes:
+        stream: Name of the stream.
+        rows: Samples that go on, int64 ``[A]``: their places in the stream's last frame.
+        values: What each of them gets, int64 ``[A]``, such as the id of a generated token.
+        bits: Downlink bits of one value.
+    """
+
+    stream: str
+    rows: Tensor
+    values: Tensor
+    bits: float
 
 
 def devices_of(streams: Sequence[Stream]) -> tuple[str, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from statistics import fmean
+from typing import Any, ClassVar, Literal
 
 from ..config import Config, Named
 from ..datasets.samples import Samples
@@ -36,7 +37,10 @@ class Task(Named, ABC):
         media: Names of the media that belong to a sample.
         texts: Columns of the samples that a device may send as text.
         groups: Kinds of questions, whose accuracies are reported as well.
+        parts: Groups of each part of a mixture of tasks, by the part's name; none of a single task.
         prior: Column whose most frequent training answer is the majority reference.
+        metrics: Names of the official scores of a whole split, see :meth:`measure`.
+        graded: Whether :meth:`scores` may lie between 0 and 1, rather than be one of them.
     """
 
     train_split: ClassVar[str] = "train"
@@ -47,7 +51,10 @@ class Task(Named, ABC):
     media: ClassVar[tuple[str, ...]] = ()
     texts: ClassVar[tuple[str, ...]] = ("question",)
     groups: ClassVar[tuple[str, ...]] = ()
+    parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     prior: ClassVar[str] = "group"
+    metrics: ClassVar[tuple[str, ...]] = ()
+    graded: ClassVar[bool] = False
 
     @abstractmethod
     def samples(self, root: Path, split: str) -> Samples:
@@ -69,35 +76,57 @@ class Task(Named, ABC):
         """Folder below the data folder that holds a split's media."""
         return ""
 
-    def media_file(self, root: Path, split: str, medium: str, media_id: str) -> Path:
-        """File or folder of one medium of a sample, as an encoder reads it."""
+    def media_file(self, root: Path, split: str, medium: str, media_id: str) -> Path | None:
+        """File or folder of one medium of a sample, as an encoder reads it.
+
+        None if the sample has no such medium: there is nothing to encode, and nothing is damaged.
+        """
         raise ValueError(f"task {self.name} has no medium {medium!r}")
 
     def upload_bits(self, root: Path, split: str, media_id: str) -> dict[str, int]:
-        """Bits of each medium's own file, for streams that upload it."""
+        """Bits of each medium's own file, for streams that upload it; 0 of a missing medium."""
         raise ValueError(f"task {self.name} has no files to upload; transport analog or digital")
 
     def references(self, root: Path | None) -> tuple[Reference, ...]:
         """The references that the data allow; all of them if ``root`` is None."""
         return ()
 
-    def correct(self, predicted: Sequence[str], samples: Samples) -> list[bool]:
-        """Whether each predicted answer is the true one."""
+    def scores(
+        self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
+    ) -> list[float]:
+        """Score of each predicted answer, from 0 to 1; exact match by default.
+
+        Args:
+            predicted: Texts of the answers.
+            samples: What was asked.
+            corpus: All samples of the split, for scores that weigh words by how rare they are;
+                ``samples`` themselves by default.
+
+        NaN marks an answer that nothing here can score.
+        """
         return [
-            normalise_answer(a) == normalise_answer(b)
+            float(normalise_answer(a) == normalise_answer(b))
             for a, b in zip(predicted, samples.answer, strict=True)
         ]
 
+    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
+        """Official scores of a whole split, by name; :attr:`metrics` has all names.
+
+        A score that these samples do not allow, such as one of a group that they lack, is left out.
+        """
+        return {}
+
+    def submission(self, predicted: Sequence[str], samples: Samples) -> Any:
+        """The official results file, for a judge or a server, as JSON can say it; None if none."""
+        return None
+
     def majority_accuracy(self, train: Samples, test: Samples) -> float:
-        """Accuracy of the most frequent training answer of each value of :attr:`prior`."""
+        """Mean score of the most frequent training answer of each value of :attr:`prior`."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for key, answer in zip(train[self.prior], train.answer, strict=True):
             counts[key][answer] += 1
-        right = sum(
-            bool(counts[key]) and counts[key].most_common(1)[0][0] == answer
-            for key, answer in zip(test[self.prior], test.answer, strict=True)
-        )
-        return right / len(test)
+        usual = {key: answers.most_common(1)[0][0] for key, answers in counts.items()}
+        return fmean(self.scores([usual.get(key, "") for key in test[self.prior]], test))
 
 
 def normalise_answer(text: str) -> str:

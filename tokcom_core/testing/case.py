@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..datasets.samples import Samples, read_samples
 from ..systems.base import (
+    STATION,
     FeatureFolders,
     Predictions,
     Receiver,
@@ -22,7 +23,7 @@ from ..systems.base import (
     Transmitter,
 )
 from ..systems.phases import Phase, StreamInput
-from ..systems.streams import Received, Stream, devices_of
+from ..systems.streams import Feedback, Received, Stream, devices_of
 from ..tasks.base import Task
 
 ROWS = (0, 1, 2, 3)
@@ -103,7 +104,9 @@ class SystemCase:
 
     def receiver(self) -> Receiver:
         """The base station's side, drawn under fixed seeds."""
-        return self.system.receiver(self.task, seeded, self.tokens, "cpu", MAX_ANSWER_TOKENS)
+        built = self.system.receiver(self.task, seeded, self.tokens, "cpu", MAX_ANSWER_TOKENS)
+        built.prepare(read_samples(self.samples[self.task.train_split]))
+        return built
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Unsplit:
     @property
     def sides(self) -> dict[str, Trained]:
         """Devices and base station by name."""
-        return {**self.transmitters, "station": self.receiver}
+        return {**self.transmitters, STATION: self.receiver}
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """Every parameter of both sides."""
@@ -145,9 +148,14 @@ class Unsplit:
         symbols, valid = sender(own.stream, *inputs)
         return symbols, valid
 
+    def begin(self, phase: Phase) -> None:
+        """Begins a phase on both sides."""
+        for side in self.sides.values():
+            side.begin(phase.name)
+
     def losses(self, phase: Phase) -> dict[str, Tensor]:
         """Losses of a step in which everything arrives as it was sent."""
-        self.receiver.begin(phase.name)
+        self.begin(phase)
         received = {own.stream: handed_over(*self.send(own)) for own in phase.inputs}
         targets = {own.split: self.case.batch(own.split) for own in phase.inputs}
         with seeded("dropout"):
@@ -165,7 +173,11 @@ class Unsplit:
         """Answers to test samples."""
         self.receiver.eval()
         targets = self.case.batch(self.case.task.test_split)
-        return self.receiver.predict(self.served(), targets, torch.tensor(asked))
+        found = self.receiver.predict(self.served(), targets, torch.tensor(asked))
+        while isinstance(found, Feedback):
+            sender = self.transmitters[self.case.streams[found.stream].device]
+            found = self.receiver.resume({found.stream: handed_over(*sender.reply(found))})
+        return found
 
     @torch.no_grad()
     def test_losses(self) -> dict[str, float]:

@@ -43,9 +43,8 @@ class SystemContract:
             assert sent <= set(streams)
             assert set(phase.dropped) <= sent
             splits = {own.split for own in phase.inputs}
-            assert splits <= set(task.splits)
+            assert splits <= set(task.splits) - {task.validation_split, task.test_split}
             assert not phase.calibration_samples or len(splits) == 1
-        assert task.train_split in {own.split for own in case.phases[-1].inputs}
 
     def test_token_lengths_that_cannot_be_are_refused(self, case: SystemCase) -> None:
         case.system.check(case.task, case.tokens)
@@ -65,7 +64,9 @@ class SystemContract:
             assert symbols.shape[1] <= stream.max_tokens * stream.symbols_per_token
             tokens = valid.reshape(len(ROWS), -1, stream.symbols_per_token)
             assert torch.equal(tokens.any(2), tokens.all(2)), "a token is sent as a whole"
-            assert valid.any(1).all(), "a sample sends something"
+            assert valid.any(), "something is sent"
+            if own.stream in case.system.served(case.task):
+                assert valid.any(1).all(), "a sample sends something"
 
     def test_losses_are_those_that_are_announced(self, case: SystemCase) -> None:
         unsplit = case.unsplit()
@@ -77,11 +78,12 @@ class SystemContract:
                 assert loss.isfinite()
         found = unsplit.test_losses()
         assert case.system.validation_loss in found
-        assert set(found) <= set(case.phases[-1].losses)
+        assert set(found) <= {"task", "first_token", *case.phases[-1].losses}
 
     def test_a_step_changes_exactly_what_a_phase_trains(self, case: SystemCase) -> None:
         unsplit = case.unsplit()
         unsplit.shake()
+        wanted = {name for name, p in unsplit.named_parameters().items() if p.requires_grad}
         ever: set[str] = set()
         for phase in case.phases:
             learning = {id(parameter) for parameter in unsplit.trainable(phase.name)}
@@ -97,8 +99,7 @@ class SystemContract:
             ever |= changed
             for parameter in after.values():
                 parameter.grad = None
-        wanted = {name for name, p in unsplit.named_parameters().items() if p.requires_grad}
-        assert ever == wanted, "what requires gradients learns in some phase"
+        assert sorted(ever) == sorted(wanted), "what requires gradients learns in some phase"
 
     def test_what_is_saved_is_loaded(self, case: SystemCase, tmp_path: Path) -> None:
         trained, fresh = case.unsplit(), case.unsplit()

@@ -5,38 +5,46 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoints import KINDS
+from ..checkpoints import KINDS, POCKET, POCKET_IMAGES, pocket_folder
 from ..datasets.media import prepare
+from ..datasets.miniclevr.write import write_miniclevr
 from ..datasets.minimusic.write import write_minimusic
-from .pretrain_encoders import EncoderRecipe, pretrain_audio, pretrain_vision
-from .pretrain_language import LanguageRecipe, pretrain_language
+from .miniclevr import encoders as tokenizers
+from .miniclevr import language as miniclevr
+from .minimusic import encoders
+from .minimusic import language as minimusic
 
 logger = logging.getLogger(__name__)
 
 SEED_OFFSET = 990_001
-"""Keeps the clips that encoders are pretrained on apart from those of any study."""
+"""Keeps the media that encoders are pretrained on apart from those of any study."""
 _SCORES = "scores.json"
 
+Scores = dict[str, dict[str, float]]
+"""Held-out accuracy by checkpoint and attribute."""
 
-def build_zoo(
+
+def build_minimusic(
     out: Path,
-    clips: int,
     seed: int,
-    language: LanguageRecipe | None = None,
-    encoders: EncoderRecipe | None = None,
+    clips: int = 4000,
+    language: minimusic.MiniMusicRecipe | None = None,
+    encoder: encoders.EncoderRecipe | None = None,
 ) -> None:
     """Writes ``out/{vision,audio,language}`` and their scores.
 
     Args:
         out: folder of the checkpoints.
-        clips: MiniMUSIC clips that the encoders are pretrained on.
         seed: of everything.
+        clips: MiniMUSIC clips that the encoders are pretrained on.
         language: how the language model is made; the shipped one's recipe by default.
-        encoders: how the encoders are made, likewise.
+        encoder: how the encoders are made, likewise.
     """
-    encoder_recipe = encoders or EncoderRecipe()
+    recipe = encoder or encoders.EncoderRecipe()
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -44,14 +52,75 @@ def build_zoo(
         plans = write_minimusic(root, clips, SEED_OFFSET + seed)
         prepare(root)
         scores = {
-            "vision": pretrain_vision(root, plans, out / "vision", encoder_recipe, seed),
-            "audio": pretrain_audio(root, plans, out / "audio", encoder_recipe, seed),
+            "vision": encoders.pretrain_vision(root, plans, out / "vision", recipe, seed),
+            "audio": encoders.pretrain_audio(root, plans, out / "audio", recipe, seed),
         }
-    scores["language"] = pretrain_language(out / "language", language or LanguageRecipe(), seed)
-    (out / _SCORES).write_text(json.dumps(scores, indent=1))
+    scores["language"] = minimusic.pretrain_language(
+        out / "language", language or minimusic.MiniMusicRecipe(), seed
+    )
+    _write_scores(out, scores)
 
 
-def read_scores(folder: Path) -> dict[str, dict[str, float]]:
+def build_miniclevr(
+    out: Path,
+    seed: int,
+    images: int = 6000,
+    language: miniclevr.MiniClevrRecipe | None = None,
+    clip: tokenizers.TokenizerRecipe = tokenizers.CLIP_RECIPE,
+    convnext: tokenizers.TokenizerRecipe = tokenizers.CONVNEXT_RECIPE,
+) -> None:
+    """Writes ``out/{clip,convnext,language}`` and their scores.
+
+    Args:
+        out: folder of the checkpoints.
+        seed: of everything.
+        images: MiniCLEVR images that the tokenizers are pretrained on.
+        language: how the language model is made; the shipped one's recipe by default.
+        clip: how CLIP's ViT is made, likewise.
+        convnext: how the ConvNeXt is made, likewise.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        logger.info("writing %d images", images)
+        plans = write_miniclevr(Path(scratch), images, SEED_OFFSET + seed)
+        pixels = tokenizers.read_pixels(Path(scratch), plans)
+    scenes = [plan.scene() for plan in plans]
+    scores = {
+        "clip": tokenizers.pretrain_clip(pixels, scenes, out / "clip", clip, seed),
+        "convnext": tokenizers.pretrain_convnext(pixels, scenes, out / "convnext", convnext, seed),
+        "language": miniclevr.pretrain_language(
+            out / "language", language or miniclevr.MiniClevrRecipe(), seed
+        ),
+    }
+    _write_scores(out, scores)
+
+
+@dataclass(frozen=True)
+class World:
+    """A miniature world: the name of its shipped checkpoints, and what builds them.
+
+    ``build`` takes a folder and a seed; ``folder`` is what ``tokcom zoo build`` calls it.
+    """
+
+    checkpoints: str
+    build: Callable[[Path, int], None]
+
+    @property
+    def folder(self) -> str:
+        return pocket_folder(self.checkpoints).name
+
+
+WORLDS = {
+    "minimusic": World(POCKET, build_minimusic),
+    "miniclevr": World(POCKET_IMAGES, build_miniclevr),
+}
+
+
+def _write_scores(folder: Path, scores: Scores) -> None:
+    (folder / _SCORES).write_text(json.dumps(scores, indent=1))
+
+
+def read_scores(folder: Path) -> Scores:
     """Held-out accuracy by checkpoint and attribute, as the build measured it.
 
     Raises:
@@ -59,7 +128,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, float]]:
     """
     file = folder / _SCORES
     if not file.is_file():
-        raise ValueError(f"no zoo in {folder}; 'tokcom zoo build {folder}' makes one")
-    scores: dict[str, dict[str, float]] = json.loads(file.read_text())
+        raise ValueError(f"no zoo in {folder}; 'tokcom zoo build DIR' makes one")
+    scores: Scores = json.loads(file.read_text())
     assert set(scores) <= set(KINDS)
     return scores

@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
-from ...checkpoints.loading import load_tokenizer
 from ...datasets.media import read_sampling
-from ...datasets.samples import Samples
 from ...tasks.base import Task
-from ...vocabulary import check_answers, warn_of_unknown_words
 
 logger = logging.getLogger(__name__)
-
-
-def check_texts(
-    language: str, task: Task, samples: Mapping[str, Samples], max_answer_tokens: int
-) -> None:
-    """Warns of words in the texts that the language model does not know.
-
-    Raises:
-        ValueError: for answers that it cannot generate.
-    """
-    tokenizer = load_tokenizer(language)
-    asked = (task.train_split, task.validation_split, task.test_split)
-    answers = [answer for split in asked for answer in samples[split].answer]
-    check_answers(tokenizer, answers, max_answer_tokens)
-    for what in reversed(task.texts):
-        texts = (text for split in samples.values() for text in split[what])
-        warn_of_unknown_words(tokenizer, texts, f"{what}s")
 
 
 def warn_of_sampling(task: Task, root: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ...checkpoints import KINDS, POCKET
+from ...checkpoints import POCKET
 from ...datasets.samples import Samples
 from ...features import AnyFeatures, MediaFeatures, Sliding, TextFeatures
 from ...slide import slide
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 MEDIA = ("vision", "audio")
 TEXT = "text"
 TEXTS = ("caption", "question")
+CHECKPOINTS = ("language", "audio", "vision")
 ALIGNMENT = "alignment"
 FINE_TUNING = "fine-tuning"
 _CALIBRATION_SAMPLES = 256
@@ -50,9 +51,9 @@ class Mlms(System):
     intact_texts: tuple[Literal["caption", "question"], ...] = ()
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = METHODS
-    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = tuple(("models", kind) for kind in KINDS)
+    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = tuple(("models", kind) for kind in CHECKPOINTS)
     DEFAULT_TOKENS: ClassVar[dict[str, int]] = {"audio": 16, "vision": 16}
-    REHEARSAL: ClassVar[dict[str, Any]] = {"models": dict.fromkeys(KINDS, POCKET)}
+    REHEARSAL: ClassVar[dict[str, Any]] = {"models": dict.fromkeys(CHECKPOINTS, POCKET)}
 
     @classmethod
     def expanded(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -233,9 +234,11 @@ class Mlms(System):
         Raises:
             ValueError: for answers that it cannot generate.
         """
-        from .data_checks import check_texts, warn_of_sampling
+        from ...checkpoints.loading import load_tokenizer
+        from ...vocabulary import check_texts
+        from .data_checks import warn_of_sampling
 
-        check_texts(self.models.language, task, samples, max_answer_tokens)
+        check_texts(load_tokenizer(self.models.language), task, samples, max_answer_tokens)
         if self.models.frames == "first":
             warn_of_sampling(task, root)
 

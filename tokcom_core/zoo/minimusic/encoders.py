@@ -25,9 +25,9 @@ from transformers import (
     VivitModel,
 )
 
-from ..datasets import layout, media
-from ..datasets.minimusic import render
-from ..datasets.minimusic.labels import (
+from ...datasets import layout, media
+from ...datasets.minimusic import render
+from ...datasets.minimusic.labels import (
     MEL_BINS,
     PATCH,
     SPECTROGRAM_FRAMES,
@@ -35,7 +35,7 @@ from ..datasets.minimusic.labels import (
     audio_labels,
     vision_labels,
 )
-from ..datasets.minimusic.write import ClipPlan
+from ...datasets.minimusic.write import ClipPlan
 
 logger = logging.getLogger(__name__)
 

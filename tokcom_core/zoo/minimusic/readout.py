@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..datasets.layout import MUSIC_AVQA, frames_folder, sound_file
-from ..datasets.minimusic.labels import (
+from ...datasets.layout import MUSIC_AVQA, frames_folder, sound_file
+from ...datasets.minimusic.labels import (
     MEL_BINS,
     PATCH,
     SPECTROGRAM_FRAMES,
@@ -20,10 +20,10 @@ from ..datasets.minimusic.labels import (
     audio_labels,
     vision_labels,
 )
-from ..datasets.minimusic.scene import BEATS, COLUMNS, INSTANTS, ROWS
-from ..datasets.minimusic.write import plan_clips
-from ..encoders import Ast, MediaEncoder, Vivit
-from ..slide import slide
+from ...datasets.minimusic.scene import BEATS, COLUMNS, INSTANTS, ROWS
+from ...datasets.minimusic.write import plan_clips
+from ...encoders import Ast, MediaEncoder, Vivit
+from ...slide import slide
 
 TOKEN_COUNTS = (2, 4, 8, 16, 24, 32, 48)
 _PLACES = len(ROWS) * len(COLUMNS)

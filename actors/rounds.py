@@ -1,0 +1,66 @@
+"""Answers to one batch, which a system may give in several rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from channel_models import Frame, Link, Overhead, Reception
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.systems import Feedback
+
+from .messages import Arrival
+from .reception import arrival
+
+
+@dataclass
+class AnswerSession:
+    """One batch of questions until all of its answers are finished.
+
+    Costs are means over all samples of the batch, also over those that took fewer rounds.
+
+    Attributes:
+        samples: Samples that are asked about.
+        corpus: All samples of their split, which some scores are relative to.
+        losses: Test losses, by name.
+        arrivals: Reception of each stream: SNRs of the first round, tokens and costs of all.
+        interval_ms: Airtime of a sample in all rounds.
+        feedback_bits: Downlink bits of a sample's feedback.
+    """
+
+    samples: Samples
+    corpus: Samples
+    losses: dict[str, float]
+    arrivals: dict[str, Arrival]
+    interval_ms: float
+    feedback_bits: float = 0.0
+
+    def return_feedback(self, feedback: Feedback) -> None:
+        """Counts what the base station returns."""
+        self.feedback_bits += feedback.bits * len(feedback.rows) / len(self.samples)
+
+    def receive(self, frame: Frame, reception: Reception, link: Link) -> None:
+        """Adds the costs of a further frame of a stream, about some of the samples."""
+        fraction = len(frame.scale) / len(self.samples)
+        more = arrival(frame, reception)
+        before = self.arrivals[frame.stream]
+        self.arrivals[frame.stream] = replace(
+            before,
+            tokens=before.tokens + fraction * more.tokens,
+            overhead=_sum(before.overhead, more.overhead, fraction),
+        )
+        self.interval_ms += fraction * interval_ms([frame], [reception], link)
+
+
+def interval_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
+    """Airtime of some frames: of the slowest device, or of all devices (TDMA)."""
+    return link.interval_ms([f.sender for f in frames], [r.overhead for r in receptions])
+
+
+def _sum(before: Overhead, more: Overhead, fraction: float) -> Overhead:
+    return Overhead(
+        **{
+            f.name: getattr(before, f.name) + fraction * getattr(more, f.name)
+            for f in fields(Overhead)
+        }
+    )

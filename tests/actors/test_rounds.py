@@ -1,0 +1,61 @@
+"""Answers in rounds: what further frames cost, and streams of a phase that stay off the air."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from actors.reception import arrival
+from actors.rounds import AnswerSession, interval_ms
+from channel_models import Air, Frame, Link, named_air
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.systems import Feedback, Phase, StreamInput, Training
+
+LINK = Link()
+
+
+@pytest.fixture
+def air() -> Air:
+    return named_air("awgn").build(LINK, 10.0)
+
+
+def _frame(samples: int, symbols: int) -> Frame:
+    sent = torch.ones(samples, symbols, dtype=torch.complex64)
+    return Frame("phone", "words", sent, sent.real > 0, torch.ones(samples), block=4)
+
+
+def test_costs_of_all_rounds_are_means_over_all_samples(air: Air) -> None:
+    """Two of eight samples take a second round: a quarter of its costs."""
+    first, second = _frame(8, 400), _frame(2, 4)
+    (one,), (two,) = air.transmit([first], 1), air.transmit([second], 2)
+    columns = ("sample_id", "media_id", "group", "answer")
+    samples = Samples(dict.fromkeys(columns, tuple("abcdefgh")))
+    session = AnswerSession(
+        samples=samples,
+        corpus=samples,
+        losses={},
+        arrivals={"words": arrival(first, one)},
+        interval_ms=interval_ms([first], [one], LINK),
+    )
+    before = session.arrivals["words"]
+    rows = torch.tensor([1, 5])
+    session.return_feedback(Feedback("words", rows, torch.tensor([7, 9]), bits=11.0))
+    session.receive(second, two, LINK)
+    after = session.arrivals["words"]
+    assert session.feedback_bits == pytest.approx(11 * 2 / 8)
+    assert after.tokens == pytest.approx(100 + 1 / 4)
+    for name in ("data_channel_uses", "pilot_channel_uses", "airtime_ms", "energy_mj"):
+        expected = getattr(one.overhead, name) + getattr(two.overhead, name) / 4
+        assert getattr(after.overhead, name) == pytest.approx(expected), name
+    assert after.overhead.control_bits == pytest.approx(32 * 1.25)
+    assert session.interval_ms == pytest.approx(
+        one.overhead.airtime_ms + two.overhead.airtime_ms / 4
+    )
+    assert after.sinr_db == before.sinr_db
+
+
+def test_a_target_of_a_phase_does_not_cross_the_air() -> None:
+    inputs = (StreamInput("words", "train"), StreamInput("truth", "train", over_air=False))
+    training = Training(1, 1e-3, "linear")
+    assert Phase("codec", inputs, training, 4, ("task",)).crossing == ("words",)
+    assert Phase("first", inputs, training, 4, ("task",), over_air=False).crossing == ()

@@ -1,0 +1,270 @@
+"""TaiChi: the contracts, what each phase trains, order, relay, what the two sides share."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM
+
+from actors.testing import SplitContract, SplitSystem
+from tokcom_core.checkpoints.loading import load_tokenizer
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.systems import Phase, StreamInput
+from tokcom_core.systems.taichi import Taichi
+from tokcom_core.systems.taichi.parameters import named_weights
+from tokcom_core.systems.taichi.receiver import TaichiReceiver
+from tokcom_core.systems.taichi.transmitter import TaichiTransmitter
+from tokcom_core.tasks import Avqa
+from tokcom_core.testing import SystemCase, SystemContract
+
+from ..pictures import Pictures, write_models, write_pictures
+
+TOKENS = {"terminal": 9}
+CaseOf = Callable[..., SystemCase]
+
+
+@pytest.fixture(scope="module")
+def case_of(tmp_path_factory: pytest.TempPathFactory) -> CaseOf:
+    """The system with some keys, on shared data, tokens and models."""
+    root = write_pictures(tmp_path_factory.mktemp("data"))
+    models = write_models(tmp_path_factory.mktemp("models"))
+    folder = tmp_path_factory.mktemp("case")
+
+    def system(**keys: Any) -> Taichi:
+        return Taichi.model_validate({"models": models, "transmitter_layers": 1, **keys})
+
+    shared = SystemCase.prepare(system(), Pictures(), TOKENS, root, folder)
+
+    def build(**keys: Any) -> SystemCase:
+        own = system(**keys)
+        tokens = {name: TOKENS[name] for name in own.budgets(shared.task)}
+        features = shared.features if tokens else {}
+        return SystemCase(own, shared.task, tokens, shared.samples, features)
+
+    return build
+
+
+class Contracts(SystemContract, SplitContract):
+    """Both contracts."""
+
+
+class TestJoint(Contracts):
+    @pytest.fixture(scope="class")
+    def case(self, case_of: CaseOf) -> SystemCase:
+        return case_of(codec={"symbols_per_token": 4, "hidden": 16})
+
+
+class TestMseWithAdapterTuning(Contracts):
+    @pytest.fixture(scope="class")
+    def case(self, case_of: CaseOf) -> SystemCase:
+        own = {"language_tuning": "lora", "lora": {"rank": 2}, "order": "instruction-first"}
+        return case_of(coding="mse", **own)
+
+
+class TestWithoutCoding(Contracts):
+    @pytest.fixture(scope="class")
+    def case(self, case_of: CaseOf) -> SystemCase:
+        return case_of(coding="none", codec={"symbols_per_token": None})
+
+
+class TestRelay(Contracts):
+    @pytest.fixture(scope="class")
+    def case(self, case_of: CaseOf) -> SystemCase:
+        return case_of(decoding="relay", transmitter_layers=2)
+
+
+class TestTextOracle(Contracts):
+    @pytest.fixture(scope="class")
+    def case(self, case_of: CaseOf) -> SystemCase:
+        return case_of(intact_texts=["caption", "instruction"], codec={"symbols_per_token": None})
+
+
+def _learning(case: SystemCase) -> dict[str, set[str]]:
+    """Parts that each phase trains: ``terminal.visual``, ``station.lora`` and the like."""
+    unsplit = case.unsplit()
+    names = {id(p): name for name, p in unsplit.named_parameters().items()}
+
+    def part(name: str) -> str:
+        side, own = name.split(".")[:2]
+        return f"{side}.lora" if "lora_" in name else f"{side}.{own}"
+
+    return {p.name: {part(names[id(w)]) for w in unsplit.trainable(p.name)} for p in case.phases}
+
+
+def test_each_phase_trains_exactly_what_the_paper_trains(case_of: CaseOf) -> None:
+    """Pretraining: BAN and KAN alone; tuning: the language model, too; joint coding: BAN, KAN and
+    codec whole, the language model by LoRA; the other codings: the codec alone."""
+    visual, codec = {"terminal.visual"}, {"terminal.encoder", "station.decoder"}
+    lora = {"terminal.lora", "station.lora"}
+    common = {
+        "pretraining": visual,
+        "tuning": visual | {"station.language"},
+        "codec": codec,
+    }
+    assert _learning(case_of()) == {**common, "coding": visual | codec | lora}
+    assert _learning(case_of(coding="cross-entropy")) == {**common, "coding": codec}
+    assert _learning(case_of(coding="mse")) == common
+    by_adapter = _learning(case_of(language_tuning="lora"))
+    assert by_adapter["tuning"] == visual | {"station.lora"}
+
+
+def test_phases_off_the_air_do_not_depend_on_the_air(case_of: CaseOf) -> None:
+    """Neither on k and r nor on coding and decoding, so that all of these share them."""
+    systems = [
+        case_of(**keys).system
+        for keys in (
+            {},
+            {"transmitter_layers": 2},
+            {"codec": {"symbols_per_token": 2}},
+            {"coding": "mse"},
+            {"decoding": "relay", "lora": {"rank": 2}},
+        )
+    ]
+    for phase in ("pretraining", "tuning"):
+        assert len({own.for_phase(phase).model_dump_json() for own in systems}) == 1
+    codecs = [own.for_phase("codec").model_dump_json() for own in systems]
+    assert codecs[0] == codecs[3] == codecs[4]
+    assert len({codecs[0], codecs[1], codecs[2]}) == 3
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_the_terminal_takes_its_layers_from_the_base_station(
+    case_of: CaseOf, tmp_path: Path, tuning: str
+) -> None:
+    """Off the air the base station tunes them; afterwards the terminal's own file has them."""
+    case = case_of(language_tuning=tuning)
+    apart = replace(case, system=case.system.for_phase("tuning"))
+    tuned = apart.unsplit()
+    tuned.shake()
+    tuned.begin(_phase(apart, "tuning"))
+    for folder, unsplit in ((tmp_path / "tuning", tuned), (tmp_path / "codec", case.unsplit())):
+        folder.mkdir()
+        if unsplit is not tuned:
+            for name, side in unsplit.sides.items():
+                side.load(tmp_path / "tuning", name)
+            unsplit.begin(_phase(case, "codec"))
+        for name, side in unsplit.sides.items():
+            side.save(folder, name)
+    saved = load_file(tmp_path / "tuning" / "terminal.safetensors")
+    assert not [name for name in saved if name.startswith("language")]
+    (tmp_path / "codec" / "station.safetensors").unlink()
+    later = case.unsplit().transmitters["terminal"]
+    later.load(tmp_path / "codec", "terminal")
+    assert isinstance(later, TaichiTransmitter)
+    wanted = named_weights(tuned.receiver)
+    found = {n: p for n, p in named_weights(later).items() if n.startswith("language")}
+    same = {n for n, p in found.items() if n in wanted and torch.equal(p, wanted[n])}
+    assert {n for n in found if tuning == "full" or "lora_" in n} - same == (
+        {n for n in found if "lora_" in n} if tuning == "full" else set()
+    )
+
+
+def _phase(case: SystemCase, name: str) -> Phase:
+    return next(phase for phase in case.phases if phase.name == name)
+
+
+def test_the_loss_of_a_conversation_is_on_responses_alone(case_of: CaseOf) -> None:
+    """And is that of the whole language model on the same tokens, turn by turn."""
+    case = case_of()
+    unsplit = case.unsplit()
+    receiver = unsplit.receiver
+    assert isinstance(receiver, TaichiReceiver)
+    loss = unsplit.losses(_phase(case, "tuning"))["task"]
+    samples = case.batch("tuning")
+    model = AutoModelForCausalLM.from_pretrained(case.system.models.language)
+    words = load_tokenizer(case.system.models.language)
+    symbols, valid = unsplit.send(StreamInput("visual", "tuning"))
+    total, count = torch.zeros(()), 0
+    for own, there, column in zip(symbols, valid, samples["conversation"], strict=True):
+        image = torch.view_as_real(own[there]).reshape(-1, receiver.language.width)
+        ids, labels = [], []
+        for instruction, response in json.loads(column):
+            told, said = words(instruction)["input_ids"], words(response)["input_ids"]
+            ids += [*told, *said, words.eos_token_id]
+            labels += [-100] * len(told) + [*said, words.eos_token_id]
+        inputs = torch.cat([image, model.get_input_embeddings()(torch.tensor(ids))])
+        marks = torch.tensor([-100] * len(image) + labels)
+        logits = model(inputs_embeds=inputs[None]).logits[0, :-1]
+        total = total + F.cross_entropy(logits, marks[1:], reduction="sum")
+        count += int((marks[1:] != -100).sum())
+    assert max(len(json.loads(c)) for c in samples["conversation"]) > 1
+    torch.testing.assert_close(loss, total / count, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_image_states_depend_on_an_instruction_only_if_it_comes_first(case_of: CaseOf) -> None:
+    for order in ("image-first", "instruction-first"):
+        case = case_of(order=order, codec={"symbols_per_token": None}, transmitter_layers=2)
+        unsplit = case.unsplit()
+        terminal = unsplit.transmitters["terminal"]
+        samples = case.batch("test").take([0, 0])
+        columns = {**samples.columns, "instruction": ("is it red", "a blue ball")}
+        two = terminal.read("prompt", "test", Samples(columns))
+        symbols, valid = terminal("prompt", *two)
+        states = torch.view_as_real(symbols).reshape(2, -1, case.system.token_width)
+        assert valid.all() and states.shape[1] == 9 + 3
+        image = states[:, :9] if order == "image-first" else states[:, -9:]
+        assert torch.allclose(image[0], image[1], atol=1e-5) == (order == "image-first")
+
+
+@torch.no_grad()
+def test_relay_over_a_noiseless_air_says_what_the_whole_model_says(case_of: CaseOf) -> None:
+    """Through devices, air and base station; without a codec, and so does one-way at k = 0."""
+    expected = None
+    for k, decoding in ((0, "one-way"), (0, "relay"), (1, "relay"), (2, "relay")):
+        case = case_of(transmitter_layers=k, decoding=decoding, codec={"symbols_per_token": None})
+        split = SplitSystem(case, "awgn", math.inf)
+        frames = split.transmit([StreamInput("prompt", "test")], training=False)
+        answers = split.answer("test", frames)
+        if expected is None:
+            expected = answers.predicted
+            assert max(len(text.split()) for text in expected) > 1
+        assert answers.predicted == expected
+
+
+@torch.no_grad()
+def test_relay_is_counted(case_of: CaseOf) -> None:
+    """A state of r symbols for every token but the last, and a token id back for each of them."""
+    case = case_of(decoding="relay", codec={"symbols_per_token": 4})
+    split = SplitSystem(case, "awgn", math.inf)
+    frames = split.transmit([StreamInput("prompt", "test")], training=False)
+    sent = frames[0].valid.sum(1).double().mean()
+    answers = split.answer("test", frames)
+    generated = split.station.receiver._generation.tokens  # type: ignore[union-attr]
+    ends = generated == 1
+    counts = [int(own.nonzero()[0]) + 1 if own.any() else len(own) for own in ends]
+    returned = sum(count - 1 for count in counts) / len(counts)
+    assert returned > 0
+    cost = answers.arrivals["prompt"].overhead
+    assert cost.data_channel_uses == pytest.approx(float(sent) + 4 * returned)
+    vocabulary = split.station.receiver.language.embedding.num_embeddings  # type: ignore[union-attr]
+    bits = math.ceil(math.log2(vocabulary))
+    assert answers.feedback_bits == pytest.approx(bits * returned)
+    alone = SplitSystem(case_of(codec={"symbols_per_token": 4}), "awgn", math.inf)
+    once = alone.answer("test", frames)
+    assert once.feedback_bits == 0
+    assert answers.interval_ms > once.interval_ms
+    assert cost.energy_mj > once.arrivals["prompt"].overhead.energy_mj
+
+
+def test_settings_that_cannot_be_are_refused(case_of: CaseOf) -> None:
+    for keys, tokens, message in (
+        ({"transmitter_layers": 3}, 9, "take 0 to 2"),
+        ({}, 8, "no grid of the shape 3 x 3.*9, 4, 1"),
+        ({}, 16, "beyond the encoder's 9"),
+        ({"codec": {"symbols_per_token": None}, "coding": "mse"}, 9, "trains the channel codec"),
+    ):
+        case = case_of(**keys)
+        with pytest.raises(ValueError, match=message):
+            case.system.check(case.task, {"terminal": tokens})
+    with pytest.raises(ValueError, match="instruction task"):
+        case_of().system.check(Avqa(), {"terminal": 9})

@@ -1,0 +1,227 @@
+"""Readers of published formats, on small files in these formats."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tokcom_core.tasks.clevr import Clevr
+from tokcom_core.tasks.llava import Llava
+from tokcom_core.tasks.mmbench import MmBench, chosen_option
+from tokcom_core.tasks.mme import COGNITION, PERCEPTION, Mme
+from tokcom_core.tasks.mmvet import MmVet
+from tokcom_core.tasks.reviews import Imdb, Sst2
+from tokcom_core.tasks.vqa import TextVqa, VqaV2
+
+from .published import write, write_clevr, write_sst2
+
+
+def test_clevr_groups_questions_by_what_their_programs_return(tmp_path: Path) -> None:
+    write_clevr(tmp_path)
+    found = Clevr().samples(tmp_path, "test")
+    assert found.group[:2] == ("query_color", "compare_integer")
+    assert found.media_id[0] == "CLEVR_v1.0/images/val/CLEVR_val_000000.png"
+    assert found["instruction"][0] == "what color ?"
+    assert found["caption"][0] == "small blue metal cube behind 0 , small red metal cube behind 1"
+
+
+def test_clevrs_captions_come_before_its_scenes(tmp_path: Path) -> None:
+    write_clevr(tmp_path)
+    before = Clevr().identity(tmp_path)
+    write_clevr(tmp_path, captions=True)
+    assert Clevr().samples(tmp_path, "test")["caption"][0] == "a red cube"
+    assert Clevr().identity(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "is not JSON"),
+        ({"questions": 3}, "a JSON list of objects under 'questions'"),
+        ({"questions": [{"image_filename": "a.png"}]}, "lacks the field"),
+    ],
+)
+def test_a_damaged_file_is_one_clear_line(content: object, message: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "CLEVR_v1.0" / "questions" / "CLEVR_val_questions.json", content)
+    with pytest.raises(ValueError, match=message) as found:
+        Clevr().samples(tmp_path, "test")
+    assert str(file) in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_vqav2(tmp_path: Path) -> None:
+    for split in ("train2014", "val2014"):
+        question = {"question_id": 42, "image_id": 7, "question": "What color?"}
+        annotation = {
+            "question_id": 42,
+            "image_id": 7,
+            "answer_type": "other",
+            "question_type": "what color",
+            "multiple_choice_answer": "red",
+            "answers": [{"answer": "red", "answer_id": i} for i in range(8)]
+            + [{"answer": "dark red", "answer_id": i} for i in (8, 9)],
+        }
+        folder = tmp_path / "VQAv2"
+        write(folder / f"v2_OpenEnded_mscoco_{split}_questions.json", {"questions": [question]})
+        write(folder / f"v2_mscoco_{split}_annotations.json", {"annotations": [annotation]})
+    task = VqaV2()
+    found = task.samples(tmp_path, "test")
+    assert found.media_id == ("VQAv2/val2014/COCO_val2014_000000000007.jpg",)
+    assert (found.group, found.answer) == (("vqav2_other",), ("red",))
+    assert task.scores(["The Red!"], found) == [1.0]
+    assert task.scores(["dark red"], found) == [pytest.approx(0.6)]
+    assert task.measure(["dark red"], found) == {"vqav2_accuracy": pytest.approx(60)}
+    assert task.submission(["red"], found) == [{"question_id": 42, "answer": "red"}]
+    assert len(task.samples(tmp_path, "train")) == 1
+
+
+def test_textvqa_with_and_without_ocr_tokens(tmp_path: Path) -> None:
+    row = {"question_id": 5, "image_id": "ab", "question": "what brand?", "answers": ["nokia"] * 10}
+    write(tmp_path / "TextVQA" / "TextVQA_0.5.1_val.json", {"data": [row]})
+    plain = TextVqa().samples(tmp_path, "test")
+    assert plain["instruction"] == ("what brand?",)
+    assert plain.media_id == ("TextVQA/train_images/ab.jpg",)
+    assert TextVqa().scores(["Nokia."], plain) == [1.0]  # normalised although all ten agree
+    tokens = {"image_id": "ab", "ocr_tokens": ["NOKIA", "6:15"]}
+    write(tmp_path / "TextVQA" / "TextVQA_Rosetta_OCR_v0.2_val.json", {"data": [tokens]})
+    told = TextVqa(ocr_tokens=True).samples(tmp_path, "test")["instruction"]
+    assert told == ("what brand?\nReference OCR token: NOKIA, 6:15",)
+
+
+def test_sst2_keeps_quotes_and_has_no_images(tmp_path: Path) -> None:
+    write_sst2(tmp_path)
+    found = Sst2().samples(tmp_path, "test")
+    assert found.answer == ("negative", "positive", "negative", "positive")
+    assert found["instruction"][0] == 'is this review positive or negative : a "dull" film 0'
+    assert Sst2().media_file(tmp_path, "test", "image", found.media_id[0]) is None
+    write(tmp_path / "SST-2" / "dev.tsv", "sentence\tlabel\nfine\t2\n")
+    with pytest.raises(ValueError, match="label '2' of row 0 is not 0 or 1"):
+        Sst2().samples(tmp_path, "test")
+    write(tmp_path / "SST-2" / "dev.tsv", "text\tlabel\nfine\t1\n")
+    with pytest.raises(ValueError, match="no columns sentence; it has text, label"):
+        Sst2().samples(tmp_path, "test")
+
+
+def test_imdb_alternates_positive_and_negative_reviews(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for i in range(5):
+            write(tmp_path / "aclImdb" / part / "pos" / f"{i}_9.txt", f"Good<br /><br />{i}")
+            write(tmp_path / "aclImdb" / part / "neg" / f"{i}_1.txt", f"Bad {i}")
+    found = Imdb().samples(tmp_path, "test")
+    assert found.answer[:4] == ("positive", "negative") * 2
+    assert found["question"][0] == "Good 0"
+    assert len(Imdb().samples(tmp_path, "val")) == 1
+    with pytest.raises(ValueError, match="no reviews in"):
+        Imdb(folder="elsewhere").samples(tmp_path, "test")
+
+
+def _write_mme(root: Path) -> None:
+    for i, subtask in enumerate((*PERCEPTION, *COGNITION)):
+        folder = root / Mme().folder / subtask
+        apart = i % 2  # both layouts occur in the published archive
+        for image in ("a", "b"):
+            questions = f"Is it {image}?\tYes\nIs it c?\tNo\n"
+            texts = folder / "questions_answers_YN" if apart else folder
+            write(texts / f"{image}.txt", questions)
+            write((folder / "images" if apart else folder) / f"{image}.jpg", "jpeg")
+
+
+def test_mme_needs_both_answers_about_an_image(tmp_path: Path) -> None:
+    """Three of four right: acc .75, acc+ .5, a score of 125 a subtask."""
+    _write_mme(tmp_path)
+    task = Mme()
+    found = task.samples(tmp_path, "test")
+    assert len(found) == 14 * 4
+    predicted = ["Yes, it is.", "no", "yes", "yes"] * 14
+    measured = task.measure(predicted, found)
+    assert measured["mme_existence"] == 125
+    assert measured["mme_perception"] == 1250
+    assert measured["mme_cognition"] == 500
+    assert set(measured) == set(task.metrics)
+    perfect = task.measure(["yes", "no", "yes", "no"] * 14, found)
+    assert (perfect["mme_perception"], perfect["mme_cognition"]) == (2000, 800)
+    assert "mme_cognition" not in task.measure(predicted[:4], found.take(range(4)))
+    with pytest.raises(ValueError, match=r"no samples of split 'train'.*multitask"):
+        task.samples(tmp_path, "train")
+
+
+def _write_mmbench(root: Path) -> None:
+    image = base64.b64encode(b"a jpeg").decode()
+    shared = {"hint": "", "l2-category": "coarse_perception", "question": 'what is "it"?'}
+    rows = [
+        {**shared, "index": 7, "A": "a cat", "B": "a dog", "answer": "A", "image": image},
+        {**shared, "index": 1000007, "A": "a dog", "B": "a cat", "answer": "B", "image": 7},
+        {**shared, "index": 8, "A": "red", "B": "blue", "answer": "B", "image": image},
+    ]
+    folder = root / "MMBench"
+    folder.mkdir()
+    pd.DataFrame(rows).to_csv(folder / "mmbench_dev_20230712.tsv", sep="\t", index=False)
+
+
+def test_mmbench_counts_a_question_if_all_rotations_are_right(tmp_path: Path) -> None:
+    _write_mmbench(tmp_path)
+    task = MmBench()
+    found = task.samples(tmp_path, "test")
+    assert found["question"][0] == 'what is "it"?\nA. a cat\nB. a dog'
+    assert found.media_id[0] == found.media_id[1]
+    assert (tmp_path / found.media_id[0]).read_bytes() == b"a jpeg"
+    assert set(found.group) == {"mmbench_coarse_perception"} <= set(task.groups)
+    always_a = ["A", "A", "A"]
+    assert task.scores(always_a, found) == [1.0, 0.0, 0.0]
+    assert task.measure(always_a, found) == {"mmbench_circular": 0.0}
+    assert task.measure(["A", "B", "A"], found) == {"mmbench_circular": 50.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"),
+        ("b .", "B"),
+        ("(B)", "B"),
+        ("B. a dog", "B"),
+        ("The answer is B.", "B"),
+        ("It is a dog", "B"),
+        ("A or B", None),
+        ("I do not know", None),
+        ("D", None),
+    ],
+)
+def test_the_letter_is_read_from_the_text(text: str, letter: str | None) -> None:
+    assert chosen_option(text, "A. a cat\nB. a dog\nC. a cow") == letter
+
+
+def test_llavas_conversations_stay_whole(tmp_path: Path) -> None:
+    turns = [
+        {"from": "human", "value": "<image>\nWhat is it?"},
+        {"from": "gpt", "value": "A cat."},
+        {"from": "human", "value": "Its colour?"},
+        {"from": "gpt", "value": "Black."},
+    ]
+    rows = [
+        {"id": "1", "image": "coco/1.jpg", "conversations": turns},
+        {"id": "2", "conversations": turns[2:]},
+    ]
+    file = write(tmp_path / "LLaVA" / "llava_v1_5_mix665k.json", rows)
+    found = Llava(turns=1).samples(tmp_path, "tuning")
+    told = json.loads(found["conversation"][0])
+    assert told == [["What is it?", "A cat."], ["Its colour?", "Black."]]
+    assert found.media_id == ("LLaVA/images/coco/1.jpg",)
+    assert Llava().samples(tmp_path, "val").media_id == ("text:llava/2",)
+    write(file, [{"id": "1", "conversations": turns[1:]}])
+    with pytest.raises(ValueError, match="conversation 1 human and gpt do not take turns"):
+        Llava().samples(tmp_path, "tuning")
+
+
+def test_mmvet_has_a_file_for_the_judge_and_no_score(tmp_path: Path) -> None:
+    row = {"imagename": "v1_0.png", "question": "What is x?", "answer": "-1", "capability": ["ocr"]}
+    write(tmp_path / "mm-vet" / "mm-vet.json", {"v1_0": row})
+    task = MmVet()
+    found = task.samples(tmp_path, "test")
+    assert found.media_id == ("mm-vet/images/v1_0.png",)
+    assert all(map(math.isnan, task.scores(["x is -1"], found)))
+    assert task.submission(["x is -1"], found) == {"v1_0": "x is -1"}

@@ -1,0 +1,77 @@
+"""Published scores on worked examples."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tokcom_core.tasks.cider import cider_d, corpus_of
+from tokcom_core.tasks.vqa_score import CONTRACTIONS, consensus, normalise
+
+
+@pytest.mark.parametrize(
+    ("matches", "score"), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)]
+)
+def test_consensus_of_ten_people(matches: int, score: float) -> None:
+    """The mean over the ten ways to leave one person out."""
+    answers = ["red"] * matches + ["blue"] * (10 - matches)
+    assert consensus("red", answers, always_normalise=False) == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    ("answer", "normal"),
+    [
+        ("The Red, Ball!", "red ball"),
+        ("two dogs", "2 dogs"),
+        ("none", "0"),
+        ("isnt", "isn't"),
+        ("couldnt've", "couldn't've"),
+        ("1,000", "1000"),
+        ("black/white", "black white"),
+        ("3.5 m.", "3.5 m"),
+        ("yes?", "yes"),
+    ],
+)
+def test_normalisation_is_the_official_one(answer: str, normal: str) -> None:
+    assert normalise(answer) == normal
+
+
+def test_contractions_lack_one_apostrophe() -> None:
+    assert CONTRACTIONS["couldn'tve"] == "couldn't've"
+    assert CONTRACTIONS["twas"] == "'twas"
+    assert "hell" not in CONTRACTIONS and "well" not in CONTRACTIONS
+
+
+def test_vqav2_normalises_only_where_people_differ() -> None:
+    assert consensus("Red", ["red"] * 10, always_normalise=False) == 0.0
+    assert consensus("Red", ["red"] * 9 + ["blue"], always_normalise=False) == 1.0
+    assert consensus("Red", ["red"] * 10, always_normalise=True) == 1.0
+
+
+def test_cider_d_of_a_caption_by_hand() -> None:
+    """Two images, 'red ball' and 'red cube'; the candidate 'red ball' of the second.
+
+    'red' is in both: log(2 / 2) = 0. 'ball', 'cube', 'red ball', 'red cube' weigh log 2. The
+    candidate shares no weighted n-gram with 'red cube', and is alike to 'red ball' for n = 1 and 2:
+    10 * (1 + 1 + 0 + 0) / 4 = 5.
+    """
+    corpus = corpus_of((("red ball",), ("red cube",)))
+    assert cider_d("red ball", ["red cube"], corpus) == 0.0
+    assert cider_d("red ball", ["red ball"], corpus) == pytest.approx(5.0)
+    assert cider_d("red ball", ["red ball", "red cube"], corpus) == pytest.approx(2.5)
+
+
+def test_cider_d_punishes_length_and_repetition() -> None:
+    """'ball ball' of 'red ball': weights log 2 (2, 0) and log 2 (1, 0) clip to a cosine of 1 / 2;
+    the unknown 'ball ball' shares no 2-gram. 'a red ball' is one word longer: exp(-1 / 72)."""
+    corpus = corpus_of((("red ball",), ("red cube",)))
+    assert cider_d("ball ball", ["red ball"], corpus) == pytest.approx(10 / 4 * 1 / 2)
+    longer = cider_d("a red ball", ["red ball"], corpus)
+    same = 10 / 4 * (1 / math.sqrt(2) + 1 / math.sqrt(2))  # 'a' and 'a red' are unknown
+    assert longer == pytest.approx(same * math.exp(-1 / 72))
+
+
+def test_a_perfect_caption_of_four_words_has_ten() -> None:
+    corpus = corpus_of((("one big red ball",), ("two small blue cubes",)))
+    assert cider_d("One big red ball.", ["one big red ball"], corpus) == pytest.approx(10)

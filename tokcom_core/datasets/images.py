@@ -1,0 +1,44 @@
+"""Reads one image file, ``.png`` or ``.jpg``, as the encoders of images take it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from ..errors import first_line
+
+
+def read_image(
+    file: Path,
+    size: tuple[int, int],
+    crop: Literal["none", "center"] = "none",
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> NDArray[np.uint8]:
+    """Reads an image and resizes it, ``[height, width, 3]``, upright as its EXIF data say.
+
+    Args:
+        file: The image file.
+        size: Height and width to resize to.
+        crop: ``none`` resizes the whole image, whatever its proportions; ``center`` resizes it
+            until it covers the size, and cuts off what stands out at both sides.
+        resample: Filter, which averages where it makes the image smaller.
+
+    Raises:
+        ValueError: if there is no such file, it is damaged or of another format.
+    """
+    try:
+        with Image.open(file, formats=("PNG", "JPEG")) as opened:
+            image = ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"image {file} cannot be read: {first_line(error)}") from None
+    if crop == "none":
+        return np.asarray(image.resize(size[::-1], resample))
+    scale = max(size[0] / image.height, size[1] / image.width)
+    covering = (round(scale * image.width), round(scale * image.height))
+    left, top = (covering[0] - size[1]) // 2, (covering[1] - size[0]) // 2
+    resized = image.resize(covering, resample)
+    return np.asarray(resized.crop((left, top, left + size[1], top + size[0])))

@@ -1,0 +1,219 @@
+"""Writes a MiniCLEVR data set in the layouts of CLEVR, COCO's captions, SST-2 and IMDB.
+
+::
+
+    DIR/CLEVR_v1.0/images/{train,val}/CLEVR_train_000000.png
+    DIR/CLEVR_v1.0/questions/CLEVR_{train,val}_questions.json
+    DIR/CLEVR_v1.0/scenes/CLEVR_{train,val}_scenes.json
+    DIR/captions/captions_{train,val}.json
+    DIR/SST-2/{train,dev}.tsv
+    DIR/aclImdb/{train,test}/{pos,neg}/0_10.txt
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...storage import atomic_file
+from ..parallel import run_parallel
+from .language import TYPES, Question, ask
+from .render import write_image
+from .reviews import long_review, review
+from .scene import (
+    ATTRIBUTES,
+    CELL_PIXELS,
+    IMAGE_PIXELS,
+    RELATIONS,
+    Scene,
+    Solid,
+    caption,
+    sample_scene,
+)
+
+SHARES = {"train": 0.85, "val": 0.15}
+"""What part of the images goes to each published split; no image is in both."""
+REVIEWS_PER_IMAGE = 2
+MIN_IMAGES = 25
+
+_REVIEW_SPLITS = {"train": ("train", "train"), "val": ("dev", "test")}
+"""SST-2's and IMDB's names of the splits."""
+_IMDB_FOLDERS = (("neg", 1), ("pos", 10))
+"""IMDB's folder of each label, and the stars in its files' names."""
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """One image: all of it follows from the seed, the split and the index within it."""
+
+    split: str
+    index: int
+    seed: int
+
+    @property
+    def filename(self) -> str:
+        return f"CLEVR_{self.split}_{self.index:06d}.png"
+
+    def file(self, root: Path) -> Path:
+        return root / "CLEVR_v1.0" / "images" / self.split / self.filename
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng(
+            [self.seed, list(SHARES).index(self.split), self.index, purpose]
+        )
+
+    def scene(self) -> Scene:
+        return sample_scene(self.rng(0))
+
+    def questions(self) -> list[Question]:
+        return ask(self.scene(), TYPES, self.rng(2))
+
+
+def plan_images(images: int, seed: int) -> list[ImagePlan]:
+    """Assigns ``images`` images to the published splits.
+
+    Raises:
+        ValueError: for fewer than 25 images, which would leave a split empty.
+    """
+    if images < MIN_IMAGES:
+        raise ValueError(
+            f"{images} images are too few to fill every split; take {MIN_IMAGES} or more"
+        )
+    held_out = round(SHARES["val"] * images)
+    counts = {"train": images - held_out, "val": held_out}
+    return [
+        ImagePlan(split, index, seed) for split, count in counts.items() for index in range(count)
+    ]
+
+
+def write_miniclevr(
+    root: Path,
+    images: int,
+    seed: int,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[ImagePlan]:
+    """Writes the data set to ``root``; images that are there already are kept.
+
+    Raises:
+        ValueError: if ``root`` holds a MiniCLEVR of another size or seed.
+        StorageError: for a full disk; what is written stays.
+    """
+    plans = plan_images(images, seed)
+    _claim(root, images, seed)
+    for split in SHARES:
+        own = [plan for plan in plans if plan.split == split]
+        _write_clevr(root / "CLEVR_v1.0", split, own)
+        _write_captions(root / "captions", split, own)
+        _write_reviews(root / "SST-2", split, REVIEWS_PER_IMAGE * len(own), seed)
+        _write_long_reviews(root / "aclImdb", split, len(own), seed)
+    missing = [plan for plan in plans if not plan.file(root).exists()]
+    if progress is not None:
+        progress(len(plans) - len(missing))
+    for _ in run_parallel(_render, [(root, plan) for plan in missing], workers):
+        if progress is not None:
+            progress(1)
+    return plans
+
+
+def _claim(root: Path, images: int, seed: int) -> None:
+    """Marks ``root`` with what it is made of, so that two data sets never mix."""
+    mark = root / "miniclevr.json"
+    made_of = {"images": images, "seed": seed}
+    if mark.exists() and json.loads(mark.read_text()) != made_of:
+        raise ValueError(
+            f"{root} holds another MiniCLEVR {mark.read_text()}; choose another folder"
+        )
+    _write(mark, json.dumps(made_of))
+
+
+def _render(job: tuple[Path, ImagePlan]) -> None:
+    root, plan = job
+    write_image(plan.file(root), plan.scene(), plan.rng(1))
+
+
+def _write_clevr(folder: Path, split: str, plans: list[ImagePlan]) -> None:
+    info = {"split": split, "version": "1.0", "license": "MIT"}
+    questions = [
+        {
+            **_image_keys(plan),
+            "question": question.text,
+            "answer": question.answer,
+            "program": question.program,
+            "question_family_index": question.family,
+        }
+        for plan in plans
+        for question in plan.questions()
+    ]
+    numbered = [{**question, "question_index": i} for i, question in enumerate(questions)]
+    scenes = [{**_image_keys(plan), **_scene_keys(plan.scene())} for plan in plans]
+    for name, rows in (("questions", numbered), ("scenes", scenes)):
+        file = folder / name / f"CLEVR_{split}_{name}.json"
+        _write(file, json.dumps({"info": info, name: rows}))
+
+
+def _image_keys(plan: ImagePlan) -> dict[str, Any]:
+    return {"image_index": plan.index, "image_filename": plan.filename, "split": plan.split}
+
+
+def _scene_keys(scene: Scene) -> dict[str, Any]:
+    """A scene in CLEVR's keys; relations list, by object, the others that stand in it."""
+    directions = {"left": (-1, 0), "right": (1, 0), "front": (0, 1), "behind": (0, -1)}
+    every = range(len(scene.solids))
+    return {
+        "objects": [_object_keys(solid) for solid in scene.solids],
+        "relationships": {r: [list(scene.related(r, i)) for i in every] for r in RELATIONS},
+        "directions": {r: [float(x), float(y), 0.0] for r, (x, y) in directions.items()},
+    }
+
+
+def _object_keys(solid: Solid) -> dict[str, Any]:
+    """The scene is flat: coordinates are in cells from the picture's middle, the depth is 0."""
+    x, y = ((p - IMAGE_PIXELS / 2) / CELL_PIXELS for p in (solid.x_pixels, solid.y_pixels))
+    return {
+        **{attribute: solid.value(attribute) for attribute in ATTRIBUTES},
+        "pixel_coords": [solid.x_pixels, solid.y_pixels, 0.0],
+        "3d_coords": [x, y, solid.radius_pixels / CELL_PIXELS],
+        "rotation": 0.0,
+    }
+
+
+def _write_captions(folder: Path, split: str, plans: list[ImagePlan]) -> None:
+    """One caption an image, in the format of COCO's ``captions_val2017.json``."""
+    size = {"height": IMAGE_PIXELS, "width": IMAGE_PIXELS}
+    images = [{"id": plan.index, "file_name": plan.filename, **size} for plan in plans]
+    annotations = [
+        {"id": plan.index, "image_id": plan.index, "caption": caption(plan.scene())}
+        for plan in plans
+    ]
+    content = {"info": {"description": "MiniCLEVR"}, "images": images, "annotations": annotations}
+    _write(folder / f"captions_{split}.json", json.dumps(content))
+
+
+def _write_reviews(folder: Path, split: str, count: int, seed: int) -> None:
+    """Reviews in the format of GLUE's ``SST-2``."""
+    rng = np.random.default_rng([seed, list(SHARES).index(split)])
+    rows = ["{}\t{}".format(*review(rng)) for _ in range(count)]
+    file = folder / f"{_REVIEW_SPLITS[split][0]}.tsv"
+    _write(file, "\n".join(["sentence\tlabel", *rows, ""]))
+
+
+def _write_long_reviews(folder: Path, split: str, count: int, seed: int) -> None:
+    """Reviews in the layout of IMDB: a file each."""
+    rng = np.random.default_rng([seed, list(SHARES).index(split), 1])
+    for number in range(count):
+        text, label = long_review(rng)
+        kind, stars = _IMDB_FOLDERS[label]
+        file = folder / _REVIEW_SPLITS[split][1] / kind / f"{number}_{stars}.txt"
+        if not file.exists():
+            _write(file, text)
+
+
+def _write(file: Path, content: str) -> None:
+    with atomic_file(file) as partial:
+        partial.write_text(content)

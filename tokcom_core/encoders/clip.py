@@ -1,0 +1,55 @@
+"""CLIP's vision transformer, the encoder of low-resolution images: eqs. (1) to (3) of TaiChi."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+from transformers import CLIPImageProcessorPil, CLIPVisionModel
+
+from ..checkpoints.loading import load_model, load_processor
+from ..datasets.images import read_image
+from ..devices import pick_device, pick_dtype
+from .base import MediaEncoder, encode_windows, freeze
+from .named import Crop
+from .sizes import clip_layers, clip_shape, read_clip, sides
+
+
+class ClipEncoder(MediaEncoder):
+    """CLIP-ViT: patches of an image, row by row behind a class token, at one of its layers.
+
+    Args:
+        name: Name of the checkpoint, a whole CLIP or its image tower alone.
+        device: Torch device or ``auto``.
+        layer: Hidden state that is taken, as transformers counts them (0: before the first layer).
+            The layers above it are not computed.
+        crop: Part of the image, see :func:`~tokcom_core.datasets.images.read_image`; ``center`` is
+            what the checkpoint's own processor does.
+    """
+
+    summary_tokens = 1  # CLS
+
+    def __init__(
+        self, name: str, device: str = "auto", layer: int = -2, crop: Crop = "none"
+    ) -> None:
+        self.name = name
+        self._crop: Crop = crop
+        self._device = pick_device(device)
+        self._processor = load_processor(CLIPImageProcessorPil, name, "clip")
+        self._size = sides(read_clip(name).image_size)
+        shape = clip_shape(name, layer)
+        self.length, self.width = shape.length, shape.width
+        model = load_model(CLIPVisionModel, name, "clip", pick_dtype(self._device))
+        del model.encoder.layers[clip_layers(name, layer) :]
+        self._model = freeze(model, self._device)
+
+    def read(self, file: Path) -> Tensor:
+        image = read_image(file, self._size, self._crop, self._processor.resample)
+        pixels: Tensor = self._processor(
+            image, do_resize=False, do_center_crop=False, return_tensors="pt"
+        )["pixel_values"]
+        return pixels
+
+    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        return encode_windows(self._model, clips, self._device)

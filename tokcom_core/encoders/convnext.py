@@ -1,0 +1,113 @@
+"""ConvNeXt, the encoder of high-resolution images: eq. (4) of TaiChi.
+
+B images, C channels, H x W places; S tokens of D features; R places along a side of a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoints.loading import load_model
+from ..datasets.images import read_image
+from ..devices import pick_device, pick_dtype
+from .base import ENCODER_BATCH, Grid, MediaEncoder, freeze
+from .named import Crop
+from .sizes import convnext_shape
+from .timm import convnext_class, convnext_processor, image_size, read_convnext
+
+_USUAL_PIXELS = 224 * 224  # of the images that ENCODER_BATCH is meant for
+
+
+class ConvnextEncoder(MediaEncoder):
+    """ConvNeXt: the feature maps of its stages, without loss in the tokens of the coarsest one.
+
+    A token is one cell of the coarsest kept map; the finer maps are folded into it
+    (space-to-depth), see :class:`.base.Grid`. :func:`unfold_stages` is the way back.
+
+    Args:
+        name: Name of the checkpoint, see :mod:`.timm`.
+        device: Torch device or ``auto``.
+        size_px: Side of the images; None takes the checkpoint's own.
+        stages: Stages that are kept, from 1, ascending; None keeps all. Those above the last one
+            are not computed.
+        crop: Part of the image, see :func:`~tokcom_core.datasets.images.read_image`.
+    """
+
+    summary_tokens = 0
+
+    def __init__(
+        self,
+        name: str,
+        device: str = "auto",
+        size_px: int | None = None,
+        stages: tuple[int, ...] | None = None,
+        crop: Crop = "none",
+    ) -> None:
+        self.name = name
+        self._crop: Crop = crop
+        self._device = pick_device(device)
+        config = read_convnext(name)
+        self._size = image_size(config, size_px)
+        shape = convnext_shape(config, self._size, stages)
+        self._kept = stages or tuple(range(1, config.num_stages + 1))
+        self.length, self.width = shape.length, shape.width
+        self._processor = convnext_processor(name)
+        self._dtype = pick_dtype(self._device)
+        model = load_model(convnext_class(name), name, "convnext", self._dtype)
+        del model.encoder.stages[self._kept[-1] :]
+        self._model: Any = freeze(model, self._device)
+
+    def read(self, file: Path) -> Tensor:
+        image = read_image(file, self._size, self._crop, self._processor.resample)
+        pixels: Tensor = self._processor(image, do_resize=False, return_tensors="pt")[
+            "pixel_values"
+        ]
+        return pixels
+
+    @torch.no_grad()
+    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        pixels = self._size[0] * self._size[1]
+        batch = max(1, ENCODER_BATCH * _USUAL_PIXELS // max(pixels, _USUAL_PIXELS))
+        images = torch.cat(list(clips)).split(batch)
+        tokens = torch.cat([fold_stages(self._maps(pixels)) for pixels in images])
+        return list(tokens.split([len(clip) for clip in clips]))
+
+    def _maps(self, pixels: Tensor) -> list[Tensor]:
+        """Feature maps ``[B, C, H, W]`` of the kept stages, float32 on the CPU."""
+        features: Tensor = self._model.embeddings(pixels.to(self._device, self._dtype))
+        kept = []
+        for number, stage in enumerate(self._model.encoder.stages, start=1):
+            features = stage(features)
+            if number in self._kept:
+                kept.append(features.float().cpu())
+        return kept
+
+
+def fold_stages(maps: Sequence[Tensor]) -> Tensor:
+    """Tokens ``[B, H * W, width]`` of feature maps, the last of which is the coarsest (H x W)."""
+    rows, columns = maps[-1].shape[2:]
+    cells = []
+    for features in maps:
+        batch, channels, height, width = features.shape
+        ratio = height // rows
+        assert (height, width) == (rows * ratio, columns * ratio)
+        places = features.reshape(batch, channels, rows, ratio, columns, ratio)
+        cells.append(places.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1))
+    return torch.cat(cells, dim=-1)
+
+
+def unfold_stages(tokens: Tensor, grid: Grid) -> list[Tensor]:
+    """Feature maps ``[B, C, H * R, W * R]`` of the stages, out of tokens on a grid of H x W."""
+    widths = [stage.channels * stage.ratio**2 for stage in grid.stages]
+    maps = []
+    for stage, cells in zip(grid.stages, tokens.split(widths, dim=-1), strict=True):
+        ratio = stage.ratio
+        places = cells.reshape(-1, grid.rows, grid.columns, ratio, ratio, stage.channels)
+        height, width = grid.rows * ratio, grid.columns * ratio
+        maps.append(places.permute(0, 5, 1, 3, 2, 4).reshape(-1, stage.channels, height, width))
+    return maps

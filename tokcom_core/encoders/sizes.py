@@ -1,0 +1,126 @@
+"""Sizes of the named encoders, from the configurations of their checkpoints alone."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from .base import EncoderShape, Grid, Stage
+
+
+@cache
+def ast_shape(checkpoint: str) -> EncoderShape:
+    """Sizes of an AST: patches of a spectrogram behind CLS and distillation token."""
+    config = _read(checkpoint, "audio", "audio-spectrogram-transformer")
+    bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+    patches = bands * ((config.max_length - config.patch_size) // config.time_stride + 1)
+    return _transformer(config, patches, 2, config.num_hidden_layers)
+
+
+@cache
+def vivit_shape(checkpoint: str) -> EncoderShape:
+    """Sizes of a ViViT: tubelets of a clip behind a CLS token."""
+    config = _read(checkpoint, "vision", "vivit")
+    height, width = sides(config.image_size)
+    steps, rows, columns = config.tubelet_size
+    patches = (config.num_frames // steps) * (height // rows) * (width // columns)
+    return _transformer(config, patches, 1, config.num_hidden_layers)
+
+
+@cache
+def clip_shape(checkpoint: str, layer: int) -> EncoderShape:
+    """Sizes of a CLIP-ViT up to one of its hidden states: patches behind a CLS token."""
+    config = read_clip(checkpoint)
+    (height, width), (rows, columns) = sides(config.image_size), sides(config.patch_size)
+    grid = Grid(height // rows, width // columns, (Stage(config.hidden_size, 1),))
+    layers = clip_layers(checkpoint, layer)
+    return _transformer(config, grid.rows * grid.columns, 1, layers, grid)
+
+
+def read_clip(checkpoint: str) -> Any:
+    """The configuration of a CLIP's image tower, which may be a checkpoint of its own.
+
+    Raises:
+        ValueError: if there is no such checkpoint, or it is of another architecture.
+    """
+    config = _read(checkpoint, "clip", "clip", "clip_vision_model")
+    return config.vision_config if config.model_type == "clip" else config
+
+
+def clip_layers(checkpoint: str, layer: int) -> int:
+    """Number of layers below hidden state ``layer``, which may be counted from the end.
+
+    Raises:
+        ValueError: if there is no such hidden state, or no layer below it.
+    """
+    depth = int(read_clip(checkpoint).num_hidden_layers)
+    layers = layer if layer >= 0 else depth + 1 + layer
+    if not 1 <= layers <= depth:
+        raise ValueError(
+            f"layer {layer} of clip {checkpoint!r}: it has 1 to {depth}, or -{depth} to -1"
+        )
+    return layers
+
+
+def convnext_shape(
+    config: Any, size: tuple[int, int], stages: tuple[int, ...] | None
+) -> EncoderShape:
+    """Sizes of a ConvNeXt on images of ``size`` (height, width).
+
+    Its weights act at every place of a stage, so that they are multiplied as often as the stage
+    has places: the patches of the stem, 2 x 2 of the stage below, and in each block a depthwise
+    convolution of 7 x 7 and two linear layers of four times the width.
+
+    Raises:
+        ValueError: for a stage that it does not have, or an image that its stride does not divide.
+    """
+    widths, depths = tuple(config.hidden_sizes), tuple(config.depths)
+    kept = stages or tuple(range(1, len(widths) + 1))
+    if not set(kept) <= set(range(1, len(widths) + 1)) or list(kept) != sorted(set(kept)):
+        raise ValueError(
+            f"stages {list(kept)} of convnext: take some of 1 to {len(widths)}, ascending"
+        )
+    last = kept[-1]
+    stride = config.patch_size * 2 ** (last - 1)
+    if size[0] % stride or size[1] % stride:
+        raise ValueError(
+            f"size_px {size[0]} x {size[1]} of convnext: take a multiple of its stride {stride}"
+        )
+    grid = Grid(
+        size[0] // stride,
+        size[1] // stride,
+        tuple(Stage(widths[i - 1], 2 ** (last - i)) for i in kept),
+    )
+    macs = 0
+    for i in range(last):
+        places = size[0] * size[1] // (config.patch_size * 2**i) ** 2
+        below = config.num_channels * config.patch_size**2 if i == 0 else 4 * widths[i - 1]
+        block = 49 * widths[i] + 8 * widths[i] ** 2
+        macs += places * (below * widths[i] + depths[i] * block)
+    return EncoderShape(grid.rows * grid.columns, grid.width, 0, macs, grid)
+
+
+def sides(size: Any) -> tuple[int, int]:
+    """Height and width, of a configuration that may give one number for both."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def _read(checkpoint: str, kind: str, *expected: str) -> Any:
+    from ..checkpoints.configs import read_config
+
+    config = read_config(checkpoint, kind)
+    if config.model_type not in expected:
+        raise ValueError(
+            f"{kind} encoder {checkpoint!r} is a {config.model_type}, not a {expected[0]}"
+        )
+    return config
+
+
+def _transformer(
+    config: Any, patches: int, summary_tokens: int, layers: int, grid: Grid | None = None
+) -> EncoderShape:
+    """Every weight of a transformer's layers meets every token."""
+    length = patches + summary_tokens
+    layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+    return EncoderShape(length, config.hidden_size, summary_tokens, layers * layer * length, grid)

@@ -1,0 +1,88 @@
+"""The closed set of answers: which they are, their loss, and the most likely one.
+
+Shapes: ``B`` batch, ``D`` features, ``C`` classes, ``A`` answers (at most C), ``T`` tasks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...datasets.samples import Samples
+from ..base import Predictions
+from .config import AnswerConfig
+
+_UNKNOWN = -100
+
+
+class AnswerSet:
+    """The most frequent answers of the training split as classes.
+
+    VQA models are trained on the 3,129 most frequent answers of VQAv2, with one sigmoid an answer;
+    the published targets are soft scores of ten annotators, here the one answer of a sample is 1.
+    An answer outside the set has no class, and cannot be given.
+
+    T- and U-DeepSC's code has a head for each task. Here a sample has the logits of its task's
+    answers alone, which comes to the same: all others, and classes that are left over, take no part
+    in its loss. Where they did, DeepSC stayed at chance on reviews, with 2 answers in 32 classes.
+    """
+
+    def __init__(self, config: AnswerConfig) -> None:
+        self._config = config
+        self.answers: tuple[str, ...] = ()
+        self._of_task = torch.zeros(0, 0, dtype=torch.bool)  # [T, A]
+
+    def learn(self, answers: Sequence[str], task: Tensor, tasks: int) -> None:
+        """Takes the most frequent of these answers, ties in alphabetical order; and of which tasks.
+
+        A task that has none of them, such as one that is only tested on, may give all of them.
+
+        Args:
+            answers: Answers of the training split.
+            task: Number ``[B]`` of the task of each.
+            tasks: Number of tasks.
+        """
+        counts = Counter(answers)
+        ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
+        self.answers = tuple(ranked[: self._config.classes])
+        target = self._classes(answers)
+        known = target != _UNKNOWN
+        self._of_task = torch.zeros(tasks, len(self.answers), dtype=torch.bool)
+        self._of_task[task[known], target[known]] = True
+        self._of_task |= ~self._of_task.any(1, keepdim=True)
+
+    def head(self, width: int) -> nn.Linear:
+        """A linear layer ``[B, D]`` to logits ``[B, C]``."""
+        return nn.Linear(width, self._config.classes)
+
+    def loss(self, logits: Tensor, answers: Sequence[str], task: Tensor) -> Tensor:
+        """Mean over the samples; of the sigmoids of a sample, the sum."""
+        target = self._classes(answers).to(logits.device)
+        own, logits = self._own(task), logits[:, : len(self.answers)]
+        right = torch.arange(len(self.answers), device=logits.device) == target[:, None]
+        right = right & own
+        if self._config.loss == "softmax":
+            likelihood = logits.masked_fill(~own, -torch.inf).log_softmax(1)
+            return -likelihood[right].sum() / right.sum().clamp(min=1)
+        each = F.binary_cross_entropy_with_logits(logits, right.float(), reduction="none")
+        return (each * own).sum(1).mean()
+
+    def predict(self, logits: Tensor, truth: Samples, task: Tensor) -> Predictions:
+        """The most likely answers; the truth only says which are right."""
+        own = self._own(task)
+        best = logits[:, : len(self.answers)].masked_fill(~own, -torch.inf).argmax(1)
+        texts = tuple(self.answers[number] for number in best.tolist())
+        return Predictions(texts, tuple(a == b for a, b in zip(texts, truth.answer, strict=True)))
+
+    def _classes(self, answers: Sequence[str]) -> Tensor:
+        """Class ``[B]`` of each answer."""
+        numbers = {answer: number for number, answer in enumerate(self.answers)}
+        return torch.tensor([numbers.get(answer, _UNKNOWN) for answer in answers])
+
+    def _own(self, task: Tensor) -> Tensor:
+        """Which answers ``[B, A]`` are of the samples' tasks."""
+        return self._of_task.to(task.device)[task]

@@ -1,0 +1,142 @@
+"""Keys that the systems of the DeepSC family share in a study file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ...checkpoints import POCKET_IMAGES
+from ...config import Config
+from ...encoders import Clip, NamedEncoder
+from ..mlms.config import Checkpoint, LearningRates
+from ..phases import Training
+
+
+class TransformerSize(Config):
+    """Size of a transformer.
+
+    Attributes:
+        norm: Whether layers are normalised ``first``, with GELU, as in a ViT, or ``last``, with
+            ReLU, as in DeepSC's code and U-DeepSC's decoder.
+    """
+
+    width: int = Field(ge=2)
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    feedforward: int = Field(ge=1)
+    norm: Literal["first", "last"] = "first"
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> TransformerSize:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} does not divide into {self.heads} heads")
+        return self
+
+    def macs(self, tokens: float, cross_attention: bool = False) -> float:
+        """Multiplications by a weight for a sequence of tokens."""
+        attention = 4 * self.width**2 * (2 if cross_attention else 1)
+        return tokens * self.depth * (attention + 2 * self.width * self.feedforward)
+
+
+class ChannelCode(Config):
+    """Channel encoder of one stream, with a decoder to match.
+
+    Attributes:
+        reals: Real numbers that a vector is sent as, two of which are a complex symbol.
+        hidden: Hidden features of the encoder; None for a single linear layer.
+        decoder_hidden: Hidden features of the decoder; None for a single linear layer.
+    """
+
+    reals: int = Field(ge=2, multiple_of=2)
+    hidden: int | None = Field(default=None, ge=1)
+    decoder_hidden: int | None = Field(default=None, ge=1)
+
+
+class ImageConfig(Config):
+    """What the image device sends.
+
+    Attributes:
+        encoder: Frozen features that its transformer reads. DeepSC's descendants read those of a
+            pretrained detector or ResNet; ``clip`` or ``convnext`` stand for it, ``pixels`` are
+            raw patches, from which all vision has to be learned.
+        vectors: Number of vectors that it sends; None sends one for each patch.
+    """
+
+    encoder: NamedEncoder = Clip()
+    size: TransformerSize
+    vectors: int | None = Field(default=None, ge=1)
+    code: ChannelCode
+
+    @property
+    def length(self) -> int:
+        """Number of frozen features of an image."""
+        shape = self.encoder.shape()
+        return int(shape.length - shape.summary_tokens)
+
+    @property
+    def sent(self) -> int:
+        """Number of vectors that are sent."""
+        return self.vectors or self.length
+
+
+class TextConfig(Config):
+    """What the text device sends.
+
+    Attributes:
+        tokenizer: Language model, or BERT, whose tokenizer splits texts into words; its embedding
+            is not used.
+        max_words: Maximum number of words; longer texts are cut.
+        vectors: Number of vectors that it sends; None sends one for each word.
+    """
+
+    tokenizer: Checkpoint = POCKET_IMAGES
+    max_words: int = Field(default=40, ge=1)
+    size: TransformerSize
+    vectors: int | None = Field(default=None, ge=1)
+    code: ChannelCode
+
+    @property
+    def sent(self) -> int:
+        """Maximum number of vectors that are sent."""
+        return self.vectors or self.max_words
+
+
+class AnswerConfig(Config):
+    """The closed set of answers.
+
+    Attributes:
+        classes: Maximum number of answers: the most frequent ones of the training split.
+        loss: ``sigmoid`` is one binary cross-entropy an answer, ``softmax`` one cross-entropy; of
+            the answers of a sample's own task.
+    """
+
+    classes: int = Field(default=3129, ge=2)
+    loss: Literal["sigmoid", "softmax"]
+
+
+class TrainingConfig(Config):
+    """A phase that is trained from scratch.
+
+    Attributes:
+        batch_size: Number of samples of a step, of all tasks. Sentiment is not learned from a few
+            reviews a step; MiniCLEVR's questions and reviews have 46 of them in 256.
+        learning_rates: Candidates, of which the one of lowest validation loss is used.
+    """
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rates: LearningRates = Field(default=(2e-3,), min_length=1)
+    warmup_steps: int = Field(default=200, ge=0)
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+
+    @property
+    def training(self) -> Training:
+        """AdamW with a warm-up and a cosine, at the first learning rate."""
+        return Training(
+            self.steps,
+            self.learning_rates[0],
+            "cosine_with_min_lr",
+            warmup_steps=min(self.warmup_steps, self.steps - 1),
+            gradient_clip=self.gradient_clip,
+        )

@@ -1,0 +1,178 @@
+"""What the systems of the DeepSC family have in common: devices, frozen features, many refusals.
+
+SNR: ours is the average per complex symbol, with the valid symbols of each sample and stream at
+unit power. T- and U-DeepSC's code has the same convention. DeepSC's normalises over a whole batch
+to half a unit per real number and adds noise of variance 1 / (2 snr) per real number, so that its
+nominal 10 dB is 13 dB of ours. Its Rayleigh fading is one gain for a whole batch; ours is the
+air's.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from ...checkpoints import POCKET_IMAGES
+from ...config import Config
+from ...features import AnyFeatures, MediaFeatures, Sliding, TextFeatures
+from ...tasks.base import Task
+from ..base import FeatureFolders, System, TokenLengths, Transmitter
+from ..methods import merged
+from ..phases import Phase, StreamInput
+from ..streams import Stream
+from .config import AnswerConfig, ImageConfig, TextConfig, TrainingConfig
+from .layers import task_names
+
+IMAGE, TEXT = "image", "text"
+MEDIA_PATHS = (("text", "tokenizer"), ("image", "encoder", "checkpoint"))
+MEDIA_REHEARSAL = {
+    "text": {"tokenizer": POCKET_IMAGES},
+    "image": {"encoder": {"name": "clip", "checkpoint": POCKET_IMAGES}},
+}
+END_TO_END = "end-to-end"
+
+
+class DeepScSystem(System):
+    """A text device, an image device beside it unless the system reads text alone.
+
+    How many vectors a device sends is a key of the system, so that a study's token lengths, which
+    other systems have, leave it as published.
+
+    Attributes:
+        text: What the text device sends: the last of the task's texts.
+        answers: Closed set of answers.
+        training: Training of the task, the last phase.
+        dropout: Dropout of the receiver's transformer.
+    """
+
+    text: TextConfig
+    answers: AnswerConfig
+    training: TrainingConfig
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_top_of_defaults(cls, raw: Any) -> Any:
+        """Keys inside a part, such as ``text.tokenizer``, leave its other keys as they are."""
+        if not isinstance(raw, Mapping):
+            return raw
+        usual = {name: field.default for name, field in cls.model_fields.items()}
+        parts = {
+            name: usual[name].model_dump(mode="json")
+            for name, value in raw.items()
+            if isinstance(value, Mapping) and isinstance(usual.get(name), Config)
+        }
+        return merged(parts, raw)
+
+    @property
+    @abstractmethod
+    def image_config(self) -> ImageConfig | None:
+        """What the image device sends; None if there is none."""
+
+    def models(self, task: Task) -> int:
+        """Number of models: one of each task, or a single one of all."""
+        return 1
+
+    def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
+        text, image = self.text, self.image_config
+        asked = task.texts[-1]
+        found = [
+            Stream(asked, TEXT, TEXT, text.sent, text.code.reals // 2, text=asked, required=True)
+        ]
+        if image is not None:
+            symbols = image.code.reals // 2
+            found.insert(0, Stream(IMAGE, IMAGE, IMAGE, image.sent, symbols, medium=IMAGE))
+        return tuple(found)
+
+    def served(self, task: Task) -> tuple[str, ...]:
+        return tuple(stream.name for stream in self.streams(task, {}))
+
+    def phases(self, task: Task) -> tuple[Phase, ...]:
+        return (self.phase(task, END_TO_END, self.training, "task"),)
+
+    def phase(self, task: Task, name: str, config: TrainingConfig, loss: str) -> Phase:
+        """A phase over the air on the task's training split."""
+        inputs = tuple(StreamInput(stream, task.train_split) for stream in self.served(task))
+        return Phase(name, inputs, config.training, config.batch_size, (loss,))
+
+    def features(
+        self, task: Task, device: str, tokens: TokenLengths
+    ) -> dict[str, tuple[AnyFeatures, ...]]:
+        if device == TEXT:
+            columns = (task.texts[-1],)
+            own = TextFeatures(
+                columns=columns, checkpoint=self.text.tokenizer, splits=self._splits(task)
+            )
+            return {TEXT: (own,)}
+        image = self.image_config
+        assert image is not None
+        datasets: dict[str, list[str]] = {}
+        for split in self._splits(task):
+            datasets.setdefault(task.dataset(split), []).append(split)
+        stores = [
+            MediaFeatures(
+                medium=IMAGE,
+                dataset=dataset,
+                splits=tuple(splits),
+                encoder=image.encoder,
+                sliding=Sliding(counts=(image.length,)),
+            )
+            for dataset, splits in datasets.items()
+        ]
+        return {IMAGE: tuple(stores)}
+
+    def _splits(self, task: Task) -> tuple[str, ...]:
+        return (task.train_split, task.validation_split, task.test_split)
+
+    def transmitter(
+        self,
+        task: Task,
+        device: str,
+        tokens: TokenLengths,
+        features: FeatureFolders,
+        torch_device: str,
+    ) -> Transmitter:
+        from .transmitter import ImageTransmitter, TextTransmitter
+
+        names, models, image = task_names(task), self.models(task), self.image_config
+        if device == TEXT:
+            return TextTransmitter(self.text, features[TEXT], names, models, torch_device)
+        assert image is not None
+        return ImageTransmitter(image, features[IMAGE], names, models, torch_device)
+
+    def check(self, task: Task, tokens: TokenLengths) -> None:
+        if self.image_config is not None and IMAGE not in task.media:
+            raise ValueError(f"system {self.name} needs an image of task {task.name}; take clevr")
+        super().check(task, tokens)
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        return self.training.learning_rates
+
+    def at_learning_rate(self, learning_rate: float) -> DeepScSystem:
+        training = self.training.model_copy(update={"learning_rates": (learning_rate,)})
+        return self.model_copy(update={"training": training})
+
+    def device_gflop(
+        self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
+    ) -> float:
+        """Operations of frozen encoder and semantic encoder in 1e9, of a text of full length."""
+        if device == TEXT:
+            return 2e-9 * self.text.size.macs(self.text.max_words + (self.text.vectors or 0))
+        image = self.image_config
+        assert image is not None
+        own = image.size.macs(image.length + (image.vectors or 0))
+        frozen: float = image.encoder.shape().gflop(windows[IMAGE])
+        return frozen + 2e-9 * windows[IMAGE] * own
+
+    def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
+        """Operations of the receiver in 1e9: two a weight and token of its own sequence."""
+        return 2e-9 * weights["receiver"] * self.receiver_tokens
+
+    @property
+    @abstractmethod
+    def receiver_tokens(self) -> int:
+        """Length of the sequence that the receiver's transformer runs over."""

@@ -1,0 +1,54 @@
+"""The sizes and rates of the published code of DeepSC, T- and U-DeepSC, as keys of a study.
+
+DeepSC-VQA has no public code: it gets DeepSC's sizes. T-DeepSC's ViT has 4 layers where U-DeepSC's
+has 6. Both read region features of a frozen detector in VQA; a frozen CLIP is the nearest that is
+still in use. Numbers of steps stand for their epochs (80 of DeepSC, 200 of the others): look at the
+validation curve.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_CLIP = {"name": "clip", "checkpoint": "openai/clip-vit-large-patch14-336"}
+_BERT = "google-bert/bert-base-uncased"
+_DEEPSC = {"width": 128, "depth": 4, "heads": 8, "feedforward": 512, "norm": "last"}
+_DEEPSC_CODE = {"reals": 16, "hidden": 256, "decoder_hidden": 512}
+_DEEPSC_TRAINING = {"steps": 40_000, "batch_size": 128, "learning_rates": [1e-4]}
+_UNIFIED_TRAINING = {"steps": 200_000, "batch_size": 50, "learning_rates": [3e-5]}
+
+PUBLISHED: dict[str, Any] = {
+    "systems": {
+        "deepsc": {
+            "text": {"tokenizer": _BERT, "size": _DEEPSC, "code": _DEEPSC_CODE},
+            "decoder": _DEEPSC,
+            "transceiver": _DEEPSC_TRAINING,
+            "training": _DEEPSC_TRAINING,
+        },
+        "udeepsc": {
+            "image": {
+                "encoder": _CLIP,
+                "size": {"width": 384, "depth": 6, "heads": 6, "feedforward": 1536},
+                "vectors": 3,
+                "code": {"reals": 16},
+            },
+            "text": {
+                "tokenizer": _BERT,
+                "size": {"width": 512, "depth": 4, "heads": 8, "feedforward": 2048, "norm": "last"},
+                "vectors": 2,
+                "code": {"reals": 6},
+            },
+            "decoder": {"width": 128, "depth": 2, "heads": 4, "feedforward": 512, "norm": "last"},
+            "queries": 25,
+            "answers": {"classes": 3129, "loss": "sigmoid"},
+            "training": _UNIFIED_TRAINING,
+        },
+        "deepsc_vqa": {
+            "image": {"encoder": _CLIP, "size": _DEEPSC, "code": _DEEPSC_CODE},
+            "text": {"tokenizer": _BERT, "size": _DEEPSC, "code": _DEEPSC_CODE},
+            "fusion": _DEEPSC,
+            "answers": {"classes": 3129, "loss": "softmax"},
+            "training": _DEEPSC_TRAINING,
+        },
+    }
+}

@@ -1,0 +1,144 @@
+"""T-DeepSC and U-DeepSC: a few vectors of image and text, asked by learned queries of the task.
+
+After Zhang et al., 'A Unified Multi-Task Semantic Communication System for Multimodal Data' (IEEE
+Trans. Commun., 2024) and its code. Left out: the feature selection that varies the number of
+vectors with the SNR, and the codebook of the digital variant (here a transport); the early exits
+are of its preprint alone. Every task has sigmoids here, text classification too. Their ViT reads
+frozen region features in VQA; ``image.encoder`` may be raw pixels instead, which is harder, or a
+frozen CLIP or ConvNeXt.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...devices import pick_device
+from ...tasks.base import Task
+from ..base import Receiver, Seeded, TokenLengths
+from .answers import AnswerSet
+from .config import (
+    AnswerConfig,
+    ChannelCode,
+    ImageConfig,
+    TextConfig,
+    TrainingConfig,
+    TransformerSize,
+)
+from .family import IMAGE, MEDIA_PATHS, MEDIA_REHEARSAL, DeepScSystem
+from .layers import ChannelDecoder, by_task, decoder_layers, task_names
+from .receiver import AnsweringReceiver, Vectors
+
+
+class Udeepsc(DeepScSystem):
+    """Vectors of image and text, decoded by queries.
+
+    The published text classification sends one vector of 4 to 6 reals instead of two: a study of
+    reviews alone sets ``text.vectors: 1``.
+
+    Attributes:
+        image: What the image device sends; 3 vectors of 16 reals are published.
+        text: What the text device sends; 2 vectors of 6 reals are published.
+        decoder: Transformer of the receiver.
+        queries: Number of learned queries of a task (published: 25); the mean of what they find is
+            classified.
+        shared: Whether all tasks of a mixture share one model, but for queries and learned tokens
+            (U-DeepSC), or each has a model of its own (T-DeepSC).
+    """
+
+    name: Literal["udeepsc"] = "udeepsc"
+    image: ImageConfig = ImageConfig(
+        size=TransformerSize(width=64, depth=1, heads=4, feedforward=128),
+        vectors=3,
+        code=ChannelCode(reals=16),
+    )
+    text: TextConfig = TextConfig(
+        size=TransformerSize(width=64, depth=1, heads=4, feedforward=128),
+        vectors=2,
+        code=ChannelCode(reals=6),
+    )
+    decoder: TransformerSize = TransformerSize(width=64, depth=2, heads=4, feedforward=256)
+    queries: int = Field(default=4, ge=1)
+    shared: bool = True
+    answers: AnswerConfig = AnswerConfig(classes=32, loss="sigmoid")
+    training: TrainingConfig = TrainingConfig(steps=1250, warmup_steps=50)
+
+    METHODS: ClassVar[dict[str, dict[str, Any]]] = {
+        "t-deepsc": {
+            "summary": "T-DeepSC: 3 vectors of an image, 2 of a text, one model for each task",
+            "shared": False,
+        },
+        "u-deepsc": {
+            "summary": "U-DeepSC: 3 vectors of an image, 2 of a text, one model for all tasks",
+            "shared": True,
+        },
+    }
+    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = MEDIA_PATHS
+    REHEARSAL: ClassVar[dict[str, Any]] = MEDIA_REHEARSAL
+
+    @property
+    def image_config(self) -> ImageConfig:
+        return self.image
+
+    @property
+    def receiver_tokens(self) -> int:
+        return self.queries
+
+    def models(self, task: Task) -> int:
+        return 1 if self.shared else len(task_names(task))
+
+    def receiver(
+        self,
+        task: Task,
+        seeded: Seeded,
+        tokens: TokenLengths,
+        torch_device: str,
+        max_answer_tokens: int,
+    ) -> Receiver:
+        return QueryReceiver(self, task, seeded, pick_device(torch_device))
+
+
+class QueryReceiver(AnsweringReceiver):
+    """Channel decoders, learned queries and a transformer decoder, of all tasks or of each."""
+
+    def __init__(self, system: Udeepsc, task: Task, seeded: Seeded, device: torch.device) -> None:
+        codes = {IMAGE: system.image.code, task.texts[-1]: system.text.code}
+        tasks, models = task_names(task), system.models(task)
+        super().__init__(codes, tasks, system.answers, task.texts[-1], device)
+        with seeded("receiver"):
+            self.decoders = nn.ModuleList(
+                TaskDecoder(system, codes, len(tasks) if models == 1 else 1, self.answers)
+                for _ in range(models)
+            ).to(device)
+
+    def logits(self, vectors: Vectors, task: Tensor) -> Tensor:
+        names = tuple(vectors)
+
+        def run(number: int, own: Tensor, *reals: Tensor) -> tuple[Tensor, ...]:
+            return (self.decoders[number](dict(zip(names, reals, strict=True)), own),)
+
+        (found,) = by_task(run, len(self.decoders), task, *(r for r, _ in vectors.values()))
+        return found
+
+
+class TaskDecoder(nn.Module):
+    """Task queries attend to the received vectors of all streams."""
+
+    def __init__(
+        self, system: Udeepsc, codes: dict[str, ChannelCode], tasks: int, answers: AnswerSet
+    ) -> None:
+        super().__init__()
+        width = system.decoder.width
+        self.channel = nn.ModuleDict({n: ChannelDecoder(width, code) for n, code in codes.items()})
+        self.queries = nn.Parameter(torch.randn(tasks, system.queries, width))
+        self.layers = decoder_layers(system.decoder, system.dropout)
+        self.head = answers.head(width)
+
+    def forward(self, reals: dict[str, Tensor], task: Tensor) -> Tensor:
+        """Logits ``[B, C]`` of real numbers ``[B, V, R]`` of each stream."""
+        memory = torch.cat([self.channel[name](own) for name, own in reals.items()], dim=1)
+        logits: Tensor = self.head(self.layers(self.queries[task], memory).mean(1))
+        return logits

@@ -1,0 +1,105 @@
+"""DeepSC-VQA: every patch and word is sent, and a layer-wise transformer fuses them.
+
+After Xie et al., 'Task-Oriented Multi-User Semantic Communications' (IEEE JSAC, 2022): two users
+send an image and a question without seeing each other's, and a transformer at the receiver whose
+encoder and decoder layers are linked one to one joins them (its forerunner MU-DeepSC has a MAC
+network there). Its code is not public: sizes are ours, the channel code is DeepSC's, and the two
+streams are joined by attentive pooling.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...devices import pick_device
+from ...tasks.base import Task
+from ..base import Receiver, Seeded, TokenLengths
+from .config import (
+    AnswerConfig,
+    ChannelCode,
+    ImageConfig,
+    TextConfig,
+    TrainingConfig,
+    TransformerSize,
+)
+from .family import IMAGE, MEDIA_PATHS, MEDIA_REHEARSAL, DeepScSystem
+from .layers import AttentivePooling, ChannelDecoder, LayerwiseTransformer, task_names
+from .receiver import AnsweringReceiver, Vectors
+
+_CODE = ChannelCode(reals=16, hidden=128, decoder_hidden=256)
+
+
+class DeepscVqa(DeepScSystem):
+    """Every patch and every word, fused layer by layer.
+
+    Attributes:
+        image: What the image device sends.
+        text: What the text device sends.
+        fusion: Layer-wise transformer of the receiver.
+    """
+
+    name: Literal["deepsc_vqa"] = "deepsc_vqa"
+    image: ImageConfig = ImageConfig(
+        size=TransformerSize(width=64, depth=1, heads=4, feedforward=128), code=_CODE
+    )
+    text: TextConfig = TextConfig(
+        size=TransformerSize(width=64, depth=1, heads=4, feedforward=128), code=_CODE
+    )
+    fusion: TransformerSize = TransformerSize(width=64, depth=2, heads=4, feedforward=256)
+    answers: AnswerConfig = AnswerConfig(classes=32, loss="softmax")
+    training: TrainingConfig = TrainingConfig(steps=1250, warmup_steps=50)
+
+    METHODS: ClassVar[dict[str, dict[str, Any]]] = {
+        "deepsc-vqa": {
+            "summary": "DeepSC-VQA: every patch and word, fused by a layer-wise transformer"
+        }
+    }
+    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = MEDIA_PATHS
+    REHEARSAL: ClassVar[dict[str, Any]] = MEDIA_REHEARSAL
+
+    @property
+    def image_config(self) -> ImageConfig:
+        return self.image
+
+    @property
+    def receiver_tokens(self) -> int:
+        return self.image.sent + self.text.max_words
+
+    def receiver(
+        self,
+        task: Task,
+        seeded: Seeded,
+        tokens: TokenLengths,
+        torch_device: str,
+        max_answer_tokens: int,
+    ) -> Receiver:
+        return FusionReceiver(self, task, seeded, pick_device(torch_device))
+
+
+class FusionReceiver(AnsweringReceiver):
+    """Channel decoders, the layer-wise transformer, pooling, a classifier."""
+
+    def __init__(self, system: DeepscVqa, task: Task, seeded: Seeded, device: torch.device) -> None:
+        asked, width = task.texts[-1], system.fusion.width
+        codes = {IMAGE: system.image.code, asked: system.text.code}
+        super().__init__(codes, task_names(task), system.answers, asked, device)
+        with seeded("receiver"):
+            self.channel = nn.ModuleDict({n: ChannelDecoder(width, c) for n, c in codes.items()})
+            self.fusion = LayerwiseTransformer(system.fusion, system.dropout)
+            self.pooling = nn.ModuleDict({name: AttentivePooling(width) for name in codes})
+            self.norm = nn.LayerNorm(width)
+            self.head = self.answers.head(width)
+        self.to(device)
+
+    def logits(self, vectors: Vectors, task: Tensor) -> Tensor:
+        (image, image_valid), (text, text_valid) = vectors[IMAGE], vectors[self._asked]
+        text, image = self.fusion(
+            self.channel[self._asked](text), self.channel[IMAGE](image), text_valid, image_valid
+        )
+        pooled = self.pooling[self._asked](text, text_valid)
+        pooled = pooled + self.pooling[IMAGE](image, image_valid)
+        logits: Tensor = self.head(self.norm(pooled))
+        return logits

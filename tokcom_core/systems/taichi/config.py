@@ -1,0 +1,143 @@
+"""Keys of TaiChi in a study file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from ...checkpoints import POCKET_IMAGES
+from ...config import Config
+from ...encoders import Clip, Convnext, Grid, NamedEncoder
+from ...features import FeatureDtype
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+Coding = Literal["joint", "cross-entropy", "mse", "none"]
+Decoding = Literal["one-way", "relay"]
+Order = Literal["image-first", "instruction-first"]
+
+
+class Models(Config):
+    """Frozen encoders, and the language model.
+
+    Attributes:
+        language: Hugging Face name, folder or pocket checkpoint of a causal language model.
+        low, high: Tokenizers V_l of the low-resolution and V_h of the high-resolution image.
+        feature_dtype: Precision of the stored tokens.
+    """
+
+    language: str = POCKET_IMAGES
+    low: NamedEncoder = Clip()
+    high: NamedEncoder = Convnext()
+    feature_dtype: FeatureDtype = "float16"
+
+    def grids(self) -> tuple[Grid, Grid]:
+        """Places that the tokens of both encoders stand for.
+
+        Raises:
+            ValueError: for an encoder of something else than images.
+        """
+        low, high = (own.shape().grid for own in (self.low, self.high))
+        if low is None or high is None:
+            name = self.low.name if low is None else self.high.name
+            raise ValueError(f"encoder {name!r} has no grid of image tokens; take clip or convnext")
+        return low, high
+
+
+class LoraSettings(Config):
+    """Low-rank adapter of the language model; the paper does not say its shape.
+
+    Attributes:
+        rank, alpha: Rank, and the factor of the adapter times its rank.
+        modules: Linear layers that have one, by the names that Qwen2 and Gemma share.
+    """
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+    modules: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        min_length=1,
+    )
+
+    def peft_config(self) -> LoraConfig:
+        """PEFT's own config."""
+        from peft import LoraConfig
+
+        return LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(self.modules))
+
+
+class CodecConfig(Config):
+    """Channel encoder and decoder, eqs. (13) to (15).
+
+    Attributes:
+        symbols_per_token: Complex symbols of a token, r; None sends the states themselves, two
+            features a symbol.
+        hidden: Features between the two layers of each.
+        sees_snr: Whether the channel decoder also sees the effective SNR of each token.
+    """
+
+    symbols_per_token: int | None = Field(default=8, ge=1)
+    hidden: int = Field(default=256, ge=1)
+    sees_snr: bool = True
+
+
+class PhaseConfig(Config):
+    """Training of one phase: AdamW, and a cosine schedule to zero after a linear warm-up.
+
+    Attributes:
+        learning_rate: Peak learning rate.
+        station_learning_rate: That of the base station's parts; the same by default.
+        warmup_fraction: Fraction of the steps that warm up.
+    """
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    station_learning_rate: float | None = Field(default=None, gt=0)
+    warmup_fraction: float = Field(default=0.03, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+
+
+class Pretraining(PhaseConfig):
+    """BAN and projector alone; rates and steps are those of the miniature world."""
+
+    steps: int = Field(default=200, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+
+
+class InstructionTuning(PhaseConfig):
+    """BAN, projector and language model."""
+
+    steps: int = Field(default=200, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    station_learning_rate: float | None = Field(default=5e-4, gt=0)
+
+
+class CodecTraining(PhaseConfig):
+    """Channel encoder and decoder by the states' squared error."""
+
+    steps: int = Field(default=150, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+
+
+class CodingTraining(PhaseConfig):
+    """Joint coding, or the codec alone, by the answers' cross-entropy."""
+
+    steps: int = Field(default=150, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    station_learning_rate: float | None = Field(default=2e-3, gt=0)
+
+
+class ReferenceTraining(PhaseConfig):
+    """The language model on intact texts."""
+
+    steps: int = Field(default=350, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)

@@ -1,0 +1,181 @@
+"""A causal language model of Hugging Face, cut between its layers, eqs. (12) and (15).
+
+Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token, ``V`` words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from peft import inject_adapter_in_model
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
+from transformers.masking_utils import create_masks_for_generate
+
+from ...checkpoints.loading import load_model
+from ...devices import pick_device, pick_dtype
+from .config import LoraSettings
+
+
+@dataclass
+class Memory:
+    """Keys and values of the tokens that some layers have seen, for generating.
+
+    Attributes:
+        first: Number of the first of the layers, which Hugging Face's masks are sized by.
+        valid: Which of the tokens may be attended to, bool ``[B, S]``; None before the first.
+    """
+
+    first: int
+    valid: Tensor | None = None
+    cache: DynamicCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cache = _CacheFrom(self.first)
+
+    def keep(self, rows: Tensor) -> None:
+        """Keeps some samples of the batch."""
+        assert self.valid is not None
+        self.valid = self.valid[rows]
+        self.cache.batch_select_indices(rows)
+
+
+class _CacheFrom(DynamicCache):  # type: ignore[misc]
+    """A cache of the layers from ``first`` on."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self._first = first
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = super().update(
+            keys, values, layer_idx - self._first, *args, **kwargs
+        )
+        return found
+
+
+class LanguageLayers(nn.Module):
+    """Input embedding and layers of a causal language model, and its head if all layers are kept.
+
+    Any decoder will do whose base model has ``layers``, ``rotary_emb`` and ``norm``, such as Qwen2
+    and Gemma. Embeddings are what enters the first layer: Gemma's are scaled by the square root of
+    their width in its own embedding module, so that nothing else has to know.
+
+    Args:
+        name: Hugging Face name, local folder or a pocket checkpoint.
+        device: Torch device or ``auto``.
+        layers: Number of layers to keep, from the first one; None keeps all, and the head.
+        lora: Low-rank adapter on the layers that are kept; None for none.
+        single_precision: Whether weights are float32 everywhere, as whole training needs it.
+
+    Raises:
+        ValueError: for a model of another structure, or fewer layers than are asked for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        device: str = "auto",
+        layers: int | None = None,
+        lora: LoraSettings | None = None,
+        single_precision: bool = False,
+    ) -> None:
+        super().__init__()
+        self.device = pick_device(device)
+        dtype = torch.float32 if single_precision else pick_dtype(self.device)
+        whole = load_model(
+            AutoModelForCausalLM, name, "language", dtype, generation_config=GenerationConfig()
+        )
+        base = whole.base_model
+        if not all(hasattr(base, part) for part in ("layers", "rotary_emb", "norm")):
+            raise ValueError(
+                f"language model {name!r} is a {type(whole).__name__}, whose base model has no "
+                "layers, rotary_emb and norm; take a Qwen2, a Gemma or one built like them"
+            )
+        self._config = whole.config.get_text_config()
+        self.embedding: nn.Embedding = whole.get_input_embeddings()
+        self.layers = nn.ModuleList(list(base.layers)[:layers])
+        self.rotary = base.rotary_emb
+        if layers is None:
+            self.norm = base.norm
+            self.head = whole.get_output_embeddings()
+        self.requires_grad_(False)
+        if lora is not None and len(self.layers):
+            inject_adapter_in_model(lora.peft_config(), self.layers)
+            for parameter in self.adapter():
+                parameter.data = parameter.data.float()  # learns in it, whatever the model is in
+        self.to(self.device)
+
+    @property
+    def width(self) -> int:
+        """Features of a token, D."""
+        return int(self._config.hidden_size)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """What enters the first layer, ``[B, S, D]``, of token ids ``[B, S]``."""
+        embedded: Tensor = self.embedding(ids)
+        return embedded
+
+    def forward(
+        self,
+        states: Tensor,
+        valid: Tensor,
+        positions: Tensor,
+        first: int = 0,
+        last: int | None = None,
+        memory: Memory | None = None,
+    ) -> Tensor:
+        """States ``[B, S, D]`` after the layers from ``first`` up to, not including, ``last``.
+
+        Args:
+            states: States before these layers, ``[B, S, D]``.
+            valid: Which of the tokens may be attended to, bool ``[B, S]``.
+            positions: Places of the tokens in their text, int64 ``[B, S]``.
+            first, last: Layers; all by default.
+            memory: Tokens that the layers have seen before, which these are added to.
+        """
+        layers = list(enumerate(self.layers))[first:last]
+        if not layers:
+            return states
+        states = states.to(self.embedding.weight.dtype)
+        cache = None
+        if memory is not None:
+            seen = [] if memory.valid is None else [memory.valid]
+            memory.valid = valid = torch.cat([*seen, valid], dim=1)
+            cache = memory.cache
+        masks = create_masks_for_generate(self._config, states, valid, cache)
+        rotation = self.rotary(states, positions)
+        for number, layer in layers:
+            mask = masks[self._config.layer_types[number]] if isinstance(masks, dict) else masks
+            states = layer(
+                states,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                position_embeddings=rotation,
+            )
+        return states
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits ``[..., V]`` of the words that follow, float32, from the last layer's states."""
+        found: Tensor = self.head(self.norm(states)).float()
+        cap = getattr(self._config, "final_logit_softcapping", None)  # Gemma 2
+        return found if cap is None else cap * torch.tanh(found / cap)
+
+    def adapter(self, first: int = 0) -> list[nn.Parameter]:
+        """Parameters of the low-rank adapter on the layers from ``first`` on."""
+        layers = list(self.layers)[first:]
+        return [p for own in layers for name, p in own.named_parameters() if "lora_" in name]
+
+    def weights(self) -> list[nn.Parameter]:
+        """All other parameters."""
+        return [p for name, p in self.named_parameters() if "lora_" not in name]
+
+
+def positions_of(valid: Tensor) -> Tensor:
+    """Places in their text of tokens, int64 ``[B, S]``, where padding takes none."""
+    return (valid.long().cumsum(1) - 1).clamp(min=0)

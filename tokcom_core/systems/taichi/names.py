@@ -1,0 +1,21 @@
+"""Names of TaiChi's device, streams and phases."""
+
+TERMINAL = "terminal"
+
+VISUAL = "visual"
+"""Projected visual tokens, off the air: the base station of the training has the texts."""
+PROMPT = "prompt"
+"""States of the prompt, which cross the air."""
+DIALOGUE = "dialogue"
+"""States of prompt and true answer, which cross the air in training under relay."""
+STATES = "states"
+"""States of the prompt as they are, which the channel codec is to reconstruct."""
+
+PRETRAINING = "pretraining"
+TUNING = "tuning"
+CODEC = "codec"
+CODING = "coding"
+TEXT_TUNING = "text-tuning"
+"""The only phase of a reference, which reads intact texts."""
+
+OFF_AIR = (PRETRAINING, TUNING)

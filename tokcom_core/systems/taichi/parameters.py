@@ -1,0 +1,35 @@
+"""Parameters of both sides of TaiChi: their names in files, and which of them learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import nn
+
+
+def named_weights(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters by names that do not depend on whether there is an adapter around them."""
+    return {name.replace(".base_layer", ""): p for name, p in module.named_parameters()}
+
+
+def require(module: nn.Module, wanted: Iterable[nn.Parameter]) -> None:
+    """Lets gradients reach these parameters of a module and no others."""
+    ids = {id(p) for p in wanted}
+    for parameter in module.parameters():
+        parameter.requires_grad_(id(parameter) in ids)
+
+
+def load_weights(file: Path, wanted: Mapping[str, nn.Parameter]) -> set[str]:
+    """Loads those of the ``wanted`` parameters that a file holds; returns their names."""
+    with safe_open(file, "pt") as stored:
+        found = set(stored.keys()) & set(wanted)
+        for name in found:
+            wanted[name].data.copy_(stored.get_tensor(name))
+    return found
+
+
+def is_language(name: str) -> bool:
+    """Whether a parameter belongs to the language model, which both sides have."""
+    return name.startswith("language.")

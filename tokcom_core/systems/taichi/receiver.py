@@ -1,0 +1,223 @@
+"""The base station of TaiChi: channel decoder and token decoder, eq. (15), and the loss (16).
+
+Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token, ``A`` tokens of an answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...datasets.samples import Samples
+from ...foundation import concatenate
+from ..base import Predictions, Receiver, Seeded
+from ..streams import Feedback, Received
+from .codec import ChannelDecoder, reconstruction_loss
+from .decoding import IGNORED, Generation, Prompt, answer_logits, generate, own_states
+from .language import LanguageLayers, positions_of
+from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PRETRAINING, PROMPT, STATES, VISUAL
+from .parameters import is_language, load_weights, named_weights, require
+from .prompts import Words
+
+if TYPE_CHECKING:
+    from .system import Taichi
+
+
+class TaichiReceiver(Receiver):
+    """Channel decoder, and the whole language model: its upper layers decode the prompt's states.
+
+    Args:
+        system: Settings of the system.
+        seeded: Context that seeds each part by its role.
+        learnt_in: Names of the system's phases.
+        torch_device: Torch device or ``auto``.
+        max_answer_tokens: Maximum number of generated tokens.
+    """
+
+    def __init__(
+        self,
+        system: Taichi,
+        seeded: Seeded,
+        learnt_in: Sequence[str],
+        torch_device: str,
+        max_answer_tokens: int,
+    ) -> None:
+        super().__init__()
+        self._system = system
+        self._max_answer_tokens = max_answer_tokens
+        self._words = Words(system.models.language, system.order, system.instruction_tokens)
+        with seeded("adapter"):
+            self.language = LanguageLayers(
+                system.models.language,
+                torch_device,
+                lora=system.adapter,
+                single_precision=system.language_tuning == "full",
+            )
+        with seeded("decoder"):
+            self.decoder = ChannelDecoder(system.codec, self.language.width)
+        self.decoder.to(self.language.device)
+        self._generation: Generation | None = None
+        self._answers = torch.empty(0)
+        require(self, [p for phase in learnt_in for p in self.trainable(phase)])
+
+    def trainable(self, phase: str) -> list[nn.Parameter]:
+        """Nothing; the language model; the channel decoder; or this and the adapter.
+
+        Under relay no token passes the first k layers here, once there is an air.
+        """
+        if phase == PRETRAINING:
+            return []
+        decoder = list(self.decoder.parameters())
+        if phase == CODEC:
+            return decoder
+        if phase == CODING:
+            if self._system.coding != "joint":
+                return decoder
+            first = self._system.layers_below if self._system.in_rounds else 0
+            return decoder + self.language.adapter(first)
+        whole = self._system.language_tuning == "full"
+        return self.language.weights() if whole else self.language.adapter()
+
+    def begin(self, phase: str) -> None:
+        super().begin(phase)
+        require(self, self.trainable(phase))
+
+    def losses(
+        self, phase: str, received: Mapping[str, Received], targets: Mapping[str, Samples]
+    ) -> dict[str, Tensor]:
+        (samples,) = targets.values()
+        asked = next(iter(received.values())).arrived
+        if not asked.any():
+            return {}
+        if phase in OFF_AIR:
+            return {"task": self._conversation_loss(received[VISUAL], samples)}
+        if phase == CODEC:
+            prompt = self._prompt(received[PROMPT])
+            target = torch.view_as_real(received[STATES].symbols).reshape(prompt.states.shape)
+            kept = prompt.arrived & asked[:, None]
+            return {"reconstruction": reconstruction_loss(prompt.states, target.detach(), kept)}
+        answers = self._words.answers(samples.answer, self._system.answer_tokens)
+        answers = answers.to(self.language.device)
+        prompt = self._prompt(received[DIALOGUE if DIALOGUE in received else PROMPT])
+        if DIALOGUE not in received:
+            prompt = own_states(self.language, self._system.layers_below, prompt, answers)
+        logits = self._logits(prompt.take(asked.nonzero()[:, 0]), answers.shape[1])
+        return _answer_losses(logits, answers[asked])
+
+    def _conversation_loss(self, visual: Received, samples: Samples) -> Tensor:
+        """Eq. (16) on the responses alone: cross-entropy of the words that come next.
+
+        The paper prints a binary cross-entropy over the vocabulary; as a softmax leaves but one
+        true word, we take the usual one.
+        """
+        system, device = self._system, self.language.device
+        script = self._words.conversations(samples["conversation"], system.conversation_tokens)
+        before, after = script.before.to(device), script.after.to(device)
+        tokens = torch.view_as_real(visual.symbols).reshape(len(before), -1, self.language.width)
+        seen = visual.valid.reshape(*tokens.shape[:2], -1)[..., 0]
+        parts = [self._embedded(before), (tokens, seen), self._embedded(after)]
+        labels = torch.full_like(torch.cat([valid for _, valid in parts], 1).long(), IGNORED)
+        labels[:, -after.shape[1] :] = script.labels.to(device)
+        order = torch.cat([valid for _, valid in parts], 1).int().argsort(dim=1, stable=True)
+        inputs, valid = concatenate(parts)
+        following = labels.gather(1, order)[:, 1:]
+        states = self.language(inputs, valid, positions_of(valid))[:, :-1]
+        predicted = following != IGNORED
+        return F.cross_entropy(self.language.logits(states[predicted]), following[predicted])
+
+    def predict(
+        self, received: Mapping[str, Received], targets: Samples, asked: Tensor
+    ) -> Predictions | Feedback:
+        rows = asked.nonzero()[:, 0]
+        prompt = self._prompt(received[PROMPT]).take(rows)
+        answers = self._words.answers(targets.answer).to(self.language.device)
+        self._answers = answers[rows]
+        k = self._system.layers_below
+        if not self._system.in_rounds:
+            longest = self._max_answer_tokens
+            return self._predictions(generate(self.language, k, prompt, self._words.end, longest))
+        self._generation = Generation(self.language, k, self._words.end, self._max_answer_tokens)
+        self._generation.begin(prompt)
+        return self._next(rows[self._generation.rows])
+
+    def resume(self, received: Mapping[str, Received]) -> Predictions | Feedback:
+        """Relay: the states of the latest tokens have crossed the air."""
+        assert self._generation is not None, "a prompt comes first"
+        latest = self._prompt(received[PROMPT])
+        self._generation.step(latest.states, latest.arrived)
+        return self._next(self._generation.rows)
+
+    def _next(self, rows: Tensor) -> Predictions | Feedback:
+        """The answers, or the latest tokens, which go back to ``rows`` of the last frame."""
+        assert self._generation is not None, "a prompt comes first"
+        if not len(rows):
+            return self._predictions(self._generation.tokens)
+        bits = math.ceil(math.log2(self.language.embedding.num_embeddings))
+        return Feedback(PROMPT, rows.cpu(), self._generation.latest.cpu(), float(bits))
+
+    def _predictions(self, generated: Tensor) -> Predictions:
+        right = generated[:, 0] == self._answers[:, 0]
+        return Predictions(tuple(self._words.decode(generated)), tuple(right.tolist()))
+
+    def test_losses(self, received: Mapping[str, Received], targets: Samples) -> dict[str, float]:
+        """Both of an answer; under relay that of its first token, as the others' states are not
+        known here."""
+        prompt = self._prompt(received[PROMPT])
+        answers = self._words.answers(targets.answer).to(self.language.device)
+        if self._system.in_rounds:
+            answers = answers[:, :1]
+        prompt = own_states(self.language, self._system.layers_below, prompt, answers)
+        losses = _answer_losses(self._logits(prompt, answers.shape[1]), answers)
+        if self._system.in_rounds:
+            del losses["task"]
+        return {name: float(loss) for name, loss in losses.items()}
+
+    def _prompt(self, received: Received) -> Prompt:
+        """States by the channel decoder; what is lost is zero and not attended to."""
+        states = self.decoder(received.symbols, received.noise_var)
+        sent = self.decoder.by_token(received.valid)
+        arrived = sent & ~self.decoder.by_token(received.erased)
+        return Prompt(states * arrived[..., None], sent, arrived)
+
+    def _logits(self, prompt: Prompt, count: int) -> Tensor:
+        return answer_logits(self.language, self._system.layers_below, prompt, count)
+
+    def _embedded(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        return self.language.embed(ids.clamp(min=0)).float(), ids != IGNORED
+
+    def trained_state(self) -> dict[str, Tensor]:
+        return {name: p.detach().cpu().clone() for name, p in self._kept().items()}
+
+    def load(self, folder: Path, name: str) -> None:
+        load_weights(folder / f"{name}.safetensors", self._kept())
+
+    def _kept(self) -> dict[str, nn.Parameter]:
+        """The channel decoder, the adapter, and the language model where all of it is tuned."""
+        whole = self._system.language_tuning == "full"
+        return {
+            name: p
+            for name, p in named_weights(self).items()
+            if whole or not is_language(name) or "lora_" in name
+        }
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of weights that a token of the prompt meets here, and those of the head."""
+        upper = list(self.language.layers)[self._system.layers_below :]
+        layers = sum(p.numel() for layer in upper for p in layer.parameters())
+        decoder = sum(p.numel() for p in self.decoder.parameters())
+        head = sum(p.numel() for p in self.language.head.parameters())
+        return {"decoder": decoder, "layers": layers, "head": head}
+
+
+def _answer_losses(logits: Tensor, answers: Tensor) -> dict[str, Tensor]:
+    """Eq. (16) over all tokens of the answers, and that of their first ones, only reported."""
+    return {
+        "task": F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED),
+        "first_token": F.cross_entropy(logits[:, 0], answers[:, 0]).detach(),
+    }

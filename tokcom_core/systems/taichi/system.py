@@ -1,0 +1,360 @@
+"""The system of the TaiChi paper: a vision-language model cut between terminal and base station."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ...checkpoints import POCKET_IMAGES
+from ...datasets.samples import Samples
+from ...features import AnyFeatures, MediaFeatures, Sliding
+from ...tasks.base import Reference, Task
+from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
+from ..phases import Phase, StreamInput, Training
+from ..streams import Stream
+from . import config as c
+from .fusion import FusionConfig
+from .methods import METHODS
+from .names import (
+    CODEC,
+    CODING,
+    DIALOGUE,
+    OFF_AIR,
+    PRETRAINING,
+    PROMPT,
+    STATES,
+    TERMINAL,
+    TEXT_TUNING,
+    TUNING,
+    VISUAL,
+)
+from .projectors import ProjectorConfig
+from .sizes import device_weights, query_grid
+
+
+class Taichi(System):
+    """Dual tokenizers, BAN, KAN projector, a split language model and a channel codec.
+
+    Attributes:
+        models: Frozen encoders, and the language model.
+        fusion, projector: How the tokens of both encoders become visual tokens.
+        transmitter_layers: Layers of the language model at the transmitter, k.
+        decoding: ``one-way``, the paper's: only the prompt's states cross the air, and generated
+            tokens pass the base station's own first k layers, where they see each other alone. Or
+            ``relay``, exact split inference: every generated token returns to the terminal, and its
+            state crosses the air as well.
+        order: Order of image and instruction in the prompt.
+        coding: Training of the channel codec: ``mse`` alone, then by ``cross-entropy`` with the
+            vision-language model frozen, or ``joint``: BAN, projector and codec whole, the language
+            model by LoRA, as in the paper. ``none`` trains nothing over the air, and has no codec:
+            the vision-language model as instruction tuning leaves it.
+        codec: Channel encoder and decoder.
+        language_tuning: Whether instruction tuning trains the language model whole (``full``) or
+            its adapter (``lora``).
+        lora: Low-rank adapter of the language model.
+        instruction_tokens, caption_tokens, conversation_tokens, answer_tokens: Maximum number of
+            tokens; longer texts are cut: an instruction, a reference's caption, a conversation
+            after its image, an answer in training.
+        pretraining: Training of BAN and projector on image-text pairs, off the air.
+        tuning: Supervised multitask instruction tuning, off the air, of the language model, too.
+        codec_training: Training of the codec by mean squared error of the states.
+        coding_training: Last training over the air, by the loss of ``coding``.
+        reference_training: The only training of a reference.
+        intact_texts: Texts that a reference reads, intact and without an image.
+    """
+
+    name: Literal["taichi"] = "taichi"
+    models: c.Models = c.Models()
+    fusion: FusionConfig = FusionConfig()
+    projector: ProjectorConfig = ProjectorConfig()
+    transmitter_layers: int = Field(default=2, ge=0)
+    decoding: c.Decoding = "one-way"
+    order: c.Order = "image-first"
+    coding: c.Coding = "joint"
+    codec: c.CodecConfig = c.CodecConfig()
+    language_tuning: Literal["full", "lora"] = "full"
+    lora: c.LoraSettings = c.LoraSettings()
+    instruction_tokens: int = Field(default=64, ge=1)
+    caption_tokens: int = Field(default=256, ge=1)
+    conversation_tokens: int = Field(default=512, ge=1)
+    answer_tokens: int = Field(default=32, ge=1)
+    pretraining: c.Pretraining = c.Pretraining()
+    tuning: c.InstructionTuning = c.InstructionTuning()
+    codec_training: c.CodecTraining = c.CodecTraining()
+    coding_training: c.CodingTraining = c.CodingTraining()
+    reference_training: c.ReferenceTraining = c.ReferenceTraining()
+    intact_texts: tuple[Literal["caption", "instruction"], ...] = ()
+
+    METHODS: ClassVar[dict[str, dict[str, Any]]] = METHODS
+    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("models", "language"),
+        ("models", "low", "checkpoint"),
+        ("models", "high", "checkpoint"),
+    )
+    DEFAULT_TOKENS: ClassVar[dict[str, int]] = {TERMINAL: 36}
+    REHEARSAL: ClassVar[dict[str, Any]] = {
+        "models": {
+            "language": POCKET_IMAGES,
+            "low": {"name": "clip", "checkpoint": POCKET_IMAGES},
+            "high": {"name": "convnext", "checkpoint": POCKET_IMAGES},
+        }
+    }
+
+    @property
+    def in_rounds(self) -> bool:
+        return self.decoding == "relay" and not self.intact_texts
+
+    @property
+    def layers_below(self) -> int:
+        """Layers of the language model at the transmitter; none in a reference."""
+        return 0 if self.intact_texts else self.transmitter_layers
+
+    @property
+    def adapter(self) -> c.LoraSettings | None:
+        """The language model's adapter, if some phase trains one."""
+        joint = self.coding == "joint" and not self.intact_texts
+        return self.lora if joint or self.language_tuning == "lora" else None
+
+    @property
+    def token_width(self) -> int:
+        """Features of a token of the language model."""
+        from ...encoders.named import token_width
+
+        return token_width(self.models.language)
+
+    def budgets(self, task: Task) -> tuple[str, ...]:
+        return () if self.intact_texts else (TERMINAL,)
+
+    def max_tokens(self, task: Task) -> dict[str, int]:
+        """One visual token for each token of the low-resolution image, or for a block of them."""
+        if self.intact_texts:
+            return {}
+        low, _ = self.models.grids()
+        return {TERMINAL: low.rows * low.columns // self.projector.stride**2}
+
+    def queries(self, count: int) -> tuple[int, int]:
+        """Rows and columns of the fused tokens that become ``count`` visual tokens."""
+        low, _ = self.models.grids()
+        return query_grid(low, self.projector.stride, count)
+
+    def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
+        width = self.token_width
+        if self.intact_texts:
+            longest = self.caption_tokens + self.instruction_tokens + 1
+            text = Stream(PROMPT, TERMINAL, "text", longest, width // 2, text="instruction")
+            return (replace(text, required=True),)
+        from .codec import symbols_per_token
+
+        symbols = symbols_per_token(self.codec, width)
+        visual = tokens.get(TERMINAL, 0)
+        whole = visual + self.instruction_tokens + 1  # a token may begin the text
+        both = ("image", "instruction")
+        found = [
+            Stream(VISUAL, TERMINAL, "image", visual, width // 2, medium="image"),
+            Stream(PROMPT, TERMINAL, "image+text", whole, symbols, *both, required=True),
+            Stream(STATES, TERMINAL, "image+text", whole, width // 2, *both),
+        ]
+        if self.in_rounds:
+            longest = whole + self.answer_tokens
+            found.append(Stream(DIALOGUE, TERMINAL, "image+text", longest, symbols, *both))
+        return tuple(found)
+
+    def served(self, task: Task) -> tuple[str, ...]:
+        return (PROMPT,)
+
+    def phases(self, task: Task) -> tuple[Phase, ...]:
+        if self.intact_texts:
+            own = StreamInput(PROMPT, task.train_split)
+            return (_phase(TEXT_TUNING, (own,), self.reference_training, _ANSWER),)
+        found = [
+            _phase(name, (StreamInput(VISUAL, name),), own, ("task",), over_air=False)
+            for name, own in ((PRETRAINING, self.pretraining), (TUNING, self.tuning))
+        ]
+        train = task.train_split
+        if self.codec.symbols_per_token is not None:
+            inputs = (StreamInput(PROMPT, train), StreamInput(STATES, train, over_air=False))
+            found.append(_phase(CODEC, inputs, self.codec_training, ("reconstruction",)))
+        if self.coding in ("cross-entropy", "joint"):
+            answered = StreamInput(DIALOGUE if self.in_rounds else PROMPT, train)
+            found.append(_phase(CODING, (answered,), self.coding_training, _ANSWER))
+        return tuple(found)
+
+    def features(
+        self, task: Task, device: str, tokens: TokenLengths
+    ) -> dict[str, tuple[AnyFeatures, ...]]:
+        if self.intact_texts:
+            return {}
+        datasets: dict[str, list[str]] = {}
+        for split in task.splits:
+            datasets.setdefault(task.dataset(split), []).append(split)
+        found: dict[str, tuple[AnyFeatures, ...]] = {}
+        for name, encoder in (("low", self.models.low), ("high", self.models.high)):
+            shape = encoder.shape()
+            every = (shape.length - shape.summary_tokens,)
+            found[name] = tuple(
+                MediaFeatures(
+                    medium="image",
+                    dataset=dataset,
+                    splits=tuple(splits),
+                    encoder=encoder,
+                    sliding=Sliding(counts=every, dtype=self.models.feature_dtype),
+                )
+                for dataset, splits in datasets.items()
+            )
+        return found
+
+    def transmitter(
+        self,
+        task: Task,
+        device: str,
+        tokens: TokenLengths,
+        features: FeatureFolders,
+        torch_device: str,
+    ) -> Transmitter:
+        from .transmitter import TaichiTransmitter
+
+        queries = None if self.intact_texts else self.queries(tokens[TERMINAL])
+        names = [phase.name for phase in self.phases(task)]
+        return TaichiTransmitter(self, queries, features, names, torch_device)
+
+    def receiver(
+        self,
+        task: Task,
+        seeded: Seeded,
+        tokens: TokenLengths,
+        torch_device: str,
+        max_answer_tokens: int,
+    ) -> Receiver:
+        from .receiver import TaichiReceiver
+
+        names = [phase.name for phase in self.phases(task)]
+        return TaichiReceiver(self, seeded, names, torch_device, max_answer_tokens)
+
+    def check(self, task: Task, tokens: TokenLengths) -> None:
+        from ...checkpoints.configs import read_config
+
+        needed = {"image", "instruction", "caption", PRETRAINING, TUNING}
+        missing = needed - {*task.splits, *task.media, *task.texts}
+        if missing:
+            raise ValueError(
+                f"system taichi needs {', '.join(sorted(missing))} of task {task.name}; take an "
+                "instruction task"
+            )
+        super().check(task, tokens)
+        if self.intact_texts:
+            return
+        self.queries(tokens[TERMINAL])
+        layers = read_config(self.models.language, "language").get_text_config().num_hidden_layers
+        if self.transmitter_layers >= layers:
+            raise ValueError(
+                f"transmitter_layers {self.transmitter_layers} leaves none of the language model's "
+                f"{layers} layers to the base station; take 0 to {layers - 1}"
+            )
+        if self.coding == "none" and self.codec.symbols_per_token is not None:
+            raise ValueError(
+                f"coding 'none' leaves a codec of {self.codec.symbols_per_token} symbols a token "
+                "untrained; take codec.symbols_per_token: null, or coding joint"
+            )
+        if self.codec.symbols_per_token is None and self.coding in ("mse", "cross-entropy"):
+            raise ValueError(
+                f"coding {self.coding!r} trains the channel codec alone, and "
+                "codec.symbols_per_token null has none; take coding joint or some symbols per token"
+            )
+
+    def check_data(
+        self, task: Task, root: Path, samples: Mapping[str, Samples], max_answer_tokens: int
+    ) -> None:
+        """Warns of words that the language model does not know.
+
+        Raises:
+            ValueError: for answers that it cannot generate.
+        """
+        from ...checkpoints.loading import load_tokenizer
+        from ...vocabulary import check_texts
+
+        check_texts(load_tokenizer(self.models.language), task, samples, max_answer_tokens)
+
+    def for_phase(self, phase: str) -> Taichi:
+        """This system, with defaults for what a phase does not depend on.
+
+        The phases off the air have neither a codec nor layers at the transmitter.
+        """
+        usual = Taichi()
+        keys = {"pretraining", "tuning", "codec_training", "coding_training", "reference_training"}
+        own = {
+            PRETRAINING: "pretraining",
+            TUNING: "tuning",
+            CODEC: "codec_training",
+            CODING: "coding_training",
+            TEXT_TUNING: "reference_training",
+        }[phase]
+        update = {key: getattr(usual, key) for key in keys - {own}}
+        if phase != CODING:
+            update |= {"coding": "mse", "decoding": usual.decoding}
+            if self.language_tuning == "full":
+                update["lora"] = usual.lora
+        if phase not in (CODING, TEXT_TUNING):
+            update |= {"answer_tokens": usual.answer_tokens}
+        if phase not in OFF_AIR:
+            update["conversation_tokens"] = usual.conversation_tokens
+        if phase != TEXT_TUNING:
+            update["caption_tokens"] = usual.caption_tokens
+        if phase in (*OFF_AIR, TEXT_TUNING):
+            update |= {"transmitter_layers": 0, "codec": c.CodecConfig(symbols_per_token=None)}
+        return self.model_copy(update=update)
+
+    def reference(self, reference: Reference) -> Taichi:
+        codec = c.CodecConfig(symbols_per_token=None)
+        return self.model_copy(update={"intact_texts": reference.texts, "codec": codec})
+
+    @property
+    def validation_loss(self) -> str:
+        return "first_token" if self.in_rounds else "task"
+
+    def device_gflop(
+        self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
+    ) -> float:
+        """Operations of both encoders, BAN, projector, layers and channel encoder in 1e9."""
+        if self.intact_texts or not tokens.get(device):
+            return 0.0
+        encoders: float = sum(
+            own.shape().gflop(windows[name])
+            for name, own in (("low", self.models.low), ("high", self.models.high))
+        )
+        visual, below = device_weights(self)
+        low, _ = self.models.grids()
+        fused = windows["low"] * low.rows * low.columns
+        return encoders + 2e-9 * (visual * fused + below * tokens[device])
+
+    def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
+        """Operations of channel decoder and upper layers over the prompt in 1e9, two a weight."""
+        own = weights["decoder"] + weights["layers"]
+        return 2e-9 * (own * sum(tokens.values()) + weights["head"])
+
+
+_ANSWER = ("task", "first_token")
+
+
+def _phase(
+    name: str,
+    inputs: tuple[StreamInput, ...],
+    own: c.PhaseConfig,
+    losses: tuple[str, ...],
+    over_air: bool = True,
+) -> Phase:
+    """A phase of AdamW and the paper's cosine schedule."""
+    training = Training(
+        own.steps,
+        own.learning_rate,
+        "cosine_with_min_lr",
+        min_learning_rate=0.0,
+        warmup_steps=round(own.warmup_fraction * own.steps),
+        gradient_clip=own.gradient_clip,
+        station_learning_rate=own.station_learning_rate,
+        weight_decay=own.weight_decay,
+    )
+    return Phase(name, inputs, training, own.batch_size, losses, over_air)

@@ -1,0 +1,97 @@
+"""Questions about rendered solids, CLEVR (Johnson et al., CVPR 2017); MiniCLEVR writes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from ..datasets.coco import read_captions
+from ..datasets.tables import entries, read_objects
+from .instructions import Example, InstructionTask, Published
+from .templates import Kind
+
+_SPLITS: dict[Published, str] = {"train": "train", "test": "val"}
+_GROUPS = {
+    **{f"query_{a}": f"query_{a}" for a in ("color", "shape", "size", "material")},
+    **dict.fromkeys(("equal_integer", "less_than", "greater_than"), "compare_integer"),
+    **{f"equal_{a}": "compare_attribute" for a in ("color", "shape", "size", "material")},
+    "count": "count",
+    "exist": "exist",
+}
+"""Group of a question by the last function of its program."""
+
+
+class Clevr(InstructionTask):
+    """Exact match over 28 answers.
+
+    Attributes:
+        folder: Folder below the data folder, with ``images``, ``questions`` and ``scenes``.
+        captions: File of captions in COCO's format, for the text oracle; without it the scenes
+            are written out, if there are any.
+    """
+
+    name: Literal["clevr"] = "clevr"
+    folder: str = "CLEVR_v1.0"
+    captions: str = "captions/captions_{split}.json"
+
+    kind: ClassVar[Kind] = "short-answer"
+    groups: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(_GROUPS.values()))
+
+    def examples(self, root: Path, part: Published) -> Sequence[Example]:
+        split = _SPLITS[part]
+        file = self._file(root, "questions", split)
+        captions = self._descriptions(root, split)
+        with entries(file):
+            return [
+                Example(
+                    sample_id=str(row.get("question_index", number)),
+                    media_id=f"{self.folder}/images/{split}/{row['image_filename']}",
+                    question=str(row["question"]),
+                    answer=str(row["answer"]),
+                    group=_group(file, row),
+                    caption=captions.get(row["image_filename"], ""),
+                )
+                for number, row in enumerate(read_objects(file, "questions"))
+            ]
+
+    def annotation_files(self, root: Path) -> Sequence[Path]:
+        questions = [self._file(root, "questions", split) for split in _SPLITS.values()]
+        described = [self._described(root, split) for split in _SPLITS.values()]
+        return [*questions, *(file for file in described if file is not None)]
+
+    def _file(self, root: Path, kind: str, split: str) -> Path:
+        return root / self.folder / kind / f"CLEVR_{split}_{kind}.json"
+
+    def _described(self, root: Path, split: str) -> Path | None:
+        """The file that images are described by: captions before scenes."""
+        files = (root / self.captions.format(split=split), self._file(root, "scenes", split))
+        return next((file for file in files if file.is_file()), None)
+
+    def _descriptions(self, root: Path, split: str) -> dict[str, str]:
+        """Description of each image, by its file name."""
+        file = self._described(root, split)
+        if file is None:
+            return {}
+        if file != self._file(root, "scenes", split):
+            return {name: " ".join(own) for name, own in read_captions(file).items()}
+        with entries(file):
+            return {row["image_filename"]: _words(row) for row in read_objects(file, "scenes")}
+
+
+def _group(file: Path, row: Mapping[str, Any]) -> str:
+    last = row["program"][-1]["function"]
+    if last not in _GROUPS:
+        raise ValueError(f"{file}: a program ends in {last!r}, which is no question of CLEVR")
+    return _GROUPS[last]
+
+
+def _words(scene: Mapping[str, Any]) -> str:
+    """A scene as words: its solids from left to right, and how many stand in front of each."""
+    solids = sorted(scene["objects"], key=lambda solid: solid["pixel_coords"][0])
+    heights = [solid["pixel_coords"][1] for solid in solids]
+    return " , ".join(
+        f"{s['size']} {s['color']} {s['material']} {s['shape']} behind "
+        f"{sum(other > height for other in heights)}"
+        for s, height in zip(solids, heights, strict=True)
+    )

@@ -1,0 +1,241 @@
+"""The base of all tasks that are told in words: images, texts, questions, instructions.
+
+A data set has published training and test examples (:meth:`InstructionTask.examples`), from which
+the splits follow. Answers of published test sets are not public, so that ``test`` is the published
+validation set, ``val`` the last tenth of the training images, and ``train`` all others. From
+``train`` come the two splits of instruction tuning, whose samples are conversations:
+``pretraining`` (an image and its caption) and ``tuning`` (several questions about one image, as
+turns).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from ..datasets.samples import Samples
+from .base import Reference, Task
+from .templates import Kind, Templates, instruct
+
+PRETRAINING, TUNING, TRAIN, VAL, TEST = "pretraining", "tuning", "train", "val", "test"
+Published = Literal["train", "test"]
+"""Part of a data set as it is published: what to train on, and what to test on."""
+
+COLUMNS = (
+    *("sample_id", "media_id", "group", "answer"),
+    *("question", "instruction", "caption", "conversation"),
+)
+_TEXT_ONLY = "text:"
+
+BLIND = Reference(
+    name="blind",
+    summary="the instruction alone, intact",
+    texts=("instruction",),
+    bound="lower",
+)
+TEXT_ORACLE = Reference(
+    name="text-oracle",
+    summary="caption and instruction as words, intact",
+    texts=("caption", "instruction"),
+    bound="upper",
+)
+
+
+def text_only(name: str) -> str:
+    """The ``media_id`` of a sample that has no image."""
+    return f"{_TEXT_ONLY}{name}"
+
+
+def picture_file(root: Path, media_id: str) -> Path | None:
+    """The picture of a sample, whichever task it is of; None if it has none."""
+    return None if media_id.startswith(_TEXT_ONLY) else root / media_id
+
+
+def picture_bits(root: Path, media_id: str) -> int:
+    """Bits of a picture's file; 0 if there is none.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    file = picture_file(root, media_id)
+    try:
+        return 0 if file is None else 8 * file.stat().st_size
+    except OSError as error:
+        raise ValueError(f"{file} cannot be uploaded as a file: {error}") from None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question about an image or a text, as a data set has it.
+
+    Attributes:
+        sample_id: Number or name that the data set gives it.
+        media_id: Path of the picture below the data folder, or :func:`text_only`.
+        question: What is asked.
+        answer: The true answer, or the most frequent one.
+        group: Kind of question.
+        caption: Description of the image, if there is one.
+        turns: Later questions and answers of a conversation that is published as one.
+        more: Further columns of the samples, which the score needs.
+    """
+
+    sample_id: str
+    media_id: str
+    question: str
+    answer: str
+    group: str
+    caption: str = ""
+    turns: tuple[tuple[str, str], ...] = ()
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+class InstructionTask(Task):
+    """A task whose device holds an image (or none) and an instruction.
+
+    Attributes:
+        templates: Words around a question: ``short``, or those of the TaiChi paper, Section V-A.
+        turns: Maximum number of questions about one image that a conversation has.
+    """
+
+    templates: Templates = "short"
+    turns: int = Field(default=4, ge=1)
+
+    kind: ClassVar[Kind] = "question"
+    splits: ClassVar[tuple[str, ...]] = (PRETRAINING, TUNING, TRAIN, VAL, TEST)
+    media: ClassVar[tuple[str, ...]] = ("image",)
+    texts: ClassVar[tuple[str, ...]] = ("caption", "instruction")
+
+    @abstractmethod
+    def examples(self, root: Path, part: Published) -> Sequence[Example]:
+        """The examples of a part of the data below ``root``; none if it is not published.
+
+        Raises:
+            ValueError: for a file that is missing or damaged.
+        """
+
+    @abstractmethod
+    def annotation_files(self, root: Path) -> Sequence[Path]:
+        """The files that the samples are read from."""
+
+    def samples(self, root: Path, split: str) -> Samples:
+        """The samples of a split; without captions ``pretraining`` is the same as ``tuning``."""
+        found = self.rows(root, split)
+        if split == PRETRAINING and not len(found):
+            found = self.rows(root, TUNING)
+        if not len(found):
+            raise ValueError(
+                f"task {self.name} has no samples of split {split!r} in {root}; put it into task "
+                "multitask, beside a task that has some"
+            )
+        return found
+
+    def rows(self, root: Path, split: str) -> Samples:
+        """The samples of a split, of which there may be none."""
+        if split == TEST:
+            return self._questions(self.examples(root, "test"))
+        train, validation = _last_tenth(self.examples(root, "train"))
+        if split == PRETRAINING:
+            return self._captions(train)
+        if split == TUNING:
+            return self._conversations(train)
+        return self._questions(train if split == TRAIN else validation)
+
+    def identity(self, root: Path) -> str:
+        """Hash of the annotations' names and contents."""
+        if not root.is_dir():
+            raise ValueError(f"no data folder {root}; put the published files of {self.name} there")
+        hashed = hashlib.blake2b(digest_size=8)
+        for file in self.annotation_files(root):
+            if not file.is_file():
+                raise ValueError(
+                    f"no annotation file {file}; task {self.name} reads the published layout"
+                )
+            hashed.update(file.relative_to(root).as_posix().encode() + b"\0")
+            with file.open("rb") as opened:
+                hashed.update(hashlib.file_digest(opened, "blake2b").digest())
+        return f"folder-{hashed.hexdigest()}"
+
+    def media_file(self, root: Path, split: str, medium: str, media_id: str) -> Path | None:
+        return picture_file(root, media_id)
+
+    def upload_bits(self, root: Path, split: str, media_id: str) -> dict[str, int]:
+        return {"image": picture_bits(root, media_id)}
+
+    def references(self, root: Path | None) -> tuple[Reference, ...]:
+        """The references; no text oracle if no test image has a caption."""
+        if root is None or any(example.caption for example in self.examples(root, "test")):
+            return (BLIND, TEXT_ORACLE)
+        return (BLIND,)
+
+    def instruction(self, question: str) -> str:
+        """What the model is told: the question within its template."""
+        return instruct(self.kind, question, self.templates)
+
+    def _questions(self, examples: Sequence[Example]) -> Samples:
+        return _table([self._row(e, self.instruction(e.question), []) for e in examples])
+
+    def _captions(self, train: Sequence[Example]) -> Samples:
+        """The description of each image that has one."""
+        ask = instruct("caption", "", self.templates)
+        described = {e.media_id: e for e in train if e.caption}.values()
+        captions = [replace(e, question="", answer=e.caption) for e in described]
+        return _table([self._row(e, ask, [(ask, e.caption)]) for e in captions])
+
+    def _conversations(self, train: Sequence[Example]) -> Samples:
+        """Questions about images as turns."""
+        rows = []
+        for examples in self._grouped(train):
+            first = examples[0]
+            turns = [(e.question, e.answer) for e in examples] + list(first.turns)
+            told = [(self.instruction(question), answer) for question, answer in turns]
+            rows.append(self._row(first, told[0][0], told))
+        return _table(rows)
+
+    def _grouped(self, examples: Iterable[Example]) -> list[list[Example]]:
+        """Questions about one image together, at most ``turns``; published conversations alone."""
+        by_image: dict[str, list[Example]] = {}
+        groups = []
+        for example in examples:
+            if example.turns:
+                groups.append([example])
+            else:
+                by_image.setdefault(example.media_id, []).append(example)
+        for own in by_image.values():
+            groups += [own[i : i + self.turns] for i in range(0, len(own), self.turns)]
+        return groups
+
+    def _row(
+        self, example: Example, instruction: str, conversation: Sequence[tuple[str, str]]
+    ) -> dict[str, str]:
+        return {
+            "sample_id": example.sample_id,
+            "media_id": example.media_id,
+            "group": example.group,
+            "answer": example.answer,
+            "question": example.question,
+            "instruction": instruction,
+            "caption": example.caption,
+            "conversation": json.dumps(conversation),
+            **example.more,
+        }
+
+
+def _last_tenth(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """All but the last tenth of the images, at least one of which is held out, and that tenth."""
+    images = list(dict.fromkeys(example.media_id for example in examples))
+    held_out = set(images[len(images) - max(1, len(images) // 10) :]) if len(images) > 1 else set()
+    kept = [example for example in examples if example.media_id not in held_out]
+    return kept, [example for example in examples if example.media_id in held_out]
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> Samples:
+    """Rows as columns; a column that a row lacks is empty there."""
+    names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
+    return Samples({name: tuple(row.get(name, "") for row in rows) for name in names})

@@ -1,0 +1,135 @@
+"""MMBench (Liu et al., ECCV 2024): multiple choice, asked again with the options rotated.
+
+The published table holds its images as base64; they are written below the data folder once. All
+rotations of a question share ``index % 1e6``, and a question counts in the official, circular score
+if all of them are answered rightly: a model that always says A has none.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pandas as pd
+
+from ..datasets.samples import Samples
+from ..datasets.tables import read_tsv
+from ..storage import atomic_file
+from .instructions import Example, InstructionTask, Published
+from .templates import Kind
+
+ABILITIES = (
+    *("coarse_perception", "finegrained_perception (instance-level)"),
+    *("finegrained_perception (cross-instance)", "attribute_reasoning"),
+    *("relation_reasoning", "logic_reasoning"),
+)
+_LETTERS = "ABCD"
+_ROTATION = 1_000_000
+_COLUMNS = ("index", "question", "A", "B", "answer", "l2-category", "image")
+
+
+def _group(ability: str) -> str:
+    return f"mmbench_{'_'.join(re.findall('[a-z]+', ability.lower()))}"
+
+
+class MmBench(InstructionTask):
+    """Plain accuracy by sample, the circular score as the official metric, in percent.
+
+    There is nothing to train on. An emulation, or a study of some questions only, scores those
+    rotations that were asked.
+
+    Attributes:
+        folder: Folder below the data folder, which the images are written to as well.
+        table: Published file of the development set, whose answers are public.
+    """
+
+    name: Literal["mmbench"] = "mmbench"
+    folder: str = "MMBench"
+    table: str = "mmbench_dev_20230712.tsv"
+
+    kind: ClassVar[Kind] = "choice"
+    groups: ClassVar[tuple[str, ...]] = tuple(map(_group, ABILITIES))
+    metrics: ClassVar[tuple[str, ...]] = ("mmbench_circular",)
+
+    def examples(self, root: Path, part: Published) -> Sequence[Example]:
+        if part == "train":
+            return []
+        (file,) = self.annotation_files(root)
+        rows = read_tsv(file, _COLUMNS, quoted=True)
+        images = {row["index"]: row["image"] for row in rows}
+        return [self._example(root, file, row, images) for row in rows]
+
+    def annotation_files(self, root: Path) -> Sequence[Path]:
+        return [root / self.folder / self.table]
+
+    def _example(
+        self, root: Path, file: Path, row: Mapping[str, str], images: Mapping[str, str]
+    ) -> Example:
+        options = {letter: row[letter] for letter in _LETTERS if row.get(letter)}
+        if not row["index"].isdigit() or row["answer"] not in options:
+            raise ValueError(f"{file}: question {row['index']} has no answer {row['answer']!r}")
+        choices = [f"{letter}. {text}" for letter, text in options.items()]
+        hint = [row["hint"]] if row.get("hint") else []
+        base = int(row["index"]) % _ROTATION
+        image = images.get(row["image"], row["image"])  # rotations may name the row that has it
+        return Example(
+            sample_id=row["index"],
+            media_id=_extracted(root, f"{self.folder}/images/{base}.jpg", image, file),
+            question="\n".join([*hint, row["question"], *choices]),
+            answer=row["answer"],
+            group=_group(row["l2-category"]),
+            more={"options": "\n".join(choices)},
+        )
+
+    def scores(
+        self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
+    ) -> list[float]:
+        """Whether the option that each text chooses is the right one."""
+        return [
+            float(chosen_option(text, options) == answer)
+            for text, options, answer in zip(
+                predicted, samples["options"], samples.answer, strict=True
+            )
+        ]
+
+    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
+        question = [int(index) % _ROTATION for index in samples.sample_id]
+        right = pd.Series(self.scores(predicted, samples))
+        return {"mmbench_circular": 100 * float(right.groupby(question).min().mean())}
+
+
+def chosen_option(text: str, options: str) -> str | None:
+    """The letter that an answer chooses; None if it chooses none, or several.
+
+    Args:
+        text: The answer: a letter ('B', '(B)', 'B. a cat', 'The answer is B.'), or the words of one
+            option. A lower-case letter counts where it stands alone, as 'a' is a word, too.
+        options: The options as ``A. text``, one a line.
+    """
+    known = dict(line.split(". ", 1) for line in options.splitlines() if line[1:3] == ". ")
+    alone = re.sub(r"[^a-z]", "", text.lower())
+    if alone.upper() in known:
+        return alone.upper()
+    start = re.match(r"\s*\(?([A-D])[.):,]", text)
+    letters = {start[1]} if start else set(re.findall(r"\b[A-D]\b", text))
+    found = letters & set(known)
+    if not found:
+        found = {letter for letter, words in known.items() if words.lower() in text.lower()}
+    return found.pop() if len(found) == 1 else None
+
+
+def _extracted(root: Path, media_id: str, image: str, table: Path) -> str:
+    """Writes an image unless it is there; returns its ``media_id``."""
+    file = root / media_id
+    if not file.is_file():
+        try:
+            content = base64.b64decode(image, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"{table}: the image of {file.stem} is not base64: {error}") from None
+        with atomic_file(file) as partial:
+            partial.write_bytes(content)
+    return media_id

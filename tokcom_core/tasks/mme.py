@@ -1,0 +1,122 @@
+"""MME (Fu et al., arXiv 2306.13394): two yes/no questions about each image, 14 subtasks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pandas as pd
+
+from ..datasets.samples import Samples
+from .base import normalise_answer
+from .instructions import Example, InstructionTask, Published
+from .templates import Kind
+
+PERCEPTION = (
+    *("existence", "count", "position", "color", "posters"),
+    *("celebrity", "scene", "landmark", "artwork", "OCR"),
+)
+COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
+_SUMS = {"mme_perception": PERCEPTION, "mme_cognition": COGNITION}
+_IMAGES = (".jpg", ".png", ".jpeg")
+_YES_NO = re.compile(r"\b(yes|no)\b")
+
+
+def _group(subtask: str) -> str:
+    return f"mme_{subtask.lower()}"
+
+
+class Mme(InstructionTask):
+    """A subtask scores 100 (acc + acc+); acc+ counts images with both answers right.
+
+    There is nothing to train on. The score of a subtask has the name of its group, and a sum is
+    reported where all of its subtasks are there: perception (2,000 at most), cognition (800).
+
+    Attributes:
+        folder: Folder below the data folder, with a folder for each subtask. In it stand
+            ``NAME.txt`` (two lines, question and answer separated by a tab) beside ``NAME.jpg``,
+            or they lie in ``questions_answers_YN`` and ``images``.
+    """
+
+    name: Literal["mme"] = "mme"
+    folder: str = "MME_Benchmark_release_version"
+
+    kind: ClassVar[Kind] = "short-answer"
+    groups: ClassVar[tuple[str, ...]] = tuple(map(_group, (*PERCEPTION, *COGNITION)))
+    metrics: ClassVar[tuple[str, ...]] = (*groups, *_SUMS)
+
+    def examples(self, root: Path, part: Published) -> Sequence[Example]:
+        if part == "train":
+            return []
+        found = []
+        for file in self.annotation_files(root):
+            subtask = file.relative_to(root / self.folder).parts[0]
+            image = _image_of(file).relative_to(root).as_posix()
+            for number, (question, answer) in enumerate(_questions(file)):
+                name = f"{subtask}/{file.stem}-{number}"
+                found.append(Example(name, image, question, answer.lower(), _group(subtask)))
+        return found
+
+    def annotation_files(self, root: Path) -> Sequence[Path]:
+        folders = [root / self.folder / subtask for subtask in (*PERCEPTION, *COGNITION)]
+        found = [
+            file
+            for folder in folders
+            for own in (folder / "questions_answers_YN", folder)
+            for file in sorted(own.glob("*.txt"))
+        ]
+        if not found:
+            raise ValueError(
+                f"no questions of MME in {root / self.folder}; it should have folders such as "
+                "existence, with a .txt file for each image"
+            )
+        return found
+
+    def scores(
+        self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
+    ) -> list[float]:
+        """Whether the first 'yes' or 'no' of each text is the answer."""
+        said = [_YES_NO.search(normalise_answer(text)) for text in predicted]
+        return [
+            float(found is not None and found[0] == answer)
+            for found, answer in zip(said, samples.answer, strict=True)
+        ]
+
+    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
+        table = pd.DataFrame(
+            {
+                "group": samples.group,
+                "image": samples.media_id,
+                "right": self.scores(predicted, samples),
+            }
+        )
+        found = {}
+        for group, rows in table.groupby("group"):
+            both = rows.groupby("image")["right"].min()
+            found[str(group)] = 100 * float(rows["right"].mean() + both.mean())
+        for name, subtasks in _SUMS.items():
+            if all(_group(subtask) in found for subtask in subtasks):
+                found[name] = sum(found[_group(subtask)] for subtask in subtasks)
+        return found
+
+
+def _image_of(file: Path) -> Path:
+    folder = file.parent.parent / "images" if file.parent.name.startswith("questions") else None
+    for suffix in _IMAGES:
+        image = (folder or file.parent) / f"{file.stem}{suffix}"
+        if image.is_file():
+            return image
+    raise ValueError(f"{file} has no image {file.stem}.jpg or .png beside it")
+
+
+def _questions(file: Path) -> list[tuple[str, str]]:
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None
+    parts = [line.rstrip().rsplit("\t", 1) for line in lines]
+    if not parts or any(len(p) != 2 or p[1].lower() not in ("yes", "no") for p in parts):
+        raise ValueError(f"{file} should have lines of a question, a tab, and Yes or No")
+    return [(question, answer) for question, answer in parts]

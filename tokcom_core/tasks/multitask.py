@@ -1,0 +1,191 @@
+"""A mixture of instruction tasks, which one system learns and answers at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ..datasets.samples import Samples
+from .base import Reference, Task
+from .captioning import Captioning
+from .catalogue import NamedInstructionTask
+from .clevr import Clevr
+from .instructions import (
+    PRETRAINING,
+    TRAIN,
+    TUNING,
+    VAL,
+    InstructionTask,
+    picture_bits,
+    picture_file,
+)
+from .reviews import Sst2
+
+
+class Multitask(Task):
+    """Several tasks below one data folder; each sample is scored by its own task.
+
+    Groups, official scores and references are those of all tasks. A task may lack a split: MME is
+    only tested on, LLaVA's conversations are only trained on. No task trains on an image that
+    another one validates on. Samples of all tasks alternate in every split, so that the first
+    hundred questions are of all tasks as well.
+
+    Attributes:
+        tasks: The tasks, no two of the same name.
+        weights: Weight of each task in ``tuning`` and ``train``, by name; the sizes of these splits
+            stay. By default tasks weigh as many samples as they have; where weights are given, a
+            task without one is not trained on.
+    """
+
+    name: Literal["multitask"] = "multitask"
+    tasks: tuple[NamedInstructionTask, ...] = Field(
+        default=(Clevr(), Sst2(), Captioning()), min_length=1
+    )
+    weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default={})
+
+    splits: ClassVar[tuple[str, ...]] = InstructionTask.splits
+    media: ClassVar[tuple[str, ...]] = InstructionTask.media
+    texts: ClassVar[tuple[str, ...]] = InstructionTask.texts
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        names = [task.name for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"tasks are repeated: {', '.join(names)}; name each once")
+        unknown = set(self.weights) - set(names)
+        if unknown:
+            raise ValueError(
+                f"weights of unknown tasks {', '.join(sorted(unknown))}; take {', '.join(names)}"
+            )
+        if self.weights and not any(self.weights.values()):
+            raise ValueError("weights are all 0; give one task more")
+        return self
+
+    @property
+    def groups(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(group for task in self.tasks for group in task.groups)
+
+    @property
+    def parts(self) -> Mapping[str, tuple[str, ...]]:  # type: ignore[override]
+        return {task.name: task.groups for task in self.tasks}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(metric for task in self.tasks for metric in task.metrics)
+
+    @property
+    def graded(self) -> bool:  # type: ignore[override]
+        return any(task.graded for task in self.tasks)
+
+    def samples(self, root: Path, split: str) -> Samples:
+        parts = {task.name: task.rows(root, split) for task in self.tasks}
+        if split in (PRETRAINING, TUNING, TRAIN):
+            held_out = {name for task in self.tasks for name in task.rows(root, VAL).media_id}
+            parts = {n: own.keep(set(own.media_id) - held_out) for n, own in parts.items()}
+        if split == PRETRAINING:
+            if not any(map(len, parts.values())):
+                return self.samples(root, TUNING)
+            parts = _without_repeated_images(parts)
+        if split in (TUNING, TRAIN) and self.weights:
+            parts = _weighted(parts, self.weights)
+        if not any(map(len, parts.values())):
+            raise ValueError(
+                f"no task of {', '.join(parts)} has samples of split {split!r} in {root}; add one "
+                "that has some"
+            )
+        return _joined(parts)
+
+    def identity(self, root: Path) -> str:
+        """Hash of the identities of all tasks."""
+        own = "+".join(task.identity(root) for task in self.tasks)
+        return f"folder-{hashlib.blake2b(own.encode(), digest_size=8).hexdigest()}"
+
+    def media_file(self, root: Path, split: str, medium: str, media_id: str) -> Path | None:
+        return picture_file(root, media_id)
+
+    def upload_bits(self, root: Path, split: str, media_id: str) -> dict[str, int]:
+        return {"image": picture_bits(root, media_id)}
+
+    def references(self, root: Path | None) -> tuple[Reference, ...]:
+        return tuple(dict.fromkeys(r for task in self.tasks for r in task.references(root)))
+
+    def scores(
+        self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
+    ) -> list[float]:
+        found = [0.0] * len(samples)
+        known = {task.name: task for task in self.tasks}
+        for name, rows in _rows_by_task(samples).items():
+            whole = None if corpus is None else corpus.take(_rows_by_task(corpus)[name])
+            texts = [predicted[row] for row in rows]
+            scores = known[name].scores(texts, samples.take(rows), whole)
+            for row, score in zip(rows, scores, strict=True):
+                found[row] = score
+        return found
+
+    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for task, texts, own in self._answered(predicted, samples):
+            found |= task.measure(texts, own)
+        return found
+
+    def submission(self, predicted: Sequence[str], samples: Samples) -> Any:
+        """The official results files of those tasks that have one, by task."""
+        files = {t.name: t.submission(own, s) for t, own, s in self._answered(predicted, samples)}
+        return {name: file for name, file in files.items() if file is not None} or None
+
+    def _answered(
+        self, predicted: Sequence[str], samples: Samples
+    ) -> Iterator[tuple[InstructionTask, list[str], Samples]]:
+        """Each task with its own answers and samples; none that was not asked."""
+        rows_of = _rows_by_task(samples)
+        for task in self.tasks:
+            if rows := rows_of.get(task.name):
+                yield task, [predicted[row] for row in rows], samples.take(rows)
+
+
+def _rows_by_task(samples: Samples) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for row, name in enumerate(samples["task"]):
+        found.setdefault(name, []).append(row)
+    return found
+
+
+def _without_repeated_images(parts: Mapping[str, Samples]) -> dict[str, Samples]:
+    """Describes each image once, where several tasks have captions of it."""
+    seen: set[str] = set()
+    found = {}
+    for name, own in parts.items():
+        rows = [row for row, media_id in enumerate(own.media_id) if media_id not in seen]
+        found[name] = own.take(rows)
+        seen.update(own.media_id)
+    return found
+
+
+def _weighted(parts: Mapping[str, Samples], weights: Mapping[str, float]) -> dict[str, Samples]:
+    """As many samples as before, in these proportions; evenly repeated or left out."""
+    weight = {name: weights.get(name, 0.0) if len(own) else 0.0 for name, own in parts.items()}
+    total, size = sum(weight.values()), sum(map(len, parts.values()))
+    found = {}
+    for name, own in parts.items():
+        count = round(size * weight[name] / total) if total else 0
+        found[name] = own.take([i * len(own) // count for i in range(count)])
+    return found
+
+
+def _joined(parts: Mapping[str, Samples]) -> Samples:
+    """The samples of all tasks in one table, which alternate evenly; ``task`` names each one's."""
+    names = list(dict.fromkeys(column for own in parts.values() for column in own.columns))
+    places = [
+        ((row + 0.5) / len(own), name, row)
+        for name, own in parts.items()
+        for row in range(len(own))
+    ]
+    order = [(name, row) for _, name, row in sorted(places, key=lambda place: place[0])]
+    empty = {name: ("",) * len(own) for name, own in parts.items()}
+    columns = {c: {n: own.columns.get(c, empty[n]) for n, own in parts.items()} for c in names}
+    table = {c: tuple(values[name][row] for name, row in order) for c, values in columns.items()}
+    return Samples({**table, "task": tuple(name for name, _ in order)})

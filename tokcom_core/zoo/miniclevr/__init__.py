@@ -1,0 +1,1 @@
+"""MiniCLEVR's pocket checkpoints: CLIP, ConvNeXt and a language model."""

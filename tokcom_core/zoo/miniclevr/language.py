@@ -1,0 +1,306 @@
+"""Pretrains MiniCLEVR's language model: it reads scenes, answers, describes and judges reviews.
+
+Beside its text it learns what some tokens mean, by read-outs of inner layers that are thrown away
+afterwards: how many solids match the description that a noun ends and, of a single one, all there
+is to tell; the same of the solid that a clause of a caption has told; and, of a solid behind its
+instruction, whether the instruction describes it. Without the first, counts are hardly compared;
+without the second, words of a caption are bound to their solid long after soft clauses are read;
+without the third, contexts behind instructions stay unread in so few steps.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Qwen2ForCausalLM
+
+from ...datasets.miniclevr.language import FAMILIES, TYPES, ask
+from ...datasets.miniclevr.reviews import review
+from ...datasets.miniclevr.scene import Scene, sample_scene
+from ..language_model import LanguageRecipe, forward, new_model, save, schedule, weighted_loss
+from ..packing import IGNORED
+from .packing import (
+    DENOTED,
+    MAX_MATCHED,
+    Context,
+    Denoting,
+    Packer,
+    batch_of,
+    build_tokenizer,
+)
+
+logger = logging.getLogger(__name__)
+
+_RETRIEVAL_TYPES = tuple(t for t in TYPES if not t.startswith("compare") and t != "relation")
+_SCENES_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class MiniClevrRecipe(LanguageRecipe):
+    """How MiniCLEVR's pocket language model is made; a batch's sequences are of three sorts."""
+
+    steps: int = 4000
+    batch_size: int = 36
+    warmup_steps: int = 100
+    retrieval_steps: int = 250
+    soft_fraction: float = 0.6
+    words_fraction: float = 0.36
+    """Share of the contexts given as words; the rest is questions without a context."""
+    instruction_first: float = 0.2
+    """Share of the sequences with contexts behind their instructions."""
+    reviews: float = 0.22
+    """Share of the sequences with reviews in the first :attr:`retrieval_steps`, which suffice to
+    learn them; a quarter of it afterwards."""
+    questions: int = 6
+    """Questions about one context before them."""
+    questions_restated: int = 2
+    """The same where the context is described as well: sequences should be equally long."""
+    contexts: int = 2
+    """Contexts of one sequence that come behind their instructions."""
+    reviews_at_once: int = 6
+    """Reviews of one sequence: fewer than about 48 in a batch, and the sentiment is not learned."""
+    restated: float = 0.35
+    """Share of the contexts that are described as well."""
+    restate_weight: float = 0.3
+    meaning_weight: float = 0.5
+    """Weight of the read-outs, beside that of the text."""
+    meaning_layers: tuple[int, ...] = (2, 3)
+    """Layers whose states are read out."""
+    embedding_std: float = 0.3
+    comparing_steps: int = 2500
+    """Steps of a second stage, which asks to compare and relate: these are learned last."""
+    comparing_rate: float = 1.5e-3
+
+
+class _Meaning(nn.Module):
+    """Linear read-outs of one layer's states ``[B, S, width]``: what tokens mean."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.denoted = nn.ModuleDict({name: nn.Linear(width, n) for name, n in DENOTED.items()})
+        self.matched = nn.Linear(width, MAX_MATCHED)
+
+    def loss(self, states: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Cross-entropies of what is denoted (the solid's words averaged) and of matches."""
+        told = [
+            _mean(F.cross_entropy(head(states).transpose(1, 2), truth, reduction="none"), truth)
+            for head, truth in zip(self.denoted.values(), batch["denoted"].unbind(-1), strict=True)
+        ]
+        matched = batch["matched"]
+        logits = self.matched(states)
+        found = F.binary_cross_entropy_with_logits(
+            logits, matched.clamp(min=0).to(logits.dtype), reduction="none"
+        )
+        return told[0] + torch.stack(told[1:]).mean() + _mean(found, matched)
+
+
+def _mean(losses: Tensor, truth: Tensor) -> Tensor:
+    """Mean where there is a truth; 0 where there is none at all."""
+    counted = truth != IGNORED
+    return (losses * counted).sum() / counted.sum().clamp(min=1)
+
+
+def pretrain_language(out: Path, recipe: MiniClevrRecipe, seed: int = 0) -> dict[str, float]:
+    """Trains the model, saves it with its tokenizer to ``out``, returns its accuracies."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer()
+    packer = Packer(tokenizer, recipe.prose_weight)
+    model = new_model(tokenizer, recipe)
+    model.set_attn_implementation("eager")  # on a CPU, the fused one's gradient takes far longer
+    nn.init.normal_(model.get_input_embeddings().weight, std=recipe.embedding_std)
+    _train(model, packer, recipe, np.ones(len(TYPES)), seed, out)
+    comparing = replace(
+        recipe,
+        steps=recipe.comparing_steps,
+        learning_rate=recipe.comparing_rate,
+        retrieval_steps=0,
+        restated=0.0,
+        instruction_first=recipe.instruction_first / 2,
+    )
+    model = Qwen2ForCausalLM.from_pretrained(out, dtype=torch.float32)  # as it is shipped
+    model.set_attn_implementation("eager")
+    torch.manual_seed(seed + 3)
+    frequency = np.where([kind in _RETRIEVAL_TYPES for kind in TYPES], 0.15, 1.0)
+    _train(model, packer, comparing, frequency, seed + 3, out)
+    return evaluate_language(model, packer, scenes=600, seed=seed + 2)
+
+
+def _train(
+    model: Qwen2ForCausalLM,
+    packer: Packer,
+    recipe: MiniClevrRecipe,
+    frequency: NDArray[np.float64],
+    seed: int,
+    out: Path,
+) -> None:
+    """Trains one stage with read-outs of its own; ``frequency`` is that of the question types."""
+    tokenizer = build_tokenizer()
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    usual = frequency
+    readouts = nn.ModuleList(_Meaning(recipe.hidden_size) for _ in recipe.meaning_layers)
+    parameters = [*model.parameters(), *readouts.parameters()]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    if recipe.retrieval_steps:
+        frequency = np.array([float(kind in _RETRIEVAL_TYPES) for kind in TYPES])
+    for step in range(recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * schedule(step, recipe)
+        if step == recipe.retrieval_steps:
+            frequency = usual
+        reviews = recipe.reviews / (4 if step >= recipe.retrieval_steps else 1)
+        batch = batch_of(_draw_batch(packer, recipe, reviews, frequency, rng))
+        loss = _loss(model, readouts, batch, recipe, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        if (step + 1) % recipe.evaluate_every == 0:
+            found = evaluate_language(model, packer, scenes=100, seed=seed + 1)
+            logger.info("step %d: loss %.3f, %s", step + 1, loss.item(), _shown(found))
+            if step + 1 > recipe.retrieval_steps:
+                weakest = [min(found[f"words: {k}"], found[f"soft: {k}"]) for k in TYPES]
+                frequency = usual * (1.15 - np.array(weakest))
+            save(model, tokenizer, out)
+    save(model, tokenizer, out)
+
+
+def _shown(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+
+
+def _draw_batch(
+    packer: Packer,
+    recipe: MiniClevrRecipe,
+    reviews: float,
+    frequency: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> list[Denoting]:
+    """Sequences of all three sorts; ``reviews`` is the share of those with reviews."""
+    behind, judged = (
+        round(share * recipe.batch_size) for share in (recipe.instruction_first, reviews)
+    )
+    packed = []
+    for i in range(recipe.batch_size):
+        if i < judged:
+            packed.append(packer.reviews([review(rng) for _ in range(recipe.reviews_at_once)]))
+            continue
+        context = _draw_context(recipe, rng)
+        if i < judged + behind:
+            scenes = [sample_scene(rng) for _ in range(recipe.contexts)]
+            asked = [
+                (scene, question)
+                for scene in scenes
+                for question in ask(scene, _draw_types(1, frequency, rng), rng)
+            ]
+            packed.append(packer.instruction_first(asked, context, rng))
+            continue
+        scene, restated = sample_scene(rng), rng.random() < recipe.restated
+        count = recipe.questions_restated if restated else recipe.questions
+        questions = ask(scene, _draw_types(count, frequency, rng), rng)
+        restate = recipe.restate_weight * restated
+        packed.append(packer.image_first(scene, questions, context, restate, rng))
+    return packed
+
+
+def _draw_types(count: int, frequency: NDArray[np.float64], rng: np.random.Generator) -> list[str]:
+    drawn = rng.choice(len(TYPES), size=count, p=frequency / frequency.sum())
+    return [TYPES[i] for i in drawn]
+
+
+def _draw_context(recipe: MiniClevrRecipe, rng: np.random.Generator) -> Context:
+    draw = rng.random()
+    if draw < recipe.soft_fraction:
+        return "soft"
+    return "words" if draw < recipe.soft_fraction + recipe.words_fraction else "none"
+
+
+def _loss(
+    model: Qwen2ForCausalLM,
+    readouts: nn.ModuleList,
+    batch: dict[str, Tensor],
+    recipe: MiniClevrRecipe,
+    generator: torch.Generator,
+) -> Tensor:
+    found = forward(model, batch, recipe.soft_noise, generator, hidden_states=True)
+    assert found.logits is not None
+    assert found.hidden_states is not None
+    loss = weighted_loss(found.logits, batch)
+    for layer, readout in zip(recipe.meaning_layers, readouts, strict=True):
+        assert isinstance(readout, _Meaning)
+        meant = readout.loss(found.hidden_states[layer].float(), batch)
+        loss = loss + recipe.meaning_weight / len(readouts) * meant
+    return loss
+
+
+def evaluate_language(
+    model: Qwen2ForCausalLM, packer: Packer, scenes: int, seed: int
+) -> dict[str, float]:
+    """Accuracies of the answer's first token over the whole vocabulary.
+
+    ``words: TYPE`` and ``soft: TYPE`` are for contexts before the question; ``words, instruction
+    first`` and ``soft, instruction first`` are over all types with contexts behind it; ``reviews``.
+    """
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    scores: dict[str, float] = {}
+    drawn = [sample_scene(rng) for _ in range(scenes)]
+    for context in ("words", "soft"):
+        hits: dict[str, list[bool]] = {"all": [], **{kind: [] for kind in TYPES}, "behind": []}
+        for start in range(0, scenes, _SCENES_AT_ONCE):
+            part = drawn[start : start + _SCENES_AT_ONCE]
+            _collect_hits(model, packer, part, context, hits, rng, generator)
+        behind = hits.pop("behind")
+        scores |= {f"{context}: {kind}": float(np.mean(group)) for kind, group in hits.items()}
+        scores[f"{context}, instruction first"] = float(np.mean(behind))
+    packed = [packer.reviews([review(rng) for _ in range(10)]) for _ in range(scenes // 10)]
+    scores["reviews"] = float(np.mean(_hits(model, packer, packed, generator)))
+    return scores
+
+
+def _collect_hits(
+    model: Qwen2ForCausalLM,
+    packer: Packer,
+    scenes: list[Scene],
+    context: Context,
+    hits: dict[str, list[bool]],
+    rng: np.random.Generator,
+    generator: torch.Generator,
+) -> None:
+    asked = [ask(scene, TYPES, rng) for scene in scenes]
+    pairs = list(zip(scenes, asked, strict=True))
+    before = [packer.image_first(s, questions, context, 0.0, rng) for s, questions in pairs]
+    found = _hits(model, packer, before, generator)
+    kinds = [FAMILIES[question.family][0] for questions in asked for question in questions]
+    for kind, hit in zip(kinds, found, strict=True):
+        hits["all"].append(hit)
+        hits[kind].append(hit)
+    behind = [
+        packer.instruction_first([(scene, q) for q in questions[::3]], context, rng)
+        for scene, questions in pairs
+    ]
+    hits["behind"] += _hits(model, packer, behind, generator)
+
+
+@torch.no_grad()
+def _hits(
+    model: Qwen2ForCausalLM, packer: Packer, packed: list[Denoting], generator: torch.Generator
+) -> list[bool]:
+    """Whether each one-word answer is told, in the order of the sequences and their segments."""
+    batch = batch_of(packed)
+    logits = forward(model, batch, LanguageRecipe.soft_noise, generator).logits
+    assert logits is not None
+    # an answer's word is followed by the end: what predicts it stands one token earlier
+    ends = torch.nonzero(batch["target"] == packer.eos)
+    rows, at = ends[:, 0], ends[:, 1] - 1
+    hits: list[bool] = (logits[rows, at].argmax(-1) == batch["target"][rows, at]).tolist()
+    return hits

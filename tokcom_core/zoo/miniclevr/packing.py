@@ -1,0 +1,215 @@
+"""Turns scenes, questions and reviews into packed sequences for MiniCLEVR's language model.
+
+A context is a caption as words, a grid of soft clauses (one for each cell, as a tokenizer of images
+has them) or nothing. It comes before the instruction or after it: both orders are trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from ...datasets.miniclevr.language import NOUNS, Question
+from ...datasets.miniclevr.language import WORDS as QUESTION_WORDS
+from ...datasets.miniclevr.reviews import SENTIMENTS
+from ...datasets.miniclevr.reviews import WORDS as REVIEW_WORDS
+from ...datasets.miniclevr.scene import (
+    ATTRIBUTES,
+    CAPTION_WORDS,
+    CELLS,
+    MAX_OBJECTS,
+    ROWS,
+    Scene,
+    caption,
+)
+from ...tasks.templates import instruct
+from ..language_model import EOS, word_tokenizer
+from ..packing import IGNORED, Packed, collate
+
+Context = Literal["words", "soft", "none"]
+
+DENOTED = {
+    "matches": MAX_OBJECTS + 1,
+    **{attribute: len(values) for attribute, values in ATTRIBUTES.items()},
+    "column": CELLS,
+    "row": CELLS,
+}
+"""What a noun denotes, with the number of classes: how many match, and all about a single one."""
+
+MAX_MATCHED = 2
+"""Descriptions of one question, at most."""
+_NOUNS = {noun + ending for noun in NOUNS for ending in ("", "s")}
+_FULL_GRID = 0.7
+"""Share of the soft contexts that have all cells; the others lack some empty ones."""
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word, over all words of MiniCLEVR and of the short templates."""
+    templates = f"{_describe()} {_classify('')}".split()
+    return word_tokenizer({*QUESTION_WORDS, *CAPTION_WORDS, *REVIEW_WORDS, *templates})
+
+
+def _describe() -> str:
+    return instruct("caption", "", "short")
+
+
+def _classify(review: str) -> str:
+    return instruct("classification", review, "short")
+
+
+@dataclass
+class Denoting(Packed):
+    """A packed sequence that also says what some of its tokens mean, by their index.
+
+    ``denoted``: what a noun denotes, or the solid that a clause of a caption has told
+    (:data:`DENOTED`). ``matched``: for a solid behind its instruction, whether each of the
+    instruction's descriptions matches it.
+    """
+
+    denoted: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    matched: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+class Packer:
+    """Turns text into packed sequences of token ids."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, prose_weight: float) -> None:
+        self._ids: dict[str, int] = tokenizer.get_vocab()
+        self._prose = prose_weight
+        self.eos = self._ids[EOS]
+
+    def encode(self, text: str) -> list[int]:
+        return [self._ids[word] for word in text.split()]
+
+    def image_first(
+        self,
+        scene: Scene,
+        questions: list[Question],
+        context: Context,
+        restate: float,
+        rng: np.random.Generator,
+    ) -> Denoting:
+        """A context, then questions about it; ``restate`` weighs a description of it, if any."""
+        packed = Denoting()
+        self._append_context(packed, scene, context, 0, 0, rng)
+        start = len(packed.words)
+        for i, question in enumerate(questions):
+            own = len(packed.words)
+            self._append_turn(packed, question.text, question.answer, 1 + i, start)
+            nouns = [j for j, word in enumerate(question.text.split()) if word in _NOUNS]
+            for j, meant in zip(nouns, question.meant, strict=True):
+                if context != "none":
+                    packed.denoted[own + j] = _denotation(scene, meant)
+        if restate and context != "none":
+            segment = 1 + len(questions)
+            self._append_turn(packed, _describe(), caption(scene), segment, start, restate)
+        return packed
+
+    def instruction_first(
+        self, asked: list[tuple[Scene, Question]], context: Context, rng: np.random.Generator
+    ) -> Denoting:
+        """Questions, each before a context of its own, which can so depend on it."""
+        packed = Denoting()
+        for i, (scene, question) in enumerate(asked):
+            text = self.encode(question.text)
+            packed.append(text, [self._prose] * len(text), i + 1, 0)
+            tokens = self._append_context(packed, scene, context, i + 1, len(text), rng)
+            for solid, token in enumerate(tokens):
+                matched = [int(solid in meant) for meant in question.meant]
+                packed.matched[token] = (*matched, *[IGNORED] * (MAX_MATCHED - len(matched)))
+            self._append_answer(packed, question.answer, i + 1, packed.position[-1] + 1)
+        return packed
+
+    def reviews(self, reviews: list[tuple[str, int]]) -> Denoting:
+        """Reviews to classify, side by side."""
+        packed = Denoting()
+        for i, (text, label) in enumerate(reviews):
+            self._append_turn(packed, _classify(text), SENTIMENTS[label], i + 1, 0)
+        return packed
+
+    def _append_context(
+        self,
+        packed: Denoting,
+        scene: Scene,
+        context: Context,
+        segment: int,
+        start: int,
+        rng: np.random.Generator,
+    ) -> list[int]:
+        """Adds a context; returns the index of each solid's token, which tells all about it."""
+        before = len(packed.words)
+        if context == "soft":
+            grid = self._grid(scene, rng)
+            packed.append_soft(grid, segment, start)
+            return [before + i for i, words in enumerate(grid) if words]
+        if context == "none":
+            return []
+        told = self.encode(caption(scene))
+        packed.append(told, [self._prose] * len(told), segment, start)
+        rows = {self._ids[row] for row in ROWS}  # a clause's last word
+        tokens = [before + i for i, word in enumerate(told) if word in rows]
+        for solid, token in enumerate(tokens):
+            packed.denoted[token] = (IGNORED, *_denotation(scene, (solid,))[1:])
+        return tokens
+
+    def _grid(self, scene: Scene, rng: np.random.Generator) -> list[tuple[int, ...]]:
+        """What each cell shows, row by row: all words of its solid, or none."""
+        cells: dict[int, tuple[int, ...]] = {
+            solid.row * CELLS + solid.column: tuple(self._ids[word] for word in solid.words)
+            for solid in scene.solids
+        }
+        kept = 1.0 if rng.random() < _FULL_GRID else rng.random()
+        draws = rng.random(CELLS * CELLS)
+        return [
+            cells.get(cell, ())
+            for cell in range(CELLS * CELLS)
+            if cell in cells or draws[cell] < kept
+        ]
+
+    def _append_turn(
+        self,
+        packed: Packed,
+        instruction: str,
+        response: str,
+        segment: int,
+        start: int,
+        weight: float = 1.0,
+    ) -> None:
+        asked = self.encode(instruction)
+        answer = [*self.encode(response), self.eos]
+        weights = [self._prose] * len(asked) + [weight] * len(answer)
+        packed.append(asked + answer, weights, segment, start)
+
+    def _append_answer(self, packed: Packed, response: str, segment: int, start: int) -> None:
+        """Adds an answer that the last token so far predicts."""
+        answer = [*self.encode(response), self.eos]
+        packed.target[-1], packed.weight[-1] = answer[0], 1.0
+        packed.append(answer, [1.0] * len(answer), segment, start)
+
+
+def _denotation(scene: Scene, meant: tuple[int, ...]) -> tuple[int, ...]:
+    if len(meant) != 1:
+        return (len(meant), *[IGNORED] * (len(DENOTED) - 1))
+    solid = scene.solids[meant[0]]
+    return (1, *solid.values, solid.column, solid.row)
+
+
+def batch_of(packed: list[Denoting]) -> dict[str, Tensor]:
+    """Padded sequences with what their tokens mean, -100 where they mean nothing.
+
+    ``denoted`` is ``[B, S, len(DENOTED)]``, ``matched`` ``[B, S, MAX_MATCHED]``.
+    """
+    batch = collate(list(packed))
+    shape = batch["segment"].shape
+    denoted = torch.full((*shape, len(DENOTED)), IGNORED)
+    matched = torch.full((*shape, MAX_MATCHED), IGNORED)
+    for b, sequence in enumerate(packed):
+        for meant, told in ((denoted, sequence.denoted), (matched, sequence.matched)):
+            if told:
+                meant[b, list(told)] = torch.tensor(list(told.values()))
+    return {**batch, "denoted": denoted, "matched": matched}

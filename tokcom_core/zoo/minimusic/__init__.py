@@ -1,0 +1,1 @@
+"""MiniMUSIC's pocket checkpoints: ViViT, AST and a language model."""

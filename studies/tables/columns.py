@@ -84,8 +84,11 @@ class TableLayout:
         return tuple(f"tokens_{device}" for device in self.budgets)
 
     def budget_text(self, row: Mapping[Any, Any]) -> str:
-        """A row's token budget in the order of ``budgets``: ``4+16``, or ``-`` without budgets."""
-        return "+".join(f"{row[column]:g}" for column in self.budget_columns) or "-"
+        """A row's tokens in the order of ``budgets``: ``4+16``, or ``-`` without budgets.
+
+        Texts that a device sends besides count as well, with their mean length: ``39.7``.
+        """
+        return "+".join(f"{round(row[column], 1):g}" for column in self.budget_columns) or "-"
 
     @property
     def condition(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The main job's claims, on its own table: ``python -m pytest -m slow`` (about seven minutes)."""
+"""The main job's claims, on its own table: ``python -m pytest -m slow`` (about six minutes)."""
 
 from __future__ import annotations
 

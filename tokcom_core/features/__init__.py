@@ -10,6 +10,7 @@ from .media import (
     FeatureStore,
     MediaFeatures,
     Sliding,
+    features_of_datasets,
     open_features,
     write_features,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Sliding",
     "TextFeatures",
     "TextStore",
+    "features_of_datasets",
     "open_features",
     "open_texts",
     "write_features",

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from ..encoders import ENCODER_BATCH, MediaEncoder, NamedEncoder
+from ..encoders import ENCODER_BATCH, EncoderConfig, MediaEncoder, NamedEncoder
 from ..slide import Rounding, slide
 from ..tasks.base import Task
 from .base import Features
@@ -149,6 +149,21 @@ class MediaFeatures(Features):
 
     def _with_counts(self, counts: Sequence[int]) -> MediaFeatures:
         return self.model_copy(update={"sliding": replace(self.sliding, counts=tuple(counts))})
+
+
+def features_of_datasets(
+    task: Task, splits: Sequence[str], medium: str, encoder: EncoderConfig, sliding: Sliding
+) -> tuple[MediaFeatures, ...]:
+    """Features of one medium in some splits of a task, one for each data set that holds them."""
+    datasets: dict[str, list[str]] = {}
+    for split in splits:
+        datasets.setdefault(task.dataset(split), []).append(split)
+    return tuple(
+        MediaFeatures(
+            medium=medium, dataset=dataset, splits=tuple(own), encoder=encoder, sliding=sliding
+        )
+        for dataset, own in datasets.items()
+    )
 
 
 def write_features(

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...storage import atomic_file
+from ..mark import claim_folder
 from ..parallel import run_parallel
 from .language import TYPES, Question, ask
 from .render import write_image
@@ -105,7 +106,7 @@ def write_miniclevr(
         StorageError: for a full disk; what is written stays.
     """
     plans = plan_images(images, seed)
-    _claim(root, images, seed)
+    claim_folder(root, "MiniCLEVR", {"images": images, "seed": seed})
     for split in SHARES:
         own = [plan for plan in plans if plan.split == split]
         _write_clevr(root / "CLEVR_v1.0", split, own)
@@ -119,17 +120,6 @@ def write_miniclevr(
         if progress is not None:
             progress(1)
     return plans
-
-
-def _claim(root: Path, images: int, seed: int) -> None:
-    """Marks ``root`` with what it is made of, so that two data sets never mix."""
-    mark = root / "miniclevr.json"
-    made_of = {"images": images, "seed": seed}
-    if mark.exists() and json.loads(mark.read_text()) != made_of:
-        raise ValueError(
-            f"{root} holds another MiniCLEVR {mark.read_text()}; choose another folder"
-        )
-    _write(mark, json.dumps(made_of))
 
 
 def _render(job: tuple[Path, ImagePlan]) -> None:

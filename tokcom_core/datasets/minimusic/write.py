@@ -21,6 +21,7 @@ import numpy as np
 
 from ...storage import atomic_file, writing
 from ..layout import MUSIC_AVQA, VALOR, annotation_file, video_file
+from ..mark import claim_folder
 from ..parallel import run_parallel
 from .language import ask, caption
 from .render import draw_frames, play, write_clip
@@ -87,7 +88,7 @@ def write_minimusic(
         StorageError: for a full disk; what is written stays.
     """
     plans = plan_clips(clips, seed)
-    _claim(root, clips, seed)
+    claim_folder(root, "MiniMUSIC", {"clips": clips, "seed": seed})
     for dataset, split in SHARES:
         own = [plan for plan in plans if (plan.dataset, plan.split) == (dataset, split)]
         _write_annotations(root, dataset, split, own)
@@ -101,18 +102,6 @@ def write_minimusic(
         if progress is not None:
             progress(1)
     return plans
-
-
-def _claim(root: Path, clips: int, seed: int) -> None:
-    """Marks ``root`` with what it is made of, so that two data sets never mix."""
-    mark = root / "minimusic.json"
-    made_of = {"clips": clips, "seed": seed}
-    if mark.exists() and json.loads(mark.read_text()) != made_of:
-        raise ValueError(
-            f"{root} holds another MiniMUSIC {mark.read_text()}; choose another folder"
-        )
-    root.mkdir(parents=True, exist_ok=True)
-    _write_json(mark, made_of)
 
 
 def _render(job: tuple[Path, ClipPlan]) -> None:

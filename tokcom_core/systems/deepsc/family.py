@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from ...checkpoints import POCKET_IMAGES
 from ...config import Config
-from ...features import AnyFeatures, MediaFeatures, Sliding, TextFeatures
+from ...features import AnyFeatures, Sliding, TextFeatures, features_of_datasets
 from ...tasks.base import Task
 from ..base import FeatureFolders, System, TokenLengths, Transmitter
 from ..methods import merged
@@ -109,20 +109,9 @@ class DeepScSystem(System):
             return {TEXT: (own,)}
         image = self.image_config
         assert image is not None
-        datasets: dict[str, list[str]] = {}
-        for split in self._splits(task):
-            datasets.setdefault(task.dataset(split), []).append(split)
-        stores = [
-            MediaFeatures(
-                medium=IMAGE,
-                dataset=dataset,
-                splits=tuple(splits),
-                encoder=image.encoder,
-                sliding=Sliding(counts=(image.length,)),
-            )
-            for dataset, splits in datasets.items()
-        ]
-        return {IMAGE: tuple(stores)}
+        sliding = Sliding(counts=(image.length,))
+        # of all splits, so that systems which read more of them share the store
+        return {IMAGE: features_of_datasets(task, task.splits, IMAGE, image.encoder, sliding)}
 
     def _splits(self, task: Task) -> tuple[str, ...]:
         return (task.train_split, task.validation_split, task.test_split)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ...checkpoints import POCKET
 from ...datasets.samples import Samples
-from ...features import AnyFeatures, MediaFeatures, Sliding, TextFeatures
+from ...features import AnyFeatures, Sliding, TextFeatures, features_of_datasets
 from ...slide import slide
 from ...tasks.base import Reference, Task
 from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
@@ -147,20 +147,8 @@ class Mlms(System):
             rounding=self.models.slide_rounding,
             dtype=self.models.feature_dtype,
         )
-        datasets: dict[str, list[str]] = {}
-        for split in task.splits:
-            datasets.setdefault(task.dataset(split), []).append(split)
-        own = [
-            MediaFeatures(
-                medium=device,
-                dataset=dataset,
-                splits=tuple(splits),
-                encoder=self.models.encoder(device),
-                sliding=sliding,
-            )
-            for dataset, splits in datasets.items()
-        ]
-        return {device: tuple(own)}
+        encoder = self.models.encoder(device)
+        return {device: features_of_datasets(task, task.splits, device, encoder, sliding)}
 
     def transmitter(
         self,

@@ -13,6 +13,7 @@ no token attends beyond its window, and nothing of the size of all pairs is comp
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -57,7 +58,7 @@ def build_fusion(config: FusionConfig, low_grid: Grid, high_grid: Grid) -> Fusio
     return Pooled(low_grid, high_grid, config.kind)
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module, ABC):
     """Fuses low- and high-resolution tokens.
 
     Every kind makes tokens of the width of V_l, so that the projectors behind them are equal.
@@ -67,6 +68,7 @@ class Fusion(nn.Module):
         super().__init__()
         self.low, self.high, self.width = low, high, low.width
 
+    @abstractmethod
     def forward(self, low: Tensor, high: Tensor, queries: tuple[int, int]) -> Tensor:
         """Visual tokens ``[B, rows * columns, width]`` on a grid of queries, row by row.
 
@@ -75,7 +77,6 @@ class Fusion(nn.Module):
             high: Tokens ``[B, S_h, D_h]`` of the high-resolution encoder.
             queries: Rows and columns of the visual tokens; V_l is pooled to them (TokenPacker).
         """
-        raise NotImplementedError
 
     def pooled_low(self, low: Tensor, queries: tuple[int, int]) -> Tensor:
         """Normalised V_l ``[B, rows, columns, width]`` on the grid of the queries."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ...checkpoints import POCKET_IMAGES
 from ...datasets.samples import Samples
-from ...features import AnyFeatures, MediaFeatures, Sliding
+from ...features import AnyFeatures, Sliding, features_of_datasets
 from ...tasks.base import Reference, Task
 from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
 from ..phases import Phase, StreamInput, Training
@@ -188,23 +188,12 @@ class Taichi(System):
     ) -> dict[str, tuple[AnyFeatures, ...]]:
         if self.intact_texts:
             return {}
-        datasets: dict[str, list[str]] = {}
-        for split in task.splits:
-            datasets.setdefault(task.dataset(split), []).append(split)
         found: dict[str, tuple[AnyFeatures, ...]] = {}
         for name, encoder in (("low", self.models.low), ("high", self.models.high)):
             shape = encoder.shape()
             every = (shape.length - shape.summary_tokens,)
-            found[name] = tuple(
-                MediaFeatures(
-                    medium="image",
-                    dataset=dataset,
-                    splits=tuple(splits),
-                    encoder=encoder,
-                    sliding=Sliding(counts=every, dtype=self.models.feature_dtype),
-                )
-                for dataset, splits in datasets.items()
-            )
+            sliding = Sliding(counts=every, dtype=self.models.feature_dtype)
+            found[name] = features_of_datasets(task, task.splits, "image", encoder, sliding)
         return found
 
     def transmitter(

@@ -19,6 +19,7 @@ from channel_models import (
     Overhead,
     PopulationSize,
     Reception,
+    SnrRange,
     spawn_seed,
 )
 from tokcom_core.datasets.samples import Samples, read_samples
@@ -104,7 +105,7 @@ class BaseStation:
         self._session: AnswerSession | None = None
 
     def set_channel(
-        self, air: AirBase, snr_db: float, population: PopulationSize | None = None
+        self, air: AirBase, snr_db: float | SnrRange, population: PopulationSize | None = None
     ) -> None:
         """Sets the air between the devices, of one user or many, and this station."""
         name = "cuda:0" if self._device.type == "cuda" else "cpu"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from channel_models import AirBase, Members, PopulationSize, spawn_seed
+from channel_models import AirBase, Members, PopulationSize, SnrRange, spawn_seed
 from tokcom_core.systems import Feedback, Phase, Stream
 
 from .base_station import BaseStation, StationConfig
@@ -72,10 +72,10 @@ class Network(OnEngine):
             stream.name: stream for config in devices for stream in config.streams
         }
         self._seed = station.seed
-        self._air: tuple[AirBase, float] | None = None
+        self._air: tuple[AirBase, float | SnrRange] | None = None
 
-    def set_channel(self, air: AirBase, snr_db: float) -> None:
-        """Puts an air between devices and base station."""
+    def set_channel(self, air: AirBase, snr_db: float | SnrRange) -> None:
+        """Puts an air of an average SNR, or a range of them, between devices and station."""
         self._air = air, snr_db
         users = PopulationSize(self._population.users, self._seed) if self._population else None
         self._wait(self._station.call("set_channel", air, snr_db, users))

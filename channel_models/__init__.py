@@ -13,6 +13,7 @@ from .power import from_db, mean_db, normalise, to_db
 from .reception.linear import LinearAir
 from .reception.receiver import Receiver
 from .seeding import spawn_seed
+from .snr import SnrRange
 from .sources.source import Realisation, Request, SionnaSource, Source
 from .users.population import PopulationSize
 
@@ -34,6 +35,7 @@ __all__ = [
     "Reception",
     "Request",
     "SionnaSource",
+    "SnrRange",
     "Source",
     "Transport",
     "from_db",

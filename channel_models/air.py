@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -82,7 +81,7 @@ class Air(ABC):
         transports: kinds of frames that it carries.
     """
 
-    transports: ClassVar[tuple[Transport, ...]] = ("analog",)
+    transports: tuple[Transport, ...] = ("analog",)
 
     def __init__(self, link: Link) -> None:
         self.link = link

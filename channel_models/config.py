@@ -22,6 +22,8 @@ from .power import noise_power
 from .reception.equivalent import EquivalentAir
 from .reception.linear import LinearAir
 from .reception.receiver import Csi, Interpolation, Receiver
+from .reception.varying import at_snr
+from .snr import SnrRange
 from .sources.source import Source
 from .sources.tensorflow import ServiceFactory
 from .users.population import FreshPopulation, PopulationSize
@@ -71,7 +73,7 @@ class AirBase(BaseModel):
     def build(
         self,
         link: Link,
-        snr_db: float,
+        snr_db: float | SnrRange,
         device: str = "cpu",
         tensorflow: ServiceFactory | None = None,
         population: PopulationSize | None = None,
@@ -80,7 +82,8 @@ class AirBase(BaseModel):
 
         Args:
             link: the band, how it is shared, the antennas.
-            snr_db: average receive SNR of an antenna, where the air takes one.
+            snr_db: average receive SNR of an antenna, where the air takes one; a range draws one
+                for every interval.
             device: torch device.
             tensorflow: makes the service behind ``backend: tensorflow``.
             population: puts so many users behind the air; its frames then name their members.
@@ -89,17 +92,21 @@ class AirBase(BaseModel):
             ValueError: for what is not an SNR, or combinations that cannot be received.
         """
         self.check(link)
-        n0 = noise_power(snr_db) if self.sets_snr else 1.0
         source = self.source(link, device, tensorflow)
         if source is not None and population is not None:
             source = self.populate(source, population, device)
-        linear = LinearAir(link, n0, source, self.receiver, device)
-        analog = EquivalentAir(linear, device) if self.fidelity == "abstract" else linear
-        if self.digital is None:
-            return analog
-        from .digital.air import DigitalAir
 
-        return DigitalAir(linear, analog, self.digital, device)
+        def at(own_db: float) -> Air:
+            n0 = noise_power(own_db) if self.sets_snr else 1.0
+            linear = LinearAir(link, n0, source, self.receiver, device)
+            analog = EquivalentAir(linear, device) if self.fidelity == "abstract" else linear
+            if self.digital is None:
+                return analog
+            from .digital.air import DigitalAir
+
+            return DigitalAir(linear, analog, self.digital, device)
+
+        return at_snr(at, snr_db)
 
     def check(self, link: Link) -> None:
         """Raises ValueError for combinations that cannot be received, before anything is built."""

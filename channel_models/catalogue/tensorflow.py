@@ -9,6 +9,8 @@ from ..config import AirBase
 from ..numerology import Link
 from ..power import noise_power
 from ..reception.tensorflow import TensorflowAir, load_channel
+from ..reception.varying import at_snr
+from ..snr import SnrRange
 from ..sources.source import Source
 from ..sources.tensorflow import ServiceFactory
 from ..users.population import PopulationSize
@@ -33,10 +35,11 @@ class TensorflowConfig(AirBase):
     def build(
         self,
         link: Link,
-        snr_db: float,
+        snr_db: float | SnrRange,
         device: str = "cpu",
         tensorflow: ServiceFactory | None = None,
         population: PopulationSize | None = None,
     ) -> Air:
         self.check(link)
-        return TensorflowAir(link, noise_power(snr_db), load_channel(self.function))
+        channel = load_channel(self.function)
+        return at_snr(lambda own_db: TensorflowAir(link, noise_power(own_db), channel), snr_db)

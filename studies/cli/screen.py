@@ -27,6 +27,7 @@ def conditions_table(summary: pd.DataFrame, layout: TableLayout) -> Table:
         "bandwidth_hz": ("MHz", lambda row: _number(row["bandwidth_hz"] / 1e6)),
         "deadline_ms": ("deadline", lambda row: _number(row["deadline_ms"])),
         "train_snr_db": ("trained", lambda row: _number(row["train_snr_db"])),
+        "train_snr_span_db": ("over", lambda row: _number(row["train_snr_span_db"])),
     }
     columns: list[tuple[str, Callable[[Row], str]]] = [
         ("method", lambda row: str(row["method"])),

@@ -25,6 +25,7 @@ _SAID: dict[str, Callable[[Any], str]] = {
     "bandwidth_hz": lambda hz: f"{hz / 1e6:g} MHz",
     "deadline_ms": lambda ms: f"deadline {ms:g} ms",
     "train_snr_db": lambda snr_db: f"trained at {snr_db:g} dB",
+    "train_snr_span_db": lambda span_db: f"\N{PLUS-MINUS SIGN} {span_db / 2:g} dB",
 }
 
 

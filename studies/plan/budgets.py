@@ -38,8 +38,8 @@ def fit(study: Study, system: System, tokens: TokenBudget, link: Link) -> TokenB
     )
 
 
-def snr_at_bandwidth(study: Study, snr_db: float, bandwidth_hz: float) -> float:
-    """SNR at a bandwidth: ``fixed_power`` loses 3 dB for each doubling of bandwidth."""
+def loss_at_bandwidth_db(study: Study, bandwidth_hz: float) -> float:
+    """Loss of SNR at a bandwidth: ``fixed_power`` loses 3 dB for each doubling of bandwidth."""
     if study.power_mode == "fixed_psd":
-        return snr_db
-    return snr_db - 10 * math.log10(bandwidth_hz / study.reference_bandwidth_hz)
+        return 0.0
+    return 10 * math.log10(bandwidth_hz / study.reference_bandwidth_hz)

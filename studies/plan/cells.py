@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import product
 
 from actors import share_of
-from channel_models import AirBase, Link, named_air
+from channel_models import AirBase, Link, SnrRange, named_air
 from tokcom_core.datasets.data import Data
 from tokcom_core.features import AnyFeatures
 from tokcom_core.systems import Phase, System, Transport, devices_of
 from tokcom_core.tasks import Task
 
-from .budgets import fit, served_streams, snr_at_bandwidth
+from .budgets import fit, loss_at_bandwidth_db, served_streams
 from .contenders import Contender, contenders_of
 from .specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec
 from .study import Study, TokenBudget
@@ -29,14 +29,14 @@ class Point:
 
     Attributes:
         air: Air in the study.
-        snr_db: Nominal training SNR.
+        snr_db: Nominal training SNR, or a range of them.
         bandwidth_hz: Bandwidth of the link.
         tokens: Token lengths in the study.
         seed: Seed of the cell.
     """
 
     air: AirBase
-    snr_db: float
+    snr_db: float | SnrRange
     bandwidth_hz: float
     tokens: TokenBudget
     seed: int
@@ -185,6 +185,7 @@ class Plan:
         if reference is not None:
             eval_snr_db = (math.inf,)
         crossing = self._crossing(contender, point)
+        loss_db = loss_at_bandwidth_db(study, point.bandwidth_hz)
         return Cell(
             study=study.name,
             method=contender.label,
@@ -193,9 +194,7 @@ class Plan:
             crossing=crossing.model_copy(update={"link": self._link(contender, point)}),
             nominal_snr_db=point.snr_db,
             eval_snr_db=eval_snr_db,
-            eval_air_snr_db=tuple(
-                snr_at_bandwidth(study, snr_db, point.bandwidth_hz) for snr_db in eval_snr_db
-            ),
+            eval_air_snr_db=tuple(snr_db - loss_db for snr_db in eval_snr_db),
             bandwidth_hz=point.bandwidth_hz,
             air_label=point.air.label,
             deadline_ms=None if reference is not None else study.deadline_ms,
@@ -240,15 +239,18 @@ class Plan:
         names = contender.system.served(study.task)
         if phase is not None:
             names = phase.crossing
+        loss_db = loss_at_bandwidth_db(study, point.bandwidth_hz)
+        if isinstance(nominal_db, SnrRange):
+            snr_db: float | SnrRange = nominal_db.shifted(-loss_db)
+        else:
+            snr_db = nominal_db - loss_db
         population = None if study.emulate is None else study.emulate.training_population
         link = study.link_at(point.bandwidth_hz)
         travel = self._transport(contender, point.air)
         return Crossing(
             air=air,
             link=air.matters(link) if population is None else link,
-            snr_db=snr_at_bandwidth(study, nominal_db, point.bandwidth_hz)
-            if air.sets_snr
-            else math.nan,
+            snr_db=snr_db if air.sets_snr else math.nan,
             transport={name: travel[name] for name in names if travel[name] != "analog"},
             population=population,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors import EmulationConfig, Federation, UserPopulation
-from channel_models import Link, NamedAir
+from channel_models import Link, NamedAir, SnrRange
 from tokcom_core.features import AnyFeatures
 from tokcom_core.systems import NamedSystem, Phase, Stream, System, Transport
 from tokcom_core.tasks import NamedTask, Task
@@ -26,14 +26,14 @@ class Crossing(Spec):
     Attributes:
         air: Air of the study.
         link: Link, without keys that do not affect the channel.
-        snr_db: Average SNR; NaN where a link budget decides.
+        snr_db: Average SNR, or a range of them; NaN where a link budget decides.
         transport: Transport of the streams that are not ``analog``.
         population: Users that are scheduled on the air; None for a single user.
     """
 
     air: NamedAir
     link: Link
-    snr_db: float
+    snr_db: float | SnrRange
     transport: dict[str, Transport]
     population: UserPopulation | None = None
 
@@ -105,7 +105,7 @@ class Cell(Spec):
     reference: str | None
     trained: PhaseSpec
     crossing: Crossing
-    nominal_snr_db: float
+    nominal_snr_db: float | SnrRange
     eval_snr_db: tuple[float, ...]
     eval_air_snr_db: tuple[float, ...]
     bandwidth_hz: float

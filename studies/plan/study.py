@@ -28,7 +28,7 @@ from actors import (
     Role,
     Share,
 )
-from channel_models import DigitalConfig, Link, NamedAir
+from channel_models import DigitalConfig, Link, NamedAir, SnrRange
 from tokcom_core.config import Config
 from tokcom_core.datasets.data import Data, MiniMusic
 from tokcom_core.systems import DEFAULT_METHODS, SYSTEMS, Method, System, Systems, system_of
@@ -131,7 +131,7 @@ class Study(Config):
     airs: Annotated[tuple[NamedAir, ...], *_Several] = Field(
         default=("awgn",), validate_default=True
     )
-    train_snr_db: Annotated[tuple[Snr, ...], *_Several] = (10.0,)
+    train_snr_db: Annotated[tuple[Snr | SnrRange, ...], *_Several] = (10.0,)
     eval_snr_db: Annotated[tuple[Snr, ...], *_Several] = (10.0,)
     bandwidth_hz: Annotated[tuple[float, ...], *_Several] = (5e6,)
     tokens: Annotated[tuple[TokenBudget, ...], *_Several] = Field(

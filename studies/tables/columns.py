@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 VERSION_KEY = b"tokcom_schema_version"
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
@@ -95,6 +95,7 @@ class TableLayout:
         """Columns that identify a condition of a table: all but the seed."""
         return (
             *("method", "air", "access", "bandwidth_hz", "deadline_ms", "train_snr_db"),
+            "train_snr_span_db",
             *self.budget_columns,
             "eval_snr_db",
         )
@@ -215,6 +216,7 @@ _TRAINED: _Columns = [
     ("air", _TEXT),
     ("access", _TEXT),
     ("train_snr_db", _REAL),
+    ("train_snr_span_db", _REAL),
 ]
 _POPULATION: _Columns = [
     ("devices", _WHOLE),

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from channel_models import SnrRange
 from tokcom_core.systems import devices_of
 
 from ..plan.budgets import served_streams
@@ -16,7 +17,11 @@ from .columns import TableLayout
 
 def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
     """The columns that all rows of a cell share in ``results``."""
-    trained = cell.trained
+    trained, nominal_db = cell.trained, cell.nominal_snr_db
+    if isinstance(nominal_db, SnrRange):
+        middle_db, span_db = nominal_db.middle, nominal_db.span
+    else:
+        middle_db, span_db = nominal_db, 0.0
     budget = trained.tokens
     phases = [spec.definition.training for spec in trained.lineage]
     served = served_streams(cell.system, cell.task, budget)
@@ -27,7 +32,8 @@ def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
         "method": cell.method,
         "air": cell.air_label,
         "access": cell.crossing.link.access,
-        "train_snr_db": cell.nominal_snr_db,
+        "train_snr_db": middle_db,
+        "train_snr_span_db": span_db,
         "bandwidth_hz": cell.bandwidth_hz,
         "deadline_ms": cell.deadline_ms,
         **{f"tokens_{device}": float(budget.get(device, 0)) for device in layout.budgets},

@@ -123,5 +123,5 @@ def interval_note(summary: pd.DataFrame) -> str:
 def swept(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     """Columns beside method, air, tokens and evaluated SNR in which these conditions differ."""
     own = rows[~rows["method"].isin(layout.reference_methods)].groupby("air", dropna=False)
-    names = ("access", "bandwidth_hz", "deadline_ms", "train_snr_db")
+    names = ("access", "bandwidth_hz", "deadline_ms", "train_snr_db", "train_snr_span_db")
     return [name for name in names if (own[name].nunique(dropna=False) > 1).any()]

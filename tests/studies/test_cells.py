@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from actors import airtime_ms
-from channel_models import Link
+from channel_models import Link, SnrRange
 from studies.execution.run import choose_learning_rates
-from studies.plan.budgets import fit, served_streams, snr_at_bandwidth
+from studies.plan.budgets import fit, loss_at_bandwidth_db, served_streams
 from studies.plan.cells import Plan
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from studies.tables.identity import identity
+from studies.tables.layout import layout_of
 from tokcom_core.features import MediaFeatures
 from tokcom_core.systems import Phase
 from tokcom_core.systems.mlms import Mlms
@@ -173,9 +175,9 @@ def test_fit_takes_the_longest_tokens_that_meet_the_deadline() -> None:
 
 def test_power_modes() -> None:
     fixed = _study(power_mode="fixed_power", reference_bandwidth_hz=5e6)
-    assert snr_at_bandwidth(fixed, 10.0, 10e6) == pytest.approx(10 - 3.0103, abs=1e-4)
-    assert snr_at_bandwidth(fixed, 10.0, 5e6) == 10.0
-    assert snr_at_bandwidth(_study(), 10.0, 10e6) == 10.0
+    assert loss_at_bandwidth_db(fixed, 10e6) == pytest.approx(3.0103, abs=1e-4)
+    assert loss_at_bandwidth_db(fixed, 5e6) == 0.0
+    assert loss_at_bandwidth_db(_study(), 10e6) == 0.0
 
 
 def test_without_captions_there_is_no_text_oracle(minimusic: Path, tmp_path: Path) -> None:
@@ -275,3 +277,18 @@ def test_a_phase_that_does_not_cross_the_air_is_shared_by_all_airs(
     assert len(_alignments(cells)) == 1
     assert len({c.trained.key for c in cells}) == 4
     assert all(c.trained.lineage[0].crossing is None for c in cells)
+
+
+def test_a_range_of_training_snrs_is_one_training_and_shifts_with_the_bandwidth() -> None:
+    ranged = {"low": -6, "high": 18}
+    keys = {"methods": ["aligned"], "bandwidth_hz": [5e6, 1e7], "power_mode": "fixed_power"}
+    plan, found = _plan(train_snr_db=[6, ranged], **keys)
+    cells = {(c.bandwidth_hz, isinstance(c.nominal_snr_db, SnrRange)): c for c in _ours(found)}
+    assert len(cells) == len({c.trained.key for c in cells.values()}) == 4
+    assert cells[5e6, True].crossing.snr_db == SnrRange(low=-6, high=18)
+    doubled = cells[1e7, True].crossing.snr_db
+    assert isinstance(doubled, SnrRange)
+    assert (doubled.low, doubled.high) == pytest.approx((-9.0103, 14.9897))
+    row = identity(cells[1e7, True], layout_of(plan.study))
+    assert (row["train_snr_db"], row["train_snr_span_db"]) == (6, 24)
+    assert identity(cells[1e7, False], layout_of(plan.study))["train_snr_span_db"] == 0

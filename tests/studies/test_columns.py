@@ -10,7 +10,7 @@ from studies.tables.columns import SCHEMA_VERSION, VERSION_KEY, Reference, Table
 from studies.tables.layout import layout_of
 
 RESULTS = """
-study cell seed method air access train_snr_db
+study cell seed method air access train_snr_db train_snr_span_db
 eval_snr_db realised_snr_db realised_sinr_db ebn0_db erased_fraction
 bandwidth_hz deadline_ms meets_deadline
 tokens_text tokens_audio tokens_vision tokens_total
@@ -27,7 +27,8 @@ airtime_ms energy_mj device_gflop bs_gflop
 train_steps learning_rate wall_s status reason config versions
 """
 CELL = """
-study cell seed method air access train_snr_db bandwidth_hz deadline_ms tokens_audio tokens_vision
+study cell seed method air access train_snr_db train_snr_span_db bandwidth_hz deadline_ms
+tokens_audio tokens_vision
 """
 CURVES = """
 phase step task first_token reconstruction_caption reconstruction_question contrastive_audio
@@ -40,7 +41,8 @@ outage_fraction questions accuracy transmissions uplink_channel_uses payload_bit
 energy_mj x_m y_m height_m path_loss_db tx_power_dbm
 """
 CONDITION = """
-method air access bandwidth_hz deadline_ms train_snr_db tokens_audio tokens_vision eval_snr_db
+method air access bandwidth_hz deadline_ms train_snr_db train_snr_span_db
+tokens_audio tokens_vision eval_snr_db
 """
 
 

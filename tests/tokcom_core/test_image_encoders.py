@@ -22,8 +22,9 @@ from transformers import (
 from tokcom_core.datasets.images import read_image
 from tokcom_core.encoders import Clip, Convnext, EncoderConfig, Grid, Stage
 from tokcom_core.encoders.clip import ClipEncoder
-from tokcom_core.encoders.convnext import ConvnextEncoder, fold_stages, unfold_stages
+from tokcom_core.encoders.convnext import ConvnextEncoder
 from tokcom_core.encoders.sizes import convnext_shape
+from tokcom_core.encoders.stages import fold_stages, unfold_stages
 from tokcom_core.features import Sliding, open_features, write_features
 
 from .images import write_clip, write_clip_tower, write_convnext, write_image, write_timm_convnext

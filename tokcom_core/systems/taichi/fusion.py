@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from ...config import Config
 from ...encoders import Grid
-from ...encoders.convnext import unfold_stages
+from ...encoders.stages import unfold_stages
 
 FusionKind = Literal["ban", "mining", "addition", "low", "high"]
 

@@ -47,7 +47,8 @@ class TableLayout:
     """The columns of a study's tables, which follow from its systems and its task.
 
     Attributes:
-        devices: Devices whose sent tokens have columns in ``results``, in this order.
+        devices: Devices whose tokens have columns in ``results``, in this order: their budget, or
+            what was sent where there is none.
         losses: Columns of ``curves``; the first is the loss of the task.
         budgets: Devices whose token length the study sweeps.
         groups: Groups of samples, whose accuracies have columns in ``results``.
@@ -84,11 +85,8 @@ class TableLayout:
         return tuple(f"tokens_{device}" for device in self.budgets)
 
     def budget_text(self, row: Mapping[Any, Any]) -> str:
-        """A row's tokens in the order of ``budgets``: ``4+16``, or ``-`` without budgets.
-
-        Texts that a device sends besides count as well, with their mean length: ``39.7``.
-        """
-        return "+".join(f"{round(row[column], 1):g}" for column in self.budget_columns) or "-"
+        """A row's token lengths in the order of ``budgets``: ``4+16``, or ``-`` without budgets."""
+        return "+".join(f"{row[column]:g}" for column in self.budget_columns) or "-"
 
     @property
     def condition(self) -> tuple[str, ...]:

@@ -78,7 +78,11 @@ class Outcome:
             "ebn0_db": air["realised_snr_db"] - 10 * math.log10(bits / uses) if bits else None,
             "airtime_ms": airtime_ms,
             "meets_deadline": deadline_ms is None or airtime_ms <= deadline_ms,
-            **{f"tokens_{device}": count for device, count in tokens.items()},
+            **{
+                f"tokens_{device}": n
+                for device, n in tokens.items()
+                if device not in layout.budgets
+            },
             "tokens_total": sum(tokens.values()),
             **(_ONE_USER if self.emulation is None else self.emulation.columns),
             **self._score_columns(layout),

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from actors import airtime_ms
+from channel_models import SnrRange
 
 from ..plan.budgets import served_streams
 from ..plan.cells import Plan
@@ -39,7 +40,7 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
         (
             cell.method,
             cell.crossing.air.label,
-            f"{cell.nominal_snr_db:g}",
+            _training_snr(cell),
             f"{cell.bandwidth_hz / 1e6:g}",
             "-" if cell.reference else layout.budget_text(identity(cell, layout)),
         )
@@ -48,6 +49,12 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
     for condition, seeds in conditions.items():
         shown.add_row(*condition, str(seeds))
     return shown
+
+
+def _training_snr(cell: Cell) -> str:
+    """``10``, or ``-6 to 18``, in dB."""
+    snr_db = cell.nominal_snr_db
+    return f"{snr_db.low:g} to {snr_db.high:g}" if isinstance(snr_db, SnrRange) else f"{snr_db:g}"
 
 
 def _artifacts(plan: Plan, cells: Sequence[Cell]) -> Table:

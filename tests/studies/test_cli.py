@@ -11,6 +11,7 @@ from pathlib import Path
 import drjit
 import pytest
 
+from studies import presets
 from tokcom_core.datasets.layout import MUSIC_AVQA, video_file
 from tokcom_core.datasets.minimusic.write import write_minimusic
 
@@ -137,6 +138,13 @@ def test_plan_shows_cells_phases_and_airtime(shown: Callable[..., str]) -> None:
     assert "quickstart" in shown("study", "list")
     known = shown("zoo", "show")
     assert all(kind in known for kind in ("vision", "convnext"))
+
+
+@pytest.mark.parametrize("name", [name for name in presets() if name.startswith("taichi")])
+def test_taichis_presets_can_be_planned(name: str, shown: Callable[..., str]) -> None:
+    plan = shown("study", "plan", name)
+    assert "frozen tokens" in plan
+    assert "inf" in plan if name == "taichi-table3" else "-6 to 18" in plan
 
 
 def test_a_truncated_clip_is_one_line_and_the_others_are_prepared(

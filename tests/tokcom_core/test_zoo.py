@@ -68,6 +68,7 @@ def test_miniclevrs_language_model_is_as_good_as_it_says() -> None:
     assert set(scores) == set(said)
     for name, score in scores.items():
         assert abs(score - said[name]) < 0.2, name  # four standard errors of a coin, 100 scenes
+    assert min(value for name, value in said.items() if name.startswith("words")) >= 0.95
     assert scores["reviews"] >= 0.95
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.get_vocab() == clevr_packing.build_tokenizer().get_vocab()
@@ -154,6 +155,32 @@ def test_nouns_denote_what_the_question_means() -> None:
             assert tuple(denoted[at, 1:5].tolist()) == scene.solids[solids[0]].values
 
 
+def test_a_second_noun_means_how_its_solid_and_the_first_ones_compare() -> None:
+    """The read-outs tell the answers, once one knows which of them is asked for."""
+    rng = np.random.default_rng(0)
+    packer = clevr_packing.Packer(clevr_packing.build_tokenizer(), 0.1)
+    for _ in range(20):
+        scene = clevr_scene.sample_scene(rng)
+        for question in clevr.ask(scene, ["compare_attribute", "relation"], rng):
+            packed = packer.image_first(scene, [question], "soft", 0.0, rng)
+            (second, related) = packed.meaning["related"].popitem()
+            _, (anchor,) = question.meant
+            if clevr.FAMILIES[question.family][0] == "compare_attribute":
+                (same,) = packed.meaning["same"].values()
+                asked = question.text.split(" same ")[1].split()[0]
+                at = list(clevr_scene.ATTRIBUTES).index(asked)
+                assert ["no", "yes"][same[at]] == question.answer
+            else:
+                (relation,) = (
+                    s["value_inputs"] for s in question.program if s["function"] == "relate"
+                )
+                count = related[clevr_scene.RELATIONS.index(relation[0])]
+                told = ["no", "yes"][count > 0] if "is there" in question.text else str(count)
+                assert told == question.answer
+            columns = packed.meaning["placed"][second][: clevr_scene.CELLS]
+            assert columns[scene.solids[anchor].column] == 1 == sum(columns)
+
+
 def test_solids_behind_an_instruction_know_whether_it_describes_them() -> None:
     rng = np.random.default_rng(1)
     scene = clevr_scene.sample_scene(rng)
@@ -161,7 +188,7 @@ def test_solids_behind_an_instruction_know_whether_it_describes_them() -> None:
     (question,) = clevr.ask(scene, ["compare_attribute"], rng)
     for context in ("words", "soft"):
         packed = packer.instruction_first([(scene, question)], context, rng)
-        matched = list(packed.matched.values())
+        matched = list(packed.meaning["matched"].values())
         assert len(matched) == len(scene.solids)
         for description, (solid,) in enumerate(question.meant):
             told = [row[description] for row in matched]
@@ -182,7 +209,7 @@ def test_minimusics_zoo_is_built_from_nothing(tmp_path: Path) -> None:
 
 
 def test_miniclevrs_zoo_is_built_from_nothing_and_alike_again(tmp_path: Path) -> None:
-    recipe = miniclevr.MiniClevrRecipe(**SMALL, retrieval_steps=1, comparing_steps=3)
+    recipe = miniclevr.MiniClevrRecipe(**SMALL, retrieval_steps=1, comparing_steps=2, color_steps=2)
     tokenizer = TokenizerRecipe(steps=20, batch_size=4, learning_rate=1e-3)
     for name in ("a", "b"):
         build_miniclevr(tmp_path / name, 0, 30, recipe, tokenizer, tokenizer)

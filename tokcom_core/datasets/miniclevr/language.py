@@ -296,17 +296,22 @@ TYPES = tuple(dict.fromkeys(kind for kind, _ in FAMILIES))
 """The nine types of questions."""
 
 
-def ask(scene: Scene, types: Sequence[str], rng: np.random.Generator) -> list[Question]:
-    """One question of each of ``types``, less those that the scene does not allow."""
+def ask(scene: Scene, types: Sequence[str | int], rng: np.random.Generator) -> list[Question]:
+    """One question of each of ``types``, less those that the scene does not allow.
+
+    A type may be given by a family of it (its index), which is asked if the scene allows it.
+    """
     facts = Facts(scene)
     asked = (_ask_one(facts, kind, rng) for kind in types)
     return [question for question in asked if question is not None]
 
 
-def _ask_one(facts: Facts, kind: str, rng: np.random.Generator) -> Question | None:
+def _ask_one(facts: Facts, kind: str | int, rng: np.random.Generator) -> Question | None:
     """A question of a random family of a type; of another one where the scene does not allow it."""
-    families = [index for index, (of, _) in enumerate(FAMILIES) if of == kind]
-    for family in rng.permutation(families):
+    first = [kind] if isinstance(kind, int) else []
+    own = FAMILIES[kind][0] if isinstance(kind, int) else kind
+    families = [index for index, (of, _) in enumerate(FAMILIES) if of == own]
+    for family in (*first, *rng.permutation(families)):
         draft = FAMILIES[family][1](facts, rng)
         if draft is not None:
             text, program, described = draft

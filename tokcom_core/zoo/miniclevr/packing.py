@@ -23,6 +23,7 @@ from ...datasets.miniclevr.scene import (
     CAPTION_WORDS,
     CELLS,
     MAX_OBJECTS,
+    RELATIONS,
     ROWS,
     Scene,
     caption,
@@ -43,6 +44,14 @@ DENOTED = {
 
 MAX_MATCHED = 2
 """Descriptions of one question, at most."""
+MEANINGS = {
+    "denoted": len(DENOTED),
+    "placed": 2 * CELLS,
+    "same": len(ATTRIBUTES),
+    "related": len(RELATIONS),
+    "matched": MAX_MATCHED,
+}
+"""What is known of a token's meaning (:class:`Denoting`), with the number of facts."""
 _NOUNS = {noun + ending for noun in NOUNS for ending in ("", "s")}
 _FULL_GRID = 0.7
 """Share of the soft contexts that have all cells; the others lack some empty ones."""
@@ -67,12 +76,16 @@ class Denoting(Packed):
     """A packed sequence that also says what some of its tokens mean, by their index.
 
     ``denoted``: what a noun denotes, or the solid that a clause of a caption has told
-    (:data:`DENOTED`). ``matched``: for a solid behind its instruction, whether each of the
-    instruction's descriptions matches it.
+    (:data:`DENOTED`). ``placed``: how many of what a noun denotes are in each column, then in each
+    row. At the second noun of a question: ``same``, whether the two solids that it speaks of share
+    each attribute, and ``related``, how many of the first are in each relation to the second.
+    ``matched``: for a solid behind its instruction, whether each of the instruction's descriptions
+    matches it.
     """
 
-    denoted: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    matched: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    meaning: dict[str, dict[int, tuple[int, ...]]] = field(
+        default_factory=lambda: {name: {} for name in MEANINGS}
+    )
 
 
 class Packer:
@@ -101,10 +114,8 @@ class Packer:
         for i, question in enumerate(questions):
             own = len(packed.words)
             self._append_turn(packed, question.text, question.answer, 1 + i, start)
-            nouns = [j for j, word in enumerate(question.text.split()) if word in _NOUNS]
-            for j, meant in zip(nouns, question.meant, strict=True):
-                if context != "none":
-                    packed.denoted[own + j] = _denotation(scene, meant)
+            if context != "none":
+                _note_meaning(packed, own, scene, question)
         if restate and context != "none":
             segment = 1 + len(questions)
             self._append_turn(packed, _describe(), caption(scene), segment, start, restate)
@@ -121,7 +132,8 @@ class Packer:
             tokens = self._append_context(packed, scene, context, i + 1, len(text), rng)
             for solid, token in enumerate(tokens):
                 matched = [int(solid in meant) for meant in question.meant]
-                packed.matched[token] = (*matched, *[IGNORED] * (MAX_MATCHED - len(matched)))
+                unasked = [IGNORED] * (MAX_MATCHED - len(matched))
+                packed.meaning["matched"][token] = (*matched, *unasked)
             self._append_answer(packed, question.answer, i + 1, packed.position[-1] + 1)
         return packed
 
@@ -154,7 +166,7 @@ class Packer:
         rows = {self._ids[row] for row in ROWS}  # a clause's last word
         tokens = [before + i for i, word in enumerate(told) if word in rows]
         for solid, token in enumerate(tokens):
-            packed.denoted[token] = (IGNORED, *_denotation(scene, (solid,))[1:])
+            packed.meaning["denoted"][token] = (IGNORED, *_denotation(scene, (solid,))[1:])
         return tokens
 
     def _grid(self, scene: Scene, rng: np.random.Generator) -> list[tuple[int, ...]]:
@@ -199,17 +211,32 @@ def _denotation(scene: Scene, meant: tuple[int, ...]) -> tuple[int, ...]:
     return (1, *solid.values, solid.column, solid.row)
 
 
-def batch_of(packed: list[Denoting]) -> dict[str, Tensor]:
-    """Padded sequences with what their tokens mean, -100 where they mean nothing.
+def _note_meaning(packed: Denoting, start: int, scene: Scene, question: Question) -> None:
+    """Notes what the nouns of a question mean whose first word has index ``start``."""
+    nouns = [start + j for j, word in enumerate(question.text.split()) if word in _NOUNS]
+    for noun, meant in zip(nouns, question.meant, strict=True):
+        packed.meaning["denoted"][noun] = _denotation(scene, meant)
+        places = [at for i in meant for at in (scene.solids[i].column, CELLS + scene.solids[i].row)]
+        packed.meaning["placed"][noun] = tuple(places.count(at) for at in range(2 * CELLS))
+    if len(nouns) == 2 and len(question.meant[1]) == 1:
+        first, (second,) = question.meant
+        there = [scene.related(relation, second) for relation in RELATIONS]
+        packed.meaning["related"][nouns[1]] = tuple(len({*first} & {*solids}) for solids in there)
+        if len(first) == 1:
+            values = zip(*(scene.solids[i].values for i in (first[0], second)), strict=True)
+            packed.meaning["same"][nouns[1]] = tuple(int(one == other) for one, other in values)
 
-    ``denoted`` is ``[B, S, len(DENOTED)]``, ``matched`` ``[B, S, MAX_MATCHED]``.
+
+def batch_of(packed: list[Denoting]) -> dict[str, Tensor]:
+    """Padded sequences with what their tokens mean: :data:`MEANINGS` as ``[B, S, facts]``.
+
+    A fact that is not known is -100.
     """
     batch = collate(list(packed))
-    shape = batch["segment"].shape
-    denoted = torch.full((*shape, len(DENOTED)), IGNORED)
-    matched = torch.full((*shape, MAX_MATCHED), IGNORED)
-    for b, sequence in enumerate(packed):
-        for meant, told in ((denoted, sequence.denoted), (matched, sequence.matched)):
+    for name, facts in MEANINGS.items():
+        batch[name] = torch.full((*batch["segment"].shape, facts), IGNORED)
+        for b, sequence in enumerate(packed):
+            told = sequence.meaning[name]
             if told:
-                meant[b, list(told)] = torch.tensor(list(told.values()))
-    return {**batch, "denoted": denoted, "matched": matched}
+                batch[name][b, list(told)] = torch.tensor(list(told.values()))
+    return batch

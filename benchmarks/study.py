@@ -57,7 +57,7 @@ def main() -> None:
 def _cpu_s() -> float:
     """Of the whole machine: Ray's processes are nobody's children when they end."""
     spent = psutil.cpu_times()
-    return spent.user + spent.system
+    return spent.user + spent.nice + spent.system  # Ray makes its processes nice
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,20 +51,30 @@ def miniclevr(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
     images: Annotated[int, typer.Option(min=25, help="Images over all splits.")] = 2000,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    jpeg_quality: Annotated[
+        int | None, typer.Option(min=1, max=95, help="JPEG images of this quality, not PNG.")
+    ] = None,
     report: Annotated[
         bool,
         typer.Option("--report", help="Also tell how often each question's best guess is right."),
     ] = False,
 ) -> None:
-    """Writes a MiniCLEVR data set: .png images, questions as in CLEVR, captions and reviews."""
+    """Writes a MiniCLEVR data set: images, questions as in CLEVR, captions and reviews."""
     from rich.progress import Progress
 
     from tokcom_core.datasets.miniclevr.write import write_miniclevr
 
     with Progress(console=console) as progress:
         task = progress.add_task("images", total=images)
-        plans = write_miniclevr(folder, images, seed, progress=lambda n: progress.advance(task, n))
-    console.print(f"{images} images in {folder}", highlight=False)
+        plans = write_miniclevr(
+            folder,
+            images,
+            seed,
+            progress=lambda n: progress.advance(task, n),
+            jpeg_quality=jpeg_quality,
+        )
+    kilobits = 8e-3 * fmean(plan.file(folder).stat().st_size for plan in plans)
+    console.print(f"{images} images of {kilobits:.1f} kbit in {folder}", highlight=False)
     if report:
         _show_answers(plans)
 

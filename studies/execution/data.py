@@ -22,7 +22,9 @@ def make_data(study: Study, folder: StudyFolder, progress: StudyProgress) -> Non
 
 
 def check_data(plan: Plan, root: Path) -> None:
-    """Lets every system check the data below ``root`` before anything is trained.
+    """Lets every system check the data below ``root``, before anything is trained.
+
+    Of the methods of a system, one with the most phases does it for all.
 
     Raises:
         ValueError: for data that a system cannot learn.
@@ -30,8 +32,8 @@ def check_data(plan: Plan, root: Path) -> None:
     study = plan.study
     samples = {split: study.task.samples(root, split) for split in study.task.splits}
     longest = study.evaluation.max_answer_tokens
-    seen: set[str] = set()
-    for system in (contender.system for contender in plan.contenders):
-        if system.name not in seen:
-            system.check_data(study.task, root, samples, longest)
-            seen.add(system.name)
+    systems = [contender.system for contender in plan.contenders]
+    for name in dict.fromkeys(system.name for system in systems):
+        own = [system for system in systems if system.name == name]
+        most = max(own, key=lambda system: len(system.phases(study.task)))
+        most.check_data(study.task, root, samples, longest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from tokcom_core.datasets.samples import read_samples
+from tokcom_core.systems import transport_of
 from tokcom_core.tasks.uploads import upload_table
 
 from ..plan.specs import FeaturesSpec
@@ -37,8 +38,8 @@ def uploads_files(study: Study) -> bool:
     """Whether some method uploads media files."""
     for method in study.methods:
         streams = study.system(method).streams(study.task, study.tokens[0])
-        media = {stream.name for stream in streams if stream.medium is not None}
-        if any(method.transport.get(name) == "file" for name in media):
+        media = [stream for stream in streams if stream.medium is not None]
+        if any(transport_of(stream, method.transport) == "file" for stream in media):
             return True
     return False
 

@@ -11,7 +11,7 @@ from actors import share_of
 from channel_models import AirBase, Link, SnrRange, named_air
 from tokcom_core.datasets.data import Data
 from tokcom_core.features import AnyFeatures
-from tokcom_core.systems import Phase, System, Transport, devices_of
+from tokcom_core.systems import STREAM_KINDS, Phase, System, Transport, devices_of, transport_of
 from tokcom_core.tasks import Task
 
 from .budgets import fit, loss_at_bandwidth_db, served_streams
@@ -74,11 +74,13 @@ class Plan:
         for tokens in study.tokens:
             contender.system.check(task, tokens)
             streams = contender.system.streams(task, tokens)
-            unknown = contender.transport.keys() - {stream.name for stream in streams}
+            known = {*STREAM_KINDS, *(stream.name for stream in streams)}
+            unknown = contender.transport.keys() - known
             if unknown:
                 raise ValueError(
                     f"method {contender.label!r}: transport has no stream {min(unknown)!r}; take "
-                    f"some of {', '.join(stream.name for stream in streams)}"
+                    f"some of {', '.join(stream.name for stream in streams)}, or "
+                    f"{' and '.join(STREAM_KINDS)}, which stand for several"
                 )
             served = served_streams(contender.system, task, tokens)
             link.blocks_per_device(len(devices_of(served)))
@@ -260,7 +262,7 @@ class Plan:
         usual: Transport = "analog" if air.digital is None else "digital"
         tokens = self.study.tokens[0]
         streams = contender.system.streams(self.study.task, tokens)
-        return {s.name: contender.transport.get(s.name, usual) for s in streams}
+        return {s.name: transport_of(s, contender.transport) or usual for s in streams}
 
     def _air(self, contender: Contender, air: AirBase) -> AirBase:
         """The air of a method: with the study's digital link, if it sends packets."""

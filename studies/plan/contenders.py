@@ -17,7 +17,7 @@ class Contender:
     Attributes:
         label: Name of the contender in tables.
         system: System with all learning rates to choose from.
-        transport: Transport of its streams.
+        transport: Transport of its streams, see :func:`~tokcom_core.systems.transport_of`.
         reference: Reference of the task that it is (intact text, noiseless air); None for a method.
     """
 

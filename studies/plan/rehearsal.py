@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tokcom_core.config import validate_named
 from tokcom_core.datasets.data import rehearsed_data
 from tokcom_core.systems import SYSTEMS, merged
-from tokcom_core.tasks import Avqa
+from tokcom_core.tasks import TASKS, Avqa, Task
 
 
 def rehearsed(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def rehearsed(raw: Mapping[str, Any]) -> dict[str, Any]:
     resources = found.get("resources")
     if isinstance(resources, Mapping):
         found["resources"] = {**resources, "gpu": 0.0, "device_gpu": 0.0}
-    longest = _longest(found["systems"])
+    longest = _longest(found["systems"], _task(found))
     tokens = found.get("tokens")
     if isinstance(tokens, list | tuple):
         shortened = [_shortened(budget, longest) for budget in tokens]
@@ -35,12 +36,19 @@ def rehearsed(raw: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _longest(systems: Mapping[str, Any]) -> dict[str, int]:
+def _task(raw: Mapping[str, Any]) -> Task:
+    try:
+        return validate_named(raw.get("task", Avqa()), Task, TASKS)
+    except ValueError:  # refused where the task is validated
+        return Avqa()
+
+
+def _longest(systems: Mapping[str, Any], task: Task) -> dict[str, int]:
     """Maximum token lengths of the small encoders, by device."""
     found: dict[str, int] = {}
     for name, system in SYSTEMS.items():
         try:
-            found.update(system.model_validate(systems.get(name, {})).max_tokens(Avqa()))
+            found.update(system.model_validate(systems.get(name, {})).max_tokens(task))
         except ValidationError:  # refused where systems are validated
             continue
     return found

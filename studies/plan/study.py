@@ -253,7 +253,9 @@ def _default_tokens(known: dict[str, Any]) -> TokenBudget:
     found: TokenBudget = {}
     for method in known.get("methods", ()):
         try:
-            found.update(system_of(method, known["systems"]).DEFAULT_TOKENS)
+            system = system_of(method, known["systems"])
+            budgets = system.budgets(known["task"])
+            found.update({d: n for d, n in system.DEFAULT_TOKENS.items() if d in budgets})
         except (KeyError, ValueError):  # refused where methods are checked
             continue
     return found

@@ -32,10 +32,11 @@ _TOKENIZER_CLASS = "tokenization_utils_tokenizers.TokenizersBackend"
 
 
 class Pictures(InstructionTask):
-    """Three questions about each image; the last of four questions has none."""
+    """Three questions about each image, and, if they are ``mixed``, a fourth one without any."""
 
     name: str = "pictures"
     images: int = IMAGES
+    mixed: bool = True
 
     groups: ClassVar[tuple[str, ...]] = ("questions",)
 
@@ -46,7 +47,8 @@ class Pictures(InstructionTask):
         found = []
         for i in range(self.images):
             name = f"{part}-{i}"
-            for number, question in enumerate((*QUESTIONS, "no picture here")):
+            asked = (*QUESTIONS, "no picture here") if self.mixed else QUESTIONS
+            for number, question in enumerate(asked):
                 found.append(
                     Example(
                         sample_id=f"{name}-{number}",

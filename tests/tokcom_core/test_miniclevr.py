@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokcom_core.datasets.data import Data
+from tokcom_core.datasets.data import Data, MiniClevr
 from tokcom_core.datasets.miniclevr.language import ANSWERS, FAMILIES, TYPES, ask
 from tokcom_core.datasets.miniclevr.programs import run
 from tokcom_core.datasets.miniclevr.render import draw
@@ -29,6 +29,7 @@ from tokcom_core.datasets.miniclevr.scene import (
     sample_scene,
 )
 from tokcom_core.datasets.miniclevr.write import plan_images, write_miniclevr
+from tokcom_core.tasks.clevr import Clevr
 
 CUBE = Solid((1, 1, 1, 0), 24, 12)  # large red metal, column 2 of row 1
 SPHERE = Solid((0, 2, 0, 1), 8, 40)  # small blue rubber, column 1 of row 3
@@ -190,6 +191,32 @@ def test_same_seed_same_files_and_other_seed_others(tmp_path: Path) -> None:
         write_miniclevr(tmp_path / "a", 25, 2)
     with pytest.raises(ValueError, match="take 25"):
         plan_images(24, 0)
+
+
+def _checkerboard(file: Path, solid: Solid) -> float:
+    """Contrast of the middle of a solid between pixels of even and odd place."""
+    luma = np.asarray(Image.open(file).convert("RGB"), float).mean(2)
+    y, x = np.mgrid[: luma.shape[0], : luma.shape[1]]
+    middle = np.maximum(abs(x - solid.x_pixels), abs(y - solid.y_pixels)) < 4
+    return float(abs((luma * (1 - 2 * ((x + y) % 2)))[middle].mean()))
+
+
+def test_images_may_be_jpeg(tmp_path: Path) -> None:
+    """All else is the same. Files are small, and yet metal keeps its texture of single pixels."""
+    plans = {q: write_miniclevr(tmp_path / str(q), 25, 1, 1, jpeg_quality=q) for q in (None, 75)}
+    assert MiniClevr(jpeg_quality=75).identity == "miniclevr-2000-1-jpeg-75"
+    samples = [Clevr().samples(tmp_path / str(quality), "train") for quality in plans]
+    assert samples[0].answer == samples[1].answer
+    assert {Path(name).suffix for name in samples[1].media_id} == {".jpg"}
+    for png, jpeg in zip(plans[None], plans[75], strict=True):
+        files = png.file(tmp_path / "None"), jpeg.file(tmp_path / "75")
+        assert files[1].stat().st_size < files[0].stat().st_size / 5
+        for solid in png.scene().solids:
+            sharp, coded = (_checkerboard(file, solid) for file in files)
+            assert coded == pytest.approx(sharp, abs=6)
+            assert (coded > 10) == (solid.value("material") == "metal")
+    with pytest.raises(ValueError, match="another MiniCLEVR"):
+        write_miniclevr(tmp_path / "75", 25, 1, jpeg_quality=90)
 
 
 def test_a_study_names_one_source_of_data() -> None:

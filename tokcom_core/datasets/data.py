@@ -63,14 +63,20 @@ class MiniMusic(MiniatureData):
 
 
 class MiniClevr(MiniatureData):
-    """A MiniCLEVR that is generated in the study's folder."""
+    """A MiniCLEVR that is generated in the study's folder.
+
+    Attributes:
+        jpeg_quality: Quality of its images as JPEG files; PNG files, as CLEVR's are, by default.
+    """
 
     images: int = Field(default=2000, ge=25)
     seed: int = Field(default=1, ge=0)
+    jpeg_quality: int | None = Field(default=None, ge=1, le=95)
 
     @property
     def identity(self) -> str:
-        return f"miniclevr-{self.images}-{self.seed}"
+        own = f"miniclevr-{self.images}-{self.seed}"
+        return own if self.jpeg_quality is None else f"{own}-jpeg-{self.jpeg_quality}"
 
     @property
     def parts(self) -> dict[str, int]:
@@ -79,7 +85,9 @@ class MiniClevr(MiniatureData):
     def make(self, part: str, root: Path, progress: Callable[[int], None]) -> int:
         from .miniclevr.write import write_miniclevr
 
-        write_miniclevr(root, self.images, self.seed, progress=progress)
+        write_miniclevr(
+            root, self.images, self.seed, progress=progress, jpeg_quality=self.jpeg_quality
+        )
         return 0
 
 

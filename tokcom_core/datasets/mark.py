@@ -15,10 +15,10 @@ def claim_folder(root: Path, world: str, made_of: Mapping[str, int]) -> None:
     Args:
         root: Folder of the data set.
         world: Name of the miniature world, such as MiniMUSIC.
-        made_of: Its size and seed.
+        made_of: Its size, its seed, and what else it depends on.
 
     Raises:
-        ValueError: if ``root`` holds one of another size or seed.
+        ValueError: if ``root`` holds one that is made of something else.
     """
     mark = root / f"{world.lower()}.json"
     if mark.exists() and json.loads(mark.read_text()) != made_of:

@@ -18,7 +18,15 @@ from .base import (
 )
 from .deepsc import Deepsc, DeepscVqa, Udeepsc
 from .deepsc.published import PUBLISHED
-from .methods import SHORT_NAMES, SUMMARIES, Method, merged, register
+from .methods import (
+    SHORT_NAMES,
+    STREAM_KINDS,
+    SUMMARIES,
+    Method,
+    merged,
+    register,
+    transport_of,
+)
 from .mlms import Mlms
 from .mlms.methods import PAPER1
 from .phases import Phase, StreamInput, Training
@@ -88,6 +96,7 @@ __all__ = [
     "RECIPES",
     "SHORT_NAMES",
     "STATION",
+    "STREAM_KINDS",
     "SUMMARIES",
     "SYSTEMS",
     "FeatureFolders",
@@ -110,4 +119,5 @@ __all__ = [
     "devices_of",
     "merged",
     "system_of",
+    "transport_of",
 ]

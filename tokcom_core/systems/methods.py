@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, model_serializer, model_validator
 
 from ..config import CUSTOM, Config
-from .streams import Transport
+from .streams import Stream, Transport
 
 _OWN = ("label", "system", "transport")
 
@@ -23,7 +23,8 @@ class Method(Config):
     Attributes:
         label: Name in tables; by default its keys in short form.
         system: Name of the system; ``custom`` needs ``class``, too.
-        transport: Transport of each stream; ``analog`` by default.
+        transport: Transport of streams by name, or of all ``media`` or ``texts`` at once;
+            ``analog`` by default.
         settings: Keys of the system, on top of those that the study has for it.
     """
 
@@ -95,6 +96,16 @@ def _known(name: Any) -> dict[str, Any]:
             f"no method {name!r}; take some of {', '.join(SHORT_NAMES)}, or a mapping with 'system'"
         )
     return {"label": name, **SHORT_NAMES[name]}
+
+
+STREAM_KINDS = ("media", "texts")
+"""Words that stand for all streams with a medium, and for all without, in a ``transport``."""
+
+
+def transport_of(stream: Stream, transport: Mapping[str, Transport]) -> Transport | None:
+    """The transport that a method gives a stream, by its name before its kind; None if neither."""
+    kind = STREAM_KINDS[stream.medium is None]
+    return transport.get(stream.name, transport.get(kind))
 
 
 SHORT_NAMES: dict[str, dict[str, Any]] = {}

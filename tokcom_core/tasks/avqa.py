@@ -48,6 +48,7 @@ class Avqa(Task):
 
     name: Literal["avqa"] = "avqa"
 
+    alignment_split: ClassVar[str | None] = ALIGN
     splits: ClassVar[tuple[str, ...]] = (ALIGN, "train", "val", "test")
     media: ClassVar[tuple[str, ...]] = ("audio", "vision")
     texts: ClassVar[tuple[str, ...]] = ("caption", "question")

@@ -38,6 +38,8 @@ class Task(Named, ABC):
         texts: Columns of the samples that a device may send as text.
         groups: Kinds of questions, whose accuracies are reported as well.
         parts: Groups of each part of a mixture of tasks, by the part's name; none of a single task.
+        alignment_split: Split of captioned media, each there once, that systems may align their
+            tokens on; None if there is none.
         prior: Column whose most frequent training answer is the majority reference.
         metrics: Names of the official scores of a whole split, see :meth:`measure`.
         graded: Whether :meth:`scores` may lie between 0 and 1, rather than be one of them.
@@ -46,6 +48,7 @@ class Task(Named, ABC):
     train_split: ClassVar[str] = "train"
     validation_split: ClassVar[str] = "val"
     test_split: ClassVar[str] = "test"
+    alignment_split: ClassVar[str | None] = None
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     media: ClassVar[tuple[str, ...]] = ()

@@ -108,6 +108,7 @@ class InstructionTask(Task):
     turns: int = Field(default=4, ge=1)
 
     kind: ClassVar[Kind] = "question"
+    alignment_split: ClassVar[str | None] = PRETRAINING
     splits: ClassVar[tuple[str, ...]] = (PRETRAINING, TUNING, TRAIN, VAL, TEST)
     media: ClassVar[tuple[str, ...]] = ("image",)
     texts: ClassVar[tuple[str, ...]] = ("caption", "instruction")

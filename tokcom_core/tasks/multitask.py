@@ -47,6 +47,7 @@ class Multitask(Task):
     )
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default={})
 
+    alignment_split: ClassVar[str | None] = InstructionTask.alignment_split
     splits: ClassVar[tuple[str, ...]] = InstructionTask.splits
     media: ClassVar[tuple[str, ...]] = InstructionTask.media
     texts: ClassVar[tuple[str, ...]] = InstructionTask.texts

@@ -11,13 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from tokcom_core.systems import Phase
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.features import TextFeatures
+from tokcom_core.systems import Phase, StreamInput
 from tokcom_core.systems.mlms import Mlms
 from tokcom_core.systems.mlms.alignment import info_nce, reconstruction_loss
 from tokcom_core.systems.mlms.receiver import MlmsReceiver
 from tokcom_core.systems.mlms.transceiver import pool, unpack
-from tokcom_core.tasks import Avqa
+from tokcom_core.tasks import Avqa, Task
+from tokcom_core.tasks.clevr import Clevr
+from tokcom_core.tasks.instructions import COLUMNS
 from tokcom_core.testing import ROWS, SystemCase, SystemContract, Unsplit, handed_over
+
+from ..pictures import Pictures, write_models, write_pictures
 
 TOKENS = {"audio": 6, "vision": 6}
 
@@ -41,6 +47,57 @@ class TestMlms(SystemContract):
     @pytest.fixture(scope="class")
     def case(self, case_of: CaseOf) -> SystemCase:
         return case_of()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> CaseOf:
+    """The same system on questions about images, with tiny models."""
+    root = write_pictures(tmp_path_factory.mktemp("data"))
+    models = write_models(tmp_path_factory.mktemp("models"))
+    encoders = {"clip": models["low"], "convnext": models["high"]}
+
+    def build(task: Task, encoder: str = "clip", **keys: Any) -> SystemCase:
+        own = {"language": models["language"], "image": encoders[encoder], "receiver_width": 24}
+        system = Mlms.model_validate({"models": own, **keys})
+        tokens = dict.fromkeys(system.budgets(task), 4)
+        folder = tmp_path_factory.mktemp("case")
+        return SystemCase.prepare(system, task, tokens, root, folder)
+
+    return build
+
+
+class TestImages(SystemContract):
+    """The contract on a task about images."""
+
+    @pytest.fixture(scope="class")
+    def case(self, pictures: CaseOf) -> SystemCase:
+        return pictures(Pictures(mixed=False))
+
+    def test_what_is_sent_follows_from_the_task(self, case: SystemCase) -> None:
+        alignment, fine_tuning = case.phases
+        assert [(own.stream, own.split) for own in alignment.inputs] == [
+            ("image", "pretraining"),
+            ("caption", "pretraining"),
+            ("question", "train"),
+        ]
+        assert "contrastive_image" in alignment.losses
+        assert case.system.served(case.task) == ("image", "question")
+        assert fine_tuning.dropped == ("image",)
+        assert case.streams["question"].text == "instruction"
+
+
+class TestImagesByConvnext(SystemContract):
+    @pytest.fixture(scope="class")
+    def case(self, pictures: CaseOf) -> SystemCase:
+        return pictures(Pictures(mixed=False), "convnext", alignment="reconstruction")
+
+
+class TestCaptionsOfImages(SystemContract):
+    """Their upper reference."""
+
+    @pytest.fixture(scope="class")
+    def case(self, pictures: CaseOf) -> SystemCase:
+        return pictures(Pictures(mixed=False), intact_texts=["caption", "instruction"])
 
 
 class TestTextOracle(SystemContract):
@@ -200,3 +257,64 @@ def test_an_answer_does_not_depend_on_the_others_of_its_batch(
         columns = {**samples.columns, "answer": ("yes",) * (len(ROWS) - 1) + (answer,)}
         receiver.predict(unsplit.served(), type(samples)(columns), everyone)
     assert limits == [4, 4]
+
+
+def test_a_question_without_an_image_sends_its_words_alone(pictures: CaseOf) -> None:
+    """And is answered; the other images of its batch are sent."""
+    unsplit = pictures(Pictures()).unsplit()
+    _, valid = unsplit.send(StreamInput("image", "train"))
+    assert valid.any(1).tolist() == [True, True, True, False]
+    assert len(unsplit.predict().texts) == len(ROWS)
+    assert unsplit.losses(unsplit.case.phases[-1])["task"].isfinite()
+
+
+def test_the_language_model_knows_the_tasks_media() -> None:
+    """Of the pocket ones, unless the study names one."""
+    for task, world in ((Avqa(), "pocket"), (Clevr(), "pocket-images")):
+        assert Mlms().models.language_for(task.media) == world
+        (texts,) = Mlms().features(task, "text", {})["text"]
+        assert isinstance(texts, TextFeatures)
+        assert (texts.checkpoint, texts.columns) == (world, task.texts)
+    named = Mlms.model_validate({"models": {"language": "Qwen/Qwen2.5-0.5B"}})
+    assert named.models.language_for(Clevr().media) == "Qwen/Qwen2.5-0.5B"
+
+
+class Bare(Avqa):
+    """A task without media, and one without captions."""
+
+    name: str = "bare"  # type: ignore[assignment]
+    kind: str
+
+    @property
+    def media(self) -> tuple[str, ...]:  # type: ignore[override]
+        return () if self.kind == "media" else ("audio", "smell")
+
+    @property
+    def texts(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("question",)
+
+
+def test_what_it_cannot_learn_is_refused() -> None:
+    with pytest.raises(ValueError, match="encoders of vision, audio, image, of which task bare"):
+        Mlms().check(Bare(kind="media"), {})
+    with pytest.raises(ValueError, match=r"aligns on captions.*bare has none; take alignment: no"):
+        Mlms().check(Bare(kind="texts"), {"audio": 4})
+    unaligned = Mlms.model_validate({"alignment": {"losses": "none"}})
+    unaligned.check(Bare(kind="texts"), {"audio": 4})
+    assert unaligned.served(Bare(kind="texts")) == ("audio", "question")
+
+
+def test_a_class_token_is_pooled_where_the_encoder_has_one() -> None:
+    keys = {"models": {"slide": "all"}, "alignment": {"pooling": "cls"}}
+    Mlms.model_validate(keys).check(Clevr(), {"image": 4})
+    keys["models"]["image"] = {"name": "convnext"}  # type: ignore[index]
+    with pytest.raises(ValueError, match=r"pooling.image 'cls' needs a class token.*'convnext'"):
+        Mlms.model_validate(keys).check(Clevr(), {"image": 4})
+
+
+def test_without_captions_there_is_nothing_to_align_on() -> None:
+    """Instruction tasks without captions have conversations in their place."""
+    task = Clevr()
+    samples = {split: Samples(dict.fromkeys(COLUMNS, ("",))) for split in task.splits}
+    with pytest.raises(ValueError, match="split 'pretraining' of task clevr has none; take align"):
+        Mlms().check_data(task, Path(), samples, 4)

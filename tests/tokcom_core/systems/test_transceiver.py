@@ -6,8 +6,10 @@ import torch
 from tokcom_core.datasets.samples import read_samples
 from tokcom_core.encoders.text import TextEncoder
 from tokcom_core.features import open_features
+from tokcom_core.systems.mlms import Mlms
 from tokcom_core.systems.mlms.transceiver import TokenReceiver, pack, pool, unpack
 from tokcom_core.systems.mlms.transmitter import MediaTransmitter, TextTransmitter
+from tokcom_core.tasks import Avqa
 
 
 @pytest.mark.parametrize(("batch", "count", "width"), [(1, 1, 2), (3, 5, 8), (2, 7, 1536)])
@@ -32,9 +34,9 @@ def test_media_are_projected_linearly(tokens: dict[str, dict[str, Path]]) -> Non
     """Eq. (4), on the slid tokens of eq. (3)."""
     transmitter = MediaTransmitter(tokens["audio"], 6, 8, "cpu")
     samples = read_samples(tokens["samples"]["val"]).take([0, 2])
-    (slid,) = transmitter.read("audio", "val", samples)
+    slid, there = transmitter.read("audio", "val", samples)
     assert torch.equal(slid, open_features(tokens["audio"]["val"]).select(samples.media_id, 6))
-    symbols, valid = transmitter("audio", slid)
+    symbols, valid = transmitter("audio", slid, there)
     assert valid.all()
     expected = slid @ transmitter.projection.weight.T + transmitter.projection.bias
     torch.testing.assert_close(unpack(symbols, 8), expected)
@@ -42,7 +44,8 @@ def test_media_are_projected_linearly(tokens: dict[str, dict[str, Path]]) -> Non
 
 def test_text_is_not_projected(tokens: dict[str, dict[str, Path]]) -> None:
     """Its words are the foundation model's own embeddings; what is too long is cut."""
-    transmitter = TextTransmitter(tokens["text"], {"question": 4, "caption": 64}, "cpu")
+    streams = Mlms(question_tokens=4, caption_tokens=64).streams(Avqa(), {})
+    transmitter = TextTransmitter(tokens["text"], streams, "cpu")
     assert not list(transmitter.parameters())
     samples = read_samples(tokens["samples"]["val"]).take([0, 2])
     encoder = TextEncoder("pocket", "cpu")

@@ -54,10 +54,16 @@ def draw(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
     return drawn
 
 
-def write_image(file: Path, scene: Scene, rng: np.random.Generator) -> None:
-    """Draws a scene into a ``.png`` file."""
+def write_image(
+    file: Path, scene: Scene, rng: np.random.Generator, jpeg_quality: int | None = None
+) -> None:
+    """Draws a scene into a file, a PNG unless JPEG's quality is given."""
+    image = Image.fromarray(draw(scene, rng))
     with atomic_file(file) as partial:
-        Image.fromarray(draw(scene, rng)).save(partial, format="png", compress_level=1)
+        if jpeg_quality is None:
+            image.save(partial, format="png", compress_level=1)
+        else:
+            image.save(partial, format="jpeg", quality=jpeg_quality)
 
 
 def _silhouette(solid: Solid) -> NDArray[np.bool_]:

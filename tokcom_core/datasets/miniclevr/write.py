@@ -55,10 +55,12 @@ class ImagePlan:
     split: str
     index: int
     seed: int
+    jpeg_quality: int | None = None
 
     @property
     def filename(self) -> str:
-        return f"CLEVR_{self.split}_{self.index:06d}.png"
+        kind = "png" if self.jpeg_quality is None else "jpg"
+        return f"CLEVR_{self.split}_{self.index:06d}.{kind}"
 
     def file(self, root: Path) -> Path:
         return root / "CLEVR_v1.0" / "images" / self.split / self.filename
@@ -75,7 +77,7 @@ class ImagePlan:
         return ask(self.scene(), TYPES, self.rng(2))
 
 
-def plan_images(images: int, seed: int) -> list[ImagePlan]:
+def plan_images(images: int, seed: int, jpeg_quality: int | None = None) -> list[ImagePlan]:
     """Assigns ``images`` images to the published splits.
 
     Raises:
@@ -88,7 +90,9 @@ def plan_images(images: int, seed: int) -> list[ImagePlan]:
     held_out = round(SHARES["val"] * images)
     counts = {"train": images - held_out, "val": held_out}
     return [
-        ImagePlan(split, index, seed) for split, count in counts.items() for index in range(count)
+        ImagePlan(split, index, seed, jpeg_quality)
+        for split, count in counts.items()
+        for index in range(count)
     ]
 
 
@@ -98,15 +102,25 @@ def write_miniclevr(
     seed: int,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
+    jpeg_quality: int | None = None,
 ) -> list[ImagePlan]:
     """Writes the data set to ``root``; images that are there already are kept.
 
+    Args:
+        root: Folder of the data set.
+        images: Number of images over all splits.
+        seed: Seed of everything in it.
+        workers: Number of processes that draw; as many as there are CPUs by default.
+        progress: Called with the number of images that are written.
+        jpeg_quality: Quality of JPEG images, 1 to 95; PNG images, as CLEVR's are, by default.
+
     Raises:
-        ValueError: if ``root`` holds a MiniCLEVR of another size or seed.
+        ValueError: if ``root`` holds another MiniCLEVR.
         StorageError: for a full disk; what is written stays.
     """
-    plans = plan_images(images, seed)
-    claim_folder(root, "MiniCLEVR", {"images": images, "seed": seed})
+    plans = plan_images(images, seed, jpeg_quality)
+    format_keys = {} if jpeg_quality is None else {"jpeg_quality": jpeg_quality}
+    claim_folder(root, "MiniCLEVR", {"images": images, "seed": seed, **format_keys})
     for split in SHARES:
         own = [plan for plan in plans if plan.split == split]
         _write_clevr(root / "CLEVR_v1.0", split, own)
@@ -124,7 +138,7 @@ def write_miniclevr(
 
 def _render(job: tuple[Path, ImagePlan]) -> None:
     root, plan = job
-    write_image(plan.file(root), plan.scene(), plan.rng(1))
+    write_image(plan.file(root), plan.scene(), plan.rng(1), plan.jpeg_quality)
 
 
 def _write_clevr(folder: Path, split: str, plans: list[ImagePlan]) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
 
-from ...checkpoints import POCKET, checkpoint
+from ...checkpoints import POCKET, POCKET_IMAGES, checkpoint
 from ...config import Config, dump_named, validate_named
 from ...datasets.layout import FrameChoice
-from ...encoders import ENCODERS, Ast, AudioSpan, Crop, EncoderConfig, Vivit
+from ...encoders import ENCODERS, Ast, AudioSpan, Clip, Crop, EncoderConfig, Vivit
 from ...features import FeatureDtype
 from ...slide import Rounding
-from .transceiver import RECEIVER_WIDTH, AudioPooling, VisionPooling
+from .transceiver import RECEIVER_WIDTH, AudioPooling, Pooling, VisionPooling
 
 AlignmentLosses = Literal["none", "reconstruction", "contrastive"]
 AnswerLoss = Literal["all_tokens", "first_token"]
@@ -47,9 +48,10 @@ class Models(Config):
     """Frozen checkpoints, and the part of the media that they encode.
 
     Attributes:
-        language: Foundation model.
-        audio, vision: AST and ViViT, or custom encoders
-            (``{name: custom, class: package.module:Class}``).
+        language: Foundation model; None for the pocket one that knows the words of the task's
+            media.
+        audio, vision, image: AST, ViViT and CLIP by their checkpoints, or other encoders
+            (``{name: convnext}``, ``{name: custom, class: package.module:Class}``).
         audio_span: Part of a sound that AST encodes.
         frames, vision_crop: Frames of a clip that ViViT encodes, and their crop.
         slide: Whether the encoders' class tokens are left out (``patches``) or not (``all``, as
@@ -60,9 +62,10 @@ class Models(Config):
         receiver_input: Whether the receivers also see each token's noise variance.
     """
 
-    language: Checkpoint = POCKET
+    language: Checkpoint | None = None
     audio: EncoderChoice = POCKET
     vision: EncoderChoice = POCKET
+    image: EncoderChoice = POCKET_IMAGES
     audio_span: AudioSpan = "first"
     frames: FrameChoice = "even"
     vision_crop: Crop = "none"
@@ -72,13 +75,19 @@ class Models(Config):
     receiver_width: int = Field(default=RECEIVER_WIDTH, ge=1)
     receiver_input: Literal["symbols", "symbols+noise"] = "symbols"
 
+    def language_for(self, media: Collection[str]) -> str:
+        """The foundation model for a task about these media."""
+        return self.language or (POCKET_IMAGES if "image" in media else POCKET)
+
     def encoder(self, medium: str) -> EncoderConfig:
-        """The encoder of ``audio`` or ``vision``."""
-        choice = self.audio if medium == "audio" else self.vision
+        """The encoder of ``audio``, ``vision`` or ``image``."""
+        choice: str | EncoderConfig = getattr(self, medium)
         if not isinstance(choice, str):
             return choice
         if medium == "audio":
             return Ast(checkpoint=choice, span=self.audio_span)
+        if medium == "image":
+            return Clip(checkpoint=choice)
         return Vivit(checkpoint=choice, frames=self.frames, crop=self.vision_crop)
 
     def slid_length(self, medium: str) -> int:
@@ -95,15 +104,17 @@ class PoolingConfig(Config):
 
     vision: VisionPooling = "mean"
     audio: AudioPooling = "mean"
+    image: VisionPooling = "mean"
 
     @model_validator(mode="before")
     @classmethod
-    def _one_for_both(cls, raw: Any) -> Any:
-        return {"vision": raw, "audio": raw} if isinstance(raw, str) else raw
+    def _one_for_all(cls, raw: Any) -> Any:
+        return dict.fromkeys(cls.model_fields, raw) if isinstance(raw, str) else raw
 
-    def of(self, medium: str) -> VisionPooling | AudioPooling:
-        """Pooling of ``audio`` or ``vision``."""
-        return self.vision if medium == "vision" else self.audio
+    def of(self, medium: str) -> Pooling:
+        """Pooling of ``audio``, ``vision`` or ``image``."""
+        how: Pooling = getattr(self, medium)
+        return how
 
 
 class AlignmentConfig(Config):
@@ -113,7 +124,7 @@ class AlignmentConfig(Config):
         losses: Losses (9) and (11) (``contrastive``), (9) alone, or no alignment at all.
         train_anchor: Whether (11) also trains the text receiver. In the paper only (9) does; the
             code of its authors does not detach the anchor.
-        reconstruct_questions: Adds eq. (9) on the questions of the task's training clips, so that
+        reconstruct_questions: Adds eq. (9) on the questions of the task's training split, so that
             the text receiver has seen how questions are worded.
         snr_db: Average SNR of this phase; that of fine-tuning by default.
     """
@@ -145,8 +156,8 @@ class FineTuningConfig(Config):
         learning_rates: Candidates, of which each method uses the one of lowest validation loss.
         reference_steps, reference_learning_rates: Settings of the references, which should be
             well trained; the same rates by default.
-        drop_modality: Probability that audio is left out of a training sample, and likewise
-            vision.
+        drop_modality: Probability that a medium is left out of a training sample, each
+            independently.
         rescale_receivers: Whether to first scale each receiver's output to the RMS of the
             foundation model's embeddings.
         answer_loss: Loss (14) over all answer tokens and the end of sequence, or over the first

@@ -20,15 +20,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "digital": {
         "summary": "aligned, the tokens sent as quantised, LDPC-coded packets",
         "alignment": {"losses": "contrastive"},
-        "transport": dict.fromkeys(("vision", "audio", "caption", "question"), "digital"),
+        "transport": {"media": "digital", "texts": "digital"},
     },
     "raw-upload": {
         "summary": "aligned, the coded media files uploaded and encoded at the base station",
         "alignment": {"losses": "contrastive"},
-        "transport": {
-            **dict.fromkeys(("vision", "audio"), "file"),
-            **dict.fromkeys(("caption", "question"), "digital"),
-        },
+        "transport": {"media": "file", "texts": "digital"},
     },
     "text-as-bytes": {
         "summary": "aligned, the question sent as a coded packet of its UTF-8 bytes",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...datasets.samples import Samples
 from ...foundation import FoundationModel, concatenate
+from ...tasks.base import Task
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Received
 from .alignment import info_nce, reconstruction_loss
@@ -33,24 +34,31 @@ class MlmsReceiver(Receiver):
 
     Args:
         system: Settings of the system.
+        task: Task, whose media it receives.
         seeded: Context that seeds each part by its role.
         torch_device: Torch device or ``auto``.
         max_answer_tokens: Maximum number of generated tokens.
     """
 
     def __init__(
-        self, system: Mlms, seeded: Seeded, torch_device: str, max_answer_tokens: int
+        self,
+        system: Mlms,
+        task: Task,
+        seeded: Seeded,
+        torch_device: str,
+        max_answer_tokens: int,
     ) -> None:
         super().__init__()
+        self._media = system.budgets(task)
         self._alignment = system.alignment
         self._answer_loss = system.fine_tuning.answer_loss
         self._max_answer_tokens = max_answer_tokens
         models = system.models
         with seeded("adapter"):
-            self.foundation = FoundationModel(models.language, device=torch_device)
+            self.foundation = FoundationModel(models.language_for(task.media), device=torch_device)
         width = self.foundation.token_width
         self.receivers = nn.ModuleDict()
-        for modality in (TEXT,) if system.intact_texts else ("audio", "vision", TEXT):
+        for modality in (*self._media, TEXT):
             with seeded("receiver", modality):
                 self.receivers[modality] = (
                     IntactText(width)
@@ -123,7 +131,7 @@ class MlmsReceiver(Receiver):
         anchor = pool(tokens["caption"], valid["caption"], "mean")
         if not self._alignment.train_anchor:
             anchor = anchor.detach()
-        for medium in ("audio", "vision"):
+        for medium in self._media:
             own = pool(tokens[medium], valid[medium], self._alignment.pooling.of(medium))
             both = valid[medium].any(1) & valid["caption"].any(1)
             if both.any():

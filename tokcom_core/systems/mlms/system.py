@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ...checkpoints import POCKET
+from ...checkpoints import POCKET, POCKET_IMAGES
 from ...datasets.samples import Samples
 from ...features import AnyFeatures, Sliding, TextFeatures, features_of_datasets
 from ...slide import slide
@@ -22,10 +22,10 @@ from .methods import METHODS
 
 logger = logging.getLogger(__name__)
 
-MEDIA = ("vision", "audio")
+MEDIA = ("vision", "audio", "image")
+"""The media that there are encoders for, in the order of concatenation, eq. (12)."""
 TEXT = "text"
 TEXTS = ("caption", "question")
-CHECKPOINTS = ("language", "audio", "vision")
 ALIGNMENT = "alignment"
 FINE_TUNING = "fine-tuning"
 _CALIBRATION_SAMPLES = 256
@@ -34,12 +34,15 @@ _CALIBRATION_SAMPLES = 256
 class Mlms(System):
     """Split, aligned token transceivers (paper 1); text is the anchor modality.
 
+    Its media are those of the task that it has an encoder for, each on a device of its own; its
+    question is the last of the task's texts, and its anchor the caption.
+
     Attributes:
         models: Frozen checkpoints, and the part of the media that they encode.
         question_tokens, caption_tokens: Maximum number of tokens; longer texts are cut.
         alignment: Alignment, stage 1 of Algorithm 1.
         fine_tuning: Fine-tuning, stage 2 of Algorithm 1.
-        intact_texts: Texts that a reference reads, intact and without other streams.
+        intact_texts: Columns of the texts that a reference reads, intact and without other streams.
     """
 
     name: Literal["mlms"] = "mlms"
@@ -48,12 +51,17 @@ class Mlms(System):
     caption_tokens: int = Field(default=256, ge=1)
     alignment: AlignmentConfig = AlignmentConfig()
     fine_tuning: FineTuningConfig = FineTuningConfig()
-    intact_texts: tuple[Literal["caption", "question"], ...] = ()
+    intact_texts: tuple[str, ...] = ()
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = METHODS
-    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = tuple(("models", kind) for kind in CHECKPOINTS)
-    DEFAULT_TOKENS: ClassVar[dict[str, int]] = {"audio": 16, "vision": 16}
-    REHEARSAL: ClassVar[dict[str, Any]] = {"models": dict.fromkeys(CHECKPOINTS, POCKET)}
+    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = (
+        *(("models", kind) for kind in ("language", *MEDIA)),
+        *(("models", kind, "checkpoint") for kind in MEDIA),
+    )
+    DEFAULT_TOKENS: ClassVar[dict[str, int]] = {"audio": 16, "vision": 16, "image": 16}
+    REHEARSAL: ClassVar[dict[str, Any]] = {
+        "models": {"language": None, "audio": POCKET, "vision": POCKET, "image": POCKET_IMAGES}
+    }
 
     @classmethod
     def expanded(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -61,45 +69,60 @@ class Mlms(System):
         return {**raw, "alignment": {"losses": alignment}} if isinstance(alignment, str) else raw
 
     def budgets(self, task: Task) -> tuple[str, ...]:
-        return () if self.intact_texts else ("audio", "vision")
+        return () if self.intact_texts else tuple(m for m in task.media if m in MEDIA)
 
     def max_tokens(self, task: Task) -> dict[str, int]:
         return {medium: self.models.slid_length(medium) for medium in self.budgets(task)}
 
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
-        symbols = self._token_width // 2
+        symbols = self._token_width(task) // 2
         media = [
             Stream(m, m, m, tokens[m], symbols, medium=m) for m in self.budgets(task) if m in tokens
         ]
         longest = {"caption": self.caption_tokens, "question": self.question_tokens}
         texts = [
-            Stream(name, TEXT, TEXT, longest[name], symbols, text=name, required=name == "question")
-            for name in TEXTS
+            Stream(name, TEXT, TEXT, longest[name], symbols, text=own, required=name == "question")
+            for name, own in self._columns(task).items()
         ]
         return (*media, *texts)
 
+    def _columns(self, task: Task) -> dict[str, str]:
+        """Column of each stream of text; no caption of a task that has none."""
+        every = dict(zip(TEXTS, ("caption", task.texts[-1]), strict=True))
+        return {name: column for name, column in every.items() if column in task.texts}
+
     def served(self, task: Task) -> tuple[str, ...]:
         if self.intact_texts:
-            return tuple(name for name in TEXTS if name in self.intact_texts)
-        return (*MEDIA, "question")
+            columns = self._columns(task)
+            return tuple(name for name, own in columns.items() if own in self.intact_texts)
+        return (*self._media(task), "question")
+
+    def _media(self, task: Task) -> tuple[str, ...]:
+        """Streams of the task's media, in the order of concatenation."""
+        return tuple(medium for medium in MEDIA if medium in self.budgets(task))
 
     def phases(self, task: Task) -> tuple[Phase, ...]:
         last = self._fine_tuning(task)
-        if self.intact_texts or self.alignment.losses == "none":
-            return (last,)
-        return (self._alignment(task), last)
+        return (self._alignment(task), last) if self._aligns else (last,)
+
+    @property
+    def _aligns(self) -> bool:
+        return not self.intact_texts and self.alignment.losses != "none"
 
     def _alignment(self, task: Task) -> Phase:
         """Lines 3 to 15 of Algorithm 1."""
         config = self.alignment
         contrastive = config.losses == "contrastive"
-        inputs = [StreamInput(m, "align") for m in (*(MEDIA if contrastive else ()), "caption")]
+        split = task.alignment_split
+        assert split is not None, "check() refuses the task"
+        media = self._media(task) if contrastive else ()
+        inputs = [StreamInput(name, split) for name in (*media, "caption")]
         losses = ["reconstruction_caption"]
         if config.reconstruct_questions:
             inputs.append(StreamInput("question", task.train_split))
             losses.append("reconstruction_question")
         if contrastive:
-            losses += ["contrastive_audio", "contrastive_vision"]
+            losses += [f"contrastive_{medium}" for medium in self.budgets(task)]
         return Phase(
             name=ALIGNMENT,
             inputs=tuple(inputs),
@@ -132,14 +155,18 @@ class Mlms(System):
             losses=("task", "first_token"),
             calibration_samples=_CALIBRATION_SAMPLES if config.rescale_receivers else 0,
             drop_prob=config.drop_modality,
-            dropped=() if self.intact_texts else MEDIA,
+            dropped=self._media(task),
         )
 
     def features(
         self, task: Task, device: str, tokens: TokenLengths
     ) -> dict[str, tuple[AnyFeatures, ...]]:
         if device == TEXT:
-            texts = TextFeatures(splits=task.splits, columns=TEXTS, checkpoint=self.models.language)
+            texts = TextFeatures(
+                splits=task.splits,
+                columns=tuple(self._columns(task).values()),
+                checkpoint=self.models.language_for(task.media),
+            )
             return {TEXT: (texts,)}
         sliding = Sliding(
             counts=(tokens[device],),
@@ -161,9 +188,10 @@ class Mlms(System):
         from .transmitter import MediaTransmitter, TextTransmitter
 
         if device == TEXT:
-            longest = {"caption": self.caption_tokens, "question": self.question_tokens}
-            return TextTransmitter(features[TEXT], longest, torch_device)
-        return MediaTransmitter(features[device], tokens[device], self._token_width, torch_device)
+            texts = [stream for stream in self.streams(task, tokens) if stream.device == TEXT]
+            return TextTransmitter(features[TEXT], texts, torch_device)
+        width = self._token_width(task)
+        return MediaTransmitter(features[device], tokens[device], width, torch_device)
 
     def receiver(
         self,
@@ -175,16 +203,23 @@ class Mlms(System):
     ) -> Receiver:
         from .receiver import MlmsReceiver
 
-        return MlmsReceiver(self, seeded, torch_device, max_answer_tokens)
+        return MlmsReceiver(self, task, seeded, torch_device, max_answer_tokens)
 
     def tokens_for(self, task: Task, phase: Phase, tokens: TokenLengths) -> dict[str, int]:
         sent = {own.stream for own in phase.inputs}
         return {device: count for device, count in tokens.items() if device in sent}
 
     def check(self, task: Task, tokens: TokenLengths) -> None:
-        missing = {"align", *MEDIA, *TEXTS} - {*task.splits, *task.media, *task.texts}
-        if missing:
-            raise ValueError(f"system mlms needs {', '.join(sorted(missing))} of task {task.name}")
+        if not set(MEDIA) & set(task.media):
+            raise ValueError(
+                f"system mlms has encoders of {', '.join(MEDIA)}, of which task {task.name} has "
+                "none; take a task that has some"
+            )
+        if self._aligns and ("caption" not in task.texts or task.alignment_split is None):
+            raise ValueError(
+                f"system mlms aligns on captions, of which task {task.name} has none; take "
+                "alignment: none"
+            )
         super().check(task, tokens)
         if self.alignment.losses == "contrastive":
             for medium in self.budgets(task):
@@ -193,9 +228,15 @@ class Mlms(System):
     def _check_pooling(self, medium: str, count: int) -> None:
         """Raises ValueError if the tokens that eq. (10) pools are not sent."""
         how, models = self.alignment.pooling.of(medium), self.models
+        encoder = models.encoder(medium)
         length = models.slid_length(medium)
         sent = (models.skipped(medium) + slide(length, count, models.slide_rounding)).tolist()
         complaint = f"systems.mlms.alignment.pooling.{medium} {how!r} needs "
+        if how.startswith("cls") and not encoder.shape().summary_tokens:
+            raise ValueError(
+                f"{complaint}a class token, which encoder {encoder.name!r} does not have; pool "
+                "'mean'"
+            )
         if how.startswith("cls") and sent[0] != 0:
             raise ValueError(
                 f"{complaint}the class token, which the slide leaves out; take "
@@ -220,13 +261,20 @@ class Mlms(System):
         """Warns of words that the language model does not know, and of other frame sampling.
 
         Raises:
-            ValueError: for answers that it cannot generate.
+            ValueError: for answers that it cannot generate, or if there is nothing to align on.
         """
         from ...checkpoints.loading import load_tokenizer
         from ...vocabulary import check_texts
         from .data_checks import warn_of_sampling
 
-        check_texts(load_tokenizer(self.models.language), task, samples, max_answer_tokens)
+        split = task.alignment_split
+        if self._aligns and split is not None and not any(samples[split]["caption"]):
+            raise ValueError(
+                f"system mlms aligns on captions, of which split {split!r} of task {task.name} has "
+                "none; take alignment: none"
+            )
+        tokenizer = load_tokenizer(self.models.language_for(task.media))
+        check_texts(tokenizer, task, samples, max_answer_tokens)
         if self.models.frames == "first":
             warn_of_sampling(task, root)
 
@@ -271,7 +319,7 @@ class Mlms(System):
         if device == TEXT or not tokens.get(device):
             return 0.0
         shape = self.models.encoder(device).shape()
-        projection = self._token_width * shape.width * tokens[device]
+        projection = self._token_width(task) * shape.width * tokens[device]
         return shape.gflop(windows[device]) + 2e-9 * projection
 
     def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
@@ -279,8 +327,7 @@ class Mlms(System):
         receivers = sum(weights.get(device, 0) * count for device, count in tokens.items())
         return 2e-9 * (receivers + weights["foundation"] * sum(tokens.values()))
 
-    @property
-    def _token_width(self) -> int:
+    def _token_width(self, task: Task) -> int:
         from ...encoders.named import token_width
 
-        return token_width(self.models.language)
+        return token_width(self.models.language_for(task.media))

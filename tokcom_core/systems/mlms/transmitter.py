@@ -1,23 +1,25 @@
-"""Transmitters of paper 1: slid tokens of a clip, or embedded text, as complex symbols."""
+"""Transmitters of paper 1: slid tokens of a clip or image, or embedded text, as complex symbols."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ...datasets.samples import Samples
 from ...devices import pick_device
 from ...features import TextStore, open_features, open_texts
 from ..base import Transmitter
+from ..streams import Stream
 from .transceiver import pack
 
 
 class MediaTransmitter(Transmitter):
     """The projection F_m of eq. (4) on slid tokens of the feature store, followed by eq. (5).
+
+    A sample without the medium sends nothing.
 
     Args:
         features: Feature store of each split.
@@ -41,12 +43,13 @@ class MediaTransmitter(Transmitter):
         return list(self.projection.parameters())
 
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
-        tokens = self._stores[split].select(samples.media_id, self._count)
-        return (tokens.to(self._device),)
+        store = self._stores[split]
+        tokens = store.select(samples.media_id, self._count)
+        valid = store.present(samples.media_id)[:, None].expand(tokens.shape[:2])
+        return tokens.to(self._device), valid.to(self._device)
 
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        (tokens,) = inputs
-        valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        tokens, valid = inputs
         return pack(self.projection(tokens), valid)
 
 
@@ -57,23 +60,25 @@ class TextTransmitter(Transmitter):
 
     Args:
         features: Text store of each split.
-        longest: Maximum number of tokens of each stream.
+        streams: The streams that it sends, each a column of the samples.
         torch_device: Torch device or ``auto``.
     """
 
     def __init__(
-        self, features: Mapping[str, Path], longest: Mapping[str, int], torch_device: str
+        self, features: Mapping[str, Path], streams: Sequence[Stream], torch_device: str
     ) -> None:
         super().__init__()
         self._texts = _texts(next(iter(features.values())))
-        self._longest = dict(longest)
+        self._streams = {stream.name: stream for stream in streams}
         self._device = pick_device(torch_device)
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
         return []
 
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
-        tokens, valid = self._texts.select(samples[stream], self._longest[stream])
+        own = self._streams[stream]
+        assert own.text is not None
+        tokens, valid = self._texts.select(samples[own.text], own.max_tokens)
         return tokens.to(self._device), valid.to(self._device)
 
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,6 +67,7 @@ class TaichiTransmitter(Transmitter):
         width = system.token_width
         if queries is not None:
             low, high = system.models.grids()
+            self._places = {"low": low.rows * low.columns, "high": high.rows * high.columns}
             fusion = build_fusion(system.fusion, low, high)
             self.visual += [fusion, build_projector(system.projector, fusion.width, width)]
         self.encoder = ChannelEncoder(system.codec, width)
@@ -119,7 +120,7 @@ class TaichiTransmitter(Transmitter):
             return ()
         names = samples.media_id
         stores = {name: own[split] for name, own in self._stores.items()}
-        tokens = [stores[name].select(names, stores[name].counts[0]) for name in ("low", "high")]
+        tokens = [stores[name].select(names, count) for name, count in self._places.items()]
         return tuple(t.to(self._device) for t in (*tokens, stores["low"].present(names)))
 
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:

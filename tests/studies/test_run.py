@@ -30,7 +30,7 @@ from studies.tables.layout import layout_of
 from ..conftest import CLIPS, SEED, Disk
 from .conftest import LIMIT_S, tokcom
 from .here import run_here
-from .small import mlms, small_study, write_study
+from .small import mlms, small_keys, small_study
 
 COMMAND = [sys.executable, "-m", "studies.cli", "study"]
 METHODS = ["aligned", "digital", "raw-upload", "reconstruction", "unaligned"]
@@ -145,11 +145,30 @@ def test_an_interrupted_study_resumes_to_the_same_table_on_either_engine(
     assert not list(copy.root.rglob(".*.partial"))
 
 
+_MLMS = small_keys(data={"minimusic": {"clips": 60, "seed": 3}}, methods=["aligned", "unaligned"])
+_TAICHI = {
+    "name": "small",
+    "data": {"miniclevr": {"images": 60, "seed": 3}},
+    "task": {"name": "multitask", "tasks": ["clevr", "sst2"]},
+    "systems": {
+        "taichi": {
+            **{key: {"steps": 4} for key in ("pretraining", "tuning", "reference_training")},
+            **{key: {"steps": 12} for key in ("codec_training", "coding_training")},
+        }
+    },
+    "methods": ["taichi", "taichi-relay"],
+    "train_snr_db": {"low": -6, "high": 18},
+    "tokens": {"terminal": 36},
+    "evaluation": {"questions": 24, "batch_size": 16},
+}
+
+
 @pytest.mark.slow
-def test_a_study_may_be_interrupted_at_any_moment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [_MLMS, _TAICHI], ids=["mlms", "taichi"])
+def test_a_study_may_be_interrupted_at_any_moment(keys: dict[str, Any], tmp_path: Path) -> None:
     """Killed and stopped at ten random moments, data making included; nothing is lost or twice."""
-    own = {"minimusic": {"clips": 60, "seed": 3}}
-    study = write_study(tmp_path / "s.yaml", data=own, methods=["aligned", "unaligned"])
+    study = tmp_path / "s.yaml"
+    study.write_text(yaml.safe_dump(keys))
     whole = tmp_path / "whole"
     assert tokcom("study", "run", study, "--out", whole).returncode == 0
     moments = random.Random(5)

@@ -138,10 +138,18 @@ def test_engine_ray_gives_the_same_table(
 
 
 def test_many_users_ask_about_images(keys: dict[str, Any], tmp_path: Path) -> None:
-    emulate = {"users": 20, "duration_s": 0.5, "questions_per_s": 1.0}
+    emulate = {"users": 500, "duration_s": 0.2, "questions_per_s": 0.5}
     found = run_here(_study(keys, emulate=emulate), tmp_path / "out").set_index("method")
-    assert found.loc["taichi", "users"] == 20
+    assert found.loc["taichi", "users"] == 500
     assert 0 < found.loc["taichi", "answered_fraction"] <= 1
+
+
+def test_users_train_together(keys: dict[str, Any], tmp_path: Path) -> None:
+    """Split-federated: each has a terminal of its own, whose trained layers are averaged."""
+    federation = {"users": 3, "synchronise_every": 1}
+    found = run_here(_study(keys, federation=federation), tmp_path / "out").set_index("method")
+    assert found.loc["taichi", "status"] == "ok", found.loc["taichi", "reason"]
+    assert found.loc["taichi", "exchanged_bits"] > 0
 
 
 def test_many_users_do_not_take_rounds(keys: dict[str, Any]) -> None:

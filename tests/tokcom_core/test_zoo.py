@@ -209,7 +209,9 @@ def test_minimusics_zoo_is_built_from_nothing(tmp_path: Path) -> None:
 
 
 def test_miniclevrs_zoo_is_built_from_nothing_and_alike_again(tmp_path: Path) -> None:
-    recipe = miniclevr.MiniClevrRecipe(**SMALL, retrieval_steps=1, comparing_steps=2, color_steps=2)
+    recipe = miniclevr.MiniClevrRecipe(
+        **SMALL, retrieval_steps=1, comparing_steps=2, color_steps=2, recall_steps=2
+    )
     tokenizer = TokenizerRecipe(steps=20, batch_size=4, learning_rate=1e-3)
     for name in ("a", "b"):
         build_miniclevr(tmp_path / name, 0, 30, recipe, tokenizer, tokenizer)

@@ -130,13 +130,14 @@ def test_answers_are_what_the_results_count(study: Study, tmp_path: Path) -> Non
     assert len(counted) == len(results)
     assert counted["exact"].to_numpy() == pytest.approx(counted["accuracy"])
     assert counted["first_token"].to_numpy() == pytest.approx(counted["first_token_accuracy"])
-    one = answers[(answers["cell"] == answers["cell"][0]) & (answers["eval_snr_db"].eq(0))]
+    cell = results.loc[results["eval_snr_db"].eq(0), "cell"].iloc[0]
+    one = answers[(answers["cell"] == cell) & answers["eval_snr_db"].eq(0)]
     asked = finished_samples()
     assert tuple(one["sample_id"]) == asked.sample_id
     assert tuple(one["media_id"]) == asked.media_id
     assert tuple(one["group"]) == asked.group
     assert set(answers["user"]) == {0}
-    row = results[(results["cell"] == one["cell"].iloc[0]) & results["eval_snr_db"].eq(0)].iloc[0]
+    row = results[(results["cell"] == cell) & results["eval_snr_db"].eq(0)].iloc[0]
     interval = clip_interval(one["media_id"].tolist(), one["exact"].tolist())
     assert (row["accuracy_low"], row["accuracy_high"]) == (interval.low, interval.high)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from joblib import Parallel, delayed
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Plan = TypeVar("Plan")
 
 
 def run_parallel(
@@ -22,3 +24,27 @@ def run_parallel(
     """
     pool = Parallel(n_jobs=workers or os.cpu_count() or 1, return_as="generator", batch_size=8)
     yield from pool(delayed(function)(job) for job in jobs)
+
+
+def make_missing(
+    make: Callable[[tuple[Path, Plan]], None],
+    root: Path,
+    plans: Mapping[Path, Plan],
+    workers: int | None,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Makes those files of a data set below ``root`` that are not there yet.
+
+    Args:
+        make: Makes the file of a root and a plan.
+        root: Folder of the data set.
+        plans: Plan of each file.
+        workers: Number of processes, by default one for each core.
+        progress: Called with the number of files that have just been made, or are there.
+    """
+    missing = [plan for file, plan in plans.items() if not file.exists()]
+    if progress is not None:
+        progress(len(plans) - len(missing))
+    for _ in run_parallel(make, [(root, plan) for plan in missing], workers):
+        if progress is not None:
+            progress(1)

@@ -22,7 +22,7 @@ import numpy as np
 
 from ...storage import atomic_file
 from ..mark import claim_folder
-from ..parallel import run_parallel
+from ..parallel import make_missing
 from .language import TYPES, Question, ask
 from .render import write_image
 from .reviews import long_review, review
@@ -127,12 +127,7 @@ def write_miniclevr(
         _write_captions(root / "captions", split, own)
         _write_reviews(root / "SST-2", split, REVIEWS_PER_IMAGE * len(own), seed)
         _write_long_reviews(root / "aclImdb", split, len(own), seed)
-    missing = [plan for plan in plans if not plan.file(root).exists()]
-    if progress is not None:
-        progress(len(plans) - len(missing))
-    for _ in run_parallel(_render, [(root, plan) for plan in missing], workers):
-        if progress is not None:
-            progress(1)
+    make_missing(_render, root, {plan.file(root): plan for plan in plans}, workers, progress)
     return plans
 
 

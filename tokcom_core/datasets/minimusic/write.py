@@ -22,7 +22,7 @@ import numpy as np
 from ...storage import atomic_file, writing
 from ..layout import MUSIC_AVQA, VALOR, annotation_file, video_file
 from ..mark import claim_folder
-from ..parallel import run_parallel
+from ..parallel import make_missing
 from .language import ask, caption
 from .render import draw_frames, play, write_clip
 from .scene import Scene, sample_scene
@@ -93,14 +93,8 @@ def write_minimusic(
         own = [plan for plan in plans if (plan.dataset, plan.split) == (dataset, split)]
         _write_annotations(root, dataset, split, own)
         video_file(root / dataset, "x").parent.mkdir(parents=True, exist_ok=True)
-    missing = [
-        plan for plan in plans if not video_file(root / plan.dataset, plan.video_id).exists()
-    ]
-    if progress is not None:
-        progress(len(plans) - len(missing))
-    for _ in run_parallel(_render, [(root, plan) for plan in missing], workers):
-        if progress is not None:
-            progress(1)
+    files = {video_file(root / plan.dataset, plan.video_id): plan for plan in plans}
+    make_missing(_render, root, files, workers, progress)
     return plans
 
 

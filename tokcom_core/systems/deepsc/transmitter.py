@@ -5,7 +5,8 @@ Shapes: ``B`` batch, ``S`` patches or words, ``V`` vectors that are sent, ``T`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -23,24 +24,34 @@ class VectorTransmitter(Transmitter):
     """A semantic encoder and a channel encoder, for all tasks or one of each for every task.
 
     Args:
-        encoders: Semantic encoder of each task, or a single one that they share.
-        codes: Channel encoder of each, likewise.
+        config: Sizes of the encoders, and what is sent.
+        embed: Makes what embeds the inputs of an encoder.
+        length: Maximum number of inputs S.
         tasks: Names of the tasks.
+        models: 1, or one encoder for each task.
         torch_device: Torch device or ``auto``.
     """
 
     def __init__(
         self,
-        encoders: Sequence[SemanticEncoder],
-        codes: Sequence[nn.Module],
+        config: ImageConfig | TextConfig,
+        embed: Callable[[], nn.Module],
+        length: int,
         tasks: tuple[str, ...],
+        models: int,
         torch_device: str,
     ) -> None:
         super().__init__()
         self._tasks = tasks
         self._device = pick_device(torch_device)
-        self.encoders = nn.ModuleList(encoders).to(self._device)
-        self.codes = nn.ModuleList(codes).to(self._device)
+        sharing = len(tasks) if models == 1 else 1
+        self.encoders = nn.ModuleList(
+            SemanticEncoder(embed(), config.size, length, config.vectors, sharing)
+            for _ in range(models)
+        ).to(self._device)
+        self.codes = nn.ModuleList(
+            channel_encoder(config.size.width, config.code) for _ in range(models)
+        ).to(self._device)
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
         return list(self.parameters())
@@ -75,20 +86,10 @@ class ImageTransmitter(VectorTransmitter):
     ) -> None:
         opened = {folder: open_features(folder) for folder in set(features.values())}
         self._stores = {split: opened[folder] for split, folder in features.items()}
-        self._length, size = config.length, config.size
+        self._length = config.length
         width = next(iter(opened.values())).width
-        encoders = [
-            SemanticEncoder(
-                nn.Linear(width, size.width),
-                size,
-                config.length,
-                config.vectors,
-                len(tasks) if models == 1 else 1,
-            )
-            for _ in range(models)
-        ]
-        codes = [channel_encoder(size.width, config.code) for _ in encoders]
-        super().__init__(encoders, codes, tasks, torch_device)
+        embed = partial(nn.Linear, width, config.size.width)
+        super().__init__(config, embed, config.length, tasks, models, torch_device)
 
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
         store = self._stores[split]
@@ -109,19 +110,9 @@ class TextTransmitter(VectorTransmitter):
         torch_device: str,
     ) -> None:
         self._texts = open_texts(next(iter(features.values())))
-        self._longest, size = config.max_words, config.size
-        encoders = [
-            SemanticEncoder(
-                nn.Embedding(self._texts.known, size.width),
-                size,
-                config.max_words,
-                config.vectors,
-                len(tasks) if models == 1 else 1,
-            )
-            for _ in range(models)
-        ]
-        codes = [channel_encoder(size.width, config.code) for _ in encoders]
-        super().__init__(encoders, codes, tasks, torch_device)
+        self._longest = config.max_words
+        embed = partial(nn.Embedding, self._texts.known, config.size.width)
+        super().__init__(config, embed, config.max_words, tasks, models, torch_device)
 
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
         return self._inputs(*self._texts.ids(samples[stream], self._longest), samples)

@@ -21,9 +21,10 @@ from tokcom_core.datasets.minimusic.scene import sample_scene
 from tokcom_core.encoders.audio import AudioEncoder
 from tokcom_core.encoders.vision import VisionEncoder
 from tokcom_core.zoo.build import WORLDS, build_miniclevr, build_minimusic, read_scores
-from tokcom_core.zoo.miniclevr import language as miniclevr
 from tokcom_core.zoo.miniclevr import packing as clevr_packing
 from tokcom_core.zoo.miniclevr.encoders import TokenizerRecipe
+from tokcom_core.zoo.miniclevr.language import MiniClevrRecipe
+from tokcom_core.zoo.miniclevr.scores import evaluate_language as evaluate_clevr
 from tokcom_core.zoo.minimusic import language as minimusic
 from tokcom_core.zoo.minimusic.encoders import EncoderRecipe
 from tokcom_core.zoo.packing import IGNORED, block_mask
@@ -63,7 +64,7 @@ def test_miniclevrs_language_model_is_as_good_as_it_says() -> None:
     folder = resolve(POCKET_IMAGES, "language")
     model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
     packer = clevr_packing.Packer(clevr_packing.build_tokenizer(), 0.1)
-    scores = miniclevr.evaluate_language(model, packer, scenes=100, seed=77)
+    scores = evaluate_clevr(model, packer, scenes=100, seed=77)
     said = read_scores(pocket_folder(POCKET_IMAGES))["language"]
     assert set(scores) == set(said)
     for name, score in scores.items():
@@ -209,7 +210,7 @@ def test_minimusics_zoo_is_built_from_nothing(tmp_path: Path) -> None:
 
 
 def test_miniclevrs_zoo_is_built_from_nothing_and_alike_again(tmp_path: Path) -> None:
-    recipe = miniclevr.MiniClevrRecipe(
+    recipe = MiniClevrRecipe(
         **SMALL, retrieval_steps=1, comparing_steps=2, color_steps=2, recall_steps=2
     )
     tokenizer = TokenizerRecipe(steps=20, batch_size=4, learning_rate=1e-3)

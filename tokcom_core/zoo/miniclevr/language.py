@@ -14,7 +14,6 @@ noun, how they compare and relate to the first: without that, attributes were no
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,23 +21,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import Qwen2ForCausalLM
 
 from ...datasets.miniclevr.language import FAMILIES, TYPES, ask
 from ...datasets.miniclevr.reviews import review
-from ...datasets.miniclevr.scene import ATTRIBUTES, Scene, sample_scene
+from ...datasets.miniclevr.scene import ATTRIBUTES, sample_scene
 from ..language_model import LanguageRecipe, forward, new_model, save, schedule, weighted_loss
-from ..packing import IGNORED
-from .packing import (
-    DENOTED,
-    MEANINGS,
-    Context,
-    Denoting,
-    Packer,
-    batch_of,
-    build_tokenizer,
-)
+from .packing import MEANINGS, Context, Denoting, Packer, batch_of, build_tokenizer
+from .readouts import ReadOuts
+from .scores import evaluate_language
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +37,6 @@ _RETRIEVAL_TYPES = tuple(t for t in TYPES if not t.startswith("compare") and t !
 _SAME_COLOR = [kind for kind, _ in FAMILIES].index("compare_attribute") + list(ATTRIBUTES).index(
     "color"
 )
-_SCENES_AT_ONCE = 50
 _LOOKED_UP = ("denoted", "matched")
 """Meanings that the first stage reads out; the second reads out all of :data:`MEANINGS`."""
 
@@ -97,45 +87,6 @@ class MiniClevrRecipe(LanguageRecipe):
     some thousand steps has forgotten how (a caption's loss is 1.9 then, and .02 before), and no
     projector of visual tokens learns from captions what such a model cannot tell."""
     recall_rate: float = 1e-3
-
-
-class _Meaning(nn.Module):
-    """Linear read-outs of one layer's states ``[B, S, width]``: what tokens mean.
-
-    Args:
-        width: Features of a state.
-        names: Which of :data:`MEANINGS`.
-    """
-
-    def __init__(self, width: int, names: Collection[str]) -> None:
-        super().__init__()
-        self.denoted = nn.ModuleDict({name: nn.Linear(width, n) for name, n in DENOTED.items()})
-        self.binary, self.counts = (
-            nn.ModuleDict({n: nn.Linear(width, MEANINGS[n]) for n in own if n in names})
-            for own in (("matched", "same"), ("placed", "related"))
-        )
-
-    def loss(self, states: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Cross-entropies, and squared errors of counts; what a noun's words tell is averaged."""
-        told = [
-            _mean(F.cross_entropy(head(states).transpose(1, 2), truth, reduction="none"), truth)
-            for head, truth in zip(self.denoted.values(), batch["denoted"].unbind(-1), strict=True)
-        ]
-        loss = told[0] + torch.stack(told[1:]).mean()
-        for name, head in self.binary.items():
-            truth, logits = batch[name], head(states)
-            target = truth.clamp(min=0).to(logits.dtype)
-            errors = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-            loss = loss + _mean(errors, truth)
-        for name, head in self.counts.items():
-            loss = loss + _mean((head(states) - batch[name]).square(), batch[name])
-        return loss
-
-
-def _mean(losses: Tensor, truth: Tensor) -> Tensor:
-    """Mean where there is a truth; 0 where there is none at all."""
-    counted = truth != IGNORED
-    return (losses * counted).sum() / counted.sum().clamp(min=1)
 
 
 def pretrain_language(out: Path, recipe: MiniClevrRecipe, seed: int = 0) -> dict[str, float]:
@@ -212,7 +163,7 @@ def _train(model: Qwen2ForCausalLM, packer: Packer, stage: _Stage, seed: int, ou
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     readouts = nn.ModuleList(
-        _Meaning(recipe.hidden_size, stage.meanings) for _ in recipe.meaning_layers
+        ReadOuts(recipe.hidden_size, stage.meanings) for _ in recipe.meaning_layers
     )
     parameters = [*model.parameters(), *readouts.parameters()]
     optimizer = torch.optim.AdamW(
@@ -301,90 +252,7 @@ def _loss(
     assert found.hidden_states is not None
     loss = weighted_loss(found.logits, batch)
     for layer, readout in zip(recipe.meaning_layers, readouts, strict=True):
-        assert isinstance(readout, _Meaning)
+        assert isinstance(readout, ReadOuts)
         meant = readout.loss(found.hidden_states[layer].float(), batch)
         loss = loss + recipe.meaning_weight / len(readouts) * meant
     return loss
-
-
-def evaluate_language(
-    model: Qwen2ForCausalLM, packer: Packer, scenes: int, seed: int
-) -> dict[str, float]:
-    """Accuracies of the answer's first token over the whole vocabulary.
-
-    ``words: TYPE`` and ``soft: TYPE`` are for contexts before the question; ``words, instruction
-    first`` and ``soft, instruction first`` are over all types with contexts behind it; ``reviews``.
-    ``words: caption`` and ``soft: caption`` are the fraction of a description's words that are
-    told, given those before.
-    """
-    rng = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
-    scores: dict[str, float] = {}
-    drawn = [sample_scene(rng) for _ in range(scenes)]
-    for context in ("words", "soft"):
-        hits: dict[str, list[bool]] = {"all": [], **{kind: [] for kind in TYPES}, "behind": []}
-        for start in range(0, scenes, _SCENES_AT_ONCE):
-            part = drawn[start : start + _SCENES_AT_ONCE]
-            _collect_hits(model, packer, part, context, hits, rng, generator)
-        behind = hits.pop("behind")
-        scores |= {f"{context}: {kind}": float(np.mean(group)) for kind, group in hits.items()}
-        scores[f"{context}, instruction first"] = float(np.mean(behind))
-        scores[f"{context}: caption"] = _caption_accuracy(model, packer, drawn[:100], context)
-    packed = [packer.reviews([review(rng) for _ in range(10)]) for _ in range(scenes // 10)]
-    scores["reviews"] = float(np.mean(_hits(model, packer, packed, generator)))
-    return scores
-
-
-def _collect_hits(
-    model: Qwen2ForCausalLM,
-    packer: Packer,
-    scenes: list[Scene],
-    context: Context,
-    hits: dict[str, list[bool]],
-    rng: np.random.Generator,
-    generator: torch.Generator,
-) -> None:
-    asked = [ask(scene, TYPES, rng) for scene in scenes]
-    pairs = list(zip(scenes, asked, strict=True))
-    before = [packer.image_first(s, questions, context, 0.0, rng) for s, questions in pairs]
-    found = _hits(model, packer, before, generator)
-    kinds = [FAMILIES[question.family][0] for questions in asked for question in questions]
-    for kind, hit in zip(kinds, found, strict=True):
-        hits["all"].append(hit)
-        hits[kind].append(hit)
-    behind = [
-        packer.instruction_first([(scene, q) for q in questions[::3]], context, rng)
-        for scene, questions in pairs
-    ]
-    hits["behind"] += _hits(model, packer, behind, generator)
-
-
-@torch.no_grad()
-def _caption_accuracy(
-    model: Qwen2ForCausalLM,
-    packer: Packer,
-    scenes: list[Scene],
-    context: Context,
-) -> float:
-    rng = np.random.default_rng(len(scenes))
-    batch = batch_of([packer.image_first(scene, [], context, 1.0, rng) for scene in scenes])
-    generator = torch.Generator().manual_seed(len(scenes))
-    logits = forward(model, batch, LanguageRecipe.soft_noise, generator).logits
-    assert logits is not None
-    told = batch["weight"] == 1.0
-    return float((logits.argmax(-1) == batch["target"])[told].double().mean())
-
-
-@torch.no_grad()
-def _hits(
-    model: Qwen2ForCausalLM, packer: Packer, packed: list[Denoting], generator: torch.Generator
-) -> list[bool]:
-    """Whether each one-word answer is told, in the order of the sequences and their segments."""
-    batch = batch_of(packed)
-    logits = forward(model, batch, LanguageRecipe.soft_noise, generator).logits
-    assert logits is not None
-    # an answer's word is followed by the end: what predicts it stands one token earlier
-    ends = torch.nonzero(batch["target"] == packer.eos)
-    rows, at = ends[:, 0], ends[:, 1] - 1
-    hits: list[bool] = (logits[rows, at].argmax(-1) == batch["target"][rows, at]).tolist()
-    return hits

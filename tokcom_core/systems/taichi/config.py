@@ -104,9 +104,9 @@ class PhaseConfig(Config):
 class Pretraining(PhaseConfig):
     """BAN and projector alone; rates and steps are those of the miniature world."""
 
-    steps: int = Field(default=400, ge=1)
+    steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=6e-3, gt=0)
 
 
 class InstructionTuning(PhaseConfig):

@@ -11,12 +11,21 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
 
+from tokcom_core.checkpoints import POCKET_IMAGES, pocket_folder
 from tokcom_core.datasets.layout import MUSIC_AVQA, sound_file
 from tokcom_core.datasets.samples import read_samples
 from tokcom_core.encoders import MediaEncoder
 from tokcom_core.encoders.audio import AudioEncoder
-from tokcom_core.features import Sliding, open_features, write_features
+from tokcom_core.encoders.text import StateEncoder
+from tokcom_core.features import (
+    Sliding,
+    open_features,
+    open_states,
+    write_features,
+    write_states,
+)
 from tokcom_core.slide import slide
 from tokcom_core.tasks import Avqa
 
@@ -165,3 +174,26 @@ def test_majority_answer_by_template(minimusic: Path) -> None:
         ]
         by_hand += max(answers.count(a) for a in answers)
     assert Avqa().majority_accuracy(samples, samples) == pytest.approx(by_hand / len(samples))
+
+
+def test_stored_states_are_the_language_models_own(tmp_path: Path) -> None:
+    """Of texts of different lengths, padded in a batch: those of each text alone."""
+    model = AutoModel.from_pretrained(
+        pocket_folder(POCKET_IMAGES) / "language", dtype=torch.float32
+    ).eval()
+    tokenizer = AutoTokenizer.from_pretrained(pocket_folder(POCKET_IMAGES) / "language")
+    texts = ["is there a red cube ?", "how many large things are there ?", "is there a red cube ?"]
+    for layer in (2, -1):
+        folder = tmp_path / str(layer)
+        folder.mkdir()
+        write_states(folder, StateEncoder(POCKET_IMAGES, layer, "cpu"), texts)
+        store = open_states(folder)
+        states, valid = store.select(texts[:2], longest=7)
+        assert [int(own.sum()) for own in valid] == [6, 7]
+        assert store.select(texts[:2], longest=3)[0].shape == (2, 3, store.width)
+        for text, own, real in zip(texts, states, valid, strict=False):
+            with torch.no_grad():
+                whole = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True)
+            expected = whole.hidden_states[layer][0]
+            torch.testing.assert_close(own[real], expected, rtol=2e-3, atol=2e-3)  # half precision
+            assert not own[~real].any()

@@ -100,6 +100,34 @@ def convnext_shape(
     return EncoderShape(grid.rows * grid.columns, grid.width, 0, macs, grid)
 
 
+@cache
+def text_macs(checkpoint: str, layer: int) -> int:
+    """Multiplications by a weight for a word, up to a hidden state of a language model, or BERT.
+
+    Args:
+        checkpoint: Name of the checkpoint.
+        layer: Hidden state, which may be counted from the end.
+
+    Raises:
+        ValueError: if there is no such hidden state.
+    """
+    import torch
+    from transformers import AutoModel
+
+    from ..checkpoints.configs import read_config
+
+    config = read_config(checkpoint, "language")
+    depth = int(config.get_text_config().num_hidden_layers)
+    below = layer if layer >= 0 else depth + 1 + layer
+    if not 0 <= below <= depth:
+        raise ValueError(f"layer {layer} of language model {checkpoint!r}: it has 0 to {depth}")
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    stacks = (own for own in model.modules() if isinstance(own, torch.nn.ModuleList))
+    layers = next(own for own in stacks if len(own) == depth)
+    return sum(p.numel() for own in list(layers)[:below] for p in own.parameters() if p.dim() > 1)
+
+
 def sides(size: Any) -> tuple[int, int]:
     """Height and width, of a configuration that may give one number for both."""
     height, width = (size, size) if isinstance(size, int) else size

@@ -14,9 +14,10 @@ from .media import (
     open_features,
     write_features,
 )
+from .states import StateStore, TextStates, open_states, write_states
 from .text import TextFeatures, TextStore, open_texts, write_texts
 
-AnyFeatures = Annotated[MediaFeatures | TextFeatures, Field(discriminator="kind")]
+AnyFeatures = Annotated[MediaFeatures | TextFeatures | TextStates, Field(discriminator="kind")]
 
 __all__ = [
     "AnyFeatures",
@@ -25,11 +26,15 @@ __all__ = [
     "Features",
     "MediaFeatures",
     "Sliding",
+    "StateStore",
     "TextFeatures",
+    "TextStates",
     "TextStore",
     "features_of_datasets",
     "open_features",
+    "open_states",
     "open_texts",
     "write_features",
+    "write_states",
     "write_texts",
 ]

@@ -16,13 +16,21 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from actors.testing import SplitContract
+from tokcom_core.checkpoints import POCKET_IMAGES
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.encoders import Pixels
+from tokcom_core.encoders.sizes import text_macs
 from tokcom_core.systems import System
 from tokcom_core.systems.deepsc import Deepsc, DeepscVqa, Udeepsc
 from tokcom_core.systems.deepsc.answers import AnswerSet
-from tokcom_core.systems.deepsc.config import AnswerConfig, ChannelCode, TransformerSize
+from tokcom_core.systems.deepsc.config import (
+    AnswerConfig,
+    ChannelCode,
+    ImageConfig,
+    TransformerSize,
+)
+from tokcom_core.systems.deepsc.embeddings import PatchEmbedding
 from tokcom_core.systems.deepsc.layers import (
     ChannelDecoder,
     LayerwiseTransformer,
@@ -72,14 +80,24 @@ def tokenizer(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+IMAGES = {
+    "encoder": {"name": "clip"},
+    "detail": {"name": "convnext", "stages": [2]},
+    "size": TINY,
+}
+"""Both pocket encoders of images."""
+
+
 def _text(tokenizer: str, **keys: Any) -> dict[str, Any]:
-    return {"tokenizer": tokenizer, "max_words": 24, "size": TINY, "code": {"reals": 6}, **keys}
+    """Words whose embedding is trained, unless ``keys`` say otherwise."""
+    usual = {"tokenizer": tokenizer, "layer": None, "max_words": 24, "size": TINY}
+    return {**usual, "code": {"reals": 6}, **keys}
 
 
 def _unified(tokenizer: str, **keys: Any) -> Udeepsc:
     return Udeepsc.model_validate(
         {
-            "image": {"encoder": PIXELS, "size": TINY, "vectors": 3, "code": {"reals": 16}},
+            "image": {"encoder": PIXELS, "detail": None, "size": TINY, "vectors": 3},
             "text": _text(tokenizer, vectors=2),
             "decoder": TINY,
             "queries": 3,
@@ -107,8 +125,22 @@ class TestDeepscVqa(SystemContract, SplitContract):
     @pytest.fixture(scope="class")
     def case(self, prepare: Any, tokenizer: str) -> SystemCase:
         keys = {
-            "image": {"encoder": PIXELS, "size": TINY, "code": CODE},
+            "image": {"encoder": PIXELS, "detail": None, "size": TINY, "code": CODE},
             "text": _text(tokenizer, code=CODE),
+            "fusion": TINY,
+        }
+        case: SystemCase = prepare(DeepscVqa.model_validate(keys), Clevr())
+        return case
+
+
+class TestFrozenInputs(SystemContract, SplitContract):
+    """Two encoders of images, and states of a language model."""
+
+    @pytest.fixture(scope="class")
+    def case(self, prepare: Any, tokenizer: str) -> SystemCase:
+        keys = {
+            "image": {**IMAGES, "code": CODE},
+            "text": _text(tokenizer, layer=-1, code=CODE),
             "fusion": TINY,
         }
         case: SystemCase = prepare(DeepscVqa.model_validate(keys), Clevr())
@@ -127,7 +159,10 @@ def test_the_recipe_has_the_published_sizes() -> None:
     """Weights of DeepSC's semantic and channel layers, and U-DeepSC's 60 reals."""
     keys = PUBLISHED["systems"]
     deepsc, unified = (cls.model_validate(keys[cls().name]) for cls in (Deepsc, Udeepsc))
-    DeepscVqa.model_validate(keys["deepsc_vqa"])
+    fused = DeepscVqa.model_validate(keys["deepsc_vqa"])
+    assert fused.image.detail is None
+    assert unified.image.detail is None
+    assert (deepsc.text.layer, unified.text.layer, fused.text.layer) == (None, -1, 0)
     layers = encoder_layers(deepsc.text.size)
     attention, feedforward, norms = 4 * (128 * 128 + 128), 2 * 128 * 512 + 512 + 128, 4 * 128
     assert sum(p.numel() for p in layers.parameters()) == 4 * (attention + feedforward + norms)
@@ -142,13 +177,43 @@ def test_the_recipe_has_the_published_sizes() -> None:
 def test_operations_are_two_a_weight_and_token() -> None:
     size = TransformerSize(**TINY)
     assert size.macs(tokens=3) == 3 * (4 * 8 * 8 + 2 * 8 * 8)
-    image = {"encoder": PIXELS, "size": TINY, "vectors": 3, "code": {"reals": 16}}
+    image = {"encoder": PIXELS, "detail": None, "size": TINY, "vectors": 3}
     system = Udeepsc.model_validate({"image": image, "decoder": TINY, "queries": 3})
     task = Clevr()
     found = system.device_gflop(task, "image", {}, {"image": 0.5})
     assert found == pytest.approx(2e-9 * 0.5 * size.macs(4 + 3)), "half of the samples have one"
     assert system.device_gflop(task, "text", {}, {}) > 0
     assert system.station_gflop({}, {"receiver": 100}) == pytest.approx(2e-9 * 3 * 100)
+
+
+def test_operations_of_frozen_inputs_are_counted() -> None:
+    """Layers of the pocket language model: width 128, 2 of 4 heads for keys, feed-forward 384."""
+    task, words = Clevr(), 40
+    keys = {"image": {**IMAGES, "code": CODE}, "text": {"layer": None, "max_words": words}}
+    system = DeepscVqa.model_validate(keys)
+    states = DeepscVqa.model_validate({**keys, "text": {"layer": 3, "max_words": words}})
+    layer = 128 * (128 + 64 + 64 + 128) + 3 * 128 * 384
+    more = [own.device_gflop(task, "text", {}, {}) for own in (states, system)]
+    assert more[0] - more[1] == pytest.approx(2e-9 * words * 3 * layer)
+    image = system.image
+    assert image.detail is not None
+    macs = image.encoder.shape().macs + image.detail.shape().macs + image.size.macs(36)
+    found = system.device_gflop(task, "image", {}, {"image": 1.0, "detail": 1.0})
+    assert found == pytest.approx(2e-9 * macs)
+    with pytest.raises(ValueError, match="it has 0 to 4"):
+        text_macs(POCKET_IMAGES, 5)
+
+
+def test_details_are_added_where_they_lie_in_the_image() -> None:
+    """A place of ConvNeXt's 12 x 12 changes the one of 6 x 6 that covers it alone."""
+    config = ImageConfig.model_validate({**IMAGES, "code": CODE})
+    embed = PatchEmbedding(config)
+    patches, detail = torch.randn(1, 36, 96), torch.randn(1, 144, 64)
+    usual = embed(patches, detail)
+    assert usual.shape == (1, 36, 8)
+    detail[:, 12 * 5 + 8] += torch.randn(64)
+    changed = (embed(patches, detail) != usual).any(-1)[0]
+    assert changed.nonzero()[:, 0].tolist() == [6 * 2 + 4]
 
 
 def test_a_key_inside_a_part_leaves_the_others() -> None:
@@ -203,14 +268,14 @@ def test_vectors_are_of_a_task_and_of_all_that_is_valid() -> None:
     encoder = SemanticEncoder(torch.nn.Linear(5, 8), size, 4, vectors=2, tasks=2)
     tokens, task = torch.randn(1, 4, 5).expand(2, -1, -1).clone(), torch.tensor([0, 1])
     valid = torch.tensor([[True, True, True, False]]).expand(2, -1)
-    vectors, filled = encoder(tokens, valid, task)
+    vectors, filled = encoder((tokens,), valid, task)
     assert vectors.shape == (2, 2, 8)
     assert filled.all()
     assert not torch.allclose(vectors[0], vectors[1]), "tasks have vectors of their own"
     tokens[:, 3] += 1.0
-    torch.testing.assert_close(encoder(tokens, valid, task)[0], vectors)
+    torch.testing.assert_close(encoder((tokens,), valid, task)[0], vectors)
     tokens[:, 2] += 1.0
-    assert not torch.allclose(encoder(tokens, valid, task)[0], vectors)
+    assert not torch.allclose(encoder((tokens,), valid, task)[0], vectors)
 
 
 def test_every_image_layer_sees_the_text_layer_of_its_depth() -> None:

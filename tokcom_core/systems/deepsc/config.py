@@ -8,9 +8,15 @@ from pydantic import Field, model_validator
 
 from ...checkpoints import POCKET_IMAGES
 from ...config import Config
-from ...encoders import Clip, NamedEncoder
+from ...encoders import Clip, Convnext, EncoderConfig, NamedEncoder
 from ..mlms.config import Checkpoint, LearningRates
 from ..phases import Training
+
+IMAGE, DETAIL, TEXT = "image", "detail", "text"
+HIGH_RESOLUTION = Convnext(stages=(2,))
+"""The pocket encoder that sees MiniCLEVR's materials."""
+STATES = 2
+"""Hidden state of the pocket language model: that of the layers at TaiChi's terminal."""
 
 
 class TransformerSize(Config):
@@ -60,19 +66,28 @@ class ImageConfig(Config):
         encoder: Frozen features that its transformer reads. DeepSC's descendants read those of a
             pretrained detector or ResNet; ``clip`` or ``convnext`` stand for it, ``pixels`` are
             raw patches, from which all vision has to be learned.
+        detail: A second encoder, of the image at a higher resolution, whose features are added to
+            those of ``encoder`` where they lie in the image; None for none. A detector sees more
+            than one resolution; MiniCLEVR shows materials at the higher one alone.
         vectors: Number of vectors that it sends; None sends one for each patch.
     """
 
     encoder: NamedEncoder = Clip()
+    detail: NamedEncoder | None = None
     size: TransformerSize
     vectors: int | None = Field(default=None, ge=1)
     code: ChannelCode
 
     @property
+    def encoders(self) -> dict[str, EncoderConfig]:
+        """Its encoders, by the names of their features."""
+        found = {IMAGE: self.encoder, DETAIL: self.detail}
+        return {name: own for name, own in found.items() if own is not None}
+
+    @property
     def length(self) -> int:
         """Number of frozen features of an image."""
-        shape = self.encoder.shape()
-        return int(shape.length - shape.summary_tokens)
+        return patches(self.encoder)
 
     @property
     def sent(self) -> int:
@@ -80,17 +95,26 @@ class ImageConfig(Config):
         return self.vectors or self.length
 
 
+def patches(encoder: EncoderConfig) -> int:
+    """Number of tokens of an image, without those that stand for the whole."""
+    shape = encoder.shape()
+    return shape.length - shape.summary_tokens
+
+
 class TextConfig(Config):
     """What the text device sends.
 
     Attributes:
-        tokenizer: Language model, or BERT, whose tokenizer splits texts into words; its embedding
-            is not used.
+        tokenizer: Language model, or BERT, whose tokenizer splits texts into words.
+        layer: Frozen hidden state of that model which its transformer reads, as transformers counts
+            them (0: before the first layer, -1: the last one). T- and U-DeepSC begin with a
+            pretrained BERT. None: the model is not used, an embedding of words is learned.
         max_words: Maximum number of words; longer texts are cut.
         vectors: Number of vectors that it sends; None sends one for each word.
     """
 
     tokenizer: Checkpoint = POCKET_IMAGES
+    layer: int | None = None
     max_words: int = Field(default=40, ge=1)
     size: TransformerSize
     vectors: int | None = Field(default=None, ge=1)
@@ -119,8 +143,9 @@ class TrainingConfig(Config):
     """A phase that is trained from scratch.
 
     Attributes:
-        batch_size: Number of samples of a step, of all tasks. Sentiment is not learned from a few
-            reviews a step; MiniCLEVR's questions and reviews have 46 of them in 256.
+        batch_size: Number of samples of a step, of all tasks. With an embedding of words of its
+            own, sentiment is not learned from a few reviews a step; MiniCLEVR's questions and
+            reviews have 46 of them in 256.
         learning_rates: Candidates, of which the one of lowest validation loss is used.
     """
 
@@ -140,3 +165,8 @@ class TrainingConfig(Config):
             warmup_steps=min(self.warmup_steps, self.steps - 1),
             gradient_clip=self.gradient_clip,
         )
+
+
+FROM_FROZEN = TrainingConfig(steps=4000, batch_size=32, learning_rates=(5e-4,), warmup_steps=50)
+"""Training on MiniCLEVR above frozen features. At 2e-3 DeepSC-VQA stays with what is in an image,
+whichever solid is asked for; in the frozen states sentiment is linear, so few reviews will do."""

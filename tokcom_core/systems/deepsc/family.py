@@ -17,20 +17,34 @@ from pydantic import Field, model_validator
 
 from ...checkpoints import POCKET_IMAGES
 from ...config import Config
-from ...features import AnyFeatures, Sliding, TextFeatures, features_of_datasets
+from ...features import AnyFeatures, Sliding, TextFeatures, TextStates, features_of_datasets
 from ...tasks.base import Task
 from ..base import FeatureFolders, System, TokenLengths, Transmitter
 from ..methods import merged
 from ..phases import Phase, StreamInput
 from ..streams import Stream
-from .config import AnswerConfig, ImageConfig, TextConfig, TrainingConfig
+from .config import (
+    IMAGE,
+    TEXT,
+    AnswerConfig,
+    ImageConfig,
+    TextConfig,
+    TrainingConfig,
+    patches,
+)
 from .layers import task_names
 
-IMAGE, TEXT = "image", "text"
-MEDIA_PATHS = (("text", "tokenizer"), ("image", "encoder", "checkpoint"))
+MEDIA_PATHS = (
+    ("text", "tokenizer"),
+    ("image", "encoder", "checkpoint"),
+    ("image", "detail", "checkpoint"),
+)
 MEDIA_REHEARSAL = {
     "text": {"tokenizer": POCKET_IMAGES},
-    "image": {"encoder": {"name": "clip", "checkpoint": POCKET_IMAGES}},
+    "image": {
+        "encoder": {"name": "clip", "checkpoint": POCKET_IMAGES},
+        "detail": {"name": "convnext", "checkpoint": POCKET_IMAGES, "stages": [2]},
+    },
 }
 END_TO_END = "end-to-end"
 
@@ -103,15 +117,22 @@ class DeepScSystem(System):
     ) -> dict[str, tuple[AnyFeatures, ...]]:
         if device == TEXT:
             columns = (task.texts[-1],)
-            own = TextFeatures(
-                columns=columns, checkpoint=self.text.tokenizer, splits=self._splits(task)
-            )
+            checkpoint, splits = self.text.tokenizer, self._splits(task)
+            own: AnyFeatures = TextFeatures(columns=columns, checkpoint=checkpoint, splits=splits)
+            if self.text.layer is not None:
+                own = TextStates(
+                    columns=columns, checkpoint=checkpoint, splits=splits, layer=self.text.layer
+                )
             return {TEXT: (own,)}
         image = self.image_config
         assert image is not None
-        sliding = Sliding(counts=(image.length,))
         # of all splits, so that systems which read more of them share the store
-        return {IMAGE: features_of_datasets(task, task.splits, IMAGE, image.encoder, sliding)}
+        return {
+            name: features_of_datasets(
+                task, task.splits, IMAGE, encoder, Sliding(counts=(patches(encoder),))
+            )
+            for name, encoder in image.encoders.items()
+        }
 
     def _splits(self, task: Task) -> tuple[str, ...]:
         return (task.train_split, task.validation_split, task.test_split)
@@ -130,7 +151,7 @@ class DeepScSystem(System):
         if device == TEXT:
             return TextTransmitter(self.text, features[TEXT], names, models, torch_device)
         assert image is not None
-        return ImageTransmitter(image, features[IMAGE], names, models, torch_device)
+        return ImageTransmitter(image, features, names, models, torch_device)
 
     def check(self, task: Task, tokens: TokenLengths) -> None:
         if self.image_config is not None and IMAGE not in task.media:
@@ -148,14 +169,25 @@ class DeepScSystem(System):
     def device_gflop(
         self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
     ) -> float:
-        """Operations of frozen encoder and semantic encoder in 1e9, of a text of full length."""
+        """Operations of frozen encoders and semantic encoder in 1e9, of a text of full length."""
         if device == TEXT:
-            return 2e-9 * self.text.size.macs(self.text.max_words + (self.text.vectors or 0))
+            words = self.text.max_words
+            return 2e-9 * (self.text.size.macs(words + (self.text.vectors or 0)) + self._states)
         image = self.image_config
         assert image is not None
         own = image.size.macs(image.length + (image.vectors or 0))
-        frozen: float = image.encoder.shape().gflop(windows[IMAGE])
+        shapes = {name: encoder.shape() for name, encoder in image.encoders.items()}
+        frozen = sum(shape.gflop(windows[name]) for name, shape in shapes.items())
         return frozen + 2e-9 * windows[IMAGE] * own
+
+    @property
+    def _states(self) -> int:
+        """Multiplications by a weight of the language model that the words' states are of."""
+        if self.text.layer is None:
+            return 0
+        from ...encoders.sizes import text_macs
+
+        return self.text.max_words * text_macs(self.text.tokenizer, self.text.layer)
 
     def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
         """Operations of the receiver in 1e9: two a weight and token of its own sequence."""

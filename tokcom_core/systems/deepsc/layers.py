@@ -6,7 +6,7 @@ numbers of a vector, ``T`` tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -101,7 +101,7 @@ class SemanticEncoder(nn.Module):
     learned tokens of each task in front of the others. Without ``vectors`` every token is sent.
 
     Args:
-        embedding: Module that embeds tokens as ``[B, S, D]``.
+        embedding: Module that embeds tokens, given as one tensor or several, as ``[B, S, D]``.
         size: Size of the transformer.
         length: Maximum number of tokens S.
         vectors: Number of vectors V that are sent; None for every token.
@@ -124,9 +124,11 @@ class SemanticEncoder(nn.Module):
         )
         self.layers = encoder_layers(size)
 
-    def forward(self, tokens: Tensor, valid: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Sequence[Tensor], valid: Tensor, task: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Vectors ``[B, V, D]`` and which are valid ``[B, V]``."""
-        inputs = self.embedding(tokens) + self.positions[: tokens.shape[1]]
+        inputs = self.embedding(*tokens) + self.positions[: valid.shape[1]]
         if self.summaries is None:
             return self.layers(inputs, src_key_padding_mask=~valid), valid
         summaries = self.summaries[task]

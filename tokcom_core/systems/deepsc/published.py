@@ -2,8 +2,9 @@
 
 DeepSC-VQA has no public code: it gets DeepSC's sizes. T-DeepSC's ViT has 4 layers where U-DeepSC's
 has 6. Both read region features of a frozen detector in VQA; a frozen CLIP is the nearest that is
-still in use. Numbers of steps stand for their epochs (80 of DeepSC, 200 of the others): look at the
-validation curve.
+still in use. Their text encoder is a pretrained BERT-small, trained on; here a transformer of its
+size reads the last states of a frozen BERT. DeepSC-VQA reads that BERT's word vectors. Numbers of
+steps stand for their epochs (80 of DeepSC, 200 of the others): look at the validation curve.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ PUBLISHED: dict[str, Any] = {
         "udeepsc": {
             "image": {
                 "encoder": _CLIP,
+                "detail": None,
                 "size": {"width": 384, "depth": 6, "heads": 6, "feedforward": 1536},
                 "vectors": 3,
                 "code": {"reals": 16},
             },
             "text": {
                 "tokenizer": _BERT,
+                "layer": -1,
                 "size": {"width": 512, "depth": 4, "heads": 8, "feedforward": 2048, "norm": "last"},
                 "vectors": 2,
                 "code": {"reals": 6},
@@ -42,13 +45,15 @@ PUBLISHED: dict[str, Any] = {
             "queries": 25,
             "answers": {"classes": 3129, "loss": "sigmoid"},
             "training": _UNIFIED_TRAINING,
+            "dropout": 0.1,
         },
         "deepsc_vqa": {
-            "image": {"encoder": _CLIP, "size": _DEEPSC, "code": _DEEPSC_CODE},
-            "text": {"tokenizer": _BERT, "size": _DEEPSC, "code": _DEEPSC_CODE},
+            "image": {"encoder": _CLIP, "detail": None, "size": _DEEPSC, "code": _DEEPSC_CODE},
+            "text": {"tokenizer": _BERT, "layer": 0, "size": _DEEPSC, "code": _DEEPSC_CODE},
             "fusion": _DEEPSC,
             "answers": {"classes": 3129, "loss": "softmax"},
             "training": _DEEPSC_TRAINING,
+            "dropout": 0.1,
         },
     }
 }

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from ...datasets.samples import Samples
 from ...devices import pick_device
-from ...features import open_features, open_texts
-from ..base import Transmitter
+from ...features import open_features, open_states, open_texts
+from ..base import FeatureFolders, Transmitter
 from ..mlms.transceiver import pack
-from .config import ImageConfig, TextConfig
+from .config import IMAGE, ImageConfig, TextConfig, patches
+from .embeddings import FeatureEmbedding, PatchEmbedding
 from .layers import SemanticEncoder, by_task, channel_encoder, task_indices
 
 
@@ -57,49 +58,61 @@ class VectorTransmitter(Transmitter):
         return list(self.parameters())
 
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        tokens, valid, task = inputs
-        sent, filled = by_task(self._encode, len(self.encoders), task, tokens, valid)
+        *tokens, valid, task = inputs
+        sent, filled = by_task(self._encode, len(self.encoders), task, valid, *tokens)
         sending = valid.any(1, keepdim=True)  # a question without an image has none to send
         return pack(sent, filled & sending)
 
     def _encode(
-        self, number: int, task: Tensor, tokens: Tensor, valid: Tensor
+        self, number: int, task: Tensor, valid: Tensor, *tokens: Tensor
     ) -> tuple[Tensor, Tensor]:
         vectors, filled = self.encoders[number](tokens, valid, task)
         return self.codes[number](vectors), filled
 
-    def _inputs(self, tokens: Tensor, valid: Tensor, samples: Samples) -> tuple[Tensor, ...]:
+    def _inputs(
+        self, tokens: tuple[Tensor, ...], valid: Tensor, samples: Samples
+    ) -> tuple[Tensor, ...]:
         task = task_indices(samples, self._tasks)
-        return tuple(own.to(self._device) for own in (tokens, valid, task))
+        return tuple(own.to(self._device) for own in (*tokens, valid, task))
 
 
 class ImageTransmitter(VectorTransmitter):
-    """Sends the frozen features of an image; nothing of a sample without one."""
+    """Sends the frozen features of an image; nothing of a sample without one.
+
+    Args:
+        config: Sizes of the encoders, and what is sent.
+        features: Feature stores of each split, by the names of the encoders.
+        tasks: Names of the tasks.
+        models: 1, or one encoder for each task.
+        torch_device: Torch device or ``auto``.
+    """
 
     def __init__(
         self,
         config: ImageConfig,
-        features: Mapping[str, Path],
+        features: FeatureFolders,
         tasks: tuple[str, ...],
         models: int,
         torch_device: str,
     ) -> None:
-        opened = {folder: open_features(folder) for folder in set(features.values())}
-        self._stores = {split: opened[folder] for split, folder in features.items()}
-        self._length = config.length
-        width = next(iter(opened.values())).width
-        embed = partial(nn.Linear, width, config.size.width)
+        opened = {f: open_features(f) for own in features.values() for f in own.values()}
+        self._stores = {
+            name: {split: opened[folder] for split, folder in own.items()}
+            for name, own in features.items()
+        }
+        self._lengths = {name: patches(own) for name, own in config.encoders.items()}
+        embed = partial(PatchEmbedding, config)
         super().__init__(config, embed, config.length, tasks, models, torch_device)
 
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
-        store = self._stores[split]
-        tokens = store.select(samples.media_id, self._length)
-        valid = store.present(samples.media_id)[:, None].expand(tokens.shape[:2])
-        return self._inputs(tokens, valid, samples)
+        stores = {name: own[split] for name, own in self._stores.items()}
+        tokens = [stores[n].select(samples.media_id, count) for n, count in self._lengths.items()]
+        present = stores[IMAGE].present(samples.media_id)[:, None]
+        return self._inputs(tuple(tokens), present.expand(tokens[0].shape[:2]), samples)
 
 
 class TextTransmitter(VectorTransmitter):
-    """Sends the words of a text, whose embedding is trained."""
+    """Sends the words of a text: frozen states, or ids whose embedding is trained."""
 
     def __init__(
         self,
@@ -109,10 +122,19 @@ class TextTransmitter(VectorTransmitter):
         models: int,
         torch_device: str,
     ) -> None:
-        self._texts = open_texts(next(iter(features.values())))
+        folder = next(iter(features.values()))
+        embed: Callable[[], nn.Module]
+        if config.layer is None:
+            texts = open_texts(folder)
+            self._select = texts.ids
+            embed = partial(nn.Embedding, texts.known, config.size.width)
+        else:
+            states = open_states(folder)
+            self._select = states.select
+            embed = partial(FeatureEmbedding, states.width, config.size.width)
         self._longest = config.max_words
-        embed = partial(nn.Embedding, self._texts.known, config.size.width)
         super().__init__(config, embed, config.max_words, tasks, models, torch_device)
 
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
-        return self._inputs(*self._texts.ids(samples[stream], self._longest), samples)
+        tokens, valid = self._select(samples[stream], self._longest)
+        return self._inputs((tokens,), valid, samples)

@@ -4,8 +4,8 @@ After Zhang et al., 'A Unified Multi-Task Semantic Communication System for Mult
 Trans. Commun., 2024) and its code. Left out: the feature selection that varies the number of
 vectors with the SNR, and the codebook of the digital variant (here a transport); the early exits
 are of its preprint alone. Every task has sigmoids here, text classification too. Their ViT reads
-frozen region features in VQA; ``image.encoder`` may be raw pixels instead, which is harder, or a
-frozen CLIP or ConvNeXt.
+frozen region features in VQA, here those of CLIP and ConvNeXt. Their text encoder is a pretrained
+BERT that is trained on, here a transformer over a language model's frozen states.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from ...tasks.base import Task
 from ..base import Receiver, Seeded, TokenLengths
 from .answers import AnswerSet
 from .config import (
+    FROM_FROZEN,
+    HIGH_RESOLUTION,
+    IMAGE,
+    STATES,
     AnswerConfig,
     ChannelCode,
     ImageConfig,
@@ -28,7 +32,7 @@ from .config import (
     TrainingConfig,
     TransformerSize,
 )
-from .family import IMAGE, MEDIA_PATHS, MEDIA_REHEARSAL, DeepScSystem
+from .family import MEDIA_PATHS, MEDIA_REHEARSAL, DeepScSystem
 from .layers import ChannelDecoder, by_task, decoder_layers, task_names
 from .receiver import AnsweringReceiver, Vectors
 
@@ -51,11 +55,13 @@ class Udeepsc(DeepScSystem):
 
     name: Literal["udeepsc"] = "udeepsc"
     image: ImageConfig = ImageConfig(
+        detail=HIGH_RESOLUTION,
         size=TransformerSize(width=64, depth=1, heads=4, feedforward=128),
         vectors=3,
         code=ChannelCode(reals=16),
     )
     text: TextConfig = TextConfig(
+        layer=STATES,
         size=TransformerSize(width=64, depth=1, heads=4, feedforward=128),
         vectors=2,
         code=ChannelCode(reals=6),
@@ -64,7 +70,8 @@ class Udeepsc(DeepScSystem):
     queries: int = Field(default=4, ge=1)
     shared: bool = True
     answers: AnswerConfig = AnswerConfig(classes=32, loss="sigmoid")
-    training: TrainingConfig = TrainingConfig(steps=1250, warmup_steps=50)
+    training: TrainingConfig = FROM_FROZEN
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = {
         "t-deepsc": {

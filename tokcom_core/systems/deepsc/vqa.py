@@ -4,7 +4,7 @@ After Xie et al., 'Task-Oriented Multi-User Semantic Communications' (IEEE JSAC,
 send an image and a question without seeing each other's, and a transformer at the receiver whose
 encoder and decoder layers are linked one to one joins them (its forerunner MU-DeepSC has a MAC
 network there). Its code is not public: sizes are ours, the channel code is DeepSC's, and the two
-streams are joined by attentive pooling.
+streams are joined by attentive pooling. It reads what T- and U-DeepSC read, see :mod:`.unified`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ...devices import pick_device
 from ...tasks.base import Task
 from ..base import Receiver, Seeded, TokenLengths
 from .config import (
+    FROM_FROZEN,
+    HIGH_RESOLUTION,
+    IMAGE,
+    STATES,
     AnswerConfig,
     ChannelCode,
     ImageConfig,
@@ -25,7 +30,7 @@ from .config import (
     TrainingConfig,
     TransformerSize,
 )
-from .family import IMAGE, MEDIA_PATHS, MEDIA_REHEARSAL, DeepScSystem
+from .family import MEDIA_PATHS, MEDIA_REHEARSAL, DeepScSystem
 from .layers import AttentivePooling, ChannelDecoder, LayerwiseTransformer, task_names
 from .receiver import AnsweringReceiver, Vectors
 
@@ -43,14 +48,17 @@ class DeepscVqa(DeepScSystem):
 
     name: Literal["deepsc_vqa"] = "deepsc_vqa"
     image: ImageConfig = ImageConfig(
-        size=TransformerSize(width=64, depth=1, heads=4, feedforward=128), code=_CODE
+        detail=HIGH_RESOLUTION,
+        size=TransformerSize(width=64, depth=1, heads=4, feedforward=128),
+        code=_CODE,
     )
     text: TextConfig = TextConfig(
-        size=TransformerSize(width=64, depth=1, heads=4, feedforward=128), code=_CODE
+        layer=STATES, size=TransformerSize(width=64, depth=1, heads=4, feedforward=128), code=_CODE
     )
     fusion: TransformerSize = TransformerSize(width=64, depth=2, heads=4, feedforward=256)
     answers: AnswerConfig = AnswerConfig(classes=32, loss="softmax")
-    training: TrainingConfig = TrainingConfig(steps=1250, warmup_steps=50)
+    training: TrainingConfig = FROM_FROZEN
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = {
         "deepsc-vqa": {

@@ -1,0 +1,72 @@
+"""What makes the inputs of a semantic encoder of frozen features: normalised, and mapped linearly.
+
+Shapes: ``B`` batch, ``S`` patches or words, ``H x W`` places of an image, ``D`` features.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ...encoders import EncoderConfig, Grid
+from ..taichi.fusion import StageProjection, pool
+from .config import ImageConfig
+
+
+class FeatureEmbedding(nn.Module):
+    """Frozen features ``[B, S, D]`` of patches or words to inputs ``[B, S, width]``.
+
+    Args:
+        features: Number of features, D.
+        width: Features of an input.
+    """
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(features)
+        self.map = nn.Linear(features, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Inputs ``[B, S, width]``."""
+        mapped: Tensor = self.map(self.norm(features))
+        return mapped
+
+
+class PatchEmbedding(nn.Module):
+    """Frozen features of an image, of one encoder or two, to inputs for the places of the first.
+
+    What the second encoder says about the places ``H x W`` that a place of the first covers is
+    averaged and added.
+
+    Args:
+        config: Encoders, and the width of the inputs.
+    """
+
+    def __init__(self, config: ImageConfig) -> None:
+        super().__init__()
+        width, shape = config.size.width, config.encoder.shape()
+        self.patches = FeatureEmbedding(shape.width, width)
+        self.detail: StageProjection | None = None
+        if config.detail is not None:
+            coarse = grid_of(config.encoder)
+            self._size = (coarse.rows, coarse.columns)
+            self.detail = StageProjection(grid_of(config.detail), width)
+
+    def forward(self, patches: Tensor, detail: Tensor | None = None) -> Tensor:
+        """Inputs ``[B, S, width]`` of features ``[B, S, D]`` of each encoder."""
+        inputs: Tensor = self.patches(patches)
+        if self.detail is not None:
+            assert detail is not None
+            inputs = inputs + pool(self.detail(detail), self._size).flatten(1, 2)
+        return inputs
+
+
+def grid_of(encoder: EncoderConfig) -> Grid:
+    """The places of an encoder of images.
+
+    Raises:
+        ValueError: if its tokens stand for none.
+    """
+    grid = encoder.shape().grid
+    if grid is None:
+        raise ValueError(f"encoder {encoder.name} is not of images; take clip and convnext")
+    return grid

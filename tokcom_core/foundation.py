@@ -163,7 +163,8 @@ class FoundationModel(nn.Module):
 
     def save_adapter(self, folder: Path) -> None:
         """Saves the adapter in PEFT's own format."""
-        self.model.save_pretrained(str(folder))
+        # told outright that no embedding is saved, PEFT does not ask the Hub about the base model
+        self.model.save_pretrained(str(folder), save_embedding_layers=False)
 
     def load_adapter(self, folder: Path) -> None:
         """Loads what :meth:`save_adapter` saved."""

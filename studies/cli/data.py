@@ -157,7 +157,7 @@ def build(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the checkpoints.")],
     world: Annotated[
         list[str] | None,
-        typer.Option(help="'minimusic' or 'miniclevr' alone; may be given twice; all by default."),
+        typer.Option(help="minimusic, miniclevr or drawing; may be repeated; all by default."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:

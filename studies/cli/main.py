@@ -15,6 +15,7 @@ from tokcom_core.storage import complaint
 
 from .airs import air_app
 from .data import data_app, zoo_app
+from .draw import draw
 from .study import emulate, study_app
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(emulate)
+app.command()(draw)
 app.add_typer(study_app, name="study")
 app.add_typer(air_app, name="air")
 app.add_typer(data_app, name="data")

@@ -83,7 +83,7 @@ def test_without_a_network_a_name_is_refused_at_once(name: str) -> None:
     said = str(error.value)
     assert "\n" not in said
     assert "cannot be reached" in said
-    assert "take 'pocket', a folder with a config.json" in said
+    assert "(tokcom zoo show), a folder with a config.json" in said
 
 
 def test_offline_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-POCKET, POCKET_IMAGES = "pocket", "pocket-images"
-_WORLDS = {POCKET: "pocket", POCKET_IMAGES: "pocket_images"}
-KINDS = ("language", "audio", "vision", "clip", "convnext")
+POCKET, POCKET_IMAGES, POCKET_DRAWING = "pocket", "pocket-images", "pocket-drawing"
+_WORLDS = {
+    POCKET: "pocket",
+    POCKET_IMAGES: "pocket_images",
+    POCKET_DRAWING: "pocket_drawing",
+}
+KINDS = ("language", "audio", "vision", "clip", "convnext", "diffusion", "judge", "refinement")
 
-__all__ = ["KINDS", "POCKET", "POCKET_IMAGES", "checkpoint", "pocket_folder", "resolve"]
+_INDEX = {"diffusion": "model_index.json", "refinement": "adapter_config.json"}
+"""The file that tells what a checkpoint is, where it is not ``config.json``."""
+
+__all__ = [
+    "KINDS",
+    "POCKET",
+    "POCKET_DRAWING",
+    "POCKET_IMAGES",
+    "checkpoint",
+    "pocket_folder",
+    "resolve",
+]
 
 
 def pocket_folder(world: str = POCKET) -> Path:
     """Folder of the small pretrained checkpoints in the package, in Hugging Face's layout.
 
     Those of ``pocket`` know MiniMUSIC's sounds and clips, those of ``pocket-images`` MiniCLEVR's
-    images.
+    images; those of ``pocket-drawing`` draw them.
     """
     return Path(__file__).parents[1] / "zoo" / _WORLDS[world]
 
@@ -23,8 +38,8 @@ def pocket_folder(world: str = POCKET) -> Path:
 def resolve(name: str, kind: str) -> str:
     """The argument of ``from_pretrained``: a folder, or a name that the Hub serves.
 
-    ``pocket`` and ``pocket-images`` are the shipped folders of ``kind``; a local folder takes
-    precedence over a name of the Hub, as it does for Hugging Face.
+    ``pocket``, ``pocket-images`` and ``pocket-drawing`` are the shipped folders of ``kind``; a
+    local folder takes precedence over a name of the Hub, as it does for Hugging Face.
 
     Raises:
         ValueError: if there is no such checkpoint.
@@ -32,14 +47,14 @@ def resolve(name: str, kind: str) -> str:
     assert kind in KINDS
     if name in _WORLDS:
         return str(_pocket(name, kind))
-    folder = Path(name).expanduser()
+    folder, index = Path(name).expanduser(), _INDEX.get(kind, "config.json")
     if name.startswith((".", "/", "~")) or folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"no checkpoint in {name}: it should hold a config.json")
+        if not (folder / index).is_file():
+            raise ValueError(f"no checkpoint in {name}: it should hold a {index}")
         return str(folder)
     from .hub import hub_source
 
-    return hub_source(name, kind)
+    return hub_source(name, kind, index)
 
 
 def _pocket(world: str, kind: str) -> Path:

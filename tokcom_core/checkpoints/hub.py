@@ -24,19 +24,23 @@ from huggingface_hub.errors import (
 )
 
 _TIMEOUT_S = 5.0
-_CONFIG = "config.json"
 
 
 @cache
-def hub_source(name: str, kind: str) -> str:
+def hub_source(name: str, kind: str, index: str = "config.json") -> str:
     """``name`` if the Hub serves it, else its folder in the Hugging Face cache.
+
+    Args:
+        name: Name of a model on the Hub.
+        kind: Kind of the checkpoint, for messages.
+        index: The file that every checkpoint of its kind has.
 
     Raises:
         ValueError: if neither has it.
     """
     try:
-        refusal = _refusal(name)
-        cached = try_to_load_from_cache(name, _CONFIG) if refusal else None
+        refusal = _refusal(name, index)
+        cached = try_to_load_from_cache(name, index) if refusal else None
     except HFValidationError:
         refusal, cached = "there is no such folder, and no model on the Hub can be called so", None
     if refusal is None:
@@ -44,14 +48,14 @@ def hub_source(name: str, kind: str) -> str:
     if isinstance(cached, str):
         return str(Path(cached).parent)
     raise ValueError(
-        f"no {kind} checkpoint {name!r}: {refusal}; take 'pocket', a folder with a {_CONFIG} "
-        f"or a model of the Hub"
+        f"no {kind} checkpoint {name!r}: {refusal}; take one of the package (tokcom zoo show), "
+        f"a folder with a {index} or a model of the Hub"
     )
 
 
-def _refusal(name: str) -> str | None:
+def _refusal(name: str, index: str) -> str | None:
     """Reason why the Hub does not serve ``name``; None if it does."""
-    url = hf_hub_url(name, _CONFIG)  # raises HFValidationError
+    url = hf_hub_url(name, index)  # raises HFValidationError
     place = f"the Hugging Face cache {constants.HF_HUB_CACHE}"
     if is_offline_mode():
         return f"HF_HUB_OFFLINE is set (unset it to download), and {place} does not have it"
@@ -65,7 +69,7 @@ def _refusal(name: str) -> str | None:
     except RepositoryNotFoundError:
         return f"{constants.ENDPOINT} shows no such model (a private one needs 'hf auth login')"
     except EntryNotFoundError:
-        return f"its repository holds no {_CONFIG}"
+        return f"its repository holds no {index}"
     except Exception as error:  # whichever HTTP library this version of huggingface_hub uses
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return f"{constants.ENDPOINT} cannot be reached ({reason}), and {place} does not have it"

@@ -8,15 +8,20 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..checkpoints import KINDS, POCKET, POCKET_IMAGES, pocket_folder
+from ..checkpoints import KINDS, POCKET, POCKET_DRAWING, POCKET_IMAGES, pocket_folder
 from ..datasets.media import prepare
 from ..datasets.miniclevr.write import write_miniclevr
 from ..datasets.minimusic.write import write_minimusic
+from ..diffusion.pipeline import require_diffusers
 from .miniclevr import encoders as tokenizers
 from .miniclevr import language as miniclevr
 from .minimusic import encoders
 from .minimusic import language as minimusic
+
+if TYPE_CHECKING:
+    from .drawing.training import DrawingRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +100,34 @@ def build_miniclevr(
     _write_scores(out, scores)
 
 
+def build_drawing(out: Path, seed: int, recipe: DrawingRecipe | None = None) -> None:
+    """Writes ``out/{judge,refinement,diffusion}`` and their scores.
+
+    What an earlier build has finished in ``out`` is kept.
+
+    Args:
+        out: folder of the checkpoints.
+        seed: of everything.
+        recipe: how they are made; the shipped ones' recipe by default.
+
+    Raises:
+        ValueError: if ``diffusers`` is not installed (extra ``diffusion``).
+    """
+    require_diffusers()
+    from .drawing.training import DrawingRecipe, DrawingTraining
+
+    out.mkdir(parents=True, exist_ok=True)
+    training = DrawingTraining(out, recipe or DrawingRecipe(), seed, SEED_OFFSET + seed)
+    scores = read_scores(out) if (out / _SCORES).is_file() else {}
+    for name, train in training.parts.items():
+        if name in scores:
+            logger.info("%s is there already", name)
+            continue
+        logger.info("training %s", name)
+        scores[name] = train()
+        _write_scores(out, scores)
+
+
 @dataclass(frozen=True)
 class World:
     """A miniature world: the name of its shipped checkpoints, and what builds them.
@@ -113,6 +146,7 @@ class World:
 WORLDS = {
     "minimusic": World(POCKET, build_minimusic),
     "miniclevr": World(POCKET_IMAGES, build_miniclevr),
+    "drawing": World(POCKET_DRAWING, build_drawing),
 }
 
 

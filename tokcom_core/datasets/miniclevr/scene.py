@@ -102,15 +102,25 @@ CAPTION_WORDS = frozenset({"at", ",", ".", *COLUMNS, *ROWS}).union(*ATTRIBUTES.v
 """All words of captions."""
 
 
-def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draws a scene; no two solids touch."""
-    count = int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
+def sample_scene(
+    rng: np.random.Generator,
+    objects: tuple[int, int] = (MIN_OBJECTS, MAX_OBJECTS),
+    cells: int = CELLS,
+) -> Scene:
+    """Draws a scene; no two solids touch.
+
+    Args:
+        rng: of everything.
+        objects: least and largest number of solids.
+        cells: columns and rows, from the upper left corner, in which they lie.
+    """
+    count = int(rng.integers(objects[0], objects[1] + 1))
     highs = [len(names) for names in ATTRIBUTES.values()]
     values = rng.integers(0, highs, size=(count, len(highs)))
     radii = np.array(RADII_PIXELS)[values[:, 0]]
     centres = None
     while centres is None:
-        centres = _place(radii, rng)
+        centres = _place(radii, cells, rng)
     solids = [
         Solid((int(v[0]), int(v[1]), int(v[2]), int(v[3])), int(x), int(y))
         for v, (x, y) in zip(values, centres, strict=True)
@@ -118,14 +128,16 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     return Scene(tuple(sorted(solids, key=lambda s: (s.row, s.column))))
 
 
-def _place(radii: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64] | None:
+def _place(
+    radii: NDArray[np.int64], cells: int, rng: np.random.Generator
+) -> NDArray[np.int64] | None:
     """Centres ``[objects, 2]`` (x, y) in pixels; None where a solid found no room."""
     centres = np.zeros((len(radii), 2), dtype=np.int64)
     for i, radius in enumerate(radii):
-        cells = rng.permutation(CELLS * CELLS)
-        corner = np.stack([cells % CELLS, cells // CELLS], axis=1) * CELL_PIXELS
+        order = rng.permutation(cells * cells)
+        corner = np.stack([order % cells, order // cells], axis=1) * CELL_PIXELS
         low = np.maximum(corner + _INSET_PIXELS, radius + 1)
-        high = np.minimum(corner + CELL_PIXELS - _INSET_PIXELS, IMAGE_PIXELS - 1 - radius)
+        high = np.minimum(corner + CELL_PIXELS - _INSET_PIXELS, cells * CELL_PIXELS - 1 - radius)
         tried = rng.integers(low, high + 1)
         apart = np.abs(tried[:, None] - centres[None, :i]).max(-1)  # [cells, objects before]
         free = (apart > radius + radii[:i]).all(1)

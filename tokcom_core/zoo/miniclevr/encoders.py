@@ -10,7 +10,6 @@ Shapes: ``B`` images, ``S`` tokens, ``D`` features.
 from __future__ import annotations
 
 import copy
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,8 +41,7 @@ from ...datasets.miniclevr.scene import (
     Scene,
 )
 from ...datasets.miniclevr.write import ImagePlan
-
-logger = logging.getLogger(__name__)
+from ..training import Recipe, fit
 
 LOW_PIXELS, PATCH_PIXELS = IMAGE_PIXELS // 2, CELL_PIXELS // 2
 """Side of the low-resolution image, and of the ViT's patches in it: one patch a cell."""
@@ -55,12 +53,9 @@ HELD_OUT = 0.1
 
 
 @dataclass(frozen=True)
-class TokenizerRecipe:
+class TokenizerRecipe(Recipe):
     """How a pocket tokenizer is made."""
 
-    steps: int
-    batch_size: int
-    learning_rate: float
     dense_weight: float = 1.0
 
 
@@ -206,13 +201,8 @@ def _train(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     clauses, present = captions
-    parameters = [*trained.model.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1
-    )
-    trained.model.train()
-    for step in range(recipe.steps):
+
+    def loss() -> Tensor:
         chosen = train[torch.randint(len(train), (recipe.batch_size,), generator=generator)]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             tokens, summary = trained.tokens(values[chosen].float())
@@ -220,15 +210,11 @@ def _train(
             F.cross_entropy(told.flatten(0, 1), trained.labels[name][chosen].flatten())
             for name, told in heads.told(tokens.float()).items()
         )
-        loss = heads.contrast(summary.float(), clauses[chosen], present[chosen])
-        loss = loss + recipe.dense_weight * dense
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 0:
-            logger.info("step %d of %d, loss %.3f", step, recipe.steps, loss.item())
+        contrast = heads.contrast(summary.float(), clauses[chosen], present[chosen])
+        return contrast + recipe.dense_weight * dense
+
+    trained.model.train()
+    fit([*trained.model.parameters(), *heads.parameters()], recipe, loss)
     trained.model.eval()
 
 

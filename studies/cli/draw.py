@@ -1,0 +1,126 @@
+"""``tokcom draw``: draws a wish, which a language model rewrites as a prompt first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tokcom_core.storage import atomic_file, writing
+
+if TYPE_CHECKING:
+    from tokcom_core.diffusion.judge import Verdict
+    from tokcom_core.diffusion.pipeline import ImageGenerator, Sampling
+
+console = Console()
+
+
+def draw(
+    wish: Annotated[str | None, typer.Argument(help="What to draw, in words.")] = None,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("drawing.png"),
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Rewrite the wish as a prompt first.")
+    ] = True,
+    evaluate: Annotated[
+        int | None,
+        typer.Option(min=2, help="Draw so many wishes instead, and judge what is drawn."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 20,
+    guidance: Annotated[
+        float, typer.Option(min=1.0, help="Scale of classifier-free guidance.")
+    ] = 2.0,
+    diffusion: Annotated[
+        str, typer.Option(help="A diffusers pipeline: a folder or a name of the Hub.")
+    ] = "pocket-drawing",
+    language: Annotated[
+        str, typer.Option(help="The language model that refines: a folder or a name of the Hub.")
+    ] = "pocket-images",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Draws a wish, which a language model rewrites as a prompt first (extra 'diffusion')."""
+    if (wish is None) == (evaluate is None):
+        raise ValueError("tokcom draw takes either a WISH in quotes or --evaluate N")
+    from transformers.utils.logging import disable_progress_bar
+
+    from tokcom_core.diffusion.pipeline import ImageGenerator, Sampling
+
+    disable_progress_bar()
+    generator, sampling = ImageGenerator(diffusion), Sampling(steps, guidance)
+    if evaluate is not None:
+        _evaluate(generator, language, evaluate, seed, sampling)
+        return
+    assert wish is not None
+    prompt = _refine(wish, language) if refine else wish
+    _write(generator, prompt, out, seed, sampling)
+
+
+def _refine(wish: str, language: str) -> str:
+    from tokcom_core.diffusion.refinement import PromptRefiner
+
+    (refined,) = PromptRefiner(language).refine([wish])
+    console.print(f"draft:  {refined.draft}", soft_wrap=True, highlight=False, markup=False)
+    return refined.prompt
+
+
+def _write(
+    generator: ImageGenerator, prompt: str, out: Path, seed: int, sampling: Sampling
+) -> None:
+    from PIL import Image
+
+    (picture,) = generator.draw([prompt], seed, sampling)
+    with writing(out), atomic_file(out) as partial:
+        Image.fromarray(picture).save(partial, format="png")
+    console.print(f"prompt: {prompt}", soft_wrap=True, highlight=False, markup=False)
+    console.print(str(out), soft_wrap=True, highlight=False, markup=False)
+
+
+def _evaluate(
+    generator: ImageGenerator, language: str, count: int, seed: int, sampling: Sampling
+) -> None:
+    import numpy as np
+
+    from tokcom_core.checkpoints import POCKET_DRAWING, pocket_folder
+    from tokcom_core.datasets.miniclevr.drawing import sample_wish
+    from tokcom_core.diffusion.evaluation import EVALUATION_SEED, evaluate
+    from tokcom_core.diffusion.judge import load_judge
+    from tokcom_core.diffusion.refinement import PromptRefiner
+
+    rng = np.random.default_rng([seed, EVALUATION_SEED])
+    wishes = [sample_wish(rng, held_out=True) for _ in range(count)]
+    judge = load_judge(pocket_folder(POCKET_DRAWING) / "judge")
+    _show(evaluate(generator, PromptRefiner(language), judge, wishes, seed, sampling), seed)
+
+
+def _show(verdicts: dict[str, list[Verdict]], seed: int) -> None:
+    import numpy as np
+
+    from ..tables.statistics import bootstrap_interval
+
+    def interval(values: list[float]) -> str:
+        found = bootstrap_interval(np.array([values]), np.ones((1, len(values)), dtype=np.int64))
+        return f"{found.low:.3f} to {found.high:.3f}"
+
+    count = len(verdicts["wish"])
+    shown = Table(
+        "prompt",
+        "attributes right",
+        "wishes fulfilled",
+        "95 % interval",
+        title=f"{count} wishes, seed {seed}",
+    )
+    fulfilled = {name: [float(v.fulfilled) for v in own] for name, own in verdicts.items()}
+    for name, own in fulfilled.items():
+        attributes = np.mean([verdict.attributes for verdict in verdicts[name]])
+        shown.add_row(name, f"{attributes:.3f}", f"{np.mean(own):.3f}", interval(own))
+    console.print(shown)
+    pairs = zip(fulfilled["refined"], fulfilled["wish"], strict=True)
+    gain = [refined - plain for refined, plain in pairs]
+    console.print(
+        f"refined - wish: {np.mean(gain):+.3f} of the wishes fulfilled, "
+        f"95 % interval of the pairs {interval(gain)}",
+        soft_wrap=True,
+        highlight=False,
+    )

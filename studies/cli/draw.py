@@ -105,7 +105,7 @@ def _show(verdicts: dict[str, list[Verdict]], seed: int) -> None:
 
     count = len(verdicts["wish"])
     shown = Table(
-        "prompt",
+        "drawn from",
         "attributes right",
         "wishes fulfilled",
         "95 % interval",

@@ -27,8 +27,8 @@ UNCOMPARED = [
     *("cell", "config", "versions", "wall_s"),
     *("predicted", "feedback_bits", "train_snr_span_db"),
 ]
-RTOL = 1e-4
-"""Other processors round otherwise."""
+RTOL = 1e-3
+"""Other processors round otherwise: losses have differed by 1.6e-4, and no answer."""
 
 
 def _compare(out: Path, study: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,6 +41,19 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     yield mount
     if folder.is_mount():
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def without_diffusers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing the extra's package fails, as where it is not installed."""
+    plain = builtins.__import__
+
+    def refuse(name: str, *rest: Any) -> Any:
+        if name.startswith("diffusers"):
+            raise ImportError(name)
+        return plain(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,16 +77,7 @@ def test_a_place_below_a_file_is_refused(tmp_path: Path, refused: Callable[..., 
     assert said.endswith("choose another place")
 
 
-def test_a_missing_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
-) -> None:
-    plain = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name.startswith("diffusers"):
-            raise ImportError(name)
-        return plain(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+@pytest.mark.usefixtures("without_diffusers")
+def test_a_missing_extra_is_named(tmp_path: Path, refused: Callable[..., str]) -> None:
     said = refused("draw", WISH, "--out", tmp_path / "a.png")
     assert said.endswith('pip install "tokcom[diffusion]"')

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -248,21 +246,17 @@ def test_a_folder_that_diffusers_wrote_is_drawn_with(built: Path) -> None:
     assert {value.dtype for value in weights.values()} == {torch.float16}
 
 
-def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"it should hold a model_index\.json"):
         ImageGenerator(str(tmp_path))
     (tmp_path / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
     with pytest.raises(ValueError, match=r"diffusion checkpoint .* cannot be read") as error:
         ImageGenerator(str(tmp_path))
     assert "\n" not in str(error.value)
-    plain = builtins.__import__
 
-    def without(name: str, *rest: Any) -> Any:
-        if name.startswith("diffusers"):
-            raise ImportError(name)
-        return plain(name, *rest)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+@pytest.mark.usefixtures("without_diffusers")
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     for ask in (ImageGenerator, lambda: build_drawing(tmp_path, 0)):
         with pytest.raises(ValueError, match=r'pip install "tokcom\[diffusion\]"'):
             ask()

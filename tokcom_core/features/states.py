@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..tasks.base import Task
 from .base import Features
+
+if TYPE_CHECKING:
+    from ..encoders.text import StateEncoder
 
 _BATCH = 256
 
@@ -78,15 +81,12 @@ class TextStates(Features):
         write_states(folder, StateEncoder(self.checkpoint, self.layer, device), texts)
 
 
-def write_states(folder: Path, encoder: object, texts: Iterable[str]) -> None:
+def write_states(folder: Path, encoder: StateEncoder, texts: Iterable[str]) -> None:
     """Encodes texts into ``folder``, by a :class:`~tokcom_core.encoders.text.StateEncoder`.
 
     Raises:
         ValueError: for states that half precision cannot hold.
     """
-    from ..encoders.text import StateEncoder
-
-    assert isinstance(encoder, StateEncoder)
     rows = {text: encoder.ids(text) for text in dict.fromkeys(texts)}
     counts = [len(row) for row in rows.values()]
     states = np.lib.format.open_memmap(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 import torch
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from ..tasks.base import Task
 from .base import Features
+
+if TYPE_CHECKING:
+    from ..encoders.text import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,8 @@ class TextFeatures(Features):
         write_texts(folder, TextEncoder(self.checkpoint, device), texts)
 
 
-def write_texts(folder: Path, encoder: object, texts: Iterable[str]) -> None:
+def write_texts(folder: Path, encoder: TextEncoder, texts: Iterable[str]) -> None:
     """Tokenises texts into ``folder``, by a :class:`~tokcom_core.encoders.text.TextEncoder`."""
-    from ..encoders.text import TextEncoder
-
-    assert isinstance(encoder, TextEncoder)
     ids = {text: encoder.ids(text) for text in dict.fromkeys(texts)}
     known = sorted({0, *(i for row in ids.values() for i in row)})
     row_of = {token: row for row, token in enumerate(known)}

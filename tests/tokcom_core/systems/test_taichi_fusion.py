@@ -10,12 +10,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tokcom_core.encoders import Grid, Stage
-from tokcom_core.systems.taichi.fusion import (
-    BilateralAttention,
-    FusionConfig,
-    StageProjection,
-    build_fusion,
-)
+from tokcom_core.systems.grids import StageProjection
+from tokcom_core.systems.taichi.fusion import BilateralAttention, FusionConfig, build_fusion
 
 WIDTH = 8
 HIGH = (Stage(6, 2), Stage(10, 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ...encoders import EncoderConfig, Grid
-from ..taichi.fusion import StageProjection, pool
+from ..grids import StageProjection, pool
 from .config import ImageConfig
 
 

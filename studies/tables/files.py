@@ -18,7 +18,7 @@ from .columns import TableLayout
 from .identity import cell_columns, identity
 from .outcome import Outcome
 from .references import read_references, write_references
-from .rows import read_rows, write_rows
+from .rows import read_rows, read_values, write_rows
 
 
 class Tables:
@@ -93,9 +93,12 @@ class Tables:
         write_rows(file, rows, self.layout.phase_curves)
 
     def write_curves(self, cell: Cell, phases: Sequence[Path]) -> None:
-        """Writes the training steps of a cell's phases, given the files of each."""
+        """Writes the training steps of a cell's phases, given the files of each.
+
+        A phase may have been trained by another study, whose systems have other losses.
+        """
         own = cell_columns(cell, self.layout)
-        steps = [row for f in phases for row in read_rows(f, self.layout.phase_curves).to_pylist()]
+        steps = [row for f in phases for row in read_values(f, self.layout.phase_curves)]
         rows = [{**own, **step} for step in steps]
         self._write(self.folder.curves / _name(cell.key), rows, self.layout.curves)
 

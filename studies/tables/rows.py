@@ -28,6 +28,20 @@ def read_rows(file: Path, schema: pa.Schema) -> pa.Table:
     Raises:
         ValueError: for a file of another schema version, whose columns mean something else.
     """
+    return _read(file, schema).cast(schema)
+
+
+def read_values(file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+    """Rows without their missing values, of a study whose other columns may differ from ``schema``.
+
+    Raises:
+        ValueError: for a file of another schema version.
+    """
+    rows = _read(file, schema).to_pylist()
+    return [{k: value for k, value in row.items() if value is not None} for row in rows]
+
+
+def _read(file: Path, schema: pa.Schema) -> pa.Table:
     table = pq.read_table(file)
     found, expected = (
         (s.metadata or {}).get(VERSION_KEY, b"none").decode() for s in (table.schema, schema)
@@ -37,4 +51,4 @@ def read_rows(file: Path, schema: pa.Schema) -> pa.Table:
             f"{file} has schema version {found}, not {expected}; run its study again with "
             "another --out"
         )
-    return table.cast(schema)
+    return table

@@ -97,6 +97,21 @@ def test_tables_of_another_schema_version_are_refused(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "t.parquet", old).to_pylist() == [{"a": 1}]
 
 
+def test_a_phase_may_have_been_trained_by_another_study(study: Study, tmp_path: Path) -> None:
+    """Its file has a column for each loss of that study's systems."""
+    folder = StudyFolder(tmp_path)
+    folder.begin(study)
+    tables, cell = tables_of(study, folder), Plan(study).known_cells({})[-1]
+    ours = tables.layout.phase_curves
+    names = ("phase", "step", "task")
+    theirs = pa.schema([*map(ours.field, names), ("distortion", pa.float64())], ours.metadata)
+    step = {"phase": "fine-tuning", "step": 0, "task": 0.5}
+    write_rows(tmp_path / "phase.parquet", [step], theirs)
+    tables.write_curves(cell, [tmp_path / "phase.parquet"])
+    (row,) = tables.read_curves()[list(names)].to_dict("records")
+    assert row == step
+
+
 def test_every_table_tells_its_cells_apart(study: Study, tmp_path: Path) -> None:
     """Whatever is swept, no table needs another one to say what its rows are of."""
     swept = study.model_copy(update={"bandwidth_hz": (5e6, 1e7), "train_snr_db": (0.0, 10.0)})

@@ -121,17 +121,17 @@ class InstructionTuning(PhaseConfig):
 class CodecTraining(PhaseConfig):
     """Channel encoder and decoder by the states' squared error."""
 
-    steps: int = Field(default=150, ge=1)
+    steps: int = Field(default=400, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=8e-3, gt=0)
 
 
 class CodingTraining(PhaseConfig):
     """Joint coding, or the codec alone, by the answers' cross-entropy."""
 
-    steps: int = Field(default=150, ge=1)
+    steps: int = Field(default=250, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     station_learning_rate: float | None = Field(default=2e-3, gt=0)
 
 

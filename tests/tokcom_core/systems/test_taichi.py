@@ -217,6 +217,33 @@ def test_image_states_depend_on_an_instruction_only_if_it_comes_first(case_of: C
 
 
 @torch.no_grad()
+def test_images_are_fused_once_while_nothing_of_it_learns(case_of: CaseOf, tmp_path: Path) -> None:
+    """By themselves, so that their tokens do not depend on the batch; new weights, new tokens."""
+    case = case_of()
+    samples, terminal = case.batch("train"), case.unsplit().transmitters["terminal"]
+    assert isinstance(terminal, TaichiTransmitter)
+    assert terminal.visual is not None
+    images: list[int] = []
+    terminal.visual.register_forward_hook(lambda _, inputs, __: images.append(len(inputs[0])))
+    terminal.begin("coding")
+    learning = terminal("prompt", *terminal.read("prompt", "train", samples))
+    assert images == [len(samples)]
+    terminal.begin("codec")
+    kept = terminal("prompt", *terminal.read("prompt", "train", samples))
+    single = terminal("prompt", *terminal.read("prompt", "train", samples.take([0])))
+    target, _ = terminal("states", *terminal.read("states", "train", samples))
+    assert images[1:] == [1] * len(set(samples.media_id))
+    torch.testing.assert_close(kept, learning)
+    torch.testing.assert_close(single[0], kept[0][:1, -single[0].shape[1] :])
+    for weights in terminal.visual.parameters():
+        weights += 0.1
+    terminal.save(tmp_path, "terminal")
+    terminal.load(tmp_path, "terminal")
+    other, _ = terminal("states", *terminal.read("states", "train", samples))
+    assert not torch.allclose(target, other)
+
+
+@torch.no_grad()
 def test_relay_over_a_noiseless_air_says_what_the_whole_model_says(case_of: CaseOf) -> None:
     """Through devices, air and base station; without a codec, and so does one-way at k = 0."""
     expected = None

@@ -20,15 +20,18 @@ from ..base import STATION, FeatureFolders, Transmitter
 from ..streams import Feedback
 from .codec import ChannelEncoder
 from .decoding import IGNORED
-from .fusion import build_fusion
 from .language import LanguageLayers, Memory, positions_of
-from .names import CODING, DIALOGUE, OFF_AIR, PROMPT, STATES, VISUAL
+from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PROMPT, STATES, VISUAL
 from .parameters import is_language, load_weights, named_weights, require
-from .projectors import build_projector
 from .prompts import Words
+from .visual import KeptTokens, VisualTokens
 
 if TYPE_CHECKING:
     from .system import Taichi
+
+_Sent = tuple[tuple[Tensor, ...], tuple[Tensor, Tensor]]
+"""Inputs of a prompt; its states, and which are valid."""
+_NOTHING: _Sent = (), (torch.empty(0), torch.empty(0))
 
 
 class TaichiTransmitter(Transmitter):
@@ -55,7 +58,6 @@ class TaichiTransmitter(Transmitter):
     ) -> None:
         super().__init__()
         self._system = system
-        self._queries = queries
         self._device = pick_device(torch_device)
         opened = {f: open_features(f) for own in features.values() for f in own.values()}
         self._stores = {
@@ -63,14 +65,15 @@ class TaichiTransmitter(Transmitter):
             for name, own in features.items()
         }
         self._words = Words(system.models.language, system.order, system.instruction_tokens)
-        self.visual = nn.ModuleList()  # BAN and projector
-        width = system.token_width
+        self.visual: VisualTokens | None = None
+        self._kept: KeptTokens | None = None
         if queries is not None:
-            low, high = system.models.grids()
-            self._places = {"low": low.rows * low.columns, "high": high.rows * high.columns}
-            fusion = build_fusion(system.fusion, low, high)
-            self.visual += [fusion, build_projector(system.projector, fusion.width, width)]
-        self.encoder = ChannelEncoder(system.codec, width)
+            grids = zip(("low", "high"), system.models.grids(), strict=True)
+            self._places = {name: grid.rows * grid.columns for name, grid in grids}
+            self.visual = VisualTokens(system, queries)
+            self._kept = KeptTokens(self.visual, self._frozen)
+        self._learns_visual = self._sends_targets = False
+        self.encoder = ChannelEncoder(system.codec, system.token_width)
         self.language = LanguageLayers(
             system.models.language,
             torch_device,
@@ -82,25 +85,35 @@ class TaichiTransmitter(Transmitter):
         self._language_moves_on = False
         self._memory: Memory | None = None
         self._place = torch.empty(0)
+        self._forget()
         require(self, [p for phase in learnt_in for p in self.trainable(phase)])
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
         """BAN and projector off the air; then the channel encoder, or all three and the adapter."""
-        visual, encoder = list(self.visual.parameters()), list(self.encoder.parameters())
+        visual = [] if self.visual is None else list(self.visual.parameters())
+        encoder = list(self.encoder.parameters())
         if phase in OFF_AIR:
             return visual
-        if phase == CODING and self._system.coding == "joint":
+        if self._joint(phase):
             return visual + encoder + self.language.adapter()
         return encoder
 
+    def _joint(self, phase: str) -> bool:
+        return phase == CODING and self._system.coding == "joint"
+
     def begin(self, phase: str) -> None:
         super().begin(phase)
+        self._learns_visual = phase in OFF_AIR or self._joint(phase)
+        self._sends_targets = phase == CODEC
+        self._forget()
         # Off the air the language model is trained at the base station alone.
         self._language_moves_on = phase in OFF_AIR
         require(self, self.trainable(phase))
 
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
-        """Frozen tokens of both encoders and which samples have an image; then token ids."""
+        """Frozen tokens of both encoders, or the visual tokens that they make if BAN and projector
+        do not learn, and which samples have an image; then token ids.
+        """
         image = self._image(split, samples)
         if stream == VISUAL:
             return image
@@ -116,25 +129,37 @@ class TaichiTransmitter(Transmitter):
         return (*image, *(text.to(self._device) for text in texts))
 
     def _image(self, split: str, samples: Samples) -> tuple[Tensor, ...]:
-        if self._queries is None:
+        if self._kept is None:
             return ()
-        names = samples.media_id
-        stores = {name: own[split] for name, own in self._stores.items()}
-        tokens = [stores[name].select(names, count) for name, count in self._places.items()]
-        return tuple(t.to(self._device) for t in (*tokens, stores["low"].present(names)))
+        names, store = samples.media_id, self._stores["low"][split]
+        present = store.present(names).to(self._device)
+        if not self._learns_visual and self._kept.fit(len(store.row)):
+            return self._kept.select(split, names), present
+        return (*self._frozen(split, names), present)
+
+    def _frozen(self, split: str, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Frozen tokens of both encoders."""
+        low, high = (
+            own[split].select(names, self._places[encoder]).to(self._device)
+            for encoder, own in self._stores.items()
+        )
+        return low, high
 
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         if stream == VISUAL:
             return self._packed(*self._visual(*inputs))
+        texts = 3 if stream == DIALOGUE else 2
+        image, words = inputs[:-texts], inputs[-texts:]
         if stream == STATES:
-            with torch.no_grad():
-                return self._packed(*self._states(inputs))
+            return self._packed(*self._target(image, words))
         if stream == PROMPT and self._system.in_rounds and not torch.is_grad_enabled():
             self._memory = Memory(first=0)
-            states, valid = self._states(inputs, self._memory)
+            states, valid = self._states(image, words, self._memory)
             self._place = valid.sum(1, keepdim=True)
         else:
-            states, valid = self._states(inputs)
+            states, valid = self._states(image, words)
+        if self._sends_targets:
+            self._latest = (*image, *words), (states.detach(), valid)
         symbols: tuple[Tensor, Tensor] = self.encoder(states, valid)
         return symbols
 
@@ -153,19 +178,30 @@ class TaichiTransmitter(Transmitter):
         symbols: tuple[Tensor, Tensor] = self.encoder(states, valid)
         return symbols
 
-    def _visual(self, low: Tensor, high: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. (11): visual tokens ``[B, S, D]`` and which samples have them, ``[B, S]``."""
-        fusion, projector = self.visual
-        tokens = projector(fusion(low, high, self._queries))
+    def _visual(self, *image: Tensor) -> tuple[Tensor, Tensor]:
+        """Visual tokens ``[B, S, D]`` and which samples have them, ``[B, S]``."""
+        *inputs, present = image
+        if len(inputs) == 1:
+            (tokens,) = inputs
+        else:
+            assert self.visual is not None
+            tokens = self.visual(*inputs)
         return tokens, present[:, None].expand(tokens.shape[:2])
 
+    @torch.no_grad()
+    def _target(self, image: Sequence[Tensor], words: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """States of a prompt as the codec's target: those that were just sent, if they are its."""
+        inputs, states = self._latest
+        asked = (*image, *words)
+        if len(inputs) == len(asked) and all(map(torch.equal, inputs, asked)):
+            return states
+        return self._states(image, words)
+
     def _states(
-        self, inputs: Sequence[Tensor], memory: Memory | None = None
+        self, image: Sequence[Tensor], words: Sequence[Tensor], memory: Memory | None = None
     ) -> tuple[Tensor, Tensor]:
         """Eq. (12): states of the prompt, padded on the left, and of the answer, if it follows."""
-        image, (before, after, *answers) = (
-            (inputs[:3], inputs[3:]) if self._queries is not None else ((), inputs)
-        )
+        before, after, *answers = words
         parts = [self._embedded(before), self._embedded(after)]
         if image:
             parts.insert(1, self._visual(*image))
@@ -191,12 +227,19 @@ class TaichiTransmitter(Transmitter):
         return {name: p.detach().cpu().clone() for name, p in kept.items()}
 
     def load(self, folder: Path, name: str) -> None:
+        self._forget()
         language = self._language()
         found = load_weights(folder / f"{name}.safetensors", {**self._own(), **language})
         station = folder / f"{STATION}.safetensors"
         if station.is_file():
             missing = {n: p for n, p in language.items() if n not in found}
             load_weights(station, missing)
+
+    def _forget(self) -> None:
+        """Forgets what the weights before have made of images and prompts."""
+        if self._kept is not None:
+            self._kept.forget()
+        self._latest = _NOTHING
 
     def _own(self) -> dict[str, nn.Parameter]:
         return {n: p for n, p in named_weights(self).items() if not is_language(n)}

@@ -1,0 +1,80 @@
+"""Visual tokens of images, eq. (11): BAN and projector, whose tokens are kept while neither learns.
+
+Shapes: ``B`` images, ``S`` visual tokens, ``D`` features of a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .fusion import build_fusion
+from .projectors import build_projector
+
+if TYPE_CHECKING:
+    from .system import Taichi
+
+MOST_KEPT_BYTES = 2**30
+"""Size of all visual tokens of a split beyond which none are kept."""
+
+
+class VisualTokens(nn.ModuleList):
+    """BAN, or what takes its place, and the projector.
+
+    Args:
+        system: Settings of the system.
+        queries: Rows and columns of the visual tokens before the projector.
+    """
+
+    def __init__(self, system: Taichi, queries: tuple[int, int]) -> None:
+        low, high = system.models.grids()
+        fusion = build_fusion(system.fusion, low, high)
+        super().__init__(
+            [fusion, build_projector(system.projector, fusion.width, system.token_width)]
+        )
+        self._queries = queries
+        self.bytes_per_image = 4 * queries[0] * queries[1] * system.token_width
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        """Visual tokens ``[B, S, D]`` of the tokens of both encoders."""
+        fusion, projector = self
+        tokens: Tensor = projector(fusion(low, high, self._queries))
+        return tokens
+
+
+class KeptTokens:
+    """Visual tokens of each image, computed when they are first asked for.
+
+    Every image is computed by itself: in single precision its tokens would depend a little on the
+    batch that it came with, and those of a resumed study on where it was interrupted.
+
+    Args:
+        visual: BAN and projector.
+        read: Reads the tokens of both encoders, given a split and media ids.
+    """
+
+    def __init__(
+        self, visual: VisualTokens, read: Callable[[str, Sequence[str]], tuple[Tensor, Tensor]]
+    ) -> None:
+        self._visual = visual
+        self._read = read
+        self._kept: dict[tuple[str, str], Tensor] = {}
+
+    def fit(self, images: int) -> bool:
+        """Whether the visual tokens of so many images may be kept."""
+        return images * self._visual.bytes_per_image <= MOST_KEPT_BYTES
+
+    @torch.no_grad()
+    def select(self, split: str, media_ids: Sequence[str]) -> Tensor:
+        """Visual tokens ``[B, S, D]``."""
+        for name in dict.fromkeys(media_ids):
+            if (split, name) not in self._kept:
+                self._kept[split, name] = self._visual(*self._read(split, [name]))[0]
+        return torch.stack([self._kept[split, name] for name in media_ids])
+
+    def forget(self) -> None:
+        """Forgets all tokens, as BAN or projector have changed."""
+        self._kept.clear()

@@ -16,6 +16,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from actors.testing import SplitContract
+from channel_models import normalise
 from tokcom_core.checkpoints import POCKET_IMAGES
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.datasets.samples import Samples
@@ -38,8 +39,10 @@ from tokcom_core.systems.deepsc.layers import (
     by_task,
     channel_encoder,
     encoder_layers,
+    unit_power,
 )
 from tokcom_core.systems.deepsc.published import PUBLISHED
+from tokcom_core.systems.mlms.transceiver import pack
 from tokcom_core.tasks import Avqa, Task
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.multitask import Multitask
@@ -238,7 +241,7 @@ def test_published_symbol_counts() -> None:
 def test_tasks_share_a_model_or_have_their_own(prepare: Any, tokenizer: str, shared: bool) -> None:
     """A loss of reviews trains all of U-DeepSC, but only the reviews' part of T-DeepSC."""
     case = prepare(_unified(tokenizer, shared=shared), BOTH)
-    unsplit, (phase,) = case.unsplit(), case.phases
+    unsplit, (*_, phase) = case.unsplit(), case.phases
     decoders = unsplit.receiver.decoders
     assert len(decoders) == len(unsplit.transmitters["text"].encoders) == (1 if shared else 2)
     tasks = case.batch("train")["task"]
@@ -276,6 +279,29 @@ def test_vectors_are_of_a_task_and_of_all_that_is_valid() -> None:
     torch.testing.assert_close(encoder((tokens,), valid, task)[0], vectors)
     tokens[:, 2] += 1.0
     assert not torch.allclose(encoder((tokens,), valid, task)[0], vectors)
+
+
+def test_what_has_no_channel_yet_is_sent_at_unit_power() -> None:
+    """On average over the valid symbols of a sample, as a device sends it over an air."""
+    vectors = 3 * torch.randn(2, 4, 6)
+    valid = torch.tensor([[True, True, False, True], [False] * 4])
+    symbols, marks = pack(unit_power(vectors, valid), valid)
+    assert symbols[0][marks[0]].abs().square().mean() == pytest.approx(1.0)
+    expected, _ = normalise(*pack(vectors, valid))
+    torch.testing.assert_close(symbols[0][marks[0]], expected[0][marks[0]])
+    assert symbols.isfinite().all(), "a question without an image sends none"
+
+
+def test_the_semantic_codec_is_trained_once_for_all_airs(prepare: Any, tokenizer: str) -> None:
+    """Whatever is trained over them; without it there is the last phase alone, as published."""
+    semantic, last = (case := prepare(_unified(tokenizer), Clevr())).phases
+    assert (semantic.over_air, last.over_air) == (False, True)
+    assert semantic.training.schedule == "constant_with_warmup"
+    other = case.system.at_learning_rate(1e-5)
+    assert other != case.system
+    assert other.for_phase(semantic.name) == case.system.for_phase(semantic.name)
+    assert other.for_phase(last.name) == other
+    assert len(_unified(tokenizer, semantic=None).phases(Clevr())) == 1
 
 
 def test_every_image_layer_sees_the_text_layer_of_its_depth() -> None:

@@ -167,6 +167,8 @@ class TrainingConfig(Config):
         )
 
 
-FROM_FROZEN = TrainingConfig(steps=4000, batch_size=32, learning_rates=(5e-4,), warmup_steps=50)
-"""Training on MiniCLEVR above frozen features. At 2e-3 DeepSC-VQA stays with what is in an image,
-whichever solid is asked for; in the frozen states sentiment is linear, so few reviews will do."""
+FROM_FROZEN = TrainingConfig(steps=2000, batch_size=64, learning_rates=(5e-4,), warmup_steps=100)
+"""Training on MiniCLEVR above frozen features, at the best rate of DeepSC-VQA's."""
+SEMANTIC_CODEC = FROM_FROZEN.model_copy(update={"steps": 4000})
+"""The same without a channel: the object that a question means is found after some 1,500 steps, at
+once, and not at all at 2e-3."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -25,6 +26,7 @@ from ..phases import Phase, StreamInput
 from ..streams import Stream
 from .config import (
     IMAGE,
+    SEMANTIC_CODEC,
     TEXT,
     AnswerConfig,
     ImageConfig,
@@ -34,19 +36,7 @@ from .config import (
 )
 from .layers import task_names
 
-MEDIA_PATHS = (
-    ("text", "tokenizer"),
-    ("image", "encoder", "checkpoint"),
-    ("image", "detail", "checkpoint"),
-)
-MEDIA_REHEARSAL = {
-    "text": {"tokenizer": POCKET_IMAGES},
-    "image": {
-        "encoder": {"name": "clip", "checkpoint": POCKET_IMAGES},
-        "detail": {"name": "convnext", "checkpoint": POCKET_IMAGES, "stages": [2]},
-    },
-}
-END_TO_END = "end-to-end"
+SEMANTIC, END_TO_END = "semantic", "end-to-end"
 
 
 class DeepScSystem(System):
@@ -82,9 +72,9 @@ class DeepScSystem(System):
         return merged(parts, raw)
 
     @property
-    @abstractmethod
     def image_config(self) -> ImageConfig | None:
         """What the image device sends; None if there is none."""
+        return None
 
     def models(self, task: Task) -> int:
         """Number of models: one of each task, or a single one of all."""
@@ -106,6 +96,13 @@ class DeepScSystem(System):
 
     def phases(self, task: Task) -> tuple[Phase, ...]:
         return (self.phase(task, END_TO_END, self.training, "task"),)
+
+    def for_phase(self, phase: str) -> DeepScSystem:
+        """Earlier phases do not depend on how the last one trains."""
+        if phase == END_TO_END:
+            return self
+        usual = type(self).model_fields["training"].default
+        return self.model_copy(update={"training": usual})
 
     def phase(self, task: Task, name: str, config: TrainingConfig, loss: str) -> Phase:
         """A phase over the air on the task's training split."""
@@ -197,3 +194,43 @@ class DeepScSystem(System):
     @abstractmethod
     def receiver_tokens(self) -> int:
         """Length of the sequence that the receiver's transformer runs over."""
+
+
+class ImageAndTextSystem(DeepScSystem):
+    """Both devices, whose semantic codec learns the task before there is a channel.
+
+    With noise from the beginning DeepSC-VQA does not find the object that a question means.
+
+    Attributes:
+        image: What the image device sends.
+        semantic: Training of everything without a channel, at a constant rate; None for none. All
+            airs share it.
+    """
+
+    image: ImageConfig
+    semantic: TrainingConfig | None = SEMANTIC_CODEC
+
+    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("text", "tokenizer"),
+        ("image", "encoder", "checkpoint"),
+        ("image", "detail", "checkpoint"),
+    )
+    REHEARSAL: ClassVar[dict[str, Any]] = {
+        "text": {"tokenizer": POCKET_IMAGES},
+        "image": {
+            "encoder": {"name": "clip", "checkpoint": POCKET_IMAGES},
+            "detail": {"name": "convnext", "checkpoint": POCKET_IMAGES, "stages": [2]},
+        },
+    }
+
+    @property
+    def image_config(self) -> ImageConfig:
+        return self.image
+
+    def phases(self, task: Task) -> tuple[Phase, ...]:
+        whole = super().phases(task)
+        if self.semantic is None:
+            return whole
+        first = self.phase(task, SEMANTIC, self.semantic, "task")
+        constant = replace(first.training, schedule="constant_with_warmup")
+        return (replace(first, training=constant, over_air=False), *whole)

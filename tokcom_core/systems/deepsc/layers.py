@@ -17,6 +17,8 @@ from ...datasets.samples import Samples
 from ...tasks.base import Task
 from .config import ChannelCode, TransformerSize
 
+_SMALLEST_POWER = 1e-12
+
 
 def task_names(task: Task) -> tuple[str, ...]:
     """Names of the tasks that a task is a mixture of; its own if it is none."""
@@ -148,6 +150,17 @@ def channel_encoder(width: int, code: ChannelCode) -> nn.Module:
     )
 
 
+def unit_power(vectors: Tensor, valid: Tensor) -> Tensor:
+    """Real numbers ``[B, V, R]`` as symbols of unit power, on average over a sample's valid ones.
+
+    Devices normalise what crosses an air. What is trained without one has the same scale so.
+    """
+    energy = (vectors.square().sum(-1) * valid).sum(1)
+    count = valid.sum(1) * vectors.shape[-1] / 2
+    power = (energy / count.clamp(min=1)).clamp(min=_SMALLEST_POWER)
+    return vectors / power.sqrt()[:, None, None]
+
+
 class ChannelDecoder(nn.Module):
     """Real numbers ``[..., R]`` to features ``[..., D]``.
 
@@ -209,7 +222,9 @@ class AttentivePooling(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.weight = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+        self.weight = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1, bias=False)
+        )
 
     def forward(self, tokens: Tensor, valid: Tensor) -> Tensor:
         scores = self.weight(tokens).squeeze(-1).masked_fill(~valid, -1e9)

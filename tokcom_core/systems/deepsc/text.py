@@ -61,22 +61,12 @@ class Deepsc(DeepScSystem):
     REHEARSAL: ClassVar[dict[str, Any]] = {"text": {"tokenizer": POCKET_IMAGES}}
 
     @property
-    def image_config(self) -> None:
-        return None
-
-    @property
     def receiver_tokens(self) -> int:
         return self.text.max_words
 
     def phases(self, task: Task) -> tuple[Phase, ...]:
         first = self.phase(task, TRANSCEIVER, self.transceiver, RECONSTRUCTION)
         return (first, *super().phases(task))
-
-    def for_phase(self, phase: str) -> Deepsc:
-        if phase != TRANSCEIVER:
-            return self
-        usual = type(self)()
-        return self.model_copy(update={"training": usual.training})
 
     def receiver(
         self,

@@ -32,12 +32,12 @@ from .config import (
     TrainingConfig,
     TransformerSize,
 )
-from .family import MEDIA_PATHS, MEDIA_REHEARSAL, DeepScSystem
+from .family import ImageAndTextSystem
 from .layers import ChannelDecoder, by_task, decoder_layers, task_names
 from .receiver import AnsweringReceiver, Vectors
 
 
-class Udeepsc(DeepScSystem):
+class Udeepsc(ImageAndTextSystem):
     """Vectors of image and text, decoded by queries.
 
     The published text classification sends one vector of 4 to 6 reals instead of two: a study of
@@ -83,12 +83,6 @@ class Udeepsc(DeepScSystem):
             "shared": True,
         },
     }
-    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = MEDIA_PATHS
-    REHEARSAL: ClassVar[dict[str, Any]] = MEDIA_REHEARSAL
-
-    @property
-    def image_config(self) -> ImageConfig:
-        return self.image
 
     @property
     def receiver_tokens(self) -> int:

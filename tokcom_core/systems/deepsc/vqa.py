@@ -30,14 +30,14 @@ from .config import (
     TrainingConfig,
     TransformerSize,
 )
-from .family import MEDIA_PATHS, MEDIA_REHEARSAL, DeepScSystem
+from .family import ImageAndTextSystem
 from .layers import AttentivePooling, ChannelDecoder, LayerwiseTransformer, task_names
 from .receiver import AnsweringReceiver, Vectors
 
 _CODE = ChannelCode(reals=16, hidden=128, decoder_hidden=256)
 
 
-class DeepscVqa(DeepScSystem):
+class DeepscVqa(ImageAndTextSystem):
     """Every patch and every word, fused layer by layer.
 
     Attributes:
@@ -65,12 +65,6 @@ class DeepscVqa(DeepScSystem):
             "summary": "DeepSC-VQA: every patch and word, fused by a layer-wise transformer"
         }
     }
-    PATHS: ClassVar[tuple[tuple[str, ...], ...]] = MEDIA_PATHS
-    REHEARSAL: ClassVar[dict[str, Any]] = MEDIA_REHEARSAL
-
-    @property
-    def image_config(self) -> ImageConfig:
-        return self.image
 
     @property
     def receiver_tokens(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 REQUIRED = ("sample_id", "media_id", "group", "answer")
 """Columns that every task has; texts that a data set does not have are empty."""
@@ -72,5 +73,5 @@ class Samples:
 
 def read_samples(file: Path) -> Samples:
     """Reads what :meth:`Samples.write` wrote."""
-    frame = pd.read_parquet(file).astype(str)
-    return Samples({str(name): tuple(frame[name]) for name in frame.columns})
+    columns = pq.read_table(file).to_pydict()
+    return Samples({name: tuple(values) for name, values in columns.items()})

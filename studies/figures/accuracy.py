@@ -27,7 +27,7 @@ from .panels import (
 _REFERENCE_DASHES = ((4, 3), (1, 1), (3, 1, 1, 1))
 _NOISELESS_GAP_DB = 5.0
 _STEP_INCH = 0.055
-"""Offset between lines at the same place."""
+"""Offset between lines at the same nominal SNR."""
 
 
 def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Figure:
@@ -39,7 +39,7 @@ def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayo
         layout: Layout of the tables.
     """
     rows, means = (_placed(frame, layout, "snr_db", "tokens") for frame in (done, summary))
-    figure, panels = _accuracy_figure(rows, means, layout)
+    figure, panels = _accuracy_figure(rows, means, layout, _STEP_INCH)
     for title, panel in panels.items():
         _tick_noiseless(panel, means[means["panel"] == title])
         panel.set_xlabel("SNR (dB)")
@@ -50,7 +50,7 @@ def accuracy_by_overhead(done: pd.DataFrame, summary: pd.DataFrame, layout: Tabl
     """Draws accuracy by channel uses, a line for each method and evaluated SNR."""
     x = "uplink_channel_uses"
     rows, means = (_placed(frame, layout, x, "snr") for frame in (done, summary))
-    figure, panels = _accuracy_figure(rows, means, layout)
+    figure, panels = _accuracy_figure(rows, means, layout, step_inch=0.0)
     for title, panel in panels.items():
         uses = means.loc[means["panel"] == title, "x"]
         if (uses > 0).all() and uses.max() > 20 * uses.min():  # orders of magnitude
@@ -79,9 +79,13 @@ def _placed(rows: pd.DataFrame, layout: TableLayout, x: str, line: str) -> pd.Da
 
 
 def _accuracy_figure(
-    rows: pd.DataFrame, means: pd.DataFrame, layout: TableLayout
+    rows: pd.DataFrame, means: pd.DataFrame, layout: TableLayout, step_inch: float
 ) -> tuple[Figure, dict[str, Axes]]:
-    """Methods by colour, bars for intervals, seeds as dots, references as levels."""
+    """Methods by colour, bars for intervals, seeds as dots, references as levels.
+
+    Args:
+        step_inch: Offset between lines, so that their bars do not cover each other.
+    """
     figure, panels = make_panels(means["panel"].unique())
     ordered = means.sort_values([*layout.budget_columns, "eval_snr_db"])
     looks = Looks(means["method"], ordered["line"])
@@ -92,7 +96,7 @@ def _accuracy_figure(
                 (rows["panel"] == title) & (rows["method"] == method) & (rows["line"] == name)
             ]
             look = looks.of(str(method), str(name))
-            beside = _beside(panel, place - (len(lines) - 1) / 2)
+            beside = _beside(panel, step_inch * (place - (len(lines) - 1) / 2))
             _draw_line(panel, points.sort_values("x"), seeds, look, beside)
         panel.autoscale_view()
         _draw_references(panel, rows, layout.references)
@@ -101,9 +105,9 @@ def _accuracy_figure(
     return figure, panels
 
 
-def _beside(panel: Axes, steps: float) -> Transform:
-    """Moves a line sideways, so that its bars do not cover those of another line."""
-    offset = ScaledTranslation(steps * _STEP_INCH, 0, panel.figure.dpi_scale_trans)
+def _beside(panel: Axes, inch: float) -> Transform:
+    """Moves a line sideways."""
+    offset = ScaledTranslation(inch, 0, panel.figure.dpi_scale_trans)
     return panel.transData + offset
 
 

@@ -189,10 +189,12 @@ class Study(Config):
             budgets += [name for name in system.budgets(self.task) if name not in budgets]
         for number, tokens in enumerate(self.tokens):
             if set(tokens) != set(budgets):
-                raise ValueError(
-                    f"tokens.{number}: {tokens} should have a length for each of "
-                    f"{', '.join(budgets) or 'no device'}"
+                remedy = (
+                    f"should have a length for each of {', '.join(budgets)}"
+                    if budgets
+                    else "names devices that no method has; take tokens: [{}]"
                 )
+                raise ValueError(f"tokens.{number}: {tokens} {remedy}")
 
     def _check_emulation(self, emulate: EmulationConfig) -> None:
         for method in self.methods:

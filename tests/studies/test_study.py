@@ -70,6 +70,8 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"seeds": []}, "at least 1 item"),
         ({"eval_snr_db": [".nan"]}, "eval_snr_db"),
         ({"tokens": {"audio": 0, "vision": 4}}, "tokens.0.audio"),
+        ({"tokens": {"audio": 4}}, "tokens.0: {'audio': 4} should have a length for each of audio"),
+        ({"methods": ["deepsc"], "tokens": {"terminal": 4}}, "no method has; take tokens: [{}]"),
         ({"link": {"bandwidth_hz": 1e6}}, "key of the study itself"),
         ({"link": {"access": "csma"}}, "access"),
         ({"data": {}}, "give one of 'minimusic', 'miniclevr', 'folder'"),

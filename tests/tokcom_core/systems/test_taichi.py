@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from actors.testing import SplitContract, SplitSystem
 from tokcom_core.checkpoints.loading import load_tokenizer
-from tokcom_core.datasets.samples import Samples
+from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.systems import Phase, StreamInput
 from tokcom_core.systems.taichi import Taichi
 from tokcom_core.systems.taichi.parameters import named_weights
@@ -220,7 +220,7 @@ def test_image_states_depend_on_an_instruction_only_if_it_comes_first(case_of: C
 def test_images_are_fused_once_while_nothing_of_it_learns(case_of: CaseOf, tmp_path: Path) -> None:
     """By themselves, so that their tokens do not depend on the batch; new weights, new tokens."""
     case = case_of()
-    samples, terminal = case.batch("train"), case.unsplit().transmitters["terminal"]
+    samples, terminal = read_samples(case.samples["train"]), case.unsplit().transmitters["terminal"]
     assert isinstance(terminal, TaichiTransmitter)
     assert terminal.visual is not None
     images: list[int] = []
@@ -232,7 +232,9 @@ def test_images_are_fused_once_while_nothing_of_it_learns(case_of: CaseOf, tmp_p
     kept = terminal("prompt", *terminal.read("prompt", "train", samples))
     single = terminal("prompt", *terminal.read("prompt", "train", samples.take([0])))
     target, _ = terminal("states", *terminal.read("states", "train", samples))
-    assert images[1:] == [1] * len(set(samples.media_id))
+    shown = {name for name in samples.media_id if name.endswith(".png")}
+    assert len(set(samples.media_id)) > len(shown) + 1
+    assert images[1:] == [1] * (len(shown) + 1), "all without an image have the same tokens"
     torch.testing.assert_close(kept, learning)
     torch.testing.assert_close(single[0], kept[0][:1, -single[0].shape[1] :])
     for weights in terminal.visual.parameters():

@@ -132,10 +132,12 @@ class TaichiTransmitter(Transmitter):
         if self._kept is None:
             return ()
         names, store = samples.media_id, self._stores["low"][split]
-        present = store.present(names).to(self._device)
+        present = store.present(names)
         if not self._learns_visual and self._kept.fit(len(store.row)):
-            return self._kept.select(split, names), present
-        return (*self._frozen(split, names), present)
+            tokens: tuple[Tensor, ...] = (self._kept.select(split, names, present.tolist()),)
+        else:
+            tokens = self._frozen(split, names)
+        return (*tokens, present.to(self._device))
 
     def _frozen(self, split: str, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Frozen tokens of both encoders."""

@@ -61,19 +61,22 @@ class KeptTokens:
     ) -> None:
         self._visual = visual
         self._read = read
-        self._kept: dict[tuple[str, str], Tensor] = {}
+        self._kept: dict[tuple[str, str | None], Tensor] = {}
 
     def fit(self, images: int) -> bool:
         """Whether the visual tokens of so many images may be kept."""
         return images * self._visual.bytes_per_image <= MOST_KEPT_BYTES
 
     @torch.no_grad()
-    def select(self, split: str, media_ids: Sequence[str]) -> Tensor:
-        """Visual tokens ``[B, S, D]``."""
-        for name in dict.fromkeys(media_ids):
-            if (split, name) not in self._kept:
-                self._kept[split, name] = self._visual(*self._read(split, [name]))[0]
-        return torch.stack([self._kept[split, name] for name in media_ids])
+    def select(self, split: str, media_ids: Sequence[str], present: Sequence[bool]) -> Tensor:
+        """Visual tokens ``[B, S, D]``; samples without an image have the same, of zeros."""
+        keys = [
+            (split, name if there else None) for name, there in zip(media_ids, present, strict=True)
+        ]
+        for key, name in dict(zip(keys, media_ids, strict=True)).items():
+            if key not in self._kept:
+                self._kept[key] = self._visual(*self._read(split, [name]))[0]
+        return torch.stack([self._kept[key] for key in keys])
 
     def forget(self) -> None:
         """Forgets all tokens, as BAN or projector have changed."""

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 from ..plan.cells import Plan
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
-from .progress import StudyProgress
+from .progress import Part, StudyProgress
 
 
-def make_data(study: Study, folder: StudyFolder, progress: StudyProgress) -> None:
+@contextmanager
+def preparing_data(
+    plan: Plan, folder: StudyFolder, progress: StudyProgress
+) -> Iterator[Future[None]]:
+    """Makes and checks the data in a thread, so that Ray's workers start meanwhile.
+
+    The future ends when the data are ready, or with the error. Leaving the block stops the thread
+    after the files that it is making.
+
+    Raises:
+        ValueError: at once, for the user's own data if a system cannot learn them.
+    """
+    left = Event()
+
+    def prepare() -> None:
+        _make_data(plan.study, folder, progress, left)
+        check_data(plan, folder.data(plan.study))
+
+    with ThreadPoolExecutor(1) as thread:
+        ready = thread.submit(prepare)
+        try:
+            if plan.study.data.made is None:
+                ready.result()
+            yield ready
+        finally:
+            left.set()
+
+
+def _make_data(study: Study, folder: StudyFolder, progress: StudyProgress, stop: Event) -> None:
     """Generates what is missing of the study's own data set."""
     world = study.data.made
     if world is None:
@@ -18,7 +51,13 @@ def make_data(study: Study, folder: StudyFolder, progress: StudyProgress) -> Non
     root = folder.data(study)
     for name, count in world.parts.items():
         with progress.part(name, count) as part:
-            part.failed = world.make(name, root, part.advance)
+            part.failed = world.make(name, root, partial(_advance, part, stop))
+
+
+def _advance(part: Part, stop: Event, files: int) -> None:
+    if stop.is_set():
+        raise CancelledError
+    part.advance(files)
 
 
 def check_data(plan: Plan, root: Path) -> None:

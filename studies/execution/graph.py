@@ -16,10 +16,12 @@ class Milestone:
     Attributes:
         after: Specs that must be done first; if one of them fails, the study stops.
         then: Returns the specs that are known then, or further milestones.
+        due: Whether what it waits for besides specs has happened.
     """
 
     after: Sequence[Spec]
     then: Callable[[], Iterable[Spec | Milestone]]
+    due: Callable[[], bool] = lambda: True
 
 
 class State(Enum):
@@ -153,7 +155,7 @@ class SpecGraph:
 
     def _reached(self, milestone: Milestone) -> bool:
         nodes = (self._nodes.get(spec.key) for spec in milestone.after)
-        return all(node is None or node.state is State.DONE for node in nodes)
+        return milestone.due() and all(n is None or n.state is State.DONE for n in nodes)
 
     def _add(self, spec: Spec) -> _Node | None:
         """Adds a spec and the inputs that it still needs; None if it is done already."""

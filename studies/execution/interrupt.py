@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,7 @@ class Interrupt(AbstractContextManager["Interrupt"]):
 
     def __init__(self) -> None:
         self._asked = False
+        self._deferring = False
         self._before: Any = None
 
     def __enter__(self) -> Interrupt:
@@ -34,6 +36,17 @@ class Interrupt(AbstractContextManager["Interrupt"]):
         if self._asked:
             raise KeyboardInterrupt
 
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Lets a block that cannot be left halfway end first, and raises KeyboardInterrupt then."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+        self.check()
+
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._asked = True
-        raise KeyboardInterrupt
+        if not self._deferring:
+            raise KeyboardInterrupt

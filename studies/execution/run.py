@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -28,7 +29,7 @@ from ..storage.folder import StudyFolder
 from ..tables.files import Tables
 from ..tables.layout import layout_of
 from .cluster import start_ray
-from .data import check_data, make_data
+from .data import preparing_data
 from .graph import Milestone, SpecGraph
 from .interrupt import Interrupt
 from .progress import SpecProgress, StudyProgress
@@ -63,13 +64,13 @@ def run_study(
     with StudyProgress(console) as progress, Interrupt() as interrupt:
         try:
             if not _is_finished(plan, folder):
-                started_ray = start_ray(study, address, modules_of(study))
+                with interrupt.deferred():  # half of Ray cannot be shut down
+                    started_ray = start_ray(study, address, modules_of(study))
                 for air, bandwidth_hz in product(study.airs, study.bandwidth_hz):
                     air.prepare(study.link_at(bandwidth_hz))
                 folder.begin(study)
-                make_data(study, folder, progress)
-                check_data(plan, folder.data(study))
-                _StudyRun(study, folder, plan).run(progress, interrupt)
+                with preparing_data(plan, folder, progress) as data:
+                    _StudyRun(study, folder, plan).run(data, progress, interrupt)
         finally:
             if started_ray:
                 ray.shutdown()
@@ -132,16 +133,19 @@ class _StudyRun:
         self._tables = Tables(folder, layout_of(study))
         self._features = plan.features()
 
-    def run(self, progress: StudyProgress, interrupt: Interrupt) -> None:
-        """Runs everything; a failed cell is a row of the table.
+    def run(self, data: Future[None], progress: StudyProgress, interrupt: Interrupt) -> None:
+        """Runs everything once ``data`` are ready; a failed cell is a row of the table.
 
         Raises:
-            ValueError: if frozen tokens or a choice of learning rates failed.
+            ValueError: if the data cannot be learned, or frozen tokens or a choice of learning
+                rates failed.
         """
-        graph = SpecGraph(self._folder.has, Milestone(self._features, self._after_features))
+        ready = Milestone([], partial(self._after_data, data), due=data.done)
+        graph = SpecGraph(self._folder.has, ready)
         TuneRun(self._study, self._folder, self._features).run(
             graph, SpecProgress(progress), interrupt
         )
+        data.result()
         if (failed := graph.stopped_by) is not None:
             raise ValueError(f"{failed.kind} failed: {graph.failures[failed.key]}")
         cells = self._plan.known_cells(choose_learning_rates(self._plan, self._folder))
@@ -149,6 +153,10 @@ class _StudyRun:
         for cell in self._waiting(cells):
             reason = failures.get(cell.key) or graph.blocked(cell) or "it left no result"
             self._tables.write_failure(cell, reason)
+
+    def _after_data(self, data: Future[None]) -> list[Milestone]:
+        """The frozen tokens; nothing if the data cannot be learned, which ends the run."""
+        return [] if data.exception() else [Milestone(self._features, self._after_features)]
 
     def _after_features(self) -> list[Milestone]:
         """Milestones of all methods, at which their learning rates can be chosen."""

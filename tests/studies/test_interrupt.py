@@ -20,3 +20,11 @@ def test_a_swallowed_interrupt_is_met_again() -> None:
         with pytest.raises(KeyboardInterrupt):
             interrupt.check()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_block_that_cannot_be_left_halfway_ends_before_the_interrupt() -> None:
+    ended = False
+    with Interrupt() as interrupt, pytest.raises(KeyboardInterrupt), interrupt.deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        ended = True
+    assert ended

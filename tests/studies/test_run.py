@@ -102,6 +102,18 @@ def test_answers_and_curves_are_those_of_the_rows(finished: Path) -> None:
     assert curves.groupby(["cell", "phase"]).size().eq(4).all()
 
 
+def test_data_that_cannot_be_made_stop_a_study(tmp_path: Path, refused: Callable[..., str]) -> None:
+    """They are made in a thread, while Ray starts; its error ends the run."""
+    study = tmp_path / "s.yaml"
+    study.write_text(yaml.safe_dump(_MLMS))
+    mark = tmp_path / "out" / "data" / "minimusic.json"
+    mark.parent.mkdir(parents=True)
+    mark.write_text('{"clips": 61, "seed": 3}')
+    said = refused("study", "run", study, "--out", tmp_path / "out")
+    assert 'another MiniMUSIC {"clips": 61, "seed": 3}; choose another folder' in said
+    assert not (tmp_path / "out" / "tune").exists()
+
+
 def test_a_finished_study_runs_nothing_again(finished: Path, shown: Callable[..., str]) -> None:
     before = {f: f.stat().st_mtime_ns for f in (finished / "results").glob("*.parquet")}
     for command in ("resume", "report"):

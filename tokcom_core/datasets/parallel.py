@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -20,8 +21,9 @@ def run_parallel(
     """Yields the results in order; ``workers`` processes, by default one for each core.
 
     joblib's own processes do not run the user's script anew, so that a plain script without a
-    main guard may call this.
+    main guard may call this. Whoever stops early, after Ctrl-C, say, is not warned of tasks undone.
     """
+    warnings.filterwarnings("ignore", r"\d+ tasks .* been", UserWarning, r"joblib\.parallel")
     pool = Parallel(n_jobs=workers or os.cpu_count() or 1, return_as="generator", batch_size=8)
     yield from pool(delayed(function)(job) for job in jobs)
 

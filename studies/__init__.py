@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .plan.loading import load, presets
     from .plan.study import Study
 
-__all__ = ["Study", "load", "presets", "run"]
+__all__ = ["Study", "compare", "load", "presets", "run"]
 
 
 def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
@@ -24,6 +24,30 @@ def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
     from .execution.run import run_study
 
     return run_study(study, out if out is not None else Path("studies_out") / study.name)
+
+
+def compare(out: Path | str, first: str, second: str, part: str | None = None) -> pd.DataFrame:
+    """Difference in accuracy of two methods of a study, paired by seed and question.
+
+    Args:
+        out: Folder or URI of the study.
+        first, second: Labels of the methods; the difference is ``first`` minus ``second``.
+        part: Part of the task, or group of its questions; all questions by default.
+
+    Returns:
+        A row for each condition, see :func:`studies.tables.comparison.compare_methods`.
+
+    Raises:
+        ValueError: for an unknown method or part, or if the two have no condition in common.
+    """
+    from .execution.run import finished_table
+    from .storage.folder import StudyFolder
+    from .tables.comparison import compare_methods
+    from .tables.files import Tables
+    from .tables.layout import layout_of
+
+    table, folder = finished_table(out), StudyFolder(out)
+    return compare_methods(Tables(folder, layout_of(folder.open())), table, first, second, part)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,9 +11,10 @@ from rich import box
 from rich.table import Table
 
 from ..tables.columns import TableLayout
-from ..tables.summary import interval_note, swept
+from ..tables.summary import SWEEPS, interval_note, swept
 
 Row = dict[str, Any]
+_Column = tuple[str, Callable[[Row], str]]
 
 
 def conditions_table(summary: pd.DataFrame, layout: TableLayout) -> Table:
@@ -22,30 +23,58 @@ def conditions_table(summary: pd.DataFrame, layout: TableLayout) -> Table:
     Columns of values that are not swept are left out, so that the table fits eighty characters.
     """
     mixed = summary["interval"].nunique() > 1
-    optional: dict[str, tuple[str, Callable[[Row], str]]] = {
+    return _table(
+        summary,
+        [
+            ("method", lambda row: str(row["method"])),
+            *_condition_columns(swept(summary, layout), layout),
+            ("accuracy", lambda row: accuracy_text(row, mixed)),
+            ("uses", lambda row: f"{row['uplink_channel_uses']:.0f}"),
+            ("ms", lambda row: f"{row['airtime_ms']:.3g}"),
+        ],
+    )
+
+
+def differences_table(found: pd.DataFrame, first: str, second: str, layout: TableLayout) -> Table:
+    """A row for each pair of conditions of :func:`studies.tables.comparison.compare_methods`."""
+    sweeps = [name for name in SWEEPS if found[name].nunique(dropna=False) > 1]
+    return _table(
+        found,
+        [
+            *_condition_columns(sweeps, layout),
+            (first, lambda row: _share(row["accuracy_first"])),
+            (second, lambda row: _share(row["accuracy_second"])),
+            ("difference", _difference_text),
+            ("McNemar's p, by seed", lambda row: ", ".join(map(_p_text, row["mcnemar_p"]))),
+        ],
+    )
+
+
+def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Column]:
+    """Air, those of the swept columns beside it, evaluated SNR and token lengths."""
+    optional: dict[str, _Column] = {
         "access": ("access", lambda row: str(row["access"])),
         "bandwidth_hz": ("MHz", lambda row: _number(row["bandwidth_hz"] / 1e6)),
         "deadline_ms": ("deadline", lambda row: _number(row["deadline_ms"])),
         "train_snr_db": ("trained", lambda row: _number(row["train_snr_db"])),
         "train_snr_span_db": ("over", lambda row: _number(row["train_snr_span_db"])),
     }
-    columns: list[tuple[str, Callable[[Row], str]]] = [
-        ("method", lambda row: str(row["method"])),
+    return [
         ("air", lambda row: str(row["air"])),
-        *(optional[name] for name in swept(summary, layout)),
+        *(optional[name] for name in sweeps),
         ("dB", lambda row: _number(row["eval_snr_db"])),
         ("tokens", layout.budget_text),
-        ("accuracy", lambda row: accuracy_text(row, mixed)),
-        ("uses", lambda row: f"{row['uplink_channel_uses']:.0f}"),
-        ("ms", lambda row: f"{row['airtime_ms']:.3g}"),
     ]
+
+
+def _table(rows: pd.DataFrame, columns: Sequence[_Column]) -> Table:
     shown = Table(
         *(name for name, _ in columns), box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
     )
     for column in shown.columns:
         column.no_wrap = column.header not in ("method", "air")
         column.overflow = "fold"  # an air that is cut off could look like another
-    for record in summary.to_dict("records"):
+    for record in rows.to_dict("records"):
         row = {str(name): value for name, value in record.items()}
         shown.add_row(*(show(row) for _, show in columns))
     return shown
@@ -68,6 +97,22 @@ def accuracy_text(row: Row, mixed: bool) -> str:
     star = "*" if mixed and row["interval"] == "clips" else ""
     low, high = _share(row["accuracy_low"]), _share(row["accuracy_high"])
     return f"{_share(row['accuracy'])} [{low}, {high}]{star}"
+
+
+def _difference_text(row: Row) -> str:
+    """``+.015 [+.002, +.028]``."""
+    if math.isnan(row["difference_low"]):
+        return _signed(row["difference"])
+    low, high = _signed(row["difference_low"]), _signed(row["difference_high"])
+    return f"{_signed(row['difference'])} [{low}, {high}]"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("0.", ".", 1)
+
+
+def _p_text(value: float) -> str:
+    return "-" if math.isnan(value) else _share(value) if value >= 0.001 else "<.001"
 
 
 def _share(value: float) -> str:

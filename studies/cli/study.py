@@ -162,6 +162,30 @@ def report(folder: StudyDir) -> None:
     _show(folder, table)
 
 
+@study_app.command()
+def compare(
+    folder: StudyDir,
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="A method's label.")],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="Another one's.")],
+    part: Annotated[
+        str | None,
+        typer.Option(help="A part of the task, or a group of its questions; all by default."),
+    ] = None,
+) -> None:
+    """Shows by how much FIRST is more accurate than SECOND, paired by seed and question."""
+    from .. import compare as compare_methods
+    from ..storage.folder import StudyFolder
+    from ..tables.layout import layout_of
+    from ..tables.summary import interval_note
+    from .screen import differences_table
+
+    found = compare_methods(folder, first, second, part)
+    layout = layout_of(StudyFolder(folder).open())
+    screen = console if console.is_terminal else Console(file=console.file, width=1000)
+    screen.print(differences_table(found, first, second, layout))
+    console.print(interval_note(found))
+
+
 def _run(study: Study, out: str, address: str | None) -> None:
     from ..execution.run import run_study
 

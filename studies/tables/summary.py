@@ -14,6 +14,8 @@ from .columns import TableLayout
 from .files import Tables
 from .statistics import Interval, bootstrap_interval
 
+SWEEPS = ("access", "bandwidth_hz", "deadline_ms", "train_snr_db", "train_snr_span_db")
+"""Columns beside method, air, tokens and evaluated SNR in which conditions may differ."""
 _ASKED = ["cell", "eval_snr_db", "media_id"]
 
 
@@ -123,5 +125,4 @@ def interval_note(summary: pd.DataFrame) -> str:
 def swept(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     """Columns beside method, air, tokens and evaluated SNR in which these conditions differ."""
     own = rows[~rows["method"].isin(layout.reference_methods)].groupby("air", dropna=False)
-    names = ("access", "bandwidth_hz", "deadline_ms", "train_snr_db", "train_snr_span_db")
-    return [name for name in names if (own[name].nunique(dropna=False) > 1).any()]
+    return [name for name in SWEEPS if (own[name].nunique(dropna=False) > 1).any()]

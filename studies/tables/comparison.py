@@ -1,0 +1,133 @@
+"""Paired comparison of two methods: the same questions, answered by networks of the same seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from .columns import TableLayout
+from .files import Tables
+from .statistics import bootstrap_interval
+
+_QUESTION = ["seed", "media_id", "sample_id", "user"]
+
+
+def compare_methods(
+    tables: Tables, table: pd.DataFrame, first: str, second: str, part: str | None = None
+) -> pd.DataFrame:
+    """Difference in accuracy, ``first`` minus ``second``, in each condition that both have.
+
+    Token lengths of devices that only one of them has are not matched: each of its lengths is
+    compared.
+
+    Args:
+        tables: Tables of the study.
+        table: Rows of ``results``.
+        first, second: Labels of the methods.
+        part: Part of the task, or group of its questions, that counts; all of them by default.
+
+    Returns:
+        A row for each pair of conditions: their columns; ``seeds`` and ``questions``;
+        ``accuracy_first``, ``accuracy_second``; ``difference`` with its 95 % bounds and what was
+        resampled for them (see :mod:`studies.tables.statistics`); ``mcnemar_p``, the p-values of
+        McNemar's exact test within each seed, in the seeds' order, NaN where answers are graded.
+
+    Raises:
+        ValueError: for an unknown method or part, or if the two have no condition in common.
+    """
+    layout = tables.layout
+    done = table[table["status"] == "ok"]
+    one, other = (_rows_of(done, method) for method in (first, second))
+    shared = _shared_columns(layout, one, other)
+    own = [name for name in layout.condition if name not in shared and name != "method"]
+    keys = [*shared, *own]
+    left, right = ([*shared, *(n for n in own if r[n].any())] for r in (one, other))
+    pairs = one[left].drop_duplicates().merge(other[right].drop_duplicates(), on=shared)
+    if pairs.empty:
+        raise ValueError(f"{first} and {second} have no condition in common in this study")
+    groups = _groups(layout, part)
+    found = []
+    for record in pairs.reindex(columns=keys).fillna(dict.fromkeys(own, 0.0)).to_dict("records"):
+        condition = {str(name): value for name, value in record.items()}
+        scores, others = (
+            _scores(tables, _where(rows, {name: condition[name] for name in names}), groups)
+            for rows, names in ((one, left), (other, right))
+        )
+        found.append({**condition, **_difference(scores, others, layout.graded)})
+    return pd.DataFrame(found)
+
+
+def _rows_of(done: pd.DataFrame, method: str) -> pd.DataFrame:
+    rows = done[done["method"] == method]
+    if rows.empty:
+        known = ", ".join(sorted(done["method"].unique()))
+        raise ValueError(f"no finished cell of the method {method!r}; there are: {known}")
+    return rows
+
+
+def _shared_columns(layout: TableLayout, one: pd.DataFrame, other: pd.DataFrame) -> list[str]:
+    """Columns of a condition in which the two must agree."""
+    budgets = layout.budget_columns
+    common = [n for n in budgets if one[n].any() and other[n].any()]
+    return [n for n in layout.condition if n != "method" and (n in common or n not in budgets)]
+
+
+def _groups(layout: TableLayout, part: str | None) -> Collection[str] | None:
+    if part is None:
+        return None
+    if part not in layout.kinds:
+        known = ", ".join(layout.kinds)
+        raise ValueError(f"no part or group {part!r} of the task; there are: {known}")
+    return layout.kinds[part]
+
+
+def _where(rows: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:
+    for name, value in values.items():
+        rows = rows[rows[name].isna() if pd.isna(value) else rows[name].eq(value)]
+    return rows
+
+
+def _scores(tables: Tables, rows: pd.DataFrame, groups: Collection[str] | None) -> pd.Series[float]:
+    """The score of each question of the cells of these rows."""
+    found = []
+    for cell, snr_db in rows[["cell", "eval_snr_db"]].itertuples(index=False):
+        answers = _where(tables.read_answers(cell), {"eval_snr_db": snr_db})
+        found.append(answers if groups is None else answers[answers["group"].isin(groups)])
+    answers = pd.concat(found).astype({"right": float})
+    scores: pd.Series[float] = answers.groupby(_QUESTION, dropna=False)["right"].mean()
+    return scores  # users of an emulation may ask a question twice
+
+
+def _difference(one: pd.Series[float], other: pd.Series[float], graded: bool) -> dict[str, Any]:
+    scores = pd.concat({"one": one, "other": other}, axis=1, join="inner").dropna()
+    by_question = (scores["one"] - scores["other"]).rename("difference").reset_index()
+    by_clip = by_question.pivot_table(
+        "difference", "seed", "media_id", ["sum", "count"], fill_value=0
+    )
+    interval = bootstrap_interval(by_clip["sum"].to_numpy(float), by_clip["count"].to_numpy(int))
+    seeds = by_question.groupby("seed")["difference"]
+    return {
+        "seeds": len(seeds),
+        "questions": len(scores),
+        "accuracy_first": scores["one"].mean(),
+        "accuracy_second": scores["other"].mean(),
+        "difference": by_question["difference"].mean(),
+        "difference_low": interval.low,
+        "difference_high": interval.high,
+        "interval": interval.resampled,
+        "mcnemar_p": [math.nan if graded else _mcnemar(own.to_numpy()) for _, own in seeds],
+    }
+
+
+def _mcnemar(differences: NDArray[np.float64]) -> float:
+    """Exact two-sided p-value: of answers that only one has right, either's are as probable."""
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    if not better + worse:
+        return 1.0
+    return float(binomtest(better, better + worse).pvalue)

@@ -1,0 +1,121 @@
+"""Two methods are compared on the same questions of the same seeds, in every condition of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies import compare
+from studies.plan.specs import Cell
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
+from studies.tables.statistics import bootstrap_interval
+
+from .outcomes import finish
+
+SNRS_DB = (0.0, 10.0)
+
+
+def _accuracy(cell: Cell, snr_db: float) -> float:
+    """Aligned tokens are better with noise, and as good without."""
+    better = cell.method == "aligned" and snr_db == 0
+    return 0.4 + 0.2 * better + 0.05 * cell.seed
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compared")
+    study = Study(
+        name="compared",
+        methods=["aligned", "unaligned"],
+        airs=["awgn"],
+        eval_snr_db=list(SNRS_DB),
+        tokens=[{"audio": 4, "vision": 4}, {"audio": 16, "vision": 16}],
+        seeds=[0, 1, 2],
+    )
+    finish(study, StudyFolder(folder), _accuracy)
+    return folder
+
+
+def _answers(out: Path, snr_db: float, tokens: float) -> pd.DataFrame:
+    """Whether each method answers a question rightly, a row a question and seed."""
+    answers = pd.read_parquet(out / "answers")
+    own = answers[answers["eval_snr_db"].eq(snr_db) & answers["tokens_audio"].eq(tokens)]
+    scores = own.astype({"right": float})
+    return scores.pivot_table("right", ["seed", "media_id", "sample_id", "group"], "method")
+
+
+def test_a_difference_is_that_of_paired_answers(out: Path) -> None:
+    found = compare(out, "aligned", "unaligned")
+    assert len(found) == 4  # two SNRs and two budgets, never one budget against the other
+    for row in found.itertuples():
+        right = _answers(out, row.eval_snr_db, row.tokens_audio)
+        paired = right["aligned"] - right["unaligned"]
+        assert row.difference == pytest.approx(paired.mean())
+        assert row.difference == pytest.approx(row.accuracy_first - row.accuracy_second)
+        by_clip = paired.groupby(["seed", "media_id"])
+        sums, asked = (by_clip.agg(how).unstack().to_numpy() for how in ("sum", "size"))
+        interval = bootstrap_interval(sums, asked)
+        assert (row.difference_low, row.difference_high) == (interval.low, interval.high)
+        assert row.interval == "seeds and clips"
+        assert (row.seeds, row.questions) == (3, len(right))
+
+
+def test_mcnemars_p_is_the_binomial_tail_of_the_answers_that_differ(out: Path) -> None:
+    noisy, quiet = (
+        compare(out, "aligned", "unaligned").query(f"eval_snr_db == {snr_db}").iloc[0]
+        for snr_db in SNRS_DB
+    )
+    assert quiet["difference"] == 0 and quiet["mcnemar_p"] == [1.0, 1.0, 1.0]
+    right = _answers(out, 0.0, noisy["tokens_audio"])
+    for p, (_, own) in zip(noisy["mcnemar_p"], right.groupby("seed"), strict=True):
+        better = int((own["aligned"] > own["unaligned"]).sum())
+        worse = int((own["aligned"] < own["unaligned"]).sum())
+        tail = sum(
+            math.comb(better + worse, k) for k in range(max(better, worse), 1 + better + worse)
+        )
+        assert p == pytest.approx(min(1.0, 2 * tail / 2 ** (better + worse)))
+
+
+def test_the_difference_turns_with_the_methods(out: Path) -> None:
+    one, other = compare(out, "aligned", "unaligned"), compare(out, "unaligned", "aligned")
+    assert one["difference"].tolist() == pytest.approx((-other["difference"]).tolist())
+    assert one["mcnemar_p"].tolist() == other["mcnemar_p"].tolist()
+
+
+def test_a_group_of_questions_is_compared_alone(out: Path) -> None:
+    row = compare(out, "aligned", "unaligned", "audio_counting").iloc[0]
+    own = _answers(out, row["eval_snr_db"], row["tokens_audio"]).query("group == 'audio_counting'")
+    assert row["questions"] == len(own) > 0
+    assert row["accuracy_first"] == pytest.approx(own["aligned"].mean())
+
+
+def test_the_screen_shows_what_was_found(out: Path, shown: Callable[..., str]) -> None:
+    text = shown("study", "compare", out, "aligned", "unaligned")
+    row = compare(out, "aligned", "unaligned").iloc[0]
+    assert f"{row['difference']:+.3f}".replace("0.", ".", 1) in text
+    assert "over seeds and clips" in text and "4+4" in text and "16+16" in text
+
+
+def test_what_cannot_be_compared_is_refused(out: Path, refused: Callable[..., str]) -> None:
+    said = refused("study", "compare", out, "alined", "unaligned")
+    assert "no finished cell of the method 'alined'; there are: aligned, blind" in said
+    said = refused("study", "compare", out, "aligned", "unaligned", "--part", "counting")
+    assert "no part or group 'counting'" in said and "audio_counting" in said
+    assert "no condition in common" in refused("study", "compare", out, "aligned", "blind")
+
+
+def test_networks_that_differ_by_chance_alone_differ_by_nothing_that_is_shown() -> None:
+    """Of differences that are noise, 5 % are outside of their interval, whatever clips share."""
+    rng, trials, outside = np.random.default_rng(2), 200, 0
+    for _ in range(trials):
+        shared = rng.normal(0, 1.5, (1, 60))
+        right = rng.binomial(6, 1 / (1 + np.exp(-shared)), (2, 6, 60))
+        interval = bootstrap_interval(right[0] - right[1], np.full((6, 60), 6))
+        outside += not interval.low <= 0 <= interval.high
+    assert outside / trials < 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)

@@ -108,9 +108,9 @@ def _difference(one: pd.Series[float], other: pd.Series[float], graded: bool) ->
     scores = pd.concat({"one": one, "other": other}, axis=1, join="inner").dropna()
     by_question = (scores["one"] - scores["other"]).rename("difference").reset_index()
     by_clip = by_question.pivot_table(
-        "difference", "seed", "media_id", ["sum", "count"], fill_value=0
+        "difference", "seed", "media_id", ["sum", "size"], fill_value=0
     )
-    interval = bootstrap_interval(by_clip["sum"].to_numpy(float), by_clip["count"].to_numpy(int))
+    interval = bootstrap_interval(by_clip["sum"].to_numpy(float), by_clip["size"].to_numpy(int))
     seeds = by_question.groupby("seed")["difference"]
     return {
         "seeds": len(seeds),

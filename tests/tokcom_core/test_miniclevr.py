@@ -211,7 +211,7 @@ def test_images_may_be_jpeg(tmp_path: Path) -> None:
     for png, jpeg in zip(plans[None], plans[75], strict=True):
         files = png.file(tmp_path / "None"), jpeg.file(tmp_path / "75")
         assert files[1].stat().st_size < files[0].stat().st_size / 5
-        for solid in png.scene().solids:
+        for solid in png.scene.solids:
             sharp, coded = (_checkerboard(file, solid) for file in files)
             assert coded == pytest.approx(sharp, abs=6)
             assert (coded > 10) == (solid.value("material") == "metal")

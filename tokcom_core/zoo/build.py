@@ -89,7 +89,7 @@ def build_miniclevr(
         logger.info("writing %d images", images)
         plans = write_miniclevr(Path(scratch), images, SEED_OFFSET + seed)
         pixels = tokenizers.read_pixels(Path(scratch), plans)
-    scenes = [plan.scene() for plan in plans]
+    scenes = [plan.scene for plan in plans]
     scores = {
         "clip": tokenizers.pretrain_clip(pixels, scenes, out / "clip", clip, seed),
         "convnext": tokenizers.pretrain_convnext(pixels, scenes, out / "convnext", convnext, seed),

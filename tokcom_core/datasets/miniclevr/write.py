@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,12 @@ class ImagePlan:
             [self.seed, list(SHARES).index(self.split), self.index, purpose]
         )
 
+    @cached_property
     def scene(self) -> Scene:
         return sample_scene(self.rng(0))
 
     def questions(self) -> list[Question]:
-        return ask(self.scene(), TYPES, self.rng(2))
+        return ask(self.scene, TYPES, self.rng(2))
 
 
 def plan_images(images: int, seed: int, jpeg_quality: int | None = None) -> list[ImagePlan]:
@@ -123,9 +125,9 @@ def write_miniclevr(
     claim_folder(root, "MiniCLEVR", {"images": images, "seed": seed, **format_keys})
     for split in SHARES:
         own = [plan for plan in plans if plan.split == split]
-        _write_clevr(root / "CLEVR_v1.0", split, own)
-        _write_captions(root / "captions", split, own)
-        _write_reviews(root / "SST-2", split, REVIEWS_PER_IMAGE * len(own), seed)
+        for file, content in _annotations(root, split, own, seed).items():
+            if not file.exists():  # the questions of 4,000 images take ten seconds
+                _write(file, content())
         _write_long_reviews(root / "aclImdb", split, len(own), seed)
     make_missing(_render, root, {plan.file(root): plan for plan in plans}, workers, progress)
     return plans
@@ -133,12 +135,33 @@ def write_miniclevr(
 
 def _render(job: tuple[Path, ImagePlan]) -> None:
     root, plan = job
-    write_image(plan.file(root), plan.scene(), plan.rng(1), plan.jpeg_quality)
+    write_image(plan.file(root), plan.scene, plan.rng(1), plan.jpeg_quality)
 
 
-def _write_clevr(folder: Path, split: str, plans: list[ImagePlan]) -> None:
+def _annotations(
+    root: Path, split: str, plans: list[ImagePlan], seed: int
+) -> dict[Path, Callable[[], str]]:
+    """The annotation files of a split, and what makes their contents."""
+    clevr, reviews = root / "CLEVR_v1.0", f"{_REVIEW_SPLITS[split][0]}.tsv"
+    return {
+        clevr / "questions" / f"CLEVR_{split}_questions.json": lambda: _clevr(
+            split, "questions", _questions(plans)
+        ),
+        clevr / "scenes" / f"CLEVR_{split}_scenes.json": lambda: _clevr(
+            split, "scenes", _scenes(plans)
+        ),
+        root / "captions" / f"captions_{split}.json": lambda: _captions(plans),
+        root / "SST-2" / reviews: lambda: _reviews(split, REVIEWS_PER_IMAGE * len(plans), seed),
+    }
+
+
+def _clevr(split: str, name: str, rows: list[dict[str, Any]]) -> str:
     info = {"split": split, "version": "1.0", "license": "MIT"}
-    questions = [
+    return json.dumps({"info": info, name: rows})
+
+
+def _questions(plans: list[ImagePlan]) -> list[dict[str, Any]]:
+    rows = [
         {
             **_image_keys(plan),
             "question": question.text,
@@ -149,11 +172,11 @@ def _write_clevr(folder: Path, split: str, plans: list[ImagePlan]) -> None:
         for plan in plans
         for question in plan.questions()
     ]
-    numbered = [{**question, "question_index": i} for i, question in enumerate(questions)]
-    scenes = [{**_image_keys(plan), **_scene_keys(plan.scene())} for plan in plans]
-    for name, rows in (("questions", numbered), ("scenes", scenes)):
-        file = folder / name / f"CLEVR_{split}_{name}.json"
-        _write(file, json.dumps({"info": info, name: rows}))
+    return [{**row, "question_index": i} for i, row in enumerate(rows)]
+
+
+def _scenes(plans: list[ImagePlan]) -> list[dict[str, Any]]:
+    return [{**_image_keys(plan), **_scene_keys(plan.scene)} for plan in plans]
 
 
 def _image_keys(plan: ImagePlan) -> dict[str, Any]:
@@ -182,24 +205,23 @@ def _object_keys(solid: Solid) -> dict[str, Any]:
     }
 
 
-def _write_captions(folder: Path, split: str, plans: list[ImagePlan]) -> None:
+def _captions(plans: list[ImagePlan]) -> str:
     """One caption an image, in the format of COCO's ``captions_val2017.json``."""
     size = {"height": IMAGE_PIXELS, "width": IMAGE_PIXELS}
     images = [{"id": plan.index, "file_name": plan.filename, **size} for plan in plans]
     annotations = [
-        {"id": plan.index, "image_id": plan.index, "caption": caption(plan.scene())}
-        for plan in plans
+        {"id": plan.index, "image_id": plan.index, "caption": caption(plan.scene)} for plan in plans
     ]
-    content = {"info": {"description": "MiniCLEVR"}, "images": images, "annotations": annotations}
-    _write(folder / f"captions_{split}.json", json.dumps(content))
+    return json.dumps(
+        {"info": {"description": "MiniCLEVR"}, "images": images, "annotations": annotations}
+    )
 
 
-def _write_reviews(folder: Path, split: str, count: int, seed: int) -> None:
+def _reviews(split: str, count: int, seed: int) -> str:
     """Reviews in the format of GLUE's ``SST-2``."""
     rng = np.random.default_rng([seed, list(SHARES).index(split)])
     rows = ["{}\t{}".format(*review(rng)) for _ in range(count)]
-    file = folder / f"{_REVIEW_SPLITS[split][0]}.tsv"
-    _write(file, "\n".join(["sentence\tlabel", *rows, ""]))
+    return "\n".join(["sentence\tlabel", *rows, ""])
 
 
 def _write_long_reviews(folder: Path, split: str, count: int, seed: int) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class ClipPlan:
     def rng(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.index, purpose])
 
+    @cached_property
     def scene(self) -> Scene:
         return sample_scene(self.rng(0))
 
@@ -100,7 +102,7 @@ def write_minimusic(
 
 def _render(job: tuple[Path, ClipPlan]) -> None:
     root, plan = job
-    scene = plan.scene()
+    scene = plan.scene
     rng = plan.rng(1)
     file = video_file(root / plan.dataset, plan.video_id)
     with writing(file):
@@ -108,13 +110,13 @@ def _render(job: tuple[Path, ClipPlan]) -> None:
 
 
 def _write_annotations(root: Path, dataset: str, split: str, plans: list[ClipPlan]) -> None:
-    captions = [{"video_id": p.video_id, "desc": caption(p.scene(), p.rng(2))} for p in plans]
+    captions = [{"video_id": p.video_id, "desc": caption(p.scene, p.rng(2))} for p in plans]
     _write_json(annotation_file(root / dataset, "desc", split), captions)
     if dataset != MUSIC_AVQA:
         return
     rows: list[dict[str, Any]] = []
     for plan in plans:
-        asked = ask(plan.scene(), QUESTIONS_PER_CLIP, plan.rng(3))
+        asked = ask(plan.scene, QUESTIONS_PER_CLIP, plan.rng(3))
         for i, question in enumerate(asked):
             rows.append(
                 {

@@ -83,7 +83,7 @@ def pretrain_vision(
         ),
         add_pooling_layer=False,
     )
-    labels = vision_labels([p.scene() for p in plans])
+    labels = vision_labels([p.scene for p in plans])
     scores = _train(model, 1, lambda index: pixels[index].float(), labels, recipe, seed)
     _save(model, out)
     processor.save_pretrained(out)
@@ -126,7 +126,7 @@ def pretrain_audio(
             intermediate_size=2 * WIDTH,
         )
     )
-    labels = audio_labels([p.scene() for p in plans])
+    labels = audio_labels([p.scene for p in plans])
     scores = _train(model, 2, lambda index: spectra[index], labels, recipe, seed)
     _save(model, out)
     processor.save_pretrained(out)

@@ -92,7 +92,7 @@ def readout(root: Path, counts: Sequence[int] = TOKEN_COUNTS) -> dict[str, list[
     ):
         files = [[file(root / p.dataset, p.video_id) for p in part] for part in (train, test)]
         fit_on, read_from = (_patches(encoder, part) for part in files)
-        truth_train, truth = (label([p.scene() for p in part]) for part in (train, test))
+        truth_train, truth = (label([p.scene for p in part]) for part in (train, test))
         read = {name: _probe(fit_on, truth_train.dense[name], read_from) for name in truth.dense}
         for name in truth.dense:
             if name != "instrument":

@@ -181,8 +181,7 @@ def compare(
 
     found = compare_methods(folder, first, second, part)
     layout = layout_of(StudyFolder(folder).open())
-    screen = console if console.is_terminal else Console(file=console.file, width=1000)
-    screen.print(differences_table(found, first, second, layout))
+    _print(differences_table(found, first, second, layout))
     console.print(interval_note(found))
 
 
@@ -221,9 +220,14 @@ def _show(out: str, table: pd.DataFrame) -> None:
     answered = count_answers(Tables(folder, layout), table["cell"].unique())
     summary = summarise(table, answered, layout)
     if not summary.empty:
-        screen = console if console.is_terminal else Console(file=console.file, width=1000)
-        screen.print(conditions_table(summary, layout))  # a file or pipe has room for all of it
+        _print(conditions_table(summary, layout))
         console.print(conditions_note(table, summary, layout))
     for path in (folder.results, folder.answers, folder.curves, *sorted(folder.report.glob("*"))):
         place = f"{folder.store}/{path.relative_to(folder.root)}"
         console.print(place, soft_wrap=True, highlight=False)
+
+
+def _print(table: Table) -> None:
+    """A file or pipe has room for all of a table."""
+    screen = console if console.is_terminal else Console(file=console.file, width=1000)
+    screen.print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,64 +9,80 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from tokcom_core.systems import Training
 
-from .schedules import make_schedule
+from .schedules import learning_rate_at
 
-_PLACE = ("last_epoch", "_step_count", "_last_lr")
-"""Entries of a schedule's state that change."""
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class Optimiser:
-    """AdamW with its learning-rate schedule over some parameters (maybe none)."""
+    """AdamW with its learning-rate schedule over some parameters (maybe none).
+
+    ``torch.optim.AdamW`` would import torch's compiler, which is a third of the time that a
+    process of devices takes to start; the function that it calls does not.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:
         self._parameters = [p for p in parameters if p.requires_grad]
-        self._clip = training.gradient_clip
-        if not self._parameters:
-            return
-        self._adamw = torch.optim.AdamW(
-            self._parameters, lr=training.learning_rate, weight_decay=training.weight_decay
-        )
-        self._schedule = make_schedule(self._adamw, training)
+        self._training = training
+        self._steps = 0
+        self._moments = [
+            {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p), "step": _zero()}
+            for p in self._parameters
+        ]
 
     def save(self, file: Path) -> None:
-        """Saves AdamW's moments and the schedule's place as safetensors."""
+        """Saves AdamW's moments and the number of steps as safetensors."""
         moments = {
             f"{i}.{name}": value.detach().cpu().contiguous()
-            for i, parameter in enumerate(self._parameters)
-            for name, value in self._adamw.state[parameter].items()
+            for i, own in enumerate(self._moments)
+            for name, value in own.items()
         }
-        place = self._schedule.state_dict() if self._parameters else {}
-        kept = {name: place[name] for name in _PLACE if name in place}
-        save_file(moments, file, metadata={"schedule": json.dumps(kept)})
+        save_file(moments, file, metadata={"steps": str(self._steps)})
 
     def load(self, file: Path) -> None:
         """Restores what :meth:`save` saved."""
-        if not self._parameters:
-            return
         with safe_open(file, "pt") as stored:
-            for key in stored.keys():  # noqa: SIM118 (not a dictionary)
-                number, _, name = key.partition(".")
-                parameter = self._parameters[int(number)]
-                device = "cpu" if name == "step" else parameter.device
-                self._adamw.state[parameter][name] = stored.get_tensor(key).to(device)
-            kept = json.loads(stored.metadata()["schedule"])
-        self._schedule.load_state_dict({**self._schedule.state_dict(), **kept})
-        for group, rate in zip(self._adamw.param_groups, kept["_last_lr"], strict=True):
-            group["lr"] = rate
+            self._steps = int(stored.metadata()["steps"])
+            for i, own in enumerate(self._moments):
+                for name, value in own.items():
+                    value.copy_(stored.get_tensor(f"{i}.{name}"))
 
+    @torch.no_grad()
     def step(self) -> None:
         """Updates from the accumulated gradients and clears them."""
-        if not self._parameters:
-            return
-        if self._clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._clip)
-        self._adamw.step()
-        self._schedule.step()
-        self._adamw.zero_grad(set_to_none=True)
+        training = self._training
+        if training.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, training.gradient_clip)
+        learnt = [i for i, p in enumerate(self._parameters) if p.grad is not None]
+        first, second, steps = ([self._moments[i][name] for i in learnt] for name in _MOMENTS)
+        adamw(
+            [self._parameters[i] for i in learnt],
+            [p.grad for p in self._parameters if p.grad is not None],
+            first,
+            second,
+            [],
+            steps,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=learning_rate_at(self._steps, training),
+            weight_decay=training.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
+        self._steps += 1
+        for parameter in self._parameters:
+            parameter.grad = None
+
+
+def _zero() -> Tensor:
+    """A count of steps, as AdamW keeps it."""
+    return torch.zeros((), dtype=torch.float32)
 
 
 @contextmanager

@@ -149,7 +149,11 @@ class Plan:
         ]
 
     def cells_of(self, contender: Contender, learning_rate: float | None) -> list[Cell]:
-        """The cells of one method at its learning rate."""
+        """The cells of one method at its learning rate.
+
+        Points that differ only in budgets that the method does not have, or cannot meet by the
+        deadline, are one cell.
+        """
         study = self.study
         if contender.reference is not None:
             first = study.bandwidth_hz[0], study.tokens[0]
@@ -163,7 +167,8 @@ class Plan:
                 for tokens in study.tokens
                 for seed in study.seeds
             ]
-        return [self._cell(contender, point, learning_rate) for point in points]
+        cells = [self._cell(contender, point, learning_rate) for point in points]
+        return list({cell.key: cell for cell in cells}.values())
 
     def budget(self, contender: Contender, tokens: TokenBudget, link: Link) -> TokenBudget:
         """Token lengths of a method: those of the study, or the longest within the deadline."""

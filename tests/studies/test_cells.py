@@ -61,6 +61,21 @@ def test_a_grid_has_every_cell_once_and_one_reference_a_seed() -> None:
     assert sum(c.reference is not None for c in cells) == 4
 
 
+def test_budgets_of_other_methods_make_no_cells() -> None:
+    """Two token lengths of the terminal are one cell of a method that has no terminal."""
+    _, cells = _plan(
+        task="clevr",
+        methods=["taichi", "aligned"],
+        tokens=[{"terminal": terminal, "image": 36} for terminal in (36, 9)],
+    )
+    tokens = [(c.method, dict(c.trained.tokens)) for c in _ours(cells)]
+    assert tokens == [
+        ("taichi", {"terminal": 36}),
+        ("taichi", {"terminal": 9}),
+        ("aligned", {"image": 36}),
+    ]
+
+
 def test_cells_share_their_stages() -> None:
     _, cells = _plan(methods=["aligned"], bandwidth_hz=[5e6, 10e6], eval_snr_db=[0, 10])
     assert len(_ours(cells)) == 2

@@ -165,7 +165,6 @@ class BaseStation:
         self._session = AnswerSession(
             samples=samples,
             corpus=self._samples[split],
-            losses=self.receiver.test_losses(received, samples),
             arrivals={
                 frame.stream: arrival(frame, reception)
                 for frame, reception in zip(frames, receptions, strict=True)
@@ -195,7 +194,7 @@ class BaseStation:
             predicted=scored.predicted,
             scores=scored.scores,
             first_token=scored.first_token,
-            losses=session.losses,
+            losses=found.losses,
             arrivals=session.arrivals,
             interval_ms=session.interval_ms,
             feedback_bits=session.feedback_bits,

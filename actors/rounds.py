@@ -22,7 +22,6 @@ class AnswerSession:
     Attributes:
         samples: Samples that are asked about.
         corpus: All samples of their split, which some scores are relative to.
-        losses: Test losses, by name.
         arrivals: Reception of each stream: SNRs of the first round, tokens and costs of all.
         interval_ms: Airtime of a sample in all rounds.
         feedback_bits: Downlink bits of a sample's feedback.
@@ -30,7 +29,6 @@ class AnswerSession:
 
     samples: Samples
     corpus: Samples
-    losses: dict[str, float]
     arrivals: dict[str, Arrival]
     interval_ms: float
     feedback_bits: float = 0.0

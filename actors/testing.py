@@ -190,4 +190,4 @@ class SplitContract:
         scores = case.task.scores(predictions.texts, case.batch(test), split.corpus(test))
         assert answers.scores == tuple(scores)
         assert answers.first_token == predictions.first_token
-        assert answers.losses == pytest.approx(split.sides.test_losses(), rel=1e-4)
+        assert answers.losses == pytest.approx(predictions.losses, rel=1e-4)

@@ -8,20 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from .answers import IGNORED, AnswerLosses, answer_losses
 from .checkpoints.loading import load_model, load_tokenizer
 from .devices import pick_device, pick_dtype
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -31,18 +28,6 @@ class LoraShape:
     rank: int = 4
     alpha: int = 16
     dropout: float = 0.1
-
-
-class AnswerLosses(NamedTuple):
-    """Cross-entropies over the whole vocabulary: two readings of eq. (14).
-
-    Attributes:
-        all_tokens: Mean over all answer tokens of the batch, ends of sequence included.
-        first_token: Mean over the first answer tokens of the samples, as in paper 1's code.
-    """
-
-    all_tokens: Tensor
-    first_token: Tensor
 
 
 def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -98,6 +83,11 @@ class FoundationModel(nn.Module):
         return int(self.embedding.embedding_dim)
 
     @property
+    def end(self) -> int:
+        """Token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)
+
+    @property
     def embedding_rms(self) -> float:
         """Root mean square of the input embeddings."""
         return float(self.embedding.weight.float().square().mean().sqrt())
@@ -109,8 +99,8 @@ class FoundationModel(nn.Module):
 
     def answer_ids(self, answers: Sequence[str]) -> Tensor:
         """Token ids ``[B, A]`` of the answers with end-of-sequence, padded with IGNORED."""
-        end = self.tokenizer.eos_token_id
-        rows = [[*self.tokenizer(a, add_special_tokens=False)["input_ids"], end] for a in answers]
+        ids = [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in answers]
+        rows = [[*own, self.end] for own in ids]
         longest = max(len(row) for row in rows)
         return torch.tensor(
             [row + [IGNORED] * (longest - len(row)) for row in rows], device=self.device
@@ -118,11 +108,7 @@ class FoundationModel(nn.Module):
 
     def answer_losses(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> AnswerLosses:
         """Eq. (14) for answers ``[B, A]`` after prompts ``[B, S, D]``."""
-        logits = self.answer_logits(prompt, valid, answers)
-        return AnswerLosses(
-            F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED),
-            F.cross_entropy(logits[:, 0], answers[:, 0]),
-        )
+        return answer_losses(self.answer_logits(prompt, valid, answers), answers)
 
     def answer_logits(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> Tensor:
         """Logits ``[B, A, vocabulary]`` where answers are predicted, and nowhere else."""
@@ -152,7 +138,7 @@ class FoundationModel(nn.Module):
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
+            eos_token_id=self.end,
         )
         return generated
 

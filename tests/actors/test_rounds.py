@@ -33,7 +33,6 @@ def test_costs_of_all_rounds_are_means_over_all_samples(air: Air) -> None:
     session = AnswerSession(
         samples=samples,
         corpus=samples,
-        losses={},
         arrivals={"words": arrival(first, one)},
         interval_ms=interval_ms([first], [one], LINK),
     )

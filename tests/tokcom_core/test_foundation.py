@@ -11,8 +11,9 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from tokcom_core.answers import IGNORED
 from tokcom_core.checkpoints import pocket_folder, resolve
-from tokcom_core.foundation import IGNORED, FoundationModel, concatenate
+from tokcom_core.foundation import FoundationModel, concatenate
 
 TEXTS = ["loud violin left front plays first .", "silent cello right back ."]
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
+from tokcom_core.answers import IGNORED
 from tokcom_core.checkpoints import POCKET_IMAGES, pocket_folder, resolve
 from tokcom_core.datasets.miniclevr import language as clevr
 from tokcom_core.datasets.miniclevr import reviews
@@ -27,7 +28,7 @@ from tokcom_core.zoo.miniclevr.language import MiniClevrRecipe
 from tokcom_core.zoo.miniclevr.scores import evaluate_language as evaluate_clevr
 from tokcom_core.zoo.minimusic import language as minimusic
 from tokcom_core.zoo.minimusic.encoders import EncoderRecipe
-from tokcom_core.zoo.packing import IGNORED, block_mask
+from tokcom_core.zoo.packing import block_mask
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,

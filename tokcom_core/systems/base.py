@@ -42,10 +42,13 @@ class Predictions:
     Attributes:
         texts: Text of each answer.
         first_token: Whether the first token of each answer is the true one's, as paper 1 counts.
+        losses: Mean losses of the true answers: ``task``, ``first_token``, or others of the last
+            phase.
     """
 
     texts: tuple[str, ...]
     first_token: tuple[bool, ...]
+    losses: dict[str, float]
 
 
 class Trained(nn.Module):
@@ -120,16 +123,13 @@ class Receiver(Trained, ABC):
     ) -> Predictions | Feedback:
         """Answers the samples that are ``asked``, bool ``[B]``; targets only score the answers.
 
+        The losses are those of these samples.
         A system that answers in rounds may return what a device has to go on with.
         """
 
     def resume(self, received: Mapping[str, Received]) -> Predictions | Feedback:
         """Goes on with answers, by the device's reply to the last feedback."""
         raise NotImplementedError(f"{type(self).__name__} answers in one round")
-
-    @abstractmethod
-    def test_losses(self, received: Mapping[str, Received], targets: Samples) -> dict[str, float]:
-        """Losses of a test batch: ``task``, ``first_token``, or others of the last phase."""
 
     def parameter_counts(self) -> dict[str, int]:
         """Number of weights of each part, for :meth:`System.station_gflop`."""

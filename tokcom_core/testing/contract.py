@@ -76,7 +76,7 @@ class SystemContract:
             for loss in losses.values():
                 assert loss.shape == ()
                 assert loss.isfinite()
-        found = unsplit.test_losses()
+        found = unsplit.predict().losses
         assert case.system.validation_loss in found
         assert set(found) <= {"task", "first_token", *case.phases[-1].losses}
 
@@ -114,7 +114,6 @@ class SystemContract:
             state = fresh.sides[name].trained_state()
             assert all(torch.equal(value, state[k]) for k, value in side.trained_state().items())
         assert fresh.predict() == trained.predict()
-        assert fresh.test_losses() == trained.test_losses()
 
     def test_the_same_in_another_process(self, case: SystemCase) -> None:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -138,6 +137,12 @@ class SystemContract:
             found = reduced.unsplit().losses(same)
             for name, loss in expected.losses(phase).items():
                 assert torch.equal(found[name], loss), name
+
+    def test_the_truth_only_scores_the_answers(self, case: SystemCase) -> None:
+        unsplit = case.unsplit()
+        said = unsplit.predict().texts
+        others = case.batch(case.task.test_split).answer
+        assert unsplit.predict(truth=[*said[:2], *others[2:]]).texts == said
 
     def test_only_what_is_asked_is_answered(self, case: SystemCase) -> None:
         unsplit = case.unsplit()

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from .packing import IGNORED, block_mask, embed
+from ..answers import IGNORED
+from .packing import block_mask, embed
 
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 

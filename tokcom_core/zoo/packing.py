@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import Qwen2ForCausalLM
 
-IGNORED = -100
-"""Target that no loss counts."""
+from ..answers import IGNORED
 
 
 @dataclass

@@ -15,9 +15,9 @@ from transformers import (
     Qwen2Config,
 )
 
+from tokcom_core.answers import IGNORED
 from tokcom_core.systems.taichi.config import LoraSettings
 from tokcom_core.systems.taichi.decoding import (
-    IGNORED,
     Generation,
     Prompt,
     answer_logits,

@@ -72,11 +72,15 @@ class AnswerSet:
         return (each * own).sum(1).mean()
 
     def predict(self, logits: Tensor, truth: Samples, task: Tensor) -> Predictions:
-        """The most likely answers; the truth only says which are right."""
+        """The most likely answers; the truth only scores them."""
         own = self._own(task)
         best = logits[:, : len(self.answers)].masked_fill(~own, -torch.inf).argmax(1)
         texts = tuple(self.answers[number] for number in best.tolist())
-        return Predictions(texts, tuple(a == b for a, b in zip(texts, truth.answer, strict=True)))
+        return Predictions(
+            texts=texts,
+            first_token=tuple(a == b for a, b in zip(texts, truth.answer, strict=True)),
+            losses={"task": float(self.loss(logits, truth.answer, task))},
+        )
 
     def _classes(self, answers: Sequence[str]) -> Tensor:
         """Class ``[B]`` of each answer."""

@@ -80,12 +80,6 @@ class AnsweringReceiver(Receiver):
         logits = self.logits(self._vectors(received, asked), task)
         return self.answers.predict(logits, own, task)
 
-    def test_losses(self, received: Mapping[str, Received], targets: Samples) -> dict[str, float]:
-        everything = torch.ones(len(targets), dtype=torch.bool)
-        task = self._task_indices(targets)
-        logits = self.logits(self._vectors(received, everything), task)
-        return {"task": float(self.answers.loss(logits, targets.answer, task))}
-
     def parameter_counts(self) -> dict[str, int]:
         return {"receiver": sum(p.numel() for p in self.parameters())}
 

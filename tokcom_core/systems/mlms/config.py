@@ -18,7 +18,7 @@ from .transceiver import RECEIVER_WIDTH, AudioPooling, Pooling, VisionPooling
 
 AlignmentLosses = Literal["none", "reconstruction", "contrastive"]
 AnswerLoss = Literal["all_tokens", "first_token"]
-"""The loss of :class:`~tokcom_core.foundation.AnswerLosses` that fine-tuning minimises."""
+"""The loss of :class:`~tokcom_core.answers.AnswerLosses` that fine-tuning minimises."""
 
 
 def _absolute(name: str) -> str:

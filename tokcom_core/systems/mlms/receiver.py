@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...answers import answer_losses, greedy_answers
 from ...datasets.samples import Samples
 from ...foundation import FoundationModel, concatenate
 from ...tasks.base import Task
@@ -147,16 +148,22 @@ class MlmsReceiver(Receiver):
         if not asked.all():
             prompt, valid = prompt[asked], valid[asked]
             targets = targets.take(asked.nonzero()[:, 0].tolist())
-        ids = self.foundation.answer_ids(targets.answer)
-        generated = self.foundation.generate(prompt, valid, self._max_answer_tokens)
-        texts = self.foundation.decode(generated)
-        return Predictions(tuple(texts), tuple((generated[:, 0] == ids[:, 0]).tolist()))
-
-    def test_losses(self, received: Mapping[str, Received], targets: Samples) -> dict[str, float]:
-        """Both readings of eq. (14)."""
-        ids = self.foundation.answer_ids(targets.answer)
-        losses = self.foundation.answer_losses(*self._prompt(received), ids)
-        return {"task": float(losses.all_tokens), "first_token": float(losses.first_token)}
+        model, longest = self.foundation, self._max_answer_tokens
+        truth = model.answer_ids(targets.answer)
+        logits = model.answer_logits(prompt, valid, truth)
+        losses = answer_losses(logits, truth)
+        said = greedy_answers(
+            logits,
+            truth,
+            model.end,
+            longest,
+            lambda i: model.generate(prompt[i], valid[i], longest),
+        )
+        return Predictions(
+            texts=tuple(model.decode(said)),
+            first_token=tuple((said[:, 0] == truth[:, 0]).tolist()),
+            losses={"task": float(losses.all_tokens), "first_token": float(losses.first_token)},
+        )
 
     def trained_state(self) -> dict[str, Tensor]:
         adapter = {f"adapter.{k}": v for k, v in self.foundation.adapter_state().items()}

@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...answers import IGNORED
 from .language import LanguageLayers, Memory, positions_of
-
-IGNORED = -100
-"""Label of tokens that are not predicted."""
 
 
 @dataclass(frozen=True)

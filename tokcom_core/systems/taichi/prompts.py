@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...answers import IGNORED
 from ...checkpoints.loading import load_tokenizer
 from .config import Order
-from .decoding import IGNORED
 
 
 @dataclass(frozen=True)

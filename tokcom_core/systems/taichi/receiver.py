@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...answers import IGNORED, answer_losses, greedy_answers
 from ...datasets.samples import Samples
 from ...foundation import concatenate
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Feedback, Received
 from .codec import ChannelDecoder, reconstruction_loss
-from .decoding import IGNORED, Generation, Prompt, answer_logits, generate, own_states
+from .decoding import Generation, Prompt, answer_logits, generate, own_states
 from .language import LanguageLayers, positions_of
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PRETRAINING, PROMPT, STATES, VISUAL
 from .parameters import is_language, load_weights, named_weights, require
@@ -63,7 +64,8 @@ class TaichiReceiver(Receiver):
             self.decoder = ChannelDecoder(system.codec, self.language.width)
         self.decoder.to(self.language.device)
         self._generation: Generation | None = None
-        self._answers = torch.empty(0)
+        self._truth = torch.empty(0)
+        self._losses: dict[str, float] = {}
         require(self, [p for phase in learnt_in for p in self.trainable(phase)])
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
@@ -108,7 +110,8 @@ class TaichiReceiver(Receiver):
         if DIALOGUE not in received:
             prompt = own_states(self.language, self._system.layers_below, prompt, answers)
         logits = self._logits(prompt.take(asked.nonzero()[:, 0]), answers.shape[1])
-        return _answer_losses(logits, answers[asked])
+        losses = answer_losses(logits, answers[asked])
+        return {"task": losses.all_tokens, "first_token": losses.first_token.detach()}
 
     def _conversation_loss(self, visual: Received, samples: Samples) -> Tensor:
         """Eq. (16) on the responses alone: cross-entropy of the words that come next.
@@ -136,12 +139,29 @@ class TaichiReceiver(Receiver):
     ) -> Predictions | Feedback:
         rows = asked.nonzero()[:, 0]
         prompt = self._prompt(received[PROMPT]).take(rows)
-        answers = self._words.answers(targets.answer).to(self.language.device)
-        self._answers = answers[rows]
+        self._truth = self._words.answers(targets.answer).to(self.language.device)[rows]
+        if self._system.in_rounds:
+            return self._first_round(prompt, rows)
+        model, k, end = self.language, self._system.layers_below, self._words.end
+        longest, truth = self._max_answer_tokens, self._truth
+        logits = self._logits(own_states(model, k, prompt, truth), truth.shape[1])
+        losses = answer_losses(logits, truth)
+        self._losses = {"task": float(losses.all_tokens), "first_token": float(losses.first_token)}
+        return self._predictions(
+            greedy_answers(
+                logits,
+                truth,
+                end,
+                longest,
+                lambda i: generate(model, k, prompt.take(i), end, longest),
+            )
+        )
+
+    def _first_round(self, prompt: Prompt, rows: Tensor) -> Predictions | Feedback:
+        """Relay: the loss is that of the first token, as the others' states are not known here."""
+        losses = answer_losses(self._logits(prompt, 1), self._truth[:, :1])
+        self._losses = {"first_token": float(losses.first_token)}
         k = self._system.layers_below
-        if not self._system.in_rounds:
-            longest = self._max_answer_tokens
-            return self._predictions(generate(self.language, k, prompt, self._words.end, longest))
         self._generation = Generation(self.language, k, self._words.end, self._max_answer_tokens)
         self._generation.begin(prompt)
         return self._next(rows[self._generation.rows])
@@ -161,22 +181,9 @@ class TaichiReceiver(Receiver):
         bits = math.ceil(math.log2(self.language.embedding.num_embeddings))
         return Feedback(PROMPT, rows.cpu(), self._generation.latest.cpu(), float(bits))
 
-    def _predictions(self, generated: Tensor) -> Predictions:
-        right = generated[:, 0] == self._answers[:, 0]
-        return Predictions(tuple(self._words.decode(generated)), tuple(right.tolist()))
-
-    def test_losses(self, received: Mapping[str, Received], targets: Samples) -> dict[str, float]:
-        """Both of an answer; under relay that of its first token, as the others' states are not
-        known here."""
-        prompt = self._prompt(received[PROMPT])
-        answers = self._words.answers(targets.answer).to(self.language.device)
-        if self._system.in_rounds:
-            answers = answers[:, :1]
-        prompt = own_states(self.language, self._system.layers_below, prompt, answers)
-        losses = _answer_losses(self._logits(prompt, answers.shape[1]), answers)
-        if self._system.in_rounds:
-            del losses["task"]
-        return {name: float(loss) for name, loss in losses.items()}
+    def _predictions(self, said: Tensor) -> Predictions:
+        right = said[:, 0] == self._truth[:, 0]
+        return Predictions(tuple(self._words.decode(said)), tuple(right.tolist()), self._losses)
 
     def _prompt(self, received: Received) -> Prompt:
         """States by the channel decoder; what is lost is zero and not attended to."""
@@ -213,11 +220,3 @@ class TaichiReceiver(Receiver):
         decoder = sum(p.numel() for p in self.decoder.parameters())
         head = sum(p.numel() for p in self.language.head.parameters())
         return {"decoder": decoder, "layers": layers, "head": head}
-
-
-def _answer_losses(logits: Tensor, answers: Tensor) -> dict[str, Tensor]:
-    """Eq. (16) over all tokens of the answers, and that of their first ones, only reported."""
-    return {
-        "task": F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED),
-        "first_token": F.cross_entropy(logits[:, 0], answers[:, 0]).detach(),
-    }

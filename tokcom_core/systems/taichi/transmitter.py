@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ...answers import IGNORED
 from ...datasets.samples import Samples
 from ...devices import pick_device
 from ...features import open_features
@@ -19,7 +20,6 @@ from ...foundation import concatenate
 from ..base import STATION, FeatureFolders, Transmitter
 from ..streams import Feedback
 from .codec import ChannelEncoder
-from .decoding import IGNORED
 from .language import LanguageLayers, Memory, positions_of
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PROMPT, STATES, VISUAL
 from .parameters import is_language, load_weights, named_weights, require

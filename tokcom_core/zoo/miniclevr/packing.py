@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from ...answers import IGNORED
 from ...datasets.miniclevr.language import NOUNS, Question
 from ...datasets.miniclevr.language import WORDS as QUESTION_WORDS
 from ...datasets.miniclevr.reviews import SENTIMENTS
@@ -30,7 +31,7 @@ from ...datasets.miniclevr.scene import (
 )
 from ...tasks.templates import instruct
 from ..language_model import EOS, word_tokenizer
-from ..packing import IGNORED, Packed, collate
+from ..packing import Packed, collate
 
 Context = Literal["words", "soft", "none"]
 

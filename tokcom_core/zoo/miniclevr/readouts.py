@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..packing import IGNORED
+from ...answers import IGNORED
 from .packing import DENOTED, MEANINGS
 
 

@@ -1,0 +1,66 @@
+"""Answers of a language model: their losses, and which of them have to be generated.
+
+Shapes: ``B`` batch, ``A`` tokens of the longest answer with its end, ``V`` words of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORED = -100
+"""Label of tokens that are not predicted, such as those after the end of an answer."""
+
+
+class AnswerLosses(NamedTuple):
+    """Cross-entropies over the whole vocabulary: two readings of eq. (14).
+
+    Attributes:
+        all_tokens: Mean over all answer tokens of the batch, ends of sequence included.
+        first_token: Mean over the first answer tokens of the samples, as in paper 1's code.
+    """
+
+    all_tokens: Tensor
+    first_token: Tensor
+
+
+def answer_losses(logits: Tensor, answers: Tensor) -> AnswerLosses:
+    """Losses of answers ``[B, A]`` by the logits ``[B, A, V]`` that predict them."""
+    return AnswerLosses(
+        F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED),
+        F.cross_entropy(logits[:, 0], answers[:, 0]),
+    )
+
+
+def greedy_answers(
+    logits: Tensor, answers: Tensor, end: int, longest: int, generate: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Greedy answers, of which only those are generated that differ from the true ones.
+
+    Where each word of the true answer is the most likely one after those before it, greedy decoding
+    says just that answer, and the pass that gives its loss has shown so.
+
+    Args:
+        logits: Logits ``[B, A, V]`` that predict the true answers.
+        answers: True answers ``[B, A]`` with their ends, then ``IGNORED``.
+        end: Token that ends an answer.
+        longest: Maximum number of generated tokens.
+        generate: Greedy answers ``[b, <= longest]`` to some samples of the batch, int64 ``[b]``.
+
+    Returns:
+        Token ids ``[B, <= longest]``, ``end`` or the model's padding after the end.
+    """
+    said = answers[:, :longest]
+    likely = (logits[:, :longest].argmax(-1) == said) | (said == IGNORED)
+    found = torch.full((len(answers), longest), end, device=answers.device)
+    found[:, : said.shape[1]] = said.where(said != IGNORED, end)
+    others = (~likely.all(1)).nonzero()[:, 0]
+    if len(others):
+        generated = generate(others)
+        found[others] = end
+        found[others, : generated.shape[1]] = generated
+    return found

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import av
 import av.filter
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -73,18 +75,19 @@ def _evenly(video: Path, total: int, sampling: Sampling) -> tuple[list[Image.Ima
     wanted = set(slide(total, min(sampling.frames, total)).tolist())
     kept: list[Image.Image] = []
     decoded = 0
+    squash = _Squash(sampling.size)
     with av.open(str(video)) as container:
         for i, frame in enumerate(container.decode(video=0)):
             decoded += 1
             if i in wanted:
-                kept.append(_squashed(frame, sampling.size))
+                kept.append(squash(frame))
     return kept, decoded
 
 
 def _at_rate(video: Path, sampling: Sampling, rate_hz: float) -> list[Image.Image]:
     with av.open(str(video)) as container:
         pictures = islice(_filtered(container, rate_hz), sampling.frames)
-        kept = [_squashed(picture, sampling.size) for picture in pictures]
+        kept = list(map(_Squash(sampling.size), pictures))
     if not kept:
         raise ValueError(f"too short for a frame at {rate_hz:g} a second")
     return kept
@@ -107,17 +110,25 @@ def _filtered(container: InputContainer, rate_hz: float) -> Iterator[av.VideoFra
                 break
 
 
-def _squashed(frame: av.VideoFrame, size: int) -> Image.Image:
-    """The picture as it is shown, with sides of at most ``size`` pixels.
+class _Squash:
+    """Pictures as they are shown, with sides of at most ``size`` pixels.
 
-    Bicubic, as ffmpeg scales; a phone's video is stored lying and turned by its display matrix.
+    Bicubic, as ffmpeg scales; a phone's video is stored lying and turned by its display matrix. One
+    converter serves all frames of a video: to set up another for each takes most of the time.
     """
-    width, height = min(frame.width, size), min(frame.height, size)
-    if (width, height) == (frame.width, frame.height):
-        picture: Image.Image = frame.to_image()
-    else:
-        picture = frame.to_image(width=width, height=height, interpolation="BICUBIC")
-    return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._converter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> Image.Image:
+        width, height = min(frame.width, self._size), min(frame.height, self._size)
+        sides: dict[str, Any] = {}
+        if (width, height) != (frame.width, frame.height):
+            sides = {"width": width, "height": height, "interpolation": "BICUBIC"}
+        converted = self._converter.reformat(frame, format="rgb24", **sides)
+        picture: Image.Image = converted.to_image()
+        return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
 
 
 def decode_sound(video: Path) -> NDArray[np.int16]:

@@ -97,10 +97,10 @@ def _evaluate(
 def _show(verdicts: dict[str, list[Verdict]], seed: int) -> None:
     import numpy as np
 
-    from ..tables.statistics import bootstrap_interval
+    from ..tables.statistics import mean_interval
 
     def interval(values: list[float]) -> str:
-        found = bootstrap_interval(np.array([values]), np.ones((1, len(values)), dtype=np.int64))
+        found = mean_interval(np.array([values]), np.ones((1, len(values)), dtype=np.int64))
         return f"{found.low:.3f} to {found.high:.3f}"
 
     count = len(verdicts["wish"])

@@ -91,7 +91,7 @@ def conditions_note(results: pd.DataFrame, summary: pd.DataFrame, layout: TableL
 
 
 def accuracy_text(row: Row, mixed: bool) -> str:
-    """``.545 [.512, .577]``; with a star if only clips were resampled, unless all are."""
+    """``.545 [.512, .577]``; with a star if only clips vary in it, unless in all."""
     if math.isnan(row["accuracy_low"]):
         return _share(row["accuracy"])
     star = "*" if mixed and row["interval"] == "clips" else ""

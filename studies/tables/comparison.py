@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from .columns import TableLayout
 from .files import Tables
-from .statistics import bootstrap_interval
+from .statistics import mean_interval
 
 _QUESTION = ["seed", "media_id", "sample_id", "user"]
 
@@ -24,7 +24,7 @@ def compare_methods(
     """Difference in accuracy, ``first`` minus ``second``, in each condition that both have.
 
     Token lengths of devices that only one of them has are not matched: each of its lengths is
-    compared.
+    compared. A reference, which has one condition, is compared with every one of the other's.
 
     Args:
         tables: Tables of the study.
@@ -34,8 +34,8 @@ def compare_methods(
 
     Returns:
         A row for each pair of conditions: their columns; ``seeds`` and ``questions``;
-        ``accuracy_first``, ``accuracy_second``; ``difference`` with its 95 % bounds and what was
-        resampled for them (see :mod:`studies.tables.statistics`); ``mcnemar_p``, the p-values of
+        ``accuracy_first``, ``accuracy_second``; ``difference`` with its 95 % bounds and what
+        varies in them (see :mod:`studies.tables.statistics`); ``mcnemar_p``, the p-values of
         McNemar's exact test within each seed, in the seeds' order, NaN where answers are graded.
 
     Raises:
@@ -44,16 +44,21 @@ def compare_methods(
     layout = tables.layout
     done = table[table["status"] == "ok"]
     one, other = (_rows_of(done, method) for method in (first, second))
-    shared = _shared_columns(layout, one, other)
-    own = [name for name in layout.condition if name not in shared and name != "method"]
-    keys = [*shared, *own]
-    left, right = ([*shared, *(n for n in own if r[n].any())] for r in (one, other))
-    pairs = one[left].drop_duplicates().merge(other[right].drop_duplicates(), on=shared)
+    right = _condition_columns(layout, second, other)
+    left = _condition_columns(layout, first, one) if right else _all_columns(layout, one)
+    shared = [name for name in left if name in right]
+    pairs = one[left].drop_duplicates()
+    if shared:
+        pairs = pairs.merge(other[right].drop_duplicates(), on=shared)
+    elif right:
+        pairs = other[right].drop_duplicates()
     if pairs.empty:
         raise ValueError(f"{first} and {second} have no condition in common in this study")
+    pairs = pairs.reindex(columns=[name for name in layout.condition if name != "method"])
+    pairs = pairs.fillna(dict.fromkeys(layout.budget_columns, 0.0))
     groups = _groups(layout, part)
     found = []
-    for record in pairs.reindex(columns=keys).fillna(dict.fromkeys(own, 0.0)).to_dict("records"):
+    for record in pairs.to_dict("records"):
         condition = {str(name): value for name, value in record.items()}
         scores, others = (
             _scores(tables, _where(rows, {name: condition[name] for name in names}), groups)
@@ -71,11 +76,15 @@ def _rows_of(done: pd.DataFrame, method: str) -> pd.DataFrame:
     return rows
 
 
-def _shared_columns(layout: TableLayout, one: pd.DataFrame, other: pd.DataFrame) -> list[str]:
-    """Columns of a condition in which the two must agree."""
-    budgets = layout.budget_columns
-    common = [n for n in budgets if one[n].any() and other[n].any()]
-    return [n for n in layout.condition if n != "method" and (n in common or n not in budgets)]
+def _condition_columns(layout: TableLayout, method: str, rows: pd.DataFrame) -> list[str]:
+    """Columns that tell the conditions of a method apart; none for a reference, which has one."""
+    return [] if method in layout.reference_methods else _all_columns(layout, rows)
+
+
+def _all_columns(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
+    """Columns of a condition but the token lengths of devices that a method does not have."""
+    missing = {name for name in layout.budget_columns if not rows[name].any()}
+    return [name for name in layout.condition if name not in missing | {"method"}]
 
 
 def _groups(layout: TableLayout, part: str | None) -> Collection[str] | None:
@@ -110,7 +119,8 @@ def _difference(one: pd.Series[float], other: pd.Series[float], graded: bool) ->
     by_clip = by_question.pivot_table(
         "difference", "seed", "media_id", ["sum", "size"], fill_value=0
     )
-    interval = bootstrap_interval(by_clip["sum"].to_numpy(float), by_clip["size"].to_numpy(int))
+    sums, asked = by_clip["sum"].to_numpy(float), by_clip["size"].to_numpy(int)
+    interval = mean_interval(sums, asked, lowest=-1.0)
     seeds = by_question.groupby("seed")["difference"]
     return {
         "seeds": len(seeds),
@@ -120,7 +130,7 @@ def _difference(one: pd.Series[float], other: pd.Series[float], graded: bool) ->
         "difference": by_question["difference"].mean(),
         "difference_low": interval.low,
         "difference_high": interval.high,
-        "interval": interval.resampled,
+        "interval": interval.over,
         "mcnemar_p": [math.nan if graded else _mcnemar(own.to_numpy()) for _, own in seeds],
     }
 

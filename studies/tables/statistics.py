@@ -1,15 +1,17 @@
-"""The 95 % interval of an accuracy, defined once: a bootstrap over seeds and clips.
+"""The 95 % interval of an accuracy, defined once: seeds and clips as crossed random effects.
 
-Answers about one clip are correlated, so that clips are drawn, never questions; networks of
-different seeds differ, so that seeds are drawn as well. All seeds answer the same clips: one
-resample draws seeds, then clips, and each drawn seed answers the drawn clips. (Clips drawn anew
-for every seed would let the difficulty of a clip, which all seeds share, average out: with three
-seeds the interval would be narrower than over clips alone.) Its accuracy is right answers over
-questions; the interval holds the middle 95 % of the resamples' accuracies.
+Answers about one clip are correlated, so that clips count, never questions; networks of different
+seeds differ, so that seeds count as well; and all seeds answer the same clips. In the table of
+scores by seed and clip, the mean squares of the analysis of variance add up to the variance of the
+mean, (MS_seeds + MS_clips - MS_both) / (seeds x clips), and Satterthwaite's approximation ('An
+approximate distribution of estimates of variance components', 1946) gives the degrees of freedom of
+Student's t: two where the networks of three seeds are all that differs, many where clips are. (A
+bootstrap over seeds and clips counts what is of a seed and a clip alone three times, and the spread
+of three seeds two thirds of a time: `benchmarks/coverage.py` shows what its intervals would hold.)
 
-Where a task grades answers from 0 to 1, 'right answers' are the sum of their scores, and the
-interval is one of the mean score: a bootstrap, unlike the interval of a proportion, takes no
-binomial law for granted.
+Clips may have different numbers of questions: the mean is that over questions, and the table holds
+each clip's sum less what the mean lets expect, as for any ratio of means. Where a task grades
+answers from 0 to 1, the interval is one of the mean score.
 """
 
 from __future__ import annotations
@@ -17,54 +19,52 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import t
 
-RESAMPLES = 4000
-_SEEDS = {"clips": 1, "seeds": 2}
+LEVEL = 0.95
 _MIN_SEEDS = 3
 
-Resampled = Literal["seeds and clips", "clips"]
+Varied = Literal["seeds and clips", "clips"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Interval of an accuracy; NaN with fewer than two clips.
+    """Interval of a mean score; NaN with fewer than two clips.
 
-    ``resampled`` names what was drawn: with fewer than three seeds clips alone, their questions
-    pooled over the seeds, which says nothing about other seeds.
+    ``over`` names what varies: with fewer than three seeds clips alone, their questions pooled over
+    the seeds, which says nothing about other seeds.
     """
 
     low: float
     high: float
-    resampled: Resampled
+    over: Varied
 
 
-def bootstrap_interval(right: NDArray[Any], asked: NDArray[np.int64]) -> Interval:
-    """The interval of ``right.sum() / asked.sum()``; the same counts give the same interval.
+def mean_interval(sums: NDArray[Any], asked: NDArray[np.int64], lowest: float = 0.0) -> Interval:
+    """The interval of ``sums.sum() / asked.sum()``.
 
     Args:
-        right: Number of correct answers, or sum of their scores, ``[seeds, clips]``.
+        sums: Number of correct answers, or sum of their scores, ``[seeds, clips]``.
         asked: Number of questions ``[seeds, clips]``; 0 if a seed was not asked about a clip.
+        lowest: Lowest score that there is: 0, or -1 for differences of scores.
     """
-    assert right.shape == asked.shape and (right <= asked).all()
-    if len(right) < _MIN_SEEDS:
-        right, asked = right.sum(0, keepdims=True), asked.sum(0, keepdims=True)
-    seeds, clips = right.shape
-    resampled: Resampled = "clips" if seeds == 1 else "seeds and clips"
+    assert sums.shape == asked.shape and (sums <= asked).all()
+    if len(sums) < _MIN_SEEDS:
+        sums, asked = sums.sum(0, keepdims=True), asked.sum(0, keepdims=True)
+    seeds, clips = sums.shape
+    over: Varied = "clips" if seeds == 1 else "seeds and clips"
     if clips < 2 or not asked.any():
-        return Interval(math.nan, math.nan, resampled)
-    by_clip, by_seed = _draws("clips", clips), _draws("seeds", seeds)
-    found_right, found_asked = (
-        (by_seed * (by_clip @ counts.T.astype(np.float64))).sum(1) for counts in (right, asked)
-    )
-    some = found_asked > 0
-    low, high = np.quantile(found_right[some] / found_asked[some], [0.025, 0.975])
-    return Interval(float(low), float(high), resampled)
+        return Interval(math.nan, math.nan, over)
+    mean = float(sums.sum() / asked.sum())
+    variance, freedom = _variance_of_mean(sums - mean * asked)
+    error = math.sqrt(variance) * asked.size / float(asked.sum())
+    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
+    return Interval(max(lowest, mean - half), min(1.0, mean + half), over)
 
 
 def clip_interval(media_ids: Sequence[str], right: Sequence[float]) -> Interval:
@@ -75,12 +75,27 @@ def clip_interval(media_ids: Sequence[str], right: Sequence[float]) -> Interval:
         right: Score of each answer, from 0 to 1; NaN does not count.
     """
     by_clip = pd.DataFrame({"clip": media_ids, "right": right}).groupby("clip")["right"]
-    return bootstrap_interval(*(np.asarray(c)[None] for c in (by_clip.sum(), by_clip.count())))
+    sums, asked = (np.asarray(counts)[None] for counts in (by_clip.sum(), by_clip.count()))
+    return mean_interval(sums, asked)
 
 
-@lru_cache(maxsize=8)
-def _draws(what: Literal["clips", "seeds"], count: int) -> NDArray[Any]:
-    """Times that each of ``count`` items is drawn in a resample, ``[RESAMPLES, count]``."""
-    rng = np.random.default_rng([_SEEDS[what], count])
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    return drawn.astype(np.float64)
+def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float]:
+    """Variance of the mean of a table ``[seeds, clips]``, and its degrees of freedom.
+
+    Not less than if its cells were independent: a sum of mean squares may be by chance.
+    """
+    seeds, clips = table.shape
+    mean = table.mean()
+    by_seed, by_clip = table.mean(1, keepdims=True), table.mean(0, keepdims=True)
+    clip = float(seeds * np.square(by_clip - mean).sum() / (clips - 1))
+    if seeds == 1:
+        return clip / clips, clips - 1
+    seed = float(clips * np.square(by_seed - mean).sum() / (seeds - 1))
+    each = (seeds - 1) * (clips - 1)
+    both = float(np.square(table - by_seed - by_clip + mean).sum() / each)
+    total = max(seed + clip - both, both)
+    if not total:
+        return 0.0, each
+    squares = seed**2 / (seeds - 1) + clip**2 / (clips - 1) + both**2 / each
+    freedom = max(total**2 / squares, min(seeds, clips) - 1)
+    return total / table.size, freedom

@@ -12,7 +12,7 @@ from channel_models import mean_db
 
 from .columns import TableLayout
 from .files import Tables
-from .statistics import Interval, bootstrap_interval
+from .statistics import Interval, mean_interval
 
 SWEEPS = ("access", "bandwidth_hz", "deadline_ms", "train_snr_db", "train_snr_span_db")
 """Columns beside method, air, tokens and evaluated SNR in which conditions may differ."""
@@ -45,7 +45,7 @@ def count_answers(
 def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
     """Accuracy of each condition over all seeds, with its 95 % interval.
 
-    ``interval`` says what was resampled (see :mod:`studies.tables.statistics`); it is
+    ``interval`` says what varies (see :mod:`studies.tables.statistics`); it is
     empty, and the bounds are NaN, if a cell's answers were not kept.
 
     Args:
@@ -69,7 +69,7 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
     keys = done.assign(condition=groups.ngroup())[["condition", "seed", "cell", "eval_snr_db"]]
     counts = keys.merge(answered.astype({"eval_snr_db": float}), "left", ["cell", "eval_snr_db"])
     found = [_interval(rows) for _, rows in counts.groupby("condition")]
-    kinds: list[Any] = [None if one is None else one.resampled for one in found]
+    kinds: list[Any] = [None if one is None else one.over for one in found]
     summary = summary.assign(
         accuracy=summary["right"] / summary["questions"],
         accuracy_low=[math.nan if one is None else one.low for one in found],
@@ -108,7 +108,7 @@ def _interval(rows: pd.DataFrame) -> Interval | None:
     if rows["asked"].isna().any():
         return None
     by_clip = rows.pivot_table(["right", "asked"], "seed", "media_id", "sum", fill_value=0)
-    return bootstrap_interval(by_clip["right"].to_numpy(float), by_clip["asked"].to_numpy(int))
+    return mean_interval(by_clip["right"].to_numpy(float), by_clip["asked"].to_numpy(int))
 
 
 def interval_note(summary: pd.DataFrame) -> str:
@@ -117,8 +117,8 @@ def interval_note(summary: pd.DataFrame) -> str:
     if not kinds:
         return "no intervals: the answers of these cells were not kept"
     if kinds == {"clips"}:
-        return "95 % bootstrap interval over clips alone; from three seeds on, over seeds as well"
-    note = "95 % bootstrap interval over seeds and clips"
+        return "95 % interval over clips alone; from three seeds on, over seeds as well"
+    note = "95 % interval over seeds and clips"
     return f"{note}; where marked *, over clips alone" if "clips" in kinds else note
 
 

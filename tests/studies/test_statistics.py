@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import sem, t
 
-from studies.tables.statistics import bootstrap_interval, clip_interval
+from studies.tables.statistics import clip_interval, mean_interval
 
 Counts = NDArray[np.int64]
 TRIALS = 300
@@ -17,14 +17,19 @@ THREE_ERRORS = 3 * math.sqrt(0.95 * 0.05 / TRIALS)
 
 
 def _answers(
-    rng: np.random.Generator, seeds: int, clips: int, per_clip: int, seed_spread: float
+    rng: np.random.Generator,
+    seeds: int,
+    clips: int,
+    per_clip: int,
+    seed_spread: float,
+    clip: NDArray[np.float64] | None = None,
 ) -> tuple[Counts, Counts]:
     """Right answers and questions of networks whose accuracy, over all clips there are, is 1/2.
 
     Log odds are those of the clip (alike for all seeds), of the seed, and of both together.
     """
     odds = (
-        rng.normal(0, 1.5, (1, clips))
+        (rng.normal(0, 1.5, (1, clips)) if clip is None else clip)
         + rng.normal(0, seed_spread, (seeds, 1))
         + rng.normal(0, 0.5, (seeds, clips))
     )
@@ -49,56 +54,104 @@ def _clips_of_each_seed(right: Counts, asked: Counts) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@pytest.mark.parametrize(("seeds", "seed_spread"), [(1, 0.0), (6, 0.3)])
+@pytest.mark.parametrize(
+    ("seeds", "seed_spread"), [(1, 0.0), (3, 0.0), (3, 0.3), (5, 0.1), (5, 0.6)]
+)
 def test_it_covers_the_truth_where_questions_share_clips(seeds: int, seed_spread: float) -> None:
     rng = np.random.default_rng(1)
     covered = naive = independent = 0
     for _ in range(TRIALS):
         right, asked = _answers(rng, seeds, 60, 6, seed_spread)
-        interval = bootstrap_interval(right, asked)
+        interval = mean_interval(right, asked)
         covered += interval.low <= 0.5 <= interval.high
         low, high = _naive(right, asked)
         naive += low <= 0.5 <= high
         low, high = _clips_of_each_seed(right, asked)
         independent += low <= 0.5 <= high
     assert covered / TRIALS == pytest.approx(0.95, abs=THREE_ERRORS)
-    assert naive / TRIALS < 0.85
+    assert naive / TRIALS < 0.9
     if seeds > 1:
-        assert independent / TRIALS < 0.85
+        assert independent / TRIALS < 0.9
 
 
-def test_two_clips_by_hand() -> None:
-    """One right, one wrong: both are drawn with probability 1/2, either twice with 1/4."""
-    interval = bootstrap_interval(np.array([[1, 0]]), np.array([[1, 1]]))
-    assert (interval.low, interval.high, interval.resampled) == (0.0, 1.0, "clips")
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("seed_spread", [0.0, 0.1, 0.5])
+def test_a_paired_difference_of_few_seeds_is_covered(seeds: int, seed_spread: float) -> None:
+    """Of two methods that are equally good: networks' accuracies spread by 0, .02 or .09."""
+    rng = np.random.default_rng(seeds)
+    covered = 0
+    for _ in range(TRIALS):
+        clip = rng.normal(0, 1.5, (1, 60))
+        (one, asked), (other, _) = (
+            _answers(rng, seeds, 60, 6, seed_spread, clip) for _ in range(2)
+        )
+        interval = mean_interval(one - other, asked, lowest=-1)
+        covered += interval.low <= 0 <= interval.high
+    assert covered / TRIALS == pytest.approx(0.96, abs=THREE_ERRORS)
 
 
-def test_it_is_the_quantile_of_every_draw() -> None:
-    """Four clips of different sizes: 256 equally likely draws."""
-    right, asked = np.array([3, 1, 2, 0]), np.array([3, 4, 2, 1])
-    draws = [list(draw) for draw in product(range(4), repeat=4)]
-    accuracies = sorted(right[draw].sum() / asked[draw].sum() for draw in draws)
-    interval = bootstrap_interval(right[None], asked[None])
-    assert accuracies[5] <= interval.low <= accuracies[7]  # 2.5 % of 256 is 6.4
-    assert accuracies[-8] <= interval.high <= accuracies[-6]
+def test_clips_alone_are_a_t_interval_of_their_means() -> None:
+    """Where each clip has as many questions, by scipy's own interval."""
+    right = np.array([[3, 1, 2, 0, 2, 3]])
+    interval = mean_interval(right, np.full_like(right, 4))
+    means = right[0] / 4
+    low, high = t.interval(0.95, 5, means.mean(), sem(means))
+    assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
+    assert interval.over == "clips"
+
+
+def test_clips_of_different_sizes_are_a_ratio_of_means() -> None:
+    """The variance of a ratio estimate: of each clip's right answers less what it lets expect."""
+    right, asked = np.array([3, 1, 2, 0, 5]), np.array([3, 4, 2, 1, 6])
+    interval = mean_interval(right[None], asked[None])
+    ratio = right.sum() / asked.sum()
+    error = np.std(right - ratio * asked, ddof=1) / asked.mean() / math.sqrt(5)
+    assert interval.high == pytest.approx(min(1, ratio + t.ppf(0.975, 4) * error))
+    assert interval.low == pytest.approx(ratio - t.ppf(0.975, 4) * error)
+
+
+def test_where_only_seeds_differ_it_is_a_t_interval_of_theirs() -> None:
+    """Three seeds have two degrees of freedom: 4.3 standard errors."""
+    right = np.array([[4] * 30, [5] * 30, [6] * 30])
+    interval = mean_interval(right, np.full_like(right, 10))
+    half = 4.3027 * 0.1 / math.sqrt(3)
+    assert interval.low == pytest.approx(0.5 - half, rel=1e-4)
+    assert interval.high == pytest.approx(0.5 + half, rel=1e-4)
+
+
+def test_its_variance_is_that_of_crossed_random_effects() -> None:
+    """Of a large table, in which the variances of seeds, clips and both are known."""
+    rng = np.random.default_rng(3)
+    seeds, clips = 300, 400
+    spreads = 0.02, 0.05, 0.1
+    table = (
+        0.5
+        + rng.normal(0, spreads[0], (seeds, 1))
+        + rng.normal(0, spreads[1], (1, clips))
+        + rng.normal(0, spreads[2], (seeds, clips))
+    )
+    interval = mean_interval(table, np.ones((seeds, clips), dtype=np.int64))
+    each = (0.02**2 / seeds, 0.05**2 / clips, 0.1**2 / (seeds * clips))
+    assert (interval.high - interval.low) / 2 == pytest.approx(1.96 * math.sqrt(sum(each)), rel=0.1)
 
 
 def test_two_seeds_say_nothing_about_seeds() -> None:
-    """.5 and .6: the clips' interval, not 12.7 standard errors; three seeds are drawn, too."""
+    """The clips' interval, not 12.7 standard errors; of three seeds both vary."""
     rng = np.random.default_rng(2)
     right, asked = _answers(rng, 3, 40, 5, 0.0)
-    two = bootstrap_interval(right[:2], asked[:2])
-    pooled = bootstrap_interval(right[:2].sum(0)[None], asked[:2].sum(0)[None])
+    two = mean_interval(right[:2], asked[:2])
+    pooled = mean_interval(right[:2].sum(0)[None], asked[:2].sum(0)[None])
     assert two == pooled
-    assert two.resampled == "clips"
-    assert bootstrap_interval(right, asked).resampled == "seeds and clips"
+    assert two.over == "clips"
+    assert mean_interval(right, asked).over == "seeds and clips"
 
 
-def test_seeds_that_differ_widen_it() -> None:
-    right = np.array([[2] * 30, [5] * 30, [8] * 30])
-    interval = bootstrap_interval(right, np.full_like(right, 10))
-    assert interval.low == pytest.approx(0.2)  # all three draws are the first: 1 in 27
-    assert interval.high == pytest.approx(0.8)
+def test_it_stays_where_scores_are() -> None:
+    right = np.array([[5, 5, 5, 4]])
+    asked = np.full_like(right, 5)
+    assert mean_interval(right, asked).high == 1.0
+    assert mean_interval(5 - right, asked).low == 0.0
+    assert mean_interval(5 - right, asked, lowest=-1.0).low < 0
 
 
 def test_the_same_answers_give_the_same_interval() -> None:
@@ -121,14 +174,16 @@ def test_what_cannot_vary() -> None:
 def test_a_seed_that_was_not_asked_about_a_clip_does_not_count_there() -> None:
     """As in emulations, where every seed's users ask other questions."""
     right, asked = np.array([[1, 0], [0, 1], [0, 0]]), np.array([[1, 0], [0, 1], [0, 1]])
-    interval = bootstrap_interval(right, asked)
+    interval = mean_interval(right, asked)
     assert 0.0 <= interval.low <= 2 / 3 <= interval.high <= 1.0
 
 
 def test_answers_that_are_right_in_part_count_in_part() -> None:
-    """Two clips of means .3 and .9: both are drawn, or either twice, as with right and wrong."""
-    interval = clip_interval(["a", "a", "b"], [0.0, 0.6, 0.9])
-    assert (interval.low, interval.high) == (pytest.approx(0.3), pytest.approx(0.9))
+    """.5, .6 and .4 as the scores of three clips: the interval of their mean."""
+    clips, scores = ["a", "b", "a", "c", "b", "c"], [0.3, 0.6, 0.7, 0.4, 0.6, 0.4]
+    interval = clip_interval(clips, scores)
+    low, high = t.interval(0.95, 2, 0.5, 0.1 / math.sqrt(3))
+    assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_answers_without_a_score_do_not_count() -> None:

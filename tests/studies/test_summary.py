@@ -21,7 +21,7 @@ from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.columns import Reference, TableLayout
 from studies.tables.files import Tables
-from studies.tables.statistics import bootstrap_interval
+from studies.tables.statistics import mean_interval
 from studies.tables.summary import count_answers, interval_note, summarise
 
 from .outcomes import finish, tables_of
@@ -81,7 +81,7 @@ def test_the_interval_of_a_condition_is_that_of_its_answers(found: Found) -> Non
     assert own["seed"].nunique() == row["seeds"] == 3
     by_clip = own.groupby(["seed", "media_id"])["exact"]
     right, asked = (by_clip.agg(how).unstack().to_numpy(int) for how in ("sum", "size"))
-    interval = bootstrap_interval(right, asked)
+    interval = mean_interval(right, asked)
     assert (row["accuracy_low"], row["accuracy_high"]) == (interval.low, interval.high)
     assert row["interval"] == "seeds and clips"
     assert row["accuracy"] == pytest.approx(own["exact"].mean())
@@ -190,7 +190,7 @@ def test_the_page_shows_conditions_and_escapes_what_it_shows(found: Found) -> No
     assert "<script>" not in page
     for name in (*tables.layout.condition, "accuracy_low", "accuracy_high", "interval"):
         assert f"<th>{name}</th>" in page
-    assert "95 % bootstrap interval over seeds and clips" in page
+    assert "95 % interval over seeds and clips" in page
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, in simulated studies whose truth is known::
 
-    python benchmarks/coverage.py [--trials 1000]
+    python benchmarks/coverage.py [--trials 400]
 
 Networks of some seeds answer 1,000 questions about 200 clips. The log odds of a right answer are
 those of the clip, alike for all networks, of the network, and of both together. Printed is, for the
@@ -29,7 +29,7 @@ METHODS = (1.2, 0.9)
 SPREADS = (0.0, 0.1, 0.25, 0.5)
 """Standard deviations of a network's log odds."""
 
-RESAMPLES = 1000
+RESAMPLES = 500
 
 Array = NDArray[np.float64]
 
@@ -90,7 +90,7 @@ def bootstrap(right: NDArray[np.int64], rng: np.random.Generator) -> tuple[float
 def main() -> None:
     """Prints the fractions."""
     parser = argparse.ArgumentParser(description=__doc__.split("::")[0])
-    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=400)
     trials = parser.parse_args().trials
     for paired, title in ((False, "accuracy"), (True, "paired difference")):
         rows = {

@@ -18,16 +18,18 @@ from ..plan.study import Study
 from ..tables.columns import TableLayout
 from ..tables.identity import identity
 from ..tables.layout import layout_of
+from ..tables.statistics import smallest_difference
 
 
 def plan_tables(study: Study) -> list[Table]:
-    """Tables of the cells, of the artifacts that they share, and of the budgets."""
+    """Tables of the cells, the artifacts that they share, the budgets, and what can be shown."""
     plan = Plan(study)
     rates = {
         c.label: c.system.learning_rates[0] for c in plan.contenders if c.system.learning_rates
     }
     cells = plan.known_cells(rates)
-    return [_cells(cells, layout_of(study)), _artifacts(plan, cells), _budgets(plan)]
+    shown = [_cells(cells, layout_of(study)), _artifacts(plan, cells), _budgets(plan)]
+    return shown if study.evaluation.questions is None else [*shown, _precision(study)]
 
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
@@ -97,4 +99,24 @@ def _budgets(plan: Plan) -> Table:
                 rows[row] = None
     for row in rows:
         shown.add_row(*row)
+    return shown
+
+
+def _precision(study: Study) -> Table:
+    """Table of the smallest difference of two methods that is shown, here and with more of each.
+
+    A rule of thumb, by the spread of seeds and the disagreement that methods have had in miniature.
+    """
+    questions, seeds = study.evaluation.questions, len(study.seeds)
+    assert questions is not None
+    shown = Table(
+        "seeds", "questions", "difference",
+        title="smallest difference of two methods to be shown", box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    more_seeds = [count for count in (5, 10) if count > seeds]
+    sizes = [(seeds, questions), *((count, questions) for count in more_seeds)]
+    for count, asked in (*sizes, (seeds, 4 * questions)):
+        found = f"{smallest_difference(count, asked):.3f}".removeprefix("0")
+        note = "" if count > 2 else ", of these networks alone"
+        shown.add_row(str(count), f"{asked:,}", f"{found}{note}")
     return shown

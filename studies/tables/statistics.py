@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t
+from scipy.stats import chi2, t
 
 LEVEL = 0.95
 _MIN_SEEDS = 3
@@ -77,6 +77,30 @@ def clip_interval(media_ids: Sequence[str], right: Sequence[float]) -> Interval:
     by_clip = pd.DataFrame({"clip": media_ids, "right": right}).groupby("clip")["right"]
     sums, asked = (np.asarray(counts)[None] for counts in (by_clip.sum(), by_clip.count()))
     return mean_interval(sums, asked)
+
+
+def smallest_difference(
+    seeds: int, questions: int, disagreement: float = 0.2, spread: float = 0.015
+) -> float:
+    """Difference in accuracy of two methods from which on a study may be expected to show it.
+
+    That is half of the width that a paired interval has on average, if the same questions decide
+    between the methods' networks of all seeds.
+
+    Args:
+        seeds: Number of seeds.
+        questions: Number of questions that each network answers.
+        disagreement: Fraction of questions that only one of the two methods answers rightly.
+        spread: Standard deviation of the accuracies of a method's networks.
+    """
+    by_question = disagreement / questions
+    if seeds < _MIN_SEEDS:
+        return float(t.ppf((1 + LEVEL) / 2, questions - 1)) * math.sqrt(by_question)
+    found = chi2.ppf((np.arange(200) + 0.5) / 200, seeds - 1) / (seeds - 1)  # equally likely
+    by_seed = 2 * spread**2 / seeds * found
+    variance = by_question + by_seed
+    freedom = variance**2 / (by_question**2 / (questions - 1) + by_seed**2 / (seeds - 1))
+    return float((t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance)).mean())
 
 
 def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import sem, t
 
-from studies.tables.statistics import clip_interval, mean_interval
+from studies.tables.statistics import clip_interval, mean_interval, smallest_difference
 
 Counts = NDArray[np.int64]
 TRIALS = 300
@@ -144,6 +144,21 @@ def test_two_seeds_say_nothing_about_seeds() -> None:
     assert two == pooled
     assert two.over == "clips"
     assert mean_interval(right, asked).over == "seeds and clips"
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 5, 10])
+def test_the_smallest_difference_is_half_of_what_intervals_are_wide(seeds: int) -> None:
+    """Of 1,000 questions, a fifth of which decide between two methods; networks spread by .02."""
+    rng = np.random.default_rng(seeds)
+    found = []
+    for _ in range(400):
+        decides = rng.choice([-0.5, 0.0, 0.5], (1, 1000), p=[0.1, 0.8, 0.1])
+        network = rng.normal(0, 0.02, (2, seeds, 1))
+        differences = decides + network[0] - network[1]
+        interval = mean_interval(differences, np.ones((seeds, 1000), dtype=np.int64), lowest=-1)
+        found.append((interval.high - interval.low) / 2)
+    expected = smallest_difference(seeds, 1000, 0.2 * 0.5**2, 0.02)
+    assert np.mean(found) == pytest.approx(expected, rel=0.05)
 
 
 def test_it_stays_where_scores_are() -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .plan.loading import load, presets
     from .plan.study import Study
 
-__all__ = ["Study", "compare", "load", "presets", "run"]
+__all__ = ["Study", "compare", "load", "presets", "run", "summarise"]
 
 
 def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
@@ -24,6 +24,35 @@ def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
     from .execution.run import run_study
 
     return run_study(study, out if out is not None else Path("studies_out") / study.name)
+
+
+def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
+    """Accuracy of each condition of a study over all of its seeds, with its 95 % interval.
+
+    Args:
+        out: Folder or URI of the study.
+        part: Part of the task, or group of its questions; all questions by default.
+
+    Returns:
+        A row for each condition, see :func:`studies.tables.summary.summarise`.
+
+    Raises:
+        ValueError: for an unknown part, or a study without a finished cell.
+    """
+    from .execution.run import finished_table
+    from .storage.folder import StudyFolder
+    from .tables.files import Tables
+    from .tables.layout import layout_of
+    from .tables.summary import count_answers, results_of_part
+    from .tables.summary import summarise as summarise_table
+
+    table, folder = finished_table(out), StudyFolder(out)
+    tables = Tables(folder, layout_of(folder.open()))
+    groups = tables.layout.groups_of(part)
+    answered = count_answers(tables, table["cell"].unique(), groups)
+    if groups is not None:
+        table = results_of_part(table, answered, tables.layout)
+    return summarise_table(table, answered, tables.layout)
 
 
 def compare(out: Path | str, first: str, second: str, part: str | None = None) -> pd.DataFrame:

@@ -76,6 +76,17 @@ class TableLayout:
         """Groups of each accuracy in ``results``: those of a part of a mixture, or one alone."""
         return {**self.parts, **{group: (group,) for group in self.groups}}
 
+    def groups_of(self, part: str | None) -> tuple[str, ...] | None:
+        """Groups of a part of the task, or of one group alone; None, which is all, for None.
+
+        Raises:
+            ValueError: for an unknown part or group.
+        """
+        if part is not None and part not in self.kinds:
+            known = ", ".join(self.kinds)
+            raise ValueError(f"no part or group {part!r} of the task; there are: {known}")
+        return None if part is None else self.kinds[part]
+
     @property
     def reference_methods(self) -> tuple[str, ...]:
         return tuple(reference.method for reference in self.references)

@@ -56,7 +56,7 @@ def compare_methods(
         raise ValueError(f"{first} and {second} have no condition in common in this study")
     pairs = pairs.reindex(columns=[name for name in layout.condition if name != "method"])
     pairs = pairs.fillna(dict.fromkeys(layout.budget_columns, 0.0))
-    groups = _groups(layout, part)
+    groups = layout.groups_of(part)
     found = []
     for record in pairs.to_dict("records"):
         condition = {str(name): value for name, value in record.items()}
@@ -85,15 +85,6 @@ def _all_columns(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
     """Columns of a condition but the token lengths of devices that a method does not have."""
     missing = {name for name in layout.budget_columns if not rows[name].any()}
     return [name for name in layout.condition if name not in missing | {"method"}]
-
-
-def _groups(layout: TableLayout, part: str | None) -> Collection[str] | None:
-    if part is None:
-        return None
-    if part not in layout.kinds:
-        known = ", ".join(layout.kinds)
-        raise ValueError(f"no part or group {part!r} of the task; there are: {known}")
-    return layout.kinds[part]
 
 
 def _where(rows: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
+import studies
 from studies.cli.screen import conditions_note, conditions_table
 from studies.figures.accuracy import accuracy_by_overhead, accuracy_by_snr
 from studies.figures.learning import learning_curves
@@ -87,6 +88,23 @@ def test_the_interval_of_a_condition_is_that_of_its_answers(found: Found) -> Non
     assert row["accuracy"] == pytest.approx(own["exact"].mean())
     assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
     assert "over seeds and clips" in interval_note(summary)
+
+
+def test_a_finished_study_is_summarised_by_its_folder(found: Found) -> None:
+    """In pandas: all questions, or those of one group."""
+    tables, _, summary = found
+    out = tables.folder.root
+    pd.testing.assert_frame_equal(studies.summarise(out), summary)
+    group = "audio_counting"
+    own = studies.summarise(out, group)
+    answers = pd.read_parquet(tables.folder.answers).query(f"group == '{group}'")
+    expected = answers[answers["method"] == "aligned"].groupby("eval_snr_db")["right"].mean()
+    row = own[(own["method"] == "aligned") & (own["eval_snr_db"] == 0)]
+    assert row["questions"].sum() == len(answers.query("method == 'aligned' and eval_snr_db == 0"))
+    weighted = (row["accuracy"] * row["questions"]).sum() / row["questions"].sum()
+    assert weighted == pytest.approx(expected[0.0])
+    with pytest.raises(ValueError, match="no part or group 'counting' of the task; there are: "):
+        studies.summarise(out, "counting")
 
 
 def test_no_two_lines_of_the_screen_look_alike(found: Found) -> None:

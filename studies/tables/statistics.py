@@ -11,7 +11,8 @@ of three seeds two thirds of a time: `benchmarks/coverage.py` shows what its int
 
 Clips may have different numbers of questions: the mean is that over questions, and the table holds
 each clip's sum less what the mean lets expect, as for any ratio of means. Where a task grades
-answers from 0 to 1, the interval is one of the mean score.
+answers from 0 to 1, the interval is one of the mean score. Where all answers are alike, such as all
+right, it is Clopper and Pearson's, of as many trials as there are clips.
 """
 
 from __future__ import annotations
@@ -62,8 +63,11 @@ def mean_interval(sums: NDArray[Any], asked: NDArray[np.int64], lowest: float = 
         return Interval(math.nan, math.nan, over)
     mean = float(sums.sum() / asked.sum())
     variance, freedom = _variance_of_mean(sums - mean * asked)
-    error = math.sqrt(variance) * asked.size / float(asked.sum())
-    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
+    if variance:
+        error = math.sqrt(variance) * asked.size / float(asked.sum())
+        half = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
+    else:
+        half = 1 - ((1 - LEVEL) / 2) ** (1 / clips)
     return Interval(max(lowest, mean - half), min(1.0, mean + half), over)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import sem, t
+from scipy.stats import binomtest, sem, t
 
 from studies.tables.statistics import clip_interval, mean_interval, smallest_difference
 
@@ -180,8 +180,14 @@ def test_the_same_answers_give_the_same_interval() -> None:
 
 
 def test_what_cannot_vary() -> None:
+    """All right or all wrong, of 24 clips, is not a certainty."""
     assert clip_interval(["a", "b"], [True, True]) == clip_interval(["c", "d", "d"], [True] * 3)
-    assert clip_interval(["a", "b"], [True, True]).low == 1.0
+    clips = [str(i) for i in range(24)]
+    exact = binomtest(24, 24).proportion_ci(0.95)
+    found = clip_interval(clips, [True] * 24)
+    assert (found.low, found.high) == (pytest.approx(exact.low), 1.0)
+    found = clip_interval(clips, [False] * 24)
+    assert (found.low, found.high) == (0.0, pytest.approx(1 - exact.low))
     alone = clip_interval(["a", "a", "a"], [True, False, True])
     assert math.isnan(alone.low) and math.isnan(alone.high)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
@@ -45,12 +45,21 @@ class Optimiser:
         save_file(moments, file, metadata={"steps": str(self._steps)})
 
     def load(self, file: Path) -> None:
-        """Restores what :meth:`save` saved."""
-        with safe_open(file, "pt") as stored:
-            self._steps = int(stored.metadata()["steps"])
-            for i, own in enumerate(self._moments):
-                for name, value in own.items():
-                    value.copy_(stored.get_tensor(f"{i}.{name}"))
+        """Restores what :meth:`save` saved.
+
+        Raises:
+            ValueError: for a file that is damaged, or that another version has written.
+        """
+        try:
+            with safe_open(file, "pt") as stored:
+                self._steps = int(stored.metadata()["steps"])
+                for i, own in enumerate(self._moments):
+                    for name, value in own.items():
+                        value.copy_(stored.get_tensor(f"{i}.{name}"))
+        except (KeyError, SafetensorError):
+            raise ValueError(
+                f"{file} is damaged, or of another version; remove {file.parent} to begin again"
+            ) from None
 
     @torch.no_grad()
     def step(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from transformers import get_scheduler
 
 from actors.training.optimiser import Optimiser
@@ -40,6 +40,16 @@ def test_an_optimiser_goes_on_where_it_was(schedule: Any, tmp_path: Path) -> Non
     after = Optimiser([rest], training)
     after.load(tmp_path / "o.safetensors")
     assert torch.equal(_descend(rest, after, 5), whole)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 40, save({"0.exp_avg": GOAL}, {"v": "0"})])
+def test_a_file_that_cannot_be_read_is_one_line(content: bytes, tmp_path: Path) -> None:
+    """Empty, damaged, or of another version."""
+    file = tmp_path / "optimiser.safetensors"
+    file.write_bytes(content)
+    optimiser = Optimiser([torch.nn.Parameter(torch.ones(4))], Training(10, 1e-2, "linear"))
+    with pytest.raises(ValueError, match=f"{file} is damaged, .*; remove {tmp_path} to begin"):
+        optimiser.load(file)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine_with_min_lr", "constant_with_warmup"])

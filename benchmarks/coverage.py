@@ -3,7 +3,7 @@
     python benchmarks/coverage.py [--trials 400]
 
 Networks of some seeds answer 1,000 questions about 200 clips. The log odds of a right answer are
-those of the clip, alike for all networks, of the network, and of both together. Printed is, for the
+those of the clip, alike for all networks, of the network, and of both together. Prints, for the
 standard deviation of the networks' accuracies and the number of seeds, the fraction of intervals
 that hold the accuracy over all clips and networks there are, and of paired intervals that hold the
 difference of two methods; beside them those of a bootstrap over seeds and clips.

@@ -43,16 +43,11 @@ def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
     from .storage.folder import StudyFolder
     from .tables.files import Tables
     from .tables.layout import layout_of
-    from .tables.summary import count_answers, results_of_part
-    from .tables.summary import summarise as summarise_table
+    from .tables.summary import summarise_part
 
     table, folder = finished_table(out), StudyFolder(out)
-    tables = Tables(folder, layout_of(folder.open()))
-    groups = tables.layout.groups_of(part)
-    answered = count_answers(tables, table["cell"].unique(), groups)
-    if groups is not None:
-        table = results_of_part(table, answered, tables.layout)
-    return summarise_table(table, answered, tables.layout)
+    _, summary = summarise_part(Tables(folder, layout_of(folder.open())), table, part)
+    return summary
 
 
 def compare(out: Path | str, first: str, second: str, part: str | None = None) -> pd.DataFrame:

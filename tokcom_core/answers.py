@@ -17,7 +17,7 @@ IGNORED = -100
 
 
 class AnswerLosses(NamedTuple):
-    """Cross-entropies over the whole vocabulary: two readings of eq. (14).
+    """Cross-entropies over the whole vocabulary: two readings of eq. (14) of paper 1.
 
     Attributes:
         all_tokens: Mean over all answer tokens of the batch, ends of sequence included.
@@ -26,6 +26,11 @@ class AnswerLosses(NamedTuple):
 
     all_tokens: Tensor
     first_token: Tensor
+
+    @property
+    def reported(self) -> dict[str, float]:
+        """Both as the losses of predictions."""
+        return {"task": float(self.all_tokens), "first_token": float(self.first_token)}
 
 
 def answer_losses(logits: Tensor, answers: Tensor) -> AnswerLosses:
@@ -37,7 +42,7 @@ def answer_losses(logits: Tensor, answers: Tensor) -> AnswerLosses:
 
 
 def greedy_answers(
-    logits: Tensor, answers: Tensor, end: int, longest: int, generate: Callable[[Tensor], Tensor]
+    likeliest: Tensor, answers: Tensor, end: int, longest: int, generate: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Greedy answers, of which only those are generated that differ from the true ones.
 
@@ -45,7 +50,7 @@ def greedy_answers(
     says just that answer, and the pass that gives its loss has shown so.
 
     Args:
-        logits: Logits ``[B, A, V]`` that predict the true answers.
+        likeliest: Most likely tokens ``[B, A]`` where the true answers are predicted.
         answers: True answers ``[B, A]`` with their ends, then ``IGNORED``.
         end: Token that ends an answer.
         longest: Maximum number of generated tokens.
@@ -54,10 +59,10 @@ def greedy_answers(
     Returns:
         Token ids ``[B, <= longest]``, ``end`` or the model's padding after the end.
     """
-    said = answers[:, :longest]
-    likely = (logits[:, :longest].argmax(-1) == said) | (said == IGNORED)
+    truth = answers[:, :longest]
+    likely = (likeliest[:, :longest] == truth) | (truth == IGNORED)
     found = torch.full((len(answers), longest), end, device=answers.device)
-    found[:, : said.shape[1]] = said.where(said != IGNORED, end)
+    found[:, : truth.shape[1]] = truth.where(truth != IGNORED, end)
     others = (~likely.all(1)).nonzero()[:, 0]
     if len(others):
         generated = generate(others)

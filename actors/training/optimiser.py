@@ -52,13 +52,16 @@ class Optimiser:
         """
         try:
             with safe_open(file, "pt") as stored:
-                self._steps = int(stored.metadata()["steps"])
+                self._steps = int((stored.metadata() or {})["steps"])
                 for i, own in enumerate(self._moments):
                     for name, value in own.items():
-                        value.copy_(stored.get_tensor(f"{i}.{name}"))
-        except (KeyError, SafetensorError):
+                        found = stored.get_tensor(f"{i}.{name}")
+                        if found.shape != value.shape:
+                            raise ValueError
+                        value.copy_(found)
+        except (KeyError, ValueError, SafetensorError):
             raise ValueError(
-                f"{file} is damaged, or of another version; remove {file.parent} to begin again"
+                f"{file} is damaged, or of another version; remove this checkpoint to begin again"
             ) from None
 
     @torch.no_grad()
@@ -67,10 +70,14 @@ class Optimiser:
         training = self._training
         if training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, training.gradient_clip)
-        learnt = [i for i, p in enumerate(self._parameters) if p.grad is not None]
-        first, second, steps = ([self._moments[i][name] for i in learnt] for name in _MOMENTS)
+        moments = [
+            own
+            for p, own in zip(self._parameters, self._moments, strict=True)
+            if p.grad is not None
+        ]
+        first, second, steps = ([own[name] for own in moments] for name in _MOMENTS)
         adamw(
-            [self._parameters[i] for i in learnt],
+            [p for p in self._parameters if p.grad is not None],
             [p.grad for p in self._parameters if p.grad is not None],
             first,
             second,

@@ -18,7 +18,7 @@ from ..plan.study import Study
 from ..tables.columns import TableLayout
 from ..tables.identity import identity
 from ..tables.layout import layout_of
-from ..tables.statistics import smallest_difference
+from ..tables.statistics import MIN_SEEDS, expected_half_width
 
 
 def plan_tables(study: Study) -> list[Table]:
@@ -29,7 +29,8 @@ def plan_tables(study: Study) -> list[Table]:
     }
     cells = plan.known_cells(rates)
     shown = [_cells(cells, layout_of(study)), _artifacts(plan, cells), _budgets(plan)]
-    return shown if study.evaluation.questions is None else [*shown, _precision(study)]
+    known = study.emulate is None and (study.evaluation.questions or 0) > 1
+    return [*shown, _precision(study)] if known else shown
 
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
@@ -103,7 +104,7 @@ def _budgets(plan: Plan) -> Table:
 
 
 def _precision(study: Study) -> Table:
-    """Table of the smallest difference of two methods that is shown, here and with more of each.
+    """Table of how precisely two methods are compared, here and with more seeds or questions.
 
     A rule of thumb, by the spread of seeds and the disagreement that methods have had in miniature.
     """
@@ -111,12 +112,12 @@ def _precision(study: Study) -> Table:
     assert questions is not None
     shown = Table(
         "seeds", "questions", "difference",
-        title="smallest difference of two methods to be shown", box=box.SIMPLE_HEAD,
+        title="expected precision of a paired difference", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     more_seeds = [count for count in (5, 10) if count > seeds]
     sizes = [(seeds, questions), *((count, questions) for count in more_seeds)]
     for count, asked in (*sizes, (seeds, 4 * questions)):
-        found = f"{smallest_difference(count, asked):.3f}".removeprefix("0")
-        note = "" if count > 2 else ", of these networks alone"
-        shown.add_row(str(count), f"{asked:,}", f"{found}{note}")
+        half = f"± {min(expected_half_width(count, asked), 1.0):.3f}".replace("0.", ".")
+        note = "" if count >= MIN_SEEDS else ", of these networks alone"
+        shown.add_row(str(count), f"{asked:,}", f"{half}{note}")
     return shown

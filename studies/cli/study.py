@@ -69,7 +69,7 @@ def list_studies() -> None:
 
 @study_app.command()
 def plan(source: Source, overrides: Overrides = None) -> None:
-    """Shows the cells, the artifacts they share and the airtime of a question; runs nothing."""
+    """Shows cells, shared artifacts, airtime and expected precision; runs nothing."""
     from ..plan.loading import load
     from ..plan.modules import modules_of
     from .plan_tables import plan_tables
@@ -212,13 +212,12 @@ def _show(out: str, table: pd.DataFrame) -> None:
     from ..storage.folder import StudyFolder
     from ..tables.files import Tables
     from ..tables.layout import layout_of
-    from ..tables.summary import count_answers, summarise
+    from ..tables.summary import summarise_part
     from .screen import conditions_note, conditions_table
 
     folder = StudyFolder(out)
     layout = layout_of(folder.open())
-    answered = count_answers(Tables(folder, layout), table["cell"].unique())
-    summary = summarise(table, answered, layout)
+    _, summary = summarise_part(Tables(folder, layout), table)
     if not summary.empty:
         _print(conditions_table(summary, layout))
         console.print(conditions_note(table, summary, layout))

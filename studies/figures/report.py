@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..tables.columns import TableLayout
 from ..tables.files import Tables
-from ..tables.summary import count_answers, interval_note, results_of_part, summarise
+from ..tables.summary import interval_note, summarise_part
 from .accuracy import accuracy_by_overhead, accuracy_by_snr
 from .emulation import users_figure
 from .learning import learning_curves
@@ -26,7 +26,7 @@ def write_report(tables: Tables, results: pd.DataFrame) -> list[Path]:
     if done.empty:
         return []
     folder.report.mkdir(parents=True, exist_ok=True)
-    summary = summarise(results, count_answers(tables, done["cell"].unique()), layout)
+    _, summary = summarise_part(tables, results)
     pictures = {
         "accuracy_by_snr.png": accuracy_by_snr(done, summary, layout),
         **_part_figures(tables, done),
@@ -48,12 +48,9 @@ def write_report(tables: Tables, results: pd.DataFrame) -> list[Path]:
 def _part_figures(tables: Tables, done: pd.DataFrame) -> dict[str, Figure]:
     """Accuracy by SNR for each part of a mixture of tasks, by file name."""
     figures, layout = {}, tables.layout
-    for part, groups in layout.parts.items():
-        answered = count_answers(tables, done["cell"].unique(), groups)
-        rows = results_of_part(done, answered, layout)
-        rows = rows[rows["test_questions"] > 0]
+    for part in layout.parts:
+        rows, summary = summarise_part(tables, done, part)
         if len(rows):
-            summary = summarise(rows, answered, layout)
             figures[f"accuracy_by_snr_{part}.png"] = accuracy_by_snr(rows, summary, layout)
     return figures
 

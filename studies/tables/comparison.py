@@ -39,7 +39,8 @@ def compare_methods(
         McNemar's exact test within each seed, in the seeds' order, NaN where answers are graded.
 
     Raises:
-        ValueError: for an unknown method or part, or if the two have no condition in common.
+        ValueError: for an unknown method or part, or if the two have no condition or no question
+            in common.
     """
     layout = tables.layout
     done = table[table["status"] == "ok"]
@@ -64,7 +65,14 @@ def compare_methods(
             _scores(tables, _where(rows, {name: condition[name] for name in names}), groups)
             for rows, names in ((one, left), (other, right))
         )
-        found.append({**condition, **_difference(scores, others, layout.graded)})
+        if not right:  # a reference's one user has answered for all
+            others = others.droplevel("user")
+        elif not left:
+            scores = scores.droplevel("user")
+        both = pd.merge(scores.rename("one").reset_index(), others.rename("other").reset_index())
+        if both.dropna().empty:
+            raise ValueError(f"{first} and {second} have no question that both have answered")
+        found.append({**condition, **_difference(both.dropna(), layout.graded)})
     return pd.DataFrame(found)
 
 
@@ -104,9 +112,9 @@ def _scores(tables: Tables, rows: pd.DataFrame, groups: Collection[str] | None) 
     return scores  # users of an emulation may ask a question twice
 
 
-def _difference(one: pd.Series[float], other: pd.Series[float], graded: bool) -> dict[str, Any]:
-    scores = pd.concat({"one": one, "other": other}, axis=1, join="inner").dropna()
-    by_question = (scores["one"] - scores["other"]).rename("difference").reset_index()
+def _difference(scores: pd.DataFrame, graded: bool) -> dict[str, Any]:
+    """The difference of the scores ``one`` and ``other`` of each question."""
+    by_question = scores.assign(difference=scores["one"] - scores["other"])
     by_clip = by_question.pivot_table(
         "difference", "seed", "media_id", ["sum", "size"], fill_value=0
     )

@@ -11,8 +11,9 @@ of three seeds two thirds of a time: `benchmarks/coverage.py` shows what its int
 
 Clips may have different numbers of questions: the mean is that over questions, and the table holds
 each clip's sum less what the mean lets expect, as for any ratio of means. Where a task grades
-answers from 0 to 1, the interval is one of the mean score. Where all answers are alike, such as all
-right, it is Clopper and Pearson's, of as many trials as there are clips.
+answers from 0 to 1, the interval is one of the mean score. Where all clips are alike, such as all
+right, another one may still differ: with a probability of at most Clopper and Pearson's bound for
+none in as many trials.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, t
 
 LEVEL = 0.95
-_MIN_SEEDS = 3
+MIN_SEEDS = 3
+"""Number of seeds from which on they count as well."""
 
 Varied = Literal["seeds and clips", "clips"]
 
@@ -55,19 +57,22 @@ def mean_interval(sums: NDArray[Any], asked: NDArray[np.int64], lowest: float = 
         lowest: Lowest score that there is: 0, or -1 for differences of scores.
     """
     assert sums.shape == asked.shape and (sums <= asked).all()
-    if len(sums) < _MIN_SEEDS:
+    some = asked.any(1), asked.any(0)
+    sums, asked = (counts[some[0]][:, some[1]] for counts in (sums, asked))
+    if len(sums) < MIN_SEEDS:
         sums, asked = sums.sum(0, keepdims=True), asked.sum(0, keepdims=True)
     seeds, clips = sums.shape
     over: Varied = "clips" if seeds == 1 else "seeds and clips"
-    if clips < 2 or not asked.any():
+    if clips < 2:
         return Interval(math.nan, math.nan, over)
     mean = float(sums.sum() / asked.sum())
-    variance, freedom = _variance_of_mean(sums - mean * asked)
-    if variance:
+    excess = sums - mean * asked
+    if np.allclose(excess, 0):
+        half = 1 - ((1 - LEVEL) / 2) ** (1 / clips)
+    else:
+        variance, freedom = _variance_of_mean(excess)
         error = math.sqrt(variance) * asked.size / float(asked.sum())
         half = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
-    else:
-        half = 1 - ((1 - LEVEL) / 2) ** (1 / clips)
     return Interval(max(lowest, mean - half), min(1.0, mean + half), over)
 
 
@@ -83,22 +88,21 @@ def clip_interval(media_ids: Sequence[str], right: Sequence[float]) -> Interval:
     return mean_interval(sums, asked)
 
 
-def smallest_difference(
+def expected_half_width(
     seeds: int, questions: int, disagreement: float = 0.2, spread: float = 0.015
 ) -> float:
-    """Difference in accuracy of two methods from which on a study may be expected to show it.
+    """Half of the width that a paired interval has, on average.
 
-    That is half of the width that a paired interval has on average, if the same questions decide
-    between the methods' networks of all seeds.
+    The same questions, each about another clip, decide between the methods' networks of all seeds.
 
     Args:
         seeds: Number of seeds.
-        questions: Number of questions that each network answers.
+        questions: Number of questions that each network answers, at least 2.
         disagreement: Fraction of questions that only one of the two methods answers rightly.
         spread: Standard deviation of the accuracies of a method's networks.
     """
     by_question = disagreement / questions
-    if seeds < _MIN_SEEDS:
+    if seeds < MIN_SEEDS:
         return float(t.ppf((1 + LEVEL) / 2, questions - 1)) * math.sqrt(by_question)
     found = chi2.ppf((np.arange(200) + 0.5) / 200, seeds - 1) / (seeds - 1)  # equally likely
     by_seed = 2 * spread**2 / seeds * found
@@ -110,7 +114,7 @@ def smallest_difference(
 def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float]:
     """Variance of the mean of a table ``[seeds, clips]``, and its degrees of freedom.
 
-    Not less than if its cells were independent: a sum of mean squares may be by chance.
+    At least that of independent cells: the estimate may fall below it by chance.
     """
     seeds, clips = table.shape
     mean = table.mean()
@@ -122,8 +126,6 @@ def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float]:
     each = (seeds - 1) * (clips - 1)
     both = float(np.square(table - by_seed - by_clip + mean).sum() / each)
     total = max(seed + clip - both, both)
-    if not total:
-        return 0.0, each
     squares = seed**2 / (seeds - 1) + clip**2 / (clips - 1) + both**2 / each
     freedom = max(total**2 / squares, min(seeds, clips) - 1)
     return total / table.size, freedom

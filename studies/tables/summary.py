@@ -81,6 +81,27 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
     return summary[[*first, *rest]]
 
 
+def summarise_part(
+    tables: Tables, table: pd.DataFrame, part: str | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of ``results`` whose accuracies are those of a part of the task, and their summary.
+
+    Args:
+        tables: Tables of the study.
+        table: Rows of ``results``.
+        part: Part of the task, or group of its questions; None for all of them.
+
+    Raises:
+        ValueError: for an unknown part or group.
+    """
+    groups = tables.layout.groups_of(part)
+    answered = count_answers(tables, table["cell"].unique(), groups)
+    if groups is not None:
+        table = results_of_part(table, answered, tables.layout)
+        table = table[table["test_questions"] > 0]
+    return table, summarise(table, answered, tables.layout)
+
+
 def results_of_part(
     table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout
 ) -> pd.DataFrame:

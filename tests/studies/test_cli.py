@@ -133,7 +133,7 @@ def test_a_site_is_refused_before_data_are_made_where_nothing_can_trace(
 
 def test_plan_shows_cells_phases_and_airtime(shown: Callable[..., str]) -> None:
     plan = shown("study", "plan", "quickstart")
-    for word in ("20 cells", "alignment", "fine-tuning", "airtime", "symbols", "to be shown"):
+    for word in ("20 cells", "alignment", "fine-tuning", "airtime", "symbols", "paired difference"):
         assert word in plan
     assert "quickstart" in shown("study", "list")
     known = shown("zoo", "show")

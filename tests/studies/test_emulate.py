@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from studies import compare
 from studies.storage.folder import StudyFolder
 from studies.tables.columns import WALL_CLOCK_COLUMNS
 from studies.tables.layout import layout_of
@@ -61,6 +62,18 @@ def test_the_accounts_of_devices_and_network_agree(emulated: Path) -> None:
     assert 0 < len(missing) < own["user"].nunique()
     (picture,) = (emulated / "report").glob("users_*.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_reference_answers_the_questions_of_all_users(emulated: Path) -> None:
+    """It has one user, who is asked every question once; others may ask one twice."""
+    (found,) = compare(emulated, "aligned", "blind").itertuples()
+    answers = pd.read_parquet(emulated / "answers").astype({"right": float})
+    ours, blind = (answers[answers["method"] == name] for name in ("aligned", "blind"))
+    asked = ours.groupby(["user", "sample_id"])["right"].mean().reset_index()
+    assert found.questions == len(asked)
+    assert found.accuracy_first == pytest.approx(asked["right"].mean())
+    known = blind.set_index("sample_id")["right"]
+    assert found.accuracy_second == pytest.approx(asked["sample_id"].map(known).mean())
 
 
 def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Path) -> None:

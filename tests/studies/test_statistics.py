@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest, sem, t
 
-from studies.tables.statistics import clip_interval, mean_interval, smallest_difference
+from studies.tables.statistics import clip_interval, expected_half_width, mean_interval
 
 Counts = NDArray[np.int64]
 TRIALS = 300
@@ -147,7 +147,7 @@ def test_two_seeds_say_nothing_about_seeds() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 5, 10])
-def test_the_smallest_difference_is_half_of_what_intervals_are_wide(seeds: int) -> None:
+def test_the_expected_half_width_is_that_of_intervals(seeds: int) -> None:
     """Of 1,000 questions, a fifth of which decide between two methods; networks spread by .02."""
     rng = np.random.default_rng(seeds)
     found = []
@@ -157,7 +157,7 @@ def test_the_smallest_difference_is_half_of_what_intervals_are_wide(seeds: int) 
         differences = decides + network[0] - network[1]
         interval = mean_interval(differences, np.ones((seeds, 1000), dtype=np.int64), lowest=-1)
         found.append((interval.high - interval.low) / 2)
-    expected = smallest_difference(seeds, 1000, 0.2 * 0.5**2, 0.02)
+    expected = expected_half_width(seeds, 1000, 0.2 * 0.5**2, 0.02)
     assert np.mean(found) == pytest.approx(expected, rel=0.05)
 
 
@@ -205,6 +205,23 @@ def test_answers_that_are_right_in_part_count_in_part() -> None:
     interval = clip_interval(clips, scores)
     low, high = t.interval(0.95, 2, 0.5, 0.1 / math.sqrt(3))
     assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_clips_without_a_score_do_not_count() -> None:
+    assert math.isnan(clip_interval(["a", "b"], [math.nan, 1.0]).low)
+    right, asked = np.array([[3, 1, 0, 2]] * 3), np.array([[3, 4, 0, 2]] * 3)
+    found = mean_interval(right, asked)
+    assert found == mean_interval(right[:, [0, 1, 3]], asked[:, [0, 1, 3]])
+    unasked = np.zeros((1, 4), dtype=np.int64)
+    assert mean_interval(np.vstack([right, unasked]), np.vstack([asked, unasked])) == found
+
+
+@pytest.mark.parametrize("score", [0.89, 1 / 3, 0.5])
+def test_scores_that_are_all_alike_are_not_a_certainty(score: float) -> None:
+    """Whatever rounding makes of their sums."""
+    asked = np.arange(1, 21)[None].repeat(3, axis=0)
+    found = mean_interval(score * asked, asked)
+    assert found.low < score - 0.1 < score + 0.1 < found.high
 
 
 def test_answers_without_a_score_do_not_count() -> None:

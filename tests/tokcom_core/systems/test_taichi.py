@@ -268,7 +268,7 @@ def test_relay_is_counted(case_of: CaseOf) -> None:
     frames = split.transmit([StreamInput("prompt", "test")], training=False)
     sent = frames[0].valid.sum(1).double().mean()
     answers = split.answer("test", frames)
-    generated = split.station.receiver._generation.tokens  # type: ignore[union-attr]
+    generated = split.station.receiver._relay.generation.tokens  # type: ignore[union-attr]
     ends = generated == 1
     counts = [int(own.nonzero()[0]) + 1 if own.any() else len(own) for own in ends]
     returned = sum(count - 1 for count in counts) / len(counts)

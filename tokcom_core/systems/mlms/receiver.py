@@ -151,9 +151,10 @@ class MlmsReceiver(Receiver):
         model, longest = self.foundation, self._max_answer_tokens
         truth = model.answer_ids(targets.answer)
         logits = model.answer_logits(prompt, valid, truth)
-        losses = answer_losses(logits, truth)
+        losses, likeliest = answer_losses(logits, truth).reported, logits.argmax(-1)
+        del logits  # of a large vocabulary, before answers are generated
         said = greedy_answers(
-            logits,
+            likeliest,
             truth,
             model.end,
             longest,
@@ -162,7 +163,7 @@ class MlmsReceiver(Receiver):
         return Predictions(
             texts=tuple(model.decode(said)),
             first_token=tuple((said[:, 0] == truth[:, 0]).tolist()),
-            losses={"task": float(losses.all_tokens), "first_token": float(losses.first_token)},
+            losses=losses,
         )
 
     def trained_state(self) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,21 @@ from .prompts import Words
 
 if TYPE_CHECKING:
     from .system import Taichi
+
+
+@dataclass(frozen=True)
+class _Relay:
+    """A batch whose answers are generated in rounds.
+
+    Attributes:
+        generation: Answers so far.
+        truth: Token ids of the true answers, ``[B, A]``.
+        losses: Losses of the true answers.
+    """
+
+    generation: Generation
+    truth: Tensor
+    losses: dict[str, float]
 
 
 class TaichiReceiver(Receiver):
@@ -63,9 +79,7 @@ class TaichiReceiver(Receiver):
         with seeded("decoder"):
             self.decoder = ChannelDecoder(system.codec, self.language.width)
         self.decoder.to(self.language.device)
-        self._generation: Generation | None = None
-        self._truth = torch.empty(0)
-        self._losses: dict[str, float] = {}
+        self._relay: _Relay | None = None
         require(self, [p for phase in learnt_in for p in self.trainable(phase)])
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
@@ -139,51 +153,52 @@ class TaichiReceiver(Receiver):
     ) -> Predictions | Feedback:
         rows = asked.nonzero()[:, 0]
         prompt = self._prompt(received[PROMPT]).take(rows)
-        self._truth = self._words.answers(targets.answer).to(self.language.device)[rows]
+        truth = self._words.answers(targets.answer).to(self.language.device)[rows]
         if self._system.in_rounds:
-            return self._first_round(prompt, rows)
+            return self._first_round(prompt, truth, rows)
         model, k, end = self.language, self._system.layers_below, self._words.end
-        longest, truth = self._max_answer_tokens, self._truth
+        longest = self._max_answer_tokens
         logits = self._logits(own_states(model, k, prompt, truth), truth.shape[1])
-        losses = answer_losses(logits, truth)
-        self._losses = {"task": float(losses.all_tokens), "first_token": float(losses.first_token)}
-        return self._predictions(
-            greedy_answers(
-                logits,
-                truth,
-                end,
-                longest,
-                lambda i: generate(model, k, prompt.take(i), end, longest),
-            )
+        losses, likeliest = answer_losses(logits, truth).reported, logits.argmax(-1)
+        del logits  # of a large vocabulary, before answers are generated
+        said = greedy_answers(
+            likeliest,
+            truth,
+            end,
+            longest,
+            lambda i: generate(model, k, prompt.take(i), end, longest),
         )
+        return self._predictions(said, truth, losses)
 
-    def _first_round(self, prompt: Prompt, rows: Tensor) -> Predictions | Feedback:
+    def _first_round(self, prompt: Prompt, truth: Tensor, rows: Tensor) -> Predictions | Feedback:
         """Relay: the loss is that of the first token, as the others' states are not known here."""
-        losses = answer_losses(self._logits(prompt, 1), self._truth[:, :1])
-        self._losses = {"first_token": float(losses.first_token)}
+        losses = answer_losses(self._logits(prompt, 1), truth[:, :1]).reported
+        del losses["task"]
         k = self._system.layers_below
-        self._generation = Generation(self.language, k, self._words.end, self._max_answer_tokens)
-        self._generation.begin(prompt)
-        return self._next(rows[self._generation.rows])
+        generation = Generation(self.language, k, self._words.end, self._max_answer_tokens)
+        generation.begin(prompt)
+        self._relay = _Relay(generation, truth, losses)
+        return self._next(rows[generation.rows])
 
     def resume(self, received: Mapping[str, Received]) -> Predictions | Feedback:
         """Relay: the states of the latest tokens have crossed the air."""
-        assert self._generation is not None, "a prompt comes first"
+        assert self._relay is not None, "a prompt comes first"
         latest = self._prompt(received[PROMPT])
-        self._generation.step(latest.states, latest.arrived)
-        return self._next(self._generation.rows)
+        self._relay.generation.step(latest.states, latest.arrived)
+        return self._next(self._relay.generation.rows)
 
     def _next(self, rows: Tensor) -> Predictions | Feedback:
         """The answers, or the latest tokens, which go back to ``rows`` of the last frame."""
-        assert self._generation is not None, "a prompt comes first"
+        assert self._relay is not None, "a prompt comes first"
+        generation = self._relay.generation
         if not len(rows):
-            return self._predictions(self._generation.tokens)
+            return self._predictions(generation.tokens, self._relay.truth, self._relay.losses)
         bits = math.ceil(math.log2(self.language.embedding.num_embeddings))
-        return Feedback(PROMPT, rows.cpu(), self._generation.latest.cpu(), float(bits))
+        return Feedback(PROMPT, rows.cpu(), generation.latest.cpu(), float(bits))
 
-    def _predictions(self, said: Tensor) -> Predictions:
-        right = said[:, 0] == self._truth[:, 0]
-        return Predictions(tuple(self._words.decode(said)), tuple(right.tolist()), self._losses)
+    def _predictions(self, said: Tensor, truth: Tensor, losses: dict[str, float]) -> Predictions:
+        right = said[:, 0] == truth[:, 0]
+        return Predictions(tuple(self._words.decode(said)), tuple(right.tolist()), losses)
 
     def _prompt(self, received: Received) -> Prompt:
         """States by the channel decoder; what is lost is zero and not attended to."""

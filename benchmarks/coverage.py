@@ -24,8 +24,8 @@ from studies.tables.statistics import mean_interval
 CLIPS, PER_CLIP = 200, 5
 CLIP_SPREAD, SHARED_SPREAD = 1.5, 0.5
 """Standard deviations of the log odds of a clip, and of a clip with a network."""
-METHODS = (1.2, 0.9)
-"""Mean log odds of two methods."""
+MEAN_LOG_ODDS = (1.2, 0.9)
+"""Of two methods."""
 SPREADS = (0.0, 0.1, 0.25, 0.5)
 """Standard deviations of a network's log odds."""
 
@@ -56,13 +56,13 @@ def spread_of_accuracy(spread: float, rng: np.random.Generator) -> float:
     """Standard deviation of the accuracies of networks."""
     odds = np.hypot(CLIP_SPREAD, SHARED_SPREAD) * rng.normal(size=(1, 20_000))
     networks = spread * rng.normal(size=(300, 1))
-    return float(expit(METHODS[0] + odds + networks).mean(1).std())
+    return float(expit(MEAN_LOG_ODDS[0] + odds + networks).mean(1).std())
 
 
 def coverage(paired: bool, spread: float, seeds: int, trials: int) -> dict[str, float]:
     """Fraction of intervals that hold the truth: ours, and a bootstrap's over seeds and clips."""
     rng = np.random.default_rng([paired, int(100 * spread), seeds])
-    means = METHODS if paired else METHODS[:1]
+    means = MEAN_LOG_ODDS if paired else MEAN_LOG_ODDS[:1]
     truth = [accuracy(mean, spread, rng) for mean in means]
     held = dict.fromkeys(("tokcom", "bootstrap"), 0)
     for _ in range(trials):

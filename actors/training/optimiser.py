@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.adamw import adamw
 
 from tokcom_core.systems import Training
@@ -31,7 +31,11 @@ class Optimiser:
         self._training = training
         self._steps = 0
         self._moments = [
-            {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p), "step": _zero()}
+            {
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+                "step": torch.zeros(()),
+            }
             for p in self._parameters
         ]
 
@@ -94,11 +98,6 @@ class Optimiser:
         self._steps += 1
         for parameter in self._parameters:
             parameter.grad = None
-
-
-def _zero() -> Tensor:
-    """A count of steps, as AdamW keeps it."""
-    return torch.zeros((), dtype=torch.float32)
 
 
 @contextmanager

@@ -47,16 +47,9 @@ def compare_methods(
     one, other = (_rows_of(done, method) for method in (first, second))
     right = _condition_columns(layout, second, other)
     left = _condition_columns(layout, first, one) if right else _all_columns(layout, one)
-    shared = [name for name in left if name in right]
-    pairs = one[left].drop_duplicates()
-    if shared:
-        pairs = pairs.merge(other[right].drop_duplicates(), on=shared)
-    elif right:
-        pairs = other[right].drop_duplicates()
+    pairs = _pairs(layout, one[left], other[right])
     if pairs.empty:
         raise ValueError(f"{first} and {second} have no condition in common in this study")
-    pairs = pairs.reindex(columns=[name for name in layout.condition if name != "method"])
-    pairs = pairs.fillna(dict.fromkeys(layout.budget_columns, 0.0))
     groups = layout.groups_of(part)
     found = []
     for record in pairs.to_dict("records"):
@@ -70,9 +63,11 @@ def compare_methods(
         elif not left:
             scores = scores.droplevel("user")
         both = pd.merge(scores.rename("one").reset_index(), others.rename("other").reset_index())
-        if both.dropna().empty:
-            raise ValueError(f"{first} and {second} have no question that both have answered")
-        found.append({**condition, **_difference(both.dropna(), layout.graded)})
+        answered = both.dropna(subset=["one", "other"])
+        if len(answered):
+            found.append({**condition, **_difference(answered, layout.graded)})
+    if not found:
+        raise ValueError(f"{first} and {second} have no question that both have answered")
     return pd.DataFrame(found)
 
 
@@ -82,6 +77,17 @@ def _rows_of(done: pd.DataFrame, method: str) -> pd.DataFrame:
         known = ", ".join(sorted(done["method"].unique()))
         raise ValueError(f"no finished cell of the method {method!r}; there are: {known}")
     return rows
+
+
+def _pairs(layout: TableLayout, one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Conditions alike in the columns that both have; all of one, where the other has none."""
+    one, other = one.drop_duplicates(), other.drop_duplicates()
+    if shared := list(one.columns.intersection(other.columns)):
+        pairs = one.merge(other, on=shared)
+    else:
+        pairs = one if len(one.columns) else other
+    pairs = pairs.reindex(columns=[name for name in layout.condition if name != "method"])
+    return pairs.fillna(dict.fromkeys(layout.budget_columns, 0.0))
 
 
 def _condition_columns(layout: TableLayout, method: str, rows: pd.DataFrame) -> list[str]:

@@ -97,12 +97,12 @@ def summarise_part(
     groups = tables.layout.groups_of(part)
     answered = count_answers(tables, table["cell"].unique(), groups)
     if groups is not None:
-        table = results_of_part(table, answered, tables.layout)
+        table = _results_of_part(table, answered, tables.layout)
         table = table[table["test_questions"] > 0]
     return table, summarise(table, answered, tables.layout)
 
 
-def results_of_part(
+def _results_of_part(
     table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout
 ) -> pd.DataFrame:
     """Finished rows of ``results`` whose accuracies are those of one part of a mixture of tasks.

@@ -75,19 +75,19 @@ def _evenly(video: Path, total: int, sampling: Sampling) -> tuple[list[Image.Ima
     wanted = set(slide(total, min(sampling.frames, total)).tolist())
     kept: list[Image.Image] = []
     decoded = 0
-    squash = _Squash(sampling.size)
+    convert = _FrameConverter(sampling.size)
     with av.open(str(video)) as container:
         for i, frame in enumerate(container.decode(video=0)):
             decoded += 1
             if i in wanted:
-                kept.append(squash(frame))
+                kept.append(convert(frame))
     return kept, decoded
 
 
 def _at_rate(video: Path, sampling: Sampling, rate_hz: float) -> list[Image.Image]:
     with av.open(str(video)) as container:
         pictures = islice(_filtered(container, rate_hz), sampling.frames)
-        kept = list(map(_Squash(sampling.size), pictures))
+        kept = list(map(_FrameConverter(sampling.size), pictures))
     if not kept:
         raise ValueError(f"too short for a frame at {rate_hz:g} a second")
     return kept
@@ -110,7 +110,7 @@ def _filtered(container: InputContainer, rate_hz: float) -> Iterator[av.VideoFra
                 break
 
 
-class _Squash:
+class _FrameConverter:
     """Pictures as they are shown, with sides of at most ``size`` pixels.
 
     Bicubic, as ffmpeg scales; a phone's video is stored lying and turned by its display matrix. One

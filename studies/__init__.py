@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ if TYPE_CHECKING:
 
     from .plan.loading import load, presets
     from .plan.study import Study
+    from .tables.files import Tables
+    from .tables.frontier import pareto
 
-__all__ = ["Study", "compare", "load", "presets", "run", "summarise"]
+__all__ = ["Study", "compare", "judge", "load", "pareto", "presets", "run", "summarise"]
 
 
 def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
@@ -39,14 +42,11 @@ def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
     Raises:
         ValueError: for an unknown part, or a study without a finished cell.
     """
-    from .execution.run import finished_table
-    from .storage.folder import StudyFolder
-    from .tables.files import Tables
-    from .tables.layout import layout_of
-    from .tables.summary import summarise_part
+    from .tables.summary import count_answers, summarise_part
 
-    table, folder = finished_table(out), StudyFolder(out)
-    _, summary = summarise_part(Tables(folder, layout_of(folder.open())), table, part)
+    _, tables, results = _finished(out)
+    answered = count_answers(tables, results["cell"].unique())
+    _, summary = summarise_part(results, answered, tables.layout, part)
     return summary
 
 
@@ -64,20 +64,45 @@ def compare(out: Path | str, first: str, second: str, part: str | None = None) -
     Raises:
         ValueError: for an unknown method or part, or if the two have no condition in common.
     """
+    from .tables.comparison import compare_methods
+
+    _, tables, results = _finished(out)
+    return compare_methods(tables, results, first, second, part)
+
+
+def judge(out: Path | str) -> pd.DataFrame:
+    """The verdict on each claim of a study in each condition: shown, not shown or contradicted.
+
+    Args:
+        out: Folder or URI of the study.
+
+    Returns:
+        A row for each claim and condition, see :func:`studies.tables.claims.judge`.
+
+    Raises:
+        ValueError: for a study without a finished cell.
+    """
+    from .tables.claims import judge as judge_claims
+
+    study, tables, results = _finished(out)
+    return judge_claims(tables, results, study.claims)
+
+
+def _finished(out: Path | str) -> tuple[Study, Tables, pd.DataFrame]:
+    """The study in a folder, its tables, and the rows of ``results`` that it has so far."""
     from .execution.run import finished_table
     from .storage.folder import StudyFolder
-    from .tables.comparison import compare_methods
     from .tables.files import Tables
     from .tables.layout import layout_of
 
-    table, folder = finished_table(out), StudyFolder(out)
-    return compare_methods(Tables(folder, layout_of(folder.open())), table, first, second, part)
+    results, folder = finished_table(out), StudyFolder(out)
+    study = folder.open()
+    return study, Tables(folder, layout_of(study)), results
 
 
 def __getattr__(name: str) -> Any:
     """Imports public names on first use: torch, Ray and Sionna take seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .plan import loading
-
-    return getattr(loading, name)
+    home = "tables.frontier" if name == "pareto" else "plan.loading"
+    return getattr(import_module(f".{home}", __name__), name)

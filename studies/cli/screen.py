@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 from rich import box
 from rich.table import Table
 
+from ..tables.claims import Verdict
 from ..tables.columns import TableLayout
 from ..tables.summary import SWEEPS, interval_note, swept
 
@@ -50,6 +51,26 @@ def differences_table(found: pd.DataFrame, first: str, second: str, layout: Tabl
     )
 
 
+def claims_table(verdicts: pd.DataFrame) -> Table:
+    """A row for each claim of :func:`studies.tables.claims.judge`: in how many conditions it is
+    shown, not shown and contradicted.
+    """
+    found = [name for name in get_args(Verdict) if verdicts["verdict"].eq(name).any()]
+    by_claim = verdicts.groupby(["claim", "source"], sort=False)["verdict"]
+    counts = [
+        {"claim": claim, "source": source, **own.value_counts().reindex(found, fill_value=0)}
+        for (claim, source), own in by_claim
+    ]
+    return _table(
+        pd.DataFrame(counts),
+        [
+            ("claim", lambda row: str(row["claim"])),
+            ("source", lambda row: row["source"] or "-"),
+            *((name, lambda row, name=name: str(row[name])) for name in found),
+        ],
+    )
+
+
 def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Column]:
     """Air, those of the swept columns beside it, evaluated SNR and token lengths."""
     optional: dict[str, _Column] = {
@@ -72,7 +93,7 @@ def _table(rows: pd.DataFrame, columns: Sequence[_Column]) -> Table:
         *(name for name, _ in columns), box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
     )
     for column in shown.columns:
-        column.no_wrap = column.header not in ("method", "air")
+        column.no_wrap = column.header not in ("method", "air", "claim")
         column.overflow = "fold"  # an air that is cut off could look like another
     for record in rows.to_dict("records"):
         row = {str(name): value for name, value in record.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +13,12 @@ from rich.table import Table
 from tokcom_core.storage import complaint, writing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from ..plan.study import Study
+    from ..storage.folder import StudyFolder
 
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
 console = Console()
@@ -147,19 +151,31 @@ def resume(
 
 
 @study_app.command()
-def report(folder: StudyDir) -> None:
-    """Draws tables and pictures of what a study has so far."""
+def report(
+    folder: StudyDir,
+    style: Annotated[
+        str | None,
+        typer.Option(help="Style of a publication, whose figures are written alone: ieee."),
+    ] = None,
+) -> None:
+    """Draws tables, figures and the page of what a study has so far."""
     from ..execution.run import finished_table
+    from ..figures.printed import style_of
     from ..figures.report import write_report
     from ..storage.folder import StudyFolder
     from ..tables.files import Tables
     from ..tables.layout import layout_of
 
+    printed = style_of(style)
     table = finished_table(folder)
     study_folder = StudyFolder(folder)
+    study = study_folder.open()
     with writing(study_folder.report):
-        write_report(Tables(study_folder, layout_of(study_folder.open())), table)
-    _show(folder, table)
+        written = write_report(study, Tables(study_folder, layout_of(study)), table, printed)
+    if printed is None:
+        _show(folder, table)
+    else:
+        _print_paths(study_folder, written)
 
 
 @study_app.command()
@@ -210,18 +226,30 @@ def _run(study: Study, out: str, address: str | None) -> None:
 
 def _show(out: str, table: pd.DataFrame) -> None:
     from ..storage.folder import StudyFolder
+    from ..tables.claims import judge
     from ..tables.files import Tables
     from ..tables.layout import layout_of
-    from ..tables.summary import summarise_part
-    from .screen import conditions_note, conditions_table
+    from ..tables.summary import count_answers, summarise
+    from .screen import claims_table, conditions_note, conditions_table
 
     folder = StudyFolder(out)
-    layout = layout_of(folder.open())
-    _, summary = summarise_part(Tables(folder, layout), table)
+    study = folder.open()
+    tables = Tables(folder, layout_of(study))
+    answered = count_answers(tables, table["cell"].unique())
+    summary = summarise(table, answered, tables.layout)
     if not summary.empty:
-        _print(conditions_table(summary, layout))
-        console.print(conditions_note(table, summary, layout))
-    for path in (folder.results, folder.answers, folder.curves, *sorted(folder.report.glob("*"))):
+        _print(conditions_table(summary, tables.layout))
+        console.print(conditions_note(table, summary, tables.layout))
+    if study.claims:
+        _print(claims_table(judge(tables, table, study.claims)))
+        console.print("in how many conditions; differences and intervals: report.html")
+    page = folder.report / "report.html"
+    written = [page] if page.exists() else []
+    _print_paths(folder, [folder.results, folder.answers, folder.curves, *written])
+
+
+def _print_paths(folder: StudyFolder, paths: Iterable[Path]) -> None:
+    for path in paths:
         place = f"{folder.store}/{path.relative_to(folder.root)}"
         console.print(place, soft_wrap=True, highlight=False)
 

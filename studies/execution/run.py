@@ -77,7 +77,7 @@ def run_study(
             folder.store.remove(folder.tune)
     table = _rows(plan, folder)
     with writing(folder.report):
-        write_report(Tables(folder, layout_of(study)), table)
+        write_report(study, Tables(folder, layout_of(study)), table)
     return table
 
 

@@ -1,63 +1,87 @@
-"""Accuracy by SNR and by overhead: a panel or a line for each swept value."""
+"""Charts of accuracy by SNR, by overhead and by group of questions."""
 
 from __future__ import annotations
 
 import math
-from itertools import cycle
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
-from matplotlib.transforms import ScaledTranslation, Transform
 
-from ..tables.columns import Reference, TableLayout
+from ..tables.columns import TableLayout
+from ..tables.frontier import pareto
 from ..tables.summary import interval_note
-from .panels import (
-    Look,
-    Looks,
-    add_legend,
-    budget_labels,
-    make_panels,
-    panel_titles,
-    without_references,
-)
+from .chart import Chart, Line, Panel
+from .looks import Looks, budget_labels, panel_titles, without_references
 
-_REFERENCE_DASHES = ((4, 3), (1, 1), (3, 1, 1, 1))
 _NOISELESS_GAP_DB = 5.0
-_STEP_INCH = 0.055
-"""Offset between lines at the same nominal SNR."""
+_USES = "uplink_channel_uses"
+_Y_LABEL = "test accuracy"
 
 
-def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Figure:
-    """Draws accuracy by evaluated SNR, a line for each method and token budget.
+def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
+    """Accuracy by evaluated SNR, a line for each method and token budget.
 
     Args:
         done: Finished rows of ``results``.
         summary: Summary of these rows.
         layout: Layout of the tables.
     """
+
+    def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
+        return Panel(title, "SNR (dB)", lines, _levels(done, layout), ticks=_snr_ticks(rows))
+
     rows, means = (_placed(frame, layout, "snr_db", "tokens") for frame in (done, summary))
-    figure, panels = _accuracy_figure(rows, means, layout, _STEP_INCH)
-    for title, panel in panels.items():
-        _tick_noiseless(panel, means[means["panel"] == title])
-        panel.set_xlabel("SNR (dB)")
-    return figure
+    panels = _panels(rows, means, layout, panel)
+    note = f"bars: {interval_note(summary)}"
+    return Chart("Accuracy by SNR", "snr_db", "accuracy", _Y_LABEL, panels, note, apart=True)
 
 
-def accuracy_by_overhead(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Figure:
-    """Draws accuracy by channel uses, a line for each method and evaluated SNR."""
-    x = "uplink_channel_uses"
-    rows, means = (_placed(frame, layout, x, "snr") for frame in (done, summary))
-    figure, panels = _accuracy_figure(rows, means, layout, step_inch=0.0)
-    for title, panel in panels.items():
-        uses = means.loc[means["panel"] == title, "x"]
-        if (uses > 0).all() and uses.max() > 20 * uses.min():  # orders of magnitude
-            panel.set_xscale("log")
-            panel.xaxis.set_minor_formatter(NullFormatter())
-        panel.set_xlabel("uplink channel uses per question")
-    return figure
+def accuracy_by_overhead(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
+    """Accuracy by channel uses, a line for each method and evaluated SNR, with Pareto fronts."""
+
+    def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
+        uses = rows["x"]
+        wide = bool((uses > 0).all() and uses.max() > 20 * uses.min())  # orders of magnitude
+        fronts = [
+            pareto(own)[[_USES, "accuracy"]].set_axis(["x", "y"], axis=1)
+            for _, own in rows.groupby("eval_snr_db", dropna=False)
+        ]
+        label = "uplink channel uses per question"
+        return Panel(title, label, lines, _levels(done, layout), fronts, log_x=wide)
+
+    rows, means = (_placed(frame, layout, _USES, "snr") for frame in (done, summary))
+    panels = _panels(rows, means, layout, panel)
+    note = f"bars: {interval_note(summary)}"
+    return Chart("Accuracy by overhead", _USES, "accuracy", _Y_LABEL, panels, note)
+
+
+def accuracy_by_group(
+    done: pd.DataFrame, summaries: dict[str, pd.DataFrame], layout: TableLayout
+) -> Chart:
+    """Accuracy in each group of questions, at the highest evaluated SNR.
+
+    Args:
+        done: Finished rows of ``results``.
+        summaries: Summary of each group.
+        layout: Layout of the tables.
+    """
+    groups = list(summaries)
+    frames = [rows.assign(place=float(place)) for place, rows in enumerate(summaries.values())]
+    means = _placed(pd.concat(frames, ignore_index=True), layout, "place", "tokens")
+    best_db = means.groupby("panel")["snr_db"].transform("max")
+    means = means[means["snr_db"].eq(best_db) | best_db.isna()]
+
+    def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
+        snr = rows["snr"].iloc[0]
+        return Panel(f"{title}, {snr}", "", lines, ticks=dict(enumerate(groups)))
+
+    panels = _panels(means.iloc[:0], means, layout, panel)
+    note = f"bars: {interval_note(means)}"
+    return Chart(
+        "Accuracy by group of questions", "group", "accuracy", _Y_LABEL, panels, note,
+        kind="dots", apart=True,
+    )  # fmt: skip
 
 
 def _placed(rows: pd.DataFrame, layout: TableLayout, x: str, line: str) -> pd.DataFrame:
@@ -78,73 +102,48 @@ def _placed(rows: pd.DataFrame, layout: TableLayout, x: str, line: str) -> pd.Da
     return placed.assign(x=placed[x], line=placed[line])
 
 
-def _accuracy_figure(
-    rows: pd.DataFrame, means: pd.DataFrame, layout: TableLayout, step_inch: float
-) -> tuple[Figure, dict[str, Axes]]:
-    """Methods by colour, bars for intervals, seeds as dots, references as levels.
+def _panels(
+    rows: pd.DataFrame,
+    means: pd.DataFrame,
+    layout: TableLayout,
+    panel: Callable[[str, Sequence[Line], pd.DataFrame], Panel],
+) -> list[Panel]:
+    """A panel for each title: lines of the means and of each seed.
 
     Args:
-        step_inch: Offset between lines, so that their bars do not cover each other.
+        rows: Placed rows of single seeds.
+        means: Placed rows of their summary.
+        layout: Layout of the tables.
+        panel: Makes a panel of its title, lines and rows of the summary.
     """
-    figure, panels = make_panels(means["panel"].unique())
-    ordered = means.sort_values([*layout.budget_columns, "eval_snr_db"])
-    looks = Looks(means["method"], ordered["line"])
-    for title, panel in panels.items():
-        lines = means[means["panel"] == title].groupby(["method", "line"], sort=False)
-        for place, ((method, name), points) in enumerate(lines):
+    means = means.sort_values([*layout.budget_columns, "eval_snr_db"])
+    looks = Looks(means["method"], means["line"])
+    ends = {"accuracy": "y", "accuracy_low": "low", "accuracy_high": "high"}
+    found = []
+    for title, own in means.groupby("panel", sort=False):
+        lines = []
+        for (method, name), points in own.groupby(["method", "line"], sort=False):
             seeds = rows[
                 (rows["panel"] == title) & (rows["method"] == method) & (rows["line"] == name)
             ]
-            look = looks.of(str(method), str(name))
-            beside = _beside(panel, step_inch * (place - (len(lines) - 1) / 2))
-            _draw_line(panel, points.sort_values("x"), seeds, look, beside)
-        panel.autoscale_view()
-        _draw_references(panel, rows, layout.references)
-        panel.set_ylim(0, 1)
-    add_legend(figure, panels, "test accuracy", f"bars: {interval_note(means)}")
-    return figure, panels
+            shown = points.rename(columns=ends)[["x", *ends.values()]].sort_values("x")
+            single = seeds[["x", "accuracy"]].set_axis(["x", "y"], axis=1)
+            lines.append(Line(looks.of(str(method), str(name)), shown, single))
+        found.append(panel(str(title), lines, own))
+    return found
 
 
-def _beside(panel: Axes, inch: float) -> Transform:
-    """Moves a line sideways."""
-    offset = ScaledTranslation(inch, 0, panel.figure.dpi_scale_trans)
-    return panel.transData + offset
+def _snr_ticks(rows: pd.DataFrame) -> dict[float, str]:
+    """Labels of the evaluated SNRs, if one of them is infinite."""
+    at = rows.drop_duplicates("snr_db").sort_values("snr_db")
+    if not np.isinf(at["eval_snr_db"]).any():
+        return {}
+    labels = ["∞" if math.isinf(snr_db) else f"{snr_db:g}" for snr_db in at["eval_snr_db"]]
+    return dict(zip(at["snr_db"], labels, strict=True))
 
 
-def _draw_line(
-    panel: Axes, points: pd.DataFrame, seeds: pd.DataFrame, look: Look, beside: Transform
-) -> None:
-    """Draws the mean at each place with its interval, if there is one, and the seeds."""
-    x, mean = points["x"], points["accuracy"]
-    panel.update_datalim(np.column_stack([x, mean]))  # lines that are moved do not set limits
-    reach = [mean - points["accuracy_low"], points["accuracy_high"] - mean]
-    panel.errorbar(
-        x, mean, np.clip(reach, 0, None), color=look.colour, linestyle=look.line, linewidth=1.3,
-        marker=look.marker, markersize=5, elinewidth=0.9, capsize=2, transform=beside,
-    )  # fmt: skip
-    panel.plot(
-        seeds["x"], seeds["accuracy"], look.marker, color=look.colour, alpha=0.4, markersize=3,
-        transform=beside,
-    )  # fmt: skip
-    panel.plot(
-        [], [], look.line, marker=look.marker, color=look.colour, markersize=5, label=look.label
-    )
-
-
-def _tick_noiseless(panel: Axes, points: pd.DataFrame) -> None:
-    """Labels the tick of an infinite SNR."""
-    if np.isinf(points["eval_snr_db"]).any():
-        at = points.drop_duplicates("snr_db").sort_values("snr_db")
-        labels = ["∞" if math.isinf(s) else f"{s:g}" for s in at["eval_snr_db"]]
-        panel.set_xticks(at["snr_db"], labels)
-
-
-def _draw_references(panel: Axes, rows: pd.DataFrame, references: tuple[Reference, ...]) -> None:
-    """Draws a level for each reference, the upper ones first."""
-    styles = zip(references, cycle(_REFERENCE_DASHES), strict=False)
-    for reference, dashes in sorted(styles, key=lambda style: style[0].bound == "lower"):
-        level = rows[reference.column].mean()
-        if not math.isnan(level):
-            panel.axhline(
-                level, color="0.45", linewidth=1, linestyle=(0, dashes), label=reference.label
-            )
+def _levels(rows: pd.DataFrame, layout: TableLayout) -> dict[str, float]:
+    """Accuracies of the references, the upper ones first."""
+    ordered = sorted(layout.references, key=lambda reference: reference.bound == "lower")
+    levels = {reference.label: float(rows[reference.column].mean()) for reference in ordered}
+    return {label: level for label, level in levels.items() if not math.isnan(level)}

@@ -1,17 +1,18 @@
-"""How fast the methods learn: the task's loss by training step."""
+"""A chart of how fast the methods learn: the task's loss by training step."""
 
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..tables.columns import TableLayout
-from .panels import Looks, add_legend, budget_labels, make_panels, panel_titles, without_references
+from .chart import Chart, Line, Panel
+from .looks import Looks, budget_labels, panel_titles, without_references
 
 _SMOOTHING_STEPS = 15
+_MOST_POINTS = 300
 
 
-def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Figure:
+def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
     """Smoothed task loss by step of the phases that train it, a line per cell; no references.
 
     Args:
@@ -22,18 +23,24 @@ def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Figure:
     steps = without_references(curves[curves[loss].notna()], layout)
     steps = steps.sort_values([*layout.condition[:-1], "seed", "step"])
     steps = steps.assign(panel=_titles(steps, layout), tokens=budget_labels(steps, layout))
-    figure, panels = make_panels(steps["panel"].unique())
     looks = Looks(steps["method"], steps["tokens"])
-    for (title, method, tokens, _), rows in steps.groupby(["panel", "method", "tokens", "cell"]):
-        smooth = rows.set_index("step")[loss].rolling(_SMOOTHING_STEPS, min_periods=1).mean()
-        panel, look = panels[str(title)], looks.of(str(method), str(tokens))
-        panel.plot(smooth.index, smooth, look.line, color=look.colour, alpha=0.6, linewidth=1)
-        panel.plot([], [], look.line, color=look.colour, label=look.label)
-        panel.set_xlabel(f"{rows['phase'].iloc[0]} step")
-    for panel in panels.values():
-        panel.set_yscale("log")
-    add_legend(figure, panels, f"{loss.replace('_', ' ')} loss ({_SMOOTHING_STEPS}-step mean)")
-    return figure
+    panels = []
+    for title, rows in steps.groupby("panel", sort=False):
+        lines = [
+            Line(looks.of(str(method), str(tokens)), _smooth(own, loss))
+            for (method, tokens, _), own in rows.groupby(["method", "tokens", "cell"], sort=False)
+        ]
+        panels.append(Panel(str(title), f"{rows['phase'].iloc[0]} step", lines))
+    name = f"{loss.replace('_', ' ')} loss ({_SMOOTHING_STEPS}-step mean)"
+    return Chart("Learning curves", "step", f"{loss}_loss", name, panels, kind="curves")
+
+
+def _smooth(rows: pd.DataFrame, loss: str) -> pd.DataFrame:
+    """Places and means of a cell's loss, of long trainings not all."""
+    mean = rows[loss].rolling(_SMOOTHING_STEPS, min_periods=1).mean()
+    points = pd.DataFrame({"x": rows["step"].astype(float), "y": mean})
+    every = -(-len(points) // _MOST_POINTS)
+    return points.iloc[(len(points) - 1) % every :: every]  # the last step is among them
 
 
 def _titles(steps: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:

@@ -1,110 +1,118 @@
-"""The report of a study: figures and a page drawn from its tables."""
+"""The report of a study: charts drawn from its tables, as files and on a page."""
 
 from __future__ import annotations
 
-import base64
-import html
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..tables.columns import TableLayout
+from ..plan.study import Study
+from ..tables.claims import judge
 from ..tables.files import Tables
-from ..tables.summary import interval_note, summarise_part
-from .accuracy import accuracy_by_overhead, accuracy_by_snr
+from ..tables.summary import count_answers, interval_note, summarise, summarise_part
+from .accuracy import accuracy_by_group, accuracy_by_overhead, accuracy_by_snr
+from .chart import Chart
 from .emulation import users_figure
 from .learning import learning_curves
-from .panels import panel_titles
+from .looks import panel_titles
+from .page import Contents, render
+from .printed import SCREEN, Style, draw
 
 
-def write_report(tables: Tables, results: pd.DataFrame) -> list[Path]:
-    """Writes the figures and the page into ``report/``; returns their paths."""
-    folder, layout = tables.folder, tables.layout
+def write_report(
+    study: Study, tables: Tables, results: pd.DataFrame, style: Style | None = None
+) -> list[Path]:
+    """Writes the charts and the page into ``report/``; returns their paths.
+
+    Args:
+        study: The study.
+        tables: Its tables.
+        results: Rows of ``results``.
+        style: Style of figures for a publication, written instead of all else.
+    """
     done = results[results["status"] == "ok"]
     if done.empty:
         return []
+    folder = tables.folder
     folder.report.mkdir(parents=True, exist_ok=True)
-    _, summary = summarise_part(tables, results)
-    pictures = {
-        "accuracy_by_snr.png": accuracy_by_snr(done, summary, layout),
-        **_part_figures(tables, done),
-        "accuracy_by_overhead.png": accuracy_by_overhead(done, summary, layout),
-        "learning_curves.png": learning_curves(tables.read_curves(), layout),
-        **_users_figures(tables, done),
-    }
-    written = []
-    for name, figure in pictures.items():
-        figure.savefig(folder.report / name, dpi=130)
-        written.append(folder.report / name)
-    page = folder.report / "report.html"
-    page.write_text(_page(results, summary, written, layout), encoding="utf-8")
-    for file in (*written, page):
+    answered = count_answers(tables, done["cell"].unique())
+    summary = summarise(done, answered, tables.layout)
+    charts = _charts(tables, done, answered, summary)
+    if style is not None:
+        written = [_print(chart, folder.report / name, style) for name, chart in charts.items()]
+    else:
+        figures = [_print(chart, folder.report / name, SCREEN) for name, chart in charts.items()]
+        data = [_write_table(chart, folder.report / name) for name, chart in charts.items()]
+        pictures = dict(_users_figures(tables, done))
+        verdicts = judge(tables, results, study.claims)
+        page = folder.report / "report.html"
+        contents = Contents(
+            study, tables.layout, results, summary, verdicts, charts, pictures,
+            interval_note(summary),
+        )  # fmt: skip
+        page.write_text(render(contents), encoding="utf-8")
+        written = [*figures, *data, *pictures.values(), page]
+    for file in written:
         folder.store.keep(file)
-    return [*written, page]
+    return written
 
 
-def _part_figures(tables: Tables, done: pd.DataFrame) -> dict[str, Figure]:
-    """Accuracy by SNR for each part of a mixture of tasks, by file name."""
-    figures, layout = {}, tables.layout
-    for part in layout.parts:
-        rows, summary = summarise_part(tables, done, part)
-        if len(rows):
-            figures[f"accuracy_by_snr_{part}.png"] = accuracy_by_snr(rows, summary, layout)
-    return figures
+def _charts(
+    tables: Tables, done: pd.DataFrame, answered: pd.DataFrame, summary: pd.DataFrame
+) -> Mapping[str, Chart]:
+    """All charts of a study, by file name."""
+    layout = tables.layout
+    parts = {p: summarise_part(done, answered, layout, p) for p in layout.parts}
+    groups = {g: summarise_part(done, answered, layout, g)[1] for g in layout.groups}
+    asked = {group: rows for group, rows in groups.items() if len(rows)}
+    charts = {
+        "accuracy_by_snr": accuracy_by_snr(done, summary, layout),
+        **{
+            f"accuracy_by_snr_{part}": accuracy_by_snr(*shown, layout)
+            for part, shown in parts.items()
+            if len(shown[0])
+        },
+        "accuracy_by_overhead": accuracy_by_overhead(done, summary, layout),
+        "learning_curves": learning_curves(tables.read_curves(), layout),
+    }
+    if len(asked) > 1:
+        charts["accuracy_by_group"] = accuracy_by_group(done, asked, layout)
+    return charts
 
 
-def _users_figures(tables: Tables, done: pd.DataFrame) -> dict[str, Figure]:
-    """The figure of each emulated condition, by file name."""
+def _print(chart: Chart, name: Path, style: Style) -> Path:
+    file = name.with_suffix(style.suffix)
+    with style.applied():
+        draw(chart, style).savefig(file)
+    return file
+
+
+def _write_table(chart: Chart, name: Path) -> Path:
+    file = name.with_suffix(".csv")
+    chart.table.to_csv(file, index=False)
+    return file
+
+
+def _users_figures(tables: Tables, done: pd.DataFrame) -> Iterator[tuple[str, Path]]:
+    """Title and file of the figure of each emulated condition."""
     emulated, layout = done[done["users"] > 1], tables.layout
     titles = panel_titles(emulated, layout)
-    figures = {}
     for panel, (_, row) in zip(titles, emulated.iterrows(), strict=True):
-        cell, snr_db = row["cell"], row["eval_snr_db"]
-        devices, answers = (
-            rows[rows["eval_snr_db"].eq(snr_db) | rows["eval_snr_db"].isna()]
-            for rows in (tables.read_devices(cell), tables.read_answers(cell))
-        )
         title = f"{row['method']}, {panel}, {layout.budget_text(row.to_dict())} tokens"
+        snr_db = row["eval_snr_db"]
         snr = "" if math.isnan(snr_db) else f"_{snr_db:g}dB"
-        figures[f"users_{cell}{snr}.png"] = users_figure(devices, answers, title)
-    return figures
+        file = tables.folder.report / f"users_{row['cell']}{snr}.png"
+        with SCREEN.applied():
+            _users_figure(tables, row, title).savefig(file)
+        yield title, file
 
 
-def _references_note(layout: TableLayout) -> str:
-    named = ", ".join(f"{r.label} ({r.bound})" for r in layout.references)
-    return f"Read every method between its references: {named}." if named else ""
-
-
-def _page(
-    results: pd.DataFrame, summary: pd.DataFrame, pictures: list[Path], layout: TableLayout
-) -> str:
-    """A self-contained page; all text from the study is escaped."""
-    title = html.escape(f"Study {results['study'].iloc[0]}")
-    images = "\n".join(
-        f'<img alt="{html.escape(p.stem)}" src="data:image/png;base64,'
-        f'{base64.b64encode(p.read_bytes()).decode()}">'
-        for p in pictures
+def _users_figure(tables: Tables, row: pd.Series, title: str) -> Figure:
+    devices, answers = (
+        rows[rows["eval_snr_db"].eq(row["eval_snr_db"]) | rows["eval_snr_db"].isna()]
+        for rows in (tables.read_devices(row["cell"]), tables.read_answers(row["cell"]))
     )
-    conditions = summary.to_html(
-        index=False, escape=True, float_format="{:.4g}".format, na_rep="-", border=0
-    )
-    failed = results[results["status"] != "ok"]
-    failures = (
-        ""
-        if failed.empty
-        else "<h2>Failed cells</h2>"
-        + failed[["cell", *layout.condition, "seed", "reason"]].to_html(
-            index=False, escape=True, na_rep="-", border=0
-        )
-    )
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}}
-div{{overflow-x:auto}}img{{max-width:100%;display:block;margin:1rem 0}}
-table{{border-collapse:collapse;font-size:13px}}
-td,th{{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}}</style>
-<h1>{title}</h1><p>Accuracy is the share of test questions answered rightly, all seeds together;
-<code>accuracy_low</code> and <code>accuracy_high</code>: {interval_note(summary)}.
-{_references_note(layout)}</p>
-{images}<h2>Conditions</h2><div>{conditions}</div>{failures}</html>"""
+    return users_figure(devices, answers, title)

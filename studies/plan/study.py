@@ -35,6 +35,7 @@ from tokcom_core.systems import DEFAULT_METHODS, SYSTEMS, Method, System, System
 from tokcom_core.tasks import Avqa, NamedTask, Task
 
 from ..errors import explain
+from .claims import Claim
 from .recipes import RecipeName, with_recipe
 from .rehearsal import rehearsed
 
@@ -120,6 +121,8 @@ class Study(Config):
     """A grid over methods, airs, budgets and seeds; see ``docs/studies.md`` for every key."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    claims: tuple[Claim, ...] = ()
     recipe: RecipeName | None = None
     rehearse: StrictBool = False
     data: Data = Data(minimusic=MiniMusic())
@@ -174,6 +177,7 @@ class Study(Config):
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
         self._check_methods()
+        self._check_claims()
         if self.emulate is not None:
             self._check_emulation(self.emulate)
         return self
@@ -195,6 +199,20 @@ class Study(Config):
                     else "names devices that no method has; take tokens: [{}]"
                 )
                 raise ValueError(f"tokens.{number}: {tokens} {remedy}")
+
+    def _check_claims(self) -> None:
+        """Raises ValueError for unknown methods and parts."""
+        references = [reference.name for reference in self.task.references(None)]
+        labels = [*(method.label for method in self.methods), *references]
+        parts = [*self.task.parts, *self.task.groups]
+        for number, claim in enumerate(self.claims):
+            for label in (claim.better, claim.than):
+                if label not in labels:
+                    known = ", ".join(labels)
+                    raise ValueError(f"claims.{number}: no method {label!r}; take some of {known}")
+            if claim.part is not None and claim.part not in parts:
+                known = ", ".join(parts) or "none"
+                raise ValueError(f"claims.{number}: no part {claim.part!r}; there are: {known}")
 
     def _check_emulation(self, emulate: EmulationConfig) -> None:
         for method in self.methods:
@@ -233,6 +251,17 @@ class Study(Config):
                 raise ValueError(f"bandwidth_hz {value:g} should be positive and finite")
         return values
 
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The keys that give this study, without those that have their defaults."""
+        every = self.model_dump(mode="json")
+        found: dict[str, Any] = _changed(every, Study(name=self.name).model_dump(mode="json"))
+        found = {"name": self.name, **found}
+        try:
+            return found if Study(**found) == self else every
+        except ValidationError:  # a recipe's defaults are others
+            return every
+
     def link_at(self, bandwidth_hz: float) -> Link:
         """The link at one of the study's bandwidths."""
         return Link(bandwidth_hz=bandwidth_hz, **self.link)
@@ -261,6 +290,14 @@ def _default_tokens(known: dict[str, Any]) -> TokenBudget:
         except (KeyError, ValueError):  # refused where methods are checked
             continue
     return found
+
+
+def _changed(values: Any, defaults: Any) -> Any:
+    if not isinstance(values, dict) or not isinstance(defaults, dict):
+        return values
+    if values.keys() != defaults.keys() or values.get("name") != defaults.get("name"):
+        return values  # of another kind
+    return {k: _changed(v, defaults[k]) for k, v in values.items() if v != defaults[k]}
 
 
 def differences(old: Study, new: Study) -> list[str]:

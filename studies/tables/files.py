@@ -71,10 +71,13 @@ class Tables:
         rows = [row for outcome in outcomes for row in outcome.answer_rows(self.layout)]
         self._write(self.folder.answers / _name(cell.key), rows, self.layout.answers)
 
-    def read_answers(self, cell: str) -> pd.DataFrame:
-        """The rows of the cell of this key; none if it has failed."""
+    def read_answers(self, cell: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The rows of the cell of this key, or some columns of them; none if it has failed."""
         file = self.folder.store.fetch(self.folder.answers / _name(cell))
-        return self._read([file] if file.exists() else [], self.layout.answers)
+        schema = self.layout.answers
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns], schema.metadata)
+        return self._read([file] if file.exists() else [], schema)
 
     def write_submissions(self, cell: Cell, outcomes: Sequence[Outcome]) -> None:
         """Writes the official results file of each evaluated condition, if the task has one."""

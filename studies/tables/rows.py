@@ -23,12 +23,12 @@ def write_rows(file: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) ->
 
 
 def read_rows(file: Path, schema: pa.Schema) -> pa.Table:
-    """Reads what :func:`write_rows` wrote.
+    """Reads what :func:`write_rows` wrote, or the columns of it that ``schema`` has.
 
     Raises:
         ValueError: for a file of another schema version, whose columns mean something else.
     """
-    return _read(file, schema).cast(schema)
+    return _read(file, schema, schema.names).cast(schema)
 
 
 def read_values(file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
@@ -41,8 +41,8 @@ def read_values(file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     return [{k: value for k, value in row.items() if value is not None} for row in rows]
 
 
-def _read(file: Path, schema: pa.Schema) -> pa.Table:
-    table = pq.read_table(file)
+def _read(file: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    table = pq.read_table(file, columns=columns)
     found, expected = (
         (s.metadata or {}).get(VERSION_KEY, b"none").decode() for s in (table.schema, schema)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -16,26 +16,21 @@ from .statistics import Interval, mean_interval
 
 SWEEPS = ("access", "bandwidth_hz", "deadline_ms", "train_snr_db", "train_snr_span_db")
 """Columns beside method, air, tokens and evaluated SNR in which conditions may differ."""
-_ASKED = ["cell", "eval_snr_db", "media_id"]
+_ASKED = ["cell", "eval_snr_db", "media_id", "group"]
 
 
-def count_answers(
-    tables: Tables, cells: Iterable[str], groups: Collection[str] | None = None
-) -> pd.DataFrame:
-    """Numbers of ``asked`` questions and ``right`` answers by cell, evaluated SNR and clip.
+def count_answers(tables: Tables, cells: Iterable[str]) -> pd.DataFrame:
+    """Numbers of ``asked`` questions and ``right`` answers by cell, evaluated SNR, clip and group.
 
     ``right`` is a sum of scores; answers without a score do not count. Failed cells have no rows.
 
     Args:
         tables: Tables of the study.
         cells: Keys of the cells.
-        groups: Groups of the questions that count; all of them by default.
     """
     found = [pd.DataFrame(columns=[*_ASKED, "right", "asked"])]
     for cell in cells:
-        answers = tables.read_answers(cell)
-        if groups is not None:
-            answers = answers[answers["group"].isin(groups)]
+        answers = tables.read_answers(cell, [*_ASKED, "right"])
         by_clip = answers.groupby(_ASKED, dropna=False)["right"]
         counts = pd.DataFrame({"right": by_clip.sum(), "asked": by_clip.count()})
         found.append(counts.reset_index())
@@ -82,24 +77,25 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
 
 
 def summarise_part(
-    tables: Tables, table: pd.DataFrame, part: str | None = None
+    table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout, part: str | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of ``results`` whose accuracies are those of a part of the task, and their summary.
 
     Args:
-        tables: Tables of the study.
         table: Rows of ``results``.
+        answered: Counts of :func:`count_answers`.
+        layout: Layout of the tables.
         part: Part of the task, or group of its questions; None for all of them.
 
     Raises:
         ValueError: for an unknown part or group.
     """
-    groups = tables.layout.groups_of(part)
-    answered = count_answers(tables, table["cell"].unique(), groups)
+    groups = layout.groups_of(part)
     if groups is not None:
-        table = _results_of_part(table, answered, tables.layout)
+        answered = answered[answered["group"].isin(groups)]
+        table = _results_of_part(table, answered, layout)
         table = table[table["test_questions"] > 0]
-    return table, summarise(table, answered, tables.layout)
+    return table, summarise(table, answered, layout)
 
 
 def _results_of_part(

@@ -72,7 +72,7 @@ def test_failures_are_rows(study: Study, tmp_path: Path) -> None:
     assert table["accuracy"].isna().all()
     again = pd.read_parquet(folder.results)
     assert len(again) == len(table)
-    assert write_report(tables, table) == []
+    assert write_report(study, tables, table) == []
 
 
 def test_a_column_that_the_schema_does_not_know_is_a_mistake(study: Study, tmp_path: Path) -> None:

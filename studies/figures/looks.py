@@ -1,23 +1,22 @@
-"""Panels, colours, lines and legends of all figures."""
+"""Colours, lines, markers and words of all figures."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..tables.columns import TableLayout
 from ..tables.summary import swept
 
-_COLOURS = (
-    *("#0b6e4f", "#c77700", "#8c2d5d", "#1f5fa8"),
-    *("#4d4d4d", "#7a9e00", "#00808a", "#b04a3a"),
+COLOURS = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
+    *("#56b4e9", "#e69f00", "#000000", "#7f5539"),
 )
+"""Okabe and Ito's, which the colour-blind tell apart ('Color Universal Design', 2008); a brown in
+place of the yellow, which is hard to see on white."""
 _LINES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "^", "s", "D", "v")
 _SAID: dict[str, Callable[[Any], str]] = {
@@ -55,7 +54,7 @@ class Looks:
         """The style of the line of a method and, say, a token budget; ``-`` for none."""
         number = self._names.index(name)
         return Look(
-            _COLOURS[self._methods.index(method) % len(_COLOURS)],
+            COLOURS[self._methods.index(method) % len(COLOURS)],
             _LINES[number % len(_LINES)],
             _MARKERS[number % len(_MARKERS)],
             method if name == "-" else f"{method}, {name}",
@@ -84,35 +83,3 @@ def budget_labels(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
 def without_references(rows: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
     """The rows of methods that are no references."""
     return rows[~rows["method"].isin(layout.reference_methods)]
-
-
-def make_panels(titles: Iterable[str]) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with a panel for each title."""
-    titles = [*titles] or ["-"]
-    columns = 2 if len(titles) in (2, 4) else min(3, len(titles))
-    lines = math.ceil(len(titles) / columns)
-    size = (1.2 + 4.2 * max(columns, 1.3), 0.9 + 3.6 * lines)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
-    for panel in grid.flat[len(titles) :]:
-        panel.set_visible(False)
-    panels = dict(zip(titles, grid.flat, strict=False))
-    for title, panel in panels.items():
-        panel.set_title(title, fontsize=10)
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
-    return figure, panels
-
-
-def add_legend(figure: Figure, panels: dict[str, Axes], y_label: str, note: str = "") -> None:
-    """One legend for all panels."""
-    named = {
-        name: handle
-        for panel in panels.values()
-        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    figure.supylabel(y_label, fontsize=10)
-    figure.legend(
-        named.values(), named, loc="outside lower center", ncols=3 if len(panels) > 1 else 2,
-        frameon=False, fontsize=8, title=note, title_fontsize=8,
-    )  # fmt: skip

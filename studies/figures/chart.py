@@ -1,0 +1,90 @@
+"""A chart, apart from how it is drawn: :mod:`printed` and :mod:`interactive` draw the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+from .looks import Look
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Values of a method at several places.
+
+    Attributes:
+        look: Its style.
+        points: ``x`` and ``y``, and the interval's ``low`` and ``high`` if there is one, in order.
+        seeds: ``x`` and ``y`` of each seed alone.
+    """
+
+    look: Look
+    points: pd.DataFrame
+    seeds: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["x", "y"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Lines over the same axes.
+
+    Attributes:
+        title: What its lines have in common.
+        x_label: Label of the horizontal axis.
+        lines: Its lines.
+        levels: Heights of horizontal lines by label, the uppermost first.
+        fronts: Points ``x`` and ``y`` that no other point exceeds at less ``x``, of each front.
+        ticks: Labels of places; chosen when it is drawn, if empty.
+        log_x: Whether the horizontal axis is logarithmic.
+    """
+
+    title: str
+    x_label: str
+    lines: Sequence[Line]
+    levels: dict[str, float] = field(default_factory=dict)
+    fronts: Sequence[pd.DataFrame] = ()
+    ticks: dict[float, str] = field(default_factory=dict)
+    log_x: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """Panels that share a vertical axis.
+
+    Attributes:
+        title: Heading.
+        x_name: Name of the horizontal values in the table.
+        y_name: Name of the vertical ones.
+        y_label: Label of the vertical axis.
+        panels: Its panels.
+        note: Explanation of intervals, empty for none.
+        kind: ``lines`` of marked points, ``dots`` that are not joined, or ``curves`` of many steps
+            over a logarithmic axis; the axis of others spans 0 to 1.
+        apart: Whether lines are drawn a little beside each other, as they share their places.
+    """
+
+    title: str
+    x_name: str
+    y_name: str
+    y_label: str
+    panels: Sequence[Panel]
+    note: str = ""
+    kind: Literal["lines", "dots", "curves"] = "lines"
+    apart: bool = False
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The values that the chart shows, a row for each point of a line."""
+        names = {"x": self.x_name, "y": self.y_name}
+        names |= {end: f"{self.y_name}_{end}" for end in ("low", "high")}
+        found = [
+            line.points.rename(columns=names).assign(panel=panel.title, line=line.look.label)
+            for panel in self.panels
+            for line in panel.lines
+        ]
+        if not found:
+            return pd.DataFrame(columns=["panel", "line", self.x_name, self.y_name])
+        rows = pd.concat(found, ignore_index=True)
+        return rows[["panel", "line", *rows.columns.difference(["panel", "line"], sort=False)]]

@@ -1,0 +1,203 @@
+"""The report as one page that opens without a network: tables, claims and interactive charts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from ..plan.study import Study
+from ..tables.columns import TableLayout
+from .chart import Chart
+from .interactive import draw, legend
+from .looks import without_references
+
+_PLOT = {"responsive": True, "displayModeBar": False}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a report shows of a study.
+
+    Attributes:
+        study: The study.
+        layout: Layout of its tables.
+        results: All rows of ``results``.
+        summary: Summary of the finished ones.
+        verdicts: Verdicts on the study's claims.
+        charts: Charts by file name.
+        pictures: Figures that are no charts: title and file.
+        interval: What the intervals are.
+    """
+
+    study: Study
+    layout: TableLayout
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    verdicts: pd.DataFrame
+    charts: Mapping[str, Chart]
+    pictures: Mapping[str, Path]
+    interval: str
+
+
+class _Entry(NamedTuple):
+    """An entry of a table: what is shown, and by what it is sorted."""
+
+    text: str
+    value: str
+
+
+def render(contents: Contents) -> str:
+    """The page; all text from the study is escaped."""
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined)
+    environment.globals["zip"] = zip
+    study, results, layout = contents.study, contents.results, contents.layout
+    failed = results[results["status"] == "failed"]
+    return environment.get_template("page.html").render(
+        study=study,
+        plotly=Markup(get_plotlyjs()),
+        set_up=_set_up(study, contents.summary),
+        claims=_table(_claims(contents)),
+        conditions=_table(_results(contents)),
+        interval=contents.interval,
+        references=_references_note(layout),
+        charts=[_chart(name, chart) for name, chart in contents.charts.items() if chart.panels],
+        pictures=[
+            {"title": title, "data": base64.b64encode(file.read_bytes()).decode()}
+            for title, file in contents.pictures.items()
+        ],
+        failures=_table(failed[["cell", *layout.condition, "seed", "reason"]]),
+        yaml=_yaml(study.changed),
+        whole_yaml=_yaml(study.model_dump(mode="json")),
+        versions=_versions(results),
+    )
+
+
+def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
+    """The axes of the study, in words."""
+    snrs = [snr if isinstance(snr, int | float) else f"{snr.low:g} to {snr.high:g}"
+            for snr in study.train_snr_db]  # fmt: skip
+    made = study.data.made
+    budgets = ["+".join(str(n) for n in tokens.values()) or "-" for tokens in study.tokens]
+    rows = {
+        "task": study.task.name,
+        "data": made.identity if made else str(study.data.folder),
+        "methods": ", ".join(method.label for method in study.methods),
+        "airs": ", ".join(air.label for air in study.airs),
+        "trained at (dB)": ", ".join(str(snr) for snr in snrs),
+        "evaluated at (dB)": ", ".join(f"{snr:g}" for snr in study.eval_snr_db),
+        "bandwidth (MHz)": ", ".join(f"{hz / 1e6:g}" for hz in study.bandwidth_hz),
+        f"tokens ({'+'.join(study.tokens[0]) or '-'})": ", ".join(budgets),
+        "seeds": ", ".join(str(seed) for seed in study.seeds),
+        "test questions of a condition, all seeds": f"{summary['questions'].max():,.0f}",
+    }
+    return list(rows.items())
+
+
+def _conditions(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
+    """The columns in which these rows differ, of those that identify a condition."""
+    return [name for name in layout.condition if rows[name].nunique(dropna=False) > 1]
+
+
+def _results(contents: Contents) -> pd.DataFrame:
+    """The summary without the columns in which no conditions of methods differ."""
+    summary, layout = contents.summary, contents.layout
+    varied = {"method", *_conditions(without_references(summary, layout), layout)}
+    same = {name for name in layout.condition if name not in varied}
+    told = {reference.column for reference in layout.references}  # in rows of their own
+    return summary.drop(columns=[*same, *told, *_interval_column(summary)])
+
+
+def _claims(contents: Contents) -> pd.DataFrame:
+    """Verdicts, without columns that are the same, or empty, in all rows."""
+    verdicts, layout = contents.verdicts, contents.layout
+    if verdicts.empty:
+        return verdicts
+    rows = verdicts.reindex(columns=list(dict.fromkeys([*verdicts, *layout.condition, "reason"])))
+    effect = ["difference", "difference_low", "difference_high", "interval", "reason"]
+    shown = rows[["claim", "source", *_conditions(rows, layout), "verdict", *effect]]
+    shown = shown.drop(columns=_interval_column(rows))
+    return shown.replace("", None).dropna(axis=1, how="all")
+
+
+def _interval_column(rows: pd.DataFrame) -> list[str]:
+    """The column that says what varies in an interval, if it is the same in all rows."""
+    return ["interval"] if rows["interval"].nunique() == 1 else []
+
+
+def _table(rows: pd.DataFrame) -> dict[str, Any] | None:
+    """Names, texts and values to sort by; None without rows."""
+    if rows.empty:
+        return None
+    shown = rows.dropna(axis=1, how="all")
+    numbers = [name for name in shown if pd.api.types.is_numeric_dtype(shown[name])]
+    return {
+        "names": list(shown.columns),
+        "numbers": numbers,
+        "rows": [
+            [
+                _number(str(name), value) if name in numbers else _text(value)
+                for name, value in zip(shown, row, strict=True)
+            ]
+            for row in shown.astype(object).where(shown.notna(), None).itertuples(index=False)
+        ],
+    }
+
+
+def _text(value: object) -> _Entry:
+    text = "-" if value is None else str(value)
+    return _Entry(text, text)
+
+
+def _number(name: str, value: float | None) -> _Entry:
+    if value is None:
+        return _Entry("-", "-Infinity")
+    if math.isinf(value):
+        return _Entry("∞", "Infinity")
+    share = "accuracy" in name or "difference" in name
+    text = f"{value:.3f}" if share else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return _Entry(text, repr(float(value)))
+
+
+def _chart(name: str, chart: Chart) -> dict[str, Any]:
+    plots = [
+        Markup(
+            draw(panel, chart).to_html(
+                full_html=False, include_plotlyjs=False, config=_PLOT, div_id=f"{name}-{number}"
+            )
+        )
+        for number, panel in enumerate(chart.panels)
+    ]
+    return {
+        "title": chart.title,
+        "file": name,
+        "note": chart.note,
+        "legend": legend(chart),
+        "plots": plots,
+    }
+
+
+def _references_note(layout: TableLayout) -> str:
+    named = ", ".join(f"{r.label} ({r.bound})" for r in layout.references)
+    return f"Read every method between its references: {named}." if named else ""
+
+
+def _yaml(keys: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(keys), sort_keys=False, allow_unicode=True).strip()
+
+
+def _versions(results: pd.DataFrame) -> str:
+    """Versions of everything, of each set that cells were run with."""
+    sets = [json.loads(versions) for versions in results["versions"].dropna().unique()]
+    return "; ".join(", ".join(f"{name} {v}" for name, v in own.items()) for own in sets)

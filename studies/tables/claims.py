@@ -1,0 +1,54 @@
+"""Verdicts on a study's claims: shown, not shown or contradicted, with effect and interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import pandas as pd
+
+from ..plan.claims import Claim
+from .comparison import compare_methods
+from .files import Tables
+
+Verdict = Literal["shown", "not shown", "contradicted", "untested"]
+
+
+def verdict(low: float, high: float, by: float = 0.0) -> Verdict:
+    """What the 95 % interval of a difference says of the claim that it is above ``by``."""
+    if low > by:
+        return "shown"
+    return "contradicted" if high < by else "not shown"
+
+
+def judge(tables: Tables, results: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
+    """The verdict on each claim in each condition.
+
+    Args:
+        tables: Tables of the study.
+        results: Rows of ``results``.
+        claims: Claims of the study.
+
+    Returns:
+        A row for each claim and condition: ``claim``, ``source``, ``verdict`` and the columns of
+        :func:`studies.tables.comparison.compare_methods`. A claim that no finished cells allow to
+        judge has a single row, ``untested``, with the ``reason``.
+    """
+    found = [_judge(tables, results, claim) for claim in claims]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def _judge(tables: Tables, results: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    said = {"claim": claim.text, "source": claim.source}
+    if claim.eval_snr_db is not None:  # references and airs with a link budget have none
+        free = results["method"].isin(tables.layout.reference_methods)
+        asked = results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])
+        results = results[free | asked]
+    try:
+        rows = compare_methods(tables, results, claim.better, claim.than, claim.part)
+    except ValueError as error:
+        return pd.DataFrame([{**said, "verdict": "untested", "reason": str(error)}])
+    ends = zip(rows["difference_low"], rows["difference_high"], strict=True)
+    verdicts = [verdict(low, high, claim.by) for low, high in ends]
+    return rows.assign(**said, verdict=verdicts)

@@ -57,7 +57,7 @@ def test_quickstart_is_what_it_promises() -> None:
         ),
         ({"alignment": {"steps": 3}}, "no key 'alignment'; did you mean 'systems.mlms.alignment'?"),
         ({"question_tokens": 3}, "did you mean 'systems.mlms.question_tokens'?"),
-        ({"typo": 1}, "no key 'typo'; take some of name, recipe, rehearse"),
+        ({"typo": 1}, "no key 'typo'; take some of name, description, claims"),
         ({"airs": ["vacuum"]}, "no air 'vacuum'"),
         (
             {"airs": [{"name": "rician", "k_factor": 3}]},

@@ -63,7 +63,9 @@ def run_study(
     started_ray = False
     with StudyProgress(console) as progress, Interrupt() as interrupt:
         try:
-            if not _is_finished(plan, folder):
+            if _is_finished(plan, folder):
+                folder.begin(study)
+            else:
                 with interrupt.deferred():  # half of Ray cannot be shut down
                     started_ray = start_ray(study, address, modules_of(study))
                 for air, bandwidth_hz in product(study.airs, study.bandwidth_hz):
@@ -76,6 +78,7 @@ def run_study(
                 ray.shutdown()
             folder.store.remove(folder.tune)
     table = _rows(plan, folder)
+    folder.keep_cells(set(table["cell"]))
     with writing(folder.report):
         write_report(study, Tables(folder, layout_of(study)), table)
     return table

@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from ..plan.study import Study
 from ..tables.columns import TableLayout
+from ..tables.frontier import pareto
 from .chart import Chart
 from .interactive import draw, legend
 from .looks import without_references
@@ -70,6 +71,7 @@ def render(contents: Contents) -> str:
         set_up=_set_up(study, contents.summary),
         claims=_table(_claims(contents)),
         conditions=_table(_results(contents)),
+        fronts=_table(_fronts(contents)),
         interval=contents.interval,
         references=_references_note(layout),
         charts=[_chart(name, chart) for name, chart in contents.charts.items() if chart.panels],
@@ -117,6 +119,19 @@ def _results(contents: Contents) -> pd.DataFrame:
     same = {name for name in layout.condition if name not in varied}
     told = {reference.column for reference in layout.references}  # in rows of their own
     return summary.drop(columns=[*same, *told, *_interval_column(summary)])
+
+
+def _fronts(contents: Contents) -> pd.DataFrame:
+    """What each airtime buys: of every channel, the conditions that no other exceeds by then."""
+    layout = contents.layout
+    methods = without_references(contents.summary, layout)
+    named = {"method", "bandwidth_hz", "deadline_ms", *layout.budget_columns}
+    varied = [name for name in _conditions(methods, layout) if name not in named]
+    channel = list(dict.fromkeys(["air", *varied]))
+    tokens = [name for name in layout.budget_columns if methods[name].any()]
+    bought = ["accuracy", "accuracy_low", "accuracy_high", "uplink_channel_uses", "energy_mj"]
+    fronts = [pareto(own, "airtime_ms") for _, own in methods.groupby(channel, dropna=False)]
+    return pd.concat(fronts)[[*channel, "airtime_ms", "method", *tokens, *bought]]
 
 
 def _claims(contents: Contents) -> pd.DataFrame:

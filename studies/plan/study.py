@@ -300,9 +300,22 @@ def _changed(values: Any, defaults: Any) -> Any:
     return {k: _changed(v, defaults[k]) for k, v in values.items() if v != defaults[k]}
 
 
+_CHANGES = {"description", "claims", "engine", "resources"}
+"""Keys that change nothing in the table."""
+_GROWS = ("airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "tokens", "seeds")
+"""Keys with lists of values that a study may have more of later."""
+
+
 def differences(old: Study, new: Study) -> list[str]:
-    """The keys in which two studies differ: ``seeds.0 0 -> 1``."""
-    return list(_differences(old.model_dump(mode="json"), new.model_dump(mode="json"), ()))
+    """The keys in which a study is not the other one, grown: ``seeds.0 0 -> 1``.
+
+    It has grown where each of its swept values is still there.
+    """
+    before, after = (study.model_dump(mode="json", exclude=_CHANGES) for study in (old, new))
+    for key in _GROWS:
+        if all(value in after[key] for value in before[key]):
+            before[key] = after[key]
+    return list(_differences(before, after, ()))
 
 
 def _differences(old: Any, new: Any, key: tuple[str, ...]) -> Iterator[str]:

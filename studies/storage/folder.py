@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class StudyFolder:
         self.curves = self.root / "curves"
         self.devices = self.root / "devices"
         self.answers = self.root / "answers"
+        self.submissions = self.root / "submissions"
         self.report = self.root / "report"
         self.references = self.root / "references.json"
         self.file_bits = self.root / "file_bits.parquet"
@@ -71,7 +72,7 @@ class StudyFolder:
 
     def submission(self, key: str, eval_snr_db: float) -> Path:
         """Official results file of a cell, for a judge or a server."""
-        return self.root / "submissions" / f"{_condition(key, eval_snr_db)}.json"
+        return self.submissions / f"{_condition(key, eval_snr_db)}.json"
 
     def open(self) -> Study:
         """The study that was begun here.
@@ -92,7 +93,8 @@ class StudyFolder:
         """Whether a study may begin or go on here; writes nothing.
 
         Raises:
-            ValueError: if another study was begun here, with the keys that differ.
+            ValueError: if another study was begun here, with the keys that differ. More values of
+                a swept key are the same study, grown.
         """
         self.store.begin()
         if not self.begun:
@@ -104,7 +106,7 @@ class StudyFolder:
             )
 
     def begin(self, study: Study) -> None:
-        """Claims the folder for a study, or goes on with the same one.
+        """Claims the folder for a study, or goes on with the same one, which may have grown.
 
         Raises:
             ValueError: if another study was begun here.
@@ -120,9 +122,16 @@ class StudyFolder:
         ):
             folder.mkdir(parents=True, exist_ok=True)
             remove_partials(folder)
-        if not self.begun:
+        if not self.begun or self.open() != study:
             with self.write(self.config) as partial:
                 partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+
+    def keep_cells(self, keys: Collection[str]) -> None:
+        """Removes the tables of all other cells: those whose study has grown since."""
+        for folder in (self.results, self.answers, self.devices, self.curves, self.submissions):
+            for name in self.store.names(folder):
+                if Path(name).stem.partition("_")[0] not in keys:
+                    self.store.remove(folder / name)
 
 
 def _condition(key: str, eval_snr_db: float) -> str:

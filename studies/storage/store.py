@@ -42,6 +42,10 @@ class LocalStore:
         """Fetches a kept file or folder, if it is not here; returns its path."""
         return path
 
+    def names(self, folder: Path) -> list[str]:
+        """Names of everything that has been kept of a folder."""
+        return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
     def fetch_all(self, folder: Path) -> Path:
         """Fetches everything that has been kept of a folder."""
         return folder
@@ -124,10 +128,13 @@ class MirroredStore(LocalStore):
                 )
         return path
 
-    def fetch_all(self, folder: Path) -> Path:
+    def names(self, folder: Path) -> list[str]:
         selector = FileSelector(self._there(folder), allow_not_found=True)
-        for info in self._fs.get_file_info(selector):
-            self.fetch(folder / info.base_name)
+        return [info.base_name for info in self._fs.get_file_info(selector)]
+
+    def fetch_all(self, folder: Path) -> Path:
+        for name in self.names(folder):
+            self.fetch(folder / name)
         return folder
 
     def keep(self, path: Path) -> None:

@@ -83,7 +83,12 @@ def test_the_page_shows_everything_and_escapes_it(page: Path, tables: Tables) ->
     assert '<button type="button">bandwidth_hz</button>' not in text  # all the same: in the set-up
     assert "95 % interval over seeds and clips" in text
     assert "https://" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
-    for title in ("Accuracy by SNR", "Accuracy by overhead", "Learning curves"):
+    for title in (
+        "What airtime buys",
+        "Accuracy by SNR",
+        "Accuracy by overhead",
+        "Learning curves",
+    ):
         assert f"<h2>{title}</h2>" in text
 
 

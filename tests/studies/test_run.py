@@ -157,6 +157,27 @@ def test_an_interrupted_study_resumes_to_the_same_table_on_either_engine(
     assert not list(copy.root.rglob(".*.partial"))
 
 
+def test_a_finished_study_grows_by_an_snr_without_training(
+    finished: Path, copy: StudyFolder
+) -> None:
+    """Every row that was there is there again, once, and new ones beside it."""
+    before = sorted(path.name for path in copy.artifacts.root.iterdir())
+    grown = tokcom(
+        "study", "run", copy.config, "--out", copy.root, "--set", "eval_snr_db=[0, 10, 20]"
+    )
+    assert grown.returncode == 0, grown.stdout + grown.stderr
+    assert sorted(path.name for path in copy.artifacts.root.iterdir()) == before
+    names = ["method", "air", "eval_snr_db"]
+    tables = (_table(root).fillna({"eval_snr_db": -1}) for root in (finished, copy.root))
+    old, new = (table.set_index(names).sort_index() for table in tables)
+    assert new.index.is_unique
+    assert set(new.index.levels[2]) - set(old.index.levels[2]) == {20.0}
+    same = new.loc[old.index].drop(columns="cell")
+    pd.testing.assert_frame_equal(same, old.drop(columns="cell"))
+    for table in (copy.answers, copy.devices, copy.curves):
+        assert {f.stem for f in table.iterdir()} == {f.stem for f in copy.results.iterdir()}
+
+
 _MLMS = small_keys(data={"minimusic": {"clips": 60, "seed": 3}}, methods=["aligned", "unaligned"])
 _TAICHI = {
     "name": "small",

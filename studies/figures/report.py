@@ -90,14 +90,9 @@ def _page(
     conditions = summary.to_html(
         index=False, escape=True, float_format="{:.4g}".format, na_rep="-", border=0
     )
-    failed = results[results["status"] != "ok"]
-    failures = (
-        ""
-        if failed.empty
-        else "<h2>Failed cells</h2>"
-        + failed[["cell", *layout.condition, "seed", "reason"]].to_html(
-            index=False, escape=True, na_rep="-", border=0
-        )
+    without = "".join(
+        _without_answers(results[results["status"] == status], title, layout)
+        for status, title in (("infeasible", "Infeasible budgets"), ("failed", "Failed cells"))
     )
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}}
@@ -107,4 +102,12 @@ td,th{{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #ddd}}</sty
 <h1>{title}</h1><p>Accuracy is the share of test questions answered rightly, all seeds together;
 <code>accuracy_low</code> and <code>accuracy_high</code>: {interval_note(summary)}.
 {_references_note(layout)}</p>
-{images}<h2>Conditions</h2><div>{conditions}</div>{failures}</html>"""
+{images}<h2>Conditions</h2><div>{conditions}</div>{without}</html>"""
+
+
+def _without_answers(rows: pd.DataFrame, title: str, layout: TableLayout) -> str:
+    """A table of cells that have no answers, with the reasons; nothing if there are none."""
+    if rows.empty:
+        return ""
+    reasons = rows[["cell", *layout.condition, "seed", "reason"]]
+    return f"<h2>{title}</h2>" + reasons.to_html(index=False, escape=True, na_rep="-", border=0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from ..tables.columns import TableLayout
 from ..tables.summary import SWEEPS, interval_note, swept
@@ -88,6 +90,14 @@ def conditions_note(results: pd.DataFrame, summary: pd.DataFrame, layout: TableL
     parts.append("channel uses and airtime of a question")
     parts.append(f"majority answer per template {results['majority_accuracy'].mean():.3f}")
     return "; ".join(parts)
+
+
+def infeasible_notes(reasons: Iterable[str], cells: int) -> list[Text]:
+    """A note for each reason why some of so many cells are infeasible, given that of each."""
+    return [
+        Text(f"{count} of {cells} cells {'is' if count == 1 else 'are'} infeasible: {reason}")
+        for reason, count in Counter(reasons).items()
+    ]
 
 
 def accuracy_text(row: Row, mixed: bool) -> str:

@@ -75,7 +75,8 @@ def plan(source: Source, overrides: Overrides = None) -> None:
     from .plan_tables import plan_tables
 
     study = load(source, tuple(overrides or ()))
-    console.print(*plan_tables(study))
+    for shown in plan_tables(study):
+        console.print(shown)
     if modules := modules_of(study):
         console.print(f"imports the code of: {', '.join(modules)}")
 
@@ -202,8 +203,9 @@ def _run(study: Study, out: str, address: str | None) -> None:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)
     _show(out, table)
-    if (table["status"] != "ok").any():
-        reasons = "; ".join(sorted(set(table.loc[table["status"] != "ok", "reason"])))
+    failed = table[table["status"] == "failed"]
+    if len(failed):
+        reasons = "; ".join(sorted(set(failed["reason"])))
         console.print(f"[red]some cells failed[/red]: {reasons}", markup=True)
         sys.exit(1)
 
@@ -213,7 +215,7 @@ def _show(out: str, table: pd.DataFrame) -> None:
     from ..tables.files import Tables
     from ..tables.layout import layout_of
     from ..tables.summary import summarise_part
-    from .screen import conditions_note, conditions_table
+    from .screen import conditions_note, conditions_table, infeasible_notes
 
     folder = StudyFolder(out)
     layout = layout_of(folder.open())
@@ -221,6 +223,10 @@ def _show(out: str, table: pd.DataFrame) -> None:
     if not summary.empty:
         _print(conditions_table(summary, layout))
         console.print(conditions_note(table, summary, layout))
+    cells = table.drop_duplicates("cell")
+    reasons = cells.loc[cells["status"] == "infeasible", "reason"]
+    for note in infeasible_notes(reasons, len(cells)):
+        console.print(note, soft_wrap=True)
     for path in (folder.results, folder.answers, folder.curves, *sorted(folder.report.glob("*"))):
         place = f"{folder.store}/{path.relative_to(folder.root)}"
         console.print(place, soft_wrap=True, highlight=False)

@@ -19,17 +19,24 @@ Row = dict[str, Any]
 _Column = tuple[str, Callable[[Row], str]]
 
 
-def conditions_table(summary: pd.DataFrame, layout: TableLayout) -> Table:
+def conditions_table(summary: pd.DataFrame, layout: TableLayout, realised: bool = False) -> Table:
     """A row for each condition of :func:`studies.tables.summary.summarise`.
 
     Columns of values that are not swept are left out, so that the table fits eighty characters.
+
+    Args:
+        summary: Summary of the results.
+        layout: Layout of the tables.
+        realised: Whether the realised SNR stands beside the nominal one.
     """
     mixed = summary["interval"].nunique() > 1
+    received: _Column = ("realised", lambda row: f"{row['realised_snr_db']:.1f}")
     return _table(
         summary,
         [
             ("method", lambda row: str(row["method"])),
             *_condition_columns(swept(summary, layout), layout),
+            *([received] if realised else []),
             ("accuracy", lambda row: accuracy_text(row, mixed)),
             ("uses", lambda row: f"{row['uplink_channel_uses']:.0f}"),
             ("ms", lambda row: f"{row['airtime_ms']:.3g}"),

@@ -211,6 +211,7 @@ def _run(study: Study, out: str, address: str | None) -> None:
 
 
 def _show(out: str, table: pd.DataFrame) -> None:
+    from ..plan.budgets import loss_at_bandwidth_db
     from ..storage.folder import StudyFolder
     from ..tables.files import Tables
     from ..tables.layout import layout_of
@@ -218,10 +219,12 @@ def _show(out: str, table: pd.DataFrame) -> None:
     from .screen import conditions_note, conditions_table, infeasible_notes
 
     folder = StudyFolder(out)
-    layout = layout_of(folder.open())
+    study = folder.open()
+    layout = layout_of(study)
+    moved = any(loss_at_bandwidth_db(study, hz) for hz in study.bandwidth_hz)
     _, summary = summarise_part(Tables(folder, layout), table)
     if not summary.empty:
-        _print(conditions_table(summary, layout))
+        _print(conditions_table(summary, layout, realised=moved))
         console.print(conditions_note(table, summary, layout))
     cells = table.drop_duplicates("cell")
     reasons = cells.loc[cells["status"] == "infeasible", "reason"]

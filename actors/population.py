@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from channel_models import Link, spawn_seed
+from channel_models import InfeasibleBudgetError, Link, spawn_seed
 from channel_models.users.scheduling import SchedulerName
 from tokcom_core.systems import Stream
 
@@ -50,14 +50,14 @@ def share_of(link: Link, users_at_once: int, devices: int) -> Link:
     """Each user's share of the band.
 
     Raises:
-        ValueError: if a share is too narrow for its devices.
+        InfeasibleBudgetError: if a share is too narrow for its devices.
     """
     share_hz = link.bandwidth_hz / users_at_once
     try:
         share = Link(**{**link.model_dump(), "bandwidth_hz": share_hz})
         share.blocks_per_device(devices)
     except ValueError:
-        raise ValueError(
+        raise InfeasibleBudgetError(
             f"users_at_once {users_at_once} leaves {share_hz:g} Hz to each user, too little for "
             f"{devices} devices; take fewer at once or more bandwidth_hz"
         ) from None

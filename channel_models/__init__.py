@@ -8,7 +8,7 @@ from .catalogue.names import AIRS, NamedAir, named_air
 from .config import AirBase
 from .digital.config import DigitalConfig
 from .frame import Frame, Members, Transport
-from .numerology import Link, Overhead
+from .numerology import InfeasibleBudgetError, Link, Overhead
 from .power import from_db, mean_db, normalise, to_db
 from .reception.linear import LinearAir
 from .reception.receiver import Receiver
@@ -24,6 +24,7 @@ __all__ = [
     "AirBase",
     "DigitalConfig",
     "Frame",
+    "InfeasibleBudgetError",
     "LinearAir",
     "Link",
     "Members",

@@ -34,6 +34,10 @@ _PILOT_POSITIONS: dict[int, tuple[int, ...]] = {
 Access = Literal["ofdma", "tdma", "sdma"]
 
 
+class InfeasibleBudgetError(ValueError):
+    """A bandwidth, number of devices or deadline that a link cannot carry; others may do."""
+
+
 @dataclass(frozen=True)
 class Overhead:
     """What a transmission cost, per sample.
@@ -142,15 +146,16 @@ class Link(BaseModel):
         """Resource blocks that one of ``devices`` devices sends on.
 
         Raises:
-            ValueError: if there are fewer blocks than devices to split them.
+            InfeasibleBudgetError: if there are fewer blocks than devices to split them.
         """
-        own = self.resource_blocks // devices if self.access == "ofdma" else self.resource_blocks
-        if own < 1:
-            raise ValueError(
+        split = devices if self.access == "ofdma" else 1
+        if self.resource_blocks < split:
+            other = ", or access tdma" if self.resource_blocks else ""
+            raise InfeasibleBudgetError(
                 f"bandwidth_hz {self.bandwidth_hz:g} has {self.resource_blocks} resource blocks "
-                f"for {devices} devices; take {devices * self._block_hz:g} or more, or access tdma"
+                f"for {devices} devices; take {split * self._block_hz:g} or more{other}"
             )
-        return own
+        return self.resource_blocks // split
 
     def allocations(self, senders: Sequence[str]) -> dict[str, Allocation]:
         """The subcarriers of each sender."""

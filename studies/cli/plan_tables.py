@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
 
 from actors import airtime_ms
@@ -19,16 +20,26 @@ from ..tables.columns import TableLayout
 from ..tables.identity import identity
 from ..tables.layout import layout_of
 from ..tables.statistics import MIN_SEEDS, expected_half_width
+from .screen import infeasible_notes
 
 
-def plan_tables(study: Study) -> list[Table]:
-    """Tables of the cells, the artifacts that they share, the budgets, and what can be shown."""
+def plan_tables(study: Study) -> list[RenderableType]:
+    """Tables of the cells, the artifacts that they share, the budgets, and what can be shown.
+
+    Cells whose budgets are infeasible are notes below the first one.
+    """
     plan = Plan(study)
     rates = {
         c.label: c.system.learning_rates[0] for c in plan.contenders if c.system.learning_rates
     }
     cells = plan.known_cells(rates)
-    shown = [_cells(cells, layout_of(study)), _artifacts(plan, cells), _budgets(plan)]
+    reasons = [found.reason for found in plan.infeasible()]
+    shown: list[RenderableType] = [
+        _cells(cells, layout_of(study)),
+        *infeasible_notes(reasons, len(cells) + len(reasons)),
+        _artifacts(plan, cells),
+        _budgets(plan),
+    ]
     known = study.emulate is None and (study.evaluation.questions or 0) > 1
     return [*shown, _precision(study)] if known else shown
 
@@ -83,21 +94,18 @@ def _budgets(plan: Plan) -> Table:
     )  # fmt: skip
     rows: dict[tuple[str, ...], None] = {}
     for contender in plan.contenders:
-        for own in study.tokens if contender.reference is None else ():
-            for bandwidth_hz in study.bandwidth_hz:
-                link = study.link_at(bandwidth_hz)
-                tokens = plan.budget(contender, own, link)
-                streams = served_streams(contender.system, study.task, tokens)
-                needed_ms = airtime_ms(link, streams)
-                late = study.deadline_ms is not None and needed_ms > study.deadline_ms
-                row: tuple[str, ...] = (
-                    f"{bandwidth_hz / 1e6:g}",
-                    ", ".join(f"{s.max_tokens} {s.name}" for s in streams),
-                    str(sum(s.max_tokens * s.symbols_per_token for s in streams)),
-                    f"{needed_ms:.2f}{' (late)' if late else ''}",
-                    "-" if study.deadline_ms is None else f"{study.deadline_ms:g}",
-                )
-                rows[row] = None
+        for budget in plan.budgets(contender) if contender.reference is None else ():
+            streams = served_streams(contender.system, study.task, budget.tokens)
+            needed_ms = airtime_ms(study.link_at(budget.bandwidth_hz), streams)
+            late = study.deadline_ms is not None and needed_ms > study.deadline_ms
+            row: tuple[str, ...] = (
+                f"{budget.bandwidth_hz / 1e6:g}",
+                ", ".join(f"{s.max_tokens} {s.name}" for s in streams),
+                str(sum(s.max_tokens * s.symbols_per_token for s in streams)),
+                f"{needed_ms:.2f}{' (late)' if late else ''}",
+                "-" if study.deadline_ms is None else f"{study.deadline_ms:g}",
+            )
+            rows[row] = None
     for row in rows:
         shown.add_row(*row)
     return shown

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, get_args
 
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from ..tables.claims import Verdict
 from ..tables.columns import TableLayout
@@ -18,17 +20,24 @@ Row = dict[str, Any]
 _Column = tuple[str, Callable[[Row], str]]
 
 
-def conditions_table(summary: pd.DataFrame, layout: TableLayout) -> Table:
+def conditions_table(summary: pd.DataFrame, layout: TableLayout, realised: bool = False) -> Table:
     """A row for each condition of :func:`studies.tables.summary.summarise`.
 
     Columns of values that are not swept are left out, so that the table fits eighty characters.
+
+    Args:
+        summary: Summary of the results.
+        layout: Layout of the tables.
+        realised: Whether the realised SNR stands beside the nominal one.
     """
     mixed = summary["interval"].nunique() > 1
+    received: _Column = ("realised", lambda row: f"{row['realised_snr_db']:.1f}")
     return _table(
         summary,
         [
             ("method", lambda row: str(row["method"])),
             *_condition_columns(swept(summary, layout), layout),
+            *([received] if realised else []),
             ("accuracy", lambda row: accuracy_text(row, mixed)),
             ("uses", lambda row: f"{row['uplink_channel_uses']:.0f}"),
             ("ms", lambda row: f"{row['airtime_ms']:.3g}"),
@@ -109,6 +118,14 @@ def conditions_note(results: pd.DataFrame, summary: pd.DataFrame, layout: TableL
     parts.append("channel uses and airtime of a question")
     parts.append(f"majority answer per template {results['majority_accuracy'].mean():.3f}")
     return "; ".join(parts)
+
+
+def infeasible_notes(reasons: Iterable[str], cells: int) -> list[Text]:
+    """A note for each reason why some of so many cells are infeasible, given that of each."""
+    return [
+        Text(f"{count} of {cells} cells {'is' if count == 1 else 'are'} infeasible: {reason}")
+        for reason, count in Counter(reasons).items()
+    ]
 
 
 def accuracy_text(row: Row, mixed: bool) -> str:

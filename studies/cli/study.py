@@ -79,7 +79,8 @@ def plan(source: Source, overrides: Overrides = None) -> None:
     from .plan_tables import plan_tables
 
     study = load(source, tuple(overrides or ()))
-    console.print(*plan_tables(study))
+    for shown in plan_tables(study):
+        console.print(shown)
     if modules := modules_of(study):
         console.print(f"imports the code of: {', '.join(modules)}")
 
@@ -218,31 +219,38 @@ def _run(study: Study, out: str, address: str | None) -> None:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)
     _show(out, table)
-    if (table["status"] != "ok").any():
-        reasons = "; ".join(sorted(set(table.loc[table["status"] != "ok", "reason"])))
+    failed = table[table["status"] == "failed"]
+    if len(failed):
+        reasons = "; ".join(sorted(set(failed["reason"])))
         console.print(f"[red]some cells failed[/red]: {reasons}", markup=True)
         sys.exit(1)
 
 
 def _show(out: str, table: pd.DataFrame) -> None:
+    from ..plan.budgets import loss_at_bandwidth_db
     from ..storage.folder import StudyFolder
     from ..tables.claims import judge
     from ..tables.files import Tables
     from ..tables.layout import layout_of
     from ..tables.summary import count_answers, summarise
-    from .screen import claims_table, conditions_note, conditions_table
+    from .screen import claims_table, conditions_note, conditions_table, infeasible_notes
 
     folder = StudyFolder(out)
     study = folder.open()
     tables = Tables(folder, layout_of(study))
+    moved = any(loss_at_bandwidth_db(study, hz) for hz in study.bandwidth_hz)
     answered = count_answers(tables, table["cell"].unique())
     summary = summarise(table, answered, tables.layout)
     if not summary.empty:
-        _print(conditions_table(summary, tables.layout))
+        _print(conditions_table(summary, tables.layout, realised=moved))
         console.print(conditions_note(table, summary, tables.layout))
     if study.claims:
         _print(claims_table(judge(tables, table, study.claims)))
         console.print("in how many conditions; differences and intervals: report.html")
+    cells = table.drop_duplicates("cell")
+    reasons = cells.loc[cells["status"] == "infeasible", "reason"]
+    for note in infeasible_notes(reasons, len(cells)):
+        console.print(note, soft_wrap=True)
     page = folder.report / "report.html"
     written = [page] if page.exists() else []
     _print_paths(folder, [folder.results, folder.answers, folder.curves, *written])

@@ -53,8 +53,8 @@ def run_study(
             starts Ray on this machine.
 
     Raises:
-        ValueError: for impossible budgets, missing data, a cluster that cannot be joined, or a
-            folder with another study.
+        ValueError: if no budget is feasible, for missing data, a cluster that cannot be joined, or
+            a folder with another study.
         StorageError: if the disk is full; finished cells stay, and a resume continues.
     """
     plan = Plan(study)  # refuses invalid studies before anything is written
@@ -117,13 +117,14 @@ def _rows(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
     tables = Tables(folder, layout_of(plan.study))
     tables.write_references([cell for cell in cells if cell.reference is not None])
     tables.update_references([cell for cell in cells if cell.reference is None])
-    return tables.read_results(cells)
+    return tables.read_results([*cells, *(found.cell for found in plan.infeasible())])
 
 
 def _is_finished(plan: Plan, folder: StudyFolder) -> bool:
     rates = choose_learning_rates(plan, folder)
     known = len(rates) == len(plan.candidates())
-    return known and all(folder.has(cell) for cell in plan.known_cells(rates))
+    cells = [*plan.known_cells(rates), *(found.cell for found in plan.infeasible())]
+    return known and all(folder.has(cell) for cell in cells)
 
 
 class _StudyRun:
@@ -137,12 +138,15 @@ class _StudyRun:
         self._features = plan.features()
 
     def run(self, data: Future[None], progress: StudyProgress, interrupt: Interrupt) -> None:
-        """Runs everything once ``data`` are ready; a failed cell is a row of the table.
+        """Runs everything once ``data`` are ready; infeasible and failed cells are rows, too.
 
         Raises:
             ValueError: if the data cannot be learned, or frozen tokens or a choice of learning
                 rates failed.
         """
+        for found in self._plan.infeasible():
+            if not self._folder.has(found.cell):
+                self._tables.write_infeasible(found.cell, found.reason)
         ready = Milestone([], partial(self._after_data, data), due=data.done)
         graph = SpecGraph(self._folder.has, ready)
         TuneRun(self._study, self._folder, self._features).run(

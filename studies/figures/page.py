@@ -64,7 +64,6 @@ def render(contents: Contents) -> str:
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined)
     environment.globals["zip"] = zip
     study, results, layout = contents.study, contents.results, contents.layout
-    failed = results[results["status"] == "failed"]
     return environment.get_template("page.html").render(
         study=study,
         plotly=Markup(get_plotlyjs()),
@@ -79,7 +78,10 @@ def render(contents: Contents) -> str:
             {"title": title, "data": base64.b64encode(file.read_bytes()).decode()}
             for title, file in contents.pictures.items()
         ],
-        failures=_table(failed[["cell", *layout.condition, "seed", "reason"]]),
+        without_answers={
+            "Infeasible budgets": _table(_reasons(results, layout, "infeasible")),
+            "Failed cells": _table(_reasons(results, layout, "failed")),
+        },
         yaml=_yaml(study.changed),
         whole_yaml=_yaml(study.model_dump(mode="json")),
         versions=_versions(results),
@@ -144,6 +146,12 @@ def _claims(contents: Contents) -> pd.DataFrame:
     shown = rows[["claim", "source", *_conditions(rows, layout), "verdict", *effect]]
     shown = shown.drop(columns=_interval_column(rows))
     return shown.replace("", None).dropna(axis=1, how="all")
+
+
+def _reasons(results: pd.DataFrame, layout: TableLayout, status: str) -> pd.DataFrame:
+    """The rows of this status, with the reasons why they have no answers."""
+    rows: pd.DataFrame = results.loc[results["status"] == status]
+    return rows[["cell", *layout.condition, "seed", "reason"]]
 
 
 def _interval_column(rows: pd.DataFrame) -> list[str]:

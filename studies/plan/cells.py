@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import product
 
-from actors import share_of
 from channel_models import AirBase, Link, SnrRange, named_air
 from tokcom_core.datasets.data import Data
 from tokcom_core.features import AnyFeatures
-from tokcom_core.systems import STREAM_KINDS, Phase, System, Transport, devices_of, transport_of
+from tokcom_core.systems import Phase, System, devices_of
 from tokcom_core.tasks import Task
 
-from .budgets import fit, loss_at_bandwidth_db, served_streams
-from .contenders import Contender, contenders_of
+from .budgets import Budget, budget_of, loss_at_bandwidth_db
+from .checks import check_method
+from .contenders import Contender, air_of, contenders_of, transports_of
 from .specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec
 from .study import Study, TokenBudget
 
@@ -30,16 +29,22 @@ class Point:
     Attributes:
         air: Air in the study.
         snr_db: Nominal training SNR, or a range of them.
-        bandwidth_hz: Bandwidth of the link.
-        tokens: Token lengths in the study.
+        budget: Bandwidth and token lengths.
         seed: Seed of the cell.
     """
 
     air: AirBase
     snr_db: float | SnrRange
-    bandwidth_hz: float
-    tokens: TokenBudget
+    budget: Budget
     seed: int
+
+
+@dataclass(frozen=True)
+class Infeasible:
+    """A cell whose budget the link cannot carry, so that it never runs, and the reason."""
+
+    cell: Cell
+    reason: str
 
 
 def data_id(data: Data, task: Task) -> str:
@@ -58,71 +63,46 @@ class Plan:
     """The cells of a study, and the specs that they are made from.
 
     Raises:
-        ValueError: for budgets that the encoders or the link cannot meet.
+        ValueError: for methods that the encoders or the airs do not take, or if the link can carry
+            none of the budgets.
     """
 
     def __init__(self, study: Study) -> None:
         self.study = study
         self._data = data_id(study.data, study.task)
         self.contenders = contenders_of(study)
-        methods = [contender for contender in self.contenders if contender.reference is None]
-        for contender, bandwidth_hz in product(methods, study.bandwidth_hz):
-            self._check(contender, study.link_at(bandwidth_hz))
-
-    def _check(self, contender: Contender, link: Link) -> None:
-        study, task = self.study, self.study.task
-        for tokens in study.tokens:
-            contender.system.check(task, tokens)
-            streams = contender.system.streams(task, tokens)
-            known = {*STREAM_KINDS, *(stream.name for stream in streams)}
-            unknown = contender.transport.keys() - known
-            if unknown:
-                raise ValueError(
-                    f"method {contender.label!r}: transport has no stream {min(unknown)!r}; take "
-                    f"some of {', '.join(stream.name for stream in streams)}, or "
-                    f"{' and '.join(STREAM_KINDS)}, which stand for several"
-                )
-            served = served_streams(contender.system, task, tokens)
-            link.blocks_per_device(len(devices_of(served)))
-            if study.emulate is not None:
-                if contender.system.in_rounds:
-                    raise ValueError(
-                        f"method {contender.label!r} answers in rounds of feedback, which the "
-                        "many users of 'emulate' do not take; take a method that answers at once"
-                    )
-                share_of(link, study.emulate.users_at_once, len(devices_of(served)))
-            self.budget(contender, tokens, link)
-        crossing = _crossing_streams(contender.system, task)
-        for air in study.airs:
-            kinds = {t for s, t in self._transport(contender, air).items() if s in crossing}
-            if contender.system.in_rounds and "file" in kinds:
-                raise ValueError(
-                    f"method {contender.label!r} answers in rounds of feedback, which transport "
-                    "'file' has no device for; take analog or digital"
-                )
-            self._air(contender, air).check(link)
-            if link.access == "sdma" and "analog" in kinds and len(kinds) > 1:
-                raise ValueError(
-                    f"method {contender.label!r}: under access sdma all streams travel as token "
-                    "symbols, or all as packets; take access ofdma or tdma"
-                )
+        self._methods = [c for c in self.contenders if c.reference is None]
+        for method in self._methods:
+            check_method(study, method)
+        self._grid = {
+            method.label: [
+                budget_of(study, method.system, bandwidth_hz, tokens)
+                for bandwidth_hz in study.bandwidth_hz
+                for tokens in study.tokens
+            ]
+            for method in self._methods
+        }
+        every = [budget for budgets in self._grid.values() for budget in budgets]
+        feasible_hz = {budget.bandwidth_hz for budget in every if budget.infeasible is None}
+        if not feasible_hz:
+            raise ValueError(every[0].infeasible)
+        self._reference_hz = next(hz for hz in study.bandwidth_hz if hz in feasible_hz)
 
     def features(self) -> list[FeaturesSpec]:
         """Frozen tokens of every device, at the token lengths of all cells."""
         found: list[AnyFeatures] = []
-        for contender, own, bandwidth_hz in product(
-            self.contenders, self.study.tokens, self.study.bandwidth_hz
-        ):
-            tokens = self.budget(contender, own, self.study.link_at(bandwidth_hz))
-            for wanted in features_of(contender.system, self.study.task, tokens).values():
-                for one in wanted:
+        for contender in self.contenders:
+            for budget in self.budgets(contender):
+                every = features_of(contender.system, self.study.task, budget.tokens)
+                for one in (one for wanted in every.values() for one in wanted):
                     _add(found, one)
         return [FeaturesSpec(data=self._data, task=self.study.task, features=f) for f in found]
 
     def candidates(self) -> dict[str, list[ValidationSpec]]:
         """Validations of each method's learning rates; none if there is no choice.
 
-        They run on the study's first air and SNR, with the last token budget, for every seed.
+        They run on the study's first air and SNR, at the method's first bandwidth with the last
+        token budget there, for every seed.
         """
         study = self.study
         return {
@@ -132,7 +112,7 @@ class Plan:
                 for seed in study.seeds
             ]
             for contender in self.contenders
-            if len(contender.system.learning_rates) > 1
+            if len(contender.system.learning_rates) > 1 and self.budgets(contender)
         }
 
     def known_cells(self, learning_rates: Mapping[str, float]) -> list[Cell]:
@@ -149,40 +129,56 @@ class Plan:
         ]
 
     def cells_of(self, contender: Contender, learning_rate: float | None) -> list[Cell]:
-        """The cells of one method at its learning rate.
+        """The cells of one method at its learning rate, whose budgets the link can carry."""
+        return self._cells(contender, self.budgets(contender), learning_rate)
+
+    def infeasible(self) -> list[Infeasible]:
+        """The cells whose budgets the link cannot carry, with the token lengths asked for."""
+        found = {
+            cell.key: Infeasible(cell, budget.infeasible)
+            for method in self._methods
+            for budget in self._grid[method.label]
+            if budget.infeasible is not None
+            for cell in self._cells(method, [budget], None)
+        }
+        return list(found.values())
+
+    def budgets(self, contender: Contender) -> list[Budget]:
+        """The budgets of a method that the link can carry; of a reference the first one."""
+        if contender.reference is None:
+            return [b for b in self._grid[contender.label] if b.infeasible is None]
+        first = self.study.tokens[0]
+        return [budget_of(self.study, contender.system, self._reference_hz, first)]
+
+    def _cells(
+        self, contender: Contender, budgets: Iterable[Budget], learning_rate: float | None
+    ) -> list[Cell]:
+        """The cells of one method at some budgets.
 
         Points that differ only in budgets that the method does not have, or cannot meet by the
         deadline, are one cell.
         """
         study = self.study
         if contender.reference is not None:
-            first = study.bandwidth_hz[0], study.tokens[0]
-            points = [Point(NOISELESS, math.inf, *first, seed) for seed in study.seeds]
+            channels: list[tuple[AirBase, float | SnrRange]] = [(NOISELESS, math.inf)]
         else:
-            points = [
-                Point(air, snr_db, bandwidth_hz, tokens, seed)
+            channels = [
+                (air, snr_db)
                 for air in study.airs
                 for snr_db in (study.train_snr_db if air.sets_snr else (math.nan,))
-                for bandwidth_hz in study.bandwidth_hz
-                for tokens in study.tokens
-                for seed in study.seeds
             ]
-        cells = [self._cell(contender, point, learning_rate) for point in points]
+        cells = [
+            self._cell(contender, Point(*channel, budget, seed), learning_rate)
+            for channel in channels
+            for budget in budgets
+            for seed in study.seeds
+        ]
         return list({cell.key: cell for cell in cells}.values())
 
-    def budget(self, contender: Contender, tokens: TokenBudget, link: Link) -> TokenBudget:
-        """Token lengths of a method: those of the study, or the longest within the deadline."""
-        own = set(contender.system.budgets(self.study.task))
-        asked = {name: count for name, count in tokens.items() if name in own}
-        if not own or self.study.deadline_ms is None or self.study.deadline_policy == "late":
-            return asked
-        return fit(self.study, contender.system, asked, link)
-
     def _validation(self, contender: Contender, rate: float, seed: int) -> ValidationSpec:
-        study = self.study
-        point = Point(
-            study.airs[0], study.train_snr_db[0], study.bandwidth_hz[0], study.tokens[-1], seed
-        )
+        budgets = self.budgets(contender)
+        at_first = [b for b in budgets if b.bandwidth_hz == budgets[0].bandwidth_hz]
+        point = Point(self.study.airs[0], self.study.train_snr_db[0], at_first[-1], seed)
         trained = self._trained(contender, point, rate)
         return ValidationSpec(trained=trained, crossing=self._crossing(contender, point))
 
@@ -192,7 +188,7 @@ class Plan:
         if reference is not None:
             eval_snr_db = (math.inf,)
         crossing = self._crossing(contender, point)
-        loss_db = loss_at_bandwidth_db(study, point.bandwidth_hz)
+        loss_db = loss_at_bandwidth_db(study, point.budget.bandwidth_hz)
         return Cell(
             study=study.name,
             method=contender.label,
@@ -202,7 +198,7 @@ class Plan:
             nominal_snr_db=point.snr_db,
             eval_snr_db=eval_snr_db,
             eval_air_snr_db=tuple(snr_db - loss_db for snr_db in eval_snr_db),
-            bandwidth_hz=point.bandwidth_hz,
+            bandwidth_hz=point.budget.bandwidth_hz,
             air_label=point.air.label,
             deadline_ms=None if reference is not None else study.deadline_ms,
             questions=study.evaluation.questions,
@@ -218,7 +214,6 @@ class Plan:
         """The last phase of a method, with its parents."""
         task = self.study.task
         system = contender.at(learning_rate)
-        tokens = self.budget(contender, point.tokens, self.study.link_at(point.bandwidth_hz))
         spec: PhaseSpec | None = None
         for phase in system.phases(task):
             spec = PhaseSpec(
@@ -227,7 +222,7 @@ class Plan:
                 system=system.for_phase(phase.name),
                 phase=phase.name,
                 parent=spec,
-                tokens=system.tokens_for(task, phase, tokens),
+                tokens=system.tokens_for(task, phase, point.budget.tokens),
                 seed=point.seed,
                 federation=None if contender.reference is not None else self.study.federation,
                 crossing=self._crossing(contender, point, phase) if phase.over_air else None,
@@ -241,19 +236,19 @@ class Plan:
         if contender.reference is not None:
             link = NOISELESS.matters(self._link(contender, point))
             return Crossing(air=NOISELESS, link=link, snr_db=math.inf, transport={})
-        air = self._air(contender, point.air)
+        air = air_of(study, contender, point.air)
         nominal_db = point.snr_db if phase is None or phase.snr_db is None else phase.snr_db
         names = contender.system.served(study.task)
         if phase is not None:
             names = phase.crossing
-        loss_db = loss_at_bandwidth_db(study, point.bandwidth_hz)
+        loss_db = loss_at_bandwidth_db(study, point.budget.bandwidth_hz)
         if isinstance(nominal_db, SnrRange):
             snr_db: float | SnrRange = nominal_db.shifted(-loss_db)
         else:
             snr_db = nominal_db - loss_db
         population = None if study.emulate is None else study.emulate.training_population
-        link = study.link_at(point.bandwidth_hz)
-        travel = self._transport(contender, point.air)
+        link = study.link_at(point.budget.bandwidth_hz)
+        travel = transports_of(study, contender, point.air)
         return Crossing(
             air=air,
             link=air.matters(link) if population is None else link,
@@ -262,23 +257,9 @@ class Plan:
             population=population,
         )
 
-    def _transport(self, contender: Contender, air: AirBase) -> dict[str, Transport]:
-        """Transport of every stream of a method; packets on an air with a digital link."""
-        usual: Transport = "analog" if air.digital is None else "digital"
-        tokens = self.study.tokens[0]
-        streams = contender.system.streams(self.study.task, tokens)
-        return {s.name: transport_of(s, contender.transport) or usual for s in streams}
-
-    def _air(self, contender: Contender, air: AirBase) -> AirBase:
-        """The air of a method: with the study's digital link, if it sends packets."""
-        packets = any(travels != "analog" for travels in contender.transport.values())
-        if not packets or air.digital is not None:
-            return air
-        return air.model_copy(update={"digital": self.study.digital})
-
     def _link(self, contender: Contender, point: Point) -> Link:
         """The link of a contender; a reference has the plainest one, for airtime alone."""
-        link = self.study.link_at(point.bandwidth_hz)
+        link = self.study.link_at(point.budget.bandwidth_hz)
         if contender.reference is None:
             return link
         return link.model_copy(update={"antennas": 1, "access": "ofdma"})
@@ -294,12 +275,6 @@ def features_of(
         for device in devices
         for name, own in system.features(task, device, tokens).items()
     }
-
-
-def _crossing_streams(system: System, task: Task) -> set[str]:
-    """Names of the streams that cross the air, in some phase or in the test."""
-    trained = {name for phase in system.phases(task) for name in phase.crossing}
-    return trained | set(system.served(task))
 
 
 def _add(found: list[AnyFeatures], wanted: AnyFeatures) -> None:

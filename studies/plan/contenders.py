@@ -1,10 +1,11 @@
-"""The contenders of a study: its methods, and the references that its data allow."""
+"""The contenders of a study: its methods, the references that its data allow, how both send."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tokcom_core.systems import System, Transport
+from channel_models import AirBase
+from tokcom_core.systems import System, Transport, transport_of
 from tokcom_core.tasks import Reference
 
 from .study import Study
@@ -41,3 +42,18 @@ def contenders_of(study: Study) -> tuple[Contender, ...]:
         if own is not None:
             references.append(Contender(reference.name, own, {}, reference))
     return (*references, *methods)
+
+
+def air_of(study: Study, contender: Contender, air: AirBase) -> AirBase:
+    """The air of a method: with the study's digital link, if it sends packets."""
+    packets = any(travels != "analog" for travels in contender.transport.values())
+    if not packets or air.digital is not None:
+        return air
+    return air.model_copy(update={"digital": study.digital})
+
+
+def transports_of(study: Study, contender: Contender, air: AirBase) -> dict[str, Transport]:
+    """Transport of every stream of a method; packets on an air with a digital link."""
+    usual: Transport = "analog" if air.digital is None else "digital"
+    streams = contender.system.streams(study.task, study.tokens[0])
+    return {s.name: transport_of(s, contender.transport) or usual for s in streams}

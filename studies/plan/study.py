@@ -263,8 +263,8 @@ class Study(Config):
             return every
 
     def link_at(self, bandwidth_hz: float) -> Link:
-        """The link at one of the study's bandwidths."""
-        return Link(bandwidth_hz=bandwidth_hz, **self.link)
+        """The link at one of the study's bandwidths, which may be too narrow to carry anything."""
+        return Link(**self.link).model_copy(update={"bandwidth_hz": bandwidth_hz})
 
     def system(self, method: Method) -> System:
         """The system of one of the study's methods.

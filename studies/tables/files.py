@@ -46,7 +46,15 @@ class Tables:
 
     def write_failure(self, cell: Cell, reason: str) -> None:
         """Writes a failed cell: a row for each evaluation SNR, with the reason."""
-        shared = {**identity(cell, self.layout), "status": "failed", "reason": reason}
+        self._write_unevaluated(cell, {"status": "failed", "reason": reason})
+
+    def write_infeasible(self, cell: Cell, reason: str) -> None:
+        """Writes a cell whose budget the link cannot carry, so that nothing is trained for it."""
+        untrained = {"train_steps": None, "learning_rate": None}
+        self._write_unevaluated(cell, {**untrained, "status": "infeasible", "reason": reason})
+
+    def _write_unevaluated(self, cell: Cell, values: dict[str, Any]) -> None:
+        shared = {**identity(cell, self.layout), **values}
         rows = [{**shared, "eval_snr_db": snr_db} for snr_db in cell.eval_snr_db]
         self._write(self.folder.result(cell.key), rows, self.layout.results)
 

@@ -193,6 +193,10 @@ def test_power_modes() -> None:
     assert loss_at_bandwidth_db(fixed, 10e6) == pytest.approx(3.0103, abs=1e-4)
     assert loss_at_bandwidth_db(fixed, 5e6) == 0.0
     assert loss_at_bandwidth_db(_study(), 10e6) == 0.0
+    keys = {"bandwidth_hz": [5e6, 10e6], "eval_snr_db": [0, 10], "power_mode": "fixed_power"}
+    narrow, wide = _ours(_plan(methods=["aligned"], **keys)[1])
+    assert narrow.eval_snr_db == wide.eval_snr_db == narrow.eval_air_snr_db == (0, 10)
+    assert wide.eval_air_snr_db == pytest.approx((-3.0103, 6.9897), abs=1e-4)
 
 
 def test_without_captions_there_is_no_text_oracle(minimusic: Path, tmp_path: Path) -> None:

@@ -55,6 +55,20 @@ def _shown(summary: pd.DataFrame, layout: TableLayout) -> str:
     return console.file.getvalue()
 
 
+def test_the_realised_snr_is_shown_where_the_nominal_one_is_not_received(found: Found) -> None:
+    """Two bandwidths of the same power: `realised_snr_db` differs by what doubling costs."""
+    tables, results, _ = found
+    wide = results["bandwidth_hz"].eq(1e7)
+    moved = results.assign(realised_snr_db=results["realised_snr_db"] - 3.0103 * wide)
+    summary = _summarised(tables, moved)
+    console = Console(file=io.StringIO(), width=120)
+    console.print(conditions_table(summary, tables.layout, realised=True))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "realised" in shown and " 7.0 " in shown and " 10.0 " in shown
+    assert "realised" not in _shown(summary, tables.layout)
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Two bandwidths, two training SNRs, two budgets, three seeds."""

@@ -167,7 +167,7 @@ def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
     grown = study.model_copy(update={"seeds": (*study.seeds, 7), "description": "more"})
     folder.begin(grown)
     assert folder.open() == grown
-    with pytest.raises(ValueError, match="another study .*seeds"):
+    with pytest.raises(ValueError, match=r"another study .*seeds"):
         folder.begin(study)
     with pytest.raises(ValueError, match="no study in"):
         StudyFolder(tmp_path / "empty").open()

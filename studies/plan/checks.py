@@ -1,0 +1,58 @@
+"""What is wrong with a method at any budget: mistakes that end a study before it runs."""
+
+from __future__ import annotations
+
+from tokcom_core.systems import STREAM_KINDS, System
+from tokcom_core.tasks import Task
+
+from .contenders import Contender, air_of, transports_of
+from .study import Study
+
+
+def check_method(study: Study, contender: Contender) -> None:
+    """Raises ValueError for lengths, streams, transports and airs that a method cannot have."""
+    for tokens in study.tokens:
+        contender.system.check(study.task, tokens)
+    _check_streams(study, contender)
+    if study.emulate is not None and contender.system.in_rounds:
+        raise ValueError(
+            f"method {contender.label!r} answers in rounds of feedback, which the many users of "
+            "'emulate' do not take; take a method that answers at once"
+        )
+    _check_airs(study, contender)
+
+
+def _check_streams(study: Study, contender: Contender) -> None:
+    streams = contender.system.streams(study.task, study.tokens[0])
+    unknown = contender.transport.keys() - {*STREAM_KINDS, *(stream.name for stream in streams)}
+    if unknown:
+        raise ValueError(
+            f"method {contender.label!r}: transport has no stream {min(unknown)!r}; take "
+            f"some of {', '.join(stream.name for stream in streams)}, or "
+            f"{' and '.join(STREAM_KINDS)}, which stand for several"
+        )
+
+
+def _check_airs(study: Study, contender: Contender) -> None:
+    links = [study.link_at(bandwidth_hz) for bandwidth_hz in study.bandwidth_hz]
+    crossing = _crossing_streams(contender.system, study.task)
+    for air in study.airs:
+        kinds = {t for s, t in transports_of(study, contender, air).items() if s in crossing}
+        if contender.system.in_rounds and "file" in kinds:
+            raise ValueError(
+                f"method {contender.label!r} answers in rounds of feedback, which transport "
+                "'file' has no device for; take analog or digital"
+            )
+        for link in links:
+            air_of(study, contender, air).check(link)
+        if links[0].access == "sdma" and "analog" in kinds and len(kinds) > 1:
+            raise ValueError(
+                f"method {contender.label!r}: under access sdma all streams travel as token "
+                "symbols, or all as packets; take access ofdma or tdma"
+            )
+
+
+def _crossing_streams(system: System, task: Task) -> set[str]:
+    """Names of the streams that cross the air, in some phase or in the test."""
+    trained = {name for phase in system.phases(task) for name in phase.crossing}
+    return trained | set(system.served(task))

@@ -35,6 +35,7 @@ from tokcom_core.systems import DEFAULT_METHODS, SYSTEMS, Method, System, System
 from tokcom_core.tasks import Avqa, NamedTask, Task
 
 from ..errors import explain
+from .loggers import NamedLogger, one_of_each
 from .recipes import RecipeName, with_recipe
 from .rehearsal import rehearsed
 
@@ -150,6 +151,9 @@ class Study(Config):
     engine: EngineName = "inline"
     device: str = "auto"
     resources: Resources = Resources()
+    loggers: Annotated[
+        tuple[NamedLogger, ...], BeforeValidator(_listed), AfterValidator(one_of_each)
+    ] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -264,8 +268,9 @@ def _default_tokens(known: dict[str, Any]) -> TokenBudget:
 
 
 def differences(old: Study, new: Study) -> list[str]:
-    """The keys in which two studies differ: ``seeds.0 0 -> 1``."""
-    return list(_differences(old.model_dump(mode="json"), new.model_dump(mode="json"), ()))
+    """The keys in which two studies differ: ``seeds.0 0 -> 1``; their loggers may."""
+    before, after = (study.model_dump(mode="json", exclude={"loggers"}) for study in (old, new))
+    return list(_differences(before, after, ()))
 
 
 def _differences(old: Any, new: Any, key: tuple[str, ...]) -> Iterator[str]:

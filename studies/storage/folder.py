@@ -20,7 +20,7 @@ from .store import store_at
 
 class StudyFolder:
     """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
-    ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``report/``.
+    ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``logs/``, ``report/``.
 
     Args:
         place: Folder, or URI of any file system that pyarrow knows.
@@ -35,6 +35,7 @@ class StudyFolder:
         self.curves = self.root / "curves"
         self.devices = self.root / "devices"
         self.answers = self.root / "answers"
+        self.logs = self.root / "logs"
         self.report = self.root / "report"
         self.references = self.root / "references.json"
         self.file_bits = self.root / "file_bits.parquet"
@@ -104,7 +105,7 @@ class StudyFolder:
             )
 
     def begin(self, study: Study) -> None:
-        """Claims the folder for a study, or goes on with the same one.
+        """Claims the folder for a study, or goes on with the same one, perhaps by other loggers.
 
         Raises:
             ValueError: if another study was begun here.
@@ -120,7 +121,7 @@ class StudyFolder:
         ):
             folder.mkdir(parents=True, exist_ok=True)
             remove_partials(folder)
-        if not self.begun:
+        if not self.begun or self.open().loggers != study.loggers:
             with self.write(self.config) as partial:
                 partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
 

@@ -29,6 +29,10 @@ class SnrRange(BaseModel):
             )
         return self
 
+    def __str__(self) -> str:
+        """``-6 to 18``, in dB."""
+        return f"{self.low:g} to {self.high:g}"
+
     @property
     def middle(self) -> float:
         """The mean SNR in dB."""

@@ -68,7 +68,7 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
 def _training_snr(cell: Cell) -> str:
     """``10``, or ``-6 to 18``, in dB."""
     snr_db = cell.nominal_snr_db
-    return f"{snr_db.low:g} to {snr_db.high:g}" if isinstance(snr_db, SnrRange) else f"{snr_db:g}"
+    return str(snr_db) if isinstance(snr_db, SnrRange) else f"{snr_db:g}"
 
 
 def _artifacts(plan: Plan, cells: Sequence[Cell]) -> Table:

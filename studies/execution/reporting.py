@@ -1,4 +1,4 @@
-"""Reports of a running training."""
+"""Reports of a running spec."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 Report = Callable[[dict[str, Any]], None]
-"""Called with plain values: ``step`` of ``steps``, the losses and ``samples_per_s``."""
+"""Called with plain values: ``step`` of ``steps``, and what was measured there."""
 
 REPORT_EVERY = 25
 """Number of steps between reports."""
@@ -30,10 +30,16 @@ class TrainingReporter:
         self._report = report
         self._steps = steps
         self._batch_size = batch_size
-        self._last = (0, time.monotonic())
+        self._begun = time.monotonic()
+        self._last: tuple[int, float] | None = None
 
     def __call__(self, step: int, losses: dict[str, float]) -> None:
-        """Called with the number of steps done and the losses of the last one."""
+        """Called after every step, with the number of steps done and the losses of the last one.
+
+        The first call may come from the middle of a training that is resumed.
+        """
+        if self._last is None:
+            self._last = step - 1, self._begun
         if step % REPORT_EVERY and step != self._steps:
             return
         before, since = self._last

@@ -32,6 +32,7 @@ from .cluster import start_ray
 from .data import preparing_data
 from .graph import Milestone, SpecGraph
 from .interrupt import Interrupt
+from .loggers import SpecLogger, loggers_of
 from .progress import SpecProgress, StudyProgress
 from .runner import SpecRunner
 from .splits import uploads_files, write_file_bits, write_samples
@@ -53,8 +54,8 @@ def run_study(
             starts Ray on this machine.
 
     Raises:
-        ValueError: if no budget is feasible, for missing data, a cluster that cannot be joined, or
-            a folder with another study.
+        ValueError: if no budget is feasible, for missing data, a logger that cannot begin, a
+            cluster that cannot be joined, or a folder with another study.
         StorageError: if the disk is full; finished cells stay, and a resume continues.
     """
     plan = Plan(study)  # refuses invalid studies before anything is written
@@ -66,13 +67,14 @@ def run_study(
             if _is_finished(plan, folder):
                 folder.begin(study)
             else:
+                loggers = loggers_of(study, folder)
                 with interrupt.deferred():  # half of Ray cannot be shut down
                     started_ray = start_ray(study, address, modules_of(study))
                 for air, bandwidth_hz in product(study.airs, study.bandwidth_hz):
                     air.prepare(study.link_at(bandwidth_hz))
                 folder.begin(study)
                 with preparing_data(plan, folder, progress) as data:
-                    _StudyRun(study, folder, plan).run(data, progress, interrupt)
+                    _StudyRun(study, folder, plan, loggers).run(data, progress, interrupt)
         finally:
             if started_ray:
                 ray.shutdown()
@@ -130,10 +132,13 @@ def _is_finished(plan: Plan, folder: StudyFolder) -> bool:
 class _StudyRun:
     """One run of a study, whose specs become known as it goes."""
 
-    def __init__(self, study: Study, folder: StudyFolder, plan: Plan) -> None:
+    def __init__(
+        self, study: Study, folder: StudyFolder, plan: Plan, loggers: Sequence[SpecLogger]
+    ) -> None:
         self._study = study
         self._folder = folder
         self._plan = plan
+        self._loggers = loggers
         self._tables = Tables(folder, layout_of(study))
         self._features = plan.features()
 
@@ -149,7 +154,7 @@ class _StudyRun:
                 self._tables.write_infeasible(found.cell, found.reason)
         ready = Milestone([], partial(self._after_data, data), due=data.done)
         graph = SpecGraph(self._folder.has, ready)
-        TuneRun(self._study, self._folder, self._features).run(
+        TuneRun(self._study, self._folder, self._features, self._loggers).run(
             graph, SpecProgress(progress), interrupt
         )
         data.result()

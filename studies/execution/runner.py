@@ -69,9 +69,9 @@ class SpecRunner:
         elif isinstance(spec, PhaseSpec):
             _survive(lambda: self._train(spec, report))
         elif isinstance(spec, ValidationSpec):
-            _survive(lambda: self._validate(spec))
+            _survive(lambda: self._validate(spec, report))
         elif isinstance(spec, Cell):
-            _survive(lambda: self._evaluate(spec))
+            _survive(lambda: self._evaluate(spec, report))
         else:
             raise TypeError(f"no way to run a {type(spec).__name__}")
 
@@ -98,7 +98,7 @@ class SpecRunner:
     def _checkpoints(self, spec: Spec) -> KeptCheckpoints:
         return KeptCheckpoints(self._folder.root / "checkpoints" / spec.key, self._folder.store)
 
-    def _validate(self, spec: ValidationSpec) -> None:
+    def _validate(self, spec: ValidationSpec, report: Report) -> None:
         system, task = spec.trained.system, spec.trained.task
         with (
             self._artifacts.write(spec) as partial_folder,
@@ -112,8 +112,9 @@ class SpecRunner:
                 "loss": scores.losses[system.validation_loss],
             }
             (partial_folder / "validation.json").write_text(json.dumps(measured))
+        report({"step": 1, "steps": 1, **measured})
 
-    def _evaluate(self, cell: Cell) -> None:
+    def _evaluate(self, cell: Cell, report: Report) -> None:
         start = time.monotonic()
         asked = self._asked(cell)
         outcomes: list[Outcome] = []
@@ -128,6 +129,14 @@ class SpecRunner:
                     cell.system.served(cell.task), cell.task.test_split, cell.batch_size, len(asked)
                 )
                 outcomes.append(Outcome(cell, nominal_db, scores, asked, sizes))
+                report(
+                    {
+                        "step": len(outcomes),
+                        "steps": len(cell.eval_snr_db),
+                        "eval_snr_db": nominal_db,
+                        "accuracy": outcomes[-1].accuracy,
+                    }
+                )
         self._finish(cell, outcomes, start)
 
     def emulate(self, cell: Cell, watch: Watch | None = None) -> None:

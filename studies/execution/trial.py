@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from queue import SimpleQueue
 from typing import Any
 
@@ -28,6 +29,16 @@ _TYPES: dict[str, type[Spec]] = {
 
 _IDLE_S = 0.25
 """Interval at which an idle trial checks whether its worker is needed."""
+
+REPORT = "report"
+"""Key of a report of the spec in a trial's result, apart from what Tune adds."""
+
+
+def spec_of(config: Mapping[str, str]) -> Spec | None:
+    """The spec of a trial's config; None for an idle trial."""
+    if "spec" not in config:
+        return None
+    return _TYPES[config["type"]].model_validate_json(config["spec"])
 
 
 class SpecTrainable(tune.Trainable):  # type: ignore[misc]
@@ -71,14 +82,14 @@ class SpecTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _outcome(self) -> dict[str, Any]:
         """Runs the spec; returns the error, if there is one."""
-        text = self._config["spec"]
         try:
-            spec = _TYPES[self._config["type"]].model_validate_json(text)
-            self._runner.run(spec, self._reports.put)
+            spec = spec_of(self._config)
+            assert spec is not None, "an idle trial runs nothing"
+            self._runner.run(spec, lambda report: self._reports.put({REPORT: report}))
         except StorageError as error:
             return {"unwritten": (error.errno, str(error.filename), error.strerror)}
         except Exception as error:  # any failure becomes a row of the table
-            logger.exception("failed: %s", text)
+            logger.exception("failed: %s", self._config["spec"])
             return {"failure": reason_of(error)}
         return {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -19,9 +20,10 @@ from ..storage.folder import StudyFolder
 from ..tables.layout import layout_of
 from .graph import SpecGraph
 from .interrupt import Interrupt
+from .loggers import SpecLogger
 from .progress import SpecProgress
 from .searcher import SpecSearcher, SpecStopper
-from .trial import SpecTrainable
+from .trial import REPORT, SpecTrainable
 
 
 class TuneRun:
@@ -31,12 +33,20 @@ class TuneRun:
         study: Study that the specs belong to.
         folder: Folder of their artifacts and tables.
         features: Frozen tokens of the study, which every network reads.
+        loggers: What shows the running specs.
     """
 
-    def __init__(self, study: Study, folder: StudyFolder, features: list[FeaturesSpec]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        folder: StudyFolder,
+        features: list[FeaturesSpec],
+        loggers: Sequence[SpecLogger],
+    ) -> None:
         self._study = study
         self._folder = folder
         self._features = features
+        self._loggers = loggers
         self._devices = len(layout_of(study).devices)
 
     def run(self, graph: SpecGraph, progress: SpecProgress, interrupt: Interrupt) -> None:
@@ -68,13 +78,17 @@ class TuneRun:
                 storage_filesystem=filesystem,
                 verbose=0,
                 stop=stopper,
-                callbacks=[watcher],
+                callbacks=[watcher, *self._loggers],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
             ),
         )
-        with writing(self._folder.tune):
-            tuner.fit()
+        try:
+            with writing(self._folder.tune):
+                tuner.fit()
+        finally:
+            for logger in self._loggers:
+                logger.close()
         progress.show(graph)
         if stopper.error is not None:
             raise stopper.error
@@ -148,8 +162,8 @@ class _Watcher(Callback):  # type: ignore[misc]
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        if "steps" in result:
-            self._progress.moved(trial.config["key"], result["step"] / result["steps"])
+        if (report := result.get(REPORT)) is not None:
+            self._progress.moved(trial.config["key"], report["step"] / report["steps"])
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

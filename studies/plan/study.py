@@ -36,6 +36,7 @@ from tokcom_core.tasks import Avqa, NamedTask, Task
 
 from ..errors import explain
 from .claims import Claim
+from .loggers import NamedLogger, one_of_each
 from .recipes import RecipeName, with_recipe
 from .rehearsal import rehearsed
 
@@ -153,6 +154,9 @@ class Study(Config):
     engine: EngineName = "inline"
     device: str = "auto"
     resources: Resources = Resources()
+    loggers: Annotated[
+        tuple[NamedLogger, ...], BeforeValidator(_listed), AfterValidator(one_of_each)
+    ] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -300,7 +304,7 @@ def _changed(values: Any, defaults: Any) -> Any:
     return {k: _changed(v, defaults[k]) for k, v in values.items() if v != defaults[k]}
 
 
-_CHANGES = {"description", "claims", "engine", "resources"}
+_CHANGES = {"description", "claims", "engine", "resources", "loggers"}
 """Keys that change nothing in the table."""
 _GROWS = ("airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "tokens", "seeds")
 """Keys with lists of values that a study may have more of later."""

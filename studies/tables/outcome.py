@@ -64,6 +64,11 @@ class Outcome:
             return tuple(map(float, self.evaluation.first_token))
         return self.evaluation.scores
 
+    @property
+    def accuracy(self) -> float | None:
+        """Mean score of the answers; None where nothing scores them."""
+        return _mean(np.asarray(self.right))
+
     def result_row(self, layout: TableLayout) -> dict[str, Any]:
         """The row of ``results``."""
         tokens = self._tokens(layout)
@@ -96,7 +101,7 @@ class Outcome:
         scores, groups = np.asarray(self.right), np.asarray(self.asked.group)
         interval = clip_interval(self.asked.media_id, self.right)
         return {
-            "accuracy": _mean(scores),
+            "accuracy": self.accuracy,
             "accuracy_low": _known(interval.low),
             "accuracy_high": _known(interval.high),
             "first_token_accuracy": float(np.mean(self.evaluation.first_token)),
@@ -131,7 +136,7 @@ class Outcome:
             "user": 0,
             "device": device,
             "questions": len(self.asked),
-            "accuracy": _mean(np.asarray(self.right)),
+            "accuracy": self.accuracy,
             "transmissions": 1.0,
             "tokens": sum(arrival.tokens for arrival in own),
             "outage_fraction": fmean(arrival.lost_fraction for arrival in own),

@@ -35,7 +35,8 @@ def tokcom(*arguments: object) -> subprocess.CompletedProcess[str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study of all methods on three airs, run by the command."""
     out = tmp_path_factory.mktemp("finished") / "methods"
-    done = tokcom("study", "run", GOLDEN / "methods.yaml", "--out", out)
+    file, shown = GOLDEN / "methods.yaml", "loggers=tensorboard"
+    done = tokcom("study", "run", file, "--out", out, "--set", shown)
     assert done.returncode == 0, done.stdout + done.stderr
     (out / "shown.txt").write_text(done.stdout)
     return out
@@ -140,6 +141,7 @@ def crowd_file(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         data={"folder": str(minimusic)},
         airs=[{"name": "umi", "speed_mps": 1.5}],
         emulate=emulate,
+        loggers="tensorboard",
     )
 
 

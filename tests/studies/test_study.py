@@ -10,6 +10,7 @@ import yaml
 
 from channel_models.sources.trace import Trace
 from studies import Study, load, presets
+from studies.plan.loggers import MlflowConfig
 from studies.plan.study import differences
 from tokcom_core.systems.mlms import Mlms
 
@@ -76,6 +77,9 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"link": {"access": "csma"}}, "access"),
         ({"data": {}}, "give one of 'minimusic', 'miniclevr', 'folder'"),
         ({"engine": "spark"}, "engine"),
+        ({"loggers": "tensorbord"}, "no logger 'tensorbord'; take some of tensorboard, mlflow"),
+        ({"loggers": {"name": "wandb", "projekt": "p"}}, "did you mean 'project'?"),
+        ({"loggers": ["wandb", {"name": "wandb", "project": "p"}]}, "names are repeated: wandb"),
         ({"name": "../up"}, "name"),
     ],
 )
@@ -181,6 +185,7 @@ def test_two_studies_differ_by_keys() -> None:
     assert f"{key} {one.systems.mlms.fine_tuning.steps} -> 7" in found
     assert [f.split()[0] for f in found] == [key, "tokens", "seeds.1"]
     assert differences(one, one) == []
+    assert differences(one, one.model_copy(update={"loggers": (MlflowConfig(),)})) == []
 
 
 def test_single_values_are_lists_of_one(tmp_path: Path) -> None:

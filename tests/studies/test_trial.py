@@ -27,7 +27,7 @@ from studies.execution.graph import Milestone, SpecGraph
 from studies.execution.reporting import Report, TrainingReporter
 from studies.execution.runner import SpecRunner
 from studies.execution.searcher import SpecSearcher, SpecStopper
-from studies.execution.trial import SpecTrainable
+from studies.execution.trial import REPORT, SpecTrainable
 from studies.plan.cells import Plan
 from studies.plan.spec import Spec
 from studies.plan.study import Study
@@ -152,11 +152,24 @@ def test_a_trial_tells_of_its_steps_before_it_ends(
             tell(step, {"task": 1 / step})
 
     monkeypatch.setattr(SpecRunner, "run", learn)
-    results = [trial.step() for _ in range(4)]
-    assert [r.get("step") for r in results] == [25, 50, 60, None]
-    assert all(r["samples_per_s"] > 0 and r["steps"] == 60 for r in results[:3])
-    assert results[1]["task"] == 1 / 50
-    assert [r.get("done", False) for r in results] == [False, False, False, True]
+    *told, last = [trial.step() for _ in range(4)]
+    reports = [result[REPORT] for result in told]
+    assert [report["step"] for report in reports] == [25, 50, 60]
+    assert all(report["samples_per_s"] > 0 and report["steps"] == 60 for report in reports)
+    assert reports[1]["task"] == 1 / 50
+    assert last == {"done": True, "failure": ""}
+
+
+def test_the_speed_of_a_resumed_training_counts_its_own_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = iter([0.0, 5.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(seconds))
+    reports: list[dict[str, Any]] = []
+    tell = TrainingReporter(reports.append, steps=125, batch_size=8)
+    for step in range(101, 126):
+        tell(step, {})
+    assert [report["samples_per_s"] for report in reports] == [25 * 8 / 5.0]
 
 
 def test_an_idle_trial_does_nothing_and_its_worker_takes_a_spec(

@@ -1,0 +1,75 @@
+"""Loggers that show a running study: Ray Tune's own, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Discriminator
+
+from tokcom_core.config import Config
+
+
+class TensorboardConfig(Config):
+    """Event files in the study's folder."""
+
+    package: ClassVar[str] = "tensorboardX"
+
+    name: Literal["tensorboard"] = "tensorboard"
+
+
+class MlflowConfig(Config):
+    """Runs of an MLflow experiment.
+
+    Attributes:
+        tracking_uri: Tracking server or database; that of the environment variable
+            ``MLFLOW_TRACKING_URI`` by default, or a database in the study's folder without it.
+        experiment: Name of the experiment; the study's by default.
+    """
+
+    package: ClassVar[str] = "mlflow"
+
+    name: Literal["mlflow"] = "mlflow"
+    tracking_uri: str | None = None
+    experiment: str | None = None
+
+
+class WandbConfig(Config):
+    """Runs of a Weights & Biases project.
+
+    Attributes:
+        project: Name of the project; the study's by default.
+        mode: ``offline`` keeps the runs in the study's folder; by default what the environment
+            variable ``WANDB_MODE`` says, or ``online`` without it.
+    """
+
+    package: ClassVar[str] = "wandb"
+
+    name: Literal["wandb"] = "wandb"
+    project: str | None = None
+    mode: Literal["online", "offline"] | None = None
+
+
+AnyLogger = TensorboardConfig | MlflowConfig | WandbConfig
+
+LOGGERS = tuple(config().name for config in (TensorboardConfig, MlflowConfig, WandbConfig))
+
+
+def _as_mapping(value: Any) -> Any:
+    """A bare name as a mapping; refuses names that there are not."""
+    raw = {"name": value} if isinstance(value, str) else value
+    if isinstance(raw, Mapping) and raw.get("name") not in LOGGERS:
+        raise ValueError(f"no logger {raw.get('name')!r}; take some of {', '.join(LOGGERS)}")
+    return raw
+
+
+NamedLogger = Annotated[AnyLogger, Discriminator("name"), BeforeValidator(_as_mapping)]
+"""A logger of a study: its name, or a mapping with its name and settings."""
+
+
+def one_of_each(loggers: tuple[AnyLogger, ...]) -> tuple[AnyLogger, ...]:
+    """Refuses two loggers of one name: their packages have one connection in a process."""
+    names = [logger.name for logger in loggers]
+    if len(set(names)) < len(names):
+        raise ValueError(f"names are repeated: {', '.join(names)}")
+    return loggers

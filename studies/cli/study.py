@@ -11,6 +11,8 @@ from rich.table import Table
 
 from tokcom_core.storage import complaint, writing
 
+from .printing import print_table
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -181,7 +183,7 @@ def compare(
 
     found = compare_methods(folder, first, second, part)
     layout = layout_of(StudyFolder(folder).open())
-    _print(differences_table(found, first, second, layout))
+    print_table(console, differences_table(found, first, second, layout))
     console.print(interval_note(found))
 
 
@@ -219,14 +221,8 @@ def _show(out: str, table: pd.DataFrame) -> None:
     layout = layout_of(folder.open())
     _, summary = summarise_part(Tables(folder, layout), table)
     if not summary.empty:
-        _print(conditions_table(summary, layout))
+        print_table(console, conditions_table(summary, layout))
         console.print(conditions_note(table, summary, layout))
     for path in (folder.results, folder.answers, folder.curves, *sorted(folder.report.glob("*"))):
         place = f"{folder.store}/{path.relative_to(folder.root)}"
         console.print(place, soft_wrap=True, highlight=False)
-
-
-def _print(table: Table) -> None:
-    """A file or pipe has room for all of a table."""
-    screen = console if console.is_terminal else Console(file=console.file, width=1000)
-    screen.print(table)

@@ -128,6 +128,9 @@ class AirBase(BaseModel):
             return Link(antennas=link.antennas)
         return link
 
+    def require(self, link: Link) -> None:
+        """Raises ValueError for what this machine lacks for this air, such as LLVM, at once."""
+
     def prepare(self, link: Link) -> None:
         """Computes whatever this air computes once and keeps, such as a ray-traced site."""
 

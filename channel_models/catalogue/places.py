@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ..config import AbsolutePath, AirBase, Mobile
 from ..numerology import Link
 from ..sources.budget import Budget, BudgetedSource
-from ..sources.raytraced import STATIONS_M, Survey, survey_trace
+from ..sources.raytraced import STATIONS_M, Survey, check_survey, survey_trace
 from ..sources.recorded import RecordedSource
 from ..sources.source import Source
 from ..sources.tensorflow import ServiceFactory
@@ -86,6 +86,9 @@ class SiteConfig(Placed, AirBase):
         if self.scene is not None and self.station_m is None:
             raise ValueError("air 'site' needs 'station_m', the place of the base station")
         return self
+
+    def require(self, link: Link) -> None:
+        check_survey(self._survey(link))
 
     def prepare(self, link: Link) -> None:
         survey_trace(self._survey(link))

@@ -8,7 +8,7 @@ from ..air import Air
 from ..config import AirBase
 from ..numerology import Link
 from ..power import noise_power
-from ..reception.tensorflow import TensorflowAir, load_channel
+from ..reception.tensorflow import TensorflowAir, load_channel, require_tensorflow
 from ..reception.varying import at_snr
 from ..snr import SnrRange
 from ..sources.source import Source
@@ -26,6 +26,9 @@ class TensorflowConfig(AirBase):
         alone = link.antennas == 1 and link.access != "sdma"
         if self.csi != "perfect" or self.digital is not None or not alone:
             raise ValueError("air tensorflow takes neither csi, digital nor several antennas")
+
+    def require(self, link: Link) -> None:
+        require_tensorflow()
 
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None

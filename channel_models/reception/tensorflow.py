@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from ..power import to_db
 
 TensorflowChannel = Callable[[Any, Any, int], Any]
 """Complex symbols ``[batch, symbols]``, N0 and a seed in; what the receiver has out."""
+
+_NO_TENSORFLOW = 'air tensorflow needs TensorFlow in this process; pip install "tokcom[tensorflow]"'
 
 
 class _Bridge(torch.autograd.Function):
@@ -102,8 +105,12 @@ def load_channel(name: str) -> TensorflowChannel:
     try:
         importlib.import_module("tensorflow")
     except ImportError:
-        raise ValueError(
-            'air tensorflow needs TensorFlow in this process; pip install "tokcom[tensorflow]"'
-        ) from None
+        raise ValueError(_NO_TENSORFLOW) from None
     channel: TensorflowChannel = load_object(name)
     return channel
+
+
+def require_tensorflow() -> None:
+    """Raises ValueError if TensorFlow is not installed; does not import it."""
+    if find_spec("tensorflow") is None:
+        raise ValueError(_NO_TENSORFLOW)

@@ -25,7 +25,8 @@ STATIONS_M: dict[str, tuple[float, float, float]] = {
 """Where the base station stands in Sionna's scenes, unless told otherwise."""
 USER_HEIGHT_M = 1.5
 _BATCH = 10
-_MIN_LLVM = 16
+MIN_LLVM = 16
+LLVM_REMEDY = "install libllvm19 (Debian, Ubuntu) or point DRJIT_LIBLLVM_PATH to libLLVM.so"
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,7 @@ def survey_trace(survey: Survey) -> Trace:
     Raises:
         ValueError: for a missing scene, no LLVM, or a site where no place has a path.
     """
-    if survey.scene not in STATIONS_M and not Path(survey.scene).is_file():
-        raise ValueError(
-            f"no scene {survey.scene}; give an .xml file or one of {', '.join(STATIONS_M)}"
-        )
+    check_survey(survey)
     file = survey.file()
     if not file.exists():
         logger.info("tracing %d places in %s", survey.positions, survey.scene)
@@ -80,8 +78,23 @@ def survey_trace(survey: Survey) -> Trace:
     return read_trace(file)
 
 
+def check_survey(survey: Survey) -> None:
+    """Raises ValueError for a missing scene, or a trace that is not stored and cannot be made."""
+    if survey.scene not in STATIONS_M and not Path(survey.scene).is_file():
+        raise ValueError(
+            f"no scene {survey.scene}; give an .xml file or one of {', '.join(STATIONS_M)}"
+        )
+    if not survey.file().exists() and not tracing_is_possible():
+        raise ValueError(f"ray tracing on a CPU needs LLVM {MIN_LLVM} or newer; {LLVM_REMEDY}")
+
+
 def tracing_is_possible() -> bool:
-    """Whether there is a GPU, or an LLVM new enough, to trace with.
+    """Whether there is a GPU, or an LLVM new enough, to trace with."""
+    return tracing_backend() is not None
+
+
+def tracing_backend() -> str | None:
+    """What rays are traced with: ``CUDA``, or ``LLVM 19.1.7``; None if nothing can.
 
     Dr.Jit has the CUDA backend only where it has opened a GPU; but it takes any LLVM, and one
     that is too old aborts the whole process once it compiles.
@@ -90,19 +103,16 @@ def tracing_is_possible() -> bool:
         import drjit
 
         if drjit.has_backend(drjit.JitBackend.CUDA):
-            return True
-        has_llvm = drjit.has_backend(drjit.JitBackend.LLVM)
-        return bool(has_llvm and drjit.detail.llvm_version()[0] >= _MIN_LLVM)
+            return "CUDA"
+        if not drjit.has_backend(drjit.JitBackend.LLVM):
+            return None
+        version = drjit.detail.llvm_version()
     except (ImportError, RuntimeError):
-        return False
+        return None
+    return f"LLVM {'.'.join(map(str, version))}" if version[0] >= MIN_LLVM else None
 
 
 def _trace(survey: Survey) -> Trace:
-    if not tracing_is_possible():
-        raise ValueError(
-            f"ray tracing on a CPU needs LLVM {_MIN_LLVM} or newer; install libllvm19 (Debian, "
-            "Ubuntu) or point DRJIT_LIBLLVM_PATH to libLLVM.so"
-        )
     try:
         from sionna import rt
 

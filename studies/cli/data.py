@@ -16,7 +16,7 @@ from tokcom_core.storage import writing
 if TYPE_CHECKING:
     from tokcom_core.datasets.miniclevr.write import ImagePlan
 
-data_app = typer.Typer(no_args_is_help=True, help="Make and prepare data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Make, prepare and check data sets.")
 zoo_app = typer.Typer(no_args_is_help=True, help="The pocket checkpoints.")
 console = Console()
 
@@ -24,7 +24,7 @@ console = Console()
 @data_app.command()
 def minimusic(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
-    clips: Annotated[int, typer.Option(min=25, help="Clips over all splits.")] = 2000,
+    clips: Annotated[int, typer.Option(min=12, help="Clips over all splits.")] = 2000,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     report: Annotated[
         bool,
@@ -200,7 +200,7 @@ def show(
 
 
 def _show_scores(folder: Path, title: str) -> None:
-    from tokcom_core.zoo.build import read_scores
+    from tokcom_core.zoo.scores import read_scores
 
     shown = Table("checkpoint", "what", "accuracy", title=title)
     for kind, scores in read_scores(folder).items():

@@ -15,6 +15,8 @@ from tokcom_core.storage import complaint
 
 from .airs import air_app
 from .data import data_app, zoo_app
+from .data_check import check
+from .doctor import doctor
 from .draw import draw
 from .study import emulate, study_app
 
@@ -25,6 +27,8 @@ app = typer.Typer(
 )
 app.command()(emulate)
 app.command()(draw)
+app.command()(doctor)
+data_app.command()(check)
 app.add_typer(study_app, name="study")
 app.add_typer(air_app, name="air")
 app.add_typer(data_app, name="data")

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from tokcom_core.storage import complaint, writing
 
+from .printing import print_table
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -198,7 +200,7 @@ def compare(
 
     found = compare_methods(folder, first, second, part)
     layout = layout_of(StudyFolder(folder).open())
-    _print(differences_table(found, first, second, layout))
+    print_table(console, differences_table(found, first, second, layout))
     console.print(interval_note(found))
 
 
@@ -242,10 +244,10 @@ def _show(out: str, table: pd.DataFrame) -> None:
     answered = count_answers(tables, table["cell"].unique())
     summary = summarise(table, answered, tables.layout)
     if not summary.empty:
-        _print(conditions_table(summary, tables.layout, realised=moved))
+        print_table(console, conditions_table(summary, tables.layout, realised=moved))
         console.print(conditions_note(table, summary, tables.layout))
     if study.claims:
-        _print(claims_table(judge(tables, table, study.claims)))
+        print_table(console, claims_table(judge(tables, table, study.claims)))
         console.print("in how many conditions; differences and intervals: report.html")
     cells = table.drop_duplicates("cell")
     reasons = cells.loc[cells["status"] == "infeasible", "reason"]
@@ -260,9 +262,3 @@ def _print_paths(folder: StudyFolder, paths: Iterable[Path]) -> None:
     for path in paths:
         place = f"{folder.store}/{path.relative_to(folder.root)}"
         console.print(place, soft_wrap=True, highlight=False)
-
-
-def _print(table: Table) -> None:
-    """A file or pipe has room for all of a table."""
-    screen = console if console.is_terminal else Console(file=console.file, width=1000)
-    screen.print(table)

@@ -67,8 +67,22 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
     except (ConnectionError, RayError, RuntimeError, OSError) as error:
         raise ValueError(_refusal(error, address)) from None
     if own:  # a cluster may still start nodes with GPUs
-        _check_gpus(study)
+        try:
+            check_gpus(study, ray.cluster_resources().get("GPU", 0.0))
+        except ValueError:
+            ray.shutdown()
+            raise
     return True
+
+
+def check_gpus(study: Study, there: float) -> None:
+    """Raises ValueError if a trial takes more GPUs than are there."""
+    asked = study.resources.gpu
+    if asked > there:
+        raise ValueError(
+            f"resources.gpu {asked:g}, but this machine has {there:g} GPUs; take resources.gpu: 0, "
+            "or --address of a cluster that has"
+        )
 
 
 def _refusal(error: Exception, address: str) -> str:
@@ -87,26 +101,20 @@ def _runtime_env(modules: Sequence[str]) -> dict[str, Any]:
     here = os.getcwd()
     if here not in sys.path:  # a command's own folder is first, not the user's
         sys.path.insert(0, here)
-    return {"py_modules": [str(_source_of(name)) for name in modules]}
+    return {"py_modules": [str(module_source(name)) for name in modules]}
 
 
-def _source_of(name: str) -> Path:
-    """The file of a module, or the folder of a package, that holds a dotted name."""
+def module_source(name: str) -> Path:
+    """The file of a module, or the folder of a package, that holds a dotted name.
+
+    Raises:
+        ValueError: if there is no such module.
+    """
     found = find_spec(name.partition(".")[0])
     if found is None or found.origin is None:
         raise ValueError(f"no module {name!r} in {os.getcwd()} or installed; modules are names")
     file = Path(found.origin)
     return file.parent if file.name == "__init__.py" else file
-
-
-def _check_gpus(study: Study) -> None:
-    asked, there = study.resources.gpu, ray.cluster_resources().get("GPU", 0.0)
-    if asked > there:
-        ray.shutdown()
-        raise ValueError(
-            f"resources.gpu {asked:g}, but this machine has {there:g} GPUs; take resources.gpu: 0, "
-            "or --address of a cluster that has"
-        )
 
 
 @contextmanager

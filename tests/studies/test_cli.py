@@ -68,7 +68,7 @@ def test_a_study_file_that_is_not_yaml(tmp_path: Path, refused: Callable[..., st
         (["emulate", "--users", "many"], "Invalid value for '--users'"),
         (["study", "rnu"], "No such command 'rnu'"),
         (["study", "run"], "Missing argument"),
-        (["data", "minimusic", "x", "--clips", "3"], "greater than or equal to 25"),
+        (["data", "minimusic", "x", "--clips", "3"], "greater than or equal to 12"),
         (["data", "miniclevr", "x", "--images", "3"], "greater than or equal to 25"),
         (["study", "run", "a", "b"], "extra argument"),
     ],

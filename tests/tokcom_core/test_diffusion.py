@@ -32,10 +32,11 @@ from tokcom_core.diffusion.refinement import (
     POCKET_TEMPLATE,
     PromptRefiner,
 )
-from tokcom_core.zoo.build import build_drawing, read_scores
+from tokcom_core.zoo.build import build_drawing
 from tokcom_core.zoo.drawing.diffusion import DiffusionRecipe
 from tokcom_core.zoo.drawing.training import DrawingRecipe
 from tokcom_core.zoo.miniclevr.packing import build_tokenizer
+from tokcom_core.zoo.scores import read_scores
 from tokcom_core.zoo.training import Recipe
 
 STEPS = Sampling(steps=3)

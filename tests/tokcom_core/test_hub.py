@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from tokcom_core.checkpoints import pocket_folder, resolve
+from tokcom_core.checkpoints import NamedCheckpoint, pocket_folder, resolve
+from tokcom_core.checkpoints.presence import local_folder
 from tokcom_core.encoders.named import token_width
 from tokcom_core.encoders.text import TextEncoder
 
@@ -67,9 +69,9 @@ def answering(hub: Hub) -> Iterator[Callable[[int, str], None]]:
     server.server_close()
 
 
-def _cache(folder: Path) -> None:
-    """Puts the pocket language model into the cache as ``nobody/known``."""
-    model = folder / "models--nobody--known"
+def _cache(folder: Path, name: str = "known") -> None:
+    """Puts the pocket language model into the cache as ``nobody/NAME``."""
+    model = folder / f"models--nobody--{name}"
     commit = "0" * 40
     shutil.copytree(pocket_folder() / "language", model / "snapshots" / commit)
     (model / "refs").mkdir()
@@ -136,3 +138,38 @@ def test_a_relative_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert token_width("models/small") == token_width("pocket")
     with pytest.raises(ValueError, match="no checkpoint in models: it should hold"):
         token_width("models")
+
+
+def test_a_whole_checkpoint_in_the_cache_is_found_without_the_hub(tmp_path: Path) -> None:
+    known = NamedCheckpoint("language", "nobody/cached")
+    with pytest.raises(ValueError, match="cannot be reached"):
+        local_folder(known)
+    _cache(tmp_path / "cache", "cached")
+    folder = local_folder(known)
+    assert folder is not None
+    assert folder.is_relative_to(tmp_path / "cache")
+    (weights,) = folder.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        local_folder(known)
+    weights.unlink()
+    with pytest.raises(ValueError, match=r"'nobody/cached' in .*: no file of weights"):
+        local_folder(known)
+
+
+def test_what_the_hub_has_is_not_downloaded(answering: Callable[..., None], tmp_path: Path) -> None:
+    answering(200)
+    assert local_folder(NamedCheckpoint("language", "nobody/nothing")) is None
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_lacks_one_of_its_files_of_weights(tmp_path: Path) -> None:
+    folder = tmp_path / "language"
+    shutil.copytree(pocket_folder() / "language", folder)
+    own = NamedCheckpoint("language", str(folder))
+    assert local_folder(own) == folder
+    shards = {"a": "model.safetensors", "b": "model-2.safetensors"}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(ValueError, match="1 of 2 files of weights are missing, model-2"):
+        local_folder(own)

@@ -21,7 +21,7 @@ from tokcom_core.datasets.minimusic.language import TEMPLATES
 from tokcom_core.datasets.minimusic.scene import sample_scene
 from tokcom_core.encoders.audio import AudioEncoder
 from tokcom_core.encoders.vision import VisionEncoder
-from tokcom_core.zoo.build import WORLDS, build_miniclevr, build_minimusic, read_scores
+from tokcom_core.zoo.build import WORLDS, build_miniclevr, build_minimusic
 from tokcom_core.zoo.miniclevr import packing as clevr_packing
 from tokcom_core.zoo.miniclevr.encoders import TokenizerRecipe
 from tokcom_core.zoo.miniclevr.language import MiniClevrRecipe
@@ -29,6 +29,7 @@ from tokcom_core.zoo.miniclevr.scores import evaluate_language as evaluate_clevr
 from tokcom_core.zoo.minimusic import language as minimusic
 from tokcom_core.zoo.minimusic.encoders import EncoderRecipe
 from tokcom_core.zoo.packing import block_mask
+from tokcom_core.zoo.scores import read_scores
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 POCKET, POCKET_IMAGES, POCKET_DRAWING = "pocket", "pocket-images", "pocket-drawing"
@@ -12,18 +13,38 @@ _WORLDS = {
 }
 KINDS = ("language", "audio", "vision", "clip", "convnext", "diffusion", "judge", "refinement")
 
+POCKETS = tuple(_WORLDS)
+"""Names of all worlds' shipped checkpoints."""
+
 _INDEX = {"diffusion": "model_index.json", "refinement": "adapter_config.json"}
 """The file that tells what a checkpoint is, where it is not ``config.json``."""
 
 __all__ = [
     "KINDS",
     "POCKET",
+    "POCKETS",
     "POCKET_DRAWING",
     "POCKET_IMAGES",
+    "NamedCheckpoint",
     "checkpoint",
+    "index_file",
+    "is_of_hub",
     "pocket_folder",
     "resolve",
 ]
+
+
+@dataclass(frozen=True)
+class NamedCheckpoint:
+    """A checkpoint that something is loaded from.
+
+    Attributes:
+        kind: One of :data:`KINDS`.
+        name: Hugging Face name, folder, or one of :data:`POCKETS`.
+    """
+
+    kind: str
+    name: str
 
 
 def pocket_folder(world: str = POCKET) -> Path:
@@ -47,14 +68,30 @@ def resolve(name: str, kind: str) -> str:
     assert kind in KINDS
     if name in _WORLDS:
         return str(_pocket(name, kind))
-    folder, index = Path(name).expanduser(), _INDEX.get(kind, "config.json")
-    if name.startswith((".", "/", "~")) or folder.is_dir():
+    folder, index = Path(name).expanduser(), index_file(kind)
+    if not is_of_hub(name):
         if not (folder / index).is_file():
             raise ValueError(f"no checkpoint in {name}: it should hold a {index}")
         return str(folder)
     from .hub import hub_source
 
     return hub_source(name, kind, index)
+
+
+def is_of_hub(name: str, base: Path | None = None) -> bool:
+    """Whether a name is one of the Hub, rather than a pocket one or a folder.
+
+    Args:
+        name: Name of a checkpoint.
+        base: Folder that relative paths start from, the current one by default.
+    """
+    folder = Path(base or "") / Path(name).expanduser()
+    return not (name in _WORLDS or name.startswith((".", "/", "~")) or folder.is_dir())
+
+
+def index_file(kind: str) -> str:
+    """Name of the file that every checkpoint of a kind has."""
+    return _INDEX.get(kind, "config.json")
 
 
 def _pocket(world: str, kind: str) -> Path:
@@ -75,6 +112,6 @@ def checkpoint(name: str, base: Path) -> str:
         name: Name or folder in a study file.
         base: Folder that relative paths start from.
     """
-    folder = (base / Path(name).expanduser()).resolve()
-    is_name = name in _WORLDS or not (name.startswith((".", "/", "~")) or folder.is_dir())
-    return name if is_name else str(folder)
+    if name in _WORLDS or is_of_hub(name, base):
+        return name
+    return str((base / Path(name).expanduser()).resolve())

@@ -40,17 +40,26 @@ def hub_source(name: str, kind: str, index: str = "config.json") -> str:
     """
     try:
         refusal = _refusal(name, index)
-        cached = try_to_load_from_cache(name, index) if refusal else None
     except HFValidationError:
-        refusal, cached = "there is no such folder, and no model on the Hub can be called so", None
+        refusal = "there is no such folder, and no model on the Hub can be called so"
     if refusal is None:
         return name
-    if isinstance(cached, str):
-        return str(Path(cached).parent)
+    cached = cached_folder(name, index)
+    if cached is not None:
+        return str(cached)
     raise ValueError(
         f"no {kind} checkpoint {name!r}: {refusal}; take one of the package (tokcom zoo show), "
         f"a folder with a {index} or a model of the Hub"
     )
+
+
+def cached_folder(name: str, index: str) -> Path | None:
+    """Folder of a model in the Hugging Face cache, if its file ``index`` is there."""
+    try:
+        cached = try_to_load_from_cache(name, index)
+    except HFValidationError:
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def _refusal(name: str, index: str) -> str | None:

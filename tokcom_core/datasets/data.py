@@ -38,7 +38,7 @@ class MiniatureData(Config, ABC):
 class MiniMusic(MiniatureData):
     """A MiniMUSIC that is generated in the study's folder."""
 
-    clips: int = Field(default=2000, ge=25)
+    clips: int = Field(default=2000, ge=12)
     seed: int = Field(default=1, ge=0)
 
     @property

@@ -46,7 +46,7 @@ def decode_frames(video: Path, sampling: Sampling) -> list[Image.Image]:
         ValueError: if there is no video stream or the file ends too early.
         av.FFmpegError: if it cannot be decoded.
     """
-    shown = _count_shown(video)
+    shown = count_shown(video)
     if sampling.rate_hz is not None:
         return _at_rate(video, sampling, sampling.rate_hz)
     kept, decoded = _evenly(video, shown, sampling)
@@ -55,8 +55,13 @@ def decode_frames(video: Path, sampling: Sampling) -> list[Image.Image]:
     return kept
 
 
-def _count_shown(video: Path) -> int:
-    """Number of frames that the file shows; those that an edit list hides do not count."""
+def count_shown(video: Path) -> int:
+    """Number of frames that the file shows; those that an edit list hides do not count.
+
+    Raises:
+        ValueError: if there is no video stream or the file ends too early.
+        av.FFmpegError: if it cannot be opened.
+    """
     with av.open(str(video)) as container:
         if not container.streams.video:
             raise ValueError("no video stream")

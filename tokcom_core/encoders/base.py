@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints import NamedCheckpoint
 from ..config import Named
 from ..devices import pick_dtype
 
@@ -107,6 +108,11 @@ class EncoderConfig(Named, ABC):
         Raises:
             ValueError: if there is no such checkpoint, or it is of another architecture.
         """
+
+    @property
+    def pretrained(self) -> NamedCheckpoint | None:
+        """The checkpoint that it is loaded from; None if it has none, or one that has no name."""
+        return None
 
     @abstractmethod
     def build(self, device: str = "auto") -> MediaEncoder:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..checkpoints import POCKET, POCKET_IMAGES
+from ..checkpoints import POCKET, POCKET_IMAGES, NamedCheckpoint
 from ..config import named
 from ..datasets.layout import FrameChoice
 from .base import EncoderConfig, EncoderShape, Grid, MediaEncoder, Stage
@@ -27,6 +27,10 @@ class Ast(EncoderConfig):
     def shape(self) -> EncoderShape:
         return ast_shape(self.checkpoint)
 
+    @property
+    def pretrained(self) -> NamedCheckpoint:
+        return NamedCheckpoint("audio", self.checkpoint)
+
     def build(self, device: str = "auto") -> MediaEncoder:
         from .audio import AudioEncoder
 
@@ -43,6 +47,10 @@ class Vivit(EncoderConfig):
 
     def shape(self) -> EncoderShape:
         return vivit_shape(self.checkpoint)
+
+    @property
+    def pretrained(self) -> NamedCheckpoint:
+        return NamedCheckpoint("vision", self.checkpoint)
 
     def build(self, device: str = "auto") -> MediaEncoder:
         from .vision import VisionEncoder
@@ -66,6 +74,10 @@ class Clip(EncoderConfig):
 
     def shape(self) -> EncoderShape:
         return clip_shape(self.checkpoint, self.layer)
+
+    @property
+    def pretrained(self) -> NamedCheckpoint:
+        return NamedCheckpoint("clip", self.checkpoint)
 
     def build(self, device: str = "auto") -> MediaEncoder:
         from .clip import ClipEncoder
@@ -93,6 +105,10 @@ class Convnext(EncoderConfig):
 
     def shape(self) -> EncoderShape:
         return _convnext_shape(self.checkpoint, self.size_px, self.stages)
+
+    @property
+    def pretrained(self) -> NamedCheckpoint:
+        return NamedCheckpoint("convnext", self.checkpoint)
 
     def build(self, device: str = "auto") -> MediaEncoder:
         from .convnext import ConvnextEncoder

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..checkpoints import NamedCheckpoint
 from ..config import Named
 from ..datasets.samples import Samples
 from ..features import AnyFeatures
@@ -193,6 +194,10 @@ class System(Named, ABC):
         max_answer_tokens: int,
     ) -> Receiver:
         """The side of the base station; each part is drawn under a seed of its own role."""
+
+    def checkpoints(self, task: Task) -> tuple[NamedCheckpoint, ...]:
+        """The named checkpoints that devices and base station load."""
+        return ()
 
     @property
     def in_rounds(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -61,13 +62,16 @@ class Avqa(Task):
     def samples(self, root: Path, split: str) -> Samples:
         return _captions(root) if split == ALIGN else _questions(root, split)
 
+    def annotation_files(self, root: Path) -> Sequence[Path]:
+        questions = [annotation_file(root / MUSIC_AVQA, "avqa", s) for s in self.splits[1:]]
+        return [annotation_file(root / VALOR, "desc", "train"), *questions]
+
     def identity(self, root: Path) -> str:
         """Hash of the annotations and of how frames were sampled."""
         if not root.is_dir():
             raise ValueError(f"no data folder {root}; 'tokcom data minimusic DIR' makes one")
         hashed = hashlib.blake2b(digest_size=8)
-        questions = [annotation_file(root / MUSIC_AVQA, "avqa", s) for s in self.splits[1:]]
-        for file in (annotation_file(root / VALOR, "desc", "train"), *questions):
+        for file in self.annotation_files(root):
             if not file.is_file():
                 raise ValueError(f"no annotation file {file}")
             hashed.update(file.read_bytes())
@@ -78,10 +82,13 @@ class Avqa(Task):
     def media_file(self, root: Path, split: str, medium: str, media_id: str) -> Path:
         return _MEDIA_FILE[medium](root / self.dataset(split), media_id)
 
+    def recording_file(self, root: Path, split: str, media_id: str) -> Path:
+        return video_file(root / self.dataset(split), media_id)
+
     def upload_bits(self, root: Path, split: str, media_id: str) -> dict[str, int]:
         from ..datasets.video import track_bits
 
-        return track_bits(video_file(root / self.dataset(split), media_id))
+        return track_bits(self.recording_file(root, split, media_id))
 
     def references(self, root: Path | None) -> tuple[Reference, ...]:
         """The references; no text oracle if the task's clips have no captions."""

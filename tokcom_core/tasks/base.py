@@ -67,6 +67,14 @@ class Task(Named, ABC):
             ValueError: if the split is missing or damaged.
         """
 
+    def rows(self, root: Path, split: str) -> Samples:
+        """The samples of a split that may have none, as a benchmark has nothing to train on."""
+        return self.samples(root, split)
+
+    def annotation_files(self, root: Path) -> Sequence[Path]:
+        """The files that the samples are read from, where a task tells."""
+        return ()
+
     @abstractmethod
     def identity(self, root: Path) -> str:
         """Names the data by their content, so that artifacts of other data are never reused.
@@ -85,6 +93,13 @@ class Task(Named, ABC):
         None if the sample has no such medium: there is nothing to encode, and nothing is damaged.
         """
         raise ValueError(f"task {self.name} has no medium {medium!r}")
+
+    def recording_file(self, root: Path, split: str, media_id: str) -> Path | None:
+        """File that ``tokcom data prepare`` extracts a sample's media from.
+
+        None if the media are read as they are.
+        """
+        return None
 
     def upload_bits(self, root: Path, split: str, media_id: str) -> dict[str, int]:
         """Bits of each medium's own file, for streams that upload it; 0 of a missing medium."""

@@ -46,6 +46,15 @@ class SystemContract:
             assert splits <= set(task.splits) - {task.validation_split, task.test_split}
             assert not phase.calibration_samples or len(splits) == 1
 
+    def test_checkpoints_of_its_frozen_tokens_are_named(self, case: SystemCase) -> None:
+        named = {checkpoint.name for checkpoint in case.system.checkpoints(case.task)}
+        for device in {stream.device for stream in case.streams.values()}:
+            for own in case.system.features(case.task, device, case.tokens).values():
+                for features in own:
+                    dumped = features.model_dump()
+                    found = dumped.get("checkpoint") or dumped.get("encoder", {}).get("checkpoint")
+                    assert found is None or found in named
+
     def test_token_lengths_that_cannot_be_are_refused(self, case: SystemCase) -> None:
         case.system.check(case.task, case.tokens)
         for device, longest in case.system.max_tokens(case.task).items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..checkpoints import KINDS, POCKET, POCKET_DRAWING, POCKET_IMAGES, pocket_folder
+from ..checkpoints import POCKET, POCKET_DRAWING, POCKET_IMAGES, pocket_folder
 from ..datasets.media import prepare
 from ..datasets.miniclevr.write import write_miniclevr
 from ..datasets.minimusic.write import write_minimusic
@@ -19,6 +18,7 @@ from .miniclevr import encoders as tokenizers
 from .miniclevr import language as miniclevr
 from .minimusic import encoders
 from .minimusic import language as minimusic
+from .scores import SCORES, read_scores, write_scores
 
 if TYPE_CHECKING:
     from .drawing.training import DrawingRecipe
@@ -27,10 +27,6 @@ logger = logging.getLogger(__name__)
 
 SEED_OFFSET = 990_001
 """Keeps the media that encoders are pretrained on apart from those of any study."""
-_SCORES = "scores.json"
-
-Scores = dict[str, dict[str, float]]
-"""Held-out accuracy by checkpoint and attribute."""
 
 
 def build_minimusic(
@@ -63,7 +59,7 @@ def build_minimusic(
     scores["language"] = minimusic.pretrain_language(
         out / "language", language or minimusic.MiniMusicRecipe(), seed
     )
-    _write_scores(out, scores)
+    write_scores(out, scores)
 
 
 def build_miniclevr(
@@ -97,7 +93,7 @@ def build_miniclevr(
             out / "language", language or miniclevr.MiniClevrRecipe(), seed
         ),
     }
-    _write_scores(out, scores)
+    write_scores(out, scores)
 
 
 def build_drawing(out: Path, seed: int, recipe: DrawingRecipe | None = None) -> None:
@@ -118,14 +114,14 @@ def build_drawing(out: Path, seed: int, recipe: DrawingRecipe | None = None) -> 
 
     out.mkdir(parents=True, exist_ok=True)
     training = DrawingTraining(out, recipe or DrawingRecipe(), seed, SEED_OFFSET + seed)
-    scores = read_scores(out) if (out / _SCORES).is_file() else {}
+    scores = read_scores(out) if (out / SCORES).is_file() else {}
     for name, train in training.parts.items():
         if name in scores:
             logger.info("%s is there already", name)
             continue
         logger.info("training %s", name)
         scores[name] = train()
-        _write_scores(out, scores)
+        write_scores(out, scores)
 
 
 @dataclass(frozen=True)
@@ -148,21 +144,3 @@ WORLDS = {
     "miniclevr": World(POCKET_IMAGES, build_miniclevr),
     "drawing": World(POCKET_DRAWING, build_drawing),
 }
-
-
-def _write_scores(folder: Path, scores: Scores) -> None:
-    (folder / _SCORES).write_text(json.dumps(scores, indent=1))
-
-
-def read_scores(folder: Path) -> Scores:
-    """Held-out accuracy by checkpoint and attribute, as the build measured it.
-
-    Raises:
-        ValueError: if ``folder`` holds no zoo.
-    """
-    file = folder / _SCORES
-    if not file.is_file():
-        raise ValueError(f"no zoo in {folder}; 'tokcom zoo build DIR' makes one")
-    scores: Scores = json.loads(file.read_text())
-    assert set(scores) <= set(KINDS)
-    return scores

@@ -36,7 +36,7 @@ SHARES = {
 }
 """What part of the clips goes where; no clip is in two places."""
 QUESTIONS_PER_CLIP = 6
-MIN_CLIPS = 25
+MIN_CLIPS = 12
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def plan_clips(clips: int, seed: int) -> list[ClipPlan]:
     """Assigns ``clips`` clips to data sets and splits.
 
     Raises:
-        ValueError: for fewer than 25 clips, which would leave a split empty.
+        ValueError: for fewer than 12 clips, which may leave a split empty.
     """
     if clips < MIN_CLIPS:
         raise ValueError(f"{clips} clips are too few to fill every split; take {MIN_CLIPS} or more")

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from ...checkpoints import POCKET_IMAGES
+from ...checkpoints import POCKET_IMAGES, NamedCheckpoint
 from ...config import Config
 from ...features import AnyFeatures, Sliding, TextFeatures, TextStates, features_of_datasets
 from ...tasks.base import Task
@@ -90,6 +90,12 @@ class DeepScSystem(System):
             symbols = image.code.reals // 2
             found.insert(0, Stream(IMAGE, IMAGE, IMAGE, image.sent, symbols, medium=IMAGE))
         return tuple(found)
+
+    def checkpoints(self, task: Task) -> tuple[NamedCheckpoint, ...]:
+        image = self.image_config
+        encoders = () if image is None else image.encoders.values()
+        pretrained = (encoder.pretrained for encoder in encoders)
+        return (NamedCheckpoint("language", self.text.tokenizer), *filter(None, pretrained))
 
     def served(self, task: Task) -> tuple[str, ...]:
         return tuple(stream.name for stream in self.streams(task, {}))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ...checkpoints import POCKET, POCKET_IMAGES
+from ...checkpoints import POCKET, POCKET_IMAGES, NamedCheckpoint
 from ...datasets.samples import Samples
 from ...features import AnyFeatures, Sliding, TextFeatures, features_of_datasets
 from ...slide import slide
@@ -85,6 +85,11 @@ class Mlms(System):
             for name, own in self._columns(task).items()
         ]
         return (*media, *texts)
+
+    def checkpoints(self, task: Task) -> tuple[NamedCheckpoint, ...]:
+        language = NamedCheckpoint("language", self.models.language_for(task.media))
+        encoders = (self.models.encoder(medium).pretrained for medium in self.budgets(task))
+        return (language, *filter(None, encoders))
 
     def _columns(self, task: Task) -> dict[str, str]:
         """Column of each stream of text; no caption of a task that has none."""

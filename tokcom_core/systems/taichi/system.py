@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ...checkpoints import POCKET_IMAGES
+from ...checkpoints import POCKET_IMAGES, NamedCheckpoint
 from ...datasets.samples import Samples
 from ...features import AnyFeatures, Sliding, features_of_datasets
 from ...tasks.base import Reference, Task
@@ -135,6 +135,11 @@ class Taichi(System):
             return {}
         low, _ = self.models.grids()
         return {TERMINAL: low.rows * low.columns // self.projector.stride**2}
+
+    def checkpoints(self, task: Task) -> tuple[NamedCheckpoint, ...]:
+        encoders = () if self.intact_texts else (self.models.low, self.models.high)
+        pretrained = (encoder.pretrained for encoder in encoders)
+        return (NamedCheckpoint("language", self.models.language), *filter(None, pretrained))
 
     def queries(self, count: int) -> tuple[int, int]:
         """Rows and columns of the fused tokens that become ``count`` visual tokens."""

@@ -1,0 +1,81 @@
+"""``tokcom doctor``: what is there, what is missing, and what mends it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tokcom_core.errors import first_line
+
+from .printing import print_table
+from .study import Overrides
+
+if TYPE_CHECKING:
+    from ..execution.findings import Finding
+
+console = Console()
+
+
+def doctor(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STUDY", help="A preset's name or a YAML file: looks at its needs as well."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Shows what is there, what is missing, what that costs and what mends it.
+
+    Exit code 1 if the package, or the study, cannot work with what is there.
+    """
+    if overrides and source is None:
+        raise ValueError("--set changes a study; name one: tokcom doctor STUDY --set KEY=VALUE")
+    found = _findings(source, tuple(overrides or ()))
+    print_table(console, _table(found))
+    console.print(_verdict(found), highlight=False)
+    if any(one.fails for one in found):
+        sys.exit(1)
+
+
+def _findings(source: str | None, overrides: tuple[str, ...]) -> list[Finding]:
+    from ..execution.findings import Finding
+    from ..execution.installation import optional_findings, package_findings
+    from ..execution.machine import machine_findings
+
+    found = package_findings()
+    try:
+        found += [*optional_findings(), *machine_findings()]
+        if source is not None:
+            from ..execution.needs import study_findings
+            from ..plan.loading import load
+
+            found += study_findings(load(source, overrides))
+    except ImportError as error:
+        lost = "all else cannot be looked at"
+        found.append(Finding("all else", first_line(error), lost, "the packages above", True))
+    return found
+
+
+def _table(found: Sequence[Finding]) -> Table:
+    shown = Table("", "what", "here", "what it costs", "what mends it", box=box.SIMPLE_HEAD)
+    for column in shown.columns:
+        column.overflow = "fold"  # a command that is cut off cannot be copied
+    for one in found:
+        mark = "[red]missing[/red]" if one.fails else "[yellow]lacks[/yellow]"
+        cells = (one.subject, one.found, one.cost, one.remedy)
+        shown.add_row(mark if one.cost else "[green]ok[/green]", *map(escape, cells))
+    return shown
+
+
+def _verdict(found: Sequence[Finding]) -> str:
+    missing = sum(one.fails for one in found)
+    optional = sum(bool(one.cost) for one in found) - missing
+    return f"needed and missing: {missing}; optional and missing: {optional}"

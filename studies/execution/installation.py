@@ -1,0 +1,115 @@
+"""Whether what is installed is what the package needs, and what its extras would add."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from packaging.requirements import Requirement
+
+from .findings import Finding
+
+_PACKAGE = "tokcom"
+_ALWAYS_SHOWN = ("torch", "ray", "sionna", "transformers", "peft")
+_VIRTUALENV = "virtualenv"
+_EXTRAS = (
+    ("diffusion", "diffusers", "tokcom draw"),
+    ("tensorflow", "tensorflow", "air tensorflow: a TensorFlow function of one's own"),
+)
+"""Each extra, its package and what that is for."""
+
+
+def package_findings() -> list[Finding]:
+    """Python, and the packages that are needed: the large ones, and those that do not fit."""
+    found = [Finding("Python", platform.python_version())]
+    for needed in _requirements():
+        if needed.name == _VIRTUALENV:
+            continue
+        own = _package(needed, "tokcom does not work", f'pip install "{needed}"', needed=True)
+        if own.cost or needed.name in _ALWAYS_SHOWN:
+            found.append(own)
+    return found
+
+
+def optional_findings() -> Iterator[Finding]:
+    """The pocket checkpoints, what traces rays, the rooms of TensorFlow, and the extras."""
+    yield _pocket_checkpoints()
+    yield _ray_tracing()
+    yield _isolated_sionna()
+    for extra, name, purpose in _EXTRAS:
+        known = (own for own in _requirements(extra) if own.name == name)
+        remedy = f'pip install "{_PACKAGE}[{extra}]"'
+        yield _package(next(known, Requirement(name)), purpose, remedy)
+
+
+def _package(wanted: Requirement, cost: str, remedy: str, needed: bool = False) -> Finding:
+    """The version of a package; with cost and remedy if it is not there or another is wanted."""
+    there = _version(wanted.name)
+    if there is not None and wanted.specifier.contains(there, prereleases=True):
+        return Finding(wanted.name, there)
+    found = "not installed" if there is None else f"{there}, not {wanted.specifier}"
+    return Finding(wanted.name, found, cost, remedy, needed)
+
+
+def _requirements(extra: str = "") -> list[Requirement]:
+    """What is needed on this platform, with an extra or without any."""
+    every = map(Requirement, requires(_PACKAGE) or ())
+    return [own for own in every if own.marker is None or own.marker.evaluate({"extra": extra})]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _pocket_checkpoints() -> Finding:
+    from tokcom_core.checkpoints import POCKETS, NamedCheckpoint, pocket_folder
+    from tokcom_core.checkpoints.presence import local_folder
+    from tokcom_core.zoo.scores import read_scores
+
+    subject, count = "pocket checkpoints", 0
+    try:
+        for world in POCKETS:
+            for kind in read_scores(pocket_folder(world)):
+                local_folder(NamedCheckpoint(kind, world))
+                count += 1
+    except ValueError as error:
+        return Finding(
+            subject,
+            str(error),
+            cost="presets, rehearsals, tokcom draw",
+            remedy=f"pip install --force-reinstall --no-deps {_PACKAGE}",
+            needed=True,
+        )
+    return Finding(subject, f"{count} in the package")
+
+
+def _ray_tracing() -> Finding:
+    from channel_models.sources.raytraced import LLVM_REMEDY, MIN_LLVM, STATIONS_M, tracing_backend
+
+    backend = tracing_backend()
+    if backend is not None:
+        return Finding("ray tracing", backend)
+    return Finding(
+        "ray tracing",
+        f"neither a GPU nor LLVM {MIN_LLVM} or newer",
+        cost=f"ray-traced airs: {', '.join(STATIONS_M)}, site",
+        remedy=LLVM_REMEDY,
+    )
+
+
+def _isolated_sionna() -> Finding:
+    """The environment itself is Ray's: it is made when the first of its airs is used."""
+    subject = "Sionna 1.x, isolated"
+    there = _version(_VIRTUALENV)
+    if there is None:
+        return Finding(
+            subject,
+            f"no {_VIRTUALENV} to make it with",
+            cost="airs with backend: tensorflow",
+            remedy=f"pip install {_VIRTUALENV}",
+        )
+    return Finding(subject, "made at its first start, from the package index")

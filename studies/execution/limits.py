@@ -1,0 +1,61 @@
+"""Limits of this process: of CPUs and memory, also where a container sets them."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def usable_cpus() -> float:
+    """CPUs that this process may run on: cores, or the share of their time that a container has."""
+    return min(len(os.sched_getaffinity(0)), _cpu_quota())
+
+
+def memory_bytes() -> int:
+    """Memory of the machine, or of its container."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    first_version = _CGROUPS / "memory" / "memory.limit_in_bytes"
+    limits = (*_words("memory.max"), *_first_words(first_version))
+    return min([there, *(int(own[0]) for own in limits if own[0].isdigit())])
+
+
+def open_files() -> float:
+    """Open files that a process may have once Ray has raised the limit as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if resource.RLIM_INFINITY in (soft, hard) else max(soft, hard)
+
+
+def _cpu_quota() -> float:
+    limits = list(_words("cpu.max"))
+    first_version = [_CGROUPS / "cpu" / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
+    limits.append([word for file in first_version for own in _first_words(file) for word in own])
+    quotas = (int(own[0]) / int(own[1]) for own in limits if own and own[0].isdigit())
+    return min(quotas, default=math.inf)
+
+
+def _words(name: str) -> Iterator[list[str]]:
+    """Words of a file of cgroups' second version, of this process' group and all above it."""
+    for line in _lines(_OWN_CGROUP):
+        if line.startswith("0::/"):
+            own = _CGROUPS / line.removeprefix("0::/")
+            for folder in (own, *own.parents):
+                if folder.is_relative_to(_CGROUPS):
+                    yield from _first_words(folder / name)
+
+
+def _first_words(file: Path) -> Iterator[list[str]]:
+    """Words of a file's first line; nothing if there is no such file."""
+    yield from (line.split() for line in _lines(file)[:1])
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,141 @@
+"""Whether what one study needs is on this machine; nothing is downloaded or computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from channel_models import AirBase
+from tokcom_core.checkpoints import POCKETS, NamedCheckpoint, is_of_hub
+from tokcom_core.checkpoints.presence import local_folder
+from tokcom_core.devices import pick_device
+from tokcom_core.tasks.folders import SplitCheck, check_splits
+
+from ..plan.cells import Plan
+from ..plan.modules import modules_of
+from ..plan.study import Study
+from .cluster import check_gpus, module_source
+from .data import check_data
+from .findings import Finding
+
+
+def study_findings(study: Study) -> list[Finding]:
+    """Checkpoints, data, airs and GPUs of a study, and whether they fit together."""
+    checkpoints = [_checkpoint(wanted) for wanted in _checkpoints_of(study)]
+    found = [
+        *checkpoints,
+        *_data(study),
+        *(_air(air, study) for air in study.airs),
+        _device(study),
+    ]
+    if any(own.cost for own in checkpoints) or any(own.fails for own in found):
+        return found  # what is left asks the checkpoints, and may download them
+    return [*found, *_modules(study), _whole(study)]
+
+
+def _checkpoints_of(study: Study) -> list[NamedCheckpoint]:
+    systems = [study.system(method) for method in study.methods] or [study.systems.first]
+    every = (own for system in systems for own in system.checkpoints(study.task))
+    return list(dict.fromkeys(every))
+
+
+def _checkpoint(wanted: NamedCheckpoint) -> Finding:
+    subject, download = f"{wanted.kind} {wanted.name}", f"hf download {wanted.name}"
+    try:
+        folder = local_folder(wanted)
+    except ValueError as error:
+        refused = _refused(subject, error)
+        remedy = f"{download}, where the Hub can be reached"
+        return replace(refused, remedy=remedy) if is_of_hub(wanted.name) else refused
+    if folder is None:
+        return Finding(subject, "on the Hub, not here", "the first run downloads it", download)
+    if wanted.name in POCKETS:
+        return Finding(subject, "in the package")
+    in_cache = "in the Hugging Face cache" if is_of_hub(wanted.name) else "in this folder"
+    return Finding(subject, in_cache)
+
+
+def _data(study: Study) -> Iterator[Finding]:
+    if study.data.made is not None:
+        yield Finding("data", f"{study.data.made.identity}, made when the study runs")
+        return
+    root = study.data.folder
+    assert root is not None
+    if not root.is_dir():
+        yield _refused("data", ValueError(f"no folder {root}; --set data.folder=DIR"))
+        return
+    for split in check_splits(study.task, root, read=False):
+        yield _split(split, root)
+
+
+def _split(split: SplitCheck, root: Path) -> Finding:
+    subject = f"data, {split.split}"
+    if split.unreadable:
+        return _refused(subject, ValueError(split.unreadable))
+    of_media = f", {split.ready} of {split.media} media" if split.media else ""
+    found = Finding(subject, f"{split.samples} samples{of_media}")
+    if split.complete:
+        return found
+    return replace(
+        found,
+        cost="samples without their media are left out" if split.ready else "the study fails",
+        remedy=f"tokcom data {'prepare' if split.unprepared else 'check'} {root}",
+        needed=not split.ready,
+    )
+
+
+def _air(air: AirBase, study: Study) -> Finding:
+    subject = f"air {air.label}"
+    try:
+        for bandwidth_hz in study.bandwidth_hz:
+            air.require(study.link_at(bandwidth_hz))
+    except ValueError as error:
+        return _refused(subject, error)
+    return Finding(subject, "can be built")
+
+
+def _device(study: Study) -> Finding:
+    import torch
+
+    asked, there = study.resources, torch.cuda.device_count()
+    try:
+        check_gpus(study, there)
+        device = pick_device(study.device)
+        if device.type == "cuda" and (device.index or 0) >= there:
+            raise ValueError(f"device {study.device}, of {there} GPUs; take device: auto")
+    except ValueError as error:
+        return _refused("device", error)
+    return Finding("device", f"{device}; a trial takes cpu: {asked.cpu:g}, gpu: {asked.gpu:g}")
+
+
+def _modules(study: Study) -> Iterator[Finding]:
+    """Modules of the user's own, which Ray ships to its workers."""
+    for name in modules_of(study):
+        try:
+            yield Finding(f"module {name}", str(module_source(name)))
+        except ValueError as error:
+            yield _refused(f"module {name}", error)
+
+
+def _whole(study: Study) -> Finding:
+    """Whether systems, link and data fit together, as a run finds out before it begins."""
+    try:
+        plan = Plan(study)
+        if study.data.folder is not None:
+            check_data(plan, study.data.folder)
+    except ValueError as error:
+        return _refused("study", error)
+    return Finding("study", "its systems, link and data fit together")
+
+
+def _refused(subject: str, error: ValueError) -> Finding:
+    """What an error in one line says: what is wrong; what mends it."""
+    wrong, separator, remedy = str(error).rpartition("; ")
+    return Finding(
+        subject,
+        wrong if separator else remedy,
+        cost="the study is refused",
+        remedy=remedy if separator else "",
+        needed=True,
+    )

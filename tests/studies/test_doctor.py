@@ -1,0 +1,274 @@
+"""``tokcom doctor``: what is missing, what that costs, what mends it, and whether it matters."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import drjit
+import pytest
+import ray
+import torch
+from huggingface_hub import constants
+
+from studies.cli.main import main
+from studies.execution import installation, limits, machine
+from tokcom_core.checkpoints import pocket_folder
+
+from .small import write_study
+
+Rows = dict[str, list[str]]
+"""Cells of each row by its subject: verdict, what is here, what it costs, what mends it."""
+
+
+@pytest.fixture
+def doctor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, Rows]]:
+    """Runs the command in a home of its own; returns exit code and rows."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> tuple[int, Rows]:
+        monkeypatch.setattr(sys, "argv", ["tokcom", "doctor", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        header, _, *lines = capsys.readouterr().out.strip("\n").splitlines()[1:-2]
+        titles = ("what  ", "here  ", "what it costs", "what mends it")
+        edges = [0, *(header.index(title) for title in titles), len(header)]
+        cells = [[line[a:b].strip() for a, b in pairwise(edges)] for line in lines]
+        return int(end.value.code or 0), {subject: [ok, *rest] for ok, subject, *rest in cells}
+
+    return run
+
+
+def test_everything_is_shown_and_ray_is_not_started(
+    doctor: Callable[..., tuple[int, Rows]],
+) -> None:
+    running = ray.is_initialized()
+    code, rows = doctor()
+    assert code == 0
+    assert rows["torch"][:2] == ["ok", version("torch")]
+    assert rows["pocket checkpoints"][:2] == ["ok", "9 in the package"]
+    assert set(rows) >= {
+        *("Python", "ray", "sionna", "transformers", "peft", "diffusers", "tensorflow"),
+        *("GPU", "CPUs", "memory", "ray tracing", "Sionna 1.x, isolated", "open files"),
+        *("disk, this folder", "disk, Ray's folder", "/dev/shm"),
+    }
+    assert all(bool(cost) == (ok == "lacks") for ok, _, cost, _ in rows.values())
+    assert ray.is_initialized() is running
+
+
+def test_what_is_optional_is_no_error(
+    doctor: Callable[..., tuple[int, Rows]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def installed(name: str) -> str:
+        if name in ("diffusers", "virtualenv"):
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(installation, "version", installed)
+    monkeypatch.setattr(drjit, "has_backend", lambda backend: backend is drjit.JitBackend.LLVM)
+    monkeypatch.setattr(drjit.detail, "llvm_version", lambda: (15, 0, 6))
+    code, rows = doctor()
+    assert code == 0
+    remedy = 'pip install "tokcom[diffusion]"'
+    assert rows["diffusers"] == ["lacks", "not installed", "tokcom draw", remedy]
+    assert rows["Sionna 1.x, isolated"][3] == "pip install virtualenv"
+    ok, here, cost, remedy = rows["ray tracing"]
+    assert (ok, here) == ("lacks", "neither a GPU nor LLVM 16 or newer")
+    assert "munich" in cost
+    assert "libllvm19" in remedy
+
+
+def test_a_package_that_does_not_fit_is_an_error(
+    doctor: Callable[..., tuple[int, Rows]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = {"transformers": "4.1", "scipy": None}
+
+    def installed(name: str) -> str:
+        found = old.get(name, version(name))
+        if found is None:
+            raise PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(installation, "version", installed)
+    code, rows = doctor("quickstart")
+    assert code == 1
+    assert rows["transformers"][:2] == ["missing", "4.1, not >=5.23"]
+    assert rows["transformers"][3] == 'pip install "transformers>=5.23"'
+    assert rows["scipy"][:2] == ["missing", "not installed"]
+    assert rows["torch"][0] == rows["study"][0] == "ok"
+
+
+def test_what_cannot_be_imported_ends_the_table(
+    doctor: Callable[..., tuple[int, Rows]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "studies.execution.needs", None)
+    code, rows = doctor("quickstart")
+    assert rows["all else"][0] == "missing"
+    assert "import of studies.execution.needs halted" in rows["all else"][1]
+    assert code == 1
+
+
+def test_limits_of_the_machine_are_seen(
+    doctor: Callable[..., tuple[int, Rows]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(limits, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(limits, "_OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
+    monkeypatch.setattr(machine, "_SHARED_MEMORY", tmp_path / "nowhere")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("os.access", lambda place, _: Path(place) != tmp_path)
+    (tmp_path / "own").write_text("1:cpu:/elsewhere\n0::/a/b\n")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "cpu.max").write_text("250000 100000\n")
+    (tmp_path / "a" / "b" / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "a" / "b" / "memory.max").write_text("5000000000\n")
+    code, rows = doctor()
+    assert rows["CPUs"][1:] == [
+        "2.5 of 8, by the container's limit",
+        "8 trials at once share them",
+        "--set resources.cpu=4",
+    ]
+    assert rows["memory"][1] == "5.0 GB"
+    assert rows["memory"][3] == "--set resources.cpu=4"
+    assert "--shm-size=2g" in rows[str(tmp_path / "nowhere")][3]
+    assert rows["open files"][3] == "ulimit -n 8192"
+    assert rows["disk, this folder"][0] == "ok"
+    assert rows["disk, Ray's folder"][:2] == ["missing", f"{tmp_path} cannot be written"]
+    assert code == 1
+
+
+def test_limits_of_older_containers_are_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(limits, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(limits, "_OWN_CGROUP", tmp_path / "own")
+    for file, value in (
+        ("cpu/cpu.cfs_quota_us", "50000"),
+        ("cpu/cpu.cfs_period_us", "100000"),
+        ("memory/memory.limit_in_bytes", "1000000"),
+    ):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(value)
+    assert limits.usable_cpus() == 0.5
+    assert limits.memory_bytes() == 1_000_000
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("-1")
+    assert limits.usable_cpus() >= 1
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(name="Card", total_memory=80e9)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_gpus_are_counted(doctor: Callable[..., tuple[int, Rows]]) -> None:
+    code, rows = doctor("quickstart", "--set", "resources.gpu=3")
+    assert rows["GPU"][:2] == ["ok", "2 x Card, 80.0 GB; bfloat16"]
+    assert rows["device"][:2] == ["missing", "resources.gpu 3, but this machine has 2 GPUs"]
+    assert code == 1
+    code, rows = doctor("quickstart", "--set", "resources.gpu=2", "--set", "device=cuda:1")
+    assert rows["device"][:2] == ["ok", "cuda:1; a trial takes cpu: 1, gpu: 2"]
+    assert code == 0
+
+
+def _cache(folder: Path, *left_out: str) -> None:
+    """Puts the pocket language model into the cache as ``nobody/known``."""
+    model, commit = folder / "models--nobody--known", "0" * 40
+    ignored = shutil.ignore_patterns(*left_out)
+    language = pocket_folder() / "language"
+    shutil.copytree(language, model / "snapshots" / commit, ignore=ignored, dirs_exist_ok=True)
+    (model / "refs").mkdir(exist_ok=True)
+    (model / "refs" / "main").write_text(commit)
+
+
+def test_named_checkpoints_are_looked_for(
+    doctor: Callable[..., tuple[int, Rows]], tmp_path: Path
+) -> None:
+    override = "systems.mlms.models.language=nobody/known"
+    code, rows = doctor("quickstart", "--set", override)
+    assert code == 1
+    missing = rows["language nobody/known"]
+    assert missing[0] == "missing"
+    assert "HF_HUB_OFFLINE is set" in missing[1]
+    assert missing[3] == "hf download nobody/known, where the Hub can be reached"
+    assert rows["audio pocket"][:2] == ["ok", "in the package"]
+    assert "study" not in rows
+    _cache(tmp_path / "cache", "*.safetensors")
+    code, rows = doctor("quickstart", "--set", override)
+    assert "no file of weights" in rows["language nobody/known"][1]
+    assert code == 1
+    _cache(tmp_path / "cache")
+    code, rows = doctor("quickstart", "--set", override)
+    assert rows["language nobody/known"][:2] == ["ok", "in the Hugging Face cache"]
+    assert rows["study"][0] == "ok"
+    assert code == 0
+
+
+def test_a_study_needs_its_data(
+    doctor: Callable[..., tuple[int, Rows]], minimusic: Path, tmp_path: Path
+) -> None:
+    file = write_study(tmp_path / "s.yaml", data={"folder": str(minimusic)})
+    code, rows = doctor(file)
+    assert rows["data, align"][:2] == ["ok", "24 samples, 24 of 24 media"]
+    assert rows["study"][0] == "ok"
+    assert code == 0
+    root = tmp_path / "data"
+    for source in minimusic.rglob("annotation"):
+        shutil.copytree(source, root / source.relative_to(minimusic))
+    code, rows = doctor(file, "--set", f"data.folder={root}")
+    assert rows["data, test"][:2] == ["missing", "42 samples, 0 of 7 media"]
+    assert rows["data, test"][3] == f"tokcom data check {root}"
+    assert code == 1
+    next(root.rglob("avqa-val.json")).unlink()
+    _, rows = doctor(file, "--set", f"data.folder={root}")
+    assert "no annotation file" in rows["data, val"][1]
+    code, rows = doctor(file, "--set", "data.folder=/nowhere")
+    assert (code, rows["data"][1]) == (1, "no folder /nowhere")
+
+
+def test_a_study_needs_what_its_airs_and_lengths_need(
+    doctor: Callable[..., tuple[int, Rows]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drjit, "has_backend", lambda _: False)
+    code, rows = doctor("quickstart", "--set", "airs=[munich, umi]")
+    assert code == 1
+    ok, here, _, remedy = rows["air munich"]
+    assert (ok, here) == ("missing", "ray tracing on a CPU needs LLVM 16 or newer")
+    assert remedy.startswith("install libllvm19")
+    assert rows["air umi"][0] == "ok"
+    code, rows = doctor("quickstart", "--set", "tokens={audio: 999, vision: 4}")
+    assert rows["study"][:2] == [
+        "missing",
+        "tokens.audio 999 is beyond the encoder's 50 tokens",
+    ]
+    assert code == 1
+
+
+def test_modules_of_ones_own_are_named(
+    doctor: Callable[..., tuple[int, Rows]], my_airs: Path
+) -> None:
+    own = "airs=[{name: custom, class: 'my_airs:Nakagami', m: 2.0}]"
+    code, rows = doctor("quickstart", "--set", own)
+    assert rows["module my_airs"][:2] == ["ok", str(my_airs / "my_airs.py")]
+    assert code == 0
+
+
+def test_settings_without_a_study_are_refused(refused: Callable[..., str]) -> None:
+    assert "name one: tokcom doctor STUDY" in refused("doctor", "--set", "seeds=[0]")
+    assert "no study nothing" in refused("doctor", "nothing")

@@ -1,0 +1,39 @@
+"""Whether the files of media can be read, whole and as the encoders will."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+
+from ..errors import first_line
+from .images import read_image
+from .layout import frame_files
+from .media import read_frames, read_sound
+from .video import count_shown
+
+_SIDES_PX = (32, 32)
+"""Size that pictures are read at, which may differ in their own."""
+
+
+def check_readable(file: Path) -> None:
+    """Reads a sound, an image, all frames of a folder, or the packets of a recording.
+
+    Files of other kinds are left to whoever reads them.
+
+    Raises:
+        ValueError: in one line, for a file that is damaged.
+    """
+    suffix = file.suffix.lower()
+    if file.is_dir():
+        read_frames(file, max(1, len(frame_files(file))), "first", _SIDES_PX)
+    elif suffix == ".wav":
+        read_sound(file)
+    elif suffix in (".png", ".jpg", ".jpeg"):
+        read_image(file, _SIDES_PX)
+    elif suffix == ".mp4":
+        try:
+            count_shown(file)
+        except (av.FFmpegError, ValueError, OSError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise ValueError(f"{file} cannot be read: {reason}") from None

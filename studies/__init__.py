@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from .tables.files import Tables
     from .tables.frontier import pareto
 
-__all__ = ["Study", "compare", "judge", "load", "pareto", "presets", "run", "summarise"]
+__all__ = [
+    "Study",
+    "budget",
+    "compare",
+    "judge",
+    "load",
+    "pareto",
+    "presets",
+    "run",
+    "summarise",
+]
 
 
 def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
@@ -86,6 +96,36 @@ def judge(out: Path | str) -> pd.DataFrame:
 
     study, tables, results = _finished(out)
     return judge_claims(tables, results, study.claims)
+
+
+def budget(
+    out: Path | str,
+    bandwidth_hz: float,
+    deadline_ms: float | None = None,
+    snr_db: float | None = None,
+    users: int = 1,
+) -> pd.DataFrame:
+    """What a finished study has measured that a link carries in time, the most accurate first.
+
+    Args:
+        out: Folder or URI of the study.
+        bandwidth_hz: Bandwidth of all users together.
+        deadline_ms: Longest airtime of a question; any by default.
+        snr_db: SNR at the receiver; every evaluated one by default.
+        users: Number of users who send at once, each on an equal share of the band.
+
+    Returns:
+        A row for each condition, see :func:`studies.tables.affordable.affordable`.
+
+    Raises:
+        ValueError: for a study without a finished cell, or a link that carries nothing of it.
+    """
+    from .plan.cells import Plan
+    from .tables.affordable import LinkLimits, affordable
+
+    study, tables, _ = _finished(out)
+    limits = LinkLimits(bandwidth_hz, deadline_ms, snr_db, users)
+    return affordable(Plan(study), summarise(out), tables.layout, limits)
 
 
 def _finished(out: Path | str) -> tuple[Study, Tables, pd.DataFrame]:

@@ -18,7 +18,7 @@ from .data import data_app, zoo_app
 from .data_check import check
 from .doctor import doctor
 from .draw import draw
-from .study import emulate, study_app
+from .study import budget, emulate, study_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(emulate)
+app.command()(budget)
 app.command()(draw)
 app.command()(doctor)
 data_app.command()(check)

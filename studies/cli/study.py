@@ -204,6 +204,29 @@ def compare(
     console.print(interval_note(found))
 
 
+def budget(
+    folder: StudyDir,
+    bandwidth: Annotated[float, typer.Option(help="Of all users together, in Hz: 5e6.")],
+    deadline: Annotated[
+        float | None, typer.Option(help="Longest airtime of a question, in ms.")
+    ] = None,
+    snr: Annotated[
+        float | None, typer.Option(help="At the receiver, in dB; every evaluated one by default.")
+    ] = None,
+    users: Annotated[int, typer.Option(help="Users who send at once, on equal shares.")] = 1,
+) -> None:
+    """Shows which methods and token lengths a link carries, and the accuracy to expect."""
+    from .. import budget as affordable
+    from ..storage.folder import StudyFolder
+    from ..tables.layout import layout_of
+    from ..tables.summary import interval_note
+    from .screen import conditions_table
+
+    found = affordable(folder, bandwidth, deadline, snr, users)
+    print_table(console, conditions_table(found, layout_of(StudyFolder(folder).open())))
+    console.print(f"{interval_note(found)}; ms on this link, the most accurate first")
+
+
 def _run(study: Study, out: str, address: str | None) -> None:
     from ..execution.run import run_study
 

@@ -266,3 +266,40 @@ def _lab(rgb: tuple[float, ...]) -> tuple[float, float, float]:
         for t in (c / white for c, white in zip(xyz, (0.9505, 1.0, 1.089), strict=True))
     )
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def test_a_narrower_link_carries_less_and_takes_longer(tables: Tables) -> None:
+    """Four users on equal shares of a band are one user on a quarter of it."""
+    out = tables.folder.root
+    whole = studies.budget(out, 5e6, snr_db=3.0)
+    assert set(whole["eval_snr_db"]) == {0.0}  # the next lower one
+    assert set(whole["method"]) == {"aligned", "unaligned"}
+    assert whole["accuracy"].is_monotonic_decreasing
+    summary = studies.summarise(out).query("eval_snr_db == 0")
+    measured = summary[summary["method"].isin(["aligned", "unaligned"])]["airtime_ms"]
+    assert sorted(whole["airtime_ms"]) == pytest.approx(sorted(measured))
+    quarter = studies.budget(out, 1.25e6, snr_db=0.0)
+    assert quarter["airtime_ms"].min() > 2 * whole["airtime_ms"].min()
+    shared = studies.budget(out, 5e6, snr_db=0.0, users=4)
+    pd.testing.assert_frame_equal(shared, quarter)
+    short_ms = float(quarter["airtime_ms"].min())
+    in_time = studies.budget(out, 1.25e6, short_ms, 0.0)
+    assert set(in_time["tokens_audio"]) == {4.0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"bandwidth_hz": 5e6, "deadline_ms": 1e-3}, "nothing that was measured takes 0.001 ms"),
+        ({"bandwidth_hz": 5e6, "snr_db": -5}, "snr_db -5 is below all evaluated ones, from 0 on"),
+        ({"bandwidth_hz": 5e6, "users": 40}, "leaves 125000 Hz to each user, too little"),
+        ({"bandwidth_hz": 5e6, "users": 0}, "users 0 should be at least 1"),
+        ({"bandwidth_hz": 5e6, "deadline_ms": -1}, "deadline_ms -1 should be positive"),
+        ({"bandwidth_hz": 10}, "narrower than one resource block"),
+    ],
+)
+def test_a_link_that_carries_nothing_is_refused(
+    tables: Tables, asked: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        studies.budget(tables.folder.root, **asked)  # type: ignore[arg-type]

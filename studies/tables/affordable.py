@@ -1,0 +1,125 @@
+"""What a finished study has measured that a link can carry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from actors import airtime_ms, share_of
+from channel_models import InfeasibleBudgetError
+from tokcom_core.systems import devices_of
+
+from ..plan.budgets import Budget, served_streams
+from ..plan.cells import Plan
+from ..plan.contenders import Contender
+from ..plan.study import Study
+from .columns import TableLayout
+
+
+@dataclass(frozen=True)
+class LinkLimits:
+    """A link that users share, and how long a question may take.
+
+    Attributes:
+        bandwidth_hz: Bandwidth of all users together.
+        deadline_ms: Longest airtime of a question; None for any.
+        snr_db: SNR at the receiver; None for every SNR that was evaluated.
+        users: Number of users who send at once, each on an equal share of the band.
+    """
+
+    bandwidth_hz: float
+    deadline_ms: float | None = None
+    snr_db: float | None = None
+    users: int = 1
+
+    def __post_init__(self) -> None:
+        if self.users < 1:
+            raise ValueError(f"users {self.users} should be at least 1")
+        if self.deadline_ms is not None and not self.deadline_ms > 0:
+            raise ValueError(f"deadline_ms {self.deadline_ms:g} should be positive")
+
+
+def affordable(
+    plan: Plan, summary: pd.DataFrame, layout: TableLayout, limits: LinkLimits
+) -> pd.DataFrame:
+    """The conditions that a link carries in time, the most accurate one of each air first.
+
+    A question takes as much longer, or less, than measured as its longest token symbols do on a
+    user's share of the band. At an SNR in between, that of the next lower evaluated one is shown.
+
+    Args:
+        plan: Plan of the study.
+        summary: Rows of :func:`studies.tables.summary.summarise`.
+        layout: Layout of the tables.
+        limits: The link and the deadline.
+
+    Returns:
+        Rows of the summary, with the ``airtime_ms`` on this link.
+
+    Raises:
+        ValueError: if the link carries nothing of what was measured, or was measured at no SNR as
+            low as this.
+    """
+    found, reasons = [], []
+    for contender in plan.contenders:
+        for budget in plan.budgets(contender) if contender.reference is None else ():
+            rows = _measured(summary, contender, budget, layout)
+            try:
+                slower = _slower(plan.study, contender, budget, limits)
+            except InfeasibleBudgetError as error:
+                reasons.append(str(error))
+                continue
+            found.append(rows.assign(airtime_ms=rows["airtime_ms"] * slower))
+    if not found:
+        raise ValueError(reasons[0])
+    rows = _at_snr(pd.concat(found), limits.snr_db)
+    longest_ms = math.inf if limits.deadline_ms is None else limits.deadline_ms
+    in_time = rows[rows["airtime_ms"] <= longest_ms]
+    if in_time.empty:
+        raise ValueError(
+            f"nothing that was measured takes {longest_ms:g} ms or less on this link; the shortest "
+            f"takes {rows['airtime_ms'].min():.3g} ms"
+        )
+    best = ["air", "eval_snr_db", "accuracy"]
+    return in_time.sort_values(best, ascending=[True, True, False], ignore_index=True)
+
+
+def _measured(
+    summary: pd.DataFrame, contender: Contender, budget: Budget, layout: TableLayout
+) -> pd.DataFrame:
+    """The conditions of a method at a budget."""
+    values = {"method": contender.label, "bandwidth_hz": budget.bandwidth_hz}
+    tokens = zip(layout.budget_columns, layout.budgets, strict=True)
+    values |= {column: budget.tokens.get(device, 0) for column, device in tokens}
+    alike = [summary[column] == value for column, value in values.items()]
+    return summary[pd.concat(alike, axis=1).all(axis=1)]
+
+
+def _slower(study: Study, contender: Contender, budget: Budget, limits: LinkLimits) -> float:
+    """How many times as long a question takes on a user's share of the link.
+
+    Raises:
+        InfeasibleBudgetError: if the share is too narrow.
+    """
+    streams = served_streams(contender.system, study.task, budget.tokens)
+    share = share_of(study.link_at(limits.bandwidth_hz), limits.users, len(devices_of(streams)))
+    return airtime_ms(share, streams) / airtime_ms(study.link_at(budget.bandwidth_hz), streams)
+
+
+def _at_snr(rows: pd.DataFrame, snr_db: float | None) -> pd.DataFrame:
+    """The conditions at the next lower evaluated SNR; those of airs with a link budget as well.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if snr_db is None:
+        return rows
+    nominal_db = rows["eval_snr_db"]
+    lower_db = nominal_db[nominal_db <= snr_db]
+    found: pd.DataFrame = rows[nominal_db.isna() | (nominal_db == lower_db.max())]
+    if found.empty:
+        lowest_db = nominal_db.min()
+        raise ValueError(f"snr_db {snr_db:g} is below all evaluated ones, from {lowest_db:g} on")
+    return found

@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -303,3 +304,14 @@ def test_a_link_that_carries_nothing_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         studies.budget(tables.folder.root, **asked)  # type: ignore[arg-type]
+
+
+def test_the_command_says_what_a_link_carries(
+    tables: Tables, shown: Callable[..., str], refused: Callable[..., str]
+) -> None:
+    link = ("budget", tables.folder.root, "--bandwidth", 1.25e6)
+    said = shown(*link, "--snr", 0, "--users", 1)
+    lines = [line.split() for line in said.splitlines() if "aligned" in line]
+    assert len(lines) == 4
+    assert lines[0][0] == "aligned" and "ms on this link" in said
+    assert refused(*link, "--deadline", 0.001).startswith("tokcom: nothing that was measured")

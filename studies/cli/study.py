@@ -215,8 +215,15 @@ def _show(out: str, table: pd.DataFrame) -> None:
     from ..storage.folder import StudyFolder
     from ..tables.files import Tables
     from ..tables.layout import layout_of
+    from ..tables.service import summarise_service
     from ..tables.summary import summarise_part
-    from .screen import conditions_note, conditions_table, infeasible_notes
+    from .screen import (
+        SERVICE_NOTE,
+        conditions_note,
+        conditions_table,
+        infeasible_notes,
+        service_table,
+    )
 
     folder = StudyFolder(out)
     study = folder.open()
@@ -226,6 +233,10 @@ def _show(out: str, table: pd.DataFrame) -> None:
     if not summary.empty:
         _print(conditions_table(summary, layout, realised=moved))
         console.print(conditions_note(table, summary, layout))
+    service = summarise_service(table, layout)
+    if not service.empty:
+        _print(service_table(service, layout))
+        console.print(SERVICE_NOTE)
     cells = table.drop_duplicates("cell")
     reasons = cells.loc[cells["status"] == "infeasible", "reason"]
     for note in infeasible_notes(reasons, len(cells)):

@@ -13,11 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from ..tables.claims import Verdict
-from ..tables.columns import TableLayout
+from ..tables.columns import LOSS_COLUMNS, PERCENTILES, TableLayout
 from ..tables.summary import SWEEPS, interval_note, swept
 
 Row = dict[str, Any]
 _Column = tuple[str, Callable[[Row], str]]
+_LATENCIES = tuple(f"latency_p{percent}_ms" for percent in PERCENTILES)
+
+SERVICE_NOTE = (
+    f"{', '.join(f'{percent}th' for percent in PERCENTILES)} percentile of the latency; Jain's "
+    "fairness of the users' service rates; fraction of the transmissions lost to outage, deadline, "
+    "stragglers; questions that were not answered were given up"
+)
+"""A note that explains the columns of :func:`service_table`."""
 
 
 def conditions_table(summary: pd.DataFrame, layout: TableLayout, realised: bool = False) -> Table:
@@ -76,6 +84,21 @@ def claims_table(verdicts: pd.DataFrame) -> Table:
             ("claim", lambda row: str(row["claim"])),
             ("source", lambda row: row["source"] or "-"),
             *((name, lambda row, name=name: str(row[name])) for name in found),
+        ],
+    )
+
+
+def service_table(service: pd.DataFrame, layout: TableLayout) -> Table:
+    """A row for each condition of :func:`studies.tables.service.summarise_service`."""
+    return _table(
+        service,
+        [
+            ("method", lambda row: str(row["method"])),
+            *_condition_columns(swept(service, layout), layout),
+            ("answered", lambda row: _share(row["answered_fraction"])),
+            ("latency (ms)", lambda row: "/".join(f"{row[name]:.1f}" for name in _LATENCIES)),
+            ("fairness", lambda row: _share(row["fairness"])),
+            ("lost", lambda row: "/".join(_share(row[name]) for name in LOSS_COLUMNS)),
         ],
     )
 

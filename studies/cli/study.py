@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,12 +14,7 @@ from tokcom_core.storage import complaint, writing
 from .printing import print_table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pandas as pd
-
     from ..plan.study import Study
-    from ..storage.folder import StudyFolder
 
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
 console = Console()
@@ -168,6 +162,7 @@ def report(
     from ..storage.folder import StudyFolder
     from ..tables.files import Tables
     from ..tables.layout import layout_of
+    from .results import print_paths, print_results
 
     printed = style_of(style)
     table = finished_table(folder)
@@ -176,9 +171,9 @@ def report(
     with writing(study_folder.report):
         written = write_report(study, Tables(study_folder, layout_of(study)), table, printed)
     if printed is None:
-        _show(folder, table)
+        print_results(console, study_folder, table)
     else:
-        _print_paths(study_folder, written)
+        print_paths(console, study_folder, written)
 
 
 @study_app.command()
@@ -229,12 +224,12 @@ def budget(
 
 def _run(study: Study, out: str, address: str | None) -> None:
     from ..execution.run import run_study
+    from ..storage.folder import StudyFolder
+    from .results import print_results
 
     try:
         table = run_study(study, out, console, address)
     except OSError as error:
-        from ..storage.folder import StudyFolder
-
         if not StudyFolder(out).begun:
             raise
         message = f"{complaint(error)}; nothing is lost: tokcom study resume {out}"
@@ -243,45 +238,9 @@ def _run(study: Study, out: str, address: str | None) -> None:
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)
-    _show(out, table)
+    print_results(console, StudyFolder(out), table)
     failed = table[table["status"] == "failed"]
     if len(failed):
         reasons = "; ".join(sorted(set(failed["reason"])))
         console.print(f"[red]some cells failed[/red]: {reasons}", markup=True)
         sys.exit(1)
-
-
-def _show(out: str, table: pd.DataFrame) -> None:
-    from ..plan.budgets import loss_at_bandwidth_db
-    from ..storage.folder import StudyFolder
-    from ..tables.claims import judge
-    from ..tables.files import Tables
-    from ..tables.layout import layout_of
-    from ..tables.summary import count_answers, summarise
-    from .screen import claims_table, conditions_note, conditions_table, infeasible_notes
-
-    folder = StudyFolder(out)
-    study = folder.open()
-    tables = Tables(folder, layout_of(study))
-    moved = any(loss_at_bandwidth_db(study, hz) for hz in study.bandwidth_hz)
-    answered = count_answers(tables, table["cell"].unique())
-    summary = summarise(table, answered, tables.layout)
-    if not summary.empty:
-        print_table(console, conditions_table(summary, tables.layout, realised=moved))
-        console.print(conditions_note(table, summary, tables.layout))
-    if study.claims:
-        print_table(console, claims_table(judge(tables, table, study.claims)))
-        console.print("in how many conditions; differences and intervals: report.html")
-    cells = table.drop_duplicates("cell")
-    reasons = cells.loc[cells["status"] == "infeasible", "reason"]
-    for note in infeasible_notes(reasons, len(cells)):
-        console.print(note, soft_wrap=True)
-    page = folder.report / "report.html"
-    written = [page] if page.exists() else []
-    _print_paths(folder, [folder.results, folder.answers, folder.curves, *written])
-
-
-def _print_paths(folder: StudyFolder, paths: Iterable[Path]) -> None:
-    for path in paths:
-        place = f"{folder.store}/{path.relative_to(folder.root)}"
-        console.print(place, soft_wrap=True, highlight=False)

@@ -70,7 +70,7 @@ def run_study(
                 loggers = loggers_of(study, folder)
                 with interrupt.deferred():  # half of Ray cannot be shut down
                     started_ray = start_ray(study, address, modules_of(study))
-                for air, bandwidth_hz in product(study.airs, study.bandwidth_hz):
+                for air, bandwidth_hz in product(study.airs, plan.bandwidths_hz):
                     air.prepare(study.link_at(bandwidth_hz))
                 folder.begin(study)
                 with preparing_data(plan, folder, progress) as data:

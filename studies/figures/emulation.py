@@ -17,6 +17,8 @@ _BINS = 6
 def users_figure(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Figure:
     """Users on the map, their accuracy by SINR, and how SINR is distributed.
 
+    Users of whom nothing was sent or came through have no SINR, and are left out.
+
     Args:
         devices: Rows of ``devices`` of one emulated condition.
         answers: Rows of ``answers`` of the same condition.
@@ -29,6 +31,7 @@ def users_figure(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Fi
         x_m=("x_m", "first"),
         y_m=("y_m", "first"),
     )
+    asked = len(users)
     users = users[np.isfinite(users["sinr_db"])]
     placed = bool(users["x_m"].notna().any())
     figure = Figure(figsize=(12.4 if placed else 8.2, 4.4), layout="constrained")
@@ -42,7 +45,8 @@ def users_figure(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Fi
     for panel in panels:
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{len(users)} users who were received: {title}")
+    shown = f"{asked}" if len(users) == asked else f"{len(users)} of {asked}"
+    figure.suptitle(f"{shown} users who asked: {title}")
     return figure
 
 

@@ -62,6 +62,11 @@ def data_id(data: Data, task: Task) -> str:
 class Plan:
     """The cells of a study, and the specs that they are made from.
 
+    Attributes:
+        study: Study.
+        contenders: Its references and methods.
+        bandwidths_hz: Bandwidths at which the link can carry some method.
+
     Raises:
         ValueError: for methods that the encoders or the airs do not take, or if the link can carry
             none of the budgets.
@@ -86,7 +91,7 @@ class Plan:
         feasible_hz = {budget.bandwidth_hz for budget in every if budget.infeasible is None}
         if not feasible_hz:
             raise ValueError(every[0].infeasible)
-        self._reference_hz = next(hz for hz in study.bandwidth_hz if hz in feasible_hz)
+        self.bandwidths_hz = [hz for hz in study.bandwidth_hz if hz in feasible_hz]
 
     def features(self) -> list[FeaturesSpec]:
         """Frozen tokens of every device, at the token lengths of all cells."""
@@ -148,7 +153,7 @@ class Plan:
         if contender.reference is None:
             return [b for b in self._grid[contender.label] if b.infeasible is None]
         first = self.study.tokens[0]
-        return [budget_of(self.study, contender.system, self._reference_hz, first)]
+        return [budget_of(self.study, contender.system, self.bandwidths_hz[0], first)]
 
     def _cells(
         self, contender: Contender, budgets: Iterable[Budget], learning_rate: float | None

@@ -8,10 +8,19 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 VERSION_KEY = b"tokcom_schema_version"
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
+PERCENTILES = (50, 95, 99)
+"""Percentiles of the latency of an emulation's questions."""
+LOSS_COLUMNS = ("lost_outage_fraction", "lost_deadline_fraction", "lost_straggler_fraction")
+SERVICE_COLUMNS = (
+    *("answered_fraction", "transmissions", "latency_ms"),
+    *(f"latency_p{percent}_ms" for percent in PERCENTILES),
+    *("answers_per_s", "fairness", *LOSS_COLUMNS),
+)
+"""How the users of an emulation were served, see :mod:`studies.tables.service`."""
 LOCATION_COLUMNS = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
 
 _Columns = list[tuple[str, pa.DataType]]
@@ -230,7 +239,7 @@ _TRAINED: _Columns = [
 _POPULATION: _Columns = [
     ("devices", _WHOLE),
     ("users", _WHOLE),
-    *_reals("answered_fraction", "transmissions", "latency_ms", "answers_per_s"),
+    *_reals(*SERVICE_COLUMNS),
 ]
 _COSTS = _reals(
     *("uplink_channel_uses", "pilot_channel_uses", "control_bits", "payload_bits"),

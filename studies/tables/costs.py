@@ -58,13 +58,15 @@ def network_columns(
     Args:
         cell: Cell of the condition.
         sizes: Sizes of the network.
-        tokens: Mean number of tokens that each device sends for a sample.
+        tokens: Mean number of tokens that each device sends for a sample; those of other systems'
+            devices do not count.
     """
+    devices = devices_of(cell.system.streams(cell.task, cell.trained.tokens))
     gflop = {
         device: cell.system.device_gflop(cell.task, device, tokens, sizes.windows.get(device, {}))
-        for device in tokens
+        for device in devices
     }
-    uploads = [device for device in tokens if _uploads(cell, device)]  # encoded at the base station
+    uploads = [device for device in devices if _uploads(cell, device)]  # encoded at the station
     encoded_there = sum(gflop[device] for device in uploads)
     return {
         "device_gflop": sum(gflop.values()) - encoded_there,

@@ -18,6 +18,7 @@ from ..plan.study import Metric
 from .columns import LOCATION_COLUMNS
 from .costs import NetworkSizes
 from .outcome import EmulationScores, Outcome
+from .service import loss_fractions, service_columns
 
 _SCORE: dict[Metric, str] = {"exact": "score", "first_token": "first_token"}
 """Column of the journal that each metric counts."""
@@ -40,6 +41,7 @@ def emulated_outcome(
     Raises:
         ValueError: if nobody has asked anything.
     """
+    assert cell.emulate is not None
     traffic = emulation.traffic
     if not len(traffic):
         raise ValueError(
@@ -49,15 +51,10 @@ def emulated_outcome(
     asked = test.take(traffic.rows.tolist())
     once = journal[journal["stream"] == journal["stream"].iloc[0]]  # all streams are sent at once
     received = once[once["received"]].set_index("request")
-    arrival_s = pd.Series(traffic.arrivals_s)[received.index]
-    latency_s = received["start_s"] + emulation.interval_s - arrival_s
-    busy_s = float(once["start_s"].max()) + emulation.interval_s
     columns = {
         "users": emulation.users,
-        "answered_fraction": len(received) / len(asked),
-        "transmissions": len(once) / len(asked),
-        "latency_ms": 1e3 * float(latency_s.mean()) if len(received) else None,
-        "answers_per_s": len(received) / busy_s,
+        **service_columns(once, traffic, emulation.interval_s),
+        **loss_fractions(journal, cell.emulate.faults),
     }
     return Outcome(
         cell,

@@ -153,4 +153,5 @@ def emulated(crowd_file: Path, bucket: Callable[[str], str], machines: Machines)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "s3://studies/crowd/report/report.html" in done.stdout
     assert "secret" not in done.stdout
+    assert "fairness" in done.stdout
     return machines.copy("one")

@@ -14,7 +14,9 @@ study cell seed method air access train_snr_db train_snr_span_db
 eval_snr_db realised_snr_db realised_sinr_db ebn0_db erased_fraction
 bandwidth_hz deadline_ms meets_deadline
 tokens_text tokens_audio tokens_vision tokens_total
-devices users answered_fraction transmissions latency_ms answers_per_s
+devices users answered_fraction transmissions
+latency_ms latency_p50_ms latency_p95_ms latency_p99_ms answers_per_s fairness
+lost_outage_fraction lost_deadline_fraction lost_straggler_fraction
 accuracy accuracy_low accuracy_high first_token_accuracy test_questions
 accuracy_audio_counting accuracy_audio_comparative
 accuracy_visual_counting accuracy_visual_location

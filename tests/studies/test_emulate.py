@@ -57,7 +57,11 @@ def test_the_accounts_of_devices_and_network_agree(emulated: Path) -> None:
     assert len(asked) == network["test_questions"]
     assert network["accuracy"] <= network["answered_fraction"] <= 1
     assert 1 <= network["transmissions"] <= 2
-    assert network["latency_ms"] > 0
+    assert 0 < network["latency_p50_ms"] <= network["latency_p95_ms"] <= network["latency_p99_ms"]
+    assert network["latency_ms"] <= network["latency_p99_ms"]
+    assert 0 < network["fairness"] <= 1
+    assert network["lost_outage_fraction"] == pytest.approx(network["erased_fraction"])
+    assert network[["lost_deadline_fraction", "lost_straggler_fraction"]].eq(0).all()
     missing = own[(own["device"] == "vision") & (own["uplink_channel_uses"] == 0)]
     assert 0 < len(missing) < own["user"].nunique()
     (picture,) = (emulated / "report").glob("users_*.png")

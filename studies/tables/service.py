@@ -1,0 +1,81 @@
+"""How the users of an emulation were served: latencies, fairness, losses by cause."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from actors import Faults
+from actors.emulation.traffic import Traffic
+
+from .columns import LOSS_COLUMNS, PERCENTILES, SERVICE_COLUMNS, TableLayout
+
+
+def service_columns(
+    once: pd.DataFrame, traffic: Traffic, interval_s: float
+) -> dict[str, float | None]:
+    """The columns of ``results`` about questions: how many were answered, how soon, how fairly.
+
+    Fairness is that of the users' service rates: the mean over a user's questions of 1 / latency,
+    and 0 for a question that was given up.
+
+    Args:
+        once: Journal of one stream; all streams of a question are sent at once.
+        traffic: Questions that were asked, at least one.
+        interval_s: Length of a scheduling interval.
+    """
+    received = once[once["received"]].set_index("request")
+    asked = len(traffic)
+    latency_s = received["start_s"] + interval_s - pd.Series(traffic.arrivals_s)[received.index]
+    rates = (1 / latency_s).reindex(range(asked), fill_value=0.0)
+    found = {
+        "answered_fraction": len(received) / asked,
+        "transmissions": len(once) / asked,
+        "latency_ms": 1e3 * float(latency_s.mean()),
+        **{f"latency_p{p}_ms": 1e3 * float(latency_s.quantile(p / 100)) for p in PERCENTILES},
+        "answers_per_s": len(received) / (float(once["start_s"].max()) + interval_s),
+        "fairness": jain_index(rates.groupby(traffic.users).mean().tolist()),
+    }
+    return {name: None if math.isnan(value) else value for name, value in found.items()}
+
+
+def jain_index(values: Sequence[float]) -> float:
+    """Jain's index (sum x)^2 / (n sum x^2) of n values, 1 if all are alike; NaN if all are 0.
+
+    Jain, Chiu and Hawe, 'A quantitative measure of fairness and discrimination', 1984.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    squares = float(np.square(x).sum())
+    return float(x.sum()) ** 2 / (len(x) * squares) if squares else math.nan
+
+
+def loss_fractions(journal: pd.DataFrame, faults: Faults) -> dict[str, float]:
+    """Fraction of what was sent that was lost to each cause, the mean over streams.
+
+    The first cause that would have been enough counts: a deep fade, an airtime beyond the deadline,
+    a straggler's delay on top of it.
+
+    Args:
+        journal: Every transmission.
+        faults: Faults of the emulation, by whose rules it was lost.
+    """
+    outage_sinr_db = -math.inf if faults.outage_sinr_db is None else faults.outage_sinr_db
+    deadline_ms = math.inf if faults.deadline_ms is None else faults.deadline_ms
+    sent = journal[journal["sent"]]
+    faded = sent["realised_sinr_db"] < outage_sinr_db
+    late = sent["airtime_ms"] > deadline_ms
+    causes = (faded, late & ~faded, ~late & ~faded)
+    return {
+        name: float((sent["lost"] & cause).groupby(sent["stream"]).mean().mean())
+        for name, cause in zip(LOSS_COLUMNS, causes, strict=True)
+    }
+
+
+def summarise_service(results: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
+    """Means over the seeds of :data:`SERVICE_COLUMNS`, a row for each emulated condition."""
+    emulated = results[results["users"] > 1]
+    groups = emulated.groupby(list(layout.condition), dropna=False, sort=True)
+    return groups[list(SERVICE_COLUMNS)].mean().reset_index()

@@ -1,0 +1,149 @@
+"""How an emulation's users were served: formulas on small journals, and what the screen shows."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from actors import Faults
+from actors.emulation.traffic import Traffic
+from studies.cli.screen import service_table
+from studies.figures.emulation import users_figure
+from studies.plan.study import Study
+from studies.tables.layout import layout_of
+from studies.tables.service import (
+    jain_index,
+    loss_fractions,
+    service_columns,
+    summarise_service,
+)
+
+INTERVAL_S = 0.01
+
+
+@pytest.fixture
+def traffic() -> Traffic:
+    """User 0 asks at once and after 0.1 s, user 1 after 0.2 s, user 2 after 0.3 s."""
+    return Traffic(np.array([0, 0, 1, 2]), np.arange(4), np.array([0.0, 0.1, 0.2, 0.3]))
+
+
+@pytest.fixture
+def once() -> pd.DataFrame:
+    """Questions 0 and 1 take 20 ms, 2 is received at the second time, 3 is given up."""
+    return pd.DataFrame(
+        {
+            "request": [0, 1, 2, 3, 2, 3],
+            "start_s": [0.01, 0.11, 0.2, 0.3, 0.23, 0.33],
+            "received": [True, True, False, False, True, False],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "index"),
+    [
+        ([3.0], 1.0),
+        ([2.0, 2.0, 2.0], 1.0),
+        ([1.0, 0.0, 0.0, 0.0], 1 / 4),
+        ([1.0, 2.0, 3.0], 36 / (3 * 14)),
+    ],
+)
+def test_jains_index(values: list[float], index: float) -> None:
+    assert jain_index(values) == pytest.approx(index)
+    assert jain_index([1e3 * value for value in values]) == pytest.approx(index)
+    assert math.isnan(jain_index([0.0] * len(values)))
+
+
+def test_latencies_run_from_asking_to_the_last_symbol(once: pd.DataFrame, traffic: Traffic) -> None:
+    found = service_columns(once, traffic, INTERVAL_S)
+    latencies_ms = [20, 20, 40]
+    assert found["latency_ms"] == pytest.approx(np.mean(latencies_ms))
+    for percent in (50, 95, 99):
+        expected = np.percentile(latencies_ms, percent)
+        assert found[f"latency_p{percent}_ms"] == pytest.approx(expected)
+    assert found["answered_fraction"] == 3 / 4
+    assert found["transmissions"] == 6 / 4
+    assert found["answers_per_s"] == pytest.approx(3 / 0.34)
+
+
+def test_fairness_is_that_of_users_and_counts_what_was_given_up(
+    once: pd.DataFrame, traffic: Traffic
+) -> None:
+    found = service_columns(once, traffic, INTERVAL_S)
+    assert found["fairness"] == pytest.approx(jain_index([1 / 0.02, 1 / 0.04, 0.0]))
+
+
+def test_an_emulation_that_answers_nothing_has_no_latency(
+    once: pd.DataFrame, traffic: Traffic
+) -> None:
+    found = service_columns(once.assign(received=False), traffic, INTERVAL_S)
+    assert found["answered_fraction"] == found["answers_per_s"] == 0
+    assert found["latency_ms"] is found["latency_p99_ms"] is found["fairness"] is None
+
+
+def test_losses_are_told_apart_by_the_first_cause_that_is_enough() -> None:
+    """Over two streams, of one of which a transmission was not sent."""
+    journal = pd.DataFrame(
+        {
+            "stream": ["question"] * 5 + ["sound"] * 5,
+            "sent": [True] * 9 + [False],
+            "lost": [True, True, True, False, False, True, True, True, False, False],
+            "realised_sinr_db": [-9.0, -9.0, 8.0, 8.0, 8.0, 8.0, 8.0, -9.0, 8.0, -math.inf],
+            "airtime_ms": [1.0, 9.0, 1.0, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 0.0],
+        }
+    )
+    faults = Faults(outage_sinr_db=0.0, deadline_ms=5.0, straggler_prob=0.5)
+    found = loss_fractions(journal, faults)
+    assert found == pytest.approx(
+        {
+            "lost_outage_fraction": (2 / 5 + 1 / 4) / 2,
+            "lost_deadline_fraction": (0 / 5 + 1 / 4) / 2,
+            "lost_straggler_fraction": (1 / 5 + 1 / 4) / 2,
+        }
+    )
+    everything = journal[journal["sent"]].groupby("stream")["lost"].mean().mean()
+    assert sum(found.values()) == pytest.approx(everything)
+    assert set(loss_fractions(journal.assign(lost=False), Faults()).values()) == {0}
+
+
+def test_the_screen_shows_the_mean_of_seeds() -> None:
+    layout = layout_of(Study(name="s"))
+    condition = {**dict.fromkeys(layout.condition, 4.0), "method": "aligned", "air": "umi"}
+    condition |= {"eval_snr_db": math.nan, "deadline_ms": math.nan}
+    seed = {
+        "users": 40, "answered_fraction": 0.9, "transmissions": 1.2, "latency_ms": 30.0,
+        "latency_p50_ms": 20.0, "latency_p95_ms": 60.0, "latency_p99_ms": 80.0,
+        "answers_per_s": 5.0, "fairness": 0.8, "lost_outage_fraction": 0.1,
+        "lost_deadline_fraction": 0.0, "lost_straggler_fraction": 0.02,
+    }  # fmt: skip
+    other = {**seed, "latency_p50_ms": 22.0, "fairness": 0.7}
+    reference = {**dict.fromkeys(seed, 1.0), "users": 1}
+    service = summarise_service(
+        pd.DataFrame([{**condition, **row} for row in (seed, other, reference)]), layout
+    )
+    assert len(service) == 1
+    console = Console(file=io.StringIO(), width=80)
+    console.print(service_table(service, layout))
+    assert isinstance(console.file, io.StringIO)
+    *_, row = console.file.getvalue().strip().splitlines()
+    assert row.split() == [
+        *("aligned", "umi", "-", "4+4", ".900", "21.0/60.0/80.0", ".750", ".100/.000/.020"),
+    ]
+
+
+def test_the_title_of_the_picture_counts_the_users_that_it_shows() -> None:
+    devices = pd.DataFrame(
+        {
+            "user": [0, 1, 2], "device": "text", "realised_sinr_db": [3.0, 10.0, math.nan],
+            "accuracy": [0.0, 1.0, 0.0], "questions": 1, "x_m": math.nan, "y_m": math.nan,
+        }
+    )  # fmt: skip
+    answers = pd.DataFrame({"user": [0, 1, 2], "media_id": ["a", "b", "c"], "right": [0, 1, 0]})
+    assert users_figure(devices, answers, "x").get_suptitle() == "2 of 3 users who asked: x"
+    received = devices.fillna({"realised_sinr_db": 1.0})
+    assert users_figure(received, answers, "x").get_suptitle() == "3 users who asked: x"

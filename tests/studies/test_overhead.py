@@ -14,9 +14,11 @@ from studies import load
 from studies.execution.data import check_data
 from studies.plan.cells import Plan
 from studies.plan.study import Study
+from studies.tables.costs import NetworkSizes, network_columns
+from studies.tables.layout import layout_of
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.datasets.samples import Samples
-from tokcom_core.systems import merged
+from tokcom_core.systems import devices_of, merged
 from tokcom_core.tasks import Multitask
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.reviews import Sst2
@@ -132,3 +134,29 @@ def test_the_preset_compares_them_all() -> None:
     assert labels == ["blind", "text-oracle", *own]
     assert plan.study.data.miniclevr is not None
     assert plan.study.data.miniclevr.jpeg_quality == 75
+
+
+def test_the_compute_of_a_system_is_that_of_its_own_devices() -> None:
+    """Beside systems with other devices, whose columns its rows have as well."""
+    study = Study(
+        name="mixed",
+        data={"miniclevr": {"images": 60}},
+        task={"name": "multitask", "tasks": ["clevr", "imdb"]},
+        methods=["taichi", "u-deepsc", "t-deepsc", "deepsc-vqa", "deepsc"],
+        tokens={"terminal": 36},
+    )
+    devices = layout_of(study).devices
+    assert set(devices) >= {"terminal", "image", "text"}
+    for cell in Plan(study).known_cells({}):
+        system, task = cell.system, cell.task
+        own = devices_of(system.streams(task, cell.trained.tokens))
+        windows = {
+            d: dict.fromkeys(system.features(task, d, cell.trained.tokens), 1.0) for d in own
+        }
+        weights = {"receiver": 10, "decoder": 10, "layers": 10, "head": 10, "foundation": 10}
+        sizes = NetworkSizes(windows, dict.fromkeys(own, 10), weights)
+        sent = dict.fromkeys(own, 4.0)
+        alone = network_columns(cell, sizes, sent)
+        beside = network_columns(cell, sizes, {**dict.fromkeys(devices, 0.0), **sent})
+        assert beside == alone
+        assert beside["device_gflop"] > 0 or cell.reference is not None

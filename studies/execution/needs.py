@@ -46,8 +46,9 @@ def _checkpoint(wanted: NamedCheckpoint) -> Finding:
         folder = local_folder(wanted)
     except ValueError as error:
         refused = _refused(subject, error)
-        remedy = f"{download}, where the Hub can be reached"
-        return replace(refused, remedy=remedy) if is_of_hub(wanted.name) else refused
+        own = refused.remedy or "a folder that save_pretrained of transformers wrote"
+        of_hub = f"{download}, where the Hub can be reached"
+        return replace(refused, remedy=of_hub if is_of_hub(wanted.name) else own)
     if folder is None:
         return Finding(subject, "on the Hub, not here", "the first run downloads it", download)
     if wanted.name in POCKETS:

@@ -200,6 +200,10 @@ def _cache(folder: Path, *left_out: str) -> None:
 def test_named_checkpoints_are_looked_for(
     doctor: Callable[..., tuple[int, Rows]], tmp_path: Path
 ) -> None:
+    _, rows = doctor("quickstart", "--set", f"systems.mlms.models.audio={tmp_path}")
+    ok, here, _, remedy = rows[f"audio {tmp_path}"]
+    assert (ok, "it should hold a config.json" in here) == ("missing", True)
+    assert "save_pretrained" in remedy
     override = "systems.mlms.models.language=nobody/known"
     code, rows = doctor("quickstart", "--set", override)
     assert code == 1

@@ -18,7 +18,7 @@ from .printing import print_table
 from .study import Overrides
 
 if TYPE_CHECKING:
-    from ..execution.findings import Finding
+    from ..doctor.findings import Finding
 
 console = Console()
 
@@ -46,15 +46,15 @@ def doctor(
 
 
 def _findings(source: str | None, overrides: tuple[str, ...]) -> list[Finding]:
-    from ..execution.findings import Finding
-    from ..execution.installation import optional_findings, package_findings
-    from ..execution.machine import machine_findings
+    from ..doctor.findings import Finding
+    from ..doctor.installation import optional_findings, package_findings
+    from ..doctor.machine import machine_findings
 
     found = package_findings()
     try:
         found += [*optional_findings(), *machine_findings()]
         if source is not None:
-            from ..execution.needs import study_findings
+            from ..doctor.needs import study_findings
             from ..plan.loading import load
 
             found += study_findings(load(source, overrides))

@@ -18,7 +18,7 @@ import torch
 from huggingface_hub import constants
 
 from studies.cli.main import main
-from studies.execution import installation, limits, machine
+from studies.doctor import installation, limits, machine
 from tokcom_core.checkpoints import pocket_folder
 
 from .small import write_study
@@ -111,10 +111,10 @@ def test_a_package_that_does_not_fit_is_an_error(
 def test_what_cannot_be_imported_ends_the_table(
     doctor: Callable[..., tuple[int, Rows]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "studies.execution.needs", None)
+    monkeypatch.setitem(sys.modules, "studies.doctor.needs", None)
     code, rows = doctor("quickstart")
     assert rows["all else"][0] == "missing"
-    assert "import of studies.execution.needs halted" in rows["all else"][1]
+    assert "import of studies.doctor.needs halted" in rows["all else"][1]
     assert code == 1
 
 

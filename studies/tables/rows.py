@@ -42,13 +42,13 @@ def read_values(file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
 
 
 def _read(file: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-    table = pq.read_table(file, columns=columns)
     found, expected = (
-        (s.metadata or {}).get(VERSION_KEY, b"none").decode() for s in (table.schema, schema)
+        (s.metadata or {}).get(VERSION_KEY, b"none").decode()
+        for s in (pq.read_schema(file), schema)
     )
     if found != expected:
         raise ValueError(
             f"{file} has schema version {found}, not {expected}; run its study again with "
             "another --out"
         )
-    return table
+    return pq.read_table(file, columns=columns)

@@ -17,6 +17,11 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 
 from studies.plan.loading import load
 from studies.plan.study import Study
+from studies.tables.columns import Reference, TableLayout
+from studies.tables.layout import layout_of
+from tokcom_core.datasets.samples import REQUIRED
+from tokcom_core.tasks import Avqa
+from tokcom_core.tasks.instructions import COLUMNS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -71,3 +76,30 @@ def test_what_the_docs_set_can_be_set(tmp_path: Path) -> None:
     for override in sorted(overrides):
         load("taichi" if "terminal:" in override else file, (override,))
     assert len(overrides) >= 20
+
+
+def _columns(table: str) -> list[str]:
+    """Columns of a table that docs/tables.md explains, each the first cell of a row."""
+    section = (DOCS / "tables.md").read_text().split(f"\n## `{table}`\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_every_column_of_every_table_is_explained() -> None:
+    """Those that follow from what is studied under a placeholder, as the page says."""
+    layout = TableLayout(
+        devices=("DEVICE",),
+        losses=("LOSS",),
+        budgets=("DEVICE",),
+        groups=("GROUP",),
+        metrics=("METRIC",),
+        references=(Reference("REFERENCE", "lower"),),
+        streams=("STREAM",),
+    )
+    assert sorted(_columns("results")) == sorted(layout.results.names)
+    assert sorted(_columns("answers")) == sorted(layout.answers.names)
+    assert sorted(_columns("devices")) == sorted(layout.devices_table.names)
+    losses = {*layout_of(Study(name="paper-1")).losses, *layout_of(load("taichi")).losses}
+    assert set(_columns("curves")) >= {*layout.curves.names, *losses}
+    samples = {*REQUIRED, *Avqa.texts, Avqa.prior, *COLUMNS}
+    assert set(_columns("samples")) >= samples

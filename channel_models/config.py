@@ -64,7 +64,7 @@ class AirBase(BaseModel):
 
     @property
     def label(self) -> str:
-        """Short and unique, for tables: the name, and whatever is not as usual."""
+        """Short and unique name for tables, with whatever is not as usual."""
         unusual = self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         custom = unusual.pop("class", None) is not None
         name = type(self).__name__.lower() if custom else self.name

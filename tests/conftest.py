@@ -99,11 +99,10 @@ def tokens(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture(scope="session")
 def my_airs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder on the path with ``my_airs.py``, the code of "An air of your own" in the docs."""
-    page = Path(__file__).parents[1] / "docs" / "airs.md"
-    section = page.read_text().split("## An air of your own")[1]
+    """A folder on the path with ``my_airs.py``, the code of docs/own_air.md."""
+    page = Path(__file__).parents[1] / "docs" / "own_air.md"
     folder = tmp_path_factory.mktemp("my_airs")
-    (folder / "my_airs.py").write_text(section.split("```python\n")[1].split("```")[0])
+    (folder / "my_airs.py").write_text(page.read_text().split("```python\n")[1].split("```")[0])
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))

@@ -50,7 +50,7 @@ def list_airs() -> None:
         needed = [name for name in needed if name != "name"]
         summary = (config.__doc__ or "").split("\n\n")[0]
         shown.add_row(names, " ".join(summary.split()), ", ".join([*needed, *own]))
-    shown.add_row("custom", "An air of your own, see docs/airs.md.", "class, and its own keys")
+    shown.add_row("custom", "An air of your own, see docs/own_air.md.", "class, and its own keys")
     console.print(shown)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -15,8 +18,14 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
 )
 
+import studies
 from studies.plan.loading import load
 from studies.plan.study import Study
+from studies.tables.columns import Reference, TableLayout
+from studies.tables.layout import layout_of
+from tokcom_core.datasets.samples import REQUIRED
+from tokcom_core.tasks import Avqa
+from tokcom_core.tasks.instructions import COLUMNS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -71,3 +80,73 @@ def test_what_the_docs_set_can_be_set(tmp_path: Path) -> None:
     for override in sorted(overrides):
         load("taichi" if "terminal:" in override else file, (override,))
     assert len(overrides) >= 20
+
+
+def test_data_of_ones_own_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "own_data.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    samples = names["samples"]
+    assert samples["question"] == ("Is there a machine at the left?",)
+    assert (samples.answer, samples.media_id) == (("yes",), ("shift-2",))
+    task = Avqa()
+    assert task.samples(tmp_path / "factory", "align")["caption"] == ("a press at the left",)
+    assert task.identity(tmp_path / "factory").startswith("folder-")
+    assert samples.group[0] in task.groups
+
+
+def _columns(table: str) -> list[str]:
+    """Columns of a table that docs/tables.md explains, each the first cell of a row."""
+    section = (DOCS / "tables.md").read_text().split(f"\n## `{table}`\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_every_column_of_every_table_is_explained() -> None:
+    """Those that follow from what is studied under a placeholder, as the page says."""
+    layout = TableLayout(
+        devices=("DEVICE",),
+        losses=("LOSS",),
+        budgets=("DEVICE",),
+        groups=("GROUP",),
+        metrics=("METRIC",),
+        references=(Reference("REFERENCE", "lower"),),
+        streams=("STREAM",),
+    )
+    assert sorted(_columns("results")) == sorted(layout.results.names)
+    assert sorted(_columns("answers")) == sorted(layout.answers.names)
+    assert sorted(_columns("devices")) == sorted(layout.devices_table.names)
+    losses = {*layout_of(Study(name="paper-1")).losses, *layout_of(load("taichi")).losses}
+    assert set(_columns("curves")) >= {*layout.curves.names, *losses}
+    samples = {*REQUIRED, *Avqa.texts, Avqa.prior, *COLUMNS}
+    assert set(_columns("samples")) >= samples
+
+
+def _named(module: ModuleType, name: str) -> Any:
+    """What ``Class.method`` names in a module."""
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def test_what_implements_an_equation_is_where_the_page_says() -> None:
+    page = (DOCS / "equations.md").read_text()
+    links = re.findall(r"\[`([\w.]+)`\]\(\.\./([\w/]+)\.py\)", page)
+    assert len(links) == page.count("](../")
+    for name, path in links:
+        assert callable(_named(import_module(path.replace("/", ".")), name)), (name, path)
+
+
+@pytest.mark.parametrize(("paper", "equations"), [("Paper 1", 18), ("TaiChi", 17)])
+def test_every_equation_has_a_row(paper: str, equations: int) -> None:
+    section = (DOCS / "equations.md").read_text().split(f"\n## {paper}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| \((\d+)\)(?: to \((\d+)\))? \|", section, re.MULTILINE)
+    found = [n for first, last in rows for n in range(int(first), int(last or first) + 1)]
+    assert found == list(range(1, equations + 1))
+
+
+def test_every_public_name_of_studies_is_in_the_reference() -> None:
+    page = (DOCS / "api" / "studies.md").read_text()
+    assert set(re.findall(r"studies\.(\w+)$", page, re.MULTILINE)) == set(studies.__all__)

@@ -68,7 +68,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "taichi": TAICHI_PAPER,
     "deepsc-papers": PUBLISHED,
 }
-"""Published recipes: default keys of a study that names one."""
+"""Default keys of a study that names a published recipe."""
 
 NamedSystem = named(System, lambda: SYSTEMS)
 """A system by name, a mapping with one, or a custom class."""

@@ -1,4 +1,4 @@
-"""The tables of ``tokcom study plan``: cells, shared artifacts, and the airtime of a question."""
+"""The tables of ``tokcom study plan``: cells, shared artifacts, airtime, precision, time, disk."""
 
 from __future__ import annotations
 
@@ -12,36 +12,44 @@ from rich.table import Table
 from actors import airtime_ms
 from channel_models import SnrRange
 
+from ..execution.progress import KIND_NAMES
 from ..plan.budgets import served_streams
 from ..plan.cells import Plan
+from ..plan.forecast import Forecast, specs_of
+from ..plan.spec import Spec
 from ..plan.specs import Cell
 from ..plan.study import Study
+from ..plan.workload import Usage
 from ..tables.columns import TableLayout
 from ..tables.identity import identity
 from ..tables.layout import layout_of
 from ..tables.statistics import MIN_SEEDS, expected_half_width
+from .forecast_table import forecast_table
 from .screen import infeasible_notes
 
 
-def plan_tables(study: Study) -> list[RenderableType]:
+def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
     """Tables of the cells, the artifacts that they share, the budgets, and what can be shown.
 
-    Cells whose budgets are infeasible are notes below the first one.
+    Cells whose budgets are infeasible are notes below the first one. Last comes what it will take,
+    by what works of earlier studies took.
     """
     plan = Plan(study)
     rates = {
         c.label: c.system.learning_rates[0] for c in plan.contenders if c.system.learning_rates
     }
     cells = plan.known_cells(rates)
+    specs = specs_of(plan, cells)
     reasons = [found.reason for found in plan.infeasible()]
     shown: list[RenderableType] = [
         _cells(cells, layout_of(study)),
         *infeasible_notes(reasons, len(cells) + len(reasons)),
-        _artifacts(plan, cells),
+        _artifacts(plan, cells, specs),
         _budgets(plan),
     ]
-    known = study.emulate is None and (study.evaluation.questions or 0) > 1
-    return [*shown, _precision(study)] if known else shown
+    if study.emulate is None and (study.evaluation.questions or 0) > 1:
+        shown.append(_precision(study))
+    return [*shown, forecast_table(study, Forecast(plan, specs, usages))]
 
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
@@ -71,17 +79,17 @@ def _training_snr(cell: Cell) -> str:
     return str(snr_db) if isinstance(snr_db, SnrRange) else f"{snr_db:g}"
 
 
-def _artifacts(plan: Plan, cells: Sequence[Cell]) -> Table:
-    tried = [spec for specs in plan.candidates().values() for spec in specs]
-    trained = [spec for cell in cells for spec in cell.trained.lineage]
+def _artifacts(plan: Plan, cells: Sequence[Cell], specs: Sequence[Spec]) -> Table:
+    wanted = Counter(phase.kind for cell in cells for phase in cell.trained.lineage)
+    by = {
+        "features": f"{len(cells)} cells",
+        "validation": f"{len(plan.candidates())} methods",
+        "cell": f"{sum(len(cell.eval_snr_db) for cell in cells)} rows",
+        **{phase: f"{count} cells" for phase, count in wanted.items()},
+    }
     shown = Table("artifact", "wanted by", "runs", title="shared artifacts", box=box.SIMPLE_HEAD)
-    shown.add_row("frozen tokens", f"{len(cells)} cells", str(len(plan.features())))
-    if tried:
-        shown.add_row("learning rates", f"{len(plan.candidates())} methods", str(len(tried)))
-    for phase in dict.fromkeys(spec.phase for spec in trained):
-        own = [spec for spec in trained if spec.phase == phase]
-        shown.add_row(phase, f"{len(own)} cells", str(len({spec.key for spec in own})))
-    shown.add_row("evaluation", f"{sum(len(c.eval_snr_db) for c in cells)} rows", str(len(cells)))
+    for kind, runs in Counter(spec.kind for spec in specs).items():
+        shown.add_row(KIND_NAMES.get(kind, kind), by[kind], str(runs))
     return shown
 
 

@@ -68,14 +68,28 @@ def list_studies() -> None:
 
 
 @study_app.command()
-def plan(source: Source, overrides: Overrides = None) -> None:
-    """Shows cells, shared artifacts, airtime and expected precision; runs nothing."""
+def plan(
+    source: Source,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="The study's folder; time and disk are estimated from what it holds, and from "
+            "studies beside it. studies_out/NAME by default.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Shows cells, shared artifacts, airtime, expected precision, time and disk; runs nothing."""
     from ..plan.loading import load
     from ..plan.modules import modules_of
+    from ..storage.folder import StudyFolder
+    from ..storage.usage import read_usages
     from .plan_tables import plan_tables
 
     study = load(source, tuple(overrides or ()))
-    for shown in plan_tables(study):
+    usages = read_usages(StudyFolder(out or f"studies_out/{study.name}"))
+    for shown in plan_tables(study, usages):
         console.print(shown)
     if modules := modules_of(study):
         console.print(f"imports the code of: {', '.join(modules)}")

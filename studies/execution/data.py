@@ -11,7 +11,9 @@ from threading import Event
 
 from ..plan.cells import Plan
 from ..plan.study import Study
+from ..plan.workload import DATA, data_workload
 from ..storage.folder import StudyFolder
+from .measuring import measured
 from .progress import Part, StudyProgress
 
 
@@ -45,13 +47,14 @@ def preparing_data(
 
 def _make_data(study: Study, folder: StudyFolder, progress: StudyProgress, stop: Event) -> None:
     """Generates what is missing of the study's own data set."""
-    world = study.data.made
-    if world is None:
+    world, work = study.data.made, data_workload(study)
+    if world is None or work is None:
         return
     root = folder.data(study)
-    for name, count in world.parts.items():
-        with progress.part(name, count) as part:
-            part.failed = world.make(name, root, partial(_advance, part, stop))
+    with measured(work, folder, DATA, [root], whole=not root.exists()):
+        for name, count in world.parts.items():
+            with progress.part(name, count) as part:
+                part.failed = world.make(name, root, partial(_advance, part, stop))
 
 
 def _advance(part: Part, stop: Event, files: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray.tune.utils import flatten_dict
+from tokcom_core.systems import flattened
 
 from ..plan.specs import Cell, PhaseSpec, ValidationSpec
 
@@ -66,7 +66,7 @@ def settings_of(spec: Cell | PhaseSpec | ValidationSpec) -> dict[str, Any]:
         "learning_rate": training.learning_rate,
         "steps": training.steps,
         "batch_size": trained.definition.batch_size,
-        **flatten_dict(trained.system.model_dump(exclude_defaults=True), delimiter="."),
+        **flattened(trained.system.model_dump(exclude_defaults=True)),
     }
     return {name: _plain(value) for name, value in found.items() if value == value}  # without NaN
 

@@ -16,7 +16,7 @@ from actors import Emulation, EmulationState
 
 from .graph import SpecGraph, State
 
-_NAMES = {
+KIND_NAMES = {
     "features": "frozen tokens",
     "validation": "learning rates",
     "cell": "evaluation",
@@ -131,7 +131,7 @@ class SpecProgress:
 
     def _task(self, kind: str) -> TaskID:
         if kind not in self._tasks:
-            self._tasks[kind] = self._progress.add_task(_NAMES.get(kind, kind))
+            self._tasks[kind] = self._progress.add_task(KIND_NAMES.get(kind, kind))
         return self._tasks[kind]
 
 

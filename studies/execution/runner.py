@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,14 +32,17 @@ from ..plan.cells import features_of
 from ..plan.spec import Spec
 from ..plan.specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec, streams_of
 from ..plan.study import Study
+from ..plan.workload import workload_of
 from ..storage.artifacts import Artifacts
 from ..storage.folder import StudyFolder
+from ..storage.usage import files_of
 from ..tables.costs import NetworkSizes
 from ..tables.emulation import emulated_outcome
 from ..tables.files import Tables
 from ..tables.layout import layout_of
 from ..tables.outcome import Outcome
 from .checkpoints import KeptCheckpoints
+from .measuring import measured
 from .reporting import Report, TrainingReporter, ignore
 
 _VALIDATION_BATCH = 128
@@ -64,6 +68,15 @@ class SpecRunner:
 
     def run(self, spec: Spec, report: Report = ignore) -> None:
         """Makes the artifact of a spec, or the table of a cell; its inputs exist."""
+        whole = not isinstance(spec, PhaseSpec) or self._checkpoints(spec).latest() is None
+        with self._measured(spec, whole):
+            self._make(spec, report)
+
+    def _measured(self, spec: Spec, whole: bool) -> AbstractContextManager[None]:
+        work, places = workload_of(spec, self._study), files_of(self._folder, spec)
+        return measured(work, self._folder, spec.key, places, whole)
+
+    def _make(self, spec: Spec, report: Report) -> None:
         if isinstance(spec, FeaturesSpec):
             self._encode(spec)
         elif isinstance(spec, PhaseSpec):
@@ -141,7 +154,9 @@ class SpecRunner:
 
     def emulate(self, cell: Cell, watch: Watch | None = None) -> None:
         """Emulates many users that ask the test questions; resumes from its journals."""
-        _survive(lambda: self._emulate(cell, watch))
+        journals = (self._folder.journal(cell.key, snr_db) for snr_db in cell.eval_snr_db)
+        with self._measured(cell, whole=not any(journal.exists() for journal in journals)):
+            _survive(lambda: self._emulate(cell, watch))
 
     def _emulate(self, cell: Cell, watch: Watch | None) -> None:
         assert cell.emulate is not None

@@ -20,7 +20,8 @@ from .store import store_at
 
 class StudyFolder:
     """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
-    ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``logs/``, ``report/``.
+    ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``usage/``,
+    ``logs/``, ``report/``.
 
     Args:
         place: Folder, or URI of any file system that pyarrow knows.
@@ -36,6 +37,7 @@ class StudyFolder:
         self.devices = self.root / "devices"
         self.answers = self.root / "answers"
         self.submissions = self.root / "submissions"
+        self.usage = self.root / "usage"
         self.logs = self.root / "logs"
         self.report = self.root / "report"
         self.references = self.root / "references.json"

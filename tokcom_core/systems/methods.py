@@ -66,16 +66,17 @@ class Method(Config):
 
 def _label(start: str, keys: Mapping[str, Any]) -> str:
     """``mlms alignment=contrastive transport.question=file``."""
-    return " ".join([start, *(f"{key}={value}" for key, value in _flat(keys, ""))])
+    return " ".join([start, *(f"{key}={value}" for key, value in flattened(keys).items())])
 
 
-def _flat(keys: Mapping[str, Any], place: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def flattened(keys: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Nested keys with dots between them: ``{"alignment.steps": 3}``; ``place`` goes before all."""
+    found: dict[str, Any] = {}
     for key, value in keys.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{place}{key}.")
+            found |= flattened(value, f"{place}{key}.")
         else:
-            found.append((place + key, value))
+            found[place + key] = value
     return found
 
 

@@ -1,0 +1,64 @@
+"""The table of expected time and disk of ``tokcom study plan``."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from rich import box
+from rich.filesize import decimal
+from rich.table import Table
+
+from ..execution.progress import KIND_NAMES, duration_text
+from ..plan.forecast import Forecast, Part
+from ..plan.study import Study
+from ..tables.layout import layout_of
+
+_NONE_YET = "time and disk: nothing like this has run here yet to estimate them from"
+
+
+def forecast_table(study: Study, forecast: Forecast) -> Table | str:
+    """Table of what each kind of work will take, and all of it; one line if none of it is known."""
+    parts = forecast.parts
+    if not any(part.known for part in parts):
+        return _NONE_YET
+    shown = Table(
+        "work", "runs", "each", "total", "disk", "based on",
+        title="expected time and disk", box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    for part in parts:
+        shown.add_row(KIND_NAMES.get(part.kind, part.kind), str(part.runs), *_columns(part))
+    trials = trials_at_once(study)
+    least = "" if all(part.complete for part in parts) else "at least "
+    shown.add_row(
+        f"all, {trials} at once",
+        str(sum(part.runs for part in parts)),
+        "",
+        f"{least}{duration_text(forecast.elapsed_s(trials))}",
+        f"{least}{decimal(round(sum(part.bytes for part in parts)))}",
+        "",
+    )
+    return shown
+
+
+def trials_at_once(study: Study) -> int:
+    """Number of a study's trials that find room on this machine."""
+    own = study.resources
+    room = [max(os.cpu_count() or 1, own.cpu) / own.cpu]
+    devices = len(layout_of(study).devices) if study.engine == "ray" else 0
+    gpus = own.gpu + own.device_gpu * devices
+    if gpus:
+        room.append(torch.cuda.device_count() / gpus)
+    return max(1, int(min(room)))
+
+
+def _columns(part: Part) -> tuple[str, str, str, str]:
+    if not part.known:
+        return "-", "-", "-", "none"
+    least = "" if part.complete else "at least "
+    return (
+        duration_text(part.seconds / len(part.known)),
+        f"{least}{duration_text(part.seconds)}",
+        f"{least}{decimal(round(part.bytes))}",
+        f"{part.earlier} earlier",
+    )

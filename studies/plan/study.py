@@ -181,7 +181,6 @@ class Study(Config):
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
         self._check_methods()
-        self._check_claims()
         if self.emulate is not None:
             self._check_emulation(self.emulate)
         return self
@@ -203,20 +202,6 @@ class Study(Config):
                     else "names devices that no method has; take tokens: [{}]"
                 )
                 raise ValueError(f"tokens.{number}: {tokens} {remedy}")
-
-    def _check_claims(self) -> None:
-        """Raises ValueError for unknown methods and parts."""
-        references = [reference.name for reference in self.task.references(None)]
-        labels = [*(method.label for method in self.methods), *references]
-        parts = [*self.task.parts, *self.task.groups]
-        for number, claim in enumerate(self.claims):
-            for label in (claim.better, claim.than):
-                if label not in labels:
-                    known = ", ".join(labels)
-                    raise ValueError(f"claims.{number}: no method {label!r}; take some of {known}")
-            if claim.part is not None and claim.part not in parts:
-                known = ", ".join(parts) or "none"
-                raise ValueError(f"claims.{number}: no part {claim.part!r}; there are: {known}")
 
     def _check_emulation(self, emulate: EmulationConfig) -> None:
         for method in self.methods:

@@ -21,7 +21,7 @@ from studies.figures.report import write_report
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
-from studies.tables.claims import verdict
+from studies.tables.claims import judge, verdict
 from studies.tables.files import Tables
 from studies.tables.frontier import pareto
 from studies.tables.summary import count_answers, summarise, summarise_part
@@ -174,17 +174,17 @@ def test_a_studys_claims_are_judged_in_each_condition(study: Study, page: Path) 
     assert set(last["verdict"]) == {"shown"}
 
 
-@pytest.mark.parametrize(
-    ("claim", "message"),
-    [
-        ({"better": "align", "than": "blind"}, "claims.0: no method 'align'; take some of aligned"),
-        ({"better": "aligned", "than": "blind", "part": "x"}, "claims.0: no part 'x'; there are"),
-        ({"better": "aligned", "than": "blind", "by": 2}, "less than 1"),
-    ],
-)
-def test_claims_about_nothing_are_refused(claim: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Study(name="a", claims=[claim])
+def test_a_claim_about_what_a_study_leaves_out_is_untested(tables: Tables) -> None:
+    """A preset's methods may be set to others, or its task to a part of it."""
+    claims = [{"better": "align", "than": "blind"}, {**CLAIMS[0], "part": "x"}]
+    study = Study(name="a", methods=["aligned"], claims=claims)
+    found = judge(tables, pd.read_parquet(tables.folder.results), study.claims)
+    assert list(found["verdict"]) == ["untested", "untested"]
+    reasons = found["reason"].tolist()
+    assert "no finished cell of the method 'align'" in reasons[0]
+    assert "no part or group 'x' of the task" in reasons[1]
+    with pytest.raises(ValueError, match="less than 1"):
+        Study(name="a", claims=[{"better": "aligned", "than": "blind", "by": 2}])
 
 
 def test_a_claim_that_no_cell_can_judge_is_untested(tmp_path: Path, study: Study) -> None:
@@ -285,7 +285,7 @@ def test_a_narrower_link_carries_less_and_takes_longer(tables: Tables) -> None:
     pd.testing.assert_frame_equal(shared, quarter)
     short_ms = float(quarter["airtime_ms"].min())
     in_time = studies.budget(out, 1.25e6, short_ms, 0.0)
-    assert set(in_time["tokens_audio"]) == {4.0}
+    assert len(in_time) and (in_time["airtime_ms"] <= short_ms).all()
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_narrower_link_carries_less_and_takes_longer(tables: Tables) -> None:
         ({"bandwidth_hz": 5e6, "users": 40}, "leaves 125000 Hz to each user, too little"),
         ({"bandwidth_hz": 5e6, "users": 0}, "users 0 should be at least 1"),
         ({"bandwidth_hz": 5e6, "deadline_ms": -1}, "deadline_ms -1 should be positive"),
-        ({"bandwidth_hz": 10}, "narrower than one resource block"),
+        ({"bandwidth_hz": 10}, "leaves 10 Hz to each user, too little for 3 devices"),
     ],
 )
 def test_a_link_that_carries_nothing_is_refused(

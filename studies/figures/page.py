@@ -90,8 +90,7 @@ def render(contents: Contents) -> str:
 
 def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
     """The axes of the study, in words."""
-    snrs = [snr if isinstance(snr, int | float) else f"{snr.low:g} to {snr.high:g}"
-            for snr in study.train_snr_db]  # fmt: skip
+    snrs = [f"{snr:g}" if isinstance(snr, float) else str(snr) for snr in study.train_snr_db]
     made = study.data.made
     budgets = ["+".join(str(n) for n in tokens.values()) or "-" for tokens in study.tokens]
     rows = {
@@ -99,7 +98,7 @@ def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
         "data": made.identity if made else str(study.data.folder),
         "methods": ", ".join(method.label for method in study.methods),
         "airs": ", ".join(air.label for air in study.airs),
-        "trained at (dB)": ", ".join(str(snr) for snr in snrs),
+        "trained at (dB)": ", ".join(snrs),
         "evaluated at (dB)": ", ".join(f"{snr:g}" for snr in study.eval_snr_db),
         "bandwidth (MHz)": ", ".join(f"{hz / 1e6:g}" for hz in study.bandwidth_hz),
         f"tokens ({'+'.join(study.tokens[0]) or '-'})": ", ".join(budgets),

@@ -188,8 +188,8 @@ def test_gpus_are_counted(doctor: Callable[..., tuple[int, Rows]]) -> None:
 
 
 def _cache(folder: Path, *left_out: str) -> None:
-    """Puts the pocket language model into the cache as ``nobody/known``."""
-    model, commit = folder / "models--nobody--known", "0" * 40
+    """Puts the pocket language model into the cache as ``nobody/pocket``."""
+    model, commit = folder / "models--nobody--pocket", "0" * 40
     ignored = shutil.ignore_patterns(*left_out)
     language = pocket_folder() / "language"
     shutil.copytree(language, model / "snapshots" / commit, ignore=ignored, dirs_exist_ok=True)
@@ -204,22 +204,22 @@ def test_named_checkpoints_are_looked_for(
     ok, here, _, remedy = rows[f"audio {tmp_path}"]
     assert (ok, "it should hold a config.json" in here) == ("missing", True)
     assert "save_pretrained" in remedy
-    override = "systems.mlms.models.language=nobody/known"
+    override = "systems.mlms.models.language=nobody/pocket"
     code, rows = doctor("quickstart", "--set", override)
     assert code == 1
-    missing = rows["language nobody/known"]
+    missing = rows["language nobody/pocket"]
     assert missing[0] == "missing"
     assert "HF_HUB_OFFLINE is set" in missing[1]
-    assert missing[3] == "hf download nobody/known, where the Hub can be reached"
+    assert missing[3] == "hf download nobody/pocket, where the Hub can be reached"
     assert rows["audio pocket"][:2] == ["ok", "in the package"]
     assert "study" not in rows
     _cache(tmp_path / "cache", "*.safetensors")
     code, rows = doctor("quickstart", "--set", override)
-    assert "no file of weights" in rows["language nobody/known"][1]
+    assert "no file of weights" in rows["language nobody/pocket"][1]
     assert code == 1
     _cache(tmp_path / "cache")
     code, rows = doctor("quickstart", "--set", override)
-    assert rows["language nobody/known"][:2] == ["ok", "in the Hugging Face cache"]
+    assert rows["language nobody/pocket"][:2] == ["ok", "in the Hugging Face cache"]
     assert rows["study"][0] == "ok"
     assert code == 0
 

@@ -12,7 +12,7 @@ html_show_copyright = False
 myst_heading_anchors = 4  # named as GitHub names them, so that links work in both
 
 nb_execution_in_temp = True
-nb_execution_timeout = 600
+nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from ..plan.differences import without_defaults
 from ..plan.study import Study
 from ..tables.columns import TableLayout
 from ..tables.frontier import pareto
@@ -82,7 +83,7 @@ def render(contents: Contents) -> str:
             "Infeasible budgets": _table(_reasons(results, layout, "infeasible")),
             "Failed cells": _table(_reasons(results, layout, "failed")),
         },
-        yaml=_yaml(study.changed),
+        yaml=_yaml(without_defaults(study)),
         whole_yaml=_yaml(study.model_dump(mode="json")),
         versions=_versions(results),
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from tokcom_core.config import Config
 
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) or value is None else [value]
+from .lists import listed
 
 
 class Claim(Config):
@@ -20,7 +18,7 @@ class Claim(Config):
         better, than: Labels of the methods.
         by: Least difference in accuracy; below 0, what ``better`` may lose at most.
         part: Part of the task, or group of its questions; all of them by default.
-        eval_snr_db: Evaluated SNRs at which it is claimed; all of them by default.
+        eval_snr_db: Evaluated SNRs at which it is claimed; all of them if there are none.
         source: Where it is claimed, such as a figure of a paper.
     """
 
@@ -28,7 +26,7 @@ class Claim(Config):
     than: str
     by: float = Field(default=0.0, gt=-1, lt=1)
     part: str | None = None
-    eval_snr_db: Annotated[tuple[float, ...] | None, BeforeValidator(_listed)] = None
+    eval_snr_db: Annotated[tuple[float, ...], BeforeValidator(listed)] = ()
     source: str = ""
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -36,6 +36,7 @@ from tokcom_core.tasks import Avqa, NamedTask, Task
 
 from ..errors import explain
 from .claims import Claim
+from .lists import distinct, listed
 from .loggers import NamedLogger, one_of_each
 from .recipes import RecipeName, with_recipe
 from .rehearsal import rehearsed
@@ -102,17 +103,7 @@ class Resources(Config):
         return RayEngine(threads=self.threads, shares=shares, placement=placement, prepare=prepare)
 
 
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if any(value in values[:i] for i, value in enumerate(values)):
-        raise ValueError(f"values are repeated: {', '.join(str(v) for v in values)}")
-    return values
-
-
-_Several = (BeforeValidator(_listed), AfterValidator(_distinct), Field(min_length=1))
+_Several = (BeforeValidator(listed), AfterValidator(distinct), Field(min_length=1))
 
 TokenBudget = dict[str, Annotated[int, Field(ge=1)]]
 """Token length of each device whose length a study sets."""
@@ -155,7 +146,7 @@ class Study(Config):
     device: str = "auto"
     resources: Resources = Resources()
     loggers: Annotated[
-        tuple[NamedLogger, ...], BeforeValidator(_listed), AfterValidator(one_of_each)
+        tuple[NamedLogger, ...], BeforeValidator(listed), AfterValidator(one_of_each)
     ] = ()
 
     @model_validator(mode="before")
@@ -176,7 +167,7 @@ class Study(Config):
         """Drops references, which every study has anyway."""
         task: Task | None = info.data.get("task")
         names = {reference.name for reference in task.references(None)} if task else set()
-        return [m for m in _listed(methods) if not (isinstance(m, str) and m in names)]
+        return [m for m in listed(methods) if not (isinstance(m, str) and m in names)]
 
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
@@ -240,17 +231,6 @@ class Study(Config):
                 raise ValueError(f"bandwidth_hz {value:g} should be positive and finite")
         return values
 
-    @property
-    def changed(self) -> dict[str, Any]:
-        """The keys that give this study, without those that have their defaults."""
-        every = self.model_dump(mode="json")
-        found: dict[str, Any] = _changed(every, Study(name=self.name).model_dump(mode="json"))
-        found = {"name": self.name, **found}
-        try:
-            return found if Study(**found) == self else every
-        except ValidationError:  # a recipe's defaults are others
-            return every
-
     def link_at(self, bandwidth_hz: float) -> Link:
         """The link at one of the study's bandwidths, which may be too narrow to carry anything."""
         return Link(**self.link).model_copy(update={"bandwidth_hz": bandwidth_hz})
@@ -279,40 +259,3 @@ def _default_tokens(known: dict[str, Any]) -> TokenBudget:
         except (KeyError, ValueError):  # refused where methods are checked
             continue
     return found
-
-
-def _changed(values: Any, defaults: Any) -> Any:
-    if not isinstance(values, dict) or not isinstance(defaults, dict):
-        return values
-    if values.keys() != defaults.keys() or values.get("name") != defaults.get("name"):
-        return values  # of another kind
-    return {k: _changed(v, defaults[k]) for k, v in values.items() if v != defaults[k]}
-
-
-_CHANGES = {"description", "claims", "engine", "resources", "loggers"}
-"""Keys that change nothing in the table."""
-_GROWS = ("airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "tokens", "seeds")
-"""Keys with lists of values that a study may have more of later."""
-
-
-def differences(old: Study, new: Study) -> list[str]:
-    """The keys in which a study is not the other one, grown: ``seeds.0 0 -> 1``.
-
-    It has grown where each of its swept values is still there.
-    """
-    before, after = (study.model_dump(mode="json", exclude=_CHANGES) for study in (old, new))
-    for key in _GROWS:
-        if all(value in after[key] for value in before[key]):
-            before[key] = after[key]
-    return list(_differences(before, after, ()))
-
-
-def _differences(old: Any, new: Any, key: tuple[str, ...]) -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in {**old, **new}:
-            yield from _differences(old.get(name), new.get(name), (*key, name))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for i, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(before, after, (*key, str(i)))
-    elif old != new:
-        yield f"{'.'.join(key)} {old} -> {new}"

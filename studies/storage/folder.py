@@ -11,9 +11,10 @@ import yaml
 
 from tokcom_core.storage import atomic_file, remove_partials
 
+from ..plan.differences import differences
 from ..plan.loading import load
 from ..plan.spec import Spec
-from ..plan.study import Study, differences
+from ..plan.study import Study
 from .artifacts import Artifacts
 from .store import store_at
 

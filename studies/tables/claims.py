@@ -41,7 +41,7 @@ def judge(tables: Tables, results: pd.DataFrame, claims: Sequence[Claim]) -> pd.
 
 def _judge(tables: Tables, results: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     said = {"claim": claim.text, "source": claim.source}
-    if claim.eval_snr_db is not None:  # references and airs with a link budget have none
+    if claim.eval_snr_db:  # references and airs with a link budget have none
         free = results["method"].isin(tables.layout.reference_methods)
         asked = results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])
         results = results[free | asked]

@@ -10,8 +10,8 @@ import yaml
 
 from channel_models.sources.trace import Trace
 from studies import Study, load, presets
+from studies.plan.differences import differences
 from studies.plan.loggers import MlflowConfig
-from studies.plan.study import differences
 from tokcom_core.systems.mlms import Mlms
 
 from .small import mlms

@@ -1,0 +1,57 @@
+"""In what a study differs from its defaults, and from the study that a folder was begun for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from .study import Study
+
+_CHANGES = {"description", "claims", "engine", "resources", "loggers"}
+"""Keys that change nothing in the table."""
+_GROWS = ("airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "tokens", "seeds")
+"""Keys with lists of values that a study may have more of later."""
+
+
+def differences(old: Study, new: Study) -> list[str]:
+    """The keys in which a study is not the other one, grown: ``seeds.0 0 -> 1``.
+
+    It has grown where each of its swept values is still there.
+    """
+    before, after = (study.model_dump(mode="json", exclude=_CHANGES) for study in (old, new))
+    for key in _GROWS:
+        if all(value in after[key] for value in before[key]):
+            before[key] = after[key]
+    return list(_differences(before, after, ()))
+
+
+def without_defaults(study: Study) -> dict[str, Any]:
+    """The keys that give a study, without those that have their defaults."""
+    every = study.model_dump(mode="json")
+    defaults = Study(name=study.name).model_dump(mode="json")
+    found = {"name": study.name, **_changed(every, defaults)}
+    try:
+        return found if Study(**found) == study else every
+    except ValidationError:  # a recipe's defaults are others
+        return every
+
+
+def _differences(old: Any, new: Any, key: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**old, **new}:
+            yield from _differences(old.get(name), new.get(name), (*key, name))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(before, after, (*key, str(i)))
+    elif old != new:
+        yield f"{'.'.join(key)} {old} -> {new}"
+
+
+def _changed(values: Any, defaults: Any) -> Any:
+    if not isinstance(values, dict) or not isinstance(defaults, dict):
+        return values
+    if values.keys() != defaults.keys() or values.get("name") != defaults.get("name"):
+        return values  # of another kind
+    return {k: _changed(v, defaults[k]) for k, v in values.items() if v != defaults[k]}

@@ -1,0 +1,17 @@
+"""Lists in a study file, which may be given as a single value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def listed(value: Any) -> Any:
+    """A single value as a list of it."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuses values that are there twice."""
+    if any(value in values[:i] for i, value in enumerate(values)):
+        raise ValueError(f"values are repeated: {', '.join(str(v) for v in values)}")
+    return values

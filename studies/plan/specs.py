@@ -91,7 +91,7 @@ class PhaseSpec(Spec):
 
     @property
     def step_tokens(self) -> tuple[TokenBudget, ...]:
-        """The token lengths that its steps have, each of them as often as another."""
+        """The token lengths that its steps have, each of them as likely as another."""
         return self.any_tokens or (self.tokens,)
 
     @property

@@ -85,7 +85,7 @@ def test_a_phase_that_sends_no_such_tokens_draws_none() -> None:
 
 def test_it_is_trained_at_what_its_bandwidth_carries() -> None:
     tokens = [{"audio": n, "vision": n} for n in (4, 48)]
-    plan = _plan(tokens=tokens, bandwidth_hz=[5e6, 20e6], deadline_ms=1.8, deadline_policy="fit")
+    plan = _plan(tokens=tokens, bandwidth_hz=[5e6, 20e6], deadline_ms=2.2, deadline_policy="fit")
     lengths = {
         cell.bandwidth_hz: [tokens["audio"] for tokens in cell.trained.step_tokens]
         for cell in _cells(plan, "any")

@@ -42,6 +42,9 @@ class MediaTransmitter(Transmitter):
     def trainable(self, phase: str) -> list[nn.Parameter]:
         return list(self.projection.parameters())
 
+    def set_length(self, count: int) -> None:
+        self._count = count
+
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
         store = self._stores[split]
         tokens = store.select(samples.media_id, self._count)

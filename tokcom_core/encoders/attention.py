@@ -29,7 +29,7 @@ def encode_attended(
         device: Torch device of the model.
         summary_tokens: Number of tokens at the front that attend.
     """
-    last = [module for module in model.modules() if hasattr(module, "v_proj")][-1]
+    last: Any = [module for module in model.modules() if hasattr(module, "v_proj")][-1]
     found: list[Tensor] = []
 
     def attend(_: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -49,4 +49,5 @@ def _attention(layer: Any, states: Tensor, summary_tokens: int) -> Tensor:
     queries = layer.q_proj(states[:, :summary_tokens]).unflatten(-1, (-1, layer.head_dim))
     keys = layer.k_proj(states).unflatten(-1, (-1, layer.head_dim))
     scores = torch.einsum("wqhe,wkhe->whqk", queries, keys) * layer.head_dim**-0.5
-    return scores.float().softmax(-1).mean((1, 2))
+    mean: Tensor = scores.float().softmax(-1).mean((1, 2))
+    return mean

@@ -30,4 +30,6 @@ class TokenScorer(nn.Module):
         scores = self.score(F.layer_norm(tokens, tokens.shape[-1:])).squeeze(-1)
         kept = highest(scores.detach(), count)
         gates = scores.gather(1, kept).sigmoid().unsqueeze(-1)
-        return tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])) * gates
+        places = kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
+        sent: Tensor = tokens.gather(1, places) * gates
+        return sent

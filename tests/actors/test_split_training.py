@@ -37,6 +37,16 @@ class TestMlms(SplitContract):
             assert same != parameter.requires_grad, name
 
 
+class TestLearnedSelection(SplitContract):
+    """Which tokens are sent is learned across the air, too."""
+
+    @pytest.fixture(scope="class")
+    def case(self, tokens: dict[str, dict[str, Path]]) -> SystemCase:
+        features = {name: {name: tokens[name]} for name in (*TOKENS, "text")}
+        keys = {"caption_tokens": 64, "models": {"selection": "learned"}}
+        return SystemCase(Mlms.model_validate(keys), TASK, TOKENS, tokens["samples"], features)
+
+
 def _changed(network: Network, before: dict[str, Tensor]) -> set[str]:
     after = network.state()
     assert after.keys() == before.keys()

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,14 @@ class MediaEncoder(ABC):
     @abstractmethod
     def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
         """Tokens ``[windows, length, width]`` of each file, float32 on the CPU, eq. (2)."""
+
+    def encode_attended(self, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Tokens of each file, and how much its summary tokens attend to each.
+
+        The attention ``[windows, length]`` is float32 on the CPU. Only encoders whose config says
+        that they attend (:attr:`EncoderConfig.ATTENDS`) have it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no attention")
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,13 @@ class EncoderShape:
 
 
 class EncoderConfig(Named, ABC):
-    """Config of an encoder."""
+    """Config of an encoder.
+
+    Attributes:
+        ATTENDS: Whether it has :meth:`MediaEncoder.encode_attended`.
+    """
+
+    ATTENDS: ClassVar[bool] = False
 
     @abstractmethod
     def shape(self) -> EncoderShape:

@@ -11,6 +11,7 @@ from transformers import CLIPImageProcessorPil, CLIPVisionModel
 from ..checkpoints.loading import load_model, load_processor
 from ..datasets.images import read_image
 from ..devices import pick_device, pick_dtype
+from .attention import encode_attended
 from .base import MediaEncoder, encode_windows, freeze
 from .named import Crop
 from .sizes import clip_layers, clip_shape, read_clip, sides
@@ -53,3 +54,6 @@ class ClipEncoder(MediaEncoder):
 
     def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
         return encode_windows(self._model, clips, self._device)
+
+    def encode_attended(self, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        return encode_attended(self._model, clips, self._device, self.summary_tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,8 @@ Crop = Literal["none", "center"]
 
 class Ast(EncoderConfig):
     """An audio spectrogram transformer, see :class:`.audio.AudioEncoder`."""
+
+    ATTENDS: ClassVar[bool] = True
 
     name: Literal["ast"] = "ast"
     checkpoint: str = POCKET
@@ -39,6 +41,8 @@ class Ast(EncoderConfig):
 
 class Vivit(EncoderConfig):
     """A video vision transformer, see :class:`.vision.VisionEncoder`."""
+
+    ATTENDS: ClassVar[bool] = True
 
     name: Literal["vivit"] = "vivit"
     checkpoint: str = POCKET
@@ -66,6 +70,8 @@ class Clip(EncoderConfig):
         layer: Hidden state that is taken; LLaVA, Mini-Gemini and MobileVLM take the last but one.
         crop: Part of the image, see :func:`~tokcom_core.datasets.images.read_image`.
     """
+
+    ATTENDS: ClassVar[bool] = True
 
     name: Literal["clip"] = "clip"
     checkpoint: str = POCKET_IMAGES

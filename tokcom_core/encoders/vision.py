@@ -14,6 +14,7 @@ from ..checkpoints.loading import load_model, load_processor
 from ..datasets import media
 from ..datasets.layout import FrameChoice
 from ..devices import pick_device, pick_dtype
+from .attention import encode_attended
 from .base import MediaEncoder, encode_windows, freeze
 from .named import Crop
 from .sizes import sides
@@ -65,6 +66,9 @@ class VisionEncoder(MediaEncoder):
 
     def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
         return encode_windows(self._model, clips, self._device)
+
+    def encode_attended(self, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        return encode_attended(self._model, clips, self._device, self.summary_tokens)
 
     def _check_size(self) -> None:
         made = tuple(self.preprocess(np.zeros((1, *self._size, 3), np.uint8)).shape[-2:])

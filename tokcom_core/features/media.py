@@ -1,4 +1,4 @@
-"""The feature store: slid tokens of a data set, computed once, memory-mapped by every trial."""
+"""The feature store: selected tokens of a data set, computed once, memory-mapped by every trial."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from ..encoders import ENCODER_BATCH, EncoderConfig, MediaEncoder, NamedEncoder
+from ..selection import FrozenSelection, select
 from ..slide import Rounding, slide
 from ..tasks.base import Task
 from .base import Features
@@ -25,12 +26,12 @@ FeatureDtype = Literal["float16", "float32"]
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """Slid tokens of one encoder, memory-mapped.
+    """Selected tokens of one encoder, memory-mapped.
 
     Attributes:
         tokens: ``[clips, sum(counts), width]``: of each clip the tokens of every token length, one
             length after the other.
-        counts: Token lengths s that were slid to, ascending.
+        counts: Token lengths s that were selected, ascending.
         row: Row of each media id; damaged and absent clips have none.
         windows: Number of the encoder's windows, by row.
         damaged: Reason for each skipped clip, by media id.
@@ -49,10 +50,10 @@ class FeatureStore:
         return int(self.tokens.shape[2])
 
     def select(self, media_ids: Sequence[str], count: int) -> Tensor:
-        """The ``count`` slid tokens of clips, ``[B, count, width]``, float32; zeros of absent ones.
+        """The ``count`` tokens of clips, ``[B, count, width]``, float32; zeros of absent ones.
 
         Raises:
-            ValueError: if the store was not slid to this many.
+            ValueError: if the store does not hold this many.
         """
         if count not in self.counts:
             raise ValueError(
@@ -83,40 +84,61 @@ class FeatureStore:
 
 @dataclass(frozen=True)
 class Sliding:
-    """Slide of clips, eq. (3), and format of the store.
+    """Selection of tokens of clips, by the slide of eq. (3) or another, and format of the store.
 
     Attributes:
         counts: Token lengths s, ascending.
-        with_summary: Whether the summary tokens of each window are slid over, too.
-        rounding: Rounding of the positions.
+        with_summary: Whether the summary tokens of each window are among those to select from.
+        rounding: Rounding of the slide's positions.
         dtype: Data type of the stored tokens.
+        selection: How tokens are selected.
     """
 
     counts: tuple[int, ...]
     with_summary: bool = False
     rounding: Rounding = "nearest"
     dtype: FeatureDtype = "float16"
+    selection: FrozenSelection = "slide"
 
-    def slid(self, tokens: Tensor, summary_tokens: int) -> Tensor:
-        """Slides all windows' tokens ``[windows, length, width]`` to ``[sum(counts), width]``.
+    def encode(
+        self, encoder: MediaEncoder, clips: Sequence[Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Tokens of clips, and the attention to each of them where the selection asks for it."""
+        if self.selection == "attention":
+            yield from encoder.encode_attended(clips)
+        else:
+            yield from ((tokens, None) for tokens in encoder.encode(clips))
+
+    def selected(self, tokens: Tensor, attention: Tensor | None, summary_tokens: int) -> Tensor:
+        """Selects ``[sum(counts), width]`` of all windows' tokens ``[windows, length, width]``.
+
+        Args:
+            tokens: Tokens of a clip.
+            attention: Attention ``[windows, length]`` to each of them, see :meth:`encode`.
+            summary_tokens: Number of each window's tokens at the front that stand for all of it.
 
         Raises:
             ValueError: if a clip has fewer tokens than one of the counts.
         """
         skipped = 0 if self.with_summary else summary_tokens
         pool = tokens[:, skipped:].flatten(0, 1)
-        chosen = [slide(len(pool), count, self.rounding) for count in self.counts]
-        return pool[torch.from_numpy(np.concatenate(chosen))]
+        attended = None if attention is None else attention[:, skipped:].flatten()
+        return torch.cat([self._select(pool, attended, count) for count in self.counts])
+
+    def _select(self, pool: Tensor, attention: Tensor | None, count: int) -> Tensor:
+        if self.selection == "slide":
+            return pool[torch.from_numpy(slide(len(pool), count, self.rounding))]
+        return select(self.selection, pool, attention, count)
 
 
 class MediaFeatures(Features):
-    """Slid tokens of one medium and data set, at every token length that is wanted.
+    """Selected tokens of one medium and data set, at every token length that is wanted.
 
     Attributes:
         medium: Name of the medium, see :attr:`Task.media`.
         dataset: Folder that the media lie in.
         encoder: Frozen encoder.
-        sliding: Slide and format of the store.
+        sliding: Selection and format of the store.
     """
 
     kind: Literal["media"] = "media"
@@ -180,7 +202,7 @@ def write_features(
         encoder: Frozen encoder.
         media: Function that gives the file or folder of a media id, None if it is absent.
         media_ids: Clips to encode.
-        sliding: Slide and format of the store.
+        sliding: Selection and format of the store.
 
     Raises:
         ValueError: if there are clips, but none can be read, or a token is too large for the
@@ -199,13 +221,14 @@ def write_features(
     with (folder / "tokens.npy").open("r+b") as file:  # on a full disk a map would end the process
         os.posix_fallocate(file.fileno(), 0, stored.offset + stored.nbytes)
     for batch in _batches(encoder, files, damaged):
-        for media_id, tokens in zip(batch, encoder.encode(list(batch.values())), strict=True):
+        encoded = sliding.encode(encoder, list(batch.values()))
+        for media_id, (tokens, attention) in zip(batch, encoded, strict=True):
             try:
-                slid = sliding.slid(_finite(tokens), encoder.summary_tokens)
+                chosen = sliding.selected(_finite(tokens), attention, encoder.summary_tokens)
             except ValueError as error:
                 damaged[media_id] = str(error)
                 continue
-            stored[len(windows)] = _rounded(slid, stored.dtype, media_id)
+            stored[len(windows)] = _rounded(chosen, stored.dtype, media_id)
             windows[media_id] = len(tokens)
     if files and not windows:
         name, reason = next(iter(damaged.items()))

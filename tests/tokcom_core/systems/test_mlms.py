@@ -49,8 +49,19 @@ class TestMlms(SystemContract):
         return case_of()
 
 
-def test_a_transmitter_sends_other_lengths_by_the_same_weights(case_of: CaseOf) -> None:
-    case = case_of()
+class TestLearnedSelection(SystemContract):
+    """Devices that learn which tokens to send."""
+
+    @pytest.fixture(scope="class")
+    def case(self, case_of: CaseOf) -> SystemCase:
+        return case_of(models={"selection": "learned"})
+
+
+@pytest.mark.parametrize("selection", ["slide", "learned"])
+def test_a_transmitter_sends_other_lengths_by_the_same_weights(
+    case_of: CaseOf, selection: str
+) -> None:
+    case = case_of(models={"selection": selection})
     long = {"audio": 50, "vision": 117}
     unsplit, expected = case.unsplit(), replace(case, tokens=long).unsplit()
     own = {medium: StreamInput(medium, "train") for medium in TOKENS}
@@ -73,9 +84,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> CaseOf:
     models = write_models(tmp_path_factory.mktemp("models"))
     encoders = {"clip": models["low"], "convnext": models["high"]}
 
-    def build(task: Task, encoder: str = "clip", **keys: Any) -> SystemCase:
+    def build(
+        task: Task, encoder: str = "clip", selection: str = "slide", **keys: Any
+    ) -> SystemCase:
         own = {"language": models["language"], "image": encoders[encoder], "receiver_width": 24}
-        system = Mlms.model_validate({"models": own, **keys})
+        system = Mlms.model_validate({"models": {**own, "selection": selection}, **keys})
         tokens = dict.fromkeys(system.budgets(task), 4)
         folder = tmp_path_factory.mktemp("case")
         return SystemCase.prepare(system, task, tokens, root, folder)
@@ -276,9 +289,12 @@ def test_an_answer_does_not_depend_on_the_others_of_its_batch(
     assert limits == [4, 4]
 
 
-def test_a_question_without_an_image_sends_its_words_alone(pictures: CaseOf) -> None:
+@pytest.mark.parametrize("selection", ["slide", "attention", "learned"])
+def test_a_question_without_an_image_sends_its_words_alone(
+    pictures: CaseOf, selection: str
+) -> None:
     """And is answered; the other images of its batch are sent."""
-    unsplit = pictures(Pictures()).unsplit()
+    unsplit = pictures(Pictures(), selection=selection).unsplit()
     _, valid = unsplit.send(StreamInput("image", "train"))
     assert valid.any(1).tolist() == [True, True, True, False]
     assert len(unsplit.predict().texts) == len(ROWS)

@@ -12,7 +12,8 @@ from ...checkpoints import POCKET, POCKET_IMAGES, checkpoint
 from ...config import Config, dump_named, validate_named
 from ...datasets.layout import FrameChoice
 from ...encoders import ENCODERS, Ast, AudioSpan, Clip, Crop, EncoderConfig, Vivit
-from ...features import FeatureDtype
+from ...features import FeatureDtype, Sliding
+from ...selection import Selection
 from ...slide import Rounding
 from .transceiver import RECEIVER_WIDTH, AudioPooling, Pooling, VisionPooling
 
@@ -57,6 +58,7 @@ class Models(Config):
         slide: Whether the encoders' class tokens are left out (``patches``) or not (``all``, as
             paper 1's code does, which rounds by ``floor``).
         slide_rounding: Rounding of the slid positions.
+        selection: How the tokens that are sent are selected, by the slide or otherwise.
         feature_dtype: Precision of the stored tokens.
         receiver_width: Hidden width of the receivers G_m.
         receiver_input: Whether the receivers also see each token's noise variance.
@@ -71,6 +73,7 @@ class Models(Config):
     vision_crop: Crop = "none"
     slide: Literal["patches", "all"] = "patches"
     slide_rounding: Rounding = "nearest"
+    selection: Selection = "slide"
     feature_dtype: FeatureDtype = "float16"
     receiver_width: int = Field(default=RECEIVER_WIDTH, ge=1)
     receiver_input: Literal["symbols", "symbols+noise"] = "symbols"
@@ -93,6 +96,20 @@ class Models(Config):
     def slid_length(self, medium: str) -> int:
         """Number of tokens that the slide chooses from in a clip of one window."""
         return self.encoder(medium).shape().length - self.skipped(medium)
+
+    def sliding(self, medium: str, count: int) -> Sliding:
+        """What is stored of a medium to send ``count`` tokens.
+
+        A device whose selection is learned selects as it sends, among as many tokens as a window
+        has: all of them in a clip of one window.
+        """
+        with_summary = self.slide == "all"
+        if self.selection == "learned":
+            counts = (self.slid_length(medium),)
+            return Sliding(counts, with_summary, dtype=self.feature_dtype)
+        return Sliding(
+            (count,), with_summary, self.slide_rounding, self.feature_dtype, self.selection
+        )
 
     def skipped(self, medium: str) -> int:
         """Number of tokens at the front that the slide leaves out."""

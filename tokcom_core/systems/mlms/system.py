@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ...checkpoints import POCKET, POCKET_IMAGES, NamedCheckpoint
 from ...datasets.samples import Samples
-from ...features import AnyFeatures, Sliding, TextFeatures, features_of_datasets
+from ...features import AnyFeatures, TextFeatures, features_of_datasets
 from ...slide import slide
 from ...tasks.base import Reference, Task
 from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
@@ -174,12 +174,7 @@ class Mlms(System):
                 checkpoint=self.models.language_for(task.media),
             )
             return {TEXT: (texts,)}
-        sliding = Sliding(
-            counts=(tokens[device],),
-            with_summary=self.models.slide == "all",
-            rounding=self.models.slide_rounding,
-            dtype=self.models.feature_dtype,
-        )
+        sliding = self.models.sliding(device, tokens[device])
         encoder = self.models.encoder(device)
         return {device: features_of_datasets(task, task.splits, device, encoder, sliding)}
 
@@ -191,12 +186,15 @@ class Mlms(System):
         features: FeatureFolders,
         torch_device: str,
     ) -> Transmitter:
-        from .transmitter import MediaTransmitter, TextTransmitter
+        from .transmitter import LearnedTransmitter, MediaTransmitter, TextTransmitter
 
         if device == TEXT:
             texts = [stream for stream in self.streams(task, tokens) if stream.device == TEXT]
             return TextTransmitter(features[TEXT], texts, torch_device)
         width = self._token_width(task)
+        if self.models.selection == "learned":
+            lengths = (self.models.slid_length(device), tokens[device])
+            return LearnedTransmitter(features[device], lengths, width, torch_device)
         return MediaTransmitter(features[device], tokens[device], width, torch_device)
 
     def receiver(
@@ -227,9 +225,21 @@ class Mlms(System):
                 "alignment: none"
             )
         super().check(task, tokens)
+        for medium in self.budgets(task):
+            self._check_selection(medium)
         if self.alignment.losses == "contrastive":
             for medium in self.budgets(task):
                 self._check_pooling(medium, tokens[medium])
+
+    def _check_selection(self, medium: str) -> None:
+        """Raises ValueError if the encoder does not have what the selection goes by."""
+        encoder = self.models.encoder(medium)
+        if self.models.selection == "attention" and not encoder.ATTENDS:
+            raise ValueError(
+                f"systems.mlms.models.selection 'attention' needs an encoder that attends from a "
+                f"class token, which {medium} encoder {encoder.name!r} does not; take 'norm', or "
+                "encoders ast, vivit or clip"
+            )
 
     def _check_pooling(self, medium: str, count: int) -> None:
         """Raises ValueError if the tokens that eq. (10) pools are not sent."""
@@ -247,6 +257,11 @@ class Mlms(System):
             raise ValueError(
                 f"{complaint}the class token, which the slide leaves out; take "
                 "systems.mlms.models.slide: all, or pool 'mean'"
+            )
+        if how.startswith("cls") and models.selection != "slide":
+            raise ValueError(
+                f"{complaint}the class token, which selection {models.selection!r} may not send; "
+                "take systems.mlms.models.selection: slide, or pool 'mean'"
             )
         if how.startswith("cls") and medium == "audio" and models.audio_span == "whole":
             raise ValueError(
@@ -321,12 +336,13 @@ class Mlms(System):
     def device_gflop(
         self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
     ) -> float:
-        """Operations of the frozen encoder and the projection in 1e9; text is only looked up."""
+        """Operations of encoder, scorer and projection in 1e9; text is only looked up."""
         if device == TEXT or not tokens.get(device):
             return 0.0
         shape = self.models.encoder(device).shape()
         projection = self._token_width(task) * shape.width * tokens[device]
-        return shape.gflop(windows[device]) + 2e-9 * projection
+        scored = self.models.slid_length(device) if self.models.selection == "learned" else 0
+        return shape.gflop(windows[device]) + 2e-9 * (projection + shape.width * scored)
 
     def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
         """Operations of receivers and foundation model over the prompt in 1e9, two a weight."""

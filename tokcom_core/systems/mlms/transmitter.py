@@ -1,4 +1,4 @@
-"""Transmitters of paper 1: slid tokens of a clip or image, or embedded text, as complex symbols."""
+"""Transmitters of paper 1: tokens of a clip or image, or embedded text, as complex symbols."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from ...datasets.samples import Samples
 from ...devices import pick_device
 from ...features import TextStore, open_features, open_texts
+from ...selection import TokenScorer
 from ..base import Transmitter
 from ..streams import Stream
 from .transceiver import pack
 
 
 class MediaTransmitter(Transmitter):
-    """The projection F_m of eq. (4) on slid tokens of the feature store, followed by eq. (5).
+    """The projection F_m of eq. (4) on selected tokens of the feature store, followed by eq. (5).
 
     A sample without the medium sends nothing.
 
@@ -54,6 +55,38 @@ class MediaTransmitter(Transmitter):
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         tokens, valid = inputs
         return pack(self.projection(tokens), valid)
+
+
+class LearnedTransmitter(MediaTransmitter):
+    """The same with a learned selection in the place of eq. (3).
+
+    Args:
+        features: Feature store of each split.
+        lengths: Number of stored tokens to select from, and of those that are sent.
+        token_width: Features of a token of the foundation model, d_T.
+        torch_device: Torch device or ``auto``.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, Path],
+        lengths: tuple[int, int],
+        token_width: int,
+        torch_device: str,
+    ) -> None:
+        stored, self._sent = lengths
+        super().__init__(features, stored, token_width, torch_device)
+        self.scorer = TokenScorer(self.projection.in_features).to(self._device)
+
+    def trainable(self, phase: str) -> list[nn.Parameter]:
+        return [*super().trainable(phase), *self.scorer.parameters()]
+
+    def set_length(self, count: int) -> None:
+        self._sent = count
+
+    def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        tokens, valid = inputs
+        return super().forward(stream, self.scorer(tokens, self._sent), valid[:, : self._sent])
 
 
 class TextTransmitter(Transmitter):

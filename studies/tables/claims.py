@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from ..plan.claims import Claim
+from ..plan.claims import Claim, TokenLengths, with_lengths
 from .comparison import compare_methods
 from .files import Tables
 
@@ -46,9 +46,26 @@ def _judge(tables: Tables, results: pd.DataFrame, claim: Claim) -> pd.DataFrame:
         asked = results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])
         results = results[free | asked]
     try:
-        rows = compare_methods(tables, results, claim.better, claim.than, claim.part)
+        one = _at_lengths(tables, results, claim.better, claim.tokens)
+        other = _at_lengths(tables, results, claim.than, claim.than_tokens)
+        other = other.assign(**{f"tokens_{device}": 0.0 for device in claim.than_tokens})
+        table = pd.concat([results, one, other], ignore_index=True)
+        rows = compare_methods(tables, table, claim.first, claim.second, claim.part)
     except ValueError as error:
         return pd.DataFrame([{**said, "verdict": "untested", "reason": str(error)}])
     ends = zip(rows["difference_low"], rows["difference_high"], strict=True)
     verdicts = [verdict(low, high, claim.by) for low, high in ends]
     return rows.assign(**said, verdict=verdicts)
+
+
+def _at_lengths(
+    tables: Tables, results: pd.DataFrame, method: str, tokens: TokenLengths
+) -> pd.DataFrame:
+    """A method's rows at these token lengths, named after both; none without lengths."""
+    rows = results[results["method"] == method] if tokens else results[:0]
+    for device, count in tokens.items():
+        if device not in tables.layout.budgets:
+            known = ", ".join(tables.layout.budgets)
+            raise ValueError(f"no token length of a device {device!r}; there are: {known}")
+        rows = rows[rows[f"tokens_{device}"] == count]
+    return rows.assign(method=with_lengths(method, tokens))

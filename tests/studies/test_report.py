@@ -188,6 +188,42 @@ def test_a_claim_about_what_a_study_leaves_out_is_untested(tables: Tables) -> No
         Study(name="a", claims=[{"better": "aligned", "than": "blind", "by": 2}])
 
 
+def test_a_claim_can_be_about_two_token_lengths(tmp_path: Path) -> None:
+    """Long tokens of the worse method are better than short ones of the other one."""
+    long, short = {"audio": 16, "vision": 16}, {"audio": 4, "vision": 4}
+    study = Study(
+        name="a",
+        methods=["aligned", "unaligned"],
+        tokens=[short, long],
+        seeds=[0, 1, 2],
+        claims=[
+            {"better": "aligned", "than": "unaligned", "than_tokens": long},
+            {"better": "aligned", "tokens": long, "than": "aligned", "than_tokens": short},
+            {"better": "aligned", "tokens": short, "than": "unaligned"},
+            {"better": "aligned", "tokens": {"audio": 4, "vision": 16}, "than": "unaligned"},
+            {"better": "aligned", "than": "unaligned", "than_tokens": {"image": 4}},
+        ],
+    )
+    tables = tables_of(study, StudyFolder(tmp_path))
+
+    def accuracy(cell: Cell, snr_db: float) -> float:
+        longer = cell.trained.tokens.get("audio") == 16
+        return 0.2 + 0.1 * (cell.method == "aligned") + 0.4 * longer
+
+    results = finish(study, tables.folder, accuracy)
+    first, second, third, *untested = (judge(tables, results, [own]) for own in study.claims)
+    assert list(first["tokens_audio"]) == [4, 16]
+    assert list(first["verdict"]) == ["contradicted", "shown"]
+    assert set(first["claim"]) == {
+        "aligned is more accurate than unaligned at 16 audio, 16 vision tokens"
+    }
+    assert second[["tokens_audio", "verdict"]].to_numpy().tolist() == [[16, "shown"]]
+    assert third[["tokens_audio", "verdict"]].to_numpy().tolist() == [[4, "shown"]]
+    assert [rows["verdict"].item() for rows in untested] == ["untested", "untested"]
+    assert "no finished cell of the method 'aligned at 4 audio, 16" in untested[0]["reason"].item()
+    assert "no token length of a device 'image'; there are: " in untested[1]["reason"].item()
+
+
 def test_a_claim_that_no_cell_can_judge_is_untested(tmp_path: Path, study: Study) -> None:
     tables = tables_of(study, StudyFolder(tmp_path))
     results = finish(study, tables.folder, _accuracy)

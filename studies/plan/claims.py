@@ -29,8 +29,8 @@ class Claim(Config):
 
     better: str
     than: str
-    tokens: TokenLengths = {}
-    than_tokens: TokenLengths = {}
+    tokens: TokenLengths = Field(default={})
+    than_tokens: TokenLengths = Field(default={})
     by: float = Field(default=0.0, gt=-1, lt=1)
     part: str | None = None
     eval_snr_db: Annotated[tuple[float, ...], BeforeValidator(listed)] = ()

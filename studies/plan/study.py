@@ -10,7 +10,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    StrictBool,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -38,8 +37,9 @@ from ..errors import explain
 from .claims import Claim
 from .lists import distinct, listed
 from .loggers import NamedLogger, one_of_each
+from .models import ModelsName, with_models
 from .recipes import RecipeName, with_recipe
-from .rehearsal import rehearsed
+from .smoke import Scale, smoked
 
 
 def _an_snr(value: float) -> float:
@@ -116,7 +116,8 @@ class Study(Config):
     description: str = ""
     claims: tuple[Claim, ...] = ()
     recipe: RecipeName | None = None
-    rehearse: StrictBool = False
+    models: ModelsName | None = None
+    scale: Scale = "full"
     data: Data = Data(minimusic=MiniMusic())
     task: NamedTask = Avqa()
     systems: Systems = Systems()
@@ -158,8 +159,8 @@ class Study(Config):
             owners = [name for name, system in SYSTEMS.items() if key in system.model_fields]
             if owners:
                 raise ValueError(f"no key {key!r}; did you mean 'systems.{owners[0]}.{key}'?")
-        found = with_recipe(raw)
-        return rehearsed(found) if found.get("rehearse") is True else found
+        found = with_models(with_recipe(raw))
+        return smoked(found) if found.get("scale") == "smoke" else found
 
     @field_validator("methods", mode="before")
     @classmethod

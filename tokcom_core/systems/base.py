@@ -148,13 +148,17 @@ class System(Named, ABC):
             ``transport`` of its streams.
         PATHS: Keys, as tuples of their parts, whose values are checkpoints by name or folder.
         DEFAULT_TOKENS: Default token lengths.
-        REHEARSAL: Settings of a rehearsal, with small checkpoints.
+        POCKET: Settings with the pocket checkpoints.
+        REAL: Settings with the checkpoints of its paper.
+        SMOKE: Settings with the fewest steps, of every phase.
     """
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = {}
     PATHS: ClassVar[tuple[tuple[str, ...], ...]] = ()
     DEFAULT_TOKENS: ClassVar[dict[str, int]] = {}
-    REHEARSAL: ClassVar[dict[str, Any]] = {}
+    POCKET: ClassVar[dict[str, Any]] = {}
+    REAL: ClassVar[dict[str, Any]] = {}
+    SMOKE: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def expanded(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tokcom_core.systems import RECIPES, merged
 
-RecipeName = Literal["paper1", "deepsc-papers"]
+RecipeName = Literal["paper1", "taichi", "deepsc-papers"]
 
 
 def with_recipe(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from actors import (
     Share,
 )
 from channel_models import DigitalConfig, Link, NamedAir, SnrRange
+from tokcom_core.checkpoints import NamedCheckpoint
 from tokcom_core.config import Config
 from tokcom_core.datasets.data import Data, MiniMusic
 from tokcom_core.systems import DEFAULT_METHODS, SYSTEMS, Method, System, Systems, system_of
@@ -235,6 +236,12 @@ class Study(Config):
     def link_at(self, bandwidth_hz: float) -> Link:
         """The link at one of the study's bandwidths, which may be too narrow to carry anything."""
         return Link(**self.link).model_copy(update={"bandwidth_hz": bandwidth_hz})
+
+    @property
+    def checkpoints(self) -> list[NamedCheckpoint]:
+        """Every checkpoint that some method loads."""
+        systems = [self.system(method) for method in self.methods] or [self.systems.first]
+        return list(dict.fromkeys(own for s in systems for own in s.checkpoints(self.task)))
 
     def system(self, method: Method) -> System:
         """The system of one of the study's methods.

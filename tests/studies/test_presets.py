@@ -35,6 +35,10 @@ def test_a_smoke_test_is_the_same_study_with_little_of_everything(name: str) -> 
     assert Study(**study.model_dump(mode="json")) == study
 
 
+def test_every_preset_says_how_long_it_takes() -> None:
+    assert [name for name in presets() if "minutes" not in load(name).description] == []
+
+
 def test_a_training_that_a_system_goes_without_stays_out() -> None:
     keys = {"recipe": "deepsc-papers", "systems": {"mlms": {"alignment": "none"}}}
     study = Study(name="a", scale="smoke", **keys)

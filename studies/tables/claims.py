@@ -11,6 +11,7 @@ import pandas as pd
 from ..plan.claims import Claim, TokenLengths, with_lengths
 from .comparison import compare_methods
 from .files import Tables
+from .learning import compare_learning
 
 Verdict = Literal["shown", "not shown", "contradicted", "untested"]
 
@@ -32,7 +33,8 @@ def judge(tables: Tables, results: pd.DataFrame, claims: Sequence[Claim]) -> pd.
 
     Returns:
         A row for each claim and condition: ``claim``, ``source``, ``verdict`` and the columns of
-        :func:`studies.tables.comparison.compare_methods`. A claim that no finished cells allow to
+        :func:`studies.tables.comparison.compare_methods`, or of a claim about the training loss
+        those of :func:`studies.tables.learning.compare_learning`. A claim that no finished cells allow to
         judge has a single row, ``untested``, with the ``reason``.
     """
     found = [_judge(tables, results, claim) for claim in claims]
@@ -50,12 +52,18 @@ def _judge(tables: Tables, results: pd.DataFrame, claim: Claim) -> pd.DataFrame:
         other = _at_lengths(tables, results, claim.than, claim.than_tokens)
         other = other.assign(**{f"tokens_{device}": 0.0 for device in claim.than_tokens})
         table = pd.concat([results, one, other], ignore_index=True)
-        rows = compare_methods(tables, table, claim.first, claim.second, claim.part)
+        rows = _compare(tables, table, claim)
     except ValueError as error:
         return pd.DataFrame([{**said, "verdict": "untested", "reason": str(error)}])
     ends = zip(rows["difference_low"], rows["difference_high"], strict=True)
     verdicts = [verdict(low, high, claim.by) for low, high in ends]
     return rows.assign(**said, verdict=verdicts)
+
+
+def _compare(tables: Tables, table: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    if claim.measure == "training_loss":
+        return compare_learning(tables, table, claim.first, claim.second)
+    return compare_methods(tables, table, claim.first, claim.second, claim.part)
 
 
 def _at_lengths(

@@ -18,6 +18,7 @@ import studies
 from studies.figures.accuracy import accuracy_by_group, accuracy_by_overhead
 from studies.figures.looks import COLOURS
 from studies.figures.report import write_report
+from studies.plan.cells import Plan
 from studies.plan.differences import without_defaults
 from studies.plan.specs import Cell
 from studies.plan.study import Study
@@ -222,6 +223,44 @@ def test_a_claim_can_be_about_two_token_lengths(tmp_path: Path) -> None:
     assert [rows["verdict"].item() for rows in untested] == ["untested", "untested"]
     assert "no finished cell of the method 'aligned at 4 audio, 16" in untested[0]["reason"].item()
     assert "no token length of a device 'image'; there are: " in untested[1]["reason"].item()
+
+
+def test_a_claim_can_be_about_how_fast_a_method_learns(tmp_path: Path) -> None:
+    """The seeds' networks are paired: they differ more than the methods."""
+    long, short = {"audio": 16, "vision": 16}, {"audio": 4, "vision": 4}
+    measure = {"measure": "training_loss"}
+    study = Study(
+        name="a",
+        methods=["aligned", "unaligned"],
+        tokens=[short, long],
+        eval_snr_db=[0, 10],
+        seeds=[0, 1, 2],
+        claims=[
+            {"better": "aligned", "than": "unaligned", **measure},
+            {"better": "aligned", "than": "aligned", "tokens": short, "than_tokens": long}
+            | measure,
+            {"better": "aligned", "than": "unaligned", "by": 0.2, **measure},
+            {"better": "aligned", "than": "reconstruction", **measure},
+        ],
+    )
+    tables = tables_of(study, StudyFolder(tmp_path))
+    results = finish(study, tables.folder, _accuracy)
+    for cell in Plan(study).known_cells({}):
+        better = 0.1 * (cell.method == "aligned") + 0.001 * cell.seed
+        phase = tmp_path / "phase.parquet"
+        losses = [{"task": 1.0 / (1 + step) + cell.seed - better} for step in range(5)]
+        tables.write_phase_curves(phase, "fine-tuning", losses)
+        tables.write_curves(cell, [phase])
+    faster, longer, margin, unknown = (judge(tables, results, [own]) for own in study.claims)
+    assert list(faster["tokens_audio"]) == [4, 16]
+    assert faster["difference"].tolist() == pytest.approx([0.1, 0.1])
+    assert set(faster["verdict"]) == {"shown"}
+    assert faster["claim"][0] == "aligned learns with less loss than unaligned"
+    assert longer["difference"].tolist() == pytest.approx([0])
+    assert set(margin["verdict"]) == {"contradicted"}
+    assert "no trained network" in unknown["reason"].item()
+    with pytest.raises(ValueError, match="a training loss has no part and no eval_snr_db"):
+        Study(name="a", claims=[{**CLAIMS[1], **measure}])
 
 
 def test_a_claim_that_no_cell_can_judge_is_untested(tmp_path: Path, study: Study) -> None:

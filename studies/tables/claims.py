@@ -34,8 +34,8 @@ def judge(tables: Tables, results: pd.DataFrame, claims: Sequence[Claim]) -> pd.
     Returns:
         A row for each claim and condition: ``claim``, ``source``, ``verdict`` and the columns of
         :func:`studies.tables.comparison.compare_methods`, or of a claim about the training loss
-        those of :func:`studies.tables.learning.compare_learning`. A claim that no finished cells allow to
-        judge has a single row, ``untested``, with the ``reason``.
+        those of :func:`studies.tables.learning.compare_learning`. A claim that no finished cells
+        allow to judge has a single row, ``untested``, with the ``reason``.
     """
     found = [_judge(tables, results, claim) for claim in claims]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()

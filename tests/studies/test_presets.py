@@ -10,13 +10,19 @@ from studies import load, presets
 from studies.plan.cells import Plan
 from studies.plan.study import Study
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
-from tokcom_core.systems import SYSTEMS
+from tokcom_core.systems import SYSTEMS, Phase
 
 from ..conftest import CLIPS, SEED
 from .here import run_here
 
 SMOKE = "scale=smoke"
 MINIATURE = "data.minimusic={clips: 2000, seed: 5}"
+
+
+def _phases(study: Study) -> list[Phase]:
+    plan = Plan(study)
+    cells = [c for own in plan.contenders for c in plan.cells_of(own, None)]
+    return [spec.definition for cell in cells for spec in cell.trained.lineage]
 
 
 @pytest.mark.parametrize("name", presets())
@@ -27,11 +33,8 @@ def test_a_smoke_test_is_the_same_study_with_little_of_everything(name: str) -> 
     assert study.data.made is not None
     assert len(study.seeds) == len(study.airs) == len(study.tokens) == 1
     assert study.evaluation.questions == 16
-    specs = [spec for cell in Plan(study).known_cells({}) for spec in cell.trained.lineage]
-    assert {spec.definition.training.steps for spec in specs} == {2}
-    assert {s.definition.name for s in specs} == {
-        spec.definition.name for c in Plan(whole).known_cells({}) for spec in c.trained.lineage
-    }
+    assert {phase.training.steps for phase in _phases(study)} == {2}
+    assert {phase.name for phase in _phases(study)} == {phase.name for phase in _phases(whole)}
     assert Study(**study.model_dump(mode="json")) == study
 
 

@@ -156,7 +156,10 @@ class Study(Config):
     def _by_its_recipe(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
-        for key in raw.keys() - cls.model_fields.keys():
+        misplaced = raw.keys() - cls.model_fields.keys()
+        if isinstance(raw.get("models"), dict):  # a system's, not a name
+            misplaced |= {"models"}
+        for key in misplaced:
             owners = [name for name, system in SYSTEMS.items() if key in system.model_fields]
             if owners:
                 raise ValueError(f"no key {key!r}; did you mean 'systems.{owners[0]}.{key}'?")

@@ -57,6 +57,7 @@ def test_quickstart_is_what_it_promises() -> None:
             "no key 'systems.mlms.alignment.stepz'; did you mean 'steps'?",
         ),
         ({"alignment": {"steps": 3}}, "no key 'alignment'; did you mean 'systems.mlms.alignment'?"),
+        ({"models": {"audio": "pocket"}}, "did you mean 'systems.mlms.models'?"),
         ({"question_tokens": 3}, "did you mean 'systems.mlms.question_tokens'?"),
         ({"typo": 1}, "no key 'typo'; take some of name, description, claims"),
         ({"airs": ["vacuum"]}, "no air 'vacuum'"),

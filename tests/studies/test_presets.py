@@ -82,6 +82,11 @@ def test_real_models_are_the_same_study_with_the_papers_checkpoints(name: str) -
             assert "/" in checkpoint.name, (method.label, checkpoint)
 
 
+def test_taichis_rates_are_a_recipe() -> None:
+    system = Study(name="a", recipe="taichi").systems.taichi
+    assert system.pretraining.learning_rate == 1e-3
+
+
 def test_a_studys_own_checkpoint_stays_beside_real_ones() -> None:
     own = "systems.mlms.models.language=Qwen/Qwen2.5-0.5B"
     models = load("fig3", ("models=real", own)).systems.mlms.models

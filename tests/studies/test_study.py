@@ -103,7 +103,7 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keys and values"):
         load(file)
     with pytest.raises(
-        ValueError, match="give a YAML file or a preset: airs, emulate, equal-airtime"
+        ValueError, match="YAML file or a preset: airs, emulate, equal-airtime"
     ):
         load("nowhere")
 

@@ -102,9 +102,7 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     file.write_text("- just\n- a list")
     with pytest.raises(ValueError, match="keys and values"):
         load(file)
-    with pytest.raises(
-        ValueError, match="YAML file or a preset: airs, emulate, equal-airtime"
-    ):
+    with pytest.raises(ValueError, match="YAML file or a preset: airs, emulate, equal-airtime"):
         load("nowhere")
 
 

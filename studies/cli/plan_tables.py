@@ -11,6 +11,7 @@ from rich.table import Table
 
 from actors import airtime_ms
 from channel_models import SnrRange
+from tokcom_core.checkpoints import POCKETS
 
 from ..execution.progress import KIND_NAMES
 from ..plan.budgets import served_streams
@@ -50,6 +51,16 @@ def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
     if study.emulate is None and (study.evaluation.questions or 0) > 1:
         shown.append(_precision(study))
     return [*shown, forecast_table(study, Forecast(plan, specs, usages))]
+
+
+def needs(study: Study) -> list[str]:
+    """What a study takes besides this package: checkpoints, data and GPUs."""
+    found = [f"{own.kind} {own.name}" for own in study.checkpoints if own.name not in POCKETS]
+    if study.data.folder is not None:
+        found.append(f"data in {study.data.folder}")
+    if study.resources.gpu:
+        found.append(f"{study.resources.gpu:g} GPU a trial")
+    return found
 
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:

@@ -50,13 +50,13 @@ def list_studies() -> None:
 
     from ..plan.loading import load, presets
 
-    studies = Table("preset", "methods", "airs", "seeds")
+    studies = Table("preset", "what it is", "methods", "seeds")
     for name in presets():
         study = load(name)
         studies.add_row(
             name,
+            study.description,
             ", ".join(method.label for method in study.methods),
-            ", ".join(a.label for a in study.airs),
             str(len(study.seeds)),
         )
     methods = Table("method", "what it is")
@@ -80,14 +80,16 @@ def plan(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Shows cells, shared artifacts, airtime, expected precision, time and disk; runs nothing."""
+    """Shows needs, cells, shared artifacts, airtime, precision, time and disk; runs nothing."""
     from ..plan.loading import load
     from ..plan.modules import modules_of
     from ..storage.folder import StudyFolder
     from ..storage.usage import read_usages
-    from .plan_tables import plan_tables
+    from .plan_tables import needs, plan_tables
 
     study = load(source, tuple(overrides or ()))
+    if needed := needs(study):
+        console.print(f"needs: {', '.join(needed)}")
     usages = read_usages(StudyFolder(out or f"studies_out/{study.name}"))
     for shown in plan_tables(study, usages):
         console.print(shown)

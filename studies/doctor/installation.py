@@ -80,7 +80,7 @@ def _pocket_checkpoints() -> Finding:
         return Finding(
             subject,
             str(error),
-            cost="presets, rehearsals, tokcom draw",
+            cost="presets, models: pocket, tokcom draw",
             remedy=f"pip install --force-reinstall --no-deps {_PACKAGE}",
             needed=True,
         )

@@ -22,7 +22,7 @@ from .findings import Finding
 
 def study_findings(study: Study) -> list[Finding]:
     """Checkpoints, data, airs and GPUs of a study, and whether they fit together."""
-    checkpoints = [_checkpoint(wanted) for wanted in _checkpoints_of(study)]
+    checkpoints = [_checkpoint(wanted) for wanted in study.checkpoints]
     found = [
         *checkpoints,
         *_data(study),
@@ -32,12 +32,6 @@ def study_findings(study: Study) -> list[Finding]:
     if any(own.cost for own in checkpoints) or any(own.fails for own in found):
         return found  # what is left asks the checkpoints, and may download them
     return [*found, *_modules(study), _whole(study)]
-
-
-def _checkpoints_of(study: Study) -> list[NamedCheckpoint]:
-    systems = [study.system(method) for method in study.methods] or [study.systems.first]
-    every = (own for system in systems for own in system.checkpoints(study.task))
-    return list(dict.fromkeys(every))
 
 
 def _checkpoint(wanted: NamedCheckpoint) -> Finding:

@@ -1,4 +1,4 @@
-"""A chart of how fast the methods learn: the task's loss by training step."""
+"""Charts of how fast the methods learn: losses by training step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,24 @@ def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
         layout: Layout of the tables, whose first loss is drawn.
     """
     loss = layout.losses[0]
-    steps = without_references(curves[curves[loss].notna()], layout)
+    panels = _panels(curves[curves[loss].notna()], loss, layout)
+    name = f"{loss.replace('_', ' ')} loss ({_SMOOTHING_STEPS}-step mean)"
+    return Chart("Learning curves", "step", f"{loss}_loss", name, panels, kind="curves")
+
+
+def earlier_phases(curves: pd.DataFrame, layout: TableLayout) -> Chart:
+    """Smoothed sum of the losses by step of the phases that do not train the task, such as an
+    alignment; for the rest as :func:`learning_curves`.
+    """
+    steps = curves[curves[layout.losses[0]].isna()]
+    steps = steps.assign(loss=steps[list(layout.losses)].sum(axis=1))
+    name = f"sum of losses ({_SMOOTHING_STEPS}-step mean)"
+    panels = _panels(steps, "loss", layout)
+    return Chart("Earlier phases", "step", "loss", name, panels, kind="curves")
+
+
+def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
+    steps = without_references(steps, layout)
     steps = steps.sort_values([*layout.condition[:-1], "seed", "step"])
     steps = steps.assign(panel=_titles(steps, layout), tokens=budget_labels(steps, layout))
     looks = Looks(steps["method"], steps["tokens"])
@@ -31,8 +48,7 @@ def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
             for (method, tokens, _), own in rows.groupby(["method", "tokens", "cell"], sort=False)
         ]
         panels.append(Panel(str(title), f"{rows['phase'].iloc[0]} step", lines))
-    name = f"{loss.replace('_', ' ')} loss ({_SMOOTHING_STEPS}-step mean)"
-    return Chart("Learning curves", "step", f"{loss}_loss", name, panels, kind="curves")
+    return panels
 
 
 def _smooth(rows: pd.DataFrame, loss: str) -> pd.DataFrame:
@@ -44,6 +60,6 @@ def _smooth(rows: pd.DataFrame, loss: str) -> pd.DataFrame:
 
 
 def _titles(steps: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
-    """Titles of the panels; with the phase, if several phases train this loss."""
+    """Titles of the panels; with the phase, if there are several."""
     titles = panel_titles(steps, layout)
     return titles if steps["phase"].nunique() < 2 else steps["phase"] + ": " + titles

@@ -143,8 +143,8 @@ def _claims(contents: Contents) -> pd.DataFrame:
     verdicts, layout = contents.verdicts, contents.layout
     if verdicts.empty:
         return verdicts
-    rows = verdicts.reindex(columns=list(dict.fromkeys([*verdicts, *layout.condition, "reason"])))
     effect = ["difference", "difference_low", "difference_high", "interval", "reason"]
+    rows = verdicts.reindex(columns=list(dict.fromkeys([*verdicts, *layout.condition, *effect])))
     shown = rows[["claim", "source", *_conditions(rows, layout), "verdict", *effect]]
     shown = shown.drop(columns=_interval_column(rows))
     return shown.replace("", None).dropna(axis=1, how="all")

@@ -15,7 +15,7 @@ from ..tables.files import Tables
 from ..tables.summary import count_answers, interval_note, summarise, summarise_part
 from .accuracy import accuracy_by_group, accuracy_by_overhead, accuracy_by_snr
 from .chart import Chart
-from .learning import learning_curves
+from .learning import earlier_phases, learning_curves
 from .looks import panel_titles
 from .page import Contents, render
 from .printed import SCREEN, Style, draw
@@ -66,7 +66,7 @@ def _charts(
     tables: Tables, done: pd.DataFrame, answered: pd.DataFrame, summary: pd.DataFrame
 ) -> Mapping[str, Chart]:
     """All charts of a study, by file name."""
-    layout = tables.layout
+    layout, curves = tables.layout, tables.read_curves()
     parts = {p: summarise_part(done, answered, layout, p) for p in layout.parts}
     groups = {g: summarise_part(done, answered, layout, g)[1] for g in layout.groups}
     asked = {group: rows for group, rows in groups.items() if len(rows)}
@@ -78,8 +78,10 @@ def _charts(
             if len(shown[0])
         },
         "accuracy_by_overhead": accuracy_by_overhead(done, summary, layout),
-        "learning_curves": learning_curves(tables.read_curves(), layout),
+        "learning_curves": learning_curves(curves, layout),
     }
+    if (earlier := earlier_phases(curves, layout)).panels:
+        charts["earlier_phases"] = earlier
     if len(asked) > 1:
         charts["accuracy_by_group"] = accuracy_by_group(done, asked, layout)
     return charts

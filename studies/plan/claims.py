@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from tokcom_core.config import Config
 
 from .lists import listed
 
+Measure = Literal["accuracy", "training_loss"]
+TokenLengths = dict[str, Annotated[int, Field(ge=1)]]
+
 
 class Claim(Config):
-    """One method is more accurate than another, in every condition that both have.
+    """One method is better than another, in every condition that both have.
 
     Attributes:
-        better, than: Labels of the methods.
-        by: Least difference in accuracy; below 0, what ``better`` may lose at most.
+        better, than: Labels of the methods, or twice the same one, at two token lengths.
+        tokens: Token lengths of ``better``, of some devices, at which it is claimed; all of them by
+            default.
+        than_tokens: Those of ``than``; the same as those of ``better`` by default.
+        measure: Accuracy, or the training loss, which is less for what learns faster: the mean of
+            the task's loss over all steps that train it.
+        by: Least difference; below 0, what ``better`` may lose at most.
         part: Part of the task, or group of its questions; all of them by default.
         eval_snr_db: Evaluated SNRs at which it is claimed; all of them if there are none.
         source: Where it is claimed, such as a figure of a paper.
@@ -24,17 +32,45 @@ class Claim(Config):
 
     better: str
     than: str
+    tokens: TokenLengths = Field(default={})
+    than_tokens: TokenLengths = Field(default={})
+    measure: Measure = "accuracy"
     by: float = Field(default=0.0, gt=-1, lt=1)
     part: str | None = None
     eval_snr_db: Annotated[tuple[float, ...], BeforeValidator(listed)] = ()
     source: str = ""
 
+    @model_validator(mode="after")
+    def _of_training(self) -> Claim:
+        if self.measure == "training_loss" and (self.part or self.eval_snr_db):
+            raise ValueError("a training loss has no part and no eval_snr_db; leave them out")
+        return self
+
+    @property
+    def first(self) -> str:
+        """``better``, with its token lengths."""
+        return with_lengths(self.better, self.tokens)
+
+    @property
+    def second(self) -> str:
+        """``than``, with its token lengths."""
+        return with_lengths(self.than, self.than_tokens)
+
     @property
     def text(self) -> str:
         """The claim in words."""
+        if self.measure == "training_loss":
+            margin = f", by more than {self.by:g}" if self.by else ""
+            return f"{self.first} learns with less loss than {self.second}{margin}"
         if self.by < 0:
-            said = f"{self.better} loses less than {-self.by:g} against {self.than}"
+            said = f"{self.first} loses less than {-self.by:g} against {self.second}"
         else:
             margin = f" by more than {self.by:g}" if self.by else ""
-            said = f"{self.better} is more accurate than {self.than}{margin}"
+            said = f"{self.first} is more accurate than {self.second}{margin}"
         return f"{said} ({self.part})" if self.part else said
+
+
+def with_lengths(method: str, tokens: TokenLengths) -> str:
+    """A method's name, with token lengths if any: ``aligned at 4 audio, 16 vision tokens``."""
+    lengths = ", ".join(f"{count} {device}" for device, count in tokens.items())
+    return f"{method} at {lengths} tokens" if lengths else method

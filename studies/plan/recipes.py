@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from tokcom_core.systems import RECIPES, merged
 
-RecipeName = Literal["paper1", "deepsc-papers"]
+
+def _known(name: str) -> str:
+    if name not in RECIPES:
+        raise ValueError(f"no recipe {name!r}; take one of {', '.join(RECIPES)}")
+    return name
+
+
+RecipeName = Annotated[str, AfterValidator(_known)]
 
 
 def with_recipe(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    StrictBool,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -29,6 +28,7 @@ from actors import (
     Share,
 )
 from channel_models import DigitalConfig, Link, NamedAir, SnrRange
+from tokcom_core.checkpoints import NamedCheckpoint
 from tokcom_core.config import Config
 from tokcom_core.datasets.data import Data, MiniMusic
 from tokcom_core.systems import DEFAULT_METHODS, SYSTEMS, Method, System, Systems, system_of
@@ -38,8 +38,9 @@ from ..errors import explain
 from .claims import Claim
 from .lists import distinct, listed
 from .loggers import NamedLogger, one_of_each
+from .models import ModelsName, with_models
 from .recipes import RecipeName, with_recipe
-from .rehearsal import rehearsed
+from .smoke import Scale, smoked
 
 
 def _an_snr(value: float) -> float:
@@ -116,7 +117,8 @@ class Study(Config):
     description: str = ""
     claims: tuple[Claim, ...] = ()
     recipe: RecipeName | None = None
-    rehearse: StrictBool = False
+    models: ModelsName | None = None
+    scale: Scale = "full"
     data: Data = Data(minimusic=MiniMusic())
     task: NamedTask = Avqa()
     systems: Systems = Systems()
@@ -154,12 +156,15 @@ class Study(Config):
     def _by_its_recipe(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
-        for key in raw.keys() - cls.model_fields.keys():
+        misplaced = raw.keys() - cls.model_fields.keys()
+        if isinstance(raw.get("models"), dict):  # a system's, not a name
+            misplaced |= {"models"}
+        for key in misplaced:
             owners = [name for name, system in SYSTEMS.items() if key in system.model_fields]
             if owners:
                 raise ValueError(f"no key {key!r}; did you mean 'systems.{owners[0]}.{key}'?")
-        found = with_recipe(raw)
-        return rehearsed(found) if found.get("rehearse") is True else found
+        found = with_models(with_recipe(raw))
+        return smoked(found) if found.get("scale") == "smoke" else found
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -234,6 +239,12 @@ class Study(Config):
     def link_at(self, bandwidth_hz: float) -> Link:
         """The link at one of the study's bandwidths, which may be too narrow to carry anything."""
         return Link(**self.link).model_copy(update={"bandwidth_hz": bandwidth_hz})
+
+    @property
+    def checkpoints(self) -> list[NamedCheckpoint]:
+        """Every checkpoint that some method loads."""
+        systems = [self.system(method) for method in self.methods] or [self.systems.first]
+        return list(dict.fromkeys(own for s in systems for own in s.checkpoints(self.task)))
 
     def system(self, method: Method) -> System:
         """The system of one of the study's methods.

@@ -8,9 +8,10 @@ from typing import Literal
 
 import pandas as pd
 
-from ..plan.claims import Claim
+from ..plan.claims import Claim, TokenLengths, with_lengths
 from .comparison import compare_methods
 from .files import Tables
+from .learning import compare_learning
 
 Verdict = Literal["shown", "not shown", "contradicted", "untested"]
 
@@ -32,8 +33,9 @@ def judge(tables: Tables, results: pd.DataFrame, claims: Sequence[Claim]) -> pd.
 
     Returns:
         A row for each claim and condition: ``claim``, ``source``, ``verdict`` and the columns of
-        :func:`studies.tables.comparison.compare_methods`. A claim that no finished cells allow to
-        judge has a single row, ``untested``, with the ``reason``.
+        :func:`studies.tables.comparison.compare_methods`, or of a claim about the training loss
+        those of :func:`studies.tables.learning.compare_learning`. A claim that no finished cells
+        allow to judge has a single row, ``untested``, with the ``reason``.
     """
     found = [_judge(tables, results, claim) for claim in claims]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
@@ -46,9 +48,32 @@ def _judge(tables: Tables, results: pd.DataFrame, claim: Claim) -> pd.DataFrame:
         asked = results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])
         results = results[free | asked]
     try:
-        rows = compare_methods(tables, results, claim.better, claim.than, claim.part)
+        one = _at_lengths(tables, results, claim.better, claim.tokens)
+        other = _at_lengths(tables, results, claim.than, claim.than_tokens)
+        other = other.assign(**{f"tokens_{device}": 0.0 for device in claim.than_tokens})
+        table = pd.concat([results, one, other], ignore_index=True)
+        rows = _compare(tables, table, claim)
     except ValueError as error:
         return pd.DataFrame([{**said, "verdict": "untested", "reason": str(error)}])
     ends = zip(rows["difference_low"], rows["difference_high"], strict=True)
     verdicts = [verdict(low, high, claim.by) for low, high in ends]
     return rows.assign(**said, verdict=verdicts)
+
+
+def _compare(tables: Tables, table: pd.DataFrame, claim: Claim) -> pd.DataFrame:
+    if claim.measure == "training_loss":
+        return compare_learning(tables, table, claim.first, claim.second)
+    return compare_methods(tables, table, claim.first, claim.second, claim.part)
+
+
+def _at_lengths(
+    tables: Tables, results: pd.DataFrame, method: str, tokens: TokenLengths
+) -> pd.DataFrame:
+    """A method's rows at these token lengths, named after both; none without lengths."""
+    rows = results[results["method"] == method] if tokens else results[:0]
+    for device, count in tokens.items():
+        if device not in tables.layout.budgets:
+            known = ", ".join(tables.layout.budgets)
+            raise ValueError(f"no token length of a device {device!r}; there are: {known}")
+        rows = rows[rows[f"tokens_{device}"] == count]
+    return rows.assign(method=with_lengths(method, tokens))

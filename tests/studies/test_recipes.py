@@ -66,8 +66,8 @@ def test_a_relative_checkpoint_is_absolute_for_workers_elsewhere(
     assert models.audio == "pocket"
 
 
-def test_a_rehearsal_is_the_same_study_in_the_miniature_world() -> None:
-    real, study = load("paper1"), load("paper1", ("rehearse=true",))
+def test_pocket_models_are_the_same_study_in_the_miniature_world() -> None:
+    real, study = load("paper1"), load("paper1", ("models=pocket",))
     system = study.systems.mlms
     assert study.data.minimusic is not None
     assert system.models.audio == system.models.vision == "pocket"
@@ -80,7 +80,7 @@ def test_a_rehearsal_is_the_same_study_in_the_miniature_world() -> None:
         assert getattr(system, key) == getattr(real.systems.mlms, key)
     assert system.models.slid_length("audio") == 52
     assert (real.resources.gpu, study.resources.gpu) == (1.0, 0.0)
-    assert load("quickstart", ("rehearse=true",)).tokens == load("quickstart").tokens
+    assert load("quickstart", ("models=pocket",)).tokens == load("quickstart").tokens
 
 
 def test_the_recipe_trains_the_pocket_models(minimusic: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_recipe_trains_the_pocket_models(minimusic: Path, tmp_path: Path) ->
     study = load(
         "paper1",
         (
-            "rehearse=true",
+            "models=pocket",
             f"data.minimusic={{clips: {CLIPS}, seed: {SEED}}}",
             "methods=[aligned]",
             "train_snr_db=12",

@@ -18,6 +18,7 @@ import studies
 from studies.figures.accuracy import accuracy_by_group, accuracy_by_overhead
 from studies.figures.looks import COLOURS
 from studies.figures.report import write_report
+from studies.plan.cells import Plan
 from studies.plan.differences import without_defaults
 from studies.plan.specs import Cell
 from studies.plan.study import Study
@@ -188,6 +189,80 @@ def test_a_claim_about_what_a_study_leaves_out_is_untested(tables: Tables) -> No
         Study(name="a", claims=[{"better": "aligned", "than": "blind", "by": 2}])
 
 
+def test_a_claim_can_be_about_two_token_lengths(tmp_path: Path) -> None:
+    """Long tokens of the worse method are better than short ones of the other one."""
+    long, short = {"audio": 16, "vision": 16}, {"audio": 4, "vision": 4}
+    study = Study(
+        name="a",
+        methods=["aligned", "unaligned"],
+        tokens=[short, long],
+        seeds=[0, 1, 2],
+        claims=[
+            {"better": "aligned", "than": "unaligned", "than_tokens": long},
+            {"better": "aligned", "tokens": long, "than": "aligned", "than_tokens": short},
+            {"better": "aligned", "tokens": short, "than": "unaligned"},
+            {"better": "aligned", "tokens": {"audio": 4, "vision": 16}, "than": "unaligned"},
+            {"better": "aligned", "than": "unaligned", "than_tokens": {"image": 4}},
+        ],
+    )
+    tables = tables_of(study, StudyFolder(tmp_path))
+
+    def accuracy(cell: Cell, snr_db: float) -> float:
+        longer = cell.trained.tokens.get("audio") == 16
+        return 0.2 + 0.1 * (cell.method == "aligned") + 0.4 * longer
+
+    results = finish(study, tables.folder, accuracy)
+    first, second, third, *untested = (judge(tables, results, [own]) for own in study.claims)
+    assert list(first["tokens_audio"]) == [4, 16]
+    assert list(first["verdict"]) == ["contradicted", "shown"]
+    assert set(first["claim"]) == {
+        "aligned is more accurate than unaligned at 16 audio, 16 vision tokens"
+    }
+    assert second[["tokens_audio", "verdict"]].to_numpy().tolist() == [[16, "shown"]]
+    assert third[["tokens_audio", "verdict"]].to_numpy().tolist() == [[4, "shown"]]
+    assert [rows["verdict"].item() for rows in untested] == ["untested", "untested"]
+    assert "no finished cell of the method 'aligned at 4 audio, 16" in untested[0]["reason"].item()
+    assert "no token length of a device 'image'; there are: " in untested[1]["reason"].item()
+
+
+def test_a_claim_can_be_about_how_fast_a_method_learns(tmp_path: Path) -> None:
+    """The seeds' networks are paired: they differ more than the methods."""
+    long, short = {"audio": 16, "vision": 16}, {"audio": 4, "vision": 4}
+    measure = {"measure": "training_loss"}
+    study = Study(
+        name="a",
+        methods=["aligned", "unaligned"],
+        tokens=[short, long],
+        eval_snr_db=[0, 10],
+        seeds=[0, 1, 2],
+        claims=[
+            {"better": "aligned", "than": "unaligned", **measure},
+            {"better": "aligned", "than": "aligned", "tokens": short, "than_tokens": long}
+            | measure,
+            {"better": "aligned", "than": "unaligned", "by": 0.2, **measure},
+            {"better": "aligned", "than": "reconstruction", **measure},
+        ],
+    )
+    tables = tables_of(study, StudyFolder(tmp_path))
+    results = finish(study, tables.folder, _accuracy)
+    for cell in Plan(study).known_cells({}):
+        better = 0.1 * (cell.method == "aligned") + 0.001 * cell.seed
+        phase = tmp_path / "phase.parquet"
+        losses = [{"task": 1.0 / (1 + step) + cell.seed - better} for step in range(5)]
+        tables.write_phase_curves(phase, "fine-tuning", losses)
+        tables.write_curves(cell, [phase])
+    faster, longer, margin, unknown = (judge(tables, results, [own]) for own in study.claims)
+    assert list(faster["tokens_audio"]) == [4, 16]
+    assert faster["difference"].tolist() == pytest.approx([0.1, 0.1])
+    assert set(faster["verdict"]) == {"shown"}
+    assert faster["claim"][0] == "aligned learns with less loss than unaligned"
+    assert longer["difference"].tolist() == pytest.approx([0])
+    assert set(margin["verdict"]) == {"contradicted"}
+    assert "no trained network" in unknown["reason"].item()
+    with pytest.raises(ValueError, match="a training loss has no part and no eval_snr_db"):
+        Study(name="a", claims=[{**CLAIMS[1], **measure}])
+
+
 def test_a_claim_that_no_cell_can_judge_is_untested(tmp_path: Path, study: Study) -> None:
     tables = tables_of(study, StudyFolder(tmp_path))
     results = finish(study, tables.folder, _accuracy)
@@ -197,6 +272,14 @@ def test_a_claim_that_no_cell_can_judge_is_untested(tmp_path: Path, study: Study
     row = found[found["claim"] == "aligned is more accurate than unaligned"].iloc[0]
     assert row["verdict"] == "untested"
     assert "no finished cell of the method 'unaligned'" in row["reason"]
+
+
+def test_the_page_has_claims_of_which_none_was_tested(tmp_path: Path, study: Study) -> None:
+    claims = [{"better": "align", "than": "blind"}]
+    own = Study(**{**study.model_dump(), "methods": ["aligned"], "claims": claims})
+    tables = tables_of(own, StudyFolder(tmp_path))
+    *_, page = write_report(own, tables, finish(own, tables.folder, _accuracy))
+    assert "no finished cell of the method &#39;align&#39;" in page.read_text()
 
 
 def test_nothing_is_better_and_cheaper_than_a_front() -> None:

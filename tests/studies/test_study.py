@@ -57,6 +57,8 @@ def test_quickstart_is_what_it_promises() -> None:
             "no key 'systems.mlms.alignment.stepz'; did you mean 'steps'?",
         ),
         ({"alignment": {"steps": 3}}, "no key 'alignment'; did you mean 'systems.mlms.alignment'?"),
+        ({"recipe": "mine"}, "no recipe 'mine'; take one of paper1, taichi, deepsc-papers"),
+        ({"models": {"audio": "pocket"}}, "did you mean 'systems.mlms.models'?"),
         ({"question_tokens": 3}, "did you mean 'systems.mlms.question_tokens'?"),
         ({"typo": 1}, "no key 'typo'; take some of name, description, claims"),
         ({"airs": ["vacuum"]}, "no air 'vacuum'"),
@@ -100,7 +102,7 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     file.write_text("- just\n- a list")
     with pytest.raises(ValueError, match="keys and values"):
         load(file)
-    with pytest.raises(ValueError, match="give a YAML file or a preset: airs, emulate, paper1"):
+    with pytest.raises(ValueError, match="YAML file or a preset: airs, any-budget, emulate"):
         load("nowhere")
 
 

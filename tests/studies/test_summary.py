@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ import studies
 from studies.cli.screen import conditions_note, conditions_table
 from studies.figures.accuracy import accuracy_by_overhead, accuracy_by_snr
 from studies.figures.chart import Chart
-from studies.figures.learning import learning_curves
+from studies.figures.learning import earlier_phases, learning_curves
 from studies.figures.looks import panel_titles, without_references
 from studies.figures.printed import draw
 from studies.figures.report import write_report
@@ -263,3 +264,16 @@ def test_phases_that_train_the_same_loss_have_panels_of_their_own(radio: TableLa
     assert [panel.title for panel in chart.panels] == ["pretraining: awgn", "tuning: awgn"]
     assert [panel.x_label for panel in chart.panels] == ["pretraining step", "tuning step"]
     assert chart.y_label == "pose loss (15-step mean)"
+
+
+def test_phases_that_do_not_train_the_task_show_the_sum_of_their_losses(
+    found: Found,
+) -> None:
+    tables, _, _ = found
+    curves = tables.read_curves()
+    assert not earlier_phases(curves, tables.layout).panels
+    first, second, third = tables.layout.losses[:3]
+    own = curves.assign(phase="alignment", **{first: math.nan, second: 1.0, third: 2.0})
+    chart = earlier_phases(pd.concat([curves, own]), tables.layout)
+    assert {panel.x_label for panel in chart.panels} == {"alignment step"}
+    assert all(line.points["y"].eq(3).all() for panel in chart.panels for line in panel.lines)

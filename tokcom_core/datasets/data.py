@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -18,7 +18,13 @@ AbsoluteFolder = Annotated[Path, AfterValidator(lambda path: path.expanduser().r
 
 
 class MiniatureData(Config, ABC):
-    """The contract of data sets that are generated in the study's folder."""
+    """The contract of data sets that are generated in the study's folder.
+
+    Attributes:
+        SMOKE: Settings of a smoke test, with few items.
+    """
+
+    SMOKE: ClassVar[dict[str, int]] = {}
 
     @property
     @abstractmethod
@@ -40,6 +46,8 @@ class MiniMusic(MiniatureData):
 
     clips: int = Field(default=2000, ge=12)
     seed: int = Field(default=1, ge=0)
+
+    SMOKE: ClassVar[dict[str, int]] = {"clips": 60}
 
     @property
     def identity(self) -> str:
@@ -72,6 +80,8 @@ class MiniClevr(MiniatureData):
     images: int = Field(default=2000, ge=25)
     seed: int = Field(default=1, ge=0)
     jpeg_quality: int | None = Field(default=None, ge=1, le=95)
+
+    SMOKE: ClassVar[dict[str, int]] = {"images": 40}
 
     @property
     def identity(self) -> str:
@@ -110,11 +120,30 @@ class Data(Config):
         return next((getattr(self, name) for name in _MINIATURES if getattr(self, name)), None)
 
 
-_MINIATURES = tuple(name for name in Data.model_fields if name != "folder")
+_MINIATURES: dict[str, type[MiniatureData]] = {"minimusic": MiniMusic, "miniclevr": MiniClevr}
 
 
-def rehearsed_data(raw: Any) -> dict[str, Any]:
+def miniature_data(raw: Any) -> dict[str, Any]:
     """The keys of a miniature data set instead of a folder, MiniMUSIC's if none is named."""
     named = raw if isinstance(raw, Mapping) else {}
-    own = next((name for name in _MINIATURES if named.get(name) is not None), _MINIATURES[0])
+    own = next(
+        (name for name in _MINIATURES if named.get(name) is not None), next(iter(_MINIATURES))
+    )
     return {own: named.get(own) or {}}
+
+
+def real_data(raw: Any) -> dict[str, Any]:
+    """The keys of a folder instead of a miniature data set: ``data`` if none is named."""
+    named = raw if isinstance(raw, Mapping) else {}
+    return {"folder": named.get("folder") or "data"}
+
+
+def smoke_data(raw: Any) -> dict[str, Any]:
+    """The keys of the same data with few items; a folder stays as it is."""
+    named = raw if isinstance(raw, Mapping) else miniature_data(raw)
+    return {
+        name: {**own, **_MINIATURES[name].SMOKE}
+        if name in _MINIATURES and isinstance(own, Mapping)
+        else own
+        for name, own in named.items()
+    }

@@ -154,14 +154,18 @@ class System(Named, ABC):
         DEFAULT_TOKENS: Default token lengths.
         ANY_LENGTH: Whether no weight depends on the token lengths, so that each step of a training
             may have others, see :meth:`Transmitter.set_length`.
-        REHEARSAL: Settings of a rehearsal, with small checkpoints.
+        POCKET: Settings with the pocket checkpoints.
+        REAL: Settings with the checkpoints of its paper.
+        SMOKE: Settings with the fewest steps, of every phase.
     """
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = {}
     PATHS: ClassVar[tuple[tuple[str, ...], ...]] = ()
     DEFAULT_TOKENS: ClassVar[dict[str, int]] = {}
     ANY_LENGTH: ClassVar[bool] = False
-    REHEARSAL: ClassVar[dict[str, Any]] = {}
+    POCKET: ClassVar[dict[str, Any]] = {}
+    REAL: ClassVar[dict[str, Any]] = {}
+    SMOKE: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def expanded(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:

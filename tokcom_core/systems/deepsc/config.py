@@ -172,3 +172,5 @@ FROM_FROZEN = TrainingConfig(steps=2000, batch_size=64, learning_rates=(5e-4,), 
 SEMANTIC_CODEC = FROM_FROZEN.model_copy(update={"steps": 4000})
 """The same without a channel: the object that a question means is found after some 1,500 steps, at
 once, and not at all at 2e-3."""
+SMOKE_TRAINING = {"steps": 2, "batch_size": 8}
+"""Settings of each training in a smoke test."""

@@ -27,6 +27,7 @@ from ..streams import Stream
 from .config import (
     IMAGE,
     SEMANTIC_CODEC,
+    SMOKE_TRAINING,
     TEXT,
     AnswerConfig,
     ImageConfig,
@@ -35,6 +36,7 @@ from .config import (
     patches,
 )
 from .layers import task_names
+from .published import BERT, CLIP
 
 SEMANTIC, END_TO_END = "semantic", "end-to-end"
 
@@ -221,13 +223,18 @@ class ImageAndTextSystem(DeepScSystem):
         ("image", "encoder", "checkpoint"),
         ("image", "detail", "checkpoint"),
     )
-    REHEARSAL: ClassVar[dict[str, Any]] = {
+    POCKET: ClassVar[dict[str, Any]] = {
         "text": {"tokenizer": POCKET_IMAGES},
         "image": {
             "encoder": {"name": "clip", "checkpoint": POCKET_IMAGES},
             "detail": {"name": "convnext", "checkpoint": POCKET_IMAGES, "stages": [2]},
         },
     }
+    REAL: ClassVar[dict[str, Any]] = {
+        "text": {"tokenizer": BERT},
+        "image": {"encoder": CLIP, "detail": None},
+    }
+    SMOKE: ClassVar[dict[str, Any]] = {"semantic": SMOKE_TRAINING, "training": SMOKE_TRAINING}
 
     @property
     def image_config(self) -> ImageConfig:

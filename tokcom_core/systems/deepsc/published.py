@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_CLIP = {"name": "clip", "checkpoint": "openai/clip-vit-large-patch14-336"}
-_BERT = "google-bert/bert-base-uncased"
+CLIP = {"name": "clip", "checkpoint": "openai/clip-vit-large-patch14-336"}
+BERT = "google-bert/bert-base-uncased"
 _DEEPSC = {"width": 128, "depth": 4, "heads": 8, "feedforward": 512, "norm": "last"}
 _DEEPSC_CODE = {"reals": 16, "hidden": 256, "decoder_hidden": 512}
 _DEEPSC_TRAINING = {"steps": 40_000, "batch_size": 128, "learning_rates": [1e-4]}
@@ -21,21 +21,21 @@ _UNIFIED_TRAINING = {"steps": 200_000, "batch_size": 50, "learning_rates": [3e-5
 PUBLISHED: dict[str, Any] = {
     "systems": {
         "deepsc": {
-            "text": {"tokenizer": _BERT, "size": _DEEPSC, "code": _DEEPSC_CODE},
+            "text": {"tokenizer": BERT, "size": _DEEPSC, "code": _DEEPSC_CODE},
             "decoder": _DEEPSC,
             "transceiver": _DEEPSC_TRAINING,
             "training": _DEEPSC_TRAINING,
         },
         "udeepsc": {
             "image": {
-                "encoder": _CLIP,
+                "encoder": CLIP,
                 "detail": None,
                 "size": {"width": 384, "depth": 6, "heads": 6, "feedforward": 1536},
                 "vectors": 3,
                 "code": {"reals": 16},
             },
             "text": {
-                "tokenizer": _BERT,
+                "tokenizer": BERT,
                 "layer": -1,
                 "size": {"width": 512, "depth": 4, "heads": 8, "feedforward": 2048, "norm": "last"},
                 "vectors": 2,
@@ -49,8 +49,8 @@ PUBLISHED: dict[str, Any] = {
             "dropout": 0.1,
         },
         "deepsc_vqa": {
-            "image": {"encoder": _CLIP, "detail": None, "size": _DEEPSC, "code": _DEEPSC_CODE},
-            "text": {"tokenizer": _BERT, "layer": 0, "size": _DEEPSC, "code": _DEEPSC_CODE},
+            "image": {"encoder": CLIP, "detail": None, "size": _DEEPSC, "code": _DEEPSC_CODE},
+            "text": {"tokenizer": BERT, "layer": 0, "size": _DEEPSC, "code": _DEEPSC_CODE},
             "fusion": _DEEPSC,
             "answers": {"classes": 3129, "loss": "softmax"},
             "semantic": None,

@@ -25,9 +25,17 @@ from ...devices import pick_device
 from ...tasks.base import Task
 from ..base import Receiver, Seeded, TokenLengths
 from ..phases import Phase
-from .config import AnswerConfig, ChannelCode, TextConfig, TrainingConfig, TransformerSize
+from .config import (
+    SMOKE_TRAINING,
+    AnswerConfig,
+    ChannelCode,
+    TextConfig,
+    TrainingConfig,
+    TransformerSize,
+)
 from .family import DeepScSystem
 from .layers import AttentivePooling, ChannelDecoder, decoder_layers, task_names
+from .published import BERT
 from .receiver import AnsweringReceiver, Vectors
 
 TRANSCEIVER = "transceiver"
@@ -58,7 +66,9 @@ class Deepsc(DeepScSystem):
         "deepsc": {"summary": "DeepSC: the text's words, classified at the receiver; no image"}
     }
     PATHS: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "tokenizer"),)
-    REHEARSAL: ClassVar[dict[str, Any]] = {"text": {"tokenizer": POCKET_IMAGES}}
+    POCKET: ClassVar[dict[str, Any]] = {"text": {"tokenizer": POCKET_IMAGES}}
+    REAL: ClassVar[dict[str, Any]] = {"text": {"tokenizer": BERT}}
+    SMOKE: ClassVar[dict[str, Any]] = {"transceiver": SMOKE_TRAINING, "training": SMOKE_TRAINING}
 
     @property
     def receiver_tokens(self) -> int:

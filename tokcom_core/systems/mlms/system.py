@@ -60,8 +60,20 @@ class Mlms(System):
     )
     DEFAULT_TOKENS: ClassVar[dict[str, int]] = {"audio": 16, "vision": 16, "image": 16}
     ANY_LENGTH: ClassVar[bool] = True
-    REHEARSAL: ClassVar[dict[str, Any]] = {
+    POCKET: ClassVar[dict[str, Any]] = {
         "models": {"language": None, "audio": POCKET, "vision": POCKET, "image": POCKET_IMAGES}
+    }
+    REAL: ClassVar[dict[str, Any]] = {
+        "models": {
+            "language": "Qwen/Qwen2.5-1.5B",
+            "audio": "MIT/ast-finetuned-audioset-10-10-0.4593",
+            "vision": "google/vivit-b-16x2",
+            "image": "openai/clip-vit-large-patch14-336",  # of TaiChi, paper 1 has no images
+        }
+    }
+    SMOKE: ClassVar[dict[str, Any]] = {
+        "alignment": {"steps": 2, "batch_size": 8},
+        "fine_tuning": {"steps": 2, "reference_steps": 2, "batch_size": 8},
     }
 
     @classmethod

@@ -97,12 +97,30 @@ class Taichi(System):
     )
     DEFAULT_TOKENS: ClassVar[dict[str, int]] = {TERMINAL: 36}
     ANY_LENGTH: ClassVar[bool] = True
-    REHEARSAL: ClassVar[dict[str, Any]] = {
+    POCKET: ClassVar[dict[str, Any]] = {
         "models": {
             "language": POCKET_IMAGES,
             "low": {"name": "clip", "checkpoint": POCKET_IMAGES},
             "high": {"name": "convnext", "checkpoint": POCKET_IMAGES},
         }
+    }
+    REAL: ClassVar[dict[str, Any]] = {
+        "models": {
+            "language": "google/gemma-2b-it",
+            "low": {"name": "clip", "checkpoint": "openai/clip-vit-large-patch14-336"},
+            "high": {
+                "name": "convnext",
+                "checkpoint": "timm/convnext_large_mlp.clip_laion2b_ft_320",
+                "size_px": 768,  # Mini-Gemini's; the paper does not say
+            },
+        }
+    }
+    SMOKE: ClassVar[dict[str, Any]] = {
+        phase: {"steps": 2, "batch_size": 8}
+        for phase in (
+            *("pretraining", "tuning", "reference_training"),
+            *("codec_training", "coding_training"),
+        )
     }
 
     @property

@@ -1,28 +1,46 @@
-"""A rehearsal: the same study on miniature data, before real checkpoints and a GPU."""
+"""The models of a study: pocket checkpoints on miniature data, or the papers' own on real data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from tokcom_core.config import validate_named
-from tokcom_core.datasets.data import rehearsed_data
+from tokcom_core.datasets.data import miniature_data, real_data
 from tokcom_core.systems import SYSTEMS, merged
 from tokcom_core.tasks import TASKS, Avqa, Task
 
+ModelsName = Literal["pocket", "real"]
 
-def rehearsed(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's keys with miniature data and small checkpoints instead of its own.
 
-    Token lengths are cut to those of the small encoders, and no GPU is used; all else stays.
+def with_models(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's keys with the models and the data that ``models`` names, if it does."""
+    replace = {"pocket": _with_pocket, "real": _with_real}
+    name = raw.get("models")
+    return replace[name](raw) if isinstance(name, str) and name in replace else dict(raw)
+
+
+def _with_real(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A folder of data, a GPU, and the papers' checkpoints where the study names none."""
+    real = {
+        "systems": {name: {**system.REAL} for name, system in SYSTEMS.items()},
+        "resources": {"gpu": 1.0},
+    }
+    return {**merged(real, raw), "data": real_data(raw.get("data"))}
+
+
+def _with_pocket(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Miniature data and pocket checkpoints instead of the study's own.
+
+    Token lengths are cut to those of the pocket encoders, and no GPU is used; all else stays.
     """
     found = dict(raw)
-    found["data"] = rehearsed_data(found.get("data"))
+    found["data"] = miniature_data(found.get("data"))
     own = found.get("systems")
-    small = {name: system.REHEARSAL for name, system in SYSTEMS.items()}
-    found["systems"] = merged(own if isinstance(own, Mapping) else {}, small)
+    pocket = {name: system.POCKET for name, system in SYSTEMS.items()}
+    found["systems"] = merged(own if isinstance(own, Mapping) else {}, pocket)
     resources = found.get("resources")
     if isinstance(resources, Mapping):
         found["resources"] = {**resources, "gpu": 0.0, "device_gpu": 0.0}
@@ -44,7 +62,7 @@ def _task(raw: Mapping[str, Any]) -> Task:
 
 
 def _longest(systems: Mapping[str, Any], task: Task) -> dict[str, int]:
-    """Maximum token lengths of the small encoders, by device."""
+    """Maximum token lengths of the pocket encoders, by device."""
     found: dict[str, int] = {}
     for name, system in SYSTEMS.items():
         try:

@@ -1,0 +1,68 @@
+"""A smoke test: a study at the least size at which every method runs through all its phases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tokcom_core.datasets.data import smoke_data
+from tokcom_core.systems import SHORT_NAMES, SYSTEMS, merged
+
+from .lists import listed
+
+Scale = Literal["full", "smoke"]
+
+_KEPT = {
+    **dict.fromkeys(("seeds", "airs", "bandwidth_hz", "train_snr_db", "tokens"), 1),
+    "eval_snr_db": 2,
+}
+"""Number of values that stay of each swept key."""
+_QUESTIONS = 16
+_USERS = 20
+
+
+def smoked(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's keys with few samples, steps, questions and conditions; all methods stay."""
+    found = {**raw, "data": smoke_data(raw.get("data"))}
+    for key, count in _KEPT.items():
+        if key in found:
+            found[key] = listed(found[key])[:count]
+    own = _mapping(found.get("systems"))
+    found["systems"] = {**own, **{name: _small(name, own.get(name)) for name in SYSTEMS}}
+    if "methods" in found:
+        found["methods"] = [_small_method(method) for method in listed(found["methods"])]
+    found["evaluation"] = {**_mapping(found.get("evaluation")), "questions": _QUESTIONS}
+    for key in ("emulate", "federation"):
+        if isinstance(found.get(key), Mapping):
+            found[key] = {**found[key], "users": _USERS}
+    return found
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _small(name: str, raw: Any) -> dict[str, Any]:
+    """A system's keys with few steps; a training that it goes without stays out."""
+    own = SYSTEMS[name].expanded(_mapping(raw))
+    wanted = {key: few for key, few in SYSTEMS[name].SMOKE.items() if own.get(key, few) is not None}
+    return merged(own, wanted)
+
+
+def _small_method(raw: Any) -> Any:
+    """A method with few steps where it has a number of its own."""
+    if not isinstance(raw, Mapping):
+        return raw
+    system = raw.get("system", SHORT_NAMES.get(raw.get("name", ""), {}).get("system"))
+    return _within(raw, SYSTEMS[system].SMOKE) if system in SYSTEMS else raw
+
+
+def _within(own: Mapping[str, Any], few: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of ``own``, with the values of ``few`` where it has them, too."""
+    found = dict(own)
+    for key in own.keys() & few.keys():
+        if not isinstance(few[key], Mapping):
+            found[key] = few[key]
+        elif isinstance(own[key], Mapping):
+            found[key] = _within(own[key], few[key])
+    return found

@@ -1,0 +1,81 @@
+"""Paired comparison of how fast two methods learn, by networks of the same seeds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from .columns import TableLayout
+from .files import Tables
+from .statistics import LEVEL, MIN_SEEDS
+
+
+def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """Difference in training loss, ``second`` minus ``first``, where both were trained alike.
+
+    A network's training loss is the mean of the task's loss over all steps that train it: what
+    learns faster has less. Its interval is Student's t over the seeds.
+
+    Args:
+        tables: Tables of the study.
+        table: Rows of ``results``; budgets that are 0 throughout a method are not matched.
+        first, second: Labels of the methods.
+
+    Returns:
+        A row for each trained condition: its columns, ``seeds``, ``difference`` with its 95 %
+        bounds, NaN with fewer than three seeds, and ``interval``.
+
+    Raises:
+        ValueError: if the two have no trained condition and seed in common.
+    """
+    layout = tables.layout
+    losses = _training_losses(tables, layout.losses[0])
+    done = table[table["status"] == "ok"].assign(loss=table["cell"].map(losses))
+    one, other = (
+        done[done["method"] == method].dropna(subset="loss").drop_duplicates("cell")
+        for method in (first, second)
+    )
+    shared = [*_trained(layout, one, other), "seed"]
+    both = one.merge(other[[*shared, "loss"]], on=shared, suffixes=("", "_second"))
+    if both.empty:
+        raise ValueError(f"{first} and {second} have no trained network of a seed in common")
+    both = both.assign(difference=both["loss_second"] - both["loss"])
+    columns = _trained(layout, one, one)
+    found = [
+        {**dict(zip(columns, condition, strict=True)), **_difference(own["difference"].to_numpy())}
+        for condition, own in both.groupby(columns, dropna=False)
+    ]
+    return pd.DataFrame(found)
+
+
+def _training_losses(tables: Tables, loss: str) -> pd.Series[float]:
+    """Training loss of each cell."""
+    means: pd.Series[float] = tables.read_curves().groupby("cell")[loss].mean()
+    return means
+
+
+def _trained(layout: TableLayout, *sides: pd.DataFrame) -> list[str]:
+    """Columns of a trained condition but the token lengths that some side does not have."""
+    missing = {n for n in layout.budget_columns if not all(rows[n].any() for rows in sides)}
+    return [n for n in layout.condition if n not in missing | {"method", "eval_snr_db"}]
+
+
+def _difference(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean of the seeds' differences, with its interval."""
+    seeds, mean = len(values), float(np.mean(values))
+    half = math.nan
+    if seeds >= MIN_SEEDS:
+        error = float(np.std(values, ddof=1)) / math.sqrt(seeds)
+        half = float(t.ppf((1 + LEVEL) / 2, seeds - 1)) * error
+    return {
+        "seeds": seeds,
+        "difference": mean,
+        "difference_low": mean - half,
+        "difference_high": mean + half,
+        "interval": "seeds",
+    }

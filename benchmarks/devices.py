@@ -26,7 +26,7 @@ def _resident_kb() -> float:
 def cost_of_devices(study: Path, devices: int) -> tuple[float, float]:
     """Seconds and kilobytes of so many devices in a cell, beyond those that three have taken."""
     from actors import Emulation, EmulationConfig
-    from studies.execution.run import choose_learning_rates
+    from studies.execution.finished import choose_learning_rates
     from studies.execution.runner import SpecRunner
     from studies.plan.cells import Plan
     from studies.storage.folder import StudyFolder

@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
 from ..plan.differences import without_defaults
@@ -196,8 +197,13 @@ def _number(name: str, value: float | None) -> _Entry:
 def _chart(name: str, chart: Chart) -> dict[str, Any]:
     plots = [
         Markup(
-            draw(panel, chart).to_html(
-                full_html=False, include_plotlyjs=False, config=_PLOT, div_id=f"{name}-{number}"
+            to_html(
+                draw(panel, chart),
+                full_html=False,
+                include_plotlyjs=False,
+                config=_PLOT,
+                div_id=f"{name}-{number}",
+                validate=False,
             )
         )
         for number, panel in enumerate(chart.panels)

@@ -126,10 +126,15 @@ def _run_until(count: int, arguments: list[str], out: Path) -> int:
     with subprocess.Popen([*COMMAND, *arguments], cwd=TOY, stdout=subprocess.DEVNULL) as running:
         while running.poll() is None and _finished(out) < count:
             time.sleep(0.1)
-        processes = [*psutil.Process(running.pid).children(recursive=True), running]
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        if running.returncode:
+            raise SystemExit(f"the study ended with {running.returncode} before it was killed")
+        if running.returncode is None:
+            command = psutil.Process(running.pid)
+            processes = [command, *command.children(recursive=True)]
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(processes[1:])
     return _finished(out)
 
 

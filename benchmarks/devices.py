@@ -26,17 +26,17 @@ def _resident_kb() -> float:
 def cost_of_devices(study: Path, devices: int) -> tuple[float, float]:
     """Seconds and kilobytes of so many devices in a cell, beyond those that three have taken."""
     from actors import Emulation, EmulationConfig
-    from studies.execution.run import choose_learning_rates
-    from studies.execution.runner import SpecRunner
+    from studies.execution.emulating import CellEmulator
+    from studies.execution.finished import choose_learning_rates
     from studies.plan.cells import Plan
     from studies.storage.folder import StudyFolder
 
     folder = StudyFolder(study)
     plan = Plan(folder.open())
-    runner = SpecRunner(plan.study, folder, plan.features())
+    emulator = CellEmulator(plan.study, folder, plan.features())
     cells = plan.known_cells(choose_learning_rates(plan, folder))
     cell = next(cell for cell in cells if cell.emulate is not None)
-    setup = runner.setup(cell, cell.eval_air_snr_db[0])
+    setup = emulator.setup(cell, cell.eval_air_snr_db[0])
     taken = (0.0, 0.0)
     for users in (1, devices // 3):
         config = EmulationConfig(users=users, duration_s=0.1, questions_per_s=300 / users, pools=2)

@@ -150,7 +150,7 @@ def budget(
 
 def _finished(out: Path | str) -> tuple[Study, Tables, pd.DataFrame]:
     """The study in a folder, its tables, and the rows of ``results`` that it has so far."""
-    from .execution.run import finished_table
+    from .execution.finished import finished_table
     from .storage.folder import StudyFolder
     from .tables.files import Tables
     from .tables.layout import layout_of

@@ -154,7 +154,7 @@ def resume(
     address: Address = None,
 ) -> None:
     """Runs the cells of a study that have no result yet."""
-    from ..execution.run import forget_failures
+    from ..execution.finished import forget_failures
     from ..storage.folder import StudyFolder
 
     study = StudyFolder(folder).open()
@@ -172,7 +172,7 @@ def report(
     ] = None,
 ) -> None:
     """Draws tables, figures and the page of what a study has so far."""
-    from ..execution.run import finished_table
+    from ..execution.finished import finished_table
     from ..figures.printed import style_of
     from ..figures.report import write_report
     from ..storage.folder import StudyFolder

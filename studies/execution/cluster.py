@@ -23,6 +23,7 @@ from ..plan.study import Study
 _TUNE_SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # we handle Ctrl-C: Tune would end its run as if finished
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # we write the tables ourselves
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # artifacts and tables say what is done, not Tune's state
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from ..plan.spec import Spec
@@ -38,13 +40,19 @@ class _Node:
     """A spec in the graph.
 
     Attributes:
+        key: Key of the spec.
+        number: Number of specs that were known before it.
         inputs: Inputs of the spec that still have to be made.
+        outputs: Specs that need it directly.
         urgent: Whether a milestone waits for it.
         dependents: Number of specs that need it, directly or not.
     """
 
     spec: Spec
+    key: str
+    number: int
     inputs: tuple[_Node, ...]
+    outputs: list[_Node] = field(default_factory=list)
     state: State = State.WAITING
     urgent: bool = False
     dependents: int = 0
@@ -53,11 +61,16 @@ class _Node:
     def ready(self) -> bool:
         return self.state is State.WAITING and all(i.state is State.DONE for i in self.inputs)
 
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        """Order in which ready specs begin, the least first; it never rises."""
+        return not self.urgent, -self.dependents, self.number
+
     def ancestors(self) -> dict[str, _Node]:
         """All nodes that it depends on, directly or not."""
         found: dict[str, _Node] = {}
         for node in self.inputs:
-            found |= {node.spec.key: node, **node.ancestors()}
+            found |= {node.key: node, **node.ancestors()}
         return found
 
 
@@ -76,13 +89,17 @@ class SpecGraph:
         self._is_done = is_done
         self._milestones: list[Milestone] = []
         self._nodes: dict[str, _Node] = {}
+        self._ready: list[tuple[tuple[bool, int, int], str]] = []
+        self._counts: dict[str, Counter[State]] = {}
+        self._running: dict[str, Spec] = {}
         self._there: set[str] = set()
         self.failures: dict[str, str] = {}
         self._await(first)
 
-    def states(self) -> list[tuple[Spec, State]]:
-        """State of every spec in the graph, in a stable order."""
-        return [(node.spec, node.state) for node in self._nodes.values()]
+    @property
+    def counts(self) -> Mapping[str, Counter[State]]:
+        """Number of specs in each state, by kind, in a stable order."""
+        return self._counts
 
     @property
     def grows(self) -> bool:
@@ -90,14 +107,14 @@ class SpecGraph:
         return bool(self._milestones) and self.stopped_by is None
 
     @property
-    def running(self) -> int:
-        """Number of specs that are running."""
-        return sum(node.state is State.RUNNING for node in self._nodes.values())
+    def running(self) -> Mapping[str, Spec]:
+        """The specs that are running, by key."""
+        return self._running
 
     @property
     def expects_more(self) -> bool:
         """Whether more specs will begin."""
-        waiting = any(node.state is State.WAITING for node in self._nodes.values())
+        waiting = any(count[State.WAITING] for count in self._counts.values())
         return self.grows or (waiting and self.stopped_by is None)
 
     @property
@@ -121,25 +138,30 @@ class SpecGraph:
 
         Specs that a milestone waits for come first. None if no spec is ready.
         """
-        ready = [node for node in self._nodes.values() if node.ready]
-        if not ready or self.stopped_by is not None:
+        if self.stopped_by is not None:
             return None
-        node = max(ready, key=lambda n: (n.urgent, n.dependents))  # the first of equals
-        node.state = State.RUNNING
-        return node.spec
+        while self._ready:
+            node = self._nodes[heapq.heappop(self._ready)[1]]
+            if node.ready:  # not taken at an earlier rank, or failed
+                self._move(node, State.RUNNING)
+                return node.spec
+        return None
 
     def succeed(self, key: str) -> None:
         """Marks a running spec as done."""
-        self._nodes[key].state = State.DONE
+        node = self._nodes[key]
+        self._move(node, State.DONE)
+        for output in node.outputs:
+            self._offer(output)
 
     def fail(self, key: str, reason: str) -> None:
         """Marks a spec, and all specs that depend on it, as failed."""
-        self._nodes[key].state = State.FAILED
+        node = self._nodes[key]
+        self._move(node, State.FAILED)
         self.failures[key] = reason
-        for other, node in self._nodes.items():
-            if node.state is State.WAITING and key in node.ancestors():
-                node.state = State.FAILED
-                self.failures[other] = reason
+        for output in node.outputs:
+            if output.state is State.WAITING:
+                self.fail(output.key, reason)
 
     def blocked(self, spec: Spec) -> str | None:
         """Reason why a spec, in the graph or not, cannot run; None if it can."""
@@ -152,6 +174,7 @@ class SpecGraph:
             if (node := self._add(spec)) is not None:
                 for needed in (node, *node.ancestors().values()):
                     needed.urgent = True
+                    self._offer(needed)
 
     def _reached(self, milestone: Milestone) -> bool:
         nodes = (self._nodes.get(spec.key) for spec in milestone.after)
@@ -166,10 +189,31 @@ class SpecGraph:
             self._there.add(key)
             return None
         inputs = [node for i in spec.inputs if (node := self._add(i)) is not None]
-        node = self._nodes[key] = _Node(spec, tuple(inputs))
+        node = self._nodes[key] = _Node(spec, key, len(self._nodes), tuple(inputs))
+        self._counts.setdefault(spec.kind, Counter())[node.state] += 1
+        for needed in inputs:
+            needed.outputs.append(node)
         for before in node.ancestors().values():
             before.dependents += 1
-        reason = next((self.failures[i.spec.key] for i in inputs if i.state is State.FAILED), None)
+            self._offer(before)
+        reason = next((self.failures[i.key] for i in inputs if i.state is State.FAILED), None)
         if reason is not None:
             self.fail(key, reason)
+        self._offer(node)
         return node
+
+    def _offer(self, node: _Node) -> None:
+        """Lets a spec begin if it is ready, at its present rank."""
+        if node.ready:
+            heapq.heappush(self._ready, (node.rank, node.key))
+
+    def _move(self, node: _Node, state: State) -> None:
+        """Changes the state of a spec."""
+        count = self._counts[node.spec.kind]
+        count[node.state] -= 1
+        count[state] += 1
+        node.state = state
+        if state is State.RUNNING:
+            self._running[node.key] = node.spec
+        else:
+            self._running.pop(node.key, None)

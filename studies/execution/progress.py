@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,19 +113,18 @@ class SpecProgress:
 
     def show(self, graph: SpecGraph) -> None:
         """Updates every bar; a kind ends when no more specs of it can become known."""
-        states = graph.states()
-        for kind in dict.fromkeys(spec.kind for spec, _ in states):
+        parts: defaultdict[str, float] = defaultdict(float)
+        for key, spec in graph.running.items():
+            parts[spec.kind] += self._part.get(key, 0.0)
+        for kind, count in graph.counts.items():
             if kind in self._ended:
                 continue
-            own = [(spec, state) for spec, state in states if spec.kind == kind]
-            count = Counter(state for _, state in own)
-            ended = count[State.DONE] + count[State.FAILED]
+            ended, total = count[State.DONE] + count[State.FAILED], count.total()
             if not ended and not count[State.RUNNING]:
                 continue  # its time begins with its first spec
-            parts = sum(self._part.get(s.key, 0.0) for s, state in own if state is State.RUNNING)
             task = self._task(kind)
-            self._progress.update(task, total=len(own), completed=ended + parts)
-            if ended == len(own) and not graph.grows:
+            self._progress.update(task, total=total, completed=ended + parts[kind])
+            if ended == total and not graph.grows:
                 self._ended.add(kind)
                 self._progress.end(task, count[State.FAILED])
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 
 import pandas as pd
 import ray
@@ -23,13 +21,14 @@ from ..plan.cells import Plan
 from ..plan.contenders import Contender
 from ..plan.modules import modules_of
 from ..plan.spec import Spec
-from ..plan.specs import Cell, ValidationSpec
+from ..plan.specs import Cell
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
 from ..tables.files import Tables
 from ..tables.layout import layout_of
 from .cluster import start_ray
 from .data import preparing_data
+from .finished import choose_learning_rates, rows_of
 from .graph import Milestone, SpecGraph
 from .interrupt import Interrupt
 from .loggers import SpecLogger, loggers_of
@@ -79,47 +78,11 @@ def run_study(
             if started_ray:
                 ray.shutdown()
             folder.store.remove(folder.tune)
-    table = _rows(plan, folder)
+    table = rows_of(plan, folder)
     folder.keep_cells(set(table["cell"]))
     with writing(folder.report):
         write_report(study, Tables(folder, layout_of(study)), table)
     return table
-
-
-def finished_table(out: str | Path) -> pd.DataFrame:
-    """The rows that a study has so far.
-
-    Raises:
-        ValueError: if there is no study in ``out``, or it has no finished cell.
-    """
-    folder = StudyFolder(out)
-    table = _rows(Plan(folder.open()), folder)
-    if table.empty:
-        raise ValueError(f"the study in {out} has no finished cell; 'tokcom study resume' goes on")
-    return table
-
-
-def forget_failures(out: str | Path) -> int:
-    """Removes the rows of failed cells, so that a resume runs them again; returns their number."""
-    folder = StudyFolder(out)
-    folder.open()
-    failed = [
-        file
-        for file in folder.store.fetch_all(folder.results).glob("cell-*.parquet")
-        if (pd.read_parquet(file, columns=["status"])["status"] == "failed").any()
-    ]
-    for file in failed:
-        folder.store.remove(file)
-    return len(failed)
-
-
-def _rows(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
-    """The rows of finished cells, with the references' accuracies in all of them."""
-    cells = plan.known_cells(choose_learning_rates(plan, folder))
-    tables = Tables(folder, layout_of(plan.study))
-    tables.write_references([cell for cell in cells if cell.reference is not None])
-    tables.update_references([cell for cell in cells if cell.reference is None])
-    return tables.read_results([*cells, *(found.cell for found in plan.infeasible())])
 
 
 def _is_finished(plan: Plan, folder: StudyFolder) -> bool:
@@ -215,26 +178,3 @@ class _StudyRun:
 
     def _waiting(self, cells: Sequence[Cell]) -> list[Cell]:
         return [cell for cell in cells if not self._folder.has(cell)]
-
-
-def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:
-    """The learning rate of lowest mean validation loss, of each method that has a choice.
-
-    The loss, not the accuracy: on a few hundred questions it is far less noisy. Methods with
-    candidates that are not validated yet are left out.
-    """
-    chosen: dict[str, float] = {}
-    for method, specs in plan.candidates().items():
-        if not all(folder.has(spec) for spec in specs):
-            continue
-        losses: dict[float, list[float]] = {}
-        for spec in specs:
-            rate = spec.trained.definition.training.learning_rate
-            losses.setdefault(rate, []).append(_validation_loss(folder, spec))
-        chosen[method] = min(sorted(losses), key=lambda rate: fmean(losses[rate]))
-    return chosen
-
-
-def _validation_loss(folder: StudyFolder, spec: ValidationSpec) -> float:
-    file = folder.artifacts.path(spec) / "validation.json"
-    return float(json.loads(file.read_text())["loss"])

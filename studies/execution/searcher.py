@@ -44,7 +44,7 @@ class SpecSearcher(Searcher):  # type: ignore[misc]
             return {"key": spec.key, "spec": spec.model_dump_json(), "type": type(spec).__name__}
         if not self._graph.expects_more:
             return str(Searcher.FINISHED)
-        if self._graph.running + len(self._idle) < self._workers():
+        if len(self._graph.running) + len(self._idle) < self._workers():
             self._idle.add(trial_id)
             return {"key": "idle"}
         return None

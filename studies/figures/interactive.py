@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-import plotly.graph_objects as go
+import plotly.io as pio
 
 from .chart import Chart, Line, Panel
 
@@ -16,37 +17,41 @@ _MARKERS = {"o": "●", "^": "▲", "s": "■", "D": "◆", "v": "▼"}
 _SVG_DASHES = {"-": "none", "--": "6 4", ":": "2 3", "-.": "7 3 2 3"}
 _GREY = "#737373"
 _FRONT, _FRONT_COLOUR = "Pareto front", "#d0d0d0"
-GRID = "#e5e5e5"
-LAYOUT: dict[str, Any] = {
-    "title_x": 0.5,
-    "title_font_size": 14,
-    "template": "plotly_white",
-    "font_family": "system-ui, sans-serif",
-    "font_size": 12,
-    "showlegend": False,
-    "height": 360,
-    "hovermode": "closest",
-    "hoverlabel_namelength": -1,
-    "margin": {"l": 55, "r": 10, "t": 40, "b": 50},
-}
-"""What all figures on a page have in common."""
+_GRID = "#e5e5e5"
+
+Json = dict[str, Any]
+"""A figure or a part of one, as plotly's JSON has it: figures of plotly's own would check every
+value, which takes longer than all else on the page."""
 
 
-def draw(panel: Panel, chart: Chart) -> go.Figure:
+def draw(panel: Panel, chart: Chart) -> Json:
     """One panel; the page has the legend, which all panels of a chart share."""
-    figure = go.Figure(_traces(panel, chart))
-    figure.update_xaxes(title_text=panel.x_label, gridcolor=GRID)
+    x_axis: Json = {}
     if panel.ticks:
-        names = list(panel.ticks.values())
-        figure.update_xaxes(tickvals=list(panel.ticks), ticktext=names)
+        x_axis |= {"tickvals": list(panel.ticks), "ticktext": list(panel.ticks.values())}
     if panel.log_x:
-        figure.update_xaxes(type="log")
-    figure.update_yaxes(title_text=chart.y_label, gridcolor=GRID)
-    if chart.kind == "curves":
-        figure.update_yaxes(type="log")
-    else:
-        figure.update_yaxes(range=[0, 1])
-    return figure.update_layout(title_text=panel.title, **LAYOUT)
+        x_axis["type"] = "log"
+    y_axis = {"type": "log"} if chart.kind == "curves" else {"range": [0, 1]}
+    layout = laid_out(panel.title, panel.x_label, chart.y_label)
+    layout["xaxis"] |= x_axis
+    layout["yaxis"] |= y_axis
+    return {"data": _traces(panel, chart), "layout": layout}
+
+
+def laid_out(title: str, x_label: str, y_label: str) -> Json:
+    """The layout that all figures of a page share."""
+    return {
+        "title": {"text": title, "x": 0.5, "font": {"size": 14}},
+        "template": _template(),
+        "font": {"family": "system-ui, sans-serif", "size": 12},
+        "showlegend": False,
+        "height": 360,
+        "hovermode": "closest",
+        "hoverlabel": {"namelength": -1},
+        "margin": {"l": 55, "r": 10, "t": 40, "b": 50},
+        "xaxis": {"title": {"text": x_label}, "gridcolor": _GRID},
+        "yaxis": {"title": {"text": y_label}, "gridcolor": _GRID},
+    }
 
 
 def legend(chart: Chart) -> list[dict[str, str]]:
@@ -66,22 +71,24 @@ def legend(chart: Chart) -> list[dict[str, str]]:
     return [dict(zip(names, (label, *look), strict=True)) for label, look in shown.items()]
 
 
-def _traces(panel: Panel, chart: Chart) -> list[go.Scatter]:
+def _traces(panel: Panel, chart: Chart) -> list[Json]:
     fronts = [
-        go.Scatter(
-            x=list(front["x"]), y=list(front["y"]), mode="lines", name=_FRONT,
-            line={"shape": "hv", "color": _FRONT_COLOUR, "width": 4}, hoverinfo="skip",
-        )
+        {
+            "type": "scatter", "x": list(front["x"]), "y": list(front["y"]), "mode": "lines",
+            "name": _FRONT, "line": {"shape": "hv", "color": _FRONT_COLOUR, "width": 4},
+            "hoverinfo": "skip",
+        }
         for front in panel.fronts
     ]  # fmt: skip
     lines = (_trace(line, chart, panel.ticks) for line in panel.lines)
     return [*fronts, *lines, *_levels(panel)]
 
 
-def _trace(line: Line, chart: Chart, ticks: Mapping[float, str]) -> go.Scatter:
+def _trace(line: Line, chart: Chart, ticks: Mapping[float, str]) -> Json:
     look, points = line.look, line.points
     modes = {"lines": "lines+markers", "dots": "markers", "curves": "lines"}
-    style: dict[str, Any] = {
+    style: Json = {
+        "type": "scatter",
         "x": list(points["x"]),
         "y": list(points["y"]),
         "name": look.label,
@@ -90,7 +97,7 @@ def _trace(line: Line, chart: Chart, ticks: Mapping[float, str]) -> go.Scatter:
         "marker": {"symbol": _SYMBOLS[look.marker], "size": 8, "color": look.colour},
     }
     if "low" not in points:
-        return go.Scatter(**style, hovertemplate="%{x:.6~g}: %{y:.4~g}")
+        return {**style, "hovertemplate": "%{x:.6~g}: %{y:.4~g}"}
     bars = {
         "type": "data",
         "symmetric": False,
@@ -103,18 +110,24 @@ def _trace(line: Line, chart: Chart, ticks: Mapping[float, str]) -> go.Scatter:
         f"{ticks.get(x, f'{x:g}')}: {y:.3f} [{low:.3f}, {high:.3f}]"
         for x, y, low, high in points[["x", "y", "low", "high"]].itertuples(index=False)
     ]
-    return go.Scatter(**style, error_y=bars, hovertext=said, hovertemplate="%{hovertext}")
+    return {**style, "error_y": bars, "hovertext": said, "hovertemplate": "%{hovertext}"}
 
 
-def _levels(panel: Panel) -> list[go.Scatter]:
+def _levels(panel: Panel) -> list[Json]:
     """A horizontal line for each reference, as long as the others."""
     places = [x for line in panel.lines for x in line.points["x"]]
     ends = [min(places), max(places)] if places else []
     return [
-        go.Scatter(
-            x=ends, y=[level] * len(ends), mode="lines", name=label,
-            line={"color": _GREY, "dash": _DASHES[_LEVELS[i % len(_LEVELS)]], "width": 1.2},
-            hovertemplate="%{y:.3f}",
-        )
+        {
+            "type": "scatter", "x": ends, "y": [level] * len(ends), "mode": "lines", "name": label,
+            "line": {"color": _GREY, "dash": _DASHES[_LEVELS[i % len(_LEVELS)]], "width": 1.2},
+            "hovertemplate": "%{y:.3f}",
+        }
         for i, (label, level) in enumerate(panel.levels.items())
     ]  # fmt: skip
+
+
+@cache
+def _template() -> dict[str, Any]:
+    template: dict[str, Any] = pio.templates["plotly_white"].to_plotly_json()
+    return template

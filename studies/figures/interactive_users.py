@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import plotly.graph_objects as go
 
-from .interactive import GRID, LAYOUT
+from .interactive import Json, laid_out
 from .users import Users
 
 _SYMBOLS = {"all answers right": "circle", "some right": "circle-open", "none right": "x"}
@@ -16,56 +15,59 @@ _SAID = (
 )
 
 
-def draw_users(users: Users) -> list[go.Figure]:
+def draw_users(users: Users) -> list[Json]:
     """A map where users have places, their accuracy by SINR, and the distribution of the SINR."""
     return [*([_map(users)] if users.placed else []), _accuracy(users), _distribution(users)]
 
 
-def _map(users: Users) -> go.Figure:
+def _map(users: Users) -> Json:
     low, high = np.quantile(users.table["sinr_db"], [0.02, 0.98])
-    figure = go.Figure()
-    for name, rows in users.by_answers.items():
-        marker = {
-            "symbol": _SYMBOLS[name], "size": 7, "color": list(rows["sinr_db"]), "cmin": low,
-            "cmax": high, "colorscale": "Viridis", "showscale": not figure.data,
-            "colorbar": {"title": {"text": "SINR (dB)", "side": "right"}, "thickness": 12},
-        }  # fmt: skip
-        figure.add_scatter(
-            x=list(rows["x_m"]), y=list(rows["y_m"]), mode="markers", name=name, marker=marker,
-            customdata=rows[["user", "sinr_db", "accuracy", "questions"]].to_numpy(),
-            hovertemplate=_SAID,
-        )  # fmt: skip
-    station = {"symbol": "triangle-up", "size": 12, "color": "#c1121f"}
-    figure.add_scatter(x=[0], y=[0], mode="markers", name="base station", marker=station)
-    figure = _laid_out(figure, "places", "x (m)", "y (m)")
-    below = {"orientation": "h", "y": -0.25}
-    return figure.update_layout(showlegend=True, legend=below).update_yaxes(scaleanchor="x")
+    scale = {"title": {"text": "SINR (dB)", "side": "right"}, "thickness": 12}
+    people = [
+        {
+            "type": "scatter", "mode": "markers", "name": name,
+            "x": list(rows["x_m"]), "y": list(rows["y_m"]),
+            "marker": {
+                "symbol": _SYMBOLS[name], "size": 7, "color": list(rows["sinr_db"]), "cmin": low,
+                "cmax": high, "colorscale": "Viridis", "showscale": not number, "colorbar": scale,
+            },
+            "customdata": rows[["user", "sinr_db", "accuracy", "questions"]].to_numpy().tolist(),
+            "hovertemplate": _SAID,
+        }
+        for number, (name, rows) in enumerate(users.by_answers.items())
+    ]  # fmt: skip
+    station = {
+        "type": "scatter", "mode": "markers", "name": "base station", "x": [0], "y": [0],
+        "marker": {"symbol": "triangle-up", "size": 12, "color": "#c1121f"},
+    }  # fmt: skip
+    layout = laid_out("places", "x (m)", "y (m)")
+    layout |= {"showlegend": True, "legend": {"orientation": "h", "y": -0.25}}
+    layout["yaxis"]["scaleanchor"] = "x"
+    return {"data": [*people, station], "layout": layout}
 
 
-def _accuracy(users: Users) -> go.Figure:
+def _accuracy(users: Users) -> Json:
     bins = users.bins
     bars = {
+        "type": "data",
         "symmetric": False,
         "array": list((bins["high"] - bins["accuracy"]).clip(lower=0)),
         "arrayminus": list((bins["accuracy"] - bins["low"]).clip(lower=0)),
     }
-    figure = go.Figure().add_scatter(
-        x=list(bins["sinr_db"]), y=list(bins["accuracy"]), error_y=bars, mode="markers",
-        marker={"color": _COLOUR, "size": 8}, hovertemplate="%{x:.1f} dB: %{y:.3f}", name="",
-    )  # fmt: skip
-    figure = _laid_out(figure, "answers by SINR", "SINR (dB)", "accuracy")
-    return figure.update_yaxes(range=[0, 1])
+    points = {
+        "type": "scatter", "mode": "markers", "name": "", "error_y": bars,
+        "x": list(bins["sinr_db"]), "y": list(bins["accuracy"]),
+        "marker": {"color": _COLOUR, "size": 8}, "hovertemplate": "%{x:.1f} dB: %{y:.3f}",
+    }  # fmt: skip
+    layout = laid_out("answers by SINR", "SINR (dB)", "accuracy")
+    layout["yaxis"]["range"] = [0, 1]
+    return {"data": [points], "layout": layout}
 
 
-def _distribution(users: Users) -> go.Figure:
-    figure = go.Figure().add_scatter(
-        x=list(users.table["sinr_db"]), y=list(users.shares), mode="lines", name="",
-        line={"color": _COLOUR}, hovertemplate="%{y:.2f} below %{x:.1f} dB",
-    )  # fmt: skip
-    return _laid_out(figure, "users by SINR", "SINR (dB)", "share below")
-
-
-def _laid_out(figure: go.Figure, title: str, x_label: str, y_label: str) -> go.Figure:
-    figure.update_xaxes(title_text=x_label, gridcolor=GRID)
-    figure.update_yaxes(title_text=y_label, gridcolor=GRID)
-    return figure.update_layout(title_text=title, **LAYOUT)
+def _distribution(users: Users) -> Json:
+    line = {
+        "type": "scatter", "mode": "lines", "name": "", "line": {"color": _COLOUR},
+        "x": list(users.table["sinr_db"]), "y": list(users.shares),
+        "hovertemplate": "%{y:.2f} below %{x:.1f} dB",
+    }  # fmt: skip
+    return {"data": [line], "layout": laid_out("users by SINR", "SINR (dB)", "share below")}

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import plotly.graph_objects as go
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
 from ..plan.differences import without_defaults
@@ -21,7 +21,7 @@ from ..plan.study import Study
 from ..tables.columns import TableLayout
 from ..tables.frontier import pareto
 from .chart import Chart
-from .interactive import draw, legend
+from .interactive import Json, draw, legend
 from .interactive_users import draw_users
 from .looks import without_references
 from .users import Users
@@ -205,11 +205,16 @@ def _chart(name: str, chart: Chart) -> dict[str, Any]:
     }
 
 
-def _plots(name: str, figures: Sequence[go.Figure]) -> list[Markup]:
+def _plots(name: str, figures: Sequence[Json]) -> list[Markup]:
     return [
         Markup(
-            figure.to_html(
-                full_html=False, include_plotlyjs=False, config=_PLOT, div_id=f"{name}-{number}"
+            to_html(
+                figure,
+                full_html=False,
+                include_plotlyjs=False,
+                config=_PLOT,
+                div_id=f"{name}-{number}",
+                validate=False,
             )
         )
         for number, figure in enumerate(figures)

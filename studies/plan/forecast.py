@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 from .cells import Plan
 from .spec import Spec
@@ -74,9 +76,10 @@ class Forecast:
     def __init__(self, plan: Plan, specs: Sequence[Spec], usages: Sequence[Usage]) -> None:
         self._specs = specs
         works = {spec.key: workload_of(spec, plan.study) for spec in specs}
-        self._estimates = {key: _estimate(work, usages) for key, work in works.items()}
+        earlier = _Earlier(usages)
+        self._estimates = {key: earlier.estimate(work) for key, work in works.items()}
         data = data_workload(plan.study)
-        made = [] if data is None else [Part(data.kind, 1, _known([_estimate(data, usages)]))]
+        made = [] if data is None else [Part(data.kind, 1, _known([earlier.estimate(data)]))]
         kinds = dict.fromkeys(spec.kind for spec in specs)
         self.parts = [*made, *(self._part(kind) for kind in kinds)]
         self._data_s = sum(part.seconds for part in made)
@@ -125,22 +128,58 @@ def specs_of(plan: Plan, cells: Sequence[Cell]) -> list[Spec]:
     return list({spec.key: spec for spec in every}.values())
 
 
-def _estimate(work: Workload, usages: Sequence[Usage]) -> Estimate | None:
-    """The median of the comparable works that differ in the fewest details; None without any."""
-    alike = {
-        position: sum(usage.work.details.get(name) == v for name, v in work.details.items())
-        for position, usage in enumerate(usages)
-        if (usage.work.kind, usage.work.nature) == (work.kind, work.nature)
-    }
-    closest = [position for position, same in alike.items() if same == max(alike.values())]
-    if not closest:
-        return None
-    own = [usages[position] for position in closest]
-    return Estimate(
-        seconds=work.units * median(usage.seconds / usage.work.units for usage in own),
-        bytes=work.stored * median(usage.bytes / usage.work.stored for usage in own),
-        based_on=frozenset(closest),
-    )
+class _Earlier:
+    """Earlier works; those that differ in nothing are looked at once.
+
+    Args:
+        usages: What they took.
+    """
+
+    def __init__(self, usages: Sequence[Usage]) -> None:
+        self._usages = usages
+        self._alike: dict[str, dict[str, list[int]]] = {}
+        for position, usage in enumerate(usages):
+            alike = self._alike.setdefault(_nature(usage.work), {})
+            alike.setdefault(_text(usage.work.details), []).append(position)
+        self._found: dict[tuple[str, str], Estimate | None] = {}
+
+    def estimate(self, work: Workload) -> Estimate | None:
+        """The median of comparable works that differ in the fewest details; None without any."""
+        key = _nature(work), _text(work.details)
+        if key not in self._found:
+            self._found[key] = self._of_one(work)
+        found = self._found[key]
+        if found is None:
+            return None
+        return replace(found, seconds=work.units * found.seconds, bytes=work.stored * found.bytes)
+
+    def _of_one(self, work: Workload) -> Estimate | None:
+        """The estimate of one unit, and of one stored part."""
+        alike = list(self._alike.get(_nature(work), {}).values())
+        if not alike:
+            return None
+        same = [self._agreement(work, positions[0]) for positions in alike]
+        most = max(same)
+        closest = [p for own, n in zip(alike, same, strict=True) if n == most for p in own]
+        own = [self._usages[position] for position in closest]
+        return Estimate(
+            seconds=median(usage.seconds / usage.work.units for usage in own),
+            bytes=median(usage.bytes / usage.work.stored for usage in own),
+            based_on=frozenset(closest),
+        )
+
+    def _agreement(self, work: Workload, position: int) -> int:
+        """Number of details that an earlier work has in common with this one."""
+        details = self._usages[position].work.details
+        return sum(details.get(name) == value for name, value in work.details.items())
+
+
+def _nature(work: Workload) -> str:
+    return _text([work.kind, work.nature])
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _known(estimates: Sequence[Estimate | None]) -> tuple[Estimate, ...]:

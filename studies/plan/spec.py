@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -21,8 +22,9 @@ class Spec(BaseModel):
     def kind(self) -> str:
         return type(self).__name__.removesuffix("Spec").lower()
 
-    @property
+    @cached_property
     def key(self) -> str:
+        """Name of the artifact."""
         return f"{self.kind}-{digest(self.model_dump(mode='json'))}"
 
     @property

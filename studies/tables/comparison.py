@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from .columns import TableLayout
 from .files import Tables
@@ -145,4 +144,6 @@ def _mcnemar(differences: NDArray[np.float64]) -> float:
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
     if not better + worse:
         return 1.0
+    from scipy.stats import binomtest  # takes a second
+
     return float(binomtest(better, better + worse).pvalue)

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import chi2, t
+from scipy.special import gammaincinv, stdtrit
 
 LEVEL = 0.95
 MIN_SEEDS = 3
@@ -72,7 +72,7 @@ def mean_interval(sums: NDArray[Any], asked: NDArray[np.int64], lowest: float = 
     else:
         variance, freedom = _variance_of_mean(excess)
         error = math.sqrt(variance) * asked.size / float(asked.sum())
-        half = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
+        half = _t_quantile(freedom) * error
     return Interval(max(lowest, mean - half), min(1.0, mean + half), over)
 
 
@@ -103,12 +103,18 @@ def expected_half_width(
     """
     by_question = disagreement / questions
     if seeds < MIN_SEEDS:
-        return float(t.ppf((1 + LEVEL) / 2, questions - 1)) * math.sqrt(by_question)
-    found = chi2.ppf((np.arange(200) + 0.5) / 200, seeds - 1) / (seeds - 1)  # equally likely
+        return _t_quantile(questions - 1) * math.sqrt(by_question)
+    likely = (np.arange(200) + 0.5) / 200
+    found = 2 * gammaincinv((seeds - 1) / 2, likely) / (seeds - 1)  # chi-squared, equally likely
     by_seed = 2 * spread**2 / seeds * found
     variance = by_question + by_seed
     freedom = variance**2 / (by_question**2 / (questions - 1) + by_seed**2 / (seeds - 1))
-    return float((t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance)).mean())
+    return float((stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(variance)).mean())
+
+
+def _t_quantile(freedom: float) -> float:
+    """Student's t that the interval extends to; `scipy.stats` has the same, but takes a second."""
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float]:

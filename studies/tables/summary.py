@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from channel_models import mean_db
@@ -17,6 +18,8 @@ from .statistics import Interval, mean_interval
 SWEEPS = ("access", "bandwidth_hz", "deadline_ms", "train_snr_db", "train_snr_span_db")
 """Columns beside method, air, tokens and evaluated SNR in which conditions may differ."""
 _ASKED = ["cell", "eval_snr_db", "media_id", "group"]
+_CELLS_AT_ONCE = 100
+"""Number of cells whose answers are in memory together."""
 
 
 def count_answers(tables: Tables, cells: Iterable[str]) -> pd.DataFrame:
@@ -29,8 +32,10 @@ def count_answers(tables: Tables, cells: Iterable[str]) -> pd.DataFrame:
         cells: Keys of the cells.
     """
     found = [pd.DataFrame(columns=[*_ASKED, "right", "asked"])]
-    for cell in cells:
-        answers = tables.read_answers(cell, [*_ASKED, "right"])
+    keys = list(cells)
+    for start in range(0, len(keys), _CELLS_AT_ONCE):
+        batch = keys[start : start + _CELLS_AT_ONCE]
+        answers = tables.read_all_answers(batch, [*_ASKED, "right"])
         by_clip = answers.groupby(_ASKED, dropna=False)["right"]
         counts = pd.DataFrame({"right": by_clip.sum(), "asked": by_clip.count()})
         found.append(counts.reset_index())
@@ -63,6 +68,7 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
     ).reset_index()
     keys = done.assign(condition=groups.ngroup())[["condition", "seed", "cell", "eval_snr_db"]]
     counts = keys.merge(answered.astype({"eval_snr_db": float}), "left", ["cell", "eval_snr_db"])
+    counts = counts.assign(clip=pd.factorize(counts["media_id"], sort=True)[0])
     found = [_interval(rows) for _, rows in counts.groupby("condition")]
     kinds: list[Any] = [None if one is None else one.over for one in found]
     summary = summary.assign(
@@ -124,8 +130,12 @@ def _interval(rows: pd.DataFrame) -> Interval | None:
     """The interval of one condition, from a row of counts for each seed and clip."""
     if rows["asked"].isna().any():
         return None
-    by_clip = rows.pivot_table(["right", "asked"], "seed", "media_id", "sum", fill_value=0)
-    return mean_interval(by_clip["right"].to_numpy(float), by_clip["asked"].to_numpy(int))
+    seeds, seed = np.unique(rows["seed"], return_inverse=True)
+    clips, clip = np.unique(rows["clip"], return_inverse=True)
+    right, asked = np.zeros((len(seeds), len(clips))), np.zeros((len(seeds), len(clips)), int)
+    np.add.at(right, (seed, clip), rows["right"].to_numpy(float))
+    np.add.at(asked, (seed, clip), rows["asked"].to_numpy(int))
+    return mean_interval(right, asked)
 
 
 def interval_note(summary: pd.DataFrame) -> str:

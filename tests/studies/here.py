@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from studies.execution.run import choose_learning_rates
+from studies.execution.finished import choose_learning_rates
 from studies.execution.runner import SpecRunner
 from studies.execution.splits import uploads_files, write_file_bits, write_samples
 from studies.plan.cells import Plan

@@ -12,7 +12,7 @@ import pytest
 
 from actors import airtime_ms
 from channel_models import Link, SnrRange
-from studies.execution.run import choose_learning_rates
+from studies.execution.finished import choose_learning_rates
 from studies.plan.budgets import fit, loss_at_bandwidth_db, served_streams
 from studies.plan.cells import Plan
 from studies.plan.specs import Cell

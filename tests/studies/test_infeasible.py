@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from studies import compare, summarise
-from studies.execution.run import finished_table
+from studies.execution.finished import finished_table
 from studies.plan.cells import Plan
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder

@@ -18,9 +18,9 @@ from ray.tune.logger import LoggerCallback
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
+from studies.execution.finished import choose_learning_rates
 from studies.execution.logged_run import settings_of
 from studies.execution.loggers import SpecLogger, loggers_of
-from studies.execution.run import choose_learning_rates
 from studies.execution.trial import REPORT
 from studies.plan.cells import Plan
 from studies.plan.spec import Spec

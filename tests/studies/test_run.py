@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from actors import Evaluation, Network, PeerLostError
-from studies.execution.run import choose_learning_rates
+from studies.execution.finished import choose_learning_rates
 from studies.execution.runner import SpecRunner
 from studies.plan.cells import Plan
 from studies.plan.specs import Cell

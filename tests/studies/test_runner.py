@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from studies.execution.networks import NetworkFactory
 from studies.execution.runner import SpecRunner
 from studies.execution.splits import write_samples
 from studies.plan.cells import Plan
@@ -85,12 +86,13 @@ def test_compute_counts_the_windows_of_a_whole_sound(minimusic: Path, tmp_path: 
     for span in ("first", "whole"):
         study = Study(name="s", data={"folder": data}, **mlms(models={"audio_span": span}))
         plan, system = Plan(study), study.systems.mlms
-        runner, folder = encoded(study, tmp_path / span)
+        _, folder = encoded(study, tmp_path / span)
         cell = plan.known_cells({})[-1]
         asked = read_samples(folder.samples("test"))
+        networks = NetworkFactory(study, folder, plan.features())
         gflop[span] = {
             device: system.device_gflop(cell.task, device, cell.trained.tokens, windows)
-            for device, windows in runner._windows(cell, asked).items()
+            for device, windows in networks.windows(cell, asked).items()
         }
     share = asked.media_id.count(clips[0]) / len(asked)
     more = system.models.encoder("audio").shape().gflop(14 * share)

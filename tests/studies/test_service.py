@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from plotly.graph_objects import Figure
 from rich.console import Console
 
 from actors import Faults
@@ -168,12 +169,14 @@ def test_the_map_on_the_page_shows_every_user_who_was_received() -> None:
     for own, shown in ((devices, count), (lost, count - 4)):
         users = users_of(own, answers, "x")
         places, accuracy, distribution = draw_users(users)
-        *people, station = places.data
-        assert sum(len(trace.x) for trace in people) == shown
-        assert (station.x, station.y) == ((0,), (0,))
-        assert len(distribution.data[0].x) == shown
-        assert list(distribution.data[0].y)[-1] == 1
-        assert all(0 <= y <= 1 for y in accuracy.data[0].y)
+        *people, station = places["data"]
+        assert sum(len(trace["x"]) for trace in people) == shown
+        assert (station["x"], station["y"]) == ([0], [0])
+        assert len(distribution["data"][0]["x"]) == shown
+        assert distribution["data"][0]["y"][-1] == 1
+        assert all(0 <= y <= 1 for y in accuracy["data"][0]["y"])
+        for figure in (places, accuracy, distribution):
+            Figure(figure)  # plotly knows every key
     assert len(draw_users(users_of(devices.assign(x_m=math.nan), answers, "x"))) == 2
     nobody = users_of(devices.assign(realised_sinr_db=math.nan), answers, "x")
     assert nobody.heading == "0 of 40 users who asked: x"

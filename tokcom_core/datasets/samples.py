@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -72,6 +73,13 @@ class Samples:
 
 
 def read_samples(file: Path) -> Samples:
-    """Reads what :meth:`Samples.write` wrote."""
+    """Reads what :meth:`Samples.write` wrote; a process reads the same file once."""
+    now = file.stat()
+    return _read_samples(file, now.st_mtime_ns, now.st_size, now.st_ino)
+
+
+@lru_cache(maxsize=16)
+def _read_samples(file: Path, modified_ns: int, size: int, inode: int) -> Samples:
+    """The samples in a file as it is now."""
     columns = pq.read_table(file).to_pydict()
     return Samples({name: tuple(values) for name, values in columns.items()})

@@ -1,0 +1,74 @@
+"""What a study has finished: its rows, and the learning rates that follow from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean
+
+import pandas as pd
+
+from ..plan.cells import Plan
+from ..plan.specs import ValidationSpec
+from ..storage.folder import StudyFolder
+from ..tables.files import Tables
+from ..tables.layout import layout_of
+
+
+def finished_table(out: str | Path) -> pd.DataFrame:
+    """The rows that a study has so far.
+
+    Raises:
+        ValueError: if there is no study in ``out``, or it has no finished cell.
+    """
+    folder = StudyFolder(out)
+    table = rows_of(Plan(folder.open()), folder)
+    if table.empty:
+        raise ValueError(f"the study in {out} has no finished cell; 'tokcom study resume' goes on")
+    return table
+
+
+def forget_failures(out: str | Path) -> int:
+    """Removes the rows of failed cells, so that a resume runs them again; returns their number."""
+    folder = StudyFolder(out)
+    folder.open()
+    failed = [
+        file
+        for file in folder.store.fetch_all(folder.results).glob("cell-*.parquet")
+        if (pd.read_parquet(file, columns=["status"])["status"] == "failed").any()
+    ]
+    for file in failed:
+        folder.store.remove(file)
+    return len(failed)
+
+
+def rows_of(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
+    """The rows of finished cells, with the references' accuracies in all of them."""
+    cells = plan.known_cells(choose_learning_rates(plan, folder))
+    tables = Tables(folder, layout_of(plan.study))
+    tables.write_references([cell for cell in cells if cell.reference is not None])
+    tables.update_references([cell for cell in cells if cell.reference is None])
+    return tables.read_results([*cells, *(found.cell for found in plan.infeasible())])
+
+
+def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:
+    """The learning rate of lowest mean validation loss, of each method that has a choice.
+
+    The loss, not the accuracy: on a few hundred questions it is far less noisy. Methods with
+    candidates that are not validated yet are left out.
+    """
+    chosen: dict[str, float] = {}
+    for method, specs in plan.candidates().items():
+        if not all(folder.has(spec) for spec in specs):
+            continue
+        losses: dict[float, list[float]] = {}
+        for spec in specs:
+            rate = spec.trained.definition.training.learning_rate
+            losses.setdefault(rate, []).append(_validation_loss(folder, spec))
+        chosen[method] = min(sorted(losses), key=lambda rate: fmean(losses[rate]))
+    return chosen
+
+
+def _validation_loss(folder: StudyFolder, spec: ValidationSpec) -> float:
+    file = folder.artifacts.path(spec) / "validation.json"
+    return float(json.loads(file.read_text())["loss"])

@@ -148,7 +148,7 @@ class Rules:
     Attributes:
         outage_sinr_db: SINR after equalisation below which nothing is received.
         deadline_ms: Maximum airtime and delay of a device.
-        delay_ms: Delay of stragglers before they send, ``[B]`` by stream.
+        delay_ms: Time before a device sends, ``[B]`` by stream: encoding, a straggler's delay.
     """
 
     outage_sinr_db: float

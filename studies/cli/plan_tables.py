@@ -11,9 +11,10 @@ from rich.table import Table
 
 from actors import airtime_ms
 from channel_models import SnrRange
+from tokcom_core.systems import devices_of
 
 from ..execution.progress import KIND_NAMES
-from ..plan.budgets import served_streams
+from ..plan.budgets import encoding_ms, served_streams, user_link
 from ..plan.cells import Plan
 from ..plan.forecast import Forecast, specs_of
 from ..plan.spec import Spec
@@ -96,22 +97,28 @@ def _artifacts(plan: Plan, cells: Sequence[Cell], specs: Sequence[Spec]) -> Tabl
 def _budgets(plan: Plan) -> Table:
     """Table of the airtime of the longest sample, as token symbols."""
     study = plan.study
+    encodes = study.compute.device_gflops is not None
     shown = Table(
-        "MHz", "tokens of each stream", "symbols", "airtime (ms)", "deadline (ms)",
+        "MHz", "tokens of each stream", "symbols", *(["encoding (ms)"] if encodes else []),
+        "airtime (ms)", "deadline (ms)",
         title="airtime of one question as token symbols, at its longest", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     rows: dict[tuple[str, ...], None] = {}
     for contender in plan.contenders:
         for budget in plan.budgets(contender) if contender.reference is None else ():
             streams = served_streams(contender.system, study.task, budget.tokens)
-            needed_ms = airtime_ms(study.link_at(budget.bandwidth_hz), streams)
-            late = study.deadline_ms is not None and needed_ms > study.deadline_ms
+            link = user_link(study, budget.bandwidth_hz, len(devices_of(streams)))
+            needed_ms = airtime_ms(link, streams)
+            computing_ms = encoding_ms(study, contender, streams)
+            deadline_ms = budget.deadline_ms
+            late = deadline_ms is not None and computing_ms + needed_ms > deadline_ms
             row: tuple[str, ...] = (
                 f"{budget.bandwidth_hz / 1e6:g}",
                 ", ".join(f"{s.max_tokens} {s.name}" for s in streams),
                 str(sum(s.max_tokens * s.symbols_per_token for s in streams)),
+                *([f"{computing_ms:.2f}"] if encodes else []),
                 f"{needed_ms:.2f}{' (late)' if late else ''}",
-                "-" if study.deadline_ms is None else f"{study.deadline_ms:g}",
+                "-" if deadline_ms is None else f"{deadline_ms:g}",
             )
             rows[row] = None
     for row in rows:

@@ -27,7 +27,7 @@ from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.features import AnyFeatures
 from tokcom_core.systems import devices_of
 
-from ..plan.budgets import served_streams
+from ..plan.budgets import gflop_of_devices, longest_tokens, served_streams
 from ..plan.cells import features_of
 from ..plan.spec import Spec
 from ..plan.specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec, streams_of
@@ -187,16 +187,21 @@ class SpecRunner:
     def setup(self, cell: Cell, snr_db: float) -> EmulationSetup:
         """Setup of a cell's emulation."""
         devices, station = self._parts(cell.trained, cell.crossing)
+        asked = self._asked(cell)
+        streams = served_streams(cell.system, cell.task, cell.trained.tokens)
+        windows = self._windows(cell, asked)
+        gflop = gflop_of_devices(cell.system, cell.task, streams, longest_tokens(streams), windows)
         return EmulationSetup(
             devices=tuple(devices),
             station=station,
-            streams=served_streams(cell.system, cell.task, cell.trained.tokens),
+            streams=streams,
             trained=self._artifacts.path(cell.trained),
             air=cell.crossing.air,
             snr_db=snr_db,
             split=cell.task.test_split,
-            samples=len(self._asked(cell)),
+            samples=len(asked),
             seed=cell.seed,
+            encoding_ms={name: cell.compute.device_ms(own) for name, own in gflop.items()},
         )
 
     def _asked(self, cell: Cell) -> Samples:

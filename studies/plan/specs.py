@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from actors import EmulationConfig, Federation, UserPopulation
 from channel_models import Link, NamedAir, SnrRange
 from tokcom_core.features import AnyFeatures
 from tokcom_core.systems import NamedSystem, Phase, Stream, System, Transport
 from tokcom_core.tasks import NamedTask, Task
 
+from .compute import Compute
 from .spec import Spec
 from .study import Metric, TokenBudget
 
@@ -116,6 +121,7 @@ class Cell(Spec):
     max_answer_tokens: int
     metric: Metric
     emulate: EmulationConfig | None
+    compute: Compute = Compute()
 
     @property
     def inputs(self) -> tuple[Spec, ...]:
@@ -135,6 +141,19 @@ class Cell(Spec):
     @property
     def seed(self) -> int:
         return self.trained.seed
+
+    @property
+    def evaluation(self) -> str:
+        """Name of what is evaluated, which cells share that differ in their deadline alone."""
+        return self.model_copy(update={"deadline_ms": None}).key
+
+    @model_serializer(mode="wrap")
+    def _without_default_speeds(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Cells of studies without speeds keep the keys that they had before there were any."""
+        dumped: dict[str, Any] = dump(self)
+        if self.compute == Compute():
+            del dumped["compute"]
+        return dumped
 
 
 def phase_of(system: System, task: Task, name: str) -> Phase:

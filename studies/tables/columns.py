@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 VERSION_KEY = b"tokcom_schema_version"
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
@@ -244,7 +244,7 @@ _POPULATION: _Columns = [
 _COSTS = _reals(
     *("uplink_channel_uses", "pilot_channel_uses", "control_bits", "payload_bits"),
     *("downlink_bits", "exchanged_bits", "feedback_bits"),
-    *("airtime_ms", "energy_mj", "device_gflop", "bs_gflop"),
+    *("airtime_ms", "energy_mj", "device_gflop", "bs_gflop", "device_ms", "station_ms"),
 )
 _MADE: _Columns = [
     ("train_steps", _WHOLE),

@@ -16,7 +16,7 @@ from ..plan.specs import Cell
 from ..storage.folder import StudyFolder
 from .columns import TableLayout
 from .identity import cell_columns, identity
-from .outcome import Outcome
+from .outcome import Outcome, meets
 from .references import read_references, write_references
 from .rows import read_rows, read_values, write_rows
 
@@ -56,6 +56,31 @@ class Tables:
     def _write_unevaluated(self, cell: Cell, values: dict[str, Any]) -> None:
         shared = {**identity(cell, self.layout), **values}
         rows = [{**shared, "eval_snr_db": snr_db} for snr_db in cell.eval_snr_db]
+        self._write(self.folder.result(cell.key), rows, self.layout.results)
+
+    def copy(self, source: Cell, cell: Cell) -> None:
+        """Writes the tables of a cell that shares the evaluation of a finished one."""
+        own, columns = identity(cell, self.layout), cell_columns(cell, self.layout)
+        for folder, schema in (
+            (self.folder.curves, self.layout.curves),
+            (self.folder.devices, self.layout.devices_table),
+            (self.folder.answers, self.layout.answers),
+        ):
+            if self.folder.store.has(folder / _name(source.key)):
+                rows = self._rows(folder / _name(source.key), schema)
+                copied = [{**row, **columns} for row in rows]
+                self._write(folder / _name(cell.key), copied, schema)
+        for snr_db in cell.eval_snr_db:
+            before = self.folder.submission(source.key, snr_db)
+            if self.folder.store.has(before):
+                with self.folder.write(self.folder.submission(cell.key, snr_db)) as partial:
+                    partial.write_bytes(self.folder.store.fetch(before).read_bytes())
+        rows = [
+            {**row, **own, "meets_deadline": meets(cell.deadline_ms, row["latency_ms"])}
+            if row["status"] == "ok"
+            else {**row, **own}
+            for row in self._rows(self.folder.result(source.key), self.layout.results)
+        ]
         self._write(self.folder.result(cell.key), rows, self.layout.results)
 
     def read_results(self, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -128,7 +153,7 @@ class Tables:
             if not self.folder.has_result(cell.key):
                 continue
             file = self.folder.result(cell.key)
-            rows = read_rows(self.folder.store.fetch(file), self.layout.results).to_pylist()
+            rows = self._rows(file, self.layout.results)
             references = self._references(cell)
             known = {name: rows[0][name] for name in references}
             if rows[0]["status"] == "ok" and known != references:
@@ -142,6 +167,10 @@ class Tables:
     def _write(self, file: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
         with self.folder.write(file) as partial:
             write_rows(partial, rows, schema)
+
+    def _rows(self, file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = read_rows(self.folder.store.fetch(file), schema).to_pylist()
+        return rows
 
     def _read(self, files: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:
         found = [read_rows(self.folder.store.fetch(file), schema) for file in files]

@@ -25,7 +25,7 @@ accuracy_audio_visual_comparative accuracy_audio_visual_temporal
 task_loss first_token_loss blind_accuracy text_oracle_accuracy majority_accuracy
 uplink_channel_uses pilot_channel_uses control_bits payload_bits downlink_bits exchanged_bits
 feedback_bits
-airtime_ms energy_mj device_gflop bs_gflop
+airtime_ms energy_mj device_gflop bs_gflop device_ms station_ms
 train_steps learning_rate wall_s status reason config versions
 """
 CELL = """

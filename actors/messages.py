@@ -38,10 +38,12 @@ class Gradient:
 
 @dataclass(frozen=True)
 class StepReport:
-    """Losses of one training step, trained on or only reported; of many users also the fraction of
-    samples that were not received, by stream."""
+    """Losses of one training step, trained on or only reported; what it cost on the air, see
+    :func:`.reception.step_costs`; of many users also the fraction of samples that were not
+    received, by stream."""
 
     losses: dict[str, float]
+    costs: dict[str, float]
     loss_rates: dict[str, float] = field(default_factory=dict)
 
 

@@ -13,7 +13,12 @@ from ..plan.study import Study
 from ..tables.claims import judge
 from ..tables.files import Tables
 from ..tables.summary import count_answers, interval_note, summarise, summarise_part
-from .accuracy import accuracy_by_group, accuracy_by_overhead, accuracy_by_snr
+from .accuracy import (
+    accuracy_by_group,
+    accuracy_by_overhead,
+    accuracy_by_snr,
+    accuracy_by_training,
+)
 from .chart import Chart
 from .emulation import users_figure
 from .learning import learning_curves
@@ -76,6 +81,7 @@ def _charts(
             if len(shown[0])
         },
         "accuracy_by_overhead": accuracy_by_overhead(done, summary, layout),
+        "accuracy_by_training": accuracy_by_training(done, summary, layout),
         "learning_curves": learning_curves(tables.read_curves(), layout),
     }
     if len(asked) > 1:

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from actors import Arrival
+from actors import GRADIENT_BITS, Arrival
 from channel_models import mean_db
 from tokcom_core.systems import Stream, devices_of
 
 from ..plan.budgets import gflop_of_devices, served_streams
 from ..plan.specs import Cell, streams_of
-
-_GRADIENT_BITS = 32
 
 
 def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
@@ -105,7 +103,7 @@ def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float])
     if cell.reference is not None or not any(sizes.devices.get(s.device) for s in sent):
         return 0.0
     values = sum(2 * s.symbols_per_token * tokens[s.device] for s in sent)
-    return _GRADIENT_BITS * (values + len(sent))
+    return GRADIENT_BITS * (values + len(sent))
 
 
 def _exchanged_bits(cell: Cell, sizes: NetworkSizes) -> float:

@@ -19,6 +19,7 @@ from .identity import cell_columns, identity
 from .outcome import Outcome, meets
 from .references import read_references, write_references
 from .rows import read_rows, read_values, write_rows
+from .training import training_columns
 
 
 class Tables:
@@ -34,15 +35,24 @@ class Tables:
         self.layout = layout
 
     def write_results(self, cell: Cell, outcomes: Sequence[Outcome], wall_s: float) -> None:
-        """Writes a finished cell's rows, with the accuracies of the references at its seed."""
+        """Writes a finished cell's rows, with the accuracies of the references at its seed.
+
+        What training cost follows from the cell's curves, which are written before.
+        """
         train = read_samples(self.folder.samples(cell.task.train_split))
         shared = {
             **self._references(cell),
             "majority_accuracy": cell.task.majority_accuracy(train, outcomes[0].asked),
+            **training_columns(cell, self._steps(cell)),
             "wall_s": wall_s,
         }
         rows = [{**outcome.result_row(self.layout), **shared} for outcome in outcomes]
         self._write(self.folder.result(cell.key), rows, self.layout.results)
+
+    def _steps(self, cell: Cell) -> list[dict[str, Any]]:
+        """The training steps of a cell, as far as they are there."""
+        file = self.folder.curves / _name(cell.key)
+        return self._rows(file, self.layout.curves) if self.folder.store.has(file) else []
 
     def write_failure(self, cell: Cell, reason: str) -> None:
         """Writes a failed cell: a row for each evaluation SNR, with the reason."""

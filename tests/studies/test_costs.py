@@ -1,4 +1,4 @@
-"""What a question costs in time, reckoned by hand."""
+"""What a question costs in time, and training on the air, reckoned by hand."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.layout import layout_of
+from studies.tables.training import longest_step, training_columns
 from tokcom_core.systems.mlms import Mlms
 from tokcom_core.tasks import Avqa
 
@@ -72,6 +73,61 @@ def test_a_speed_that_is_none_is_refused(
     file = write_study(tmp_path / "s.yaml")
     line = refused("study", "plan", file, "--set", f"{key}={value}")
     assert key in line and "should be" in line
+
+
+def _step(phase: str, **costs: float) -> dict[str, Any]:
+    return {"phase": phase, "samples": 8, "uplink_bits": 96.0, "gradient_bits": 1e3, **costs}
+
+
+def test_training_costs_what_its_steps_send() -> None:
+    """13 resource blocks: 48 subcarriers for each device, 14 OFDM symbols in half a millisecond.
+
+    256 symbols are 6 of them and two pilots, 512 are 11 and two.
+    """
+    cell = Plan(Study(name="s", methods=["aligned"])).known_cells({})[-1]
+    sent = {"channel_uses_audio": 256.0, "channel_uses_vision": 256.0}
+    steps = [
+        _step("alignment", channel_uses_caption=512.0, channel_uses_question=None, **sent),
+        *[_step("fine-tuning", channel_uses_question=512.0, **sent)] * 3,
+    ]
+    found = training_columns(cell, steps)
+    symbol_ms, power_w = 0.5 / 14, 10**2.3 / 1e3
+    assert found == pytest.approx(
+        {
+            "train_channel_uses": 4 * 8 * 1024,
+            "train_airtime_s": 4 * 8 * 13 * symbol_ms / 1e3,
+            "train_energy_j": 4 * 8 * power_w * (8 + 8 + 13) * symbol_ms / 1e3,
+            "train_uplink_bits": 4 * 8 * 96,
+            "train_downlink_bits": 4 * 8 * 1e3,
+        }
+    )
+    weak = training_columns(cell, [{**step, "tx_power_dbm": 13.0} for step in steps])
+    assert weak == pytest.approx({**found, "train_energy_j": found["train_energy_j"] / 10})
+
+
+def test_training_by_many_users_takes_emulated_time() -> None:
+    emulate = {"users_at_once": 2, "trains": True}
+    cell = Plan(Study(name="s", methods=["aligned"], emulate=emulate)).known_cells({})[-1]
+    sent = {"channel_uses_audio": 256.0, "channel_uses_vision": 256.0}
+    steps = [_step("fine-tuning", emulated_s=s, **sent) for s in (0.5, 1.25)]
+    found = training_columns(cell, steps)
+    assert found["train_airtime_s"] == 1.25
+    on_two_blocks = 2 * (256 / 24 // 1 + 1 + 2) * 0.5 / 14  # of 6 for each user's three devices
+    assert found["train_energy_j"] == pytest.approx(2 * 8 * 10**2.3 / 1e6 * on_two_blocks)
+
+
+def test_a_phase_that_does_not_cross_the_air_costs_nothing() -> None:
+    """Of TaiChi the first two do not, whatever their steps report."""
+    study = Study(name="s", task="clevr", methods=["taichi"])
+    cell = Plan(study).known_cells({})[-1]
+    *_, coding = cell.trained.lineage
+    crosses = [spec.phase for spec in cell.trained.lineage if spec.crossing is not None]
+    assert coding.phase in crosses
+    assert len(crosses) == len(cell.trained.lineage) - 2
+    for spec in cell.trained.lineage:
+        longest = [{"phase": spec.phase, **longest_step(spec)}]
+        cost = training_columns(cell, longest)["train_channel_uses"]
+        assert (cost > 0) == (spec.crossing is not None)
 
 
 def test_cells_that_differ_in_their_deadline_alone_share_an_evaluation(tmp_path: Path) -> None:

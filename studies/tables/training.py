@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from actors import share_of
@@ -67,9 +67,8 @@ def phase_costs(spec: PhaseSpec, link: Link, steps: Sequence[Step]) -> TrainingC
     total = TrainingCosts()
     for step in steps:
         total += _step_costs(spec, link, step)
-    if population is None or not steps:
-        return total
-    return total + TrainingCosts(airtime_s=steps[-1]["emulated_s"] - total.airtime_s)
+    emulated_s = steps[-1].get("emulated_s") if steps else None
+    return total if emulated_s is None else replace(total, airtime_s=emulated_s)
 
 
 def longest_step(spec: PhaseSpec) -> Step:

@@ -23,11 +23,13 @@ from .faults import Faults
 from .messages import Arrival, Batch, Gradient
 from .network import Network, Progress
 from .population import UserPopulation, airtime_ms, interval_s, share_of
+from .reception import GRADIENT_BITS
 from .training.checkpoints import Checkpoints
 from .training.federation import Federation
 from .training.optimiser import seeded
 
 __all__ = [
+    "GRADIENT_BITS",
     "MAX_RETRIES",
     "ActorSpec",
     "Arrival",

@@ -38,7 +38,7 @@ from .messages import (
     TransmitRequest,
     merge,
 )
-from .reception import arrival, stream_log
+from .reception import arrival, step_costs, stream_log
 from .rounds import AnswerSession, interval_ms
 from .training.optimiser import Optimiser, seeded
 
@@ -143,8 +143,11 @@ class BaseStation:
         if losses:
             torch.stack(list(losses.values())).sum().backward()
         self._optimiser.step()
+        crossing = self._phase.crossing
+        sent = [pair for pair in zip(leaves, receptions, strict=True) if pair[0].stream in crossing]
         report = StepReport(
             losses={name: float(loss.detach()) for name, loss in losses.items()},
+            costs=step_costs([frame for frame, _ in sent], [reception for _, reception in sent]),
             loss_rates={s: 1 - float(log.received.double().mean()) for s, log in logs.items()},
         )
         return (report, *(Gradient(f.stream, f.symbols.grad, f.scale.grad) for f in leaves))

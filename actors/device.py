@@ -98,13 +98,15 @@ class Device:
         """:attr:`trained_weights` by the device's name."""
         return {self.name: self.trained_weights}
 
-    def begin(self, phase: Phase) -> None:
-        """Begins a phase with a fresh optimiser."""
+    def begin(self, phase: Phase) -> bool:
+        """Begins a phase with a fresh optimiser; returns whether the device learns in it."""
         self.transmitter.begin(phase.name)
-        self._optimiser = Optimiser(self.transmitter.trainable(phase.name), phase.training)
+        trainable = self.transmitter.trainable(phase.name)
+        self._optimiser = Optimiser(trainable, phase.training)
         self.transmitter.zero_grad()  # of what learns in this phase, but did not in the one before
         if self._users is not None:
             self._users.begin(phase)
+        return bool(trainable)
 
     def transmit(self, batch: Batch) -> Frame:
         """Steps 4 to 6 of Algorithm 1: tokens, slide, projection, symbols of unit power."""

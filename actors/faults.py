@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,8 @@ class Faults(BaseModel):
 
     Attributes:
         outage_sinr_db: SINR after equalisation below which a device is not received (deep fade).
-        deadline_ms: Time, stragglers' delay included, after which a device is not received.
+        deadline_ms: Time, encoding and stragglers' delay included, after which a device is not
+            received.
         offline_prob: Probability that a device is offline during an interval.
         straggler_prob: Probability that a device is a straggler in an interval.
         straggler_ms: Mean delay of a straggler, exponentially distributed.
@@ -64,12 +65,29 @@ class Faults(BaseModel):
         delay = -self.straggler_ms * torch.log(_uniform(self.seed, count, batch, device, "delay"))
         return torch.where(slow, delay, 0.0)
 
-    def rules(self, batch: int, streams: Sequence[Stream], count: int) -> Rules:
-        """The rules by which the streams of a batch count as lost."""
+    def rules(
+        self,
+        batch: int,
+        streams: Sequence[Stream],
+        count: int,
+        encoding_ms: Mapping[str, float] | None = None,
+    ) -> Rules:
+        """The rules by which the streams of a batch count as lost.
+
+        Args:
+            batch: Number of the batch.
+            streams: Streams that are sent.
+            count: Number of samples.
+            encoding_ms: Time that each device computes before it sends; none by default.
+        """
+        before_ms = encoding_ms or {}
         return Rules(
             outage_sinr_db=-math.inf if self.outage_sinr_db is None else self.outage_sinr_db,
             deadline_ms=math.inf if self.deadline_ms is None else self.deadline_ms,
-            delay_ms={s.name: self.delay_ms(batch, s.device, count) for s in streams},
+            delay_ms={
+                s.name: before_ms.get(s.device, 0.0) + self.delay_ms(batch, s.device, count)
+                for s in streams
+            },
         )
 
     def victims(self, batch: int, attempt: int, pools: int) -> Victims:

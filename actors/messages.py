@@ -40,10 +40,12 @@ class Gradient:
 
 @dataclass(frozen=True)
 class StepReport:
-    """Losses of one training step, trained on or only reported; of many users also the fraction of
-    samples that were not received, by stream."""
+    """Losses of one training step, trained on or only reported; what it cost on the air, see
+    :func:`.reception.step_costs`; of many users also the fraction of samples that were not
+    received, by stream."""
 
     losses: dict[str, float]
+    costs: dict[str, float]
     loss_rates: dict[str, float] = field(default_factory=dict)
 
 
@@ -150,7 +152,7 @@ class Rules:
     Attributes:
         outage_sinr_db: SINR after equalisation below which nothing is received.
         deadline_ms: Maximum airtime and delay of a device.
-        delay_ms: Delay of stragglers before they send, ``[B]`` by stream.
+        delay_ms: Time before a device sends, ``[B]`` by stream: encoding, a straggler's delay.
     """
 
     outage_sinr_db: float

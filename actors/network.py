@@ -73,6 +73,7 @@ class Network(OnEngine):
         }
         self._seed = station.seed
         self._air: tuple[AirBase, float | SnrRange] | None = None
+        self._learn: list[bool] = []
 
     def set_channel(self, air: AirBase, snr_db: float | SnrRange) -> None:
         """Puts an air of an average SNR, or a range of them, between devices and station."""
@@ -86,7 +87,7 @@ class Network(OnEngine):
         checkpoints: Checkpoints | None = None,
         progress: Progress | None = None,
     ) -> Losses:
-        """Trains one phase; returns the losses of each step.
+        """Trains one phase; returns the losses and costs of each step.
 
         Args:
             phase: Streams, optimiser, number of steps.
@@ -99,8 +100,8 @@ class Network(OnEngine):
             self._calibrate(phase)
 
         def begin() -> None:
-            peers = [*self._peer.values(), self._station]
-            self._wait([ref for peer in peers for ref in peer.call("begin", phase)])
+            learn = [ref for peer in self._peer.values() for ref in peer.call("begin", phase)]
+            *self._learn, _ = self._wait([*learn, *self._station.call("begin", phase)])
 
         def step(number: int) -> dict[str, float]:
             losses = self._step(phase, sampler.batch(number), number)
@@ -281,7 +282,8 @@ class Network(OnEngine):
     def _step(self, phase: Phase, batch: TrainingBatch, number: int) -> dict[str, float]:
         """Devices send, the base station learns and returns gradients, the devices learn.
 
-        Returns the losses, and of many users also loss rates and the emulated time.
+        Returns the losses and costs, and of many users also loss rates and the emulated time.
+        Where no device learns, no gradient is sent.
         """
         seed = spawn_seed(self._seed, phase.name, number)
         asked = self._requests_of(phase, batch, _drawn_tokens(phase, seed))
@@ -299,10 +301,13 @@ class Network(OnEngine):
             ]
             learnt += device.call("learn", *own)
         done: StepReport = self._wait([report, *learnt])[0]
+        found = {**done.losses, **done.costs}
+        if "gradient_bits" in found and not any(self._learn):
+            found["gradient_bits"] = 0.0
         if batch.members is None:
-            return done.losses
+            return found
         lost = {f"loss_rate_{stream}": rate for stream, rate in done.loss_rates.items()}
-        return {**done.losses, **lost, "emulated_s": batch.emulated_s}
+        return {**found, **lost, "emulated_s": batch.emulated_s}
 
     def _requests_of(self, phase: Phase, batch: TrainingBatch, tokens: TokenLengths) -> list[Batch]:
         """Requests for every stream of a phase in a step."""

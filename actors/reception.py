@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from channel_models import POWER_SCALE_BITS, Frame, Link, Reception, mean_db
 
 from .messages import Arrival, Rules, StreamLog
+
+GRADIENT_BITS = 32
+"""Bits of a value of a gradient."""
 
 
 def by_token(by_symbol: Tensor, block: int) -> Tensor:
@@ -31,6 +36,43 @@ def arrival(frame: Frame, reception: Reception) -> Arrival:
             name: float(values.double().mean()) for name, values in reception.location.items()
         },
     )
+
+
+def step_costs(frames: Sequence[Frame], receptions: Sequence[Reception]) -> dict[str, float]:
+    """Costs on the air of one training step, per sample of the step; none if nothing crosses it.
+
+    ``samples`` is their number. ``channel_uses_STREAM`` are data symbols of each stream,
+    ``uplink_bits`` information bits of packets and the power scales, ``gradient_bits`` the gradient
+    that returns: two values a token symbol, and that of the power scale, but nothing of files.
+    ``tx_power_dbm`` is there where it is not the link's.
+
+    Args:
+        frames: Frames that cross the air.
+        receptions: Their receptions.
+    """
+    if not frames:
+        return {}
+    samples = max(len(frame.scale) for frame in frames)
+    parts = [len(frame.scale) / samples for frame in frames]  # a small split has fewer
+    costs = [reception.overhead for reception in receptions]
+    powers_dbm = [r.location["tx_power_dbm"] for r in receptions if "tx_power_dbm" in r.location]
+    return {
+        "samples": float(samples),
+        **{
+            f"channel_uses_{frame.stream}": part * cost.data_channel_uses
+            for frame, part, cost in zip(frames, parts, costs, strict=True)
+        },
+        "uplink_bits": sum(
+            part * (cost.payload_bits + cost.control_bits)
+            for part, cost in zip(parts, costs, strict=True)
+        ),
+        "gradient_bits": sum(
+            part * GRADIENT_BITS * (2 * float(frame.valid.sum(1).double().mean()) + 1)
+            for frame, part in zip(frames, parts, strict=True)
+            if frame.transport != "file"
+        ),
+        **({"tx_power_dbm": mean_db(torch.cat(powers_dbm))} if powers_dbm else {}),
+    }
 
 
 def stream_log(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import Field
@@ -60,6 +61,7 @@ class EmulationSetup:
         split: Split that the questions come from.
         samples: Number of its samples that are asked.
         seed: Seed of traffic, places and noise.
+        encoding_ms: Time that each device computes before it sends; none by default.
     """
 
     devices: tuple[DeviceConfig, ...]
@@ -71,3 +73,4 @@ class EmulationSetup:
     split: str
     samples: int
     seed: int
+    encoding_ms: Mapping[str, float] = field(default_factory=dict)

@@ -29,3 +29,12 @@ class DigitalConfig(BaseModel):
     bler_target: float = Field(default=0.1, gt=0, lt=1)
     retransmissions: Literal[0, 1] = 0
     fidelity: Literal["abstract", "link"] = "abstract"
+
+    def token_channel_uses(self, symbols_per_token: int) -> int | None:
+        """Channel uses of one token's packet, sent once; None if its MCS follows the channel."""
+        if self.mcs == "adaptive":
+            return None
+        from .modem import packet
+        from .quantiser import token_packet_bits
+
+        return packet(token_packet_bits(symbols_per_token, self.bits), self.mcs).symbols

@@ -53,7 +53,7 @@ class HarqTransmission:
             self.wanted = (number < packets[:, None]) & frame.valid.any(1, keepdim=True)
         else:
             self.single = torch.ones_like(frame.scale, dtype=torch.bool)
-            payload = token_packet_bits(frame, bits)
+            payload = token_packet_bits(frame.block or frame.symbols.shape[1], bits)
             self.packet_bits = torch.full_like(frame.scale, payload, dtype=torch.long)
             self._max_packets = 1
             self.wanted = frame.valid[:, :: frame.block or frame.symbols.shape[1]]

@@ -38,9 +38,9 @@ def dequantise(level: Tensor, step: Tensor, bits: int) -> Tensor:
     return values
 
 
-def token_packet_bits(frame: Frame, bits: int) -> int:
+def token_packet_bits(symbols_per_token: int, bits: int) -> int:
     """Payload of the packet of one token: its quantised values and their scale."""
-    return 2 * (frame.block or frame.symbols.shape[1]) * bits + QUANTISER_SCALE_BITS
+    return 2 * symbols_per_token * bits + QUANTISER_SCALE_BITS
 
 
 def token_bits(frame: Frame, bits: int) -> Tensor:

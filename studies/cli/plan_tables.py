@@ -1,4 +1,5 @@
-"""The tables of ``tokcom study plan``: cells, shared artifacts, airtime, precision, time, disk."""
+"""The tables of ``tokcom study plan``: cells, shared artifacts, airtime, what training sends,
+precision, time, disk."""
 
 from __future__ import annotations
 
@@ -12,9 +13,10 @@ from rich.table import Table
 from actors import airtime_ms
 from channel_models import SnrRange
 from tokcom_core.checkpoints import POCKETS
+from tokcom_core.systems import devices_of
 
 from ..execution.progress import KIND_NAMES
-from ..plan.budgets import served_streams
+from ..plan.budgets import encoding_ms, served_streams, user_link
 from ..plan.cells import Plan
 from ..plan.forecast import Forecast, specs_of
 from ..plan.spec import Spec
@@ -25,12 +27,13 @@ from ..tables.columns import TableLayout
 from ..tables.identity import identity
 from ..tables.layout import layout_of
 from ..tables.statistics import MIN_SEEDS, expected_half_width
+from ..tables.training import longest_step, phase_costs
 from .forecast_table import forecast_table
 from .screen import infeasible_notes
 
 
 def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
-    """Tables of the cells, the artifacts that they share, the budgets, and what can be shown.
+    """Tables of the cells, the artifacts that they share, budgets, training, what can be shown.
 
     Cells whose budgets are infeasible are notes below the first one. Last comes what it will take,
     by what works of earlier studies took.
@@ -47,6 +50,7 @@ def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
         *infeasible_notes(reasons, len(cells) + len(reasons)),
         _artifacts(plan, cells, specs),
         _budgets(plan),
+        _training(cells, layout_of(study)),
     ]
     if study.emulate is None and (study.evaluation.questions or 0) > 1:
         shown.append(_precision(study))
@@ -107,22 +111,55 @@ def _artifacts(plan: Plan, cells: Sequence[Cell], specs: Sequence[Spec]) -> Tabl
 def _budgets(plan: Plan) -> Table:
     """Table of the airtime of the longest sample, as token symbols."""
     study = plan.study
+    encodes = study.compute.device_gflops is not None
     shown = Table(
-        "MHz", "tokens of each stream", "symbols", "airtime (ms)", "deadline (ms)",
+        "MHz", "tokens of each stream", "symbols", *(["encoding (ms)"] if encodes else []),
+        "airtime (ms)", "deadline (ms)",
         title="airtime of one question as token symbols, at its longest", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     rows: dict[tuple[str, ...], None] = {}
     for contender in plan.contenders:
         for budget in plan.budgets(contender) if contender.reference is None else ():
             streams = served_streams(contender.system, study.task, budget.tokens)
-            needed_ms = airtime_ms(study.link_at(budget.bandwidth_hz), streams)
-            late = study.deadline_ms is not None and needed_ms > study.deadline_ms
+            link = user_link(study, budget.bandwidth_hz, len(devices_of(streams)))
+            needed_ms = airtime_ms(link, streams)
+            computing_ms = encoding_ms(study, contender, streams)
+            deadline_ms = budget.deadline_ms
+            late = deadline_ms is not None and computing_ms + needed_ms > deadline_ms
             row: tuple[str, ...] = (
                 f"{budget.bandwidth_hz / 1e6:g}",
                 ", ".join(f"{s.max_tokens} {s.name}" for s in streams),
                 str(sum(s.max_tokens * s.symbols_per_token for s in streams)),
+                *([f"{computing_ms:.2f}"] if encodes else []),
                 f"{needed_ms:.2f}{' (late)' if late else ''}",
-                "-" if study.deadline_ms is None else f"{study.deadline_ms:g}",
+                "-" if deadline_ms is None else f"{deadline_ms:g}",
+            )
+            rows[row] = None
+    for row in rows:
+        shown.add_row(*row)
+    return shown
+
+
+def _training(cells: Sequence[Cell], layout: TableLayout) -> Table:
+    """Table of what a training of each phase of a method sends, its samples as token symbols."""
+    shown = Table(
+        "method", "phase", "MHz", "tokens", "samples", "symbols (1e6)", "airtime (s)",
+        title="training over the air, at its longest", box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    rows: dict[tuple[str, ...], None] = {}
+    for cell in cells:
+        for spec in cell.trained.lineage if cell.reference is None else ():
+            phase, step = spec.definition, longest_step(spec)
+            cost = phase_costs(spec, cell.crossing.link, [step])
+            steps = phase.training.steps
+            row: tuple[str, ...] = (
+                cell.method,
+                spec.phase,
+                f"{cell.bandwidth_hz / 1e6:g}",
+                layout.budget_text(identity(cell, layout)),
+                f"{steps * phase.batch_size:,}",
+                f"{1e-6 * steps * cost.channel_uses:,.2f}",
+                f"{steps * cost.airtime_s:,.1f}",
             )
             rows[row] = None
     for row in rows:

@@ -7,7 +7,7 @@ from functools import partial
 
 from actors import Emulation, EmulationSetup, EmulationState
 
-from ..plan.budgets import served_streams
+from ..plan.budgets import gflop_of_devices, longest_tokens, served_streams
 from ..plan.spec import Spec
 from ..plan.specs import Cell, FeaturesSpec
 from ..plan.study import Study
@@ -59,16 +59,21 @@ class CellEmulator:
     def setup(self, cell: Cell, snr_db: float) -> EmulationSetup:
         """Setup of a cell's emulation."""
         devices, station = self._networks.parts(cell.tested, cell.crossing)
+        asked = self._networks.asked(cell)
+        streams = served_streams(cell.system, cell.task, cell.tested.tokens)
+        windows = self._networks.windows(cell, asked)
+        gflop = gflop_of_devices(cell.system, cell.task, streams, longest_tokens(streams), windows)
         return EmulationSetup(
             devices=tuple(devices),
             station=station,
-            streams=served_streams(cell.system, cell.task, cell.tested.tokens),
+            streams=streams,
             trained=self._folder.artifacts.path(cell.trained),
             air=cell.crossing.air,
             snr_db=snr_db,
             split=cell.task.test_split,
-            samples=len(self._networks.asked(cell)),
+            samples=len(asked),
             seed=cell.seed,
+            encoding_ms={name: cell.compute.device_ms(own) for name, own in gflop.items()},
         )
 
     def _fetches(self, cell: Cell) -> Callable[[], None]:

@@ -125,9 +125,12 @@ class _StudyRun:
             raise ValueError(f"{failed.kind} failed: {graph.failures[failed.key]}")
         cells = self._plan.known_cells(choose_learning_rates(self._plan, self._folder))
         failures = self._emulate(cells, graph, progress)
-        for cell in self._waiting(cells):
+        for cell in self._to_evaluate(cells):
             reason = failures.get(cell.key) or graph.blocked(cell) or "it left no result"
             self._tables.write_failure(cell, reason)
+        evaluated = {cell.evaluation: cell for cell in cells if self._folder.has(cell)}
+        for cell in self._waiting(cells):
+            self._tables.copy(evaluated[cell.evaluation], cell)
 
     def _after_data(self, data: Future[None]) -> list[Milestone]:
         """The frozen tokens; nothing if the data cannot be learned, which ends the run."""
@@ -152,7 +155,7 @@ class _StudyRun:
         cells = self._plan.cells_of(contender, rates.get(contender.label))
         return [
             spec
-            for cell in self._waiting(cells)
+            for cell in self._to_evaluate(cells)
             for spec in ((cell,) if cell.emulate is None else cell.inputs)
         ]
 
@@ -163,7 +166,8 @@ class _StudyRun:
 
         Returns the reasons of failed cells.
         """
-        able = [c for c in self._waiting(cells) if c.emulate is not None and not graph.blocked(c)]
+        waiting = self._to_evaluate(cells)
+        able = [c for c in waiting if c.emulate is not None and not graph.blocked(c)]
         runner = SpecRunner(self._study, self._folder, self._features)
         failures = {}
         for cell in able:
@@ -175,6 +179,12 @@ class _StudyRun:
                 logger.exception("%s failed", cell.key)
                 failures[cell.key] = reason_of(error)
         return failures
+
+    def _to_evaluate(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The first cell of each evaluation that no cell has yet."""
+        done = {cell.evaluation for cell in cells if self._folder.has(cell)}
+        first = {cell.evaluation: cell for cell in reversed(cells)}
+        return [cell for name, cell in reversed(first.items()) if name not in done]
 
     def _waiting(self, cells: Sequence[Cell]) -> list[Cell]:
         return [cell for cell in cells if not self._folder.has(cell)]

@@ -16,6 +16,7 @@ from .looks import Looks, budget_labels, panel_titles, without_references
 
 _NOISELESS_GAP_DB = 5.0
 _USES = "uplink_channel_uses"
+_TRAINING = "train_airtime_s"
 _Y_LABEL = "test accuracy"
 
 
@@ -39,21 +40,47 @@ def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayo
 
 def accuracy_by_overhead(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
     """Accuracy by channel uses, a line for each method and evaluated SNR, with Pareto fronts."""
+    label = "uplink channel uses per question"
+    return _by_cost((done, summary), layout, "Accuracy by overhead", _USES, label)
 
-    def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
-        uses = rows["x"]
-        wide = bool((uses > 0).all() and uses.max() > 20 * uses.min())  # orders of magnitude
+
+def accuracy_by_training(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
+    """The same by the airtime that training took."""
+    label = "airtime of training (s)"
+    return _by_cost((done, summary), layout, "Accuracy by training", _TRAINING, label)
+
+
+def _by_cost(
+    frames: tuple[pd.DataFrame, pd.DataFrame],
+    layout: TableLayout,
+    title: str,
+    cost: str,
+    label: str,
+) -> Chart:
+    """Accuracy by a column of costs.
+
+    Args:
+        frames: Finished rows of ``results``, and their summary.
+        layout: Layout of the tables.
+        title: Heading.
+        cost: Column of the cost.
+        label: Its label.
+    """
+    done, summary = frames
+
+    def panel(name: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
+        x = rows["x"]
+        wide = bool((x > 0).all() and x.max() > 20 * x.min())  # orders of magnitude
         fronts = [
-            pareto(own)[[_USES, "accuracy"]].set_axis(["x", "y"], axis=1)
+            pareto(own, cost)[[cost, "accuracy"]].set_axis(["x", "y"], axis=1)
             for _, own in rows.groupby("eval_snr_db", dropna=False)
         ]
-        label = "uplink channel uses per question"
-        return Panel(title, label, lines, _levels(done, layout), fronts, log_x=wide)
+        return Panel(name, label, lines, _levels(done, layout), fronts, log_x=wide)
 
-    rows, means = (_placed(frame, layout, _USES, "snr") for frame in (done, summary))
+    rows, means = (_placed(frame, layout, cost, "snr") for frame in frames)
     panels = _panels(rows, means, layout, panel)
     note = f"bars: {interval_note(summary)}"
-    return Chart("Accuracy by overhead", _USES, "accuracy", _Y_LABEL, panels, note)
+    return Chart(title, cost, "accuracy", _Y_LABEL, panels, note)
 
 
 def accuracy_by_group(

@@ -13,7 +13,12 @@ from ..storage.folder import StudyFolder
 from ..tables.claims import judge
 from ..tables.files import Tables
 from ..tables.summary import count_answers, interval_note, summarise, summarise_part
-from .accuracy import accuracy_by_group, accuracy_by_overhead, accuracy_by_snr
+from .accuracy import (
+    accuracy_by_group,
+    accuracy_by_overhead,
+    accuracy_by_snr,
+    accuracy_by_training,
+)
 from .chart import Chart
 from .learning import earlier_phases, learning_curves
 from .looks import panel_titles
@@ -78,6 +83,7 @@ def _charts(
             if len(shown[0])
         },
         "accuracy_by_overhead": accuracy_by_overhead(done, summary, layout),
+        "accuracy_by_training": accuracy_by_training(done, summary, layout),
         "learning_curves": learning_curves(curves, layout),
     }
     if (earlier := earlier_phases(curves, layout)).panels:

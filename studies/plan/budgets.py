@@ -3,54 +3,70 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from actors import airtime_ms, share_of
-from channel_models import InfeasibleBudgetError, Link
-from tokcom_core.systems import Stream, System, devices_of
+from actors import share_of
+from channel_models import AirBase, InfeasibleBudgetError, Link
+from tokcom_core.systems import Stream, System, devices_of, transport_of
 from tokcom_core.tasks import Task
 
+from .contenders import Contender, air_of, transports_of
 from .study import Study, TokenBudget
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A bandwidth, and the token lengths of a system at it.
+    """A bandwidth, a deadline, and the token lengths of a system at them.
 
     Attributes:
         bandwidth_hz: Bandwidth of the link.
-        tokens: Token lengths: those that the study asks for, or the longest within its deadline.
+        deadline_ms: Deadline of a question; None for none.
+        tokens: Token lengths: those that the study asks for, or the longest within the deadline.
         infeasible: Reason why the link cannot carry them; None if it can.
     """
 
     bandwidth_hz: float
+    deadline_ms: float | None
     tokens: TokenBudget
     infeasible: str | None = None
 
 
-def budget_of(study: Study, system: System, bandwidth_hz: float, tokens: TokenBudget) -> Budget:
-    """The budget of a system where the study asks for these token lengths."""
-    own = system.budgets(study.task)
-    asked = {name: count for name, count in tokens.items() if name in own}
-    try:
-        return Budget(bandwidth_hz, _carried(study, system, asked, study.link_at(bandwidth_hz)))
-    except InfeasibleBudgetError as error:
-        return Budget(bandwidth_hz, asked, str(error))
-
-
-def _carried(study: Study, system: System, asked: TokenBudget, link: Link) -> TokenBudget:
-    """The token lengths that a link carries: those asked for, or the longest within the deadline.
+def budget_of(
+    study: Study,
+    contender: Contender,
+    bandwidth_hz: float,
+    deadline_ms: float | None,
+    tokens: TokenBudget,
+) -> Budget:
+    """The budget of a method where the study asks for these token lengths.
 
     Raises:
-        InfeasibleBudgetError: if it carries none.
+        ValueError: if ``fit`` cannot know how long the method's packets take.
     """
-    devices = len(devices_of(served_streams(system, study.task, asked)))
+    own = contender.system.budgets(study.task)
+    asked = {name: count for name, count in tokens.items() if name in own}
+    try:
+        devices = len(devices_of(served_streams(contender.system, study.task, asked)))
+        link = user_link(study, bandwidth_hz, devices)
+        if asked and deadline_ms is not None and study.deadline_policy == "fit":
+            asked = fit(study, contender, asked, link, deadline_ms)
+    except InfeasibleBudgetError as error:
+        return Budget(bandwidth_hz, deadline_ms, asked, str(error))
+    return Budget(bandwidth_hz, deadline_ms, asked)
+
+
+def user_link(study: Study, bandwidth_hz: float, devices: int) -> Link:
+    """The link of a user with so many devices, who may share the band with others.
+
+    Raises:
+        InfeasibleBudgetError: if it is too narrow for them.
+    """
+    link = study.link_at(bandwidth_hz)
     link.blocks_per_device(devices)
-    if study.emulate is not None:
-        share_of(link, study.emulate.users_at_once, devices)
-    if not asked or study.deadline_ms is None or study.deadline_policy == "late":
-        return asked
-    return fit(study, system, asked, link)
+    if study.emulate is None:
+        return link
+    return share_of(link, study.emulate.users_at_once, devices)
 
 
 def served_streams(system: System, task: Task, tokens: TokenBudget) -> tuple[Stream, ...]:
@@ -59,24 +75,85 @@ def served_streams(system: System, task: Task, tokens: TokenBudget) -> tuple[Str
     return tuple(by_name[name] for name in system.served(task))
 
 
-def fit(study: Study, system: System, tokens: TokenBudget, link: Link) -> TokenBudget:
-    """The longest token lengths, in the proportion of ``tokens``, that meet the study's deadline.
+def fit(
+    study: Study, contender: Contender, tokens: TokenBudget, link: Link, deadline_ms: float
+) -> TokenBudget:
+    """The longest token lengths, in the proportion of ``tokens``, that meet a deadline on all airs.
+
+    Counted are the slowest device's encoding of one window, and the airtime of the longest sample;
+    packets are sent once. Sizes of files and the base station's time are not known yet.
+
+    Args:
+        study: Study.
+        contender: Method.
+        tokens: Token lengths that the study asks for.
+        link: Link of one user.
+        deadline_ms: Deadline.
 
     Raises:
         InfeasibleBudgetError: if even one token of each device does not meet it.
+        ValueError: for packets whose MCS follows the channel.
     """
-    assert study.deadline_ms is not None
     for percent in range(100, -1, -1):
         candidate = {name: max(1, count * percent // 100) for name, count in tokens.items()}
-        streams = served_streams(system, study.task, candidate)
-        needed_ms = airtime_ms(link, streams)
-        if needed_ms <= study.deadline_ms:
+        streams = served_streams(contender.system, study.task, candidate)
+        computing_ms = encoding_ms(study, contender, streams)
+        airtimes = (_airtime_ms(study, contender, air, streams, link) for air in study.airs)
+        needed_ms = computing_ms + max(airtimes)
+        if needed_ms <= deadline_ms:
             return candidate
     rest = ", ".join(f"{s.max_tokens} of {s.name}" for s in streams if s.device not in tokens)
+    encoded = f", {computing_ms:.3g} ms of them encoding," if computing_ms else ""
     raise InfeasibleBudgetError(
-        f"deadline_ms {study.deadline_ms:g} is too short: one token of each device"
-        f"{f' and {rest}' if rest else ''} take {needed_ms:.3g} ms at {link.bandwidth_hz:g} Hz"
+        f"deadline_ms {deadline_ms:g} is too short: one token of each device"
+        f"{f' and {rest}' if rest else ''} take {needed_ms:.3g} ms{encoded} "
+        f"at {link.bandwidth_hz:g} Hz"
     )
+
+
+def encoding_ms(study: Study, contender: Contender, streams: Sequence[Stream]) -> float:
+    """Time in which the slowest device encodes the longest sample, one window of each encoder."""
+    system, task = contender.system, study.task
+    sent = longest_tokens(streams)
+    lengths = {name: count for name, count in sent.items() if name in system.budgets(task)}
+    windows = {
+        device: dict.fromkeys(system.features(task, device, lengths), 1.0) for device in sent
+    }
+    gflop = gflop_of_devices(system, task, streams, sent, windows)
+    encodes = {
+        stream.device for stream in streams if transport_of(stream, contender.transport) != "file"
+    }
+    return study.compute.device_ms(max((gflop[device] for device in encodes), default=0.0))
+
+
+def gflop_of_devices(
+    system: System,
+    task: Task,
+    streams: Sequence[Stream],
+    sent: Mapping[str, float],
+    windows: Mapping[str, Mapping[str, float]],
+) -> dict[str, float]:
+    """Compute of each device for one sample, in 1e9 operations.
+
+    Args:
+        system: System.
+        task: Task.
+        streams: Streams of the devices.
+        sent: Number of tokens that each device sends.
+        windows: Number of the encoders' windows, by device and name of the features.
+    """
+    return {
+        device: system.device_gflop(task, device, sent, windows.get(device, {}))
+        for device in devices_of(streams)
+    }
+
+
+def longest_tokens(streams: Sequence[Stream]) -> dict[str, int]:
+    """Number of tokens of the longest sample, by device."""
+    found = dict.fromkeys(devices_of(streams), 0)
+    for stream in streams:
+        found[stream.device] += stream.max_tokens
+    return found
 
 
 def loss_at_bandwidth_db(study: Study, bandwidth_hz: float) -> float:
@@ -84,3 +161,35 @@ def loss_at_bandwidth_db(study: Study, bandwidth_hz: float) -> float:
     if study.power_mode == "fixed_psd":
         return 0.0
     return 10 * math.log10(bandwidth_hz / study.reference_bandwidth_hz)
+
+
+def _airtime_ms(
+    study: Study, contender: Contender, air: AirBase, streams: Sequence[Stream], link: Link
+) -> float:
+    """Airtime of the longest sample as it travels on an air; files are left out."""
+    transports = transports_of(study, contender, air)
+    uses = []
+    for stream in streams:
+        travels, of_token = transports[stream.name], stream.symbols_per_token
+        if travels == "digital":
+            of_token = _packet_uses(contender, air_of(study, contender, air), of_token)
+        uses.append(0.0 if travels == "file" else float(stream.max_tokens * of_token))
+    senders = [stream.device for stream in streams]
+    return link.interval_ms(senders, link.overheads(senders, uses, control_bits=0))
+
+
+def _packet_uses(contender: Contender, air: AirBase, symbols: int) -> int:
+    """Channel uses of one token's packet.
+
+    Raises:
+        ValueError: if its MCS follows the channel.
+    """
+    assert air.digital is not None
+    uses = air.digital.token_channel_uses(symbols)
+    if uses is None:
+        raise ValueError(
+            f"method {contender.label!r}: deadline_policy fit does not know how long packets of "
+            "digital.mcs adaptive take before there is a channel; take an MCS from 0 to 27, or "
+            "deadline_policy late"
+        )
+    return uses

@@ -29,7 +29,7 @@ class Point:
     Attributes:
         air: Air in the study.
         snr_db: Nominal training SNR, or a range of them.
-        budget: Bandwidth and token lengths.
+        budget: Bandwidth, deadline and token lengths.
         seed: Seed of the cell.
     """
 
@@ -81,8 +81,9 @@ class Plan:
             check_method(study, method)
         self._grid = {
             method.label: [
-                budget_of(study, method.system, bandwidth_hz, tokens)
+                budget_of(study, method, bandwidth_hz, deadline_ms, tokens)
                 for bandwidth_hz in study.bandwidth_hz
+                for deadline_ms in study.deadline_ms
                 for tokens in study.tokens
             ]
             for method in self._methods
@@ -107,7 +108,8 @@ class Plan:
         """Validations of each method's learning rates; none if there is no choice.
 
         They run on the study's first air and SNR, at the method's first bandwidth with the last
-        token budget there (a network of all token lengths with the longest), for every seed.
+        deadline and token budget there (a network of all token lengths with the longest), for every
+        seed.
         """
         study = self.study
         return {
@@ -153,7 +155,7 @@ class Plan:
         if contender.reference is None:
             return [b for b in self._grid[contender.label] if b.infeasible is None]
         first = self.study.tokens[0]
-        return [budget_of(self.study, contender.system, self.bandwidths_hz[0], first)]
+        return [budget_of(self.study, contender, self.bandwidths_hz[0], None, first)]
 
     def _cells(
         self, contender: Contender, budgets: Iterable[Budget], learning_rate: float | None
@@ -206,13 +208,14 @@ class Plan:
             eval_air_snr_db=tuple(snr_db - loss_db for snr_db in eval_snr_db),
             bandwidth_hz=point.budget.bandwidth_hz,
             air_label=point.air.label,
-            deadline_ms=None if reference is not None else study.deadline_ms,
+            deadline_ms=point.budget.deadline_ms,
             questions=study.evaluation.questions,
             batch_size=study.evaluation.batch_size,
             max_answer_tokens=study.evaluation.max_answer_tokens,
             metric=study.evaluation.metric,
             emulate=None if reference is not None else study.emulate,
             tokens=None if trained.any_tokens is None else point.budget.tokens,
+            compute=study.compute,
         )
 
     def _trained(

@@ -117,6 +117,8 @@ class Forecast:
 def specs_of(plan: Plan, cells: Sequence[Cell]) -> list[Spec]:
     """Every spec of a study once: frozen tokens, trainings, validations of learning rates, cells.
 
+    Cells that share their evaluation count once.
+
     Args:
         plan: The study.
         cells: Its cells, at any learning rate of those that it chooses from.
@@ -125,7 +127,8 @@ def specs_of(plan: Plan, cells: Sequence[Cell]) -> list[Spec]:
     last = [spec.trained for spec in tried] + [cell.trained for cell in cells]
     trained = [phase for spec in last for phase in spec.lineage]
     every: list[Spec] = [*plan.features(), *trained, *tried, *cells]
-    return list({spec.key: spec for spec in every}.values())
+    made = {spec.evaluation if isinstance(spec, Cell) else spec.key: spec for spec in every}
+    return list(made.values())
 
 
 class _Earlier:

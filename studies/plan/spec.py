@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +27,13 @@ class Spec(BaseModel):
     def key(self) -> str:
         """Name of the artifact."""
         return f"{self.kind}-{digest(self.model_dump(mode='json'))}"
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, and so with a key of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        for cached in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[cached]
+        return copied
 
     @property
     def inputs(self) -> tuple[Spec, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from tokcom_core.features import AnyFeatures
 from tokcom_core.systems import NamedSystem, Phase, Stream, System, Transport
 from tokcom_core.tasks import NamedTask, Task
 
+from .compute import Compute
 from .spec import Spec
 from .study import Metric, TokenBudget
 
@@ -136,6 +138,7 @@ class Cell(Spec):
     metric: Metric
     emulate: EmulationConfig | None
     tokens: TokenBudget | None = Field(default=None, exclude_if=_is_none)
+    compute: Compute = Field(default=Compute(), exclude_if=lambda own: own == Compute())
 
     @property
     def inputs(self) -> tuple[Spec, ...]:
@@ -162,6 +165,11 @@ class Cell(Spec):
         if self.tokens is None:
             return self.trained
         return self.trained.model_copy(update={"tokens": self.tokens})
+
+    @cached_property
+    def evaluation(self) -> str:
+        """Name of what is evaluated, which cells share that differ in their deadline alone."""
+        return self.model_copy(update={"deadline_ms": None}).key
 
 
 def phase_of(system: System, task: Task, name: str) -> Phase:

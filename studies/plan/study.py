@@ -36,6 +36,7 @@ from tokcom_core.tasks import Avqa, NamedTask, Task
 
 from ..errors import explain
 from .claims import Claim
+from .compute import Compute
 from .lists import distinct, listed
 from .loggers import NamedLogger, one_of_each
 from .models import ModelsName, with_models
@@ -106,6 +107,9 @@ class Resources(Config):
 
 _Several = (BeforeValidator(listed), AfterValidator(distinct), Field(min_length=1))
 
+Deadline = Annotated[float, Field(gt=0)] | None
+"""Deadline of a question in ms; None for none."""
+
 TokenBudget = dict[str, Annotated[int, Field(ge=1)]]
 """Token length of each device whose length a study sets."""
 
@@ -139,8 +143,9 @@ class Study(Config):
     link: dict[str, Any] = Field(default={}, validate_default=True)
     power_mode: Literal["fixed_psd", "fixed_power"] = "fixed_psd"
     reference_bandwidth_hz: float = Field(default=5e6, gt=0)
-    deadline_ms: float | None = Field(default=None, gt=0)
+    deadline_ms: Annotated[tuple[Deadline, ...], *_Several] = (None,)
     deadline_policy: Literal["late", "fit"] = "late"
+    compute: Compute = Compute()
     federation: Federation | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     emulate: EmulationConfig | None = None

@@ -64,7 +64,8 @@ def affordable(
     """
     found, reasons = [], []
     for contender in plan.contenders:
-        for budget in plan.budgets(contender) if contender.reference is None else ():
+        budgets = plan.budgets(contender) if contender.reference is None else ()
+        for budget in {(b.bandwidth_hz, *b.tokens.items()): b for b in budgets}.values():
             rows = _measured(summary, contender, budget, layout)
             try:
                 slower = _slower(plan.study, contender, budget, limits)
@@ -74,7 +75,8 @@ def affordable(
             found.append(rows.assign(airtime_ms=rows["airtime_ms"] * slower))
     if not found:
         raise ValueError(reasons[0])
-    rows = _at_snr(pd.concat(found), limits.snr_db)
+    apart = [name for name in layout.condition if name != "deadline_ms"]
+    rows = _at_snr(pd.concat(found).drop_duplicates(apart), limits.snr_db)
     longest_ms = math.inf if limits.deadline_ms is None else limits.deadline_ms
     in_time = rows[rows["airtime_ms"] <= longest_ms]
     if in_time.empty:

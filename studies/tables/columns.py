@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 VERSION_KEY = b"tokcom_schema_version"
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
@@ -65,7 +65,7 @@ class TableLayout:
         metrics: Official scores of the task, which have columns in ``results``.
         graded: Whether an answer's score may lie between 0 and 1, rather than be one of them.
         references: Reference methods, whose accuracies are in the rows of all others.
-        streams: Streams whose loss rates have columns in ``curves``.
+        streams: Streams whose loss rates and channel uses have columns in ``curves``.
         modalities: Modality of each device.
     """
 
@@ -211,10 +211,13 @@ class TableLayout:
     @property
     def _step(self) -> _Columns:
         loss_rates = (f"loss_rate_{stream}" for stream in self.streams)
+        uses = (f"channel_uses_{stream}" for stream in self.streams)
         return [
             ("phase", _TEXT),
             ("step", _WHOLE),
             *_reals(*self.losses, *loss_rates, "emulated_s"),
+            ("samples", _WHOLE),
+            *_reals(*uses, "uplink_bits", "gradient_bits", "tx_power_dbm"),
         ]
 
 
@@ -244,10 +247,12 @@ _POPULATION: _Columns = [
 _COSTS = _reals(
     *("uplink_channel_uses", "pilot_channel_uses", "control_bits", "payload_bits"),
     *("downlink_bits", "exchanged_bits", "feedback_bits"),
-    *("airtime_ms", "energy_mj", "device_gflop", "bs_gflop"),
+    *("airtime_ms", "energy_mj", "device_gflop", "bs_gflop", "device_ms", "station_ms"),
 )
 _MADE: _Columns = [
     ("train_steps", _WHOLE),
+    *_reals("train_channel_uses", "train_airtime_s", "train_energy_j"),
+    *_reals("train_uplink_bits", "train_downlink_bits"),
     ("learning_rate", _REAL),
     ("wall_s", _REAL),
     *((name, _TEXT) for name in ("status", "reason", "config", "versions")),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from actors import Arrival
+from actors import GRADIENT_BITS, Arrival
 from channel_models import mean_db
 from tokcom_core.systems import Stream, devices_of
 
-from ..plan.budgets import served_streams
+from ..plan.budgets import gflop_of_devices, served_streams
 from ..plan.specs import Cell, streams_of
-
-_GRADIENT_BITS = 32
 
 
 def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
@@ -35,6 +33,14 @@ def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
     }
 
 
+def tokens_sent(arrivals: Iterable[Arrival]) -> dict[str, float]:
+    """Mean number of tokens that each device sent for a sample."""
+    found: dict[str, float] = {}
+    for arrival in arrivals:
+        found[arrival.sender] = found.get(arrival.sender, 0.0) + arrival.tokens
+    return found
+
+
 @dataclass(frozen=True)
 class NetworkSizes:
     """Sizes of a network, from which compute and training traffic are counted.
@@ -53,7 +59,9 @@ class NetworkSizes:
 def network_columns(
     cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float]
 ) -> dict[str, float]:
-    """Compute of one sample, and the bits that training sends besides the uplink.
+    """Compute of one sample, its time, and the bits that training sends besides the uplink.
+
+    ``device_ms`` is that of the slowest device, since they compute at the same time.
 
     Args:
         cell: Cell of the condition.
@@ -61,16 +69,16 @@ def network_columns(
         tokens: Mean number of tokens that each device sends for a sample; those of other systems'
             devices do not count.
     """
-    devices = devices_of(cell.system.streams(cell.task, cell.tested.tokens))
-    gflop = {
-        device: cell.system.device_gflop(cell.task, device, tokens, sizes.windows.get(device, {}))
-        for device in devices
-    }
-    uploads = [device for device in devices if _uploads(cell, device)]  # encoded at the station
-    encoded_there = sum(gflop[device] for device in uploads)
+    streams = cell.system.streams(cell.task, cell.tested.tokens)
+    gflop = gflop_of_devices(cell.system, cell.task, streams, tokens, sizes.windows)
+    uploads = [device for device in gflop if _uploads(cell, device)]  # encoded at the station
+    encoded_there = sum(gflop.pop(device) for device in uploads)
+    at_station = encoded_there + cell.system.station_gflop(tokens, sizes.station)
     return {
-        "device_gflop": sum(gflop.values()) - encoded_there,
-        "bs_gflop": encoded_there + cell.system.station_gflop(tokens, sizes.station),
+        "device_gflop": sum(gflop.values()),
+        "bs_gflop": at_station,
+        "device_ms": cell.compute.device_ms(max(gflop.values(), default=0.0)),
+        "station_ms": cell.compute.station_ms(at_station),
         "downlink_bits": _downlink_bits(cell, sizes, tokens),
         "exchanged_bits": _exchanged_bits(cell, sizes),
     }
@@ -95,7 +103,7 @@ def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float])
     if cell.reference is not None or not any(sizes.devices.get(s.device) for s in sent):
         return 0.0
     values = sum(2 * s.symbols_per_token * tokens[s.device] for s in sent)
-    return _GRADIENT_BITS * (values + len(sent))
+    return GRADIENT_BITS * (values + len(sent))
 
 
 def _exchanged_bits(cell: Cell, sizes: NetworkSizes) -> float:

@@ -16,7 +16,7 @@ from tokcom_core.datasets.samples import Samples
 from ..plan.specs import Cell
 from ..plan.study import Metric
 from .columns import LOCATION_COLUMNS
-from .costs import NetworkSizes
+from .costs import NetworkSizes, network_columns, tokens_sent
 from .outcome import EmulationScores, Outcome
 from .service import loss_fractions, service_columns
 
@@ -51,17 +51,21 @@ def emulated_outcome(
     asked = test.take(traffic.rows.tolist())
     once = journal[journal["stream"] == journal["stream"].iloc[0]]  # all streams are sent at once
     received = once[once["received"]].set_index("request")
+    scores = _scores(journal, received, len(asked), emulation.interval_s)
+    sizes = NetworkSizes(windows, emulation.device_weights(), emulation.parameter_counts())
+    network = network_columns(cell, sizes, tokens_sent(scores.arrivals.values()))
+    computing_ms = network["device_ms"] + network["station_ms"]
     columns = {
         "users": emulation.users,
-        **service_columns(once, traffic, emulation.interval_s),
-        **loss_fractions(journal, cell.emulate.faults),
+        **service_columns(once, traffic, emulation.interval_s, computing_ms),
+        **loss_fractions(journal, cell.emulate.faults, emulation.encoding_ms),
     }
     return Outcome(
         cell,
         eval_snr_db,
-        _scores(journal, received, len(asked), emulation.interval_s),
+        scores,
         asked,
-        NetworkSizes(windows, emulation.device_weights(), emulation.parameter_counts()),
+        sizes,
         EmulationScores(
             columns, tuple(traffic.users.tolist()), _device_rows(journal, received, cell.metric)
         ),

@@ -18,9 +18,10 @@ from ..plan.specs import Cell
 from ..storage.folder import StudyFolder
 from .columns import TableLayout
 from .identity import cell_columns, identity
-from .outcome import Outcome
+from .outcome import Outcome, meets
 from .references import read_references, write_references
 from .rows import read_rows, read_values, write_rows
+from .training import training_columns
 
 
 class Tables:
@@ -36,15 +37,24 @@ class Tables:
         self.layout = layout
 
     def write_results(self, cell: Cell, outcomes: Sequence[Outcome], wall_s: float) -> None:
-        """Writes a finished cell's rows, with the accuracies of the references at its seed."""
+        """Writes a finished cell's rows, with the accuracies of the references at its seed.
+
+        What training cost follows from the cell's curves, which are written before.
+        """
         train = read_samples(self.folder.samples(cell.task.train_split))
         shared = {
             **self._references(cell),
             "majority_accuracy": cell.task.majority_accuracy(train, outcomes[0].asked),
+            **training_columns(cell, self._steps(cell)),
             "wall_s": wall_s,
         }
         rows = [{**outcome.result_row(self.layout), **shared} for outcome in outcomes]
         self._write(self.folder.result(cell.key), rows, self.layout.results)
+
+    def _steps(self, cell: Cell) -> list[dict[str, Any]]:
+        """The training steps of a cell, as far as they are there."""
+        file = self.folder.curves / _name(cell.key)
+        return self._rows(file, self.layout.curves) if self.folder.store.has(file) else []
 
     def write_failure(self, cell: Cell, reason: str) -> None:
         """Writes a failed cell: a row for each evaluation SNR, with the reason."""
@@ -58,6 +68,31 @@ class Tables:
     def _write_unevaluated(self, cell: Cell, values: dict[str, Any]) -> None:
         shared = {**identity(cell, self.layout), **values}
         rows = [{**shared, "eval_snr_db": snr_db} for snr_db in cell.eval_snr_db]
+        self._write(self.folder.result(cell.key), rows, self.layout.results)
+
+    def copy(self, source: Cell, cell: Cell) -> None:
+        """Writes the tables of a cell that shares the evaluation of a finished one."""
+        own, columns = identity(cell, self.layout), cell_columns(cell, self.layout)
+        for folder, schema in (
+            (self.folder.curves, self.layout.curves),
+            (self.folder.devices, self.layout.devices_table),
+            (self.folder.answers, self.layout.answers),
+        ):
+            if self.folder.store.has(folder / _name(source.key)):
+                rows = self._rows(folder / _name(source.key), schema)
+                copied = [{**row, **columns} for row in rows]
+                self._write(folder / _name(cell.key), copied, schema)
+        for snr_db in cell.eval_snr_db:
+            before = self.folder.submission(source.key, snr_db)
+            if self.folder.store.has(before):
+                with self.folder.write(self.folder.submission(cell.key, snr_db)) as partial:
+                    partial.write_bytes(self.folder.store.fetch(before).read_bytes())
+        rows = [
+            {**row, **own, "meets_deadline": meets(cell.deadline_ms, row["latency_ms"])}
+            if row["status"] == "ok"
+            else {**row, **own}
+            for row in self._rows(self.folder.result(source.key), self.layout.results)
+        ]
         self._write(self.folder.result(cell.key), rows, self.layout.results)
 
     def read_results(self, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -141,7 +176,7 @@ class Tables:
             references = self._references(done[known["cell"]])
             if known["status"] == "ok" and known != {**known, **references}:
                 file = self.folder.result(known["cell"])
-                rows = read_rows(file, self.layout.results).to_pylist()
+                rows = self._rows(file, self.layout.results)
                 self._write(file, [{**row, **references} for row in rows], self.layout.results)
 
     def _references(self, cell: Cell) -> dict[str, float | None]:
@@ -152,6 +187,10 @@ class Tables:
     def _write(self, file: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
         with self.folder.write(file) as partial:
             write_rows(partial, rows, schema)
+
+    def _rows(self, file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = read_rows(self.folder.store.fetch(file), schema).to_pylist()
+        return rows
 
     def _read(self, files: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:
         found = self._tables(files, schema)

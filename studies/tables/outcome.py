@@ -15,7 +15,7 @@ from tokcom_core.datasets.samples import Samples
 
 from ..plan.specs import Cell
 from .columns import LOCATION_COLUMNS, TableLayout
-from .costs import NetworkSizes, air_columns, network_columns
+from .costs import NetworkSizes, air_columns, network_columns, tokens_sent
 from .identity import cell_columns, identity
 from .statistics import clip_interval
 
@@ -71,28 +71,33 @@ class Outcome:
 
     def result_row(self, layout: TableLayout) -> dict[str, Any]:
         """The row of ``results``."""
-        tokens = self._tokens(layout)
         arrivals = self.evaluation.arrivals
+        tokens = dict.fromkeys(layout.devices, 0.0) | tokens_sent(arrivals.values())
         air = air_columns(list(arrivals.values()))
         uses, bits = air["uplink_channel_uses"], air["payload_bits"]
-        deadline_ms, airtime_ms = self.cell.deadline_ms, self.evaluation.interval_ms
+        airtime_ms = self.evaluation.interval_ms
+        network = network_columns(self.cell, self.sizes, tokens)
+        latency_ms = network["device_ms"] + airtime_ms + network["station_ms"]
+        served = {**_ONE_USER, "latency_ms": latency_ms}
+        if self.emulation is not None:
+            served = self.emulation.columns
         return {
             **identity(self.cell, layout),
             "eval_snr_db": self.eval_snr_db,
             **air,
             "ebn0_db": air["realised_snr_db"] - 10 * math.log10(bits / uses) if bits else None,
             "airtime_ms": airtime_ms,
-            "meets_deadline": deadline_ms is None or airtime_ms <= deadline_ms,
+            "meets_deadline": meets(self.cell.deadline_ms, served["latency_ms"]),
             **{
                 f"tokens_{device}": n
                 for device, n in tokens.items()
                 if device not in layout.budgets
             },
             "tokens_total": sum(tokens.values()),
-            **(_ONE_USER if self.emulation is None else self.emulation.columns),
+            **served,
             **self._score_columns(layout),
             "feedback_bits": self.evaluation.feedback_bits,
-            **network_columns(self.cell, self.sizes, tokens),
+            **network,
             "status": "ok",
             "reason": "",
         }
@@ -164,12 +169,10 @@ class Outcome:
             for values in zip(*columns.values(), strict=True)
         ]
 
-    def _tokens(self, layout: TableLayout) -> dict[str, float]:
-        """Mean number of tokens that each device sent for a sample."""
-        found = dict.fromkeys(layout.devices, 0.0)
-        for arrival in self.evaluation.arrivals.values():
-            found[arrival.sender] += arrival.tokens
-        return found
+
+def meets(deadline_ms: float | None, latency_ms: float | None) -> bool:
+    """Whether a latency meets a deadline, if there is one; None is that of nothing received."""
+    return deadline_ms is None or (latency_ms is not None and latency_ms <= deadline_ms)
 
 
 def _known(value: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from .columns import LOSS_COLUMNS, PERCENTILES, SERVICE_COLUMNS, TableLayout
 
 
 def service_columns(
-    once: pd.DataFrame, traffic: Traffic, interval_s: float
+    once: pd.DataFrame, traffic: Traffic, interval_s: float, computing_ms: float = 0.0
 ) -> dict[str, float | None]:
     """The columns of ``results`` about questions: how many were answered, how soon, how fairly.
 
@@ -26,10 +26,12 @@ def service_columns(
         once: Journal of one stream; all streams of a question are sent at once.
         traffic: Questions that were asked, at least one.
         interval_s: Length of a scheduling interval.
+        computing_ms: Time that devices and base station compute for a question.
     """
     received = once[once["received"]].set_index("request")
     asked = len(traffic)
-    latency_s = received["start_s"] + interval_s - pd.Series(traffic.arrivals_s)[received.index]
+    on_air_s = received["start_s"] + interval_s - pd.Series(traffic.arrivals_s)[received.index]
+    latency_s = on_air_s + 1e-3 * computing_ms
     rates = (1 / latency_s).reindex(range(asked), fill_value=0.0)
     found = {
         "answered_fraction": len(received) / asked,
@@ -52,21 +54,25 @@ def jain_index(values: Sequence[float]) -> float:
     return float(x.sum()) ** 2 / (len(x) * squares) if squares else math.nan
 
 
-def loss_fractions(journal: pd.DataFrame, faults: Faults) -> dict[str, float]:
+def loss_fractions(
+    journal: pd.DataFrame, faults: Faults, encoding_ms: Mapping[str, float]
+) -> dict[str, float]:
     """Fraction of what was sent that was lost to each cause, the mean over streams.
 
-    The first cause that would have been enough counts: a deep fade, an airtime beyond the deadline,
-    a straggler's delay on top of it.
+    The first cause that would have been enough counts: a deep fade, encoding and airtime beyond the
+    deadline, a straggler's delay on top of them.
 
     Args:
         journal: Every transmission.
         faults: Faults of the emulation, by whose rules it was lost.
+        encoding_ms: Time that each device computes before it sends; none for those not in it.
     """
     outage_sinr_db = -math.inf if faults.outage_sinr_db is None else faults.outage_sinr_db
     deadline_ms = math.inf if faults.deadline_ms is None else faults.deadline_ms
     sent = journal[journal["sent"]]
     faded = sent["realised_sinr_db"] < outage_sinr_db
-    late = sent["airtime_ms"] > deadline_ms
+    before_ms = sent["device"].map(lambda device: encoding_ms.get(device, 0.0))
+    late = sent["airtime_ms"] + before_ms > deadline_ms
     causes = (faded, late & ~faded, ~late & ~faded)
     return {
         name: float((sent["lost"] & cause).groupby(sent["stream"]).mean().mean())

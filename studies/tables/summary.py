@@ -65,6 +65,7 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
         uplink_channel_uses=("uplink_channel_uses", "mean"),
         airtime_ms=("airtime_ms", "mean"),
         energy_mj=("energy_mj", "mean"),
+        train_airtime_s=("train_airtime_s", "mean"),
     ).reset_index()
     keys = done.assign(condition=groups.ngroup())[["condition", "seed", "cell", "eval_snr_db"]]
     counts = keys.merge(answered.astype({"eval_snr_db": float}), "left", ["cell", "eval_snr_db"])

@@ -50,6 +50,7 @@ def start(parts_of: PartsOf, tmp_path: Path) -> Start:
         config: EmulationConfig = SMALL,
         air: str = "umi",
         engine: Engine | None = None,
+        encoding_ms: dict[str, float] | None = None,
         **air_settings: Any,
     ) -> Emulation:
         chosen = named_air(air, **air_settings)
@@ -63,6 +64,7 @@ def start(parts_of: PartsOf, tmp_path: Path) -> Start:
             split="test",
             samples=20,
             seed=3,
+            encoding_ms=encoding_ms or {},
         )
         return Emulation(config, setup, tmp_path / folder, engine)
 
@@ -145,6 +147,17 @@ def test_stragglers_miss_the_deadline_and_outages_come_by_chance(start: Start) -
     missed = 0.5 * math.exp(-5.0 / 100.0)
     assert late == pytest.approx(missed, abs=5 * math.sqrt(0.25 / len(sent)) + 0.02)
     assert out == pytest.approx(0.2, abs=5 * math.sqrt(0.16 / len(rows)))
+
+
+def test_devices_that_encode_slowly_miss_the_deadline(start: Start) -> None:
+    config = _config(faults=Faults(deadline_ms=20.0), retransmissions=0)
+    in_time = _run(start("fast", config, air="awgn", encoding_ms={"vision": 10.0}))
+    late = _run(start("slow", config, air="awgn", encoding_ms={"vision": 20.0}))
+    assert not in_time["lost"].any()
+    assert late.groupby("stream")["lost"].mean().to_dict() == {
+        **dict.fromkeys(late["stream"], 0.0),
+        "vision": 1.0,
+    }
 
 
 def test_max_sinr_serves_the_near_first_and_round_robin_all_alike(start: Start) -> None:

@@ -84,7 +84,8 @@ def finish(
         outcomes = [outcome(cell, snr, accuracy(cell, snr)) for snr in cell.eval_snr_db]
         phase = folder.root / "phase.parquet"
         slope = 1 + 0.2 * cell.seed + cell.bandwidth_hz / 5e6
-        losses = [{"task": 0.2 + 2 * math.exp(-i / 30 / slope)} for i in range(90)]
+        sent = {"samples": 8, "channel_uses_question": 512.0}
+        losses = [{"task": 0.2 + 2 * math.exp(-i / 30 / slope), **sent} for i in range(90)]
         tables.write_phase_curves(phase, "fine-tuning", losses)
         tables.write_curves(cell, [phase])
         tables.write_devices(cell, outcomes)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from actors import airtime_ms
-from channel_models import Link, SnrRange
+from channel_models import DigitalConfig, Link, SnrRange
 from studies.execution.finished import choose_learning_rates
 from studies.plan.budgets import fit, loss_at_bandwidth_db, served_streams
 from studies.plan.cells import Plan
+from studies.plan.contenders import Contender
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
@@ -26,6 +27,8 @@ from tokcom_core.systems.mlms import Mlms
 from tokcom_core.tasks import Avqa, Task
 
 from .small import mlms
+
+_LONG = {"audio": 48, "vision": 48}
 
 
 def _study(**keys: Any) -> Study:
@@ -170,22 +173,92 @@ def test_impossible_studies_are_refused_before_they_run(
 
 def test_fit_takes_the_longest_tokens_that_meet_the_deadline() -> None:
     link, system = Link(bandwidth_hz=5e6), Mlms()
+    method = Contender("aligned", system, {})
 
     def airtime(audio: int, vision: int) -> float:
         lengths = {"audio": audio, "vision": vision}
         return airtime_ms(link, served_streams(system, Avqa(), lengths))
 
     def fitted(deadline_ms: float) -> dict[str, int]:
-        study = _study(deadline_ms=deadline_ms, deadline_policy="fit")
-        return fit(study, system, {"audio": 48, "vision": 48}, link)
+        study = _study(deadline_policy="fit")
+        return fit(study, method, _LONG, link, deadline_ms)
 
-    assert fitted(1e3) == {"audio": 48, "vision": 48}
+    assert fitted(1e3) == _LONG
     # The text device sends up to 32 tokens, so that less than those would not be met any sooner.
     deadline_ms = airtime(40, 40)
     found = fitted(deadline_ms)
     assert found["audio"] == found["vision"] >= 40
     assert airtime(**found) <= deadline_ms
     assert airtime(found["audio"] + 1, found["vision"] + 1) > deadline_ms
+
+
+def test_fit_counts_encoding_and_sharing_the_band() -> None:
+    """Devices encode at the same time, so that the slowest one's time counts: that of vision."""
+    system, asked = Mlms(), _LONG
+
+    def airtime(count: int, link: Link) -> float:
+        return airtime_ms(link, served_streams(system, Avqa(), dict.fromkeys(asked, count)))
+
+    def encoding(count: int) -> float:
+        lengths = dict.fromkeys(asked, count)
+        audio, vision = (system.device_gflop(Avqa(), d, lengths, {d: 1.0}) for d in asked)
+        assert vision > 2 * audio
+        return 1e3 * vision / 50
+
+    def fitted(**keys: Any) -> int:
+        study = {"tokens": asked, "deadline_ms": 3.3, "deadline_policy": "fit", **keys}
+        (cell,) = _ours(_plan(methods=["aligned"], **study)[1])
+        return cell.trained.tokens["audio"]
+
+    assert fitted() == 48
+    slow = fitted(compute={"device_gflops": 50})
+    whole, half = Link(bandwidth_hz=5e6), Link(bandwidth_hz=2.5e6)
+    assert encoding(slow) + airtime(slow, whole) <= 3.3
+    assert encoding(slow + 1) + airtime(slow + 1, whole) > 3.3
+    shared = fitted(emulate={"users_at_once": 2}, deadline_ms=4.5)
+    assert airtime(shared, half) <= 4.5 < airtime(shared + 1, half)
+    assert shared < 48
+    for compute in ({"device_gflops": 10}, {"device_gflops": 10, "station_gflops": 1}):
+        with pytest.raises(ValueError, match=r"take 7.04 ms, 5.22 ms of them encoding, at 5e\+06"):
+            fitted(compute=compute)
+
+
+def test_fit_counts_packets_of_a_fixed_mcs() -> None:
+    """16-QAM of rate 490/1024: (2 * 64 * 4 + 16 + 16 CRC) / (4 * 0.4785) = 285 symbols a token."""
+    keys = {"methods": ["digital"], "tokens": _LONG, "bandwidth_hz": 2e7}
+    keys |= {"deadline_policy": "fit", "deadline_ms": 2.2}
+    (cell,) = _ours(_plan(digital={"mcs": 7, "bits": 4}, **keys)[1])
+    link, count = Link(bandwidth_hz=2e7), cell.trained.tokens["vision"]
+    uses = DigitalConfig(mcs=7, bits=4).token_channel_uses(64)
+    assert uses == 285
+    blocks = link.blocks_per_device(3)
+    assert count < 48
+    assert link.transmission(uses * count, blocks).airtime_ms <= 2.2
+    assert link.transmission(uses * (count + 1), blocks).airtime_ms > 2.2
+    with pytest.raises(ValueError, match=r"'digital': .* adaptive .* take an MCS from 0 to 27"):
+        _plan(**keys)
+
+
+def test_deadlines_share_what_is_trained_and_evaluated() -> None:
+    """Unless "fit" gives them token lengths of their own."""
+    keys = {"methods": ["aligned"], "deadline_ms": [1.9, 2.5, None], "tokens": _LONG}
+    cells = _ours(_plan(**keys)[1])
+    assert [cell.deadline_ms for cell in cells] == [1.9, 2.5, None]
+    assert len({cell.key for cell in cells}) == 3
+    assert len({cell.trained.key for cell in cells}) == 1
+    assert len({cell.evaluation for cell in cells}) == 1
+    fitted = _ours(_plan(deadline_policy="fit", **keys)[1])
+    lengths = [cell.trained.tokens["audio"] for cell in fitted]
+    assert lengths == sorted(set(lengths))
+    assert len({cell.evaluation for cell in fitted}) == 3
+
+
+def test_cells_without_speeds_keep_their_keys() -> None:
+    usual, fast = (_ours(_plan(**keys)[1])[0] for keys in ({}, {"compute": {"device_gflops": 1}}))
+    assert "compute" not in usual.model_dump()
+    assert fast.key != usual.key
+    assert fast.trained.key == usual.trained.key
+    assert [Cell.model_validate_json(c.model_dump_json()) for c in (usual, fast)] == [usual, fast]
 
 
 def test_power_modes() -> None:

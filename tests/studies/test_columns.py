@@ -25,8 +25,9 @@ accuracy_audio_visual_comparative accuracy_audio_visual_temporal
 task_loss first_token_loss blind_accuracy text_oracle_accuracy majority_accuracy
 uplink_channel_uses pilot_channel_uses control_bits payload_bits downlink_bits exchanged_bits
 feedback_bits
-airtime_ms energy_mj device_gflop bs_gflop
-train_steps learning_rate wall_s status reason config versions
+airtime_ms energy_mj device_gflop bs_gflop device_ms station_ms
+train_steps train_channel_uses train_airtime_s train_energy_j train_uplink_bits train_downlink_bits
+learning_rate wall_s status reason config versions
 """
 CELL = """
 study cell seed method air access train_snr_db train_snr_span_db bandwidth_hz deadline_ms
@@ -35,6 +36,8 @@ tokens_audio tokens_vision
 CURVES = """
 phase step task first_token reconstruction_caption reconstruction_question contrastive_audio
 contrastive_vision loss_rate_vision loss_rate_audio loss_rate_caption loss_rate_question emulated_s
+samples channel_uses_vision channel_uses_audio channel_uses_caption channel_uses_question
+uplink_bits gradient_bits tx_power_dbm
 """
 ANSWERS = "eval_snr_db user sample_id media_id group right exact first_token predicted"
 DEVICES = """
@@ -89,6 +92,8 @@ def test_columns_follow_from_another_system(radio: TableLayout) -> None:
     assert radio.phase_curves.names == [
         *("phase", "step", "pose", "pose_smoothness"),
         *("loss_rate_left", "loss_rate_right", "loss_rate_radio", "emulated_s"),
+        *("samples", "channel_uses_left", "channel_uses_right", "channel_uses_radio"),
+        *("uplink_bits", "gradient_bits", "tx_power_dbm"),
     ]
     assert radio.curves.field("loss_rate_left").type == pa.float64()
     assert radio.reference_methods == ("majority-vote",)

@@ -90,6 +90,7 @@ def test_the_page_shows_everything_and_escapes_it(page: Path, tables: Tables) ->
         "What airtime buys",
         "Accuracy by SNR",
         "Accuracy by overhead",
+        "Accuracy by training",
         "Learning curves",
     ):
         assert f"<h2>{title}</h2>" in text

@@ -178,6 +178,28 @@ def test_a_finished_study_grows_by_an_snr_without_training(
         assert {f.stem for f in table.iterdir()} == {f.stem for f in copy.results.iterdir()}
 
 
+def test_a_finished_study_grows_by_a_deadline_without_an_evaluation(
+    finished: Path, copy: StudyFolder
+) -> None:
+    before = sorted(
+        f.name for folder in (copy.artifacts.root, copy.usage) for f in folder.iterdir()
+    )
+    grown = tokcom(
+        "study", "run", copy.config, "--out", copy.root, "--set", "deadline_ms=[3.0, 0.5, null]"
+    )
+    assert grown.returncode == 0, grown.stdout + grown.stderr
+    after = sorted(f.name for folder in (copy.artifacts.root, copy.usage) for f in folder.iterdir())
+    assert after == before
+    new, old = _table(copy.root), _table(finished)
+    ours = new[new["method"].isin(METHODS)]
+    assert len(new) - len(old) == 2 * len(ours) / 3
+    by_deadline = ours.groupby("deadline_ms", dropna=False)
+    assert by_deadline["accuracy"].mean().nunique() == 1
+    assert by_deadline["meets_deadline"].mean().to_list()[0] == 0
+    same = new[new["cell"].isin(old["cell"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, old)
+
+
 _MLMS = small_keys(data={"minimusic": {"clips": 60, "seed": 3}}, methods=["aligned", "unaligned"])
 _TAICHI = {
     "name": "small",

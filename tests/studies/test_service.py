@@ -74,6 +74,13 @@ def test_latencies_run_from_asking_to_the_last_symbol(once: pd.DataFrame, traffi
     assert found["answers_per_s"] == pytest.approx(3 / 0.34)
 
 
+def test_latencies_count_computing(once: pd.DataFrame, traffic: Traffic) -> None:
+    found = service_columns(once, traffic, INTERVAL_S, computing_ms=20.0)
+    assert found["latency_ms"] == pytest.approx(np.mean([40, 40, 60]))
+    assert found["latency_p50_ms"] == pytest.approx(40)
+    assert found["fairness"] == pytest.approx(jain_index([1 / 0.04, 1 / 0.06, 0.0]))
+
+
 def test_fairness_is_that_of_users_and_counts_what_was_given_up(
     once: pd.DataFrame, traffic: Traffic
 ) -> None:
@@ -94,6 +101,7 @@ def test_losses_are_told_apart_by_the_first_cause_that_is_enough() -> None:
     journal = pd.DataFrame(
         {
             "stream": ["question"] * 5 + ["sound"] * 5,
+            "device": ["text"] * 5 + ["audio"] * 5,
             "sent": [True] * 9 + [False],
             "lost": [True, True, True, False, False, True, True, True, False, False],
             "realised_sinr_db": [-9.0, -9.0, 8.0, 8.0, 8.0, 8.0, 8.0, -9.0, 8.0, -math.inf],
@@ -101,7 +109,7 @@ def test_losses_are_told_apart_by_the_first_cause_that_is_enough() -> None:
         }
     )
     faults = Faults(outage_sinr_db=0.0, deadline_ms=5.0, straggler_prob=0.5)
-    found = loss_fractions(journal, faults)
+    found = loss_fractions(journal, faults, {})
     assert found == pytest.approx(
         {
             "lost_outage_fraction": (2 / 5 + 1 / 4) / 2,
@@ -111,7 +119,11 @@ def test_losses_are_told_apart_by_the_first_cause_that_is_enough() -> None:
     )
     everything = journal[journal["sent"]].groupby("stream")["lost"].mean().mean()
     assert sum(found.values()) == pytest.approx(everything)
-    assert set(loss_fractions(journal.assign(lost=False), Faults()).values()) == {0}
+    assert set(loss_fractions(journal.assign(lost=False), Faults(), {}).values()) == {0}
+    slow = loss_fractions(journal, faults, {"audio": 4.5})  # all that it sends is late by itself
+    assert slow["lost_outage_fraction"] == found["lost_outage_fraction"]
+    assert slow["lost_deadline_fraction"] == pytest.approx((0 / 5 + 2 / 4) / 2)
+    assert slow["lost_straggler_fraction"] == pytest.approx((1 / 5 + 0 / 4) / 2)
 
 
 def test_the_screen_shows_the_mean_of_seeds() -> None:

@@ -47,7 +47,8 @@ def affordable(
     """The conditions that a link carries in time, the most accurate one of each air first.
 
     A question takes as much longer, or less, than measured as its longest token symbols do on a
-    user's share of the band. At an SNR in between, that of the next lower evaluated one is shown.
+    user's share of the band, and costs its senders as much more or less energy. At an SNR in
+    between, that of the next lower evaluated one is shown.
 
     Args:
         plan: Plan of the study.
@@ -56,11 +57,11 @@ def affordable(
         limits: The link and the deadline.
 
     Returns:
-        Rows of the summary, with the ``airtime_ms`` on this link.
+        Rows of the summary, with the ``airtime_ms`` and ``energy_mj`` on this link.
 
     Raises:
-        ValueError: if the link carries nothing of what was measured, or was measured at no SNR as
-            low as this.
+        InfeasibleBudgetError: if the link carries nothing of what was measured.
+        ValueError: if nothing was measured at an SNR as low as this.
     """
     found, reasons = [], []
     for contender in plan.contenders:
@@ -71,14 +72,15 @@ def affordable(
             except InfeasibleBudgetError as error:
                 reasons.append(str(error))
                 continue
-            found.append(rows.assign(airtime_ms=rows["airtime_ms"] * slower))
+            costs = {name: rows[name] * slower for name in ("airtime_ms", "energy_mj")}
+            found.append(rows.assign(**costs))
     if not found:
-        raise ValueError(reasons[0])
+        raise InfeasibleBudgetError(reasons[0])
     rows = _at_snr(pd.concat(found), limits.snr_db)
     longest_ms = math.inf if limits.deadline_ms is None else limits.deadline_ms
     in_time = rows[rows["airtime_ms"] <= longest_ms]
     if in_time.empty:
-        raise ValueError(
+        raise InfeasibleBudgetError(
             f"nothing that was measured takes {longest_ms:g} ms or less on this link; the shortest "
             f"takes {rows['airtime_ms'].min():.3g} ms"
         )

@@ -42,9 +42,10 @@ def allocate(
     found = allocate_blocks(folder, bandwidth, deadline, snr, policy, method=method, air=air)
     study = StudyFolder(folder).open()
     print_table(console, allocation_table(found, layout_of(study)))
-    mean = found[["accuracy", "accuracy_low", "accuracy_high"]].mean(skipna=False).to_dict()
+    names = ("accuracy", "accuracy_low", "accuracy_high")
+    mean = accuracy_text({name: found[name].mean(skipna=False) for name in names}, mixed=False)
     used, total = found["resource_blocks"].sum(), study.link_at(bandwidth).resource_blocks
     console.print(
-        f"mean accuracy of the users {accuracy_text({**mean, 'interval': None}, False)}; "
-        f"{used} of {total} resource blocks; {interval_note(found)}"
+        f"mean accuracy of the users {mean}; {used} of {total} resource blocks; "
+        f"{interval_note(found)}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
@@ -120,7 +120,7 @@ def allocate(
     shares = list(zip(_blocks(offers, band), band.users_snr_db, strict=True))
     found = pd.concat([offers.best(*share) for share in shares], ignore_index=True)
     blocks = [own for own, _ in shares]
-    first = {
+    first: dict[str, Any] = {
         "user": range(1, len(shares) + 1),
         "snr_db": band.users_snr_db,
         "resource_blocks": blocks,

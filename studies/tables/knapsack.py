@@ -56,7 +56,7 @@ def max_min(users: Sequence[Steps], total: int) -> tuple[int, ...]:
     levels = sorted({accuracy for steps in users for accuracy in steps.values()}, reverse=True)
     for level in levels:
         above = [{n: accuracy for n, accuracy in s.items() if accuracy >= level} for s in users]
-        if all(above) and sum(map(min, above)) <= total:
+        if all(above) and sum(min(steps) for steps in above) <= total:
             return most_accurate(above, total)
     raise AssertionError("the fewest blocks of all users are too many")
 

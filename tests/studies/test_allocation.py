@@ -179,8 +179,9 @@ def test_no_allocation_is_more_accurate_than_the_most_accurate_one(
 def test_nobody_is_left_out_silently(
     summary: pd.DataFrame, blocks: int, asked: dict[str, Any], message: str
 ) -> None:
+    band: dict[str, Any] = {"users_snr_db": (0, 10, 10), "by": "accuracy", **asked}
     with pytest.raises(ValueError, match=message):
-        _shared(summary, blocks, **{"users_snr_db": (0, 10, 10), "by": "accuracy", **asked})
+        _shared(summary, blocks, **band)
 
 
 def test_users_choose_from_one_air_that_takes_an_snr(summary: pd.DataFrame) -> None:

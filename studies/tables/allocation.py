@@ -205,13 +205,12 @@ class _Offers:
         Raises:
             InfeasibleBudgetError: if none do.
         """
+        most = self.total if self._serves(self.total, snr_db) else _MAX_BLOCKS
         try:
-            self.best(_MAX_BLOCKS, snr_db)
+            self.best(most, snr_db)
         except InfeasibleBudgetError as error:
             raise InfeasibleBudgetError(f"a user at {snr_db:g} dB alone: {error}") from None
-        return bisect_left(
-            range(_MAX_BLOCKS), True, 1, key=lambda blocks: self._serves(blocks, snr_db)
-        )
+        return bisect_left(range(most), True, 1, key=lambda own: self._serves(own, snr_db))
 
     def steps(self, snr_db: float) -> Steps:
         """Each accuracy that is possible in the band, by the fewest blocks that give it."""

@@ -105,17 +105,18 @@ class Link(BaseModel):
         if self.resource_blocks < 1:
             raise ValueError(
                 f"bandwidth_hz {self.bandwidth_hz:g} is narrower than one resource block; "
-                f"take {self._block_hz:g} or more"
+                f"take {self.block_hz:g} or more"
             )
         return self
 
     @property
-    def _block_hz(self) -> float:
+    def block_hz(self) -> float:
+        """Bandwidth of a resource block."""
         return SUBCARRIERS_PER_BLOCK * self.subcarrier_spacing_khz * 1e3
 
     @property
     def resource_blocks(self) -> int:
-        return int(self.bandwidth_hz // self._block_hz)
+        return int(self.bandwidth_hz // self.block_hz)
 
     @property
     def symbol_ms(self) -> float:
@@ -153,7 +154,7 @@ class Link(BaseModel):
             other = ", or access tdma" if self.resource_blocks else ""
             raise InfeasibleBudgetError(
                 f"bandwidth_hz {self.bandwidth_hz:g} has {self.resource_blocks} resource blocks "
-                f"for {devices} devices; take {split * self._block_hz:g} or more{other}"
+                f"for {devices} devices; take {split * self.block_hz:g} or more{other}"
             )
         return self.resource_blocks // split
 

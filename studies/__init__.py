@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from .plan.loading import load, presets
     from .plan.study import Study
+    from .tables.allocation import Policy
     from .tables.files import Tables
     from .tables.frontier import pareto
     from .tables.lines import curve
 
 __all__ = [
     "Study",
+    "allocate",
     "budget",
     "compare",
     "curve",
@@ -130,7 +134,7 @@ def budget(
     Args:
         out: Folder or URI of the study.
         bandwidth_hz: Bandwidth of all users together.
-        deadline_ms: Longest airtime of a question; any by default.
+        deadline_ms: Longest latency of a question; any by default.
         snr_db: SNR at the receiver; every evaluated one by default.
         users: Number of users who send at once, each on an equal share of the band.
 
@@ -146,6 +150,45 @@ def budget(
     study, tables, _ = _finished(out)
     limits = LinkLimits(bandwidth_hz, deadline_ms, snr_db, users)
     return affordable(Plan(study), summarise(out), tables.layout, limits)
+
+
+def allocate(
+    out: Path | str,
+    bandwidth_hz: float,
+    deadline_ms: float,
+    users_snr_db: Sequence[float],
+    by: Policy = "accuracy",
+    *,
+    method: str | None = None,
+    air: str | None = None,
+) -> pd.DataFrame:
+    """Resource blocks and token lengths for users who share a band at SNRs of their own.
+
+    Args:
+        out: Folder or URI of the study, whose accuracies and costs are those to choose from.
+        bandwidth_hz: Bandwidth of all users together.
+        deadline_ms: Longest latency of a question.
+        users_snr_db: SNR of each user at the receiver.
+        by: How the resource blocks are shared: ``equal``, ``proportional``, ``accuracy`` or
+            ``max-min``, see :func:`studies.tables.allocation.allocate`.
+        method: Label of the method; by default each user has the most accurate one.
+        air: Label of the air; by default the study's only one.
+
+    Returns:
+        A row for each user, see :func:`studies.tables.allocation.allocate`.
+
+    Raises:
+        ValueError: for a study without a finished cell, a method, air or SNR that it does not have,
+            or if some user cannot be served.
+    """
+    from .plan.cells import Plan
+    from .tables.allocation import SharedBand, candidates
+    from .tables.allocation import allocate as allocate_blocks
+
+    study, tables, _ = _finished(out)
+    band = SharedBand(bandwidth_hz, deadline_ms, tuple(users_snr_db), by)
+    rows = candidates(summarise(out), tables.layout, method, air)
+    return allocate_blocks(Plan(study), rows, tables.layout, band)
 
 
 def _finished(out: Path | str) -> tuple[Study, Tables, pd.DataFrame]:

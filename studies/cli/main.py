@@ -14,6 +14,7 @@ import typer
 from tokcom_core.storage import complaint
 
 from .airs import air_app
+from .allocate import allocate
 from .data import data_app, zoo_app
 from .data_check import check
 from .doctor import doctor
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(emulate)
 app.command()(budget)
+app.command()(allocate)
 app.command()(draw)
 app.command()(doctor)
 data_app.command()(check)

@@ -68,6 +68,26 @@ def differences_table(found: pd.DataFrame, first: str, second: str, layout: Tabl
     )
 
 
+def allocation_table(found: pd.DataFrame, layout: TableLayout) -> Table:
+    """A row for each user of :func:`studies.tables.allocation.allocate`."""
+    mixed = found["interval"].nunique() > 1
+    trained = [name for name in swept(found, layout) if name.startswith("train_")]
+    return _table(
+        found,
+        [
+            ("user", lambda row: str(row["user"])),
+            ("SNR", lambda row: _number(row["snr_db"])),
+            ("blocks", lambda row: str(row["resource_blocks"])),
+            ("MHz", lambda row: _number(row["bandwidth_hz"] / 1e6)),
+            ("method", lambda row: str(row["method"])),
+            *_condition_columns(trained, layout),
+            ("accuracy", lambda row: accuracy_text(row, mixed)),
+            ("ms", lambda row: f"{row['airtime_ms']:.3g}"),
+            ("mJ", lambda row: f"{row['energy_mj']:.3g}"),
+        ],
+    )
+
+
 def claims_table(verdicts: pd.DataFrame) -> Table:
     """A row for each claim of :func:`studies.tables.claims.judge`: in how many conditions it is
     shown, not shown and contradicted.

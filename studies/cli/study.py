@@ -219,7 +219,7 @@ def budget(
     folder: StudyDir,
     bandwidth: Annotated[float, typer.Option(help="Of all users together, in Hz: 5e6.")],
     deadline: Annotated[
-        float | None, typer.Option(help="Longest airtime of a question, in ms.")
+        float | None, typer.Option(help="Longest latency of a question, in ms.")
     ] = None,
     snr: Annotated[
         float | None, typer.Option(help="At the receiver, in dB; every evaluated one by default.")

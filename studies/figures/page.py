@@ -121,6 +121,8 @@ def _results(contents: Contents) -> pd.DataFrame:
     summary, layout = contents.summary, contents.layout
     varied = {"method", *_conditions(without_references(summary, layout), layout)}
     same = {name for name in layout.condition if name not in varied}
+    if summary["latency_ms"].equals(summary["airtime_ms"]):
+        same.add("latency_ms")
     told = {reference.column for reference in layout.references}  # in rows of their own
     return summary.drop(columns=[*same, *told, *_interval_column(summary)])
 

@@ -24,7 +24,7 @@ class LinkLimits:
 
     Attributes:
         bandwidth_hz: Bandwidth of all users together.
-        deadline_ms: Longest airtime of a question; None for any.
+        deadline_ms: Longest latency of a question; None for any.
         snr_db: SNR at the receiver; None for every SNR that was evaluated.
         users: Number of users who send at once, each on an equal share of the band.
     """
@@ -47,7 +47,9 @@ def affordable(
     """The conditions that a link carries in time, the most accurate one of each air first.
 
     A question takes as much longer, or less, than measured as its longest token symbols do on a
-    user's share of the band. At an SNR in between, that of the next lower evaluated one is shown.
+    user's share of the band, and costs its senders as much more or less energy; the rest of its
+    latency, such as computing, stays. At an SNR in between, that of the next lower evaluated one is
+    shown.
 
     Args:
         plan: Plan of the study.
@@ -56,11 +58,11 @@ def affordable(
         limits: The link and the deadline.
 
     Returns:
-        Rows of the summary, with the ``airtime_ms`` on this link.
+        Rows of the summary, with ``airtime_ms``, ``latency_ms`` and ``energy_mj`` on this link.
 
     Raises:
-        ValueError: if the link carries nothing of what was measured, or was measured at no SNR as
-            low as this.
+        InfeasibleBudgetError: if the link carries nothing of what was measured.
+        ValueError: if nothing was measured at an SNR as low as this.
     """
     found, reasons = [], []
     for contender in plan.contenders:
@@ -72,17 +74,19 @@ def affordable(
             except InfeasibleBudgetError as error:
                 reasons.append(str(error))
                 continue
-            found.append(rows.assign(airtime_ms=rows["airtime_ms"] * slower))
+            costs = {name: rows[name] * slower for name in ("airtime_ms", "energy_mj")}
+            later_ms = costs["airtime_ms"] - rows["airtime_ms"]
+            found.append(rows.assign(**costs, latency_ms=rows["latency_ms"] + later_ms))
     if not found:
-        raise ValueError(reasons[0])
+        raise InfeasibleBudgetError(reasons[0])
     apart = [name for name in layout.condition if name != "deadline_ms"]
     rows = _at_snr(pd.concat(found).drop_duplicates(apart), limits.snr_db)
     longest_ms = math.inf if limits.deadline_ms is None else limits.deadline_ms
-    in_time = rows[rows["airtime_ms"] <= longest_ms]
+    in_time = rows[rows["latency_ms"] <= longest_ms]
     if in_time.empty:
-        raise ValueError(
+        raise InfeasibleBudgetError(
             f"nothing that was measured takes {longest_ms:g} ms or less on this link; the shortest "
-            f"takes {rows['airtime_ms'].min():.3g} ms"
+            f"takes {rows['latency_ms'].min():.3g} ms"
         )
     best = ["air", "eval_snr_db", "accuracy"]
     return in_time.sort_values(best, ascending=[True, True, False], ignore_index=True)

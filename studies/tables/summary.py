@@ -64,6 +64,7 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
         realised_snr_db=("realised_snr_db", lambda snrs_db: mean_db(snrs_db.tolist())),
         uplink_channel_uses=("uplink_channel_uses", "mean"),
         airtime_ms=("airtime_ms", "mean"),
+        latency_ms=("latency_ms", "mean"),
         energy_mj=("energy_mj", "mean"),
         train_airtime_s=("train_airtime_s", "mean"),
     ).reset_index()

@@ -373,6 +373,24 @@ def test_a_narrower_link_carries_less_and_takes_longer(tables: Tables) -> None:
     assert len(in_time) and (in_time["airtime_ms"] <= short_ms).all()
 
 
+def test_computing_stays_on_another_link_and_counts_for_the_deadline(
+    tmp_path: Path, study: Study
+) -> None:
+    keys = study.model_dump()
+    slow = Study(**{**keys, "compute": {"device_gflops": 2, "station_gflops": 2}, "seeds": [0]})
+    finish(slow, StudyFolder(tmp_path), _accuracy)
+    computing_ms = {
+        share: (found["latency_ms"] - found["airtime_ms"]).sort_values().to_numpy()
+        for share in (5e6, 1.25e6)
+        for found in [studies.budget(tmp_path, share, snr_db=0.0)]
+    }
+    assert computing_ms[5e6] == pytest.approx(computing_ms[1.25e6])
+    assert computing_ms[5e6].min() > 0
+    airtime_ms = float(studies.budget(tmp_path, 5e6, snr_db=0.0)["airtime_ms"].max())
+    with pytest.raises(ValueError, match="nothing that was measured takes"):
+        studies.budget(tmp_path, 5e6, airtime_ms, 0.0)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

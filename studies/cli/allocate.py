@@ -1,0 +1,51 @@
+"""``tokcom allocate``: a band's resource blocks and token lengths for users who share it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+from rich.console import Console
+
+from .printing import print_table
+from .study import StudyDir
+
+if TYPE_CHECKING:
+    from ..tables.allocation import Policy
+
+console = Console()
+
+
+def allocate(
+    folder: StudyDir,
+    bandwidth: Annotated[float, typer.Option(help="Of all users together, in Hz: 5e6.")],
+    deadline: Annotated[float, typer.Option(help="Longest latency of a question, in ms.")],
+    snr: Annotated[
+        list[float], typer.Option(help="Of a user at the receiver, in dB; one for each user.")
+    ],
+    by: Annotated[
+        str, typer.Option(help="What blocks go by: accuracy, max-min, proportional or equal.")
+    ] = "accuracy",
+    method: Annotated[
+        str | None, typer.Option(help="Of all users; by default each has the most accurate one.")
+    ] = None,
+    air: Annotated[str | None, typer.Option(help="By default the study's only one.")] = None,
+) -> None:
+    """Shares a band among users at different SNRs: blocks, token lengths, accuracy to expect."""
+    from .. import allocate as allocate_blocks
+    from ..storage.folder import StudyFolder
+    from ..tables.layout import layout_of
+    from ..tables.summary import interval_note
+    from .screen import accuracy_text, allocation_table
+
+    policy = cast("Policy", by)  # refused there if it is none
+    found = allocate_blocks(folder, bandwidth, deadline, snr, policy, method=method, air=air)
+    study = StudyFolder(folder).open()
+    print_table(console, allocation_table(found, layout_of(study)))
+    names = ("accuracy", "accuracy_low", "accuracy_high")
+    mean = accuracy_text({name: found[name].mean(skipna=False) for name in names}, mixed=False)
+    used, total = found["resource_blocks"].sum(), study.link_at(bandwidth).resource_blocks
+    console.print(
+        f"mean accuracy of the users {mean}; {used} of {total} resource blocks; "
+        f"{interval_note(found)}"
+    )

@@ -1,0 +1,235 @@
+"""Resource blocks and token lengths for users who share a band at SNRs of their own."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from channel_models import InfeasibleBudgetError
+
+from ..plan.cells import Plan
+from .affordable import LinkLimits, affordable
+from .columns import TableLayout
+from .knapsack import Steps, apportioned, max_min, most_accurate
+
+Policy = Literal["equal", "proportional", "accuracy", "max-min"]
+
+_MAX_BLOCKS = 1_000_000
+"""More resource blocks than any tokens fill."""
+
+
+@dataclass(frozen=True)
+class SharedBand:
+    """A band whose resource blocks users share, and how long a question may take.
+
+    Attributes:
+        bandwidth_hz: Bandwidth of all users together.
+        deadline_ms: Longest latency of a question.
+        users_snr_db: SNR of each user at the receiver, whatever its blocks.
+        by: How the blocks are shared, see :func:`allocate`.
+    """
+
+    bandwidth_hz: float
+    deadline_ms: float
+    users_snr_db: tuple[float, ...]
+    by: Policy = "accuracy"
+
+    def __post_init__(self) -> None:
+        if not self.bandwidth_hz > 0:
+            raise ValueError(f"bandwidth_hz {self.bandwidth_hz:g} should be positive")
+        if not self.users_snr_db:
+            raise ValueError("users_snr_db should name the SNR of one user at least")
+        if self.by not in get_args(Policy):
+            raise ValueError(f"by {self.by!r} should be one of {', '.join(get_args(Policy))}")
+
+
+def candidates(
+    summary: pd.DataFrame, layout: TableLayout, method: str | None, air: str | None
+) -> pd.DataFrame:
+    """The conditions of a summary that a user may be given.
+
+    Args:
+        summary: Rows of :func:`studies.tables.summary.summarise`.
+        layout: Layout of the tables.
+        method: Label of the method; None for all.
+        air: Label of the air; None for the only one that is evaluated by SNR.
+
+    Raises:
+        ValueError: if there are none, or some of several airs.
+    """
+    rows = summary[~summary["method"].isin(layout.reference_methods)]
+    rows = rows.dropna(subset=["eval_snr_db", "accuracy"])
+    if rows.empty:
+        raise ValueError("no finished cell on an air that is evaluated by SNR, as users need it")
+    for name, label in (("method", method), ("air", air)):
+        known = ", ".join(rows[name].unique())
+        if label is not None:
+            rows = rows[rows[name] == label]
+        if rows.empty:
+            raise ValueError(f"no finished cell of the {name} {label!r}; there are: {known}")
+    if rows["air"].nunique() > 1:
+        raise ValueError(f"users need one air; take one of {', '.join(rows['air'].unique())}")
+    return rows
+
+
+def allocate(
+    plan: Plan, summary: pd.DataFrame, layout: TableLayout, band: SharedBand
+) -> pd.DataFrame:
+    """Resource blocks of each user, and the most accurate condition that they carry in time.
+
+    All users send at once, each on blocks of its own, which its devices share as in the study. A
+    user's conditions and accuracies are those of
+    :func:`studies.tables.affordable.affordable` on a link as wide as its blocks: none but measured
+    ones, at the next lower evaluated SNR. What decides about the blocks:
+
+    - ``equal``: as many for each user, the rest stay empty.
+    - ``proportional``: in the proportion of the ``uplink_channel_uses`` of what a user would send
+      if it had the band alone. Token symbols take as many at any SNR; packets take fewer the higher
+      their rate is.
+    - ``accuracy``: the users' mean accuracy is greatest, with the fewest blocks for it.
+    - ``max-min``: the lowest accuracy of a user is greatest, then the mean.
+
+    The mean of the columns ``accuracy``, ``accuracy_low`` and ``accuracy_high`` is that of the
+    users, and an interval that holds it even if the errors of all users are the same, as those of
+    one network on the same questions nearly are.
+
+    Args:
+        plan: Plan of the study.
+        summary: Rows of :func:`candidates`.
+        layout: Layout of the tables.
+        band: The band, the deadline and the users.
+
+    Returns:
+        A row for each user: ``user`` from 1 on, its ``snr_db``, ``resource_blocks``,
+        ``bandwidth_hz`` and ``deadline_ms``, then the columns of the summary.
+
+    Raises:
+        InfeasibleBudgetError: if some user cannot be served.
+        ValueError: if a user's SNR is below all evaluated ones, or depends on the blocks.
+    """
+    if plan.study.power_mode == "fixed_power":
+        raise ValueError(
+            "power_mode fixed_power: the SNR of a user depends on its blocks; allocate takes "
+            "studies with fixed_psd"
+        )
+    offers = _Offers(plan, summary, layout, band)
+    shares = list(zip(_blocks(offers, band), band.users_snr_db, strict=True))
+    found = pd.concat([offers.best(*share) for share in shares], ignore_index=True)
+    blocks = [own for own, _ in shares]
+    first: dict[str, Any] = {
+        "user": range(1, len(shares) + 1),
+        "snr_db": band.users_snr_db,
+        "resource_blocks": blocks,
+        "bandwidth_hz": [own * offers.block_hz for own in blocks],
+        "deadline_ms": band.deadline_ms,
+    }
+    return found.assign(**first)[[*first, *found.columns.difference([*first], sort=False)]]
+
+
+def _blocks(offers: _Offers, band: SharedBand) -> tuple[int, ...]:
+    """Resource blocks of each user.
+
+    Raises:
+        InfeasibleBudgetError: if they are too few for some user.
+    """
+    users_snr_db, total = band.users_snr_db, offers.total
+    needed = [offers.fewest(snr_db) for snr_db in users_snr_db]
+    if sum(needed) > total:
+        raise InfeasibleBudgetError(
+            f"users at {_listed(users_snr_db)} dB need {_listed(needed)} resource blocks for "
+            f"deadline_ms {band.deadline_ms:g}, {sum(needed)} in all, and bandwidth_hz "
+            f"{band.bandwidth_hz:g} has {total}; take {sum(needed) * offers.block_hz:g} or more, "
+            "or a longer deadline_ms"
+        )
+    if band.by == "accuracy":
+        return most_accurate([offers.steps(snr_db) for snr_db in users_snr_db], total)
+    if band.by == "max-min":
+        return max_min([offers.steps(snr_db) for snr_db in users_snr_db], total)
+    if band.by == "equal":
+        blocks = (total // len(needed),) * len(needed)
+    else:
+        alone = [offers.best(total, snr_db) for snr_db in users_snr_db]
+        blocks = apportioned([float(one["uplink_channel_uses"].item()) for one in alone], total)
+    for user, (own, least) in enumerate(zip(blocks, needed, strict=True)):
+        if own < least:
+            raise InfeasibleBudgetError(
+                f"by {band.by}, user {user + 1} at {users_snr_db[user]:g} dB has {own} of the "
+                f"{total} resource blocks and needs {least} for deadline_ms {band.deadline_ms:g}; "
+                "take by accuracy, which serves all, or more bandwidth_hz"
+            )
+    return blocks
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+class _Offers:
+    """What resource blocks carry in time at an SNR.
+
+    Args:
+        plan: Plan of the study.
+        summary: Rows of :func:`candidates`.
+        layout: Layout of the tables.
+        band: The band, the deadline and the users.
+    """
+
+    def __init__(
+        self, plan: Plan, summary: pd.DataFrame, layout: TableLayout, band: SharedBand
+    ) -> None:
+        link = plan.study.link_at(band.bandwidth_hz)
+        self.total = link.resource_blocks
+        self.block_hz = link.block_hz
+        self._deadline_ms = band.deadline_ms
+        self._study = plan, summary, layout
+        self._known: dict[tuple[int, float], pd.DataFrame] = {}
+
+    def best(self, blocks: int, snr_db: float) -> pd.DataFrame:
+        """The row of the most accurate condition.
+
+        Raises:
+            InfeasibleBudgetError: if nothing is carried in time.
+        """
+        if (blocks, snr_db) not in self._known:
+            limits = LinkLimits(blocks * self.block_hz, self._deadline_ms, snr_db)
+            self._known[blocks, snr_db] = affordable(*self._study, limits).head(1)
+        return self._known[blocks, snr_db]
+
+    def fewest(self, snr_db: float) -> int:
+        """The fewest blocks that carry anything in time.
+
+        Raises:
+            InfeasibleBudgetError: if none do.
+        """
+        most = self.total if self._serves(self.total, snr_db) else _MAX_BLOCKS
+        try:
+            self.best(most, snr_db)
+        except InfeasibleBudgetError as error:
+            raise InfeasibleBudgetError(f"a user at {snr_db:g} dB alone: {error}") from None
+        return bisect_left(range(most), True, 1, key=lambda own: self._serves(own, snr_db))
+
+    def steps(self, snr_db: float) -> Steps:
+        """Each accuracy that is possible in the band, by the fewest blocks that give it."""
+        found: dict[int, float] = {}
+        blocks = self.fewest(snr_db)
+        while blocks <= self.total:
+            found[blocks] = self._accuracy(blocks, snr_db)
+            every = range(self.total + 1)
+            blocks = bisect_right(
+                every, found[blocks], blocks, key=lambda more: self._accuracy(more, snr_db)
+            )
+        return found
+
+    def _accuracy(self, blocks: int, snr_db: float) -> float:
+        return float(self.best(blocks, snr_db)["accuracy"].item())
+
+    def _serves(self, blocks: int, snr_db: float) -> bool:
+        try:
+            self.best(blocks, snr_db)
+        except InfeasibleBudgetError:
+            return False
+        return True

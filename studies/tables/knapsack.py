@@ -1,0 +1,71 @@
+"""Resource blocks for users whose accuracy grows with them: multiple-choice knapsacks.
+
+A user's *steps* are its accuracies, each by the fewest blocks that give it. One step of each user
+is taken, so that all blocks together are at most ``total``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+Steps = Mapping[int, float]
+
+_Choice = tuple[float, int, tuple[int, ...]]
+"""Sum of the accuracies, minus the number of blocks, and the blocks of each user."""
+_IMPOSSIBLE: _Choice = (-math.inf, 0, ())
+
+
+def most_accurate(users: Sequence[Steps], total: int) -> tuple[int, ...]:
+    """Blocks of each user whose sum of accuracies is greatest; of several the fewest.
+
+    Exact, by dynamic programming over the blocks of the first users.
+
+    Args:
+        users: Steps of each user, the fewest blocks of which are at most ``total`` together.
+        total: Number of blocks.
+    """
+    best: list[_Choice] = [(0.0, 0, ())] * (total + 1)
+    for steps in users:
+        best = [
+            max(
+                (
+                    _with(best[limit - n], n, accuracy)
+                    for n, accuracy in steps.items()
+                    if n <= limit
+                ),
+                default=_IMPOSSIBLE,
+            )
+            for limit in range(total + 1)
+        ]
+    return best[total][2]
+
+
+def _with(others: _Choice, blocks: int, accuracy: float) -> _Choice:
+    """A choice for one user more."""
+    return others[0] + accuracy, others[1] - blocks, (*others[2], blocks)
+
+
+def max_min(users: Sequence[Steps], total: int) -> tuple[int, ...]:
+    """Blocks of each user whose lowest accuracy is greatest; of several the most accurate ones.
+
+    Args:
+        users: Steps of each user, the fewest blocks of which are at most ``total`` together.
+        total: Number of blocks.
+    """
+    levels = sorted({accuracy for steps in users for accuracy in steps.values()}, reverse=True)
+    for level in levels:
+        above = [{n: accuracy for n, accuracy in s.items() if accuracy >= level} for s in users]
+        if all(above) and sum(min(steps) for steps in above) <= total:
+            return most_accurate(above, total)
+    raise AssertionError("the fewest blocks of all users are too many")
+
+
+def apportioned(weights: Sequence[float], total: int) -> tuple[int, ...]:
+    """Whole blocks in the proportion of weights, by largest remainder; of equal ones the first."""
+    shares = [total * weight / sum(weights) for weight in weights]
+    blocks = [int(share) for share in shares]
+    by_rest = sorted(range(len(shares)), key=lambda user: blocks[user] - shares[user])
+    for user in by_rest[: total - sum(blocks)]:
+        blocks[user] += 1
+    return tuple(blocks)

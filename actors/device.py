@@ -85,6 +85,7 @@ class Device:
             if config.federation is not None and self.trained_weights
             else None
         )
+        self._length = config.tokens.get(config.name)
         self._optimiser: Optimiser | None = None
         self._sent: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -107,6 +108,7 @@ class Device:
 
     def transmit(self, batch: Batch) -> Frame:
         """Steps 4 to 6 of Algorithm 1: tokens, slide, projection, symbols of unit power."""
+        self._set_length(batch.tokens)
         samples = self._samples[batch.split].take(batch.rows)
         inputs = self.transmitter.read(batch.stream, batch.split, samples)
         with torch.set_grad_enabled(batch.training):
@@ -132,6 +134,13 @@ class Device:
         symbols, valid = self.transmitter.reply(feedback)
         symbols, scale = normalise(symbols, valid)
         return self._frame(feedback.stream, symbols, valid, scale)
+
+    def _set_length(self, count: int | None) -> None:
+        """Sets the token length of the transmitter; None is the one that it is built for."""
+        length = self._config.tokens.get(self.name) if count is None else count
+        if length is not None and length != self._length:
+            self.transmitter.set_length(length)
+            self._length = length
 
     def _transport(self, stream: str) -> Transport:
         return self._config.transport.get(stream, "analog")

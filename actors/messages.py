@@ -16,7 +16,8 @@ class Batch:
     """Samples of a split that a device is to send as one stream.
 
     ``muted`` marks samples of which nothing is sent: the device is missing, offline, or left out
-    on purpose. ``members`` names the user of each sample, where many users send.
+    on purpose. ``members`` names the user of each sample, where many users send. ``tokens`` is the
+    token length of the stream; None for the one that the device is built for.
     """
 
     stream: str
@@ -25,6 +26,7 @@ class Batch:
     training: bool
     muted: tuple[bool, ...] = ()
     members: Members | None = None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from channel_models import AirBase, Members, PopulationSize, SnrRange, spawn_seed
-from tokcom_core.systems import Feedback, Phase, Stream
+from tokcom_core.systems import Feedback, Phase, Stream, TokenLengths
 
 from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
@@ -284,7 +284,8 @@ class Network(OnEngine):
         Returns the losses, and of many users also loss rates and the emulated time.
         """
         seed = spawn_seed(self._seed, phase.name, number)
-        requests = [_without(request, phase, seed) for request in self._requests_of(phase, batch)]
+        asked = self._requests_of(phase, batch, _drawn_tokens(phase, seed))
+        requests = [_without(request, phase, seed) for request in asked]
         frames = self._transmit(requests)
         report, *gradients = self._station.call(
             "step", seed, batch.rules, batch.rows, *frames, returns=1 + len(frames)
@@ -303,18 +304,27 @@ class Network(OnEngine):
         lost = {f"loss_rate_{stream}": rate for stream, rate in done.loss_rates.items()}
         return {**done.losses, **lost, "emulated_s": batch.emulated_s}
 
-    def _requests_of(self, phase: Phase, batch: TrainingBatch) -> list[Batch]:
+    def _requests_of(self, phase: Phase, batch: TrainingBatch, tokens: TokenLengths) -> list[Batch]:
         """Requests for every stream of a phase in a step."""
         requests = []
         for own in phase.inputs:
-            muted = batch.muted.get(self._streams[own.stream].device)
+            device = self._streams[own.stream].device
+            muted = batch.muted.get(device)
             flags = () if muted is None else tuple(muted.tolist())
-            rows = batch.rows[own.split]
-            requests.append(Batch(own.stream, own.split, rows, True, flags, batch.members))
+            rows, count = batch.rows[own.split], tokens.get(device)
+            requests.append(Batch(own.stream, own.split, rows, True, flags, batch.members, count))
         return requests
 
     def _wait(self, refs: Sequence[Any]) -> list[Any]:
         return self._engine.get(refs)
+
+
+def _drawn_tokens(phase: Phase, seed: int) -> TokenLengths:
+    """The token lengths of a step, where the phase draws them."""
+    if not phase.any_tokens:
+        return {}
+    rng = np.random.default_rng(spawn_seed(seed, "tokens"))
+    return phase.any_tokens[rng.integers(len(phase.any_tokens))]
 
 
 def _without(batch: Batch, phase: Phase, seed: int) -> Batch:

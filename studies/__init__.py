@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from .plan.study import Study
     from .tables.files import Tables
     from .tables.frontier import pareto
+    from .tables.lines import curve
 
 __all__ = [
     "Study",
     "budget",
     "compare",
+    "curve",
     "judge",
     "load",
     "pareto",
     "presets",
+    "read",
     "run",
     "summarise",
 ]
@@ -37,6 +40,23 @@ def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
     from .execution.run import run_study
 
     return run_study(study, out if out is not None else Path("studies_out") / study.name)
+
+
+def read(out: Path | str, table: str = "results") -> pd.DataFrame:
+    """All rows of a table of a study; methods, airs and the like are categories in its order.
+
+    Args:
+        out: Folder or URI of the study.
+        table: ``results``, ``answers``, ``devices`` or ``curves``; ``docs/tables.md`` has their
+            columns.
+
+    Raises:
+        ValueError: for an unknown table, or a study without a finished cell.
+    """
+    from .tables.reading import read_table
+
+    study, tables, results = _finished(out)
+    return read_table(study, tables, results, table)
 
 
 def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
@@ -144,5 +164,5 @@ def __getattr__(name: str) -> Any:
     """Imports public names on first use: torch, Ray and Sionna take seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "tables.frontier" if name == "pareto" else "plan.loading"
-    return getattr(import_module(f".{home}", __name__), name)
+    homes = {"pareto": "tables.frontier", "curve": "tables.lines"}
+    return getattr(import_module(f".{homes.get(name, 'plan.loading')}", __name__), name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -15,7 +16,10 @@ Key = tuple[int | str, ...]
 
 
 def explain(
-    error: ValidationError, config: Any = None, source: str = "", overrides: Sequence[str] = ()
+    error: ValidationError,
+    config: Any = None,
+    source: str = "",
+    overrides: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The message of a ValidationError: key, value and remedy of each error.
 
@@ -23,13 +27,13 @@ def explain(
         error: Error that pydantic raised.
         config: Model, or union of models, that was validated; for suggestions of keys.
         source: File that the values come from.
-        overrides: Overrides ``key=value`` of the command line, named for the keys that they set.
+        overrides: Name of each override, by the dotted key that it sets.
     """
     by_source: dict[str, list[str]] = {}
     for item in error.errors():
         if item["type"] == "default_factory_not_called":  # for want of what the others complain of
             continue
-        blamed = next((f"--set {o}" for o in overrides if _sets(o, item["loc"])), source)
+        blamed = next((said for key, said in overrides.items() if _sets(key, item["loc"])), source)
         by_source.setdefault(blamed, []).append(_complaint(item, config))
     return "; ".join(
         f"{blamed}: {'; '.join(found)}" if blamed else "; ".join(found)
@@ -37,9 +41,9 @@ def explain(
     )
 
 
-def _sets(override: str, key: Key) -> bool:
-    """Whether an override sets a key, one above it or, if ``key`` is not empty, one in it."""
-    path = tuple(override.partition("=")[0].split("."))
+def _sets(dotted: str, key: Key) -> bool:
+    """Whether a dotted key is another one, above it or, if ``key`` is not empty, in it."""
+    path = dotted.split(".")
     return all(a == str(b) for a, b in zip(path, key, strict=False)) and bool(key)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
+from joblib import cpu_count
 from rich import box
 from rich.filesize import decimal
 from rich.table import Table
@@ -44,7 +43,7 @@ def forecast_table(study: Study, forecast: Forecast) -> Table | str:
 def trials_at_once(study: Study) -> int:
     """Number of a study's trials that find room on this machine."""
     own = study.resources
-    room = [max(os.cpu_count() or 1, own.cpu) / own.cpu]
+    room = [max(cpu_count(), own.cpu) / own.cpu]
     devices = len(layout_of(study).devices) if study.engine == "ray" else 0
     gpus = own.gpu + own.device_gpu * devices
     if gpus:

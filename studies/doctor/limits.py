@@ -1,4 +1,4 @@
-"""Limits of this process: of CPUs and memory, also where a container sets them."""
+"""Limits of this process: of memory, also where a container sets it, and of open files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
-
-
-def usable_cpus() -> float:
-    """CPUs that this process may run on: cores, or the share of their time that a container has."""
-    return min(len(os.sched_getaffinity(0)), _cpu_quota())
 
 
 def memory_bytes() -> int:
@@ -29,14 +24,6 @@ def open_files() -> float:
     """Open files that a process may have once Ray has raised the limit as far as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return math.inf if resource.RLIM_INFINITY in (soft, hard) else max(soft, hard)
-
-
-def _cpu_quota() -> float:
-    limits = list(_words("cpu.max"))
-    first_version = [_CGROUPS / "cpu" / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
-    limits.append([word for file in first_version for own in _first_words(file) for word in own])
-    quotas = (int(own[0]) / int(own[1]) for own in limits if own and own[0].isdigit())
-    return min(quotas, default=math.inf)
 
 
 def _words(name: str) -> Iterator[list[str]]:

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from joblib import cpu_count
+
 from .findings import Finding
-from .limits import memory_bytes, open_files, usable_cpus
+from .limits import memory_bytes, open_files
 
 _GB = 1e9
 _TRIAL_BYTES = 2.5 * _GB
@@ -67,20 +69,13 @@ def _gpu() -> Finding:
 
 
 def _cpus() -> Finding:
-    """Trials run on as many CPUs as the machine has, whatever a container grants."""
-    every, usable = os.cpu_count() or 1, usable_cpus()
-    if usable >= every:
-        return Finding("CPUs", f"{every}")
-    return Finding(
-        "CPUs",
-        f"{usable:g} of {every}, by the container's limit",
-        cost=f"{every} trials at once share them",
-        remedy=f"--set resources.cpu={math.ceil(every / usable)}",
-    )
+    usable, every = cpu_count(), os.cpu_count() or 1
+    limited = f" of {every}, by the container's limit" if usable < every else ""
+    return Finding("CPUs", f"{usable}{limited}")
 
 
 def _memory() -> Finding:
-    there, every = memory_bytes(), os.cpu_count() or 1
+    there, every = memory_bytes(), cpu_count()
     trials = max(1, int(there / _TRIAL_BYTES))
     if trials >= every:
         return Finding("memory", _size(there))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from joblib import cpu_count
 from ray.exceptions import RayError
 
 from ..plan.study import Study
@@ -51,7 +53,7 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
     os.environ.update(_TUNE_SETTINGS)
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    cpus = max(os.cpu_count() or 1, int(study.resources.cpu + 0.999))
+    cpus = max(cpu_count(), math.ceil(study.resources.cpu))
     address = address or os.environ.get("RAY_ADDRESS", "local")
     own = {"include_dashboard": False, "num_cpus": cpus} if address == "local" else {}
     _check_reachable(address)

@@ -60,8 +60,12 @@ def settings_of(spec: Cell | PhaseSpec | ValidationSpec) -> dict[str, Any]:
     if spec.crossing is not None:
         snr_db = spec.nominal_snr_db if isinstance(spec, Cell) else spec.crossing.snr_db
         found |= {"air": spec.crossing.air.label, "train_snr_db": snr_db}
+    if trained.any_tokens is not None:
+        lengths = ("+".join(map(str, tokens.values())) for tokens in trained.any_tokens)
+        found["train_tokens"] = ", ".join(lengths)
+    tested = spec.tested if isinstance(spec, Cell) else trained
     found |= {
-        **{f"tokens_{device}": count for device, count in trained.tokens.items()},
+        **{f"tokens_{device}": count for device, count in tested.tokens.items()},
         "seed": trained.seed,
         "learning_rate": training.learning_rate,
         "steps": training.steps,

@@ -131,7 +131,7 @@ class SpecRunner:
         start = time.monotonic()
         asked = self._asked(cell)
         outcomes: list[Outcome] = []
-        with self._network(cell.trained, cell.crossing) as network:
+        with self._network(cell.tested, cell.crossing) as network:
             network.load(self._artifacts.path(cell.trained))
             sizes = NetworkSizes(
                 self._windows(cell, asked), network.device_weights(), network.parameter_counts()
@@ -186,11 +186,11 @@ class SpecRunner:
 
     def setup(self, cell: Cell, snr_db: float) -> EmulationSetup:
         """Setup of a cell's emulation."""
-        devices, station = self._parts(cell.trained, cell.crossing)
+        devices, station = self._parts(cell.tested, cell.crossing)
         return EmulationSetup(
             devices=tuple(devices),
             station=station,
-            streams=served_streams(cell.system, cell.task, cell.trained.tokens),
+            streams=served_streams(cell.system, cell.task, cell.tested.tokens),
             trained=self._artifacts.path(cell.trained),
             air=cell.crossing.air,
             snr_db=snr_db,
@@ -207,7 +207,7 @@ class SpecRunner:
     def _windows(self, cell: Cell, asked: Samples) -> dict[str, dict[str, float]]:
         """Mean number of the encoders' windows in the test media, by device and feature name."""
         found: dict[str, dict[str, float]] = {}
-        wanted = features_of(cell.system, cell.task, cell.trained.tokens)
+        wanted = features_of(cell.system, cell.task, cell.tested.tokens)
         for (device, name), every in wanted.items():
             (own,) = (f for f in every if cell.task.test_split in f.splits)
             folder = self._artifacts.path(self._stored(own))

@@ -16,30 +16,37 @@ _MARKERS = {"o": "●", "^": "▲", "s": "■", "D": "◆", "v": "▼"}
 _SVG_DASHES = {"-": "none", "--": "6 4", ":": "2 3", "-.": "7 3 2 3"}
 _GREY = "#737373"
 _FRONT, _FRONT_COLOUR = "Pareto front", "#d0d0d0"
-_GRID = "#e5e5e5"
-_HEIGHT_PX = 360
+GRID = "#e5e5e5"
+LAYOUT: dict[str, Any] = {
+    "title_x": 0.5,
+    "title_font_size": 14,
+    "template": "plotly_white",
+    "font_family": "system-ui, sans-serif",
+    "font_size": 12,
+    "showlegend": False,
+    "height": 360,
+    "hovermode": "closest",
+    "hoverlabel_namelength": -1,
+    "margin": {"l": 55, "r": 10, "t": 40, "b": 50},
+}
+"""What all figures on a page have in common."""
 
 
 def draw(panel: Panel, chart: Chart) -> go.Figure:
     """One panel; the page has the legend, which all panels of a chart share."""
     figure = go.Figure(_traces(panel, chart))
-    figure.update_xaxes(title_text=panel.x_label, gridcolor=_GRID)
+    figure.update_xaxes(title_text=panel.x_label, gridcolor=GRID)
     if panel.ticks:
         names = list(panel.ticks.values())
         figure.update_xaxes(tickvals=list(panel.ticks), ticktext=names)
     if panel.log_x:
         figure.update_xaxes(type="log")
-    figure.update_yaxes(title_text=chart.y_label, gridcolor=_GRID)
+    figure.update_yaxes(title_text=chart.y_label, gridcolor=GRID)
     if chart.kind == "curves":
         figure.update_yaxes(type="log")
     else:
         figure.update_yaxes(range=[0, 1])
-    figure.update_layout(
-        title_text=panel.title, title_x=0.5, title_font_size=14, template="plotly_white",
-        font_family="system-ui, sans-serif", font_size=12, showlegend=False, height=_HEIGHT_PX,
-        hovermode="closest", hoverlabel_namelength=-1, margin={"l": 55, "r": 10, "t": 40, "b": 50},
-    )  # fmt: skip
-    return figure
+    return figure.update_layout(title_text=panel.title, **LAYOUT)
 
 
 def legend(chart: Chart) -> list[dict[str, str]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import plotly.graph_objects as go
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,7 +22,9 @@ from ..tables.columns import TableLayout
 from ..tables.frontier import pareto
 from .chart import Chart
 from .interactive import draw, legend
+from .interactive_users import draw_users
 from .looks import without_references
+from .users import Users
 
 _PLOT = {"responsive": True, "displayModeBar": False}
 
@@ -38,7 +40,7 @@ class Contents:
         summary: Summary of the finished ones.
         verdicts: Verdicts on the study's claims.
         charts: Charts by file name.
-        pictures: Figures that are no charts: title and file.
+        users: Users of each emulated condition, by file name.
         interval: What the intervals are.
     """
 
@@ -48,7 +50,7 @@ class Contents:
     summary: pd.DataFrame
     verdicts: pd.DataFrame
     charts: Mapping[str, Chart]
-    pictures: Mapping[str, Path]
+    users: Mapping[str, Users]
     interval: str
 
 
@@ -75,9 +77,9 @@ def render(contents: Contents) -> str:
         interval=contents.interval,
         references=_references_note(layout),
         charts=[_chart(name, chart) for name, chart in contents.charts.items() if chart.panels],
-        pictures=[
-            {"title": title, "data": base64.b64encode(file.read_bytes()).decode()}
-            for title, file in contents.pictures.items()
+        emulated=[
+            {"title": users.heading, "file": name, "plots": _plots(name, draw_users(users))}
+            for name, users in contents.users.items()
         ],
         without_answers={
             "Infeasible budgets": _table(_reasons(results, layout, "infeasible")),
@@ -194,21 +196,24 @@ def _number(name: str, value: float | None) -> _Entry:
 
 
 def _chart(name: str, chart: Chart) -> dict[str, Any]:
-    plots = [
-        Markup(
-            draw(panel, chart).to_html(
-                full_html=False, include_plotlyjs=False, config=_PLOT, div_id=f"{name}-{number}"
-            )
-        )
-        for number, panel in enumerate(chart.panels)
-    ]
     return {
         "title": chart.title,
         "file": name,
         "note": chart.note,
         "legend": legend(chart),
-        "plots": plots,
+        "plots": _plots(name, [draw(panel, chart) for panel in chart.panels]),
     }
+
+
+def _plots(name: str, figures: Sequence[go.Figure]) -> list[Markup]:
+    return [
+        Markup(
+            figure.to_html(
+                full_html=False, include_plotlyjs=False, config=_PLOT, div_id=f"{name}-{number}"
+            )
+        )
+        for number, figure in enumerate(figures)
+    ]
 
 
 def _references_note(layout: TableLayout) -> str:

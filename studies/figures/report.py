@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..plan.study import Study
+from ..storage.folder import StudyFolder
 from ..tables.claims import judge
 from ..tables.files import Tables
 from ..tables.summary import count_answers, interval_note, summarise, summarise_part
 from .accuracy import accuracy_by_group, accuracy_by_overhead, accuracy_by_snr
 from .chart import Chart
-from .emulation import users_figure
 from .learning import learning_curves
 from .looks import panel_titles
 from .page import Contents, render
 from .printed import SCREEN, Style, draw
+from .printed_users import users_figure
+from .users import Users, users_of
 
 
 def write_report(
@@ -46,15 +47,16 @@ def write_report(
     else:
         figures = [_print(chart, folder.report / name, SCREEN) for name, chart in charts.items()]
         data = [_write_table(chart, folder.report / name) for name, chart in charts.items()]
-        pictures = dict(_users_figures(tables, done))
+        users = _users(tables, done)
+        people = [file for name, own in users.items() for file in _write_users(folder, name, own)]
         verdicts = judge(tables, results, study.claims)
         page = folder.report / "report.html"
         contents = Contents(
-            study, tables.layout, results, summary, verdicts, charts, pictures,
+            study, tables.layout, results, summary, verdicts, charts, users,
             interval_note(summary),
         )  # fmt: skip
         page.write_text(render(contents), encoding="utf-8")
-        written = [*figures, *data, *pictures.values(), page]
+        written = [*figures, *data, *people, page]
     for file in written:
         folder.store.keep(file)
     return written
@@ -96,23 +98,25 @@ def _write_table(chart: Chart, name: Path) -> Path:
     return file
 
 
-def _users_figures(tables: Tables, done: pd.DataFrame) -> Iterator[tuple[str, Path]]:
-    """Title and file of the figure of each emulated condition."""
+def _users(tables: Tables, done: pd.DataFrame) -> dict[str, Users]:
+    """Users of each emulated condition, by file name."""
     emulated, layout = done[done["users"] > 1], tables.layout
-    titles = panel_titles(emulated, layout)
-    for panel, (_, row) in zip(titles, emulated.iterrows(), strict=True):
-        title = f"{row['method']}, {panel}, {layout.budget_text(row.to_dict())} tokens"
+    found = {}
+    for panel, (_, row) in zip(panel_titles(emulated, layout), emulated.iterrows(), strict=True):
         snr_db = row["eval_snr_db"]
-        snr = "" if math.isnan(snr_db) else f"_{snr_db:g}dB"
-        file = tables.folder.report / f"users_{row['cell']}{snr}.png"
-        with SCREEN.applied():
-            _users_figure(tables, row, title).savefig(file)
-        yield title, file
+        devices, answers = (
+            rows[rows["eval_snr_db"].eq(snr_db) | rows["eval_snr_db"].isna()]
+            for rows in (tables.read_devices(row["cell"]), tables.read_answers(row["cell"]))
+        )
+        name = f"users_{row['cell']}{'' if math.isnan(snr_db) else f'_{snr_db:g}dB'}"
+        title = f"{row['method']}, {panel}, {layout.budget_text(row.to_dict())} tokens"
+        found[name] = users_of(devices, answers, title)
+    return found
 
 
-def _users_figure(tables: Tables, row: pd.Series, title: str) -> Figure:
-    devices, answers = (
-        rows[rows["eval_snr_db"].eq(row["eval_snr_db"]) | rows["eval_snr_db"].isna()]
-        for rows in (tables.read_devices(row["cell"]), tables.read_answers(row["cell"]))
-    )
-    return users_figure(devices, answers, title)
+def _write_users(folder: StudyFolder, name: str, users: Users) -> list[Path]:
+    picture, table = (folder.report / f"{name}{suffix}" for suffix in (".png", ".csv"))
+    with SCREEN.applied():
+        users_figure(users).savefig(picture)
+    users.table.to_csv(table, index=False)
+    return [picture, table]

@@ -107,7 +107,7 @@ class Plan:
         """Validations of each method's learning rates; none if there is no choice.
 
         They run on the study's first air and SNR, at the method's first bandwidth with the last
-        token budget there, for every seed.
+        token budget there (a network of all token lengths with the longest), for every seed.
         """
         study = self.study
         return {
@@ -194,11 +194,12 @@ class Plan:
             eval_snr_db = (math.inf,)
         crossing = self._crossing(contender, point)
         loss_db = loss_at_bandwidth_db(study, point.budget.bandwidth_hz)
+        trained = self._trained(contender, point, learning_rate)
         return Cell(
             study=study.name,
             method=contender.label,
             reference=None if reference is None else reference.name,
-            trained=self._trained(contender, point, learning_rate),
+            trained=trained,
             crossing=crossing.model_copy(update={"link": self._link(contender, point)}),
             nominal_snr_db=point.snr_db,
             eval_snr_db=eval_snr_db,
@@ -211,6 +212,7 @@ class Plan:
             max_answer_tokens=study.evaluation.max_answer_tokens,
             metric=study.evaluation.metric,
             emulate=None if reference is not None else study.emulate,
+            tokens=None if trained.any_tokens is None else point.budget.tokens,
         )
 
     def _trained(
@@ -221,19 +223,36 @@ class Plan:
         system = contender.at(learning_rate)
         spec: PhaseSpec | None = None
         for phase in system.phases(task):
+            drawn = [
+                system.tokens_for(task, phase, tokens)
+                for tokens in self._trained_tokens(contender, point.budget)
+            ]
+            different = [tokens for i, tokens in enumerate(drawn) if tokens not in drawn[:i]]
             spec = PhaseSpec(
                 data=self._data,
                 task=task,
                 system=system.for_phase(phase.name),
                 phase=phase.name,
                 parent=spec,
-                tokens=system.tokens_for(task, phase, point.budget.tokens),
+                tokens={device: max(own[device] for own in drawn) for device in drawn[0]},
                 seed=point.seed,
                 federation=None if contender.reference is not None else self.study.federation,
                 crossing=self._crossing(contender, point, phase) if phase.over_air else None,
+                any_tokens=tuple(different) if len(different) > 1 else None,
             )
         assert spec is not None, "a system has a phase"
         return spec
+
+    def _trained_tokens(self, contender: Contender, budget: Budget) -> list[TokenBudget]:
+        """The token lengths that a network for a budget is trained at, in an order of their own.
+
+        A network of all token lengths has those that its bandwidth carries.
+        """
+        if not contender.any_tokens or budget.infeasible is not None:
+            return [budget.tokens]
+        hz = budget.bandwidth_hz
+        carried = [own.tokens for own in self.budgets(contender) if own.bandwidth_hz == hz]
+        return sorted(carried, key=lambda tokens: sorted(tokens.items()))
 
     def _crossing(self, contender: Contender, point: Point, phase: Phase | None = None) -> Crossing:
         """The crossing of the streams of a phase, or of the test."""

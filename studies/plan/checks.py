@@ -13,6 +13,11 @@ def check_method(study: Study, contender: Contender) -> None:
     """Raises ValueError for lengths, streams, transports and airs that a method cannot have."""
     for tokens in study.tokens:
         contender.system.check(study.task, tokens)
+    if contender.any_tokens and not contender.system.ANY_LENGTH:
+        raise ValueError(
+            f"method {contender.label!r}: train_tokens 'any' draws token lengths at every step, "
+            f"which system {contender.system.name} does not take; take 'matched'"
+        )
     _check_streams(study, contender)
     if study.emulate is not None and contender.system.in_rounds:
         raise ValueError(

@@ -19,12 +19,14 @@ class Contender:
         label: Name of the contender in tables.
         system: System with all learning rates to choose from.
         transport: Transport of its streams, see :func:`~tokcom_core.systems.transport_of`.
+        any_tokens: Whether one network is trained for all token lengths.
         reference: Reference of the task that it is (intact text, noiseless air); None for a method.
     """
 
     label: str
     system: System
     transport: dict[str, Transport]
+    any_tokens: bool = False
     reference: Reference | None = None
 
     def at(self, learning_rate: float | None) -> System:
@@ -34,13 +36,16 @@ class Contender:
 
 def contenders_of(study: Study) -> tuple[Contender, ...]:
     """The references, each of the first method's system that has it, then the methods."""
-    methods = [Contender(m.label, study.system(m), m.transport) for m in study.methods]
+    methods = [
+        Contender(m.label, study.system(m), m.transport, m.train_tokens == "any")
+        for m in study.methods
+    ]
     systems = [method.system for method in methods] or [study.systems.first]
     references = []
     for reference in study.task.references(study.data.folder):
         own = next(filter(None, (system.reference(reference) for system in systems)), None)
         if own is not None:
-            references.append(Contender(reference.name, own, {}, reference))
+            references.append(Contender(reference.name, own, {}, reference=reference))
     return (*references, *methods)
 
 

@@ -1,4 +1,4 @@
-"""Loads studies from files and presets, with overrides of the command line."""
+"""Loads studies from files and presets, with overrides."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ import yaml
 from pydantic import ValidationError
 
 from ..errors import explain
+from .overrides import Overrides, overrides_of
 from .paths import resolve_paths
 from .study import Study
 
 PRESETS = Path(__file__).parents[1] / "presets"
 
 
-def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Study:
-    """Loads a study from a preset's name or a YAML file; ``overrides`` are ``key=value``.
+def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
+    """Loads a study from a preset's name or a YAML file, and overrides some of its keys.
 
+    ``load("quickstart", seeds=[0, 1])``, ``load("quickstart", {"link.access": "tdma"})`` and
+    ``load("quickstart", ["link.access=tdma"])``: a value takes the place of all that the key had.
     Relative paths start from the file's folder, those of presets and overrides from the current
     one.
+
+    Args:
+        source: Name of a preset, or a YAML file.
+        overrides: Values by dotted key, or texts ``key=value`` as after ``--set``.
+        keys: Values of keys of the study itself.
 
     Raises:
         ValueError: in one line, for a missing or damaged file, unknown keys and bad values.
@@ -35,12 +43,14 @@ def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Study:
     if not isinstance(raw, dict):
         raise ValueError(f"{file} should hold keys and values, such as 'name: mystudy'")
     raw = resolve_paths(raw, Path.cwd() if preset else file.parent.absolute())
-    for override in overrides:
-        _apply(raw, override)
+    changes = [*overrides_of(overrides), *overrides_of(keys)]
+    for change in changes:
+        change.apply(raw)
     try:
         return Study(**raw)
     except ValidationError as error:
-        raise ValueError(explain(error, Study, str(file), overrides)) from None
+        said = {change.key: change.said for change in changes}
+        raise ValueError(explain(error, Study, str(file), said)) from None
     except TypeError as error:
         raise ValueError(f"{file}: {error}") from None
 
@@ -52,21 +62,3 @@ def presets() -> list[str]:
 
 def preset_file(name: str) -> Path | None:
     return PRESETS / f"{name}.yaml" if name in presets() else None
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    """Sets a dotted key: ``systems.mlms.fine_tuning.steps=100``, ``seeds=[0,1,2]``."""
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ValueError(f"--set {override!r} should be key=value, such as seeds=[0,1]")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(f"--set {override!r}: the value is not YAML") from None
-    value = resolve_paths(value, Path.cwd(), tuple(key.split(".")))
-    *path, last = key.split(".")
-    for part in path:
-        raw = raw.setdefault(part, {})
-        if not isinstance(raw, dict):
-            raise ValueError(f"--set {override!r}: {part!r} has no keys of its own")
-    raw[last] = value

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+from pydantic import Field
+
 from actors import EmulationConfig, Federation, UserPopulation
 from channel_models import Link, NamedAir, SnrRange
 from tokcom_core.features import AnyFeatures
@@ -10,6 +15,10 @@ from tokcom_core.tasks import NamedTask, Task
 
 from .spec import Spec
 from .study import Metric, TokenBudget
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
 
 
 class FeaturesSpec(Spec):
@@ -47,10 +56,12 @@ class PhaseSpec(Spec):
         system: System, with defaults for settings that the phase does not depend on.
         phase: Name of the phase.
         parent: Phase whose weights this one starts from; None for fresh weights.
-        tokens: Token length of each device in the phase.
+        tokens: Token length of each device in the phase; the longest of ``any_tokens``.
         seed: Seed of weights, batches and noise.
         federation: Users that the samples are divided among.
         crossing: Crossing of the streams; None for a phase that does not cross the air.
+        any_tokens: Token lengths of which every step draws one, at least two; None if all steps
+            have the same. Without them the names of artifacts are what they were before.
     """
 
     data: str
@@ -62,6 +73,7 @@ class PhaseSpec(Spec):
     seed: int
     federation: Federation | None
     crossing: Crossing | None
+    any_tokens: tuple[TokenBudget, ...] | None = Field(default=None, exclude_if=_is_none)
 
     @property
     def kind(self) -> str:
@@ -73,8 +85,14 @@ class PhaseSpec(Spec):
 
     @property
     def definition(self) -> Phase:
-        """The phase as its system defines it."""
-        return phase_of(self.system, self.task, self.phase)
+        """The phase as its system defines it, with the token lengths that it draws."""
+        found = phase_of(self.system, self.task, self.phase)
+        return replace(found, any_tokens=self.any_tokens or ())
+
+    @property
+    def step_tokens(self) -> tuple[TokenBudget, ...]:
+        """The token lengths that its steps have, each of them as likely as another."""
+        return self.any_tokens or (self.tokens,)
 
     @property
     def lineage(self) -> tuple[PhaseSpec, ...]:
@@ -97,7 +115,8 @@ class Cell(Spec):
     """One point of the study: a trained network under one link, at every evaluation SNR.
 
     With ``emulate``, many users ask the test questions instead of one. ``reference`` is the name of
-    the reference that the cell is, if it is one.
+    the reference that the cell is, if it is one. ``tokens`` are the token lengths of the test, if
+    the network was trained for others as well.
     """
 
     study: str
@@ -116,6 +135,7 @@ class Cell(Spec):
     max_answer_tokens: int
     metric: Metric
     emulate: EmulationConfig | None
+    tokens: TokenBudget | None = Field(default=None, exclude_if=_is_none)
 
     @property
     def inputs(self) -> tuple[Spec, ...]:
@@ -135,6 +155,13 @@ class Cell(Spec):
     @property
     def seed(self) -> int:
         return self.trained.seed
+
+    @property
+    def tested(self) -> PhaseSpec:
+        """The last phase at the token lengths of the test."""
+        if self.tokens is None:
+            return self.trained
+        return self.trained.model_copy(update={"tokens": self.tokens})
 
 
 def phase_of(system: System, task: Task, name: str) -> Phase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 from pydantic import Field
@@ -79,7 +80,7 @@ def workload_of(spec: Spec, study: Study) -> Workload:
         "engine": study.engine,
         "cpu": study.resources.cpu,
         "air": None if spec.crossing is None else spec.crossing.air.label,
-        **{f"tokens_{device}": count for device, count in trained.tokens.items()},
+        **{f"tokens_{device}": count for device, count in _token_lengths(spec).items()},
         **others,
     }
     if isinstance(spec, PhaseSpec):
@@ -90,6 +91,13 @@ def workload_of(spec: Spec, study: Study) -> Workload:
         nature[DATA] = trained.data
         return Workload(kind=spec.kind, nature=nature, details=details, units=1)
     return _evaluation(spec, nature, details)
+
+
+def _token_lengths(spec: PhaseSpec | ValidationSpec | Cell) -> dict[str, float]:
+    """Token lengths by device, of a training the mean of its steps."""
+    if isinstance(spec, PhaseSpec):
+        return {d: fmean(tokens[d] for tokens in spec.step_tokens) for d in spec.tokens}
+    return dict(spec.tested.tokens if isinstance(spec, Cell) else spec.trained.tokens)
 
 
 def _evaluation(cell: Cell, nature: dict[str, Any], details: dict[str, Any]) -> Workload:

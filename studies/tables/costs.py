@@ -61,7 +61,7 @@ def network_columns(
         tokens: Mean number of tokens that each device sends for a sample; those of other systems'
             devices do not count.
     """
-    devices = devices_of(cell.system.streams(cell.task, cell.trained.tokens))
+    devices = devices_of(cell.system.streams(cell.task, cell.tested.tokens))
     gflop = {
         device: cell.system.device_gflop(cell.task, device, tokens, sizes.windows.get(device, {}))
         for device in devices
@@ -83,7 +83,7 @@ def _uploads(cell: Cell, device: str) -> bool:
 
 
 def _served(cell: Cell) -> tuple[Stream, ...]:
-    return served_streams(cell.system, cell.task, cell.trained.tokens)
+    return served_streams(cell.system, cell.task, cell.tested.tokens)
 
 
 def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float]) -> float:

@@ -22,7 +22,7 @@ def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
         middle_db, span_db = nominal_db.middle, nominal_db.span
     else:
         middle_db, span_db = nominal_db, 0.0
-    budget = trained.tokens
+    budget = cell.tested.tokens
     phases = [spec.definition.training for spec in trained.lineage]
     served = served_streams(cell.system, cell.task, budget)
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from actors import (
 from actors.engines.engine import Engine, Peer
 from actors.training.batches import _batches
 from channel_models import named_air
+from tokcom_core.systems import TokenLengths
 
 from .conftest import NetworkParts, PartsOf
 
@@ -44,14 +45,16 @@ class _Run:
     state: dict[str, Tensor]
 
 
-def _run(parts: NetworkParts, engine: Engine, folder: Path) -> _Run:
+def _run(
+    parts: NetworkParts, engine: Engine, folder: Path, any_tokens: tuple[TokenLengths, ...] = ()
+) -> _Run:
     """A short training, which leaves the network in ``folder``."""
     folder.mkdir()
     losses = []
     with parts.network(engine) as network:
         network.set_channel(named_air("rayleigh"), 6.0)
         for phase in parts.phases(steps=3):
-            losses += network.train(phase)
+            losses += network.train(replace(phase, any_tokens=any_tokens))
         scores = network.evaluate(parts.served, "test", 8)
         network.save(folder)
         return _Run(losses, scores, network.state())
@@ -59,8 +62,10 @@ def _run(parts: NetworkParts, engine: Engine, folder: Path) -> _Run:
 
 @pytest.mark.usefixtures("_ray")
 def test_ray_and_inline_agree_step_by_step(parts_of: PartsOf, tmp_path: Path) -> None:
-    inline = _run(parts_of(), InlineEngine(), tmp_path / "inline")
-    remote = _run(parts_of(), RayEngine(deadline_s=300), tmp_path / "ray")
+    """Also where steps draw their token lengths."""
+    lengths = ({"audio": 6, "vision": 6}, {"audio": 50, "vision": 117})
+    inline = _run(parts_of(), InlineEngine(), tmp_path / "inline", lengths)
+    remote = _run(parts_of(), RayEngine(deadline_s=300), tmp_path / "ray", lengths)
     assert inline.losses == remote.losses
     assert inline.scores == remote.scores
     assert inline.state.keys() == remote.state.keys()

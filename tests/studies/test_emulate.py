@@ -66,6 +66,9 @@ def test_the_accounts_of_devices_and_network_agree(emulated: Path) -> None:
     assert 0 < len(missing) < own["user"].nunique()
     (picture,) = (emulated / "report").glob("users_*.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
+    shown = pd.read_csv(picture.with_suffix(".csv"))
+    assert set(shown["user"]) <= set(own["user"])
+    assert picture.stem in (emulated / "report" / "report.html").read_text()
 
 
 def test_a_reference_answers_the_questions_of_all_users(emulated: Path) -> None:

@@ -87,7 +87,7 @@ def test_time_passes_by_stages_trials_at_once_and_the_longest_chain() -> None:
 
 
 def test_trials_find_room_by_cpus_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("studies.cli.forecast_table.cpu_count", lambda: 8)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     for resources, engine, trials in (
         ({"cpu": 2}, "inline", 4),

@@ -25,6 +25,7 @@ METHODS = {
     },
     "aligned transport.question=file": {"name": "aligned", **BYTES},
     "mine": {"name": "aligned", "label": "mine", **BYTES},
+    "aligned train_tokens=any": {"name": "aligned", "train_tokens": "any"},
     "unaligned fine_tuning.steps=7": {"name": "unaligned", "fine_tuning": {"steps": 7}},
 }
 """By label."""
@@ -84,6 +85,8 @@ def test_a_short_name_is_the_mapping_that_it_stands_for() -> None:
          "take some of audio, vision, caption, question"),
         ({"name": "aligned", "transport": {"question": "pigeon"}},
          "methods.0.transport.question: Input should be 'analog', 'digital' or 'file'"),
+        ({"name": "aligned", "train_tokens": "all"},
+         "methods.0.train_tokens: Input should be 'matched' or 'any'"),
         ({"system": "magic"}, "no system 'magic'; take some of mlms"),
         ({"name": "magic"}, "no method 'magic'; take some of aligned"),
         ({"alignment": "contrastive"}, "a method needs 'name', one of the short names, or"),

@@ -13,7 +13,9 @@ from rich.console import Console
 from actors import Faults
 from actors.emulation.traffic import Traffic
 from studies.cli.screen import service_table
-from studies.figures.emulation import users_figure
+from studies.figures.interactive_users import draw_users
+from studies.figures.printed_users import users_figure
+from studies.figures.users import users_of
 from studies.plan.study import Study
 from studies.tables.layout import layout_of
 from studies.tables.service import (
@@ -144,6 +146,36 @@ def test_the_title_of_the_picture_counts_the_users_that_it_shows() -> None:
         }
     )  # fmt: skip
     answers = pd.DataFrame({"user": [0, 1, 2], "media_id": ["a", "b", "c"], "right": [0, 1, 0]})
-    assert users_figure(devices, answers, "x").get_suptitle() == "2 of 3 users who asked: x"
+    some = users_of(devices, answers, "x")
+    assert users_figure(some).get_suptitle() == some.heading == "2 of 3 users who asked: x"
     received = devices.fillna({"realised_sinr_db": 1.0})
-    assert users_figure(received, answers, "x").get_suptitle() == "3 users who asked: x"
+    assert users_of(received, answers, "x").heading == "3 users who asked: x"
+
+
+def test_the_map_on_the_page_shows_every_user_who_was_received() -> None:
+    count = 40
+    rng = np.random.default_rng(0)
+    devices = pd.DataFrame(
+        {
+            "user": range(count), "device": "text", "realised_sinr_db": rng.normal(10, 5, count),
+            "accuracy": [i % 3 / 2 for i in range(count)], "questions": 2,
+            "x_m": rng.normal(0, 50, count), "y_m": rng.normal(0, 50, count),
+        }
+    )  # fmt: skip
+    users_asked = [user for user in range(count) for _ in range(2)]
+    answers = pd.DataFrame({"user": users_asked, "media_id": "a", "right": [0.0, 1.0] * count})
+    lost = devices.assign(realised_sinr_db=devices["realised_sinr_db"].mask(devices["user"] < 4))
+    for own, shown in ((devices, count), (lost, count - 4)):
+        users = users_of(own, answers, "x")
+        places, accuracy, distribution = draw_users(users)
+        *people, station = places.data
+        assert sum(len(trace.x) for trace in people) == shown
+        assert (station.x, station.y) == ((0,), (0,))
+        assert len(distribution.data[0].x) == shown
+        assert list(distribution.data[0].y)[-1] == 1
+        assert all(0 <= y <= 1 for y in accuracy.data[0].y)
+    assert len(draw_users(users_of(devices.assign(x_m=math.nan), answers, "x"))) == 2
+    nobody = users_of(devices.assign(realised_sinr_db=math.nan), answers, "x")
+    assert nobody.heading == "0 of 40 users who asked: x"
+    assert len(draw_users(nobody)) == 2
+    users_figure(nobody)

@@ -119,6 +119,23 @@ def test_overrides() -> None:
         load("quickstart", ("seeds=3", misspelt))
 
 
+def test_overrides_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = load("quickstart", ("seeds=[4, 5]", "link.access=tdma", "data={folder: mine}"))
+    mapped = load(
+        "quickstart", {"seeds": (4, 5), "link.access": "tdma", "data": {"folder": Path("mine")}}
+    )
+    keys = load("quickstart", {"link.access": "tdma"}, seeds=[4, 5], data={"folder": "mine"})
+    assert said == mapped == keys
+    assert keys.data.folder == tmp_path / "mine"
+    with pytest.raises(ValueError, match=r"^systems\.mlms\.fine_tuning\.stepps: no key .* 'steps'"):
+        load("quickstart", {"systems.mlms.fine_tuning.stepps": 7}, seeds=3)
+    with pytest.raises(ValueError, match=r"^seeds: .*got -1"):
+        load("quickstart", seeds=-1)
+    with pytest.raises(ValueError, match="'seeds=3' should be a list"):
+        load("quickstart", "seeds=3")
+
+
 def test_complaints_blame_the_file_or_the_override(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump({"name": "mine", "metods": ["aligned"]}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,13 +17,13 @@ Plan = TypeVar("Plan")
 def run_parallel(
     function: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None
 ) -> Iterator[Result]:
-    """Yields the results in order; ``workers`` processes, by default one for each core.
+    """Yields the results in order; ``workers`` processes, by default one for each CPU.
 
     joblib's own processes do not run the user's script anew, so that a plain script without a
     main guard may call this. Whoever stops early, after Ctrl-C, say, is not warned of tasks undone.
     """
     warnings.filterwarnings("ignore", r"\d+ tasks .* been", UserWarning, r"joblib\.parallel")
-    pool = Parallel(n_jobs=workers or os.cpu_count() or 1, return_as="generator", batch_size=8)
+    pool = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=8)
     yield from pool(delayed(function)(job) for job in jobs)
 
 

@@ -88,6 +88,10 @@ class Transmitter(Trained, ABC):
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
         """Frozen inputs of a batch, each ``[B, ...]``."""
 
+    def set_length(self, count: int) -> None:
+        """Sets the token length of what is read and sent next, see :attr:`System.ANY_LENGTH`."""
+        raise NotImplementedError(f"{type(self).__name__} has one token length")
+
     @abstractmethod
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols of any power, complex64 ``[B, N]``, and which are valid, bool ``[B, N]``."""
@@ -148,12 +152,15 @@ class System(Named, ABC):
             ``transport`` of its streams.
         PATHS: Keys, as tuples of their parts, whose values are checkpoints by name or folder.
         DEFAULT_TOKENS: Default token lengths.
+        ANY_LENGTH: Whether no weight depends on the token lengths, so that each step of a training
+            may have others, see :meth:`Transmitter.set_length`.
         REHEARSAL: Settings of a rehearsal, with small checkpoints.
     """
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = {}
     PATHS: ClassVar[tuple[tuple[str, ...], ...]] = ()
     DEFAULT_TOKENS: ClassVar[dict[str, int]] = {}
+    ANY_LENGTH: ClassVar[bool] = False
     REHEARSAL: ClassVar[dict[str, Any]] = {}
 
     @classmethod

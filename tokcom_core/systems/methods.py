@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_serializer, model_validator
 
 from ..config import CUSTOM, Config
 from .streams import Stream, Transport
 
-_OWN = ("label", "system", "transport")
+_OWN = ("label", "system", "transport", "train_tokens")
+
+TrainTokens = Literal["matched", "any"]
+"""Token lengths of a method's trainings: those that it is evaluated at, each with a network of its
+own, or one network for all of a study's, of which every step of its trainings draws one."""
 
 
 class Method(Config):
@@ -25,12 +29,14 @@ class Method(Config):
         system: Name of the system; ``custom`` needs ``class``, too.
         transport: Transport of streams by name, or of all ``media`` or ``texts`` at once;
             ``analog`` by default.
+        train_tokens: Token lengths that it is trained at, see :data:`TrainTokens`.
         settings: Keys of the system, on top of those that the study has for it.
     """
 
     label: str = Field(min_length=1)
     system: str
     transport: dict[str, Transport] = Field(default={})
+    train_tokens: TrainTokens = "matched"
     settings: dict[str, Any] = Field(default={})
 
     @model_validator(mode="before")
@@ -59,9 +65,12 @@ class Method(Config):
         """The shortest equivalent form: the short name alone if nothing else is set."""
         if self.label in SHORT_NAMES and self == Method.model_validate(self.label):
             return self.label
-        own = {"label": self.label, "system": self.system}
-        travel = {"transport": self.transport} if self.transport else {}
-        return {**own, **travel, **self.settings}
+        own: dict[str, Any] = {"label": self.label, "system": self.system}
+        if self.transport:
+            own["transport"] = self.transport
+        if self.train_tokens != "matched":
+            own["train_tokens"] = self.train_tokens
+        return {**own, **self.settings}
 
 
 def _label(start: str, keys: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -71,6 +72,8 @@ class Phase:
             :meth:`Receiver.calibrate`.
         drop_prob: Probability that a stream of ``dropped`` is left out of a sample.
         dropped: Streams that may be left out, each independently.
+        any_tokens: Token lengths by device, of which every step draws one; empty for those that
+            the devices are built for.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Phase:
     calibration_samples: int = 0
     drop_prob: float = 0.0
     dropped: tuple[str, ...] = ()
+    any_tokens: tuple[Mapping[str, int], ...] = ()
 
     @property
     def crossing(self) -> tuple[str, ...]:

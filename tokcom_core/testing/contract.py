@@ -61,6 +61,16 @@ class SystemContract:
             with pytest.raises(ValueError, match=str(longest + 1)):
                 case.system.check(case.task, {**case.tokens, device: longest + 1})
 
+    def test_no_weight_depends_on_the_token_lengths_of_one_that_takes_any(
+        self, case: SystemCase
+    ) -> None:
+        taken = dict.fromkeys(case.tokens, 1) if case.system.ANY_LENGTH else case.tokens
+        expected = case.unsplit().named_parameters()
+        found = replace(case, tokens=taken).unsplit().named_parameters()
+        assert set(found) == set(expected)
+        for name, parameter in found.items():
+            assert torch.equal(parameter, expected[name]), name
+
     def test_shapes_and_types_of_what_is_sent(self, case: SystemCase) -> None:
         unsplit = case.unsplit()
         for own in {own for phase in case.phases for own in phase.inputs}:

@@ -57,6 +57,26 @@ class TestLearnedSelection(SystemContract):
         return case_of(models={"selection": "learned"})
 
 
+@pytest.mark.parametrize("selection", ["slide", "learned"])
+def test_a_transmitter_sends_other_lengths_by_the_same_weights(
+    case_of: CaseOf, selection: str
+) -> None:
+    case = case_of(models={"selection": selection})
+    long = {"audio": 50, "vision": 117}
+    unsplit, expected = case.unsplit(), replace(case, tokens=long).unsplit()
+    own = {medium: StreamInput(medium, "train") for medium in TOKENS}
+    short = {medium: unsplit.send(stream)[0] for medium, stream in own.items()}
+    for lengths, wanted in (
+        (long, {m: expected.send(s)[0] for m, s in own.items()}),
+        (TOKENS, short),
+    ):
+        for medium, stream in own.items():
+            unsplit.transmitters[medium].set_length(lengths[medium])
+            symbols, _ = unsplit.send(stream)
+            assert symbols.shape[1] == lengths[medium] * case.streams[medium].symbols_per_token
+            assert torch.equal(symbols, wanted[medium])
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> CaseOf:
     """The same system on questions about images, with tiny models."""

@@ -117,6 +117,19 @@ def test_each_phase_trains_exactly_what_the_paper_trains(case_of: CaseOf) -> Non
     assert by_adapter["tuning"] == visual | {"station.lora"}
 
 
+def test_a_terminal_sends_other_lengths_by_the_same_weights(case_of: CaseOf) -> None:
+    """Also where its visual tokens are kept, those of every length apart."""
+    case = case_of()
+    unsplit = case.unsplit()
+    for phase in case.phases:
+        for count in (4, 9, 4):
+            expected = replace(case, tokens={"terminal": count}).unsplit()
+            unsplit.transmitters["terminal"].set_length(count)
+            found = unsplit.losses(phase)
+            for name, loss in expected.losses(phase).items():
+                assert torch.equal(found[name], loss), (phase.name, count, name)
+
+
 def test_phases_off_the_air_do_not_depend_on_the_air(case_of: CaseOf) -> None:
     """Neither on k and r nor on coding and decoding, so that all of these share them."""
     systems = [

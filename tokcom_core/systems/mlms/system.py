@@ -59,6 +59,7 @@ class Mlms(System):
         *(("models", kind, "checkpoint") for kind in MEDIA),
     )
     DEFAULT_TOKENS: ClassVar[dict[str, int]] = {"audio": 16, "vision": 16, "image": 16}
+    ANY_LENGTH: ClassVar[bool] = True
     REHEARSAL: ClassVar[dict[str, Any]] = {
         "models": {"language": None, "audio": POCKET, "vision": POCKET, "image": POCKET_IMAGES}
     }

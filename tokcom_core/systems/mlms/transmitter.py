@@ -43,6 +43,9 @@ class MediaTransmitter(Transmitter):
     def trainable(self, phase: str) -> list[nn.Parameter]:
         return list(self.projection.parameters())
 
+    def set_length(self, count: int) -> None:
+        self._count = count
+
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
         store = self._stores[split]
         tokens = store.select(samples.media_id, self._count)
@@ -77,6 +80,9 @@ class LearnedTransmitter(MediaTransmitter):
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
         return [*super().trainable(phase), *self.scorer.parameters()]
+
+    def set_length(self, count: int) -> None:
+        self._sent = count
 
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         tokens, valid = inputs

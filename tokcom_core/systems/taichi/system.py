@@ -96,6 +96,7 @@ class Taichi(System):
         ("models", "high", "checkpoint"),
     )
     DEFAULT_TOKENS: ClassVar[dict[str, int]] = {TERMINAL: 36}
+    ANY_LENGTH: ClassVar[bool] = True
     REHEARSAL: ClassVar[dict[str, Any]] = {
         "models": {
             "language": POCKET_IMAGES,

@@ -110,6 +110,10 @@ class TaichiTransmitter(Transmitter):
         self._language_moves_on = phase in OFF_AIR
         require(self, self.trainable(phase))
 
+    def set_length(self, count: int) -> None:
+        assert self.visual is not None, "a reference has no visual tokens"
+        self.visual.queries = self._system.queries(count)
+
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
         """Frozen tokens of both encoders, or the visual tokens that they make if BAN and projector
         do not learn, and which samples have an image; then token ids.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .system import Taichi
 
 MOST_KEPT_BYTES = 2**30
-"""Size of all visual tokens of a split beyond which none are kept."""
+"""Size of all visual tokens of a split, of one length, beyond which none are kept."""
 
 
 class VisualTokens(nn.ModuleList):
@@ -26,7 +26,8 @@ class VisualTokens(nn.ModuleList):
 
     Args:
         system: Settings of the system.
-        queries: Rows and columns of the visual tokens before the projector.
+        queries: Rows and columns of the visual tokens before the projector; no weight depends on
+            them, so that they may be set to others.
     """
 
     def __init__(self, system: Taichi, queries: tuple[int, int]) -> None:
@@ -35,13 +36,18 @@ class VisualTokens(nn.ModuleList):
         super().__init__(
             [fusion, build_projector(system.projector, fusion.width, system.token_width)]
         )
-        self._queries = queries
-        self.bytes_per_image = 4 * queries[0] * queries[1] * system.token_width
+        self.queries = queries
+        self._token_width = system.token_width
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Size of the visual tokens of an image."""
+        return 4 * self.queries[0] * self.queries[1] * self._token_width
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
         """Visual tokens ``[B, S, D]`` of the tokens of both encoders."""
         fusion, projector = self
-        tokens: Tensor = projector(fusion(low, high, self._queries))
+        tokens: Tensor = projector(fusion(low, high, self.queries))
         return tokens
 
 
@@ -61,7 +67,7 @@ class KeptTokens:
     ) -> None:
         self._visual = visual
         self._read = read
-        self._kept: dict[tuple[str, str | None], Tensor] = {}
+        self._kept: dict[tuple[str, str | None, tuple[int, int]], Tensor] = {}
 
     def fit(self, images: int) -> bool:
         """Whether the visual tokens of so many images may be kept."""
@@ -70,8 +76,10 @@ class KeptTokens:
     @torch.no_grad()
     def select(self, split: str, media_ids: Sequence[str], present: Sequence[bool]) -> Tensor:
         """Visual tokens ``[B, S, D]``; samples without an image have the same, of zeros."""
+        queries = self._visual.queries
         keys = [
-            (split, name if there else None) for name, there in zip(media_ids, present, strict=True)
+            (split, name if there else None, queries)
+            for name, there in zip(media_ids, present, strict=True)
         ]
         for key, name in dict(zip(keys, media_ids, strict=True)).items():
             if key not in self._kept:

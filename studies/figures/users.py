@@ -1,0 +1,94 @@
+"""Users of an emulation, as its figures show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from channel_models import mean_db
+
+from ..tables.statistics import clip_interval
+
+_BINS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Users:
+    """Users who asked in one emulated condition.
+
+    Attributes:
+        title: Name of the condition.
+        asked: Number of users who asked.
+        table: ``user, x_m, y_m, sinr_db, accuracy, questions`` of those of whom something came
+            through, by increasing SINR; without places where the air has none.
+        bins: ``sinr_db, accuracy, low, high`` of as many users each, with 95 % intervals over
+            clips.
+    """
+
+    title: str
+    asked: int
+    table: pd.DataFrame
+    bins: pd.DataFrame
+
+    @property
+    def heading(self) -> str:
+        """Title with the number of users who are shown."""
+        shown = len(self.table)
+        count = f"{shown}" if shown == self.asked else f"{shown} of {self.asked}"
+        return f"{count} users who asked: {self.title}"
+
+    @property
+    def placed(self) -> bool:
+        """Whether users have places."""
+        return bool(self.table["x_m"].notna().any())
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Fraction of users up to each row of the table."""
+        return np.linspace(0, 1, len(self.table))
+
+    @property
+    def by_answers(self) -> dict[str, pd.DataFrame]:
+        """The users by whether all, some or none of their answers are right."""
+        accuracy = self.table["accuracy"]
+        found = {
+            "all answers right": self.table[accuracy == 1],
+            "some right": self.table[(accuracy > 0) & (accuracy < 1)],
+            "none right": self.table[accuracy == 0],
+        }
+        return {name: rows for name, rows in found.items() if len(rows)}
+
+
+def users_of(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Users:
+    """The users of an emulated condition.
+
+    Args:
+        devices: Rows of ``devices`` of the condition.
+        answers: Rows of ``answers`` of it.
+        title: Name of the condition.
+    """
+    users = devices.groupby("user").agg(
+        x_m=("x_m", "first"),
+        y_m=("y_m", "first"),
+        sinr_db=("realised_sinr_db", lambda sinrs_db: mean_db(sinrs_db.dropna().tolist())),
+        accuracy=("accuracy", "first"),
+        questions=("questions", "first"),
+    )
+    table = users[np.isfinite(users["sinr_db"])].sort_values("sinr_db").reset_index()
+    return Users(title, len(users), table, _bins(table, answers))
+
+
+def _bins(table: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """Fraction of right answers in bins of equally many users."""
+    found = []
+    for _, rows in table.groupby(
+        pd.qcut(table["sinr_db"], _BINS, duplicates="drop"), observed=True
+    ):
+        right = float((rows["accuracy"] * rows["questions"]).sum())
+        own = answers[answers["user"].isin(rows["user"])]
+        interval = clip_interval(own["media_id"].tolist(), own["right"].tolist())
+        fraction = right / rows["questions"].sum()
+        found.append((rows["sinr_db"].median(), fraction, interval.low, interval.high))
+    return pd.DataFrame(found, columns=["sinr_db", "accuracy", "low", "high"])

@@ -1,0 +1,71 @@
+"""Overrides of a study's keys: of the command line, and from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .paths import resolve_paths
+
+Overrides = Sequence[str] | Mapping[str, Any]
+"""``key=value`` in YAML as after ``--set``, or values by key; a key may be dotted."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """A dotted key, the value that takes the place of what it has, and how messages call it."""
+
+    key: str
+    value: Any
+    said: str
+
+    def apply(self, raw: dict[str, Any]) -> None:
+        """Sets the key in a study's plain data; relative paths start from the current folder.
+
+        Raises:
+            ValueError: if a key above it has no keys of its own.
+        """
+        *path, last = self.key.split(".")
+        place = raw
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{self.said}: {part!r} has no keys of its own")
+        place[last] = resolve_paths(_plain(self.value), Path.cwd(), (*path, last))
+
+
+def overrides_of(given: Overrides) -> list[Override]:
+    """The overrides in their order.
+
+    Raises:
+        ValueError: in one line, for text that is not ``key=value`` with a value in YAML.
+    """
+    if isinstance(given, Mapping):
+        return [Override(key, value, key) for key, value in given.items()]
+    if isinstance(given, str):
+        raise ValueError(f"overrides {given!r} should be a list of texts key=value, or a mapping")
+    return [_parsed(text) for text in given]
+
+
+def _parsed(text: str) -> Override:
+    key, separator, value = text.partition("=")
+    said = f"--set {text}"
+    if not separator or not key:
+        raise ValueError(f"{said} should be key=value, such as seeds=[0,1]")
+    try:
+        return Override(key, yaml.safe_load(value), said)
+    except yaml.YAMLError:
+        raise ValueError(f"{said}: the value is not YAML") from None
+
+
+def _plain(value: Any) -> Any:
+    """A value as a YAML file would hold it, as far as paths are looked for in it."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

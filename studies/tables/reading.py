@@ -1,0 +1,72 @@
+"""A whole table of a study, its axes in the study's own order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import pandas as pd
+
+from ..plan.study import Study
+from .files import Tables
+
+TableName = Literal["results", "answers", "devices", "curves"]
+
+
+def read_table(study: Study, tables: Tables, results: pd.DataFrame, name: str) -> pd.DataFrame:
+    """All rows of a table, with ordered categories where columns name parts of the study.
+
+    Methods come in the study's order between lower and upper references, airs and devices in the
+    study's order, groups of questions in the task's, phases in that of training; so tables, groups
+    and axes of plots do, too.
+
+    Args:
+        study: Study of the tables.
+        tables: Its tables.
+        results: Rows of ``results``.
+        name: Name of the table.
+
+    Raises:
+        ValueError: for an unknown table.
+    """
+    if name not in get_args(TableName):
+        raise ValueError(f"no table {name!r}; there are: {', '.join(get_args(TableName))}")
+    cells = results.loc[results["status"] == "ok", "cell"].unique()
+    rows = results
+    if name == "answers":
+        rows = _joined(tables.read_answers(cell) for cell in cells)
+    elif name == "devices":
+        rows = _joined(tables.read_devices(cell) for cell in cells)
+    elif name == "curves":
+        curves = tables.read_curves()
+        rows = curves[curves["cell"].isin(cells)].reset_index(drop=True)
+    return _in_order(rows, _orders(study, tables))
+
+
+def _joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(list(frames), ignore_index=True)
+
+
+def _orders(study: Study, tables: Tables) -> dict[str, list[str]]:
+    """Values of the columns that name parts of the study, in order."""
+    layout = tables.layout
+    bounds: dict[str, list[str]] = {"lower": [], "upper": []}
+    for reference in layout.references:
+        bounds[reference.bound].append(reference.method)
+    systems = [study.system(method) for method in study.methods]
+    phases = [phase.name for system in systems for phase in system.phases(study.task)]
+    return {
+        "method": [*bounds["lower"], *(m.label for m in study.methods), *bounds["upper"]],
+        "air": [air.label for air in study.airs],
+        "device": list(layout.devices),
+        "group": list(layout.groups),
+        "phase": phases,
+    }
+
+
+def _in_order(rows: pd.DataFrame, orders: dict[str, list[str]]) -> pd.DataFrame:
+    for column in orders.keys() & set(rows.columns):
+        known = dict.fromkeys([*orders[column], *rows[column].dropna().unique()])
+        found = [value for value in known if (rows[column] == value).any()]
+        rows = rows.assign(**{column: pd.Categorical(rows[column], found, ordered=True)})
+    return rows

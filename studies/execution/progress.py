@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ class SpecProgress:
 
     def show(self, graph: SpecGraph) -> None:
         """Updates every bar; a kind ends when no more specs of it can become known."""
-        parts: Counter[str] = Counter()
+        parts: dict[str, float] = defaultdict(float)
         for key, spec in graph.running.items():
             parts[spec.kind] += self._part.get(key, 0.0)
         for kind, count in graph.counts.items():

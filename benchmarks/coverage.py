@@ -12,12 +12,16 @@ difference of two methods; beside them those of a bootstrap over seeds and clips
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
+
+sys.path.remove(str(Path(__file__).parent))  # studies.py is called as the package is
 
 from studies.tables.statistics import mean_interval
 

@@ -25,6 +25,7 @@ def _resident_kb() -> float:
 
 def cost_of_devices(study: Path, devices: int) -> tuple[float, float]:
     """Seconds and kilobytes of so many devices in a cell, beyond those that three have taken."""
+    sys.path.remove(str(Path(__file__).parent))  # files here are called as the packages are
     from actors import Emulation, EmulationConfig
     from studies.execution.emulating import CellEmulator
     from studies.execution.finished import choose_learning_rates

@@ -26,6 +26,8 @@ import pandas as pd
 import psutil
 import yaml
 
+sys.path.remove(str(Path(__file__).parent))  # this file is called as the package is
+
 from studies import load, run
 from studies.execution.runner import SpecRunner
 from studies.execution.splits import write_samples

@@ -113,7 +113,7 @@ class SpecProgress:
 
     def show(self, graph: SpecGraph) -> None:
         """Updates every bar; a kind ends when no more specs of it can become known."""
-        parts: defaultdict[str, float] = defaultdict(float)
+        parts: dict[str, float] = defaultdict(float)
         for key, spec in graph.running.items():
             parts[spec.kind] += self._part.get(key, 0.0)
         for kind, count in graph.counts.items():

@@ -113,6 +113,21 @@ def test_cells_of_a_method_are_known_when_its_own_candidates_are_done() -> None:
     assert graph.grows
 
 
+def test_a_ready_spec_that_is_awaited_later_comes_first_and_once() -> None:
+    early, late = AlignmentSpec(name="early"), AlignmentSpec(name="late")
+    graph = _graph(
+        then=[early, late, Milestone([late], lambda: [Cell(name="then", needs=(late,))])]
+    )
+    graph.grow()
+    assert [graph.take(), graph.take(), graph.take()] == [late, early, None]
+    graph.succeed(late.key)
+    graph.grow()
+    cell = graph.take()
+    assert isinstance(cell, Cell)
+    assert graph.take() is None
+    assert set(graph.running) == {early.key, cell.key}
+
+
 def test_a_failure_of_what_is_awaited_stops_the_study() -> None:
     tokens, other = AlignmentSpec(name="tokens"), AlignmentSpec(name="other")
     graph = _graph(tokens, other, then=[Cell(name="cell")])

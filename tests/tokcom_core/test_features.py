@@ -163,6 +163,8 @@ def test_samples_survive_their_file_and_can_be_thinned(minimusic: Path, tmp_path
     clip = samples.media_id[0]
     assert set(samples.keep([clip]).media_id) == {clip}
     assert all(samples["caption"])
+    samples.keep([clip]).write(tmp_path / "s.parquet")
+    assert set(read_samples(tmp_path / "s.parquet").media_id) == {clip}
 
 
 def test_majority_answer_by_template(minimusic: Path) -> None:

@@ -41,7 +41,7 @@ def draw(panel: Panel, chart: Chart) -> Json:
 def laid_out(title: str, x_label: str, y_label: str) -> Json:
     """The layout that all figures of a page share."""
     return {
-        "title": {"text": title, "x": 0.5, "font": {"size": 14}},
+        "title": heading(text=title, x=0.5, font={"size": 14}),
         "template": _template(),
         "font": {"family": "system-ui, sans-serif", "size": 12},
         "showlegend": False,
@@ -49,9 +49,14 @@ def laid_out(title: str, x_label: str, y_label: str) -> Json:
         "hovermode": "closest",
         "hoverlabel": {"namelength": -1},
         "margin": {"l": 55, "r": 10, "t": 40, "b": 50},
-        "xaxis": {"title": {"text": x_label}, "gridcolor": _GRID},
-        "yaxis": {"title": {"text": y_label}, "gridcolor": _GRID},
+        "xaxis": {"title": heading(text=x_label), "gridcolor": _GRID},
+        "yaxis": {"title": heading(text=y_label), "gridcolor": _GRID},
     }
+
+
+def heading(**keys: Any) -> Json:
+    """A title, of a figure, an axis or a scale."""
+    return keys
 
 
 def legend(chart: Chart) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .interactive import Json, laid_out
+from .interactive import Json, heading, laid_out
 from .users import Users
 
 _SYMBOLS = {"all answers right": "circle", "some right": "circle-open", "none right": "x"}
@@ -22,7 +22,7 @@ def draw_users(users: Users) -> list[Json]:
 
 def _map(users: Users) -> Json:
     low, high = np.quantile(users.table["sinr_db"], [0.02, 0.98])
-    scale = {"title": {"text": "SINR (dB)", "side": "right"}, "thickness": 12}
+    scale = {"title": heading(text="SINR (dB)", side="right"), "thickness": 12}
     people = [
         {
             "type": "scatter", "mode": "markers", "name": name,

@@ -24,7 +24,7 @@ from ..plan.specs import Cell
 from ..plan.study import Study
 from ..plan.workload import Usage
 from ..tables.columns import TableLayout
-from ..tables.identity import identity
+from ..tables.identity import budget_columns, identity
 from ..tables.layout import layout_of
 from ..tables.statistics import MIN_SEEDS, expected_half_width
 from ..tables.training import longest_step, phase_costs
@@ -69,8 +69,10 @@ def needs(study: Study) -> list[str]:
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
     """Table of the cells; a row for those that differ in their seed alone."""
+    several = len({cell.deadline_ms for cell in cells}) > 1
     shown = Table(
-        "method", "air", "trained at (dB)", "MHz", "tokens", "seeds",
+        "method", "air", "trained at (dB)", "MHz", *(["deadline (ms)"] if several else []),
+        "tokens", "seeds",
         title=f"{len(cells)} cells", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     conditions = Counter(
@@ -79,6 +81,7 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
             cell.crossing.air.label,
             _training_snr(cell),
             f"{cell.bandwidth_hz / 1e6:g}",
+            *([_deadline(cell.deadline_ms)] if several else []),
             "-" if cell.reference else layout.budget_text(identity(cell, layout)),
         )
         for cell in cells
@@ -92,6 +95,10 @@ def _training_snr(cell: Cell) -> str:
     """``10``, or ``-6 to 18``, in dB."""
     snr_db = cell.nominal_snr_db
     return str(snr_db) if isinstance(snr_db, SnrRange) else f"{snr_db:g}"
+
+
+def _deadline(deadline_ms: float | None) -> str:
+    return "-" if deadline_ms is None else f"{deadline_ms:g}"
 
 
 def _artifacts(plan: Plan, cells: Sequence[Cell], specs: Sequence[Spec]) -> Table:
@@ -132,7 +139,7 @@ def _budgets(plan: Plan) -> Table:
                 str(sum(s.max_tokens * s.symbols_per_token for s in streams)),
                 *([f"{computing_ms:.2f}"] if encodes else []),
                 f"{needed_ms:.2f}{' (late)' if late else ''}",
-                "-" if deadline_ms is None else f"{deadline_ms:g}",
+                _deadline(deadline_ms),
             )
             rows[row] = None
     for row in rows:
@@ -143,7 +150,7 @@ def _budgets(plan: Plan) -> Table:
 def _training(cells: Sequence[Cell], layout: TableLayout) -> Table:
     """Table of what a training of each phase of a method sends, its samples as token symbols."""
     shown = Table(
-        "method", "phase", "MHz", "tokens", "samples", "symbols (1e6)", "airtime (s)",
+        "method", "phase", "MHz", "tokens", "symbols (1e6)", "airtime (s)",
         title="training over the air, at its longest", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     rows: dict[tuple[str, ...], None] = {}
@@ -156,8 +163,7 @@ def _training(cells: Sequence[Cell], layout: TableLayout) -> Table:
                 cell.method,
                 spec.phase,
                 f"{cell.bandwidth_hz / 1e6:g}",
-                layout.budget_text(identity(cell, layout)),
-                f"{steps * phase.batch_size:,}",
+                ", ".join(layout.budget_text(budget_columns(t, layout)) for t in spec.step_tokens),
                 f"{1e-6 * steps * cost.channel_uses:,.2f}",
                 f"{steps * cost.airtime_s:,.1f}",
             )

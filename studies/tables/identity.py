@@ -12,6 +12,7 @@ from tokcom_core.systems import devices_of
 
 from ..plan.budgets import served_streams
 from ..plan.specs import Cell
+from ..plan.study import TokenBudget
 from .columns import TableLayout
 
 
@@ -36,13 +37,18 @@ def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
         "train_snr_span_db": span_db,
         "bandwidth_hz": cell.bandwidth_hz,
         "deadline_ms": cell.deadline_ms,
-        **{f"tokens_{device}": float(budget.get(device, 0)) for device in layout.budgets},
+        **budget_columns(budget, layout),
         "devices": len(devices_of(served)),
         "train_steps": sum(training.steps for training in phases),
         "learning_rate": phases[-1].learning_rate,
         "config": cell.model_dump_json(),
         "versions": versions(),
     }
+
+
+def budget_columns(tokens: TokenBudget, layout: TableLayout) -> dict[str, float]:
+    """Columns of a token budget; 0 for devices of other systems."""
+    return {f"tokens_{device}": float(tokens.get(device, 0)) for device in layout.budgets}
 
 
 def cell_columns(cell: Cell, layout: TableLayout) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from .lists import listed
 Scale = Literal["full", "smoke"]
 
 _KEPT = {
-    **dict.fromkeys(("seeds", "airs", "bandwidth_hz", "train_snr_db", "tokens"), 1),
+    **dict.fromkeys(("seeds", "airs", "bandwidth_hz", "deadline_ms", "train_snr_db", "tokens"), 1),
     "eval_snr_db": 2,
 }
 """Number of values that stay of each swept key."""

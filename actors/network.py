@@ -73,7 +73,7 @@ class Network(OnEngine):
         }
         self._seed = station.seed
         self._air: tuple[AirBase, float | SnrRange] | None = None
-        self._learn: list[bool] = []
+        self._learn = False
 
     def set_channel(self, air: AirBase, snr_db: float | SnrRange) -> None:
         """Puts an air of an average SNR, or a range of them, between devices and station."""
@@ -100,8 +100,12 @@ class Network(OnEngine):
             self._calibrate(phase)
 
         def begin() -> None:
-            learn = [ref for peer in self._peer.values() for ref in peer.call("begin", phase)]
-            *self._learn, _ = self._wait([*learn, *self._station.call("begin", phase)])
+            peers = [*self._peer.values(), self._station]
+            *learn, _ = self._wait([ref for peer in peers for ref in peer.call("begin", phase)])
+            senders = {self._streams[name].device for name in phase.crossing}
+            self._learn = any(
+                learns for name, learns in zip(self._peer, learn, strict=True) if name in senders
+            )
 
         def step(number: int) -> dict[str, float]:
             losses = self._step(phase, sampler.batch(number), number)
@@ -283,7 +287,7 @@ class Network(OnEngine):
         """Devices send, the base station learns and returns gradients, the devices learn.
 
         Returns the losses and costs, and of many users also loss rates and the emulated time.
-        Where no device learns, no gradient is sent.
+        Where no sender learns, no gradient is sent.
         """
         seed = spawn_seed(self._seed, phase.name, number)
         asked = self._requests_of(phase, batch, _drawn_tokens(phase, seed))
@@ -302,7 +306,7 @@ class Network(OnEngine):
             learnt += device.call("learn", *own)
         done: StepReport = self._wait([report, *learnt])[0]
         found = {**done.losses, **done.costs}
-        if "gradient_bits" in found and not any(self._learn):
+        if "gradient_bits" in found and not self._learn:
             found["gradient_bits"] = 0.0
         if batch.members is None:
             return found

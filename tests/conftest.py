@@ -25,6 +25,18 @@ CLIPS, SEED = 60, 5
 Disk = Callable[[int], Path]
 """Mounts a file system of so many KiB."""
 
+_STUDIES = {"finished", "emulated"}
+"""Fixtures that run a whole study."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups tests by file, for ``--dist loadgroup``; files that share a whole study are one."""
+    shared = {item.path for item in items if _STUDIES & set(getattr(item, "fixturenames", ()))}
+    for item in items:
+        group = "studies" if item.path in shared else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:

@@ -102,7 +102,9 @@ class Network(OnEngine):
         def begin() -> None:
             peers = [*self._peer.values(), self._station]
             *learn, _ = self._wait([ref for peer in peers for ref in peer.call("begin", phase)])
-            senders = {self._streams[name].device for name in phase.crossing}
+            travels = {name: how for own in self._devices for name, how in own.transport.items()}
+            back = [name for name in phase.crossing if travels.get(name) != "file"]
+            senders = {self._streams[name].device for name in back}
             self._learn = any(
                 learns for name, learns in zip(self._peer, learn, strict=True) if name in senders
             )

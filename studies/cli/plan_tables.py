@@ -69,7 +69,7 @@ def needs(study: Study) -> list[str]:
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
     """Table of the cells; a row for those that differ in their seed alone."""
-    several = len({cell.deadline_ms for cell in cells}) > 1
+    several = len({cell.deadline_ms for cell in cells if cell.reference is None}) > 1
     shown = Table(
         "method", "air", "trained at (dB)", "MHz", *(["deadline (ms)"] if several else []),
         "tokens", "seeds",
@@ -151,14 +151,15 @@ def _training(cells: Sequence[Cell], layout: TableLayout) -> Table:
     """Table of what a training of each phase of a method sends, its samples as token symbols."""
     shown = Table(
         "method", "phase", "MHz", "tokens", "symbols (1e6)", "airtime (s)",
-        title="training over the air, at its longest", box=box.SIMPLE_HEAD,
+        title="training over the air as token symbols, at its longest", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     rows: dict[tuple[str, ...], None] = {}
     for cell in cells:
         for spec in cell.trained.lineage if cell.reference is None else ():
-            phase, step = spec.definition, longest_step(spec)
-            cost = phase_costs(spec, cell.crossing.link, [step])
-            steps = phase.training.steps
+            if spec.crossing is not None and set(spec.crossing.transport.values()) - {"analog"}:
+                continue  # packets and files are as long as the channel and the media let them be
+            link, steps = cell.crossing.link, spec.definition.training.steps
+            cost = phase_costs(spec, link, [longest_step(spec, link)])
             row: tuple[str, ...] = (
                 cell.method,
                 spec.phase,

@@ -48,9 +48,26 @@ def conditions_table(summary: pd.DataFrame, layout: TableLayout, realised: bool 
             *([received] if realised else []),
             ("accuracy", lambda row: accuracy_text(row, mixed)),
             ("uses", lambda row: f"{row['uplink_channel_uses']:.0f}"),
-            ("ms", lambda row: f"{row['airtime_ms']:.3g}"),
+            *_time_columns(summary),
+            *([("in time", _in_time)] if summary["deadline_ms"].notna().any() else []),
         ],
     )
+
+
+def _time_columns(rows: pd.DataFrame) -> list[_Column]:
+    """The airtime, and the latency where it is another."""
+    columns: list[_Column] = [("ms", lambda row: f"{row['airtime_ms']:.3g}")]
+    if not rows["latency_ms"].equals(rows["airtime_ms"]):
+        columns.append(("latency", lambda row: f"{row['latency_ms']:.3g}"))
+    return columns
+
+
+def _in_time(row: Row) -> str:
+    """Whether a condition meets its deadline; the fraction, if only some seeds do."""
+    if math.isnan(row["deadline_ms"]):
+        return "-"
+    share = row["meets_deadline"]
+    return {0.0: "no", 1.0: "yes"}.get(share, _share(share))
 
 
 def differences_table(found: pd.DataFrame, first: str, second: str, layout: TableLayout) -> Table:
@@ -82,7 +99,7 @@ def allocation_table(found: pd.DataFrame, layout: TableLayout) -> Table:
             ("method", lambda row: str(row["method"])),
             *_condition_columns(trained, layout),
             ("accuracy", lambda row: accuracy_text(row, mixed)),
-            ("ms", lambda row: f"{row['airtime_ms']:.3g}"),
+            *_time_columns(found),
             ("mJ", lambda row: f"{row['energy_mj']:.3g}"),
         ],
     )

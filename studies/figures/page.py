@@ -123,6 +123,8 @@ def _results(contents: Contents) -> pd.DataFrame:
     same = {name for name in layout.condition if name not in varied}
     if summary["latency_ms"].equals(summary["airtime_ms"]):
         same.add("latency_ms")
+    if summary["deadline_ms"].isna().all():
+        same.add("meets_deadline")
     told = {reference.column for reference in layout.references}  # in rows of their own
     return summary.drop(columns=[*same, *told, *_interval_column(summary)])
 

@@ -46,7 +46,7 @@ def write_report(
     folder.report.mkdir(parents=True, exist_ok=True)
     answered = count_answers(tables, done["cell"].unique())
     summary = summarise(done, answered, tables.layout)
-    charts = _charts(tables, done, answered, summary)
+    charts = _charts(tables, *_drawn(study, tables, done, summary, answered))
     if style is not None:
         written = [_print(chart, folder.report / name, style) for name, chart in charts.items()]
     else:
@@ -67,11 +67,25 @@ def write_report(
     return written
 
 
+def _drawn(
+    study: Study, tables: Tables, done: pd.DataFrame, summary: pd.DataFrame, answered: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Rows, summary and counts of the charts; of deadlines that share their answers, the first."""
+    layout = tables.layout
+    apart = [name for name in (*layout.condition, "seed") if name != "deadline_ms"]
+    first = done if study.deadline_policy == "fit" else done.drop_duplicates(apart)
+    if len(first) == len(done):
+        return done, summary, answered
+    answered = answered[answered["cell"].isin(first["cell"])]
+    return first, summarise(first, answered, layout), answered
+
+
 def _charts(
-    tables: Tables, done: pd.DataFrame, answered: pd.DataFrame, summary: pd.DataFrame
+    tables: Tables, done: pd.DataFrame, summary: pd.DataFrame, answered: pd.DataFrame
 ) -> Mapping[str, Chart]:
     """All charts of a study, by file name."""
     layout, curves = tables.layout, tables.read_curves()
+    curves = curves[curves["cell"].isin(done["cell"])]
     parts = {p: summarise_part(done, answered, layout, p) for p in layout.parts}
     groups = {g: summarise_part(done, answered, layout, g)[1] for g in layout.groups}
     asked = {group: rows for group, rows in groups.items() if len(rows)}

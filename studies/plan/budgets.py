@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from actors import share_of
+from actors import interval_s, share_of
 from channel_models import AirBase, InfeasibleBudgetError, Link
 from tokcom_core.systems import Stream, System, devices_of, transport_of
 from tokcom_core.tasks import Task
@@ -166,7 +166,12 @@ def loss_at_bandwidth_db(study: Study, bandwidth_hz: float) -> float:
 def _airtime_ms(
     study: Study, contender: Contender, air: AirBase, streams: Sequence[Stream], link: Link
 ) -> float:
-    """Airtime of the longest sample as it travels on an air; files are left out."""
+    """Airtime of the longest sample as it travels on an air; files are left out.
+
+    Many users send in whole scheduling intervals.
+    """
+    if study.emulate is not None:
+        return 1e3 * interval_s(link, streams)
     transports = transports_of(study, contender, air)
     uses = []
     for stream in streams:

@@ -11,9 +11,7 @@ from .study import Study
 
 _CHANGES = {"description", "claims", "engine", "resources", "loggers"}
 """Keys that change nothing in the table."""
-_GROWS = (
-    *("airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "deadline_ms", "tokens", "seeds"),
-)
+_GROWS = ["airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "deadline_ms", "tokens", "seeds"]
 """Keys with lists of values that a study may have more of later."""
 
 

@@ -13,7 +13,7 @@ from .lists import listed
 Scale = Literal["full", "smoke"]
 
 _KEPT = {
-    **dict.fromkeys(("seeds", "airs", "bandwidth_hz", "deadline_ms", "train_snr_db", "tokens"), 1),
+    **dict.fromkeys(("seeds", "airs", "bandwidth_hz", "train_snr_db", "tokens"), 1),
     "eval_snr_db": 2,
 }
 """Number of values that stay of each swept key."""
@@ -27,6 +27,9 @@ def smoked(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key, count in _KEPT.items():
         if key in found:
             found[key] = listed(found[key])[:count]
+    if "deadline_ms" in found:  # the longest, which all methods may meet
+        deadlines_ms = listed(found["deadline_ms"])
+        found["deadline_ms"] = None if None in deadlines_ms else max(deadlines_ms)
     own = _mapping(found.get("systems"))
     found["systems"] = {**own, **{name: _small(name, own.get(name)) for name in SYSTEMS}}
     if "methods" in found:

@@ -164,6 +164,8 @@ class Study(Config):
         misplaced = raw.keys() - cls.model_fields.keys()
         if isinstance(raw.get("models"), dict):  # a system's, not a name
             misplaced |= {"models"}
+        if "rehearse" in misplaced:
+            raise ValueError("no key 'rehearse' any more; take models: pocket in its place")
         for key in misplaced:
             owners = [name for name, system in SYSTEMS.items() if key in system.model_fields]
             if owners:

@@ -11,7 +11,7 @@ from actors import airtime_ms, share_of
 from channel_models import InfeasibleBudgetError
 from tokcom_core.systems import devices_of
 
-from ..plan.budgets import Budget, served_streams
+from ..plan.budgets import Budget, served_streams, user_link
 from ..plan.cells import Plan
 from ..plan.contenders import Contender
 from ..plan.study import Study
@@ -110,8 +110,10 @@ def _slower(study: Study, contender: Contender, budget: Budget, limits: LinkLimi
         InfeasibleBudgetError: if the share is too narrow.
     """
     streams = served_streams(contender.system, study.task, budget.tokens)
-    share = share_of(study.link_at(limits.bandwidth_hz), limits.users, len(devices_of(streams)))
-    return airtime_ms(share, streams) / airtime_ms(study.link_at(budget.bandwidth_hz), streams)
+    devices = len(devices_of(streams))
+    share = share_of(study.link_at(limits.bandwidth_hz), limits.users, devices)
+    measured = user_link(study, budget.bandwidth_hz, devices)
+    return airtime_ms(share, streams) / airtime_ms(measured, streams)
 
 
 def _at_snr(rows: pd.DataFrame, snr_db: float | None) -> pd.DataFrame:

@@ -36,6 +36,7 @@ def compare_methods(
         ``accuracy_first``, ``accuracy_second``; ``difference`` with its 95 % bounds and what
         varies in them (see :mod:`studies.tables.statistics`); ``mcnemar_p``, the p-values of
         McNemar's exact test within each seed, in the seeds' order, NaN where answers are graded.
+        Of conditions that differ in their deadline alone, which share their answers, the first.
 
     Raises:
         ValueError: for an unknown method or part, or if the two have no condition or no question
@@ -47,6 +48,7 @@ def compare_methods(
     right = _condition_columns(layout, second, other)
     left = _condition_columns(layout, first, one) if right else _all_columns(layout, one)
     pairs = _pairs(layout, one[left], other[right])
+    pairs = pairs.drop_duplicates([name for name in pairs if name != "deadline_ms"])
     if pairs.empty:
         raise ValueError(f"{first} and {second} have no condition in common in this study")
     groups = layout.groups_of(part)

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from .columns import TableLayout
 from .files import Tables
-from .statistics import LEVEL, MIN_SEEDS
+from .statistics import MIN_SEEDS, t_quantile
 
 
 def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
@@ -46,6 +45,7 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
         raise ValueError(f"{first} and {second} have no trained network of a seed in common")
     both = both.assign(difference=both["loss_second"] - both["loss"])
     columns = _trained(layout, one, one)
+    both = both.drop_duplicates([*(n for n in columns if n != "deadline_ms"), "seed"])
     found = [
         {**dict(zip(columns, condition, strict=True)), **_difference(own["difference"].to_numpy())}
         for condition, own in both.groupby(columns, dropna=False)
@@ -71,7 +71,7 @@ def _difference(values: NDArray[np.float64]) -> dict[str, Any]:
     half = math.nan
     if seeds >= MIN_SEEDS:
         error = float(np.std(values, ddof=1)) / math.sqrt(seeds)
-        half = float(t.ppf((1 + LEVEL) / 2, seeds - 1)) * error
+        half = t_quantile(seeds - 1) * error
     return {
         "seeds": seeds,
         "difference": mean,

@@ -9,7 +9,7 @@ def curve(summary: pd.DataFrame, x: str = "eval_snr_db", y: str = "accuracy") ->
     """One column of a summary by another, with a column for each line: ``.plot()`` draws them.
 
     Lines differ in method, air and whatever else the conditions differ in, but for ``x``; by a
-    cost, such as ``uplink_channel_uses``, token lengths vary along a line.
+    token length, or a cost such as ``uplink_channel_uses``, all token lengths vary along a line.
 
     Args:
         summary: Rows of :func:`studies.summarise`.
@@ -24,7 +24,8 @@ def curve(summary: pd.DataFrame, x: str = "eval_snr_db", y: str = "accuracy") ->
             known = ", ".join(summary.columns)
             raise ValueError(f"no column {column!r} in the summary; its columns are {known}")
     axes = list(summary.columns[: summary.columns.get_loc("seeds")])
-    along = {x} if x in axes else {name for name in axes if name.startswith("tokens_")}
+    lengths = {name for name in axes if name.startswith("tokens_")}
+    along = lengths if x in lengths or x not in axes else {x}
     across = [a for a in axes if a not in along and summary[a].nunique(dropna=False) > 1]
     across = across or ["method"]
     if summary.duplicated([x, *across]).any():

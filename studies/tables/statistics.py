@@ -72,7 +72,7 @@ def mean_interval(sums: NDArray[Any], asked: NDArray[np.int64], lowest: float = 
     else:
         variance, freedom = _variance_of_mean(excess)
         error = math.sqrt(variance) * asked.size / float(asked.sum())
-        half = _t_quantile(freedom) * error
+        half = t_quantile(freedom) * error
     return Interval(max(lowest, mean - half), min(1.0, mean + half), over)
 
 
@@ -103,7 +103,7 @@ def expected_half_width(
     """
     by_question = disagreement / questions
     if seeds < MIN_SEEDS:
-        return _t_quantile(questions - 1) * math.sqrt(by_question)
+        return t_quantile(questions - 1) * math.sqrt(by_question)
     likely = (np.arange(200) + 0.5) / 200
     found = 2 * gammaincinv((seeds - 1) / 2, likely) / (seeds - 1)  # chi-squared, equally likely
     by_seed = 2 * spread**2 / seeds * found
@@ -112,7 +112,7 @@ def expected_half_width(
     return float((stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(variance)).mean())
 
 
-def _t_quantile(freedom: float) -> float:
+def t_quantile(freedom: float) -> float:
     """Student's t that the interval extends to; `scipy.stats` has the same, but takes a second."""
     return float(stdtrit(freedom, (1 + LEVEL) / 2))
 

@@ -65,6 +65,7 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
         uplink_channel_uses=("uplink_channel_uses", "mean"),
         airtime_ms=("airtime_ms", "mean"),
         latency_ms=("latency_ms", "mean"),
+        meets_deadline=("meets_deadline", "mean"),
         energy_mj=("energy_mj", "mean"),
         train_airtime_s=("train_airtime_s", "mean"),
     ).reset_index()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from actors import share_of
+from actors import interval_s, share_of
 from channel_models import Link
 from tokcom_core.systems import devices_of
 
@@ -60,10 +61,7 @@ def phase_costs(spec: PhaseSpec, link: Link, steps: Sequence[Step]) -> TrainingC
     """Costs of the steps of a phase on a link; a phase that does not cross the air has none."""
     if spec.crossing is None:
         return TrainingCosts()
-    population = spec.crossing.population
-    if population is not None:
-        devices = devices_of(spec.system.streams(spec.task, spec.tokens))
-        link = share_of(link, population.users_at_once, len(devices))
+    link = _user_link(spec, link)
     total = TrainingCosts()
     for step in steps:
         total += _step_costs(spec, link, step)
@@ -71,15 +69,36 @@ def phase_costs(spec: PhaseSpec, link: Link, steps: Sequence[Step]) -> TrainingC
     return total if emulated_s is None else replace(total, airtime_s=emulated_s)
 
 
-def longest_step(spec: PhaseSpec) -> Step:
-    """A step of a phase whose samples are as long as can be, as token symbols."""
+def longest_step(spec: PhaseSpec, link: Link) -> Step:
+    """A step of a phase whose samples are as long as can be, as token symbols on a link.
+
+    Many users send them in intervals that are all full.
+    """
     phase = spec.definition
     streams = streams_of(spec.system, spec.task, spec.tokens, phase)
-    uses = {s.name: float(s.max_tokens * s.symbols_per_token) for s in streams}
-    return {
+    crossing = {stream.name: stream for stream in streams if stream.name in phase.crossing}
+    found: dict[str, float] = {
         "samples": phase.batch_size,
-        **{f"channel_uses_{name}": uses[name] for name in phase.crossing},
+        **{
+            f"channel_uses_{name}": float(own.max_tokens * own.symbols_per_token)
+            for name, own in crossing.items()
+        },
     }
+    population = None if spec.crossing is None else spec.crossing.population
+    if population is not None:
+        intervals = math.ceil(phase.batch_size / population.users_at_once)
+        own_link = _user_link(spec, link)
+        found["emulated_s"] = intervals * interval_s(own_link, list(crossing.values()))
+    return found
+
+
+def _user_link(spec: PhaseSpec, link: Link) -> Link:
+    """The link of one user, who may share the band with others."""
+    population = None if spec.crossing is None else spec.crossing.population
+    if population is None:
+        return link
+    devices = devices_of(spec.system.streams(spec.task, spec.tokens))
+    return share_of(link, population.users_at_once, len(devices))
 
 
 def _step_costs(spec: PhaseSpec, link: Link, step: Step) -> TrainingCosts:

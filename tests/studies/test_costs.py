@@ -125,7 +125,7 @@ def test_a_phase_that_does_not_cross_the_air_costs_nothing() -> None:
     assert coding.phase in crosses
     assert len(crosses) == len(cell.trained.lineage) - 2
     for spec in cell.trained.lineage:
-        longest = [{"phase": spec.phase, **longest_step(spec)}]
+        longest = [{"phase": spec.phase, **longest_step(spec, cell.crossing.link)}]
         cost = training_columns(cell, longest)["train_channel_uses"]
         assert (cost > 0) == (spec.crossing is not None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,12 @@ def test_a_smoke_test_is_the_same_study_with_little_of_everything(name: str) -> 
 
 def test_every_preset_says_how_long_it_takes() -> None:
     assert [name for name in presets() if "minutes" not in load(name).description] == []
+
+
+def test_a_smoke_test_has_the_deadline_that_most_may_meet() -> None:
+    for deadlines_ms, kept in (([2, 20], 20.0), ([2, None], None), (3, 3.0)):
+        study = load("fig3", (SMOKE, f"deadline_ms={json.dumps(deadlines_ms)}"))
+        assert study.deadline_ms == (kept,)
 
 
 def test_a_training_that_a_system_goes_without_stays_out() -> None:

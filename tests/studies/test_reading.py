@@ -74,6 +74,9 @@ def test_a_curve_has_a_column_for_each_line(out: Path) -> None:
     by_uses = studies.curve(summary, "uplink_channel_uses", "accuracy_low")
     assert by_uses.columns.names == ["method", "air", "eval_snr_db"]  # tokens vary along a line
     assert by_uses.shape == (2, len(METHODS) * len(AIRS) * len(SNRS_DB))
+    by_length = studies.curve(summary, "tokens_audio")
+    assert by_length.columns.names == ["method", "air", "eval_snr_db"]
+    assert by_length.notna().all(axis=None)
     assert studies.curve(own).columns.to_list() == ["aligned"]
     with pytest.raises(ValueError, match="no column 'uses'"):
         studies.curve(summary, "uses")

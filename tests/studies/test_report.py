@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import shutil
@@ -13,8 +14,10 @@ import pandas as pd
 import pytest
 import yaml
 from matplotlib import colors
+from rich.console import Console
 
 import studies
+from studies.cli.screen import conditions_table
 from studies.figures.accuracy import accuracy_by_group, accuracy_by_overhead
 from studies.figures.looks import COLOURS
 from studies.figures.report import write_report
@@ -389,6 +392,36 @@ def test_computing_stays_on_another_link_and_counts_for_the_deadline(
     airtime_ms = float(studies.budget(tmp_path, 5e6, snr_db=0.0)["airtime_ms"].max())
     with pytest.raises(ValueError, match="nothing that was measured takes"):
         studies.budget(tmp_path, 5e6, airtime_ms, 0.0)
+
+
+def test_a_share_of_the_band_is_as_fast_as_the_users_of_an_emulation_had_it(
+    tmp_path: Path, study: Study
+) -> None:
+    changed = {"emulate": {"users_at_once": 4}, "bandwidth_hz": [2e7], "seeds": [0]}
+    finish(Study(**{**study.model_dump(), **changed}), StudyFolder(tmp_path), _accuracy)
+    found = studies.budget(tmp_path, 2e7, snr_db=0.0, users=4)
+    measured = studies.summarise(tmp_path).query("eval_snr_db == 0 and method != 'blind'")
+    assert sorted(found["airtime_ms"]) == pytest.approx(sorted(measured["airtime_ms"]))
+
+
+def test_deadlines_that_share_their_answers_count_once(tmp_path: Path, study: Study) -> None:
+    """Which of them is met stands on the screen; claims, charts and pairs have one of them."""
+    changed = {"deadline_ms": [0.5, 1.0, None], "seeds": [0, 1]}
+    own = Study(**{**study.model_dump(), **changed})
+    folder = StudyFolder(tmp_path)
+    results = finish(own, folder, _accuracy)
+    claim = studies.judge(tmp_path).query("claim == 'aligned is more accurate than unaligned'")
+    assert len(claim) == len(own.eval_snr_db) * len(own.tokens)
+    assert len(studies.compare(tmp_path, "aligned", "unaligned")) == len(claim)
+    *_, page = write_report(own, tables_of(own, folder), results)
+    chart = pd.read_csv(page.parent / "accuracy_by_snr.csv")
+    assert chart["panel"].unique().tolist() == ["awgn"]
+    summary = studies.summarise(tmp_path)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(conditions_table(summary, tables_of(own, folder).layout))
+    assert isinstance(console.file, io.StringIO)
+    words = {tuple(line.split()[-2:]) for line in console.file.getvalue().splitlines() if line}
+    assert {("1", "no"), ("1", "yes"), ("1", "-")} <= words
 
 
 @pytest.mark.parametrize(

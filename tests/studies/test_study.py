@@ -121,6 +121,11 @@ def test_overrides() -> None:
         load("quickstart", ("seeds=3", misspelt))
 
 
+def test_a_key_of_older_versions_says_what_has_taken_its_place() -> None:
+    with pytest.raises(ValueError, match="no key 'rehearse' any more; take models: pocket"):
+        load("quickstart", rehearse=True)
+
+
 def test_overrides_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = load("quickstart", ("seeds=[4, 5]", "link.access=tdma", "data={folder: mine}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 Report = Callable[[dict[str, Any]], None]
@@ -24,17 +24,21 @@ class TrainingReporter:
         report: Called with each report.
         steps: Number of steps of the training.
         batch_size: Number of samples of a step.
+        losses: Losses that are reported, of all that is measured in a step.
     """
 
-    def __init__(self, report: Report, steps: int, batch_size: int) -> None:
+    def __init__(
+        self, report: Report, steps: int, batch_size: int, losses: Collection[str]
+    ) -> None:
         self._report = report
+        self._losses = losses
         self._steps = steps
         self._batch_size = batch_size
         self._begun = time.monotonic()
         self._last: tuple[int, float] | None = None
 
-    def __call__(self, step: int, losses: dict[str, float]) -> None:
-        """Called after every step, with the number of steps done and the losses of the last one.
+    def __call__(self, step: int, measured: dict[str, float]) -> None:
+        """Called after every step, with the number of steps done and what the last one measured.
 
         The first call may come from the middle of a training that is resumed.
         """
@@ -47,4 +51,5 @@ class TrainingReporter:
         self._last = step, now
         samples = max(0, step - before) * self._batch_size  # a rollback goes back in steps
         rate = samples / max(now - since, 1e-9)
+        losses = {name: measured[name] for name in self._losses if name in measured}
         self._report({"step": step, "steps": self._steps, "samples_per_s": rate, **losses})

@@ -86,7 +86,8 @@ class SpecRunner:
             if spec.crossing is not None:
                 network.set_channel(spec.crossing.air, spec.crossing.snr_db)
             checkpoints = self._checkpoints(spec)
-            progress = TrainingReporter(report, phase.training.steps, phase.batch_size)
+            steps = phase.training.steps
+            progress = TrainingReporter(report, steps, phase.batch_size, phase.losses)
             losses = network.train(phase, checkpoints, progress)
             network.save(partial_folder)
             self._tables.write_phase_curves(partial_folder / "curves.parquet", phase.name, losses)

@@ -147,7 +147,7 @@ def test_a_trial_tells_of_its_steps_before_it_ends(
     trial: SpecTrainable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def learn(_: SpecRunner, spec: Spec, report: Report) -> None:
-        tell = TrainingReporter(report, steps=60, batch_size=8)
+        tell = TrainingReporter(report, steps=60, batch_size=8, losses=["task"])
         for step in range(1, 61):
             tell(step, {"task": 1 / step})
 
@@ -166,7 +166,7 @@ def test_the_speed_of_a_resumed_training_counts_its_own_steps(
     seconds = iter([0.0, 5.0])
     monkeypatch.setattr("time.monotonic", lambda: next(seconds))
     reports: list[dict[str, Any]] = []
-    tell = TrainingReporter(reports.append, steps=125, batch_size=8)
+    tell = TrainingReporter(reports.append, steps=125, batch_size=8, losses=["task"])
     for step in range(101, 126):
         tell(step, {})
     assert [report["samples_per_s"] for report in reports] == [25 * 8 / 5.0]

@@ -79,12 +79,12 @@ class Chart:
         """The values that the chart shows, a row for each point of a line."""
         names = {"x": self.x_name, "y": self.y_name}
         names |= {end: f"{self.y_name}_{end}" for end in ("low", "high")}
-        found = [
-            line.points.rename(columns=names).assign(panel=panel.title, line=line.look.label)
-            for panel in self.panels
-            for line in panel.lines
-        ]
-        if not found:
+        lines = [(panel.title, line) for panel in self.panels for line in panel.lines]
+        if not lines:
             return pd.DataFrame(columns=["panel", "line", self.x_name, self.y_name])
-        rows = pd.concat(found, ignore_index=True)
-        return rows[["panel", "line", *rows.columns.difference(["panel", "line"], sort=False)]]
+        rows = pd.concat([line.points for _, line in lines], keys=range(len(lines)))
+        number = rows.index.get_level_values(0)
+        rows = rows.rename(columns=names).reset_index(drop=True)
+        rows.insert(0, "panel", [lines[i][0] for i in number])
+        rows.insert(1, "line", [lines[i][1].look.label for i in number])
+        return rows

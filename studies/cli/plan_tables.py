@@ -3,6 +3,7 @@ precision, time, disk."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -78,7 +79,7 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
     conditions = Counter(
         (
             cell.method,
-            cell.crossing.air.label,
+            cell.air_label,
             _training_snr(cell),
             f"{cell.bandwidth_hz / 1e6:g}",
             *([_deadline(cell.deadline_ms)] if several else []),
@@ -92,9 +93,11 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
 
 
 def _training_snr(cell: Cell) -> str:
-    """``10``, or ``-6 to 18``, in dB."""
+    """``10``, or ``-6 to 18``, in dB; ``-`` under a link budget."""
     snr_db = cell.nominal_snr_db
-    return str(snr_db) if isinstance(snr_db, SnrRange) else f"{snr_db:g}"
+    if isinstance(snr_db, SnrRange):
+        return str(snr_db)
+    return "-" if math.isnan(snr_db) else f"{snr_db:g}"
 
 
 def _deadline(deadline_ms: float | None) -> str:

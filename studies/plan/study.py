@@ -165,7 +165,11 @@ class Study(Config):
         if isinstance(raw.get("models"), dict):  # a system's, not a name
             misplaced |= {"models"}
         if "rehearse" in misplaced:
-            raise ValueError("no key 'rehearse' any more; take models: pocket in its place")
+            raise ValueError("no key 'rehearse' any more; leave it out, or take models: pocket")
+        if "train_tokens" in misplaced:
+            raise ValueError(
+                "train_tokens is a key of a method: methods: [{name: ..., train_tokens: any}]"
+            )
         for key in misplaced:
             owners = [name for name, system in SYSTEMS.items() if key in system.model_fields]
             if owners:
@@ -184,6 +188,8 @@ class Study(Config):
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
         self._check_methods()
+        if self.deadline_policy == "fit" and not any(self.deadline_ms):
+            raise ValueError("deadline_policy fit needs a deadline_ms to fit")
         if self.emulate is not None:
             self._check_emulation(self.emulate)
         return self

@@ -180,7 +180,7 @@ def test_fit_takes_the_longest_tokens_that_meet_the_deadline() -> None:
         return airtime_ms(link, served_streams(system, Avqa(), lengths))
 
     def fitted(deadline_ms: float) -> dict[str, int]:
-        study = _study(deadline_policy="fit")
+        study = _study(deadline_policy="fit", deadline_ms=100.0)
         return fit(study, method, _LONG, link, deadline_ms)
 
     assert fitted(1e3) == _LONG

@@ -122,8 +122,17 @@ def test_overrides() -> None:
 
 
 def test_a_key_of_older_versions_says_what_has_taken_its_place() -> None:
-    with pytest.raises(ValueError, match="no key 'rehearse' any more; take models: pocket"):
+    with pytest.raises(ValueError, match=r"no key 'rehearse' any more; .* take models: pocket"):
         load("quickstart", rehearse=True)
+
+
+def test_keys_that_stand_elsewhere_or_want_another_say_so() -> None:
+    with pytest.raises(ValueError, match="train_tokens is a key of a method"):
+        load("quickstart", train_tokens="any")
+    with pytest.raises(ValueError, match="deadline_policy fit needs a deadline_ms"):
+        load("quickstart", deadline_policy="fit")
+    with pytest.raises(ValueError, match=r"did you mean 'systems\.mlms\.models'"):
+        load("quickstart", ("models.selection=norm",))
 
 
 def test_overrides_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from ..plan.spec import Spec
 from ..plan.specs import Cell
 from ..plan.study import Study
 from ..plan.workload import Usage
+from ..tables.claims import unjudged
 from ..tables.columns import TableLayout
 from ..tables.identity import budget_columns, identity
 from ..tables.layout import layout_of
@@ -55,7 +56,8 @@ def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
     ]
     if study.emulate is None and (study.evaluation.questions or 0) > 1:
         shown.append(_precision(study))
-    return [*shown, forecast_table(study, Forecast(plan, specs, usages))]
+    notes = [f"{note} (untested)" for note in unjudged(study, layout_of(study))]
+    return [*shown, *notes, forecast_table(study, Forecast(plan, specs, usages))]
 
 
 def needs(study: Study) -> list[str]:

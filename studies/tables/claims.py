@@ -9,6 +9,8 @@ from typing import Literal
 import pandas as pd
 
 from ..plan.claims import Claim, TokenLengths, with_lengths
+from ..plan.study import Study
+from .columns import TableLayout
 from .comparison import compare_methods
 from .files import Tables
 from .learning import compare_learning
@@ -77,3 +79,32 @@ def _at_lengths(
             raise ValueError(f"no token length of a device {device!r}; there are: {known}")
         rows = rows[rows[f"tokens_{device}"] == count]
     return rows.assign(method=with_lengths(method, tokens))
+
+
+def unjudged(study: Study, layout: TableLayout) -> list[str]:
+    """Claims of a study that none of its cells can judge, each with the reason.
+
+    Args:
+        study: Study, before it runs.
+        layout: Layout of its tables.
+    """
+    found = [(claim, _missing(claim, study, layout)) for claim in study.claims]
+    return [f"claim '{claim.text}': {reason}" for claim, reason in found if reason]
+
+
+def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
+    """What a study does not have of a claim; None if nothing."""
+    methods = [*(method.label for method in study.methods), *layout.reference_methods]
+    if unknown := [name for name in (claim.better, claim.than) if name not in methods]:
+        return f"no method {unknown[0]!r}; there are: {', '.join(methods)}"
+    if claim.first == claim.second:
+        return "its two sides are the same"
+    for lengths in (claim.tokens, claim.than_tokens):
+        if not any(lengths.items() <= tokens.items() for tokens in study.tokens):
+            return f"no token lengths {lengths}; there are: {', '.join(map(str, study.tokens))}"
+    if claim.part is not None and claim.part not in layout.kinds:
+        return f"no part or group {claim.part!r}; there are: {', '.join(layout.kinds)}"
+    if claim.eval_snr_db and not {*claim.eval_snr_db} & {*study.eval_snr_db}:
+        evaluated = ", ".join(f"{snr_db:g}" for snr_db in study.eval_snr_db)
+        return f"not evaluated at its SNRs; eval_snr_db is {evaluated}"
+    return None

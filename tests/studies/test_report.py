@@ -26,9 +26,10 @@ from studies.plan.differences import without_defaults
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
-from studies.tables.claims import judge, verdict
+from studies.tables.claims import judge, unjudged, verdict
 from studies.tables.files import Tables
 from studies.tables.frontier import pareto
+from studies.tables.layout import layout_of
 from studies.tables.summary import count_answers, summarise, summarise_part
 
 from .outcomes import finish, tables_of
@@ -191,6 +192,24 @@ def test_a_claim_about_what_a_study_leaves_out_is_untested(tables: Tables) -> No
     assert "no part or group 'x' of the task" in reasons[1]
     with pytest.raises(ValueError, match="less than 1"):
         Study(name="a", claims=[{"better": "aligned", "than": "blind", "by": 2}])
+
+
+def test_claims_that_nothing_can_judge_are_named_before_the_study_runs() -> None:
+    wrong = {
+        "no method 'align'; there are: aligned, blind": {"better": "align", "than": "blind"},
+        "its two sides are the same": {"better": "aligned", "than": "aligned"},
+        "no token lengths {'audio': 5}": {"tokens": {"audio": 5}},
+        "no part or group 'x'": {"part": "x"},
+        "eval_snr_db is 0, 10": {"eval_snr_db": 7},
+    }
+    right = [
+        {"better": "aligned", "than": "blind", "tokens": {"audio": 16}, "eval_snr_db": [7, 10]}
+    ]
+    claims = [{"better": "aligned", "than": "blind", **keys} for keys in wrong.values()]
+    study = Study(name="a", methods=["aligned"], eval_snr_db=[0, 10], claims=[*right, *claims])
+    found = unjudged(study, layout_of(study))
+    assert len(found) == len(wrong)
+    assert all(reason in note for reason, note in zip(wrong, found, strict=True))
 
 
 def test_a_claim_can_be_about_two_token_lengths(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 from tokcom_core.datasets.media import prepare
 from tokcom_core.datasets.minimusic.write import write_minimusic
@@ -25,17 +26,23 @@ CLIPS, SEED = 60, 5
 Disk = Callable[[int], Path]
 """Mounts a file system of so many KiB."""
 
-_STUDIES = {"finished", "emulated"}
-"""Fixtures that run a whole study."""
+_SHARE_STUDIES = ("emulate", "golden", "loggers", "run", "store")
+_STUDIES = tuple(f"studies/test_{name}.py" for name in _SHARE_STUDIES)
+"""Files of tests that share whole studies, which take minutes."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups tests by file, for ``--dist loadgroup``; files that share a whole study are one."""
-    shared = {item.path for item in items if _STUDIES & set(getattr(item, "fixturenames", ()))}
-    for item in items:
-        group = "studies" if item.path in shared else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class _ByFile(LoadScopeScheduling):
+    """Gives each file to one process, and to one all those that share whole studies."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "studies" if file.endswith(_STUDIES) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Schedules the tests of several processes (``-n 2``)."""
+    return _ByFile(config, log)
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ def earlier_phases(curves: pd.DataFrame, layout: TableLayout) -> Chart:
     """Smoothed sum of the losses by step of the phases that do not train the task, such as an
     alignment; for the rest as :func:`learning_curves`.
     """
-    trains_task = curves.groupby(["cell", "phase"])[layout.losses[0]].transform("count") > 0
+    known = curves[layout.losses[0]].notna()
+    trains_task = known.groupby([curves["cell"], curves["phase"]]).transform(any)
     steps = curves[~trains_task]
     steps = steps.assign(loss=steps[list(layout.losses)].sum(axis=1))
     name = f"sum of losses ({_SMOOTHING_STEPS}-step mean)"

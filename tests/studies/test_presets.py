@@ -57,7 +57,7 @@ def test_a_training_that_a_system_goes_without_stays_out() -> None:
     assert study.systems.udeepsc.training.steps == 2
 
 
-@pytest.mark.parametrize("name", ["fig3", "equal-airtime"])
+@pytest.mark.parametrize("name", ["fig3", pytest.param("equal-airtime", marks=pytest.mark.slow)])
 def test_paper1s_presets_run(name: str, minimusic: Path, tmp_path: Path) -> None:
     assert SEED == 5
     study = load(name, (SMOKE, MINIATURE))
@@ -68,6 +68,7 @@ def test_paper1s_presets_run(name: str, minimusic: Path, tmp_path: Path) -> None
     assert {m.label for m in study.methods} < set(table["method"])
 
 
+@pytest.mark.slow
 def test_taichis_presets_run(tmp_path: Path) -> None:
     study = load("taichi-fig12", (SMOKE,))
     write_miniclevr(tmp_path / "world", 40, 1, workers=1)

@@ -123,7 +123,10 @@ def test_a_finished_study_runs_nothing_again(finished: Path, shown: Callable[...
 
 @pytest.mark.parametrize(
     ("how", "code", "engine"),
-    [(signal.SIGKILL, -signal.SIGKILL, "inline"), (signal.SIGINT, 130, "ray")],
+    [
+        (signal.SIGKILL, -signal.SIGKILL, "inline"),
+        pytest.param(signal.SIGINT, 130, "ray", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_study_resumes_to_the_same_table_on_either_engine(
     finished: Path, copy: StudyFolder, how: signal.Signals, code: int, engine: str

@@ -29,12 +29,13 @@ def cost_of_devices(study: Path, devices: int) -> tuple[float, float]:
     from actors import Emulation, EmulationConfig
     from studies.execution.emulating import CellEmulator
     from studies.execution.finished import choose_learning_rates
+    from studies.execution.networks import NetworkFactory
     from studies.plan.cells import Plan
     from studies.storage.folder import StudyFolder
 
     folder = StudyFolder(study)
     plan = Plan(folder.open())
-    emulator = CellEmulator(plan.study, folder, plan.features())
+    emulator = CellEmulator(NetworkFactory(plan.study, folder, plan.features()))
     cells = plan.known_cells(choose_learning_rates(plan, folder))
     cell = next(cell for cell in cells if cell.emulate is not None)
     setup = emulator.setup(cell, cell.eval_air_snr_db[0])

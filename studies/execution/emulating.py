@@ -9,8 +9,7 @@ from actors import Emulation, EmulationSetup, EmulationState
 
 from ..plan.budgets import gflop_of_devices, longest_tokens, served_streams
 from ..plan.spec import Spec
-from ..plan.specs import Cell, FeaturesSpec
-from ..plan.study import Study
+from ..plan.specs import Cell
 from ..storage.folder import StudyFolder
 from ..tables.emulation import emulated_outcome
 from ..tables.outcome import Outcome
@@ -24,16 +23,12 @@ class CellEmulator:
     """Emulates cells of one study, each by an engine of its own.
 
     Args:
-        study: Study that they belong to.
-        folder: Folder of its artifacts and samples.
-        features: Frozen tokens of the study.
+        networks: Networks of the study.
     """
 
-    def __init__(self, study: Study, folder: StudyFolder, features: list[FeaturesSpec]) -> None:
-        self._study = study
-        self._folder = folder
-        self._features = features
-        self._networks = NetworkFactory(study, folder, features)
+    def __init__(self, networks: NetworkFactory) -> None:
+        self._networks = networks
+        self._study, self._folder = networks.study, networks.folder
 
     def outcomes(self, cell: Cell, watch: Watch | None) -> list[Outcome]:
         """Emulates every evaluated condition of a cell."""
@@ -78,7 +73,7 @@ class CellEmulator:
 
     def _fetches(self, cell: Cell) -> Callable[[], None]:
         """A function that fetches a cell's artifacts to the node of each process."""
-        specs: tuple[Spec, ...] = (cell.trained, *self._features)
+        specs: tuple[Spec, ...] = (cell.trained, *self._networks.features)
         return partial(_fetch, self._folder, specs, self._study.task.splits)
 
 

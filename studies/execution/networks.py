@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from actors import DeviceConfig, Engine, Network, StationConfig, share_of
+from actors import DeviceConfig, Engine, Network, StationConfig
 from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.features import AnyFeatures
 from tokcom_core.systems import devices_of
@@ -26,9 +26,9 @@ class NetworkFactory:
     """
 
     def __init__(self, study: Study, folder: StudyFolder, features: list[FeaturesSpec]) -> None:
-        self._study = study
-        self._folder = folder
-        self._features = features
+        self.study = study
+        self.folder = folder
+        self.features = features
 
     def network(self, spec: PhaseSpec, engine: Engine, crossing: Crossing | None = None) -> Network:
         """A network for a phase, freshly initialised from the phase's seed.
@@ -39,10 +39,8 @@ class NetworkFactory:
             crossing: Crossing of the test streams; that of the phase by default.
         """
         devices, station = self.parts(spec, crossing)
+        station = replace(station, link=spec.user_link(station.link))
         population = None if spec.crossing is None else spec.crossing.population
-        if population is not None:
-            share = share_of(station.link, population.users_at_once, len(devices))
-            station = replace(station, link=share)
         sizes = {split: len(self.samples(split)) for split in spec.task.splits}
         return Network(devices, station, sizes, engine, population)
 
@@ -52,7 +50,7 @@ class NetworkFactory:
         """Devices and base station of a network, see :meth:`network`."""
         crossing = crossing or spec.crossing
         system, task = spec.system, spec.task
-        samples = {split: self._folder.samples(split) for split in task.splits}
+        samples = {split: self.folder.samples(split) for split in task.splits}
         transport = {} if crossing is None else crossing.transport
         streams = {stream.name: stream for stream in system.streams(task, spec.tokens)}
         uploads = any(
@@ -70,9 +68,9 @@ class NetworkFactory:
                 samples=samples,
                 features={name: own for (owner, name), own in folders.items() if owner == device},
                 transport=transport,
-                file_bits=self._folder.store.fetch(self._folder.file_bits) if uploads else None,
+                file_bits=self.folder.store.fetch(self.folder.file_bits) if uploads else None,
                 federation=spec.federation,
-                device=self._study.device,
+                device=self.study.device,
             )
             for device in devices_of(list(streams.values()))
         ]
@@ -82,20 +80,20 @@ class NetworkFactory:
             tokens=spec.tokens,
             seed=spec.seed,
             samples=samples,
-            link=self._study.link_at(self._study.bandwidth_hz[0])
+            link=self.study.link_at(self.study.bandwidth_hz[0])
             if crossing is None
             else crossing.link,
             required=tuple(
                 name for name in system.served(task) if name in streams and streams[name].required
             ),
-            max_answer_tokens=self._study.evaluation.max_answer_tokens,
-            device=self._study.device,
+            max_answer_tokens=self.study.evaluation.max_answer_tokens,
+            device=self.study.device,
         )
         return devices, station
 
     def samples(self, split: str) -> Samples:
         """The samples of a split that could be read."""
-        return read_samples(self._folder.samples(split))
+        return read_samples(self.folder.samples(split))
 
     def asked(self, cell: Cell) -> Samples:
         """The test samples that a cell asks."""
@@ -108,7 +106,7 @@ class NetworkFactory:
         wanted = features_of(cell.system, cell.task, cell.tested.tokens)
         for (device, name), every in wanted.items():
             (own,) = (f for f in every if cell.task.test_split in f.splits)
-            folder = self._folder.artifacts.path(self._stored(own))
+            folder = self.folder.artifacts.path(self._stored(own))
             found.setdefault(device, {})[name] = own.windows(folder, asked.media_id)
         return found
 
@@ -116,7 +114,7 @@ class NetworkFactory:
         """Feature stores of a network, by device, name and split."""
         return {
             place: {
-                split: self._folder.artifacts.path(self._stored(own))
+                split: self.folder.artifacts.path(self._stored(own))
                 for own in wanted
                 for split in own.splits
             }
@@ -124,5 +122,5 @@ class NetworkFactory:
         }
 
     def _stored(self, wanted: AnyFeatures) -> FeaturesSpec:
-        (found,) = (spec for spec in self._features if spec.features.covers(wanted))
+        (found,) = (spec for spec in self.features if spec.features.covers(wanted))
         return found

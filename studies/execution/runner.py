@@ -40,7 +40,7 @@ class SpecRunner:
         self._tables = Tables(folder, layout_of(study))
         self._artifacts: Artifacts = folder.artifacts
         self._networks = NetworkFactory(study, folder, features)
-        self._emulator = CellEmulator(study, folder, features)
+        self._emulator = CellEmulator(self._networks)
         self._engine = study.resources.engine(study.engine)
 
     def close(self) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import Field
 
-from actors import EmulationConfig, Federation, UserPopulation
+from actors import EmulationConfig, Federation, UserPopulation, share_of
 from channel_models import Link, NamedAir, SnrRange
 from tokcom_core.features import AnyFeatures
-from tokcom_core.systems import NamedSystem, Phase, Stream, System, Transport
+from tokcom_core.systems import NamedSystem, Phase, Stream, System, Transport, devices_of
 from tokcom_core.tasks import NamedTask, Task
 
 from .compute import Compute
@@ -95,6 +95,14 @@ class PhaseSpec(Spec):
     def step_tokens(self) -> tuple[TokenBudget, ...]:
         """The token lengths that its steps have, each of them as likely as another."""
         return self.any_tokens or (self.tokens,)
+
+    def user_link(self, link: Link) -> Link:
+        """The link of one user of the phase, who may share the band with others."""
+        population = None if self.crossing is None else self.crossing.population
+        if population is None:
+            return link
+        devices = devices_of(self.system.streams(self.task, self.tokens))
+        return share_of(link, population.users_at_once, len(devices))
 
     @property
     def lineage(self) -> tuple[PhaseSpec, ...]:

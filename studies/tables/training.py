@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from actors import interval_s, share_of
+from actors import interval_s
 from channel_models import Link
-from tokcom_core.systems import devices_of
 
 from ..plan.specs import Cell, PhaseSpec, streams_of
 
@@ -61,7 +60,7 @@ def phase_costs(spec: PhaseSpec, link: Link, steps: Sequence[Step]) -> TrainingC
     """Costs of the steps of a phase on a link; a phase that does not cross the air has none."""
     if spec.crossing is None:
         return TrainingCosts()
-    link = _user_link(spec, link)
+    link = spec.user_link(link)
     total = TrainingCosts()
     for step in steps:
         total += _step_costs(spec, link, step)
@@ -87,18 +86,9 @@ def longest_step(spec: PhaseSpec, link: Link) -> Step:
     population = None if spec.crossing is None else spec.crossing.population
     if population is not None:
         intervals = math.ceil(phase.batch_size / population.users_at_once)
-        own_link = _user_link(spec, link)
+        own_link = spec.user_link(link)
         found["emulated_s"] = intervals * interval_s(own_link, list(crossing.values()))
     return found
-
-
-def _user_link(spec: PhaseSpec, link: Link) -> Link:
-    """The link of one user, who may share the band with others."""
-    population = None if spec.crossing is None else spec.crossing.population
-    if population is None:
-        return link
-    devices = devices_of(spec.system.streams(spec.task, spec.tokens))
-    return share_of(link, population.users_at_once, len(devices))
 
 
 def _step_costs(spec: PhaseSpec, link: Link, step: Step) -> TrainingCosts:

@@ -45,10 +45,11 @@ def forget_failures(out: str | Path) -> int:
 def rows_of(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
     """The rows of finished cells, with the references' accuracies in all of them."""
     cells = plan.known_cells(choose_learning_rates(plan, folder))
+    every = [*cells, *(found.cell for found in plan.infeasible())]
     tables = Tables(folder, layout_of(plan.study))
     tables.write_references([cell for cell in cells if cell.reference is not None])
-    tables.update_references([cell for cell in cells if cell.reference is None])
-    return tables.read_results([*cells, *(found.cell for found in plan.infeasible())])
+    rows = tables.read_results(every)
+    return tables.read_results(every) if tables.update_references(rows) else rows
 
 
 def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -12,11 +12,14 @@ from typing import Any, cast
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
+from numpy.typing import NDArray
 
 from .chart import Chart, Line, Panel
+from .looks import Look
 
 _LEVEL_DASHES = ((4, 3), (1, 1), (3, 1, 1, 1))
 _STEP_INCH = 0.055
@@ -127,9 +130,12 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
             front["x"], front["y"], where="post", color="0.75", linewidth=3, zorder=0,
             label="Pareto front",
         )  # fmt: skip
-    for place, line in enumerate(panel.lines):
-        offset = _STEP_INCH * (place - (len(panel.lines) - 1) / 2) if chart.apart else 0.0
-        _draw_line(axes, line, chart, offset)
+    if chart.kind == "curves":
+        _draw_curves(axes, panel.lines)
+    else:
+        for place, line in enumerate(panel.lines):
+            offset = _STEP_INCH * (place - (len(panel.lines) - 1) / 2) if chart.apart else 0.0
+            _draw_line(axes, line, chart, offset)
     axes.autoscale_view()
     for (label, level), dashes in zip(panel.levels.items(), cycle(_LEVEL_DASHES), strict=False):
         axes.axhline(level, color="0.45", linewidth=1, linestyle=(0, dashes), label=label)
@@ -148,14 +154,22 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
         axes.set_ylim(0, 1)
 
 
+def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
+    """Draws lines of many points; those of one look, which may be thousands, at once."""
+    alike: dict[Look, list[NDArray[np.float64]]] = {}
+    for line in lines:
+        alike.setdefault(line.look, []).append(line.points[["x", "y"]].to_numpy(dtype=float))
+    for look, own in alike.items():
+        axes.add_collection(
+            LineCollection(own, color=look.colour, linestyle=look.line, alpha=0.6, linewidth=1)
+        )
+        axes.plot([], [], look.line, color=look.colour, label=look.label)
+
+
 def _draw_line(axes: Axes, line: Line, chart: Chart, offset_inch: float) -> None:
     """Draws the points with their intervals, if there are any, and the seeds."""
     look, points = line.look, line.points
     beside = _beside(axes, offset_inch)
-    if chart.kind == "curves":
-        axes.plot(points["x"], points["y"], look.line, color=look.colour, alpha=0.6, linewidth=1)
-        axes.plot([], [], look.line, color=look.colour, label=look.label)
-        return
     style = look.line if chart.kind == "lines" else "none"
     axes.update_datalim(np.column_stack([points["x"], points["y"]]))  # moved lines set no limits
     reach = [points["y"] - points["low"], points["high"] - points["y"]]

@@ -163,21 +163,28 @@ class Tables:
         """Keeps the accuracies of the finished reference cells for the rows of all others."""
         write_references(self.folder, self.read_results(cells))
 
-    def update_references(self, cells: Sequence[Cell]) -> None:
-        """Updates finished cells with the references, which may have run again."""
-        names = [reference.column for reference in self.layout.references]
-        if not names:
-            return
-        done = {cell.key: cell for cell in cells if self.folder.has_result(cell.key)}
-        files = [self.folder.result(key) for key in done]
-        schema = _part(self.layout.results, ["cell", "status", *names])
-        found = pa.concat_tables([schema.empty_table(), *self._tables(files, schema)])
-        for known in {row["cell"]: row for row in found.to_pylist()}.values():
-            references = self._references(done[known["cell"]])
-            if known["status"] == "ok" and known != {**known, **references}:
-                file = self.folder.result(known["cell"])
-                rows = self._rows(file, self.layout.results)
-                self._write(file, [{**row, **references} for row in rows], self.layout.results)
+    def update_references(self, results: pd.DataFrame) -> bool:
+        """Updates finished rows whose references have run again; returns whether there are any.
+
+        Args:
+            results: Rows of ``results``.
+        """
+        bounds = results["method"].isin(self.layout.reference_methods)
+        done = results[results["status"].eq("ok") & ~bounds]
+        seeds = done["seed"].unique()
+        known = {seed: read_references(self.folder, self.layout, seed) for seed in seeds}
+        stale = pd.Series(False, index=done.index)
+        for reference in self.layout.references:
+            now = [known[seed][reference.column] for seed in done["seed"]]
+            before = done[reference.column].astype(float)
+            after = pd.Series(now, done.index, dtype=float)
+            stale |= before.ne(after) & ~(before.isna() & after.isna())
+        cells = done.loc[stale, ["cell", "seed"]].drop_duplicates()
+        for cell, seed in cells.itertuples(index=False):
+            file = self.folder.result(cell)
+            rows = self._rows(file, self.layout.results)
+            self._write(file, [{**row, **known[seed]} for row in rows], self.layout.results)
+        return bool(stale.any())
 
     def _references(self, cell: Cell) -> dict[str, float | None]:
         if cell.reference is not None:

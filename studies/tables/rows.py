@@ -19,7 +19,8 @@ def write_rows(file: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) ->
     """
     unknown = {name for row in rows for name in row} - set(schema.names)
     assert not unknown, f"the schema has no columns {sorted(unknown)}"
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    pq.write_table(table, file, write_statistics=False)  # a third of the time to read a small file
 
 
 def read_rows(file: Path, schema: pa.Schema) -> pa.Table:

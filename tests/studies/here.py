@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from studies.execution.finished import choose_learning_rates
+from studies.execution.finished import choose_learning_rates, rows_of
 from studies.execution.runner import SpecRunner
 from studies.execution.splits import uploads_files, write_file_bits, write_samples
 from studies.plan.cells import Plan
 from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
-from studies.tables.files import Tables
-from studies.tables.layout import layout_of
 
 
 def encoded(study: Study, out: Path) -> tuple[SpecRunner, StudyFolder]:
@@ -54,10 +52,7 @@ def run_here(study: Study, out: Path, data: Path | None = None) -> pd.DataFrame:
         else:
             _make(cell.trained, runner, folder)
             runner.emulate(cell)
-    tables = Tables(folder, layout_of(study))
-    tables.write_references([cell for cell in cells if cell.reference is not None])
-    tables.update_references([cell for cell in cells if cell.reference is None])
-    return tables.read_results(cells)
+    return rows_of(plan, folder)
 
 
 def _make(spec: Spec, runner: SpecRunner, folder: StudyFolder) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -30,6 +30,7 @@ __all__ = [
     "presets",
     "read",
     "run",
+    "search",
     "summarise",
 ]
 
@@ -44,6 +45,38 @@ def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
     from .execution.run import run_study
 
     return run_study(study, out if out is not None else Path("studies_out") / study.name)
+
+
+def search(
+    study: Study,
+    method: str,
+    over: Mapping[str, Any],
+    out: Path | str | None = None,
+    **keys: Any,
+) -> pd.DataFrame:
+    """Searches the settings with which a method learns best under the study's budget.
+
+    Args:
+        study: Study with one condition; its first seed counts.
+        method: Label of the method.
+        over: By dotted key of the study a list of values to choose from, or a range of them:
+            ``{"low": 1e-4, "high": 1e-2, "log": True}``.
+        out: Folder or URI of the search; ``studies_out/NAME-search`` by default.
+        keys: ``trials``, ``by``, ``stops_early`` and ``seed`` of a
+            :class:`studies.plan.search.Search`.
+
+    Returns:
+        A row for each trial, the best first, see
+        :func:`studies.execution.parameter_search.search_settings`.
+
+    Raises:
+        ValueError: for a study or values that cannot be searched.
+    """
+    from .execution.parameter_search import search_settings
+    from .plan.search import search_of
+
+    place = out if out is not None else Path("studies_out") / f"{study.name}-search"
+    return search_settings(study, search_of(method=method, over=over, **keys), place)
 
 
 def read(out: Path | str, table: str = "results") -> pd.DataFrame:

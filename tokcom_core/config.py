@@ -19,6 +19,11 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
+def listed(value: Any) -> Any:
+    """A single value as a list of it."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
 class Named(Config):
     """A config that a study file chooses by name."""
 

@@ -19,6 +19,7 @@ from .data import data_app, zoo_app
 from .data_check import check
 from .doctor import doctor
 from .draw import draw
+from .search import search
 from .study import budget, emulate, study_app
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command()(allocate)
 app.command()(draw)
 app.command()(doctor)
 data_app.command()(check)
+study_app.command()(search)
 app.add_typer(study_app, name="study")
 app.add_typer(air_app, name="air")
 app.add_typer(data_app, name="data")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from statistics import fmean
 from typing import Any
 
 Report = Callable[[dict[str, Any]], None]
@@ -18,7 +19,8 @@ def ignore(report: dict[str, Any]) -> None:
 
 
 class TrainingReporter:
-    """Reports every few steps of a training, and the last.
+    """Reports every few steps of a training, and the last: means of the losses since the report
+    before.
 
     Args:
         report: Called with each report.
@@ -31,11 +33,12 @@ class TrainingReporter:
         self, report: Report, steps: int, batch_size: int, losses: Collection[str]
     ) -> None:
         self._report = report
-        self._losses = losses
+        self._losses = set(losses)
         self._steps = steps
         self._batch_size = batch_size
         self._begun = time.monotonic()
         self._last: tuple[int, float] | None = None
+        self._since: dict[str, list[float]] = {}
 
     def __call__(self, step: int, measured: dict[str, float]) -> None:
         """Called after every step, with the number of steps done and what the last one measured.
@@ -44,6 +47,8 @@ class TrainingReporter:
         """
         if self._last is None:
             self._last = step - 1, self._begun
+        for name in self._losses & measured.keys():
+            self._since.setdefault(name, []).append(measured[name])
         if step % REPORT_EVERY and step != self._steps:
             return
         before, since = self._last
@@ -51,5 +56,6 @@ class TrainingReporter:
         self._last = step, now
         samples = max(0, step - before) * self._batch_size  # a rollback goes back in steps
         rate = samples / max(now - since, 1e-9)
-        losses = {name: measured[name] for name in self._losses if name in measured}
+        losses = {name: fmean(values) for name, values in self._since.items()}
+        self._since.clear()
         self._report({"step": step, "steps": self._steps, "samples_per_s": rate, **losses})

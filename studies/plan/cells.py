@@ -114,13 +114,21 @@ class Plan:
         study = self.study
         return {
             contender.label: [
-                self._validation(contender, rate, seed)
+                self.validation(contender, rate, seed)
                 for rate in contender.system.learning_rates
                 for seed in study.seeds
             ]
             for contender in self.contenders
             if len(contender.system.learning_rates) > 1 and self.budgets(contender)
         }
+
+    def validation(self, contender: Contender, rate: float, seed: int) -> ValidationSpec:
+        """The validation of a method at a learning rate, see :meth:`candidates`."""
+        budgets = self.budgets(contender)
+        at_first = [b for b in budgets if b.bandwidth_hz == budgets[0].bandwidth_hz]
+        point = Point(self.study.airs[0], self.study.train_snr_db[0], at_first[-1], seed)
+        trained = self._trained(contender, point, rate)
+        return ValidationSpec(trained=trained, crossing=self._crossing(contender, point))
 
     def known_cells(self, learning_rates: Mapping[str, float]) -> list[Cell]:
         """The cells of methods whose learning rate is known, the references first.
@@ -181,13 +189,6 @@ class Plan:
             for seed in study.seeds
         ]
         return list({cell.key: cell for cell in cells}.values())
-
-    def _validation(self, contender: Contender, rate: float, seed: int) -> ValidationSpec:
-        budgets = self.budgets(contender)
-        at_first = [b for b in budgets if b.bandwidth_hz == budgets[0].bandwidth_hz]
-        point = Point(self.study.airs[0], self.study.train_snr_db[0], at_first[-1], seed)
-        trained = self._trained(contender, point, rate)
-        return ValidationSpec(trained=trained, crossing=self._crossing(contender, point))
 
     def _cell(self, contender: Contender, point: Point, learning_rate: float | None) -> Cell:
         study, reference = self.study, contender.reference

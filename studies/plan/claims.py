@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tokcom_core.config import Config
-
-from .lists import listed
+from tokcom_core.config import Config, listed
 
 Measure = Literal["accuracy", "training_loss"]
 TokenLengths = dict[str, Annotated[int, Field(ge=1)]]

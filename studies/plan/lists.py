@@ -1,13 +1,8 @@
-"""Lists in a study file, which may be given as a single value."""
+"""Lists in a study file."""
 
 from __future__ import annotations
 
 from typing import Any
-
-
-def listed(value: Any) -> Any:
-    """A single value as a list of it."""
-    return value if isinstance(value, list | tuple) else [value]
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:

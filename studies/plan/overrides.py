@@ -26,20 +26,32 @@ class Override:
     def apply(self, raw: dict[str, Any]) -> None:
         """Sets the key in a study's plain data; relative paths start from the current folder.
 
+        A key in a list of one value is that value's: ``tokens.audio``, where there is one budget.
+
         Raises:
-            ValueError: if a key above it has no keys of its own.
+            ValueError: if a key above it has no keys of its own, or has several values.
         """
         *path, last = self.key.split(".")
-        place = raw
+        place: Any = raw
         for part in path:
             place = place.setdefault(part, {})
+            if isinstance(place, list | tuple):
+                if len(place) != 1:
+                    raise ValueError(
+                        f"{self.said}: {part!r} has {len(place)} values; set all, {part}=[...]"
+                    )
+                place = place[0]
             if not isinstance(place, dict):
                 raise ValueError(f"{self.said}: {part!r} has no keys of its own")
         place[last] = resolve_paths(_plain(self.value), Path.cwd(), (*path, last))
 
 
-def overrides_of(given: Overrides) -> list[Override]:
+def overrides_of(given: Overrides, option: str = "--set") -> list[Override]:
     """The overrides in their order.
+
+    Args:
+        given: The overrides.
+        option: Option of the command line that texts were given after.
 
     Raises:
         ValueError: in one line, for text that is not ``key=value`` with a value in YAML.
@@ -48,12 +60,12 @@ def overrides_of(given: Overrides) -> list[Override]:
         return [Override(key, value, key) for key, value in given.items()]
     if isinstance(given, str):
         raise ValueError(f"overrides {given!r} should be a list of texts key=value, or a mapping")
-    return [_parsed(text) for text in given]
+    return [_parsed(text, option) for text in given]
 
 
-def _parsed(text: str) -> Override:
+def _parsed(text: str, option: str) -> Override:
     key, separator, value = text.partition("=")
-    said = f"--set {text}"
+    said = f"{option} {text}"
     if not separator or not key:
         raise ValueError(f"{said} should be key=value, such as seeds=[0,1]")
     try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from tokcom_core.config import listed
 from tokcom_core.datasets.data import smoke_data
 from tokcom_core.systems import SHORT_NAMES, SYSTEMS, merged
-
-from .lists import listed
 
 Scale = Literal["full", "smoke"]
 

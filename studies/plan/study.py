@@ -29,7 +29,7 @@ from actors import (
 )
 from channel_models import DigitalConfig, Link, NamedAir, SnrRange
 from tokcom_core.checkpoints import NamedCheckpoint
-from tokcom_core.config import Config
+from tokcom_core.config import Config, listed
 from tokcom_core.datasets.data import Data, MiniMusic
 from tokcom_core.systems import DEFAULT_METHODS, SYSTEMS, Method, System, Systems, system_of
 from tokcom_core.tasks import Avqa, NamedTask, Task
@@ -37,7 +37,7 @@ from tokcom_core.tasks import Avqa, NamedTask, Task
 from ..errors import explain
 from .claims import Claim
 from .compute import Compute
-from .lists import distinct, listed
+from .lists import distinct
 from .loggers import NamedLogger, one_of_each
 from .models import ModelsName, with_models
 from .recipes import RecipeName, with_recipe

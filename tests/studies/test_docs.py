@@ -20,6 +20,8 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 
 import studies
 from studies.plan.loading import load
+from studies.plan.overrides import overrides_of
+from studies.plan.search import search_of
 from studies.plan.study import Study
 from studies.tables.columns import Reference, TableLayout
 from studies.tables.layout import layout_of
@@ -74,12 +76,19 @@ def test_study_keys_in_the_docs_are_keys() -> None:
 def test_what_the_docs_set_can_be_set(tmp_path: Path) -> None:
     """Every ``--set key=value`` of a study's command, in a study of either paper."""
     file = tmp_path / "example.yaml"
-    file.write_text("name: example")
+    file.write_text("{name: example, deadline_ms: 5}")
     pairs = [pair for page in PAGES for pair in SET.findall(page.read_text())]
     overrides = {" ".join((quoted or plain).split()) for quoted, plain in pairs} - {"a.b=value"}
     for override in sorted(overrides):
         load("taichi" if "terminal:" in override else file, (override,))
     assert len(overrides) >= 20
+
+
+def test_what_the_docs_search_over_can_be_searched() -> None:
+    texts = {own for page in PAGES for own in re.findall(r'--over "([^"]+)"', page.read_text())}
+    assert len(texts) >= 3
+    over = {change.key: change.value for change in overrides_of(sorted(texts))}
+    search_of(method="aligned", over=over).base(Study(name="example"))
 
 
 def test_data_of_ones_own_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

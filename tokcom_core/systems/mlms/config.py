@@ -6,10 +6,17 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    model_validator,
+)
 
 from ...checkpoints import POCKET, POCKET_IMAGES, checkpoint
-from ...config import Config, dump_named, validate_named
+from ...config import Config, dump_named, listed, validate_named
 from ...datasets.layout import FrameChoice
 from ...encoders import ENCODERS, Ast, AudioSpan, Clip, Crop, EncoderConfig, Vivit
 from ...features import FeatureDtype, Sliding
@@ -163,7 +170,7 @@ class AlignmentConfig(Config):
         return {"losses": raw} if isinstance(raw, str) else raw
 
 
-LearningRates = tuple[Annotated[float, Field(gt=0)], ...]
+LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(listed)]
 
 
 class FineTuningConfig(Config):

@@ -1,0 +1,81 @@
+"""``tokcom study search``: the settings with which a method learns best."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .printing import print_table
+from .study import Address, Out, Overrides, Source
+
+console = Console()
+
+_SHOWN = 10
+
+
+def search(
+    source: Source,
+    method: Annotated[str, typer.Option(help="Label of the method.")],
+    over: Annotated[
+        list[str],
+        typer.Option(
+            help="key=values: a list to choose from, or a range: tokens.audio=[4,8,16], "
+            "systems.mlms.fine_tuning.learning_rates={low: 0.0001, high: 0.01, log: true}",
+            metavar="KEY=VALUES",
+        ),
+    ],
+    trials: Annotated[int, typer.Option(help="Number of settings to try.")] = 16,
+    by: Annotated[str, typer.Option(help="random, or optuna, which learns as it goes.")] = "random",
+    seed: Annotated[int, typer.Option(help="Of the settings.")] = 0,
+    stop_early: Annotated[
+        bool, typer.Option(help="Whether ASHA ends trials that lag behind.")
+    ] = True,
+    out: Out = None,
+    overrides: Overrides = None,
+    address: Address = None,
+) -> None:
+    """Searches the settings of a method that learn best under a budget, by Ray Tune."""
+    from ..execution.parameter_search import search_settings
+    from ..plan.loading import load
+    from ..plan.overrides import overrides_of
+    from ..plan.search import search_of
+
+    spaces = {change.key: change.value for change in overrides_of(over, "--over")}
+    asked = search_of(
+        method=method, over=spaces, trials=trials, by=by, seed=seed, stops_early=stop_early
+    )
+    study = load(source, tuple(overrides or ()))
+    place = out or f"studies_out/{study.name}-search"
+    table = search_settings(study, asked, place, console, address)
+    print_table(console, _trials(table.head(_SHOWN)))
+    console.print(f"{place}/search.parquet", soft_wrap=True, highlight=False)
+    done = table[table["status"] == "done"]
+    if done.empty:
+        raise typer.Exit(1)
+    best = done.iloc[0]
+    sets = " ".join(f"--set {key}={_plain(best[key])}" for key in spaces)
+    console.print(f"the best: {sets}", soft_wrap=True, highlight=False)
+
+
+def _trials(table: pd.DataFrame) -> Table:
+    """Trials by rank, without empty columns; of long keys the last two parts."""
+    shown = table.replace("", None).dropna(axis=1, how="all")
+    found = Table(*[".".join(str(name).split(".")[-2:]) for name in shown])
+    for row in shown.itertuples(index=False):
+        found.add_row(*[_text(value) for value in row])
+    return found
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> str:
+    """A value as YAML on the command line has it."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value).replace(" ", "")

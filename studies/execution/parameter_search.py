@@ -1,0 +1,277 @@
+"""Searches by Ray Tune for the settings with which a method learns best."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import ray
+import torch
+from ray import tune
+from ray.tune import Callback, ResultGrid, TuneConfig, Tuner
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from rich.console import Console
+
+from actors import MAX_RETRIES
+from tokcom_core.storage import StorageError
+
+from ..errors import reason_of
+from ..plan.cells import Plan
+from ..plan.modules import modules_of
+from ..plan.search import Range, Search, Space, Variant, variant_of
+from ..plan.study import Study
+from ..storage.folder import StudyFolder
+from .cluster import start_ray
+from .data import preparing_data
+from .graph import Milestone, SpecGraph
+from .interrupt import Interrupt
+from .progress import Part, SpecProgress, StudyProgress
+from .reporting import REPORT_EVERY, ignore
+from .runner import SpecRunner
+from .splits import uploads_files, write_file_bits, write_samples
+from .tuning import TuneRun
+
+logger = logging.getLogger(__name__)
+
+TABLE = "search.parquet"
+"""Name of the table in the folder of a search."""
+
+_STEP, _LOSS = "step", "loss"
+_REDUCTION = 3
+"""ASHA keeps one of so many trials at each rung."""
+
+
+def search_settings(
+    study: Study,
+    search: Search,
+    out: str | Path,
+    console: Console | None = None,
+    address: str | None = None,
+) -> pd.DataFrame:
+    """Runs a search in the folder ``out``; what earlier runs have trained there is not run again.
+
+    Args:
+        study: Study with one condition; its first seed counts.
+        search: What is searched.
+        out: Folder of the search, or a URI.
+        console: Console for progress; None shows nothing.
+        address: Address of a Ray cluster; None starts Ray on this machine.
+
+    Returns:
+        A row for each trial, those that have ended first, the least validation loss first:
+        ``trial``, a column for each key that is searched, ``tokens_DEVICE`` (what was sent, after
+        a deadline), ``status`` (``done``, ``stopped`` early, ``failed``), ``step``, ``loss`` (of
+        validation; of a stopped trial that of training, over its last steps), ``accuracy`` on the
+        validation split, ``wall_s`` and ``reason``.
+
+    Raises:
+        ValueError: for a study or space that cannot be searched, missing data or packages, a
+            cluster that cannot be joined, or a folder with another study.
+        StorageError: if the disk is full.
+    """
+    base = search.base(study)
+    plan, folder = Plan(base), StudyFolder(out)
+    algorithm = _algorithm(search)
+    folder.check(base)
+    started_ray = False
+    with StudyProgress(console) as progress, Interrupt() as interrupt:
+        try:
+            with interrupt.deferred():
+                started_ray = start_ray(base, address, modules_of(base))
+            for air in base.airs:
+                air.prepare(base.link_at(base.bandwidth_hz[0]))
+            folder.begin(base)
+            with preparing_data(plan, folder, progress) as data:
+                data.result()
+            _write_shared(base, plan, folder, progress, interrupt)
+            with progress.part("trials", search.trials) as part:
+                watcher = _Watcher(part, interrupt)
+                found = _tuner(base, search, folder, algorithm, watcher).fit()
+        finally:
+            if started_ray:
+                ray.shutdown()
+            folder.store.remove(folder.tune)
+    table = _table(found, search)
+    with folder.write(folder.root / TABLE) as partial_file:
+        table.to_parquet(partial_file, index=False)
+    return table
+
+
+def _write_shared(
+    base: Study, plan: Plan, folder: StudyFolder, progress: StudyProgress, interrupt: Interrupt
+) -> None:
+    """Writes the samples, which all trials share, and frozen tokens as the study asks for them.
+
+    Raises:
+        ValueError: if some tokens failed.
+    """
+    features = plan.features()
+    graph = SpecGraph(folder.has, Milestone([], lambda: features))
+    TuneRun(base, folder, features, []).run(graph, SpecProgress(progress), interrupt)
+    for reason in graph.failures.values():
+        raise ValueError(f"frozen tokens failed: {reason}")
+    write_samples(folder, base, features)
+    if uploads_files(base):
+        write_file_bits(folder, base)
+
+
+def _tuner(
+    base: Study,
+    search: Search,
+    folder: StudyFolder,
+    algorithm: SearchAlgorithm | Searcher,
+    watcher: Callback,
+) -> Tuner:
+    storage_path, filesystem = folder.store.place(folder.tune)
+    trainable = tune.with_parameters(_try, base=base, folder=folder)
+    own = base.resources
+    return Tuner(
+        tune.with_resources(trainable, {"CPU": own.cpu, "GPU": own.gpu}),
+        param_space={key: _domain(space) for key, space in search.over.items()},
+        tune_config=TuneConfig(
+            metric=_LOSS,
+            mode="min",
+            num_samples=search.trials,
+            search_alg=algorithm,
+            scheduler=_scheduler(base, search),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=storage_path,
+            storage_filesystem=filesystem,
+            verbose=0,
+            callbacks=[watcher],
+            failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+        ),
+    )
+
+
+def _algorithm(search: Search) -> SearchAlgorithm | Searcher:
+    if search.by == "random":
+        return BasicVariantGenerator(random_state=search.seed)
+    try:
+        import optuna
+    except ImportError:
+        raise ValueError(
+            'a search by optuna needs a package that is not installed: pip install "tokcom[search]"'
+        ) from None
+    from ray.tune.search.optuna import OptunaSearch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return OptunaSearch(seed=search.seed)
+
+
+def _scheduler(base: Study, search: Search) -> TrialScheduler:
+    """ASHA on the losses that trials report; its first rung is a quarter of the last phase."""
+    if not search.stops_early:
+        return FIFOScheduler()
+    system = base.system(base.methods[0])
+    steps = system.phases(base.task)[-1].training.steps
+    return ASHAScheduler(
+        time_attr=_STEP,
+        max_t=sys.maxsize,  # trials know their end; each may have steps of its own
+        grace_period=max(REPORT_EVERY, steps // 4),
+        reduction_factor=_REDUCTION,
+    )
+
+
+def _domain(space: Space) -> Any:
+    if not isinstance(space, Range):
+        return tune.choice(list(space))
+    if space.whole:
+        draw = tune.lograndint if space.log else tune.randint
+        return draw(int(space.low), int(space.high) + 1)
+    return (tune.loguniform if space.log else tune.uniform)(space.low, space.high)
+
+
+def _try(config: dict[str, Any], base: Study, folder: StudyFolder) -> None:
+    """One trial: trains the method with some keys set, and validates it."""
+    torch.set_num_threads(base.resources.threads)
+    try:
+        variant = variant_of(base, config)
+        measured = _learn(variant, folder)
+    except StorageError:
+        raise
+    except Exception as error:  # a setting that fails is a row of the table
+        logger.exception("failed: %s", config)
+        tune.report({_STEP: 0, _LOSS: math.inf, "status": "failed", "reason": reason_of(error)})
+    else:
+        tune.report({**measured, "tokens": variant.tokens, "status": "done"})
+
+
+def _learn(variant: Variant, folder: StudyFolder) -> dict[str, float]:
+    """Trains all phases that are not there yet; returns the step, and what validation measured."""
+    validation = variant.validation
+    last, loss = validation.trained, validation.trained.system.validation_loss
+
+    def report(measured: dict[str, Any]) -> None:
+        if loss in measured:
+            tune.report({_STEP: measured["step"], _LOSS: measured[loss], "tokens": variant.tokens})
+
+    runner = SpecRunner(variant.study, folder, variant.features)
+    for spec in (*variant.features, *last.lineage, validation):
+        if not folder.has(spec):
+            runner.run(spec, report if spec == last else ignore)
+    file = folder.artifacts.path(validation) / "validation.json"
+    return {_STEP: last.definition.training.steps, **json.loads(file.read_text())}
+
+
+def _table(found: ResultGrid, search: Search) -> pd.DataFrame:
+    rows = []
+    for number, result in enumerate(found):
+        metrics = result.metrics or {}
+        config = result.config or {}
+        reason = metrics.get("reason", "")
+        if result.error is not None:
+            reason = " ".join(str(result.error).split()[-30:])
+        rows.append(
+            {
+                "trial": number,
+                **{key: config.get(key) for key in search.over},
+                **{f"tokens_{name}": n for name, n in metrics.get("tokens", {}).items()},
+                "status": "failed" if result.error else metrics.get("status", "stopped"),
+                "step": metrics.get(_STEP, 0),
+                "loss": metrics.get(_LOSS, math.nan),
+                "accuracy": metrics.get("accuracy", math.nan),
+                "wall_s": metrics.get("time_total_s", math.nan),
+                "reason": reason,
+            }
+        )
+    order = {"done": 0, "stopped": 1, "failed": 2}
+    table = pd.DataFrame(rows)
+    ranked: pd.DataFrame = table.assign(order=table["status"].map(order)).sort_values(
+        ["order", "loss", "trial"], ignore_index=True
+    )
+    return ranked.drop(columns="order")
+
+
+class _Watcher(Callback):  # type: ignore[misc]
+    """Moves the bar with each trial that ends, and lets Ctrl-C end the search."""
+
+    def __init__(self, part: Part, interrupt: Interrupt) -> None:
+        self._part = part
+        self._interrupt = interrupt
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles it to restore its own run, which we never do
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._interrupt.check()
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._part.advance(1)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._part.failed += 1
+        self._part.advance(1)

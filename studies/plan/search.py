@@ -1,0 +1,181 @@
+"""A search for the settings with which a method learns best under a study's budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, PlainValidator, ValidationError, model_validator
+
+from tokcom_core.config import Config
+
+from ..errors import explain
+from .cells import Plan
+from .overrides import overrides_of
+from .specs import FeaturesSpec, ValidationSpec
+from .study import Study
+
+_AXES = ("airs", "train_snr_db", "bandwidth_hz", "deadline_ms", "tokens")
+"""Keys that describe the one condition in which a search trains."""
+
+
+class Range(Config):
+    """Values between two bounds, both included; whole numbers between whole bounds.
+
+    Attributes:
+        low, high: The bounds.
+        log: Whether their logarithm is drawn uniformly.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low:g} should be below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g} of a logarithmic range should be positive")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+def _space(value: Any) -> Range | tuple[Any, ...]:
+    if isinstance(value, list | tuple):
+        if len(value) < 2:
+            raise ValueError(f"{list(value)} leaves no choice; take two values or more")
+        return tuple(value)
+    if isinstance(value, Range):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{value!r} should be a list of values or a range {{low: 2, high: 32}}")
+    try:
+        return Range(**value)
+    except ValidationError as error:
+        raise ValueError(explain(error, Range)) from None
+
+
+Space = Annotated[Range | tuple[Any, ...], PlainValidator(_space)]
+"""Values to choose from."""
+
+
+class Search(Config):
+    """What is searched, and how.
+
+    Attributes:
+        method: Label of the method.
+        over: Values to choose from, or a range of them, by dotted key of the study.
+        trials: Number of settings to try.
+        by: ``random``, the same settings for the same seed, or ``optuna``, whose sampler learns
+            from trials that have ended.
+        stops_early: Whether asynchronous successive halving (ASHA) ends trials whose loss lags
+            behind that of others at the same step.
+        seed: Seed of the settings.
+    """
+
+    method: str
+    over: dict[str, Space] = Field(min_length=1)
+    trials: int = Field(default=16, ge=1)
+    by: Literal["random", "optuna"] = "random"
+    stops_early: bool = True
+    seed: int = Field(default=0, ge=0)
+
+    def base(self, study: Study) -> Study:
+        """The study of the method alone, at its first seed, whose keys the trials set.
+
+        Raises:
+            ValueError: for an unknown method, a study of several conditions, a deadline that token
+                lengths are not fitted to, or a key that the study does not have.
+        """
+        methods = [method for method in study.methods if method.label == self.method]
+        if not methods:
+            known = ", ".join(method.label for method in study.methods)
+            raise ValueError(f"no method {self.method!r} in the study; there are: {known}")
+        for axis in _AXES:
+            if (count := len(getattr(study, axis))) > 1:
+                raise ValueError(
+                    f"a search trains in one condition, but the study has {count} {axis}; "
+                    f"choose one by --set {axis}=[...]"
+                )
+        if study.deadline_ms[0] is not None and study.deadline_policy != "fit":
+            raise ValueError(
+                "a search does not see which answers come late; take --set deadline_policy=fit, "
+                "under which token lengths meet the deadline"
+            )
+        alone = {"methods": tuple(methods), "seeds": study.seeds[:1], "claims": ()}
+        base = study.model_copy(update={**alone, "engine": "inline"})
+        for key, space in self.over.items():
+            study_with(base, {key: space.low if isinstance(space, Range) else space[0]})
+        return base
+
+
+def search_of(**keys: Any) -> Search:
+    """A search with these keys.
+
+    Raises:
+        ValueError: in one line, for bad values.
+    """
+    try:
+        return Search(**keys)
+    except ValidationError as error:
+        raise ValueError(explain(error, Search)) from None
+
+
+class Variant(NamedTuple):
+    """One setting of a search.
+
+    Attributes:
+        study: The study with this setting.
+        validation: Validation of the trained method.
+        features: Frozen tokens that it needs.
+    """
+
+    study: Study
+    validation: ValidationSpec
+    features: list[FeaturesSpec]
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Token lengths that are sent, by device."""
+        return self.validation.trained.tokens
+
+
+def study_with(base: Study, values: Mapping[str, Any]) -> Study:
+    """A study with some keys set.
+
+    Raises:
+        ValueError: in one line, for keys or values that it does not take.
+    """
+    raw = base.model_dump(mode="json")
+    changes = overrides_of(values)
+    for change in changes:
+        change.apply(raw)
+    try:
+        return Study(**raw)
+    except ValidationError as error:
+        said = {change.key: f"{change.key}={change.value}" for change in changes}
+        raise ValueError(explain(error, Study, "", said)) from None
+
+
+def variant_of(base: Study, values: Mapping[str, Any]) -> Variant:
+    """The variant of a search's base study with some keys set.
+
+    Raises:
+        ValueError: in one line, for values that the study does not take, a link that cannot carry
+            its token lengths, or a method with several learning rates.
+    """
+    study = study_with(base, values)
+    plan = Plan(study)
+    (contender,) = (own for own in plan.contenders if own.reference is None)
+    rates = contender.system.learning_rates
+    if len(rates) > 1:
+        raise ValueError(
+            f"method {contender.label!r} has {len(rates)} learning rates; choose one, or search "
+            "over them"
+        )
+    return Variant(study, plan.validation(contender, rates[0], study.seeds[0]), plan.features())

@@ -1,0 +1,153 @@
+"""Searches: what may be searched, and that a search finds what a study would."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import studies
+from studies.plan.cells import Plan
+from studies.plan.search import Search, search_of, study_with, variant_of
+from studies.storage.folder import StudyFolder
+
+from .conftest import tokcom
+from .small import small_study, write_study
+
+_RATES = "systems.mlms.fine_tuning.learning_rates"
+
+
+def _search(**keys: Any) -> Search:
+    return search_of(**{"method": "aligned", "over": {"tokens.audio": [2, 4]}, **keys})
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ({"over": {}}, "over: Dictionary should have at least 1 item"),
+        ({"over": {"tokens.audio": 4}}, "4 should be a list of values or a range"),
+        ({"over": {"tokens.audio": [4]}}, "[4] leaves no choice"),
+        ({"over": {"tokens.audio": {"low": 4, "high": 2}}}, "low 4 should be below high 2"),
+        ({"over": {"tokens.audio": {"lo": 4, "high": 2}}}, "no key 'lo'; did you mean 'low'?"),
+        ({"over": {_RATES: {"low": 0, "high": 1, "log": True}}}, "low 0 of a logarithmic range"),
+        ({"trials": 0}, "trials: Input should be greater than or equal to 1"),
+        ({"by": "hand"}, "by: Input should be 'random' or 'optuna'"),
+    ],
+)
+def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        _search(**keys)
+
+
+@pytest.mark.parametrize(
+    ("study", "search", "complaint"),
+    [
+        ({}, {"method": "digital"}, "no method 'digital' in the study; there are: aligned"),
+        ({"airs": ["awgn", "rayleigh"]}, {}, "2 airs; choose one by --set airs=[...]"),
+        ({"deadline_ms": 1}, {}, "take --set deadline_policy=fit"),
+        ({}, {"over": {"tokens.touch": [1, 2]}}, "should have a length for each of audio, vision"),
+        ({}, {"over": {"seed": [1, 2]}}, "no key 'seed'; did you mean 'seeds'?"),
+    ],
+)
+def test_studies_that_cannot_be_searched_are_refused(
+    study: dict[str, Any], search: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        _search(**search).base(small_study(**study))
+
+
+def test_a_key_of_the_only_value_of_a_list_can_be_set() -> None:
+    study = small_study()
+    assert study_with(study, {"tokens.audio": 2}).tokens == ({"audio": 2, "vision": 4},)
+    several = small_study(tokens=[{"audio": 2, "vision": 4}, {"audio": 4, "vision": 4}])
+    with pytest.raises(ValueError, match="'tokens' has 2 values; set all"):
+        study_with(several, {"tokens.audio": 2})
+
+
+def test_a_trial_trains_what_a_study_with_the_same_keys_trains() -> None:
+    study = small_study(methods=["aligned", "unaligned"], seeds=[3, 4])
+    base = _search().base(study)
+    variant = variant_of(base, {"tokens.audio": 2, _RATES: 0.01})
+    same = study_with(study, {"tokens.audio": 2, _RATES: [0.01]})
+    keys = [cell.trained.key for cell in Plan(same).known_cells({}) if cell.method == "aligned"]
+    assert variant.validation.trained.key == keys[0]
+    assert variant.tokens == {"audio": 2, "vision": 4}
+
+
+def test_under_a_deadline_token_lengths_are_those_that_meet_it() -> None:
+    study = small_study(deadline_ms=1.9, deadline_policy="fit", airs=["awgn"])
+    base = _search().base(study)
+    assert variant_of(base, {"tokens.audio": 20}).tokens == {"audio": 20, "vision": 4}
+    shorter = variant_of(base, {"tokens.audio": 48}).tokens
+    assert 20 < shorter["audio"] < 48
+    assert shorter["vision"] < 4
+
+
+def test_several_learning_rates_are_refused_unless_they_are_searched() -> None:
+    study = small_study(systems={"mlms": {"fine_tuning": {"learning_rates": [0.001, 0.01]}}})
+    base = _search().base(study)
+    with pytest.raises(ValueError, match="has 2 learning rates; choose one, or search over them"):
+        variant_of(base, {})
+    assert variant_of(base, {_RATES: 0.01}).validation.trained.system.learning_rates == (0.01,)
+
+
+@pytest.fixture(scope="module")
+def found(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search by the command, in which one rate learns nothing."""
+    folder = tmp_path_factory.mktemp("search")
+    file = write_study(folder / "study.yaml", data={"folder": str(minimusic)})
+    done = tokcom(
+        "study", "search", file, "--method", "aligned", "--trials", 3, "--out", folder / "out",
+        "--over", f"{_RATES}=[0.000001, 0.01]", "--over", "tokens.audio=[2, 1000000]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "shown.txt").write_text(done.stdout)
+    return folder
+
+
+def test_trials_come_by_validation_loss_and_failures_last(found: Path) -> None:
+    table = pd.read_parquet(found / "out" / "search.parquet")
+    done = table[table["status"] == "done"]
+    assert set(table["trial"]) == {0, 1, 2}
+    assert done["loss"].is_monotonic_increasing
+    failed = table[table["status"] == "failed"]
+    assert (failed["tokens.audio"] == 1_000_000).all()
+    assert failed["reason"].ne("").all()
+    measured = [
+        json.loads(file.read_text())["loss"]
+        for file in (found / "out" / "artifacts").glob("validation-*/validation.json")
+    ]
+    assert set(done["loss"]) == set(measured)
+    best = done.iloc[0]
+    shown = (found / "shown.txt").read_text()
+    assert f"the best: --set {_RATES}={best[_RATES]:g} --set tokens.audio=2" in shown
+
+
+def test_the_same_search_finds_the_same_and_trains_nothing_anew(found: Path) -> None:
+    out = found / "out"
+    before = pd.read_parquet(out / "search.parquet").drop(columns="wall_s")
+    trained = {file: file.stat().st_mtime for file in (out / "artifacts").glob("*/spec.json")}
+    study = StudyFolder(out).open()
+    over = {_RATES: [0.000001, 0.01], "tokens.audio": [2, 1000000]}
+    again = studies.search(study, "aligned", over, out, trials=3)
+    pd.testing.assert_frame_equal(again.drop(columns="wall_s"), before)
+    assert {f: f.stat().st_mtime for f in (out / "artifacts").glob("*/spec.json")} == trained
+
+
+def test_optuna_is_asked_for_where_it_is_missing(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    file = write_study(tmp_path / "study.yaml")
+    said = refused(
+        "study", "search", file, "--method", "aligned", "--over", "tokens.audio=[2, 4]",
+        "--by", "optuna", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert said.endswith('pip install "tokcom[search]"')
+    assert not (tmp_path / "out").exists()

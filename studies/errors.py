@@ -47,13 +47,45 @@ def _sets(dotted: str, key: Key) -> bool:
     return all(a == str(b) for a, b in zip(path, key, strict=False)) and bool(key)
 
 
+_SHOULD = {
+    "missing": "is missing",
+    "too_short": "should have {min_length} or more values",
+    "greater_than": "should be above {gt:g}",
+    "greater_than_equal": "should be at least {ge:g}",
+    "less_than": "should be below {lt:g}",
+    "less_than_equal": "should be at most {le:g}",
+    "finite_number": "should be finite",
+    "literal_error": "should be {expected}",
+    "bool_parsing": "should be true or false",
+    "bool_type": "should be true or false",
+    "int_from_float": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_type": "should be a whole number",
+    "float_parsing": "should be a number",
+    "float_type": "should be a number",
+    "string_type": "should be text",
+    "string_pattern_mismatch": "should match {pattern}",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
+    "dict_type": "should be a mapping of keys to values",
+    "mapping_type": "should be a mapping of keys to values",
+    "model_type": "should be a mapping of keys to values",
+}
+"""What a value should be, by pydantic's type of error."""
+
+
 def _complaint(item: ErrorDetails, config: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"])
+    place = tuple(part for part in item["loc"] if not (isinstance(part, str) and "[" in part))
+    key = ".".join(str(part) for part in place)  # without validators that pydantic names
     if item["type"] == "extra_forbidden":
-        return f"no key {key!r}{_remedy(item['loc'], config)}"
-    message = item["msg"].removeprefix("Value error, ")
+        return f"no key {key!r}{_remedy(place, config)}"
     value = item["input"]
     shown = f" (got {value!r})" if isinstance(value, str | int | float) else ""
+    if (should := _SHOULD.get(item["type"])) is not None and key:
+        keys = _keys_at(config, place) if item["type"] == "model_type" else []
+        remedy = f"; its keys are {', '.join(keys)}" if keys else ""
+        return f"{key} {should.format(**item.get('ctx', {}))}{shown}{remedy}"
+    message = item["msg"].removeprefix("Value error, ")
     return f"{key}: {message}{shown}" if key else message
 
 

@@ -30,14 +30,14 @@ def _search(**keys: Any) -> Search:
 @pytest.mark.parametrize(
     ("keys", "complaint"),
     [
-        ({"over": {}}, "over: Dictionary should have at least 1 item"),
+        ({"over": {}}, "over should have 1 or more values"),
         ({"over": {"tokens.audio": 4}}, "4 should be a list of values or a range"),
         ({"over": {"tokens.audio": [4]}}, "[4] leaves no choice"),
         ({"over": {"tokens.audio": {"low": 4, "high": 2}}}, "low 4 should be below high 2"),
         ({"over": {"tokens.audio": {"lo": 4, "high": 2}}}, "no key 'lo'; did you mean 'low'?"),
         ({"over": {_RATES: {"low": 0, "high": 1, "log": True}}}, "low 0 of a logarithmic range"),
-        ({"trials": 0}, "trials: Input should be greater than or equal to 1"),
-        ({"by": "hand"}, "by: Input should be 'random' or 'optuna'"),
+        ({"trials": 0}, "trials should be at least 1 (got 0)"),
+        ({"by": "hand"}, "by should be 'random' or 'optuna'"),
     ],
 )
 def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:

@@ -53,7 +53,7 @@ def _invalid() -> Exception:
     [
         (ValueError("no clip\nbut much to say"), "no clip"),
         (RuntimeError("out of memory\n  in a kernel"), "RuntimeError: out of memory"),
-        (_invalid(), "steps: Input should be a valid integer"),
+        (_invalid(), "steps should be a whole number"),
         (RayTaskError("f", "Traceback\n /tmp/ray/session_1", KeyError("a")), "KeyError: 'a'"),
     ],
 )

@@ -1,0 +1,160 @@
+"""Verdicts on claims: in each condition, about parts, token lengths and training losses."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import studies
+from studies.plan.cells import Plan
+from studies.plan.specs import Cell
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
+from studies.tables.claims import judge, unjudged, verdict
+from studies.tables.files import Tables
+from studies.tables.layout import layout_of
+
+from ..outcomes import finish, tables_of
+from .conftest import CLAIMS, accuracy
+
+
+def test_a_claim_is_what_its_interval_says() -> None:
+    assert verdict(0.01, 0.05) == "shown"
+    assert verdict(-0.01, 0.05) == "not shown"
+    assert verdict(-0.05, -0.01) == "contradicted"
+    assert verdict(0.01, 0.05, by=0.02) == "not shown"
+    assert verdict(-0.01, 0.05, by=-0.02) == "shown"
+    assert verdict(math.nan, math.nan) == "not shown"
+
+
+def test_a_studys_claims_are_judged_in_each_condition(study: Study, page: Path) -> None:
+    found = studies.judge(page.parents[1])
+    first = found[found["claim"] == "aligned is more accurate than unaligned"]
+    assert len(first) == 4
+    assert set(first.loc[first["eval_snr_db"] == 0, "verdict"]) == {"shown"}
+    assert set(first.loc[first["eval_snr_db"] == 10, "verdict"]) == {"not shown"}
+    assert set(first["source"]) == {"a paper's Fig. 2"}
+    reverse = found[found["claim"] == "unaligned is more accurate than aligned by more than 0.05"]
+    assert list(reverse["eval_snr_db"]) == [0.0, 0.0]
+    assert set(reverse["verdict"]) == {"contradicted"}
+    last = found[found["claim"] == "aligned loses less than 0.9 against blind (audio_counting)"]
+    assert set(last["verdict"]) == {"shown"}
+
+
+def test_a_claim_about_what_a_study_leaves_out_is_untested(tables: Tables) -> None:
+    """A preset's methods may be set to others, or its task to a part of it."""
+    claims = [{"better": "align", "than": "blind"}, {**CLAIMS[0], "part": "x"}]
+    study = Study(name="a", methods=["aligned"], claims=claims)
+    found = judge(tables, pd.read_parquet(tables.folder.results), study.claims)
+    assert list(found["verdict"]) == ["untested", "untested"]
+    reasons = found["reason"].tolist()
+    assert "no finished cell of the method 'align'" in reasons[0]
+    assert "no part or group 'x' of the task" in reasons[1]
+    with pytest.raises(ValueError, match="less than 1"):
+        Study(name="a", claims=[{"better": "aligned", "than": "blind", "by": 2}])
+
+
+def test_claims_that_nothing_can_judge_are_named_before_the_study_runs() -> None:
+    wrong = {
+        "no method 'align'; there are: aligned, blind": {"better": "align", "than": "blind"},
+        "its two sides are the same": {"better": "aligned", "than": "aligned"},
+        "no token lengths {'audio': 5}": {"tokens": {"audio": 5}},
+        "no part or group 'x'": {"part": "x"},
+        "eval_snr_db is 0, 10": {"eval_snr_db": 7},
+    }
+    right = [
+        {"better": "aligned", "than": "blind", "tokens": {"audio": 16}, "eval_snr_db": [7, 10]}
+    ]
+    claims = [{"better": "aligned", "than": "blind", **keys} for keys in wrong.values()]
+    study = Study(name="a", methods=["aligned"], eval_snr_db=[0, 10], claims=[*right, *claims])
+    found = unjudged(study, layout_of(study))
+    assert len(found) == len(wrong)
+    assert all(reason in note for reason, note in zip(wrong, found, strict=True))
+
+
+def test_a_claim_can_be_about_two_token_lengths(tmp_path: Path) -> None:
+    """Long tokens of the worse method are better than short ones of the other one."""
+    long, short = {"audio": 16, "vision": 16}, {"audio": 4, "vision": 4}
+    study = Study(
+        name="a",
+        methods=["aligned", "unaligned"],
+        tokens=[short, long],
+        seeds=[0, 1, 2],
+        claims=[
+            {"better": "aligned", "than": "unaligned", "than_tokens": long},
+            {"better": "aligned", "tokens": long, "than": "aligned", "than_tokens": short},
+            {"better": "aligned", "tokens": short, "than": "unaligned"},
+            {"better": "aligned", "tokens": {"audio": 4, "vision": 16}, "than": "unaligned"},
+            {"better": "aligned", "than": "unaligned", "than_tokens": {"image": 4}},
+        ],
+    )
+    tables = tables_of(study, StudyFolder(tmp_path))
+
+    def accuracy(cell: Cell, snr_db: float) -> float:
+        longer = cell.trained.tokens.get("audio") == 16
+        return 0.2 + 0.1 * (cell.method == "aligned") + 0.4 * longer
+
+    results = finish(study, tables.folder, accuracy)
+    first, second, third, *untested = (judge(tables, results, [own]) for own in study.claims)
+    assert list(first["tokens_audio"]) == [4, 16]
+    assert list(first["verdict"]) == ["contradicted", "shown"]
+    assert set(first["claim"]) == {
+        "aligned is more accurate than unaligned at 16 audio, 16 vision tokens"
+    }
+    assert second[["tokens_audio", "verdict"]].to_numpy().tolist() == [[16, "shown"]]
+    assert third[["tokens_audio", "verdict"]].to_numpy().tolist() == [[4, "shown"]]
+    assert [rows["verdict"].item() for rows in untested] == ["untested", "untested"]
+    assert "no finished cell of the method 'aligned at 4 audio, 16" in untested[0]["reason"].item()
+    assert "no token length of a device 'image'; there are: " in untested[1]["reason"].item()
+
+
+def test_a_claim_can_be_about_how_fast_a_method_learns(tmp_path: Path) -> None:
+    """The seeds' networks are paired: they differ more than the methods."""
+    long, short = {"audio": 16, "vision": 16}, {"audio": 4, "vision": 4}
+    measure = {"measure": "training_loss"}
+    study = Study(
+        name="a",
+        methods=["aligned", "unaligned"],
+        tokens=[short, long],
+        eval_snr_db=[0, 10],
+        seeds=[0, 1, 2],
+        claims=[
+            {"better": "aligned", "than": "unaligned", **measure},
+            {"better": "aligned", "than": "aligned", "tokens": short, "than_tokens": long}
+            | measure,
+            {"better": "aligned", "than": "unaligned", "by": 0.2, **measure},
+            {"better": "aligned", "than": "reconstruction", **measure},
+        ],
+    )
+    tables = tables_of(study, StudyFolder(tmp_path))
+    results = finish(study, tables.folder, accuracy)
+    for cell in Plan(study).known_cells({}):
+        better = 0.1 * (cell.method == "aligned") + 0.001 * cell.seed
+        phase = tmp_path / "phase.parquet"
+        losses = [{"task": 1.0 / (1 + step) + cell.seed - better} for step in range(5)]
+        tables.write_phase_curves(phase, "fine-tuning", losses)
+        tables.write_curves(cell, [phase])
+    faster, longer, margin, unknown = (judge(tables, results, [own]) for own in study.claims)
+    assert list(faster["tokens_audio"]) == [4, 16]
+    assert faster["difference"].tolist() == pytest.approx([0.1, 0.1])
+    assert set(faster["verdict"]) == {"shown"}
+    assert faster["claim"][0] == "aligned learns with less loss than unaligned"
+    assert longer["difference"].tolist() == pytest.approx([0])
+    assert set(margin["verdict"]) == {"contradicted"}
+    assert "no trained network" in unknown["reason"].item()
+    with pytest.raises(ValueError, match="a training loss has no part and no eval_snr_db"):
+        Study(name="a", claims=[{**CLAIMS[1], **measure}])
+
+
+def test_a_claim_that_no_cell_can_judge_is_untested(tmp_path: Path, study: Study) -> None:
+    tables = tables_of(study, StudyFolder(tmp_path))
+    results = finish(study, tables.folder, accuracy)
+    for file in results.loc[results["method"] == "unaligned", "cell"]:
+        tables.folder.result(file).unlink(missing_ok=True)
+    found = studies.judge(tmp_path)
+    row = found[found["claim"] == "aligned is more accurate than unaligned"].iloc[0]
+    assert row["verdict"] == "untested"
+    assert "no finished cell of the method 'unaligned'" in row["reason"]

@@ -1,0 +1,117 @@
+"""What a link carries, of what a study has measured."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import studies
+from studies.cli.screen import conditions_table
+from studies.figures.report import write_report
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
+from studies.tables.files import Tables
+
+from ..outcomes import finish, tables_of
+from .conftest import accuracy
+
+
+def test_a_narrower_link_carries_less_and_takes_longer(tables: Tables) -> None:
+    """Four users on equal shares of a band are one user on a quarter of it."""
+    out = tables.folder.root
+    whole = studies.budget(out, 5e6, snr_db=3.0)
+    assert set(whole["eval_snr_db"]) == {0.0}  # the next lower one
+    assert set(whole["method"]) == {"aligned", "unaligned"}
+    assert whole["accuracy"].is_monotonic_decreasing
+    summary = studies.summarise(out).query("eval_snr_db == 0")
+    measured = summary[summary["method"].isin(["aligned", "unaligned"])]["airtime_ms"]
+    assert sorted(whole["airtime_ms"]) == pytest.approx(sorted(measured))
+    quarter = studies.budget(out, 1.25e6, snr_db=0.0)
+    assert quarter["airtime_ms"].min() > 2 * whole["airtime_ms"].min()
+    shared = studies.budget(out, 5e6, snr_db=0.0, users=4)
+    pd.testing.assert_frame_equal(shared, quarter)
+    short_ms = float(quarter["airtime_ms"].min())
+    in_time = studies.budget(out, 1.25e6, short_ms, 0.0)
+    assert len(in_time) and (in_time["airtime_ms"] <= short_ms).all()
+
+
+def test_computing_stays_on_another_link_and_counts_for_the_deadline(
+    tmp_path: Path, study: Study
+) -> None:
+    keys = study.model_dump()
+    slow = Study(**{**keys, "compute": {"device_gflops": 2, "station_gflops": 2}, "seeds": [0]})
+    finish(slow, StudyFolder(tmp_path), accuracy)
+    computing_ms = {
+        share: (found["latency_ms"] - found["airtime_ms"]).sort_values().to_numpy()
+        for share in (5e6, 1.25e6)
+        for found in [studies.budget(tmp_path, share, snr_db=0.0)]
+    }
+    assert computing_ms[5e6] == pytest.approx(computing_ms[1.25e6])
+    assert computing_ms[5e6].min() > 0
+    airtime_ms = float(studies.budget(tmp_path, 5e6, snr_db=0.0)["airtime_ms"].max())
+    with pytest.raises(ValueError, match="nothing that was measured takes"):
+        studies.budget(tmp_path, 5e6, airtime_ms, 0.0)
+
+
+def test_a_share_of_the_band_is_as_fast_as_the_users_of_an_emulation_had_it(
+    tmp_path: Path, study: Study
+) -> None:
+    changed = {"emulate": {"users_at_once": 4}, "bandwidth_hz": [2e7], "seeds": [0]}
+    finish(Study(**{**study.model_dump(), **changed}), StudyFolder(tmp_path), accuracy)
+    found = studies.budget(tmp_path, 2e7, snr_db=0.0, users=4)
+    measured = studies.summarise(tmp_path).query("eval_snr_db == 0 and method != 'blind'")
+    assert sorted(found["airtime_ms"]) == pytest.approx(sorted(measured["airtime_ms"]))
+
+
+def test_deadlines_that_share_their_answers_count_once(tmp_path: Path, study: Study) -> None:
+    """Which of them is met stands on the screen; claims, charts and pairs have one of them."""
+    changed = {"deadline_ms": [0.5, 1.0, None], "seeds": [0, 1]}
+    own = Study(**{**study.model_dump(), **changed})
+    folder = StudyFolder(tmp_path)
+    results = finish(own, folder, accuracy)
+    claim = studies.judge(tmp_path).query("claim == 'aligned is more accurate than unaligned'")
+    assert len(claim) == len(own.eval_snr_db) * len(own.tokens)
+    assert len(studies.compare(tmp_path, "aligned", "unaligned")) == len(claim)
+    *_, page = write_report(own, tables_of(own, folder), results)
+    chart = pd.read_csv(page.parent / "accuracy_by_snr.csv")
+    assert chart["panel"].unique().tolist() == ["awgn"]
+    summary = studies.summarise(tmp_path)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(conditions_table(summary, tables_of(own, folder).layout))
+    assert isinstance(console.file, io.StringIO)
+    words = {tuple(line.split()[-2:]) for line in console.file.getvalue().splitlines() if line}
+    assert {("1", "no"), ("1", "yes"), ("1", "-")} <= words
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"bandwidth_hz": 5e6, "deadline_ms": 1e-3}, "nothing that was measured takes 0.001 ms"),
+        ({"bandwidth_hz": 5e6, "snr_db": -5}, "snr_db -5 is below all evaluated ones, from 0 on"),
+        ({"bandwidth_hz": 5e6, "users": 40}, "leaves 125000 Hz to each user, too little"),
+        ({"bandwidth_hz": 5e6, "users": 0}, "users 0 should be at least 1"),
+        ({"bandwidth_hz": 5e6, "deadline_ms": -1}, "deadline_ms -1 should be positive"),
+        ({"bandwidth_hz": 10}, "leaves 10 Hz to each user, too little for 3 devices"),
+    ],
+)
+def test_a_link_that_carries_nothing_is_refused(
+    tables: Tables, asked: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        studies.budget(tables.folder.root, **asked)  # type: ignore[arg-type]
+
+
+def test_the_command_says_what_a_link_carries(
+    tables: Tables, shown: Callable[..., str], refused: Callable[..., str]
+) -> None:
+    link = ("budget", tables.folder.root, "--bandwidth", 1.25e6)
+    said = shown(*link, "--snr", 0, "--users", 1)
+    lines = [line.split() for line in said.splitlines() if "aligned" in line]
+    assert len(lines) == 4
+    assert lines[0][0] == "aligned" and "ms on this link" in said
+    assert refused(*link, "--deadline", 0.001).startswith("tokcom: nothing that was measured")

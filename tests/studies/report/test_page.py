@@ -1,0 +1,79 @@
+"""The page: what it shows, and that it works in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+import studies
+from studies.figures.report import write_report
+from studies.plan.differences import without_defaults
+from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
+from studies.tables.files import Tables
+
+from ..outcomes import finish, tables_of
+from .conftest import accuracy
+
+
+def test_the_page_shows_everything_and_escapes_it(page: Path, tables: Tables) -> None:
+    text = page.read_text()
+    assert "<b>bold" not in text and "&lt;b&gt;bold" in text
+    assert "alert(1)" not in text
+    names = ("method", "tokens_audio", "eval_snr_db", "accuracy", "accuracy_low", "accuracy_high")
+    for name in names:
+        assert f'<button type="button">{name}</button>' in text
+    assert '<button type="button">bandwidth_hz</button>' not in text  # all the same: in the set-up
+    assert "95 % interval over seeds and clips" in text
+    assert "https://" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    for title in (
+        "What airtime buys",
+        "Accuracy by SNR",
+        "Accuracy by overhead",
+        "Accuracy by training",
+        "Learning curves",
+    ):
+        assert f"<h2>{title}</h2>" in text
+
+
+def test_the_page_says_how_to_make_it_again(page: Path, study: Study) -> None:
+    text = page.read_text()
+    (again,) = re.findall(r"<pre>(name: reported.*?)</pre>", text, re.DOTALL)[:1]
+    keys = yaml.safe_load(again.replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'"))
+    assert Study(**keys) == study
+    assert len(keys) < 10
+
+
+@pytest.mark.parametrize("preset", studies.presets())
+def test_what_a_study_changes_gives_it_again(preset: str) -> None:
+    study = studies.load(preset)
+    assert Study(**without_defaults(study)) == study
+    assert study.description
+
+
+def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
+    """Without a network: every chart is drawn, with no complaint on the console."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    options += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--window-size=400,900"]
+    options += ["--disable-background-networking", "--dump-dom", page.as_uri()]
+    shown = subprocess.run([browser, *options], capture_output=True, text=True, timeout=120)
+    plots = re.findall(r'<div id="[a-z_]+-\d+" class="plotly-graph-div', shown.stdout)
+    assert len(plots) >= 4
+    assert shown.stdout.count('class="main-svg"') >= len(plots)
+    assert "CONSOLE" not in shown.stderr
+
+
+def test_the_page_has_claims_of_which_none_was_tested(tmp_path: Path, study: Study) -> None:
+    claims = [{"better": "align", "than": "blind"}]
+    own = Study(**{**study.model_dump(), "methods": ["aligned"], "claims": claims})
+    tables = tables_of(own, StudyFolder(tmp_path))
+    *_, page = write_report(own, tables, finish(own, tables.folder, accuracy))
+    assert "no finished cell of the method &#39;align&#39;" in page.read_text()

@@ -13,14 +13,14 @@ import pandas as pd
 import ray
 import torch
 from ray import tune
-from ray.tune import Callback, ResultGrid, TuneConfig, Tuner
+from ray.tune import Callback, Result, ResultGrid, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from rich.console import Console
 
 from actors import MAX_RETRIES
-from tokcom_core.storage import StorageError
+from tokcom_core.storage import StorageError, writing
 
 from ..errors import reason_of
 from ..plan.cells import Plan
@@ -93,7 +93,9 @@ def search_settings(
             _write_shared(base, plan, folder, progress, interrupt)
             with progress.part("trials", search.trials) as part:
                 watcher = _Watcher(part, interrupt)
-                found = _tuner(base, search, folder, algorithm, watcher).fit()
+                tuner = _tuner(base, search, folder, algorithm, watcher)
+                with writing(folder.tune):
+                    found = tuner.fit()
         finally:
             if started_ray:
                 ray.shutdown()
@@ -224,32 +226,36 @@ def _learn(variant: Variant, folder: StudyFolder) -> dict[str, float]:
 
 
 def _table(found: ResultGrid, search: Search) -> pd.DataFrame:
-    rows = []
-    for number, result in enumerate(found):
-        metrics = result.metrics or {}
-        config = result.config or {}
-        reason = metrics.get("reason", "")
-        if result.error is not None:
-            reason = " ".join(str(result.error).split()[-30:])
-        rows.append(
-            {
-                "trial": number,
-                **{key: config.get(key) for key in search.over},
-                **{f"tokens_{name}": n for name, n in metrics.get("tokens", {}).items()},
-                "status": "failed" if result.error else metrics.get("status", "stopped"),
-                "step": metrics.get(_STEP, 0),
-                "loss": metrics.get(_LOSS, math.nan),
-                "accuracy": metrics.get("accuracy", math.nan),
-                "wall_s": metrics.get("time_total_s", math.nan),
-                "reason": reason,
-            }
-        )
-    order = {"done": 0, "stopped": 1, "failed": 2}
+    rows = [_row(number, result, search) for number, result in enumerate(found)]
+    ranks = {"done": 0, "stopped": 1, "failed": 2}
     table = pd.DataFrame(rows)
-    ranked: pd.DataFrame = table.assign(order=table["status"].map(order)).sort_values(
-        ["order", "loss", "trial"], ignore_index=True
-    )
-    return ranked.drop(columns="order")
+    table = table.assign(rank=table["status"].map(ranks))
+    ranked = table.sort_values(["rank", _LOSS, "trial"], ignore_index=True)
+    return ranked.drop(columns="rank")
+
+
+def _row(number: int, result: Result, search: Search) -> dict[str, Any]:
+    """The row of a trial; one whose process died has the last line of what Ray says."""
+    last, settings = result.metrics or {}, result.config or {}
+    died = str(result.error).strip().splitlines()[-1:] if result.error else []
+    return {
+        "trial": number,
+        **{key: _kept(settings.get(key), space) for key, space in search.over.items()},
+        **{f"tokens_{device}": count for device, count in last.get("tokens", {}).items()},
+        "status": "failed" if died else last.get("status", "stopped"),
+        _STEP: last.get(_STEP, 0),
+        _LOSS: last.get(_LOSS, math.nan),
+        "accuracy": last.get("accuracy", math.nan),
+        "wall_s": last.get("time_total_s", math.nan),
+        "reason": "".join(died) or last.get("reason", ""),
+    }
+
+
+def _kept(value: Any, space: Space) -> Any:
+    """A value as a column holds it: as JSON if the choices are not numbers, or texts, alone."""
+    if isinstance(space, Range) or {type(choice) for choice in space} in ({int}, {float}, {str}):
+        return value
+    return json.dumps(value)
 
 
 class _Watcher(Callback):  # type: ignore[misc]

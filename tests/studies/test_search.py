@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 import studies
+from studies.execution.parameter_search import _kept
 from studies.plan.cells import Plan
-from studies.plan.search import Search, search_of, study_with, variant_of
+from studies.plan.search import Range, Search, search_of, study_with, variant_of
 from studies.storage.folder import StudyFolder
 
 from .conftest import tokcom
@@ -138,6 +139,13 @@ def test_the_same_search_finds_the_same_and_trains_nothing_anew(found: Path) -> 
     again = studies.search(study, "aligned", over, out, trials=3)
     pd.testing.assert_frame_equal(again.drop(columns="wall_s"), before)
     assert {f: f.stat().st_mtime for f in (out / "artifacts").glob("*/spec.json")} == trained
+
+
+def test_choices_of_several_kinds_are_kept_as_json() -> None:
+    assert _kept(0.1, Range(low=0, high=1)) == 0.1
+    assert _kept("norm", ("norm", "slide")) == "norm"
+    assert _kept(5, ("adaptive", 5)) == "5"
+    assert _kept([1, 2], ([1, 2], [3, 4])) == "[1, 2]"
 
 
 def test_optuna_is_asked_for_where_it_is_missing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated, Any
 
 import pandas as pd
@@ -57,7 +58,7 @@ def search(
     if done.empty:
         raise typer.Exit(1)
     best = done.iloc[0]
-    sets = " ".join(f"--set {key}={_plain(best[key])}" for key in spaces)
+    sets = " ".join(f"--set {quote(f'{key}={_plain(best[key])}')}" for key in spaces)
     console.print(f"the best: {sets}", soft_wrap=True, highlight=False)
 
 

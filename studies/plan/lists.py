@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import AfterValidator, BeforeValidator, Field
+
 
 def listed(value: Any) -> Any:
     """A single value as a list of it."""
@@ -15,3 +17,7 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if any(value in values[:i] for i, value in enumerate(values)):
         raise ValueError(f"values are repeated: {', '.join(str(v) for v in values)}")
     return values
+
+
+SEVERAL = (BeforeValidator(listed), AfterValidator(distinct), Field(min_length=1))
+"""Annotations of a key with one value or several distinct ones."""

@@ -174,6 +174,18 @@ class Cell(Spec):
             return self.trained
         return self.trained.model_copy(update={"tokens": self.tokens})
 
+    @property
+    def users(self) -> int:
+        """Number of users who ask."""
+        return 1 if self.emulate is None else self.emulate.users
+
+    @property
+    def bits_per_value(self) -> int | None:
+        """Bits of each value of the tokens that travel as packets, if some do."""
+        crossings = (self.crossing, *(phase.crossing for phase in self.trained.lineage))
+        links = (c.air.digital for c in crossings if c and "digital" in c.transport.values())
+        return next((link.bits for link in links if link is not None), None)
+
     @cached_property
     def evaluation(self) -> str:
         """Name of what is evaluated, which cells share that differ in their deadline alone."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..tables.columns import TableLayout
+from ..tables.columns import PACKET_BITS, TableLayout
 from ..tables.frontier import pareto
 from ..tables.summary import interval_note
 from .chart import Chart, Line, Panel
-from .looks import Looks, budget_labels, panel_titles, without_references
+from .looks import Looks, budget_labels, line_labels, panel_titles, without_references
 
 _NOISELESS_GAP_DB = 5.0
 _USES = "uplink_channel_uses"
@@ -21,7 +21,7 @@ _Y_LABEL = "test accuracy"
 
 
 def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
-    """Accuracy by evaluated SNR, a line for each method and token budget.
+    """Accuracy by evaluated SNR, a line for each method, token budget and bits of a value.
 
     Args:
         done: Finished rows of ``results``.
@@ -126,7 +126,7 @@ def _placed(rows: pd.DataFrame, layout: TableLayout, x: str, line: str) -> pd.Da
         snr=["link budget" if math.isnan(snr) else f"{snr:g} dB" for snr in nominal_db],
         snr_db=nominal_db.fillna(rows["realised_snr_db"]).replace(math.inf, noiseless_db),
     )
-    return placed.assign(x=placed[x], line=placed[line])
+    return placed.assign(x=placed[x], line=line_labels(placed[line], rows, layout))
 
 
 def _panels(
@@ -143,7 +143,7 @@ def _panels(
         layout: Layout of the tables.
         panel: Makes a panel of its title, lines and rows of the summary.
     """
-    means = means.sort_values([*layout.budget_columns, "eval_snr_db"])
+    means = means.sort_values([*layout.budget_columns, PACKET_BITS, "eval_snr_db"])
     looks = Looks(means["method"], means["line"])
     ends = {"accuracy": "y", "accuracy_low": "low", "accuracy_high": "high"}
     found = []

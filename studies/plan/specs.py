@@ -48,6 +48,12 @@ class Crossing(Spec):
     transport: dict[str, Transport]
     population: UserPopulation | None = None
 
+    @property
+    def bits_per_value(self) -> int | None:
+        """Bits of each value of the tokens that travel as packets; None if none do."""
+        digital = self.air.digital
+        return digital.bits if digital and "digital" in self.transport.values() else None
+
 
 class PhaseSpec(Spec):
     """One trained phase of a system.
@@ -181,10 +187,10 @@ class Cell(Spec):
 
     @property
     def bits_per_value(self) -> int | None:
-        """Bits of each value of the tokens that travel as packets, if some do."""
+        """Those of the test, or else of the training."""
         crossings = (self.crossing, *(phase.crossing for phase in self.trained.lineage))
-        links = (c.air.digital for c in crossings if c and "digital" in c.transport.values())
-        return next((link.bits for link in links if link is not None), None)
+        found = (own.bits_per_value for own in crossings if own is not None)
+        return next((bits for bits in found if bits is not None), None)
 
     @cached_property
     def evaluation(self) -> str:

@@ -11,6 +11,8 @@ from channel_models import DigitalConfig
 
 from .lists import SEVERAL
 
+_Count = Annotated[int, Field(ge=1)]
+
 
 class SweptDigital(DigitalConfig):
     """Digital links that differ in the bits of a value.
@@ -34,9 +36,7 @@ class SweptEmulation(EmulationConfig):
         users: Number of users, one or several.
     """
 
-    users: Annotated[  # type: ignore[assignment]
-        tuple[Annotated[int, Field(ge=1)], ...], *SEVERAL
-    ] = (1000,)
+    users: Annotated[tuple[_Count, ...], *SEVERAL] = (1000,)  # type: ignore[assignment]
 
     @property
     def each(self) -> tuple[EmulationConfig, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..tables.columns import PACKET_BITS, TableLayout
+from ..tables.columns import TableLayout
 from ..tables.frontier import pareto
 from ..tables.summary import interval_note
 from .chart import Chart, Line, Panel
@@ -143,7 +143,7 @@ def _panels(
         layout: Layout of the tables.
         panel: Makes a panel of its title, lines and rows of the summary.
     """
-    means = means.sort_values([*layout.budget_columns, PACKET_BITS, "eval_snr_db"])
+    means = means.sort_values([*layout.budget_columns, "eval_snr_db"])
     looks = Looks(means["method"], means["line"])
     ends = {"accuracy": "y", "accuracy_low": "low", "accuracy_high": "high"}
     found = []

@@ -23,7 +23,7 @@ _SAID: dict[str, Callable[[Any], str]] = {
     "access": str,
     "bandwidth_hz": lambda hz: f"{hz / 1e6:g} MHz",
     "deadline_ms": lambda ms: f"deadline {ms:g} ms",
-    "users": lambda users: f"{users:g} users",
+    "users": lambda users: f"{users:g} users" if users > 1 else "1 user",
     "train_snr_db": lambda snr_db: f"trained at {snr_db:g} dB",
     "train_snr_span_db": lambda span_db: f"\N{PLUS-MINUS SIGN} {span_db / 2:g} dB",
 }

@@ -2,10 +2,11 @@
 
 ``golden/*.parquet`` hold every column of the tables of the studies beside them but ``cell``,
 ``config``, ``versions``, ``wall_s`` and what came later (``predicted``, ``feedback_bits``,
-``train_snr_span_db``, ``bits_per_value``, ``users`` beside ``results``, times of computing, costs of training, and of an emulation percentiles,
-fairness and losses by cause); the latency of a single user, which came later as well, is its
-airtime. They were computed with ``engine: inline`` by the commit before that refactoring, and
-written anew once since, when MiniMUSIC's sound came to be encoded by AAC's fast coder. Whoever
+``train_snr_span_db``, ``bits_per_value``, ``users`` but in ``results``, times of computing, costs
+of training, and of an emulation percentiles, fairness and losses by cause); the latency of a single
+user, which came later as well, is its airtime. They were computed with ``engine: inline`` by the
+commit before that refactoring, and written anew once since, when MiniMUSIC's sound came to be
+encoded by AAC's fast coder. Whoever
 changes numbers on purpose writes them anew and says why.
 """
 

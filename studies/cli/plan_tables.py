@@ -25,13 +25,16 @@ from ..plan.specs import Cell
 from ..plan.study import Study
 from ..plan.workload import Usage
 from ..tables.claims import unjudged
-from ..tables.columns import TableLayout
+from ..tables.columns import PACKET_BITS, TableLayout
 from ..tables.identity import budget_columns, identity
 from ..tables.layout import layout_of
 from ..tables.statistics import MIN_SEEDS, expected_half_width
 from ..tables.training import longest_step, phase_costs
 from .forecast_table import forecast_table
 from .screen import infeasible_notes
+
+_SWEPT = {"deadline (ms)": "deadline_ms", "users": "users", "bits": PACKET_BITS}
+"""Columns that the cells' table has where cells differ in them, with the names of their values."""
 
 
 def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
@@ -72,10 +75,10 @@ def needs(study: Study) -> list[str]:
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
     """Table of the cells; a row for those that differ in their seed alone."""
-    several = len({cell.deadline_ms for cell in cells if cell.reference is None}) > 1
+    ours = [cell for cell in cells if cell.reference is None]
+    swept = {header: name for header, name in _SWEPT.items() if _differ(ours, name)}
     shown = Table(
-        "method", "air", "trained at (dB)", "MHz", *(["deadline (ms)"] if several else []),
-        "tokens", "seeds",
+        "method", "air", "trained at (dB)", "MHz", *swept, "tokens", "seeds",
         title=f"{len(cells)} cells", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     conditions = Counter(
@@ -84,7 +87,7 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
             cell.air_label,
             _training_snr(cell),
             f"{cell.bandwidth_hz / 1e6:g}",
-            *([_deadline(cell.deadline_ms)] if several else []),
+            *(_number(getattr(cell, name)) for name in swept.values()),
             "-" if cell.reference else layout.budget_text(identity(cell, layout)),
         )
         for cell in cells
@@ -102,8 +105,14 @@ def _training_snr(cell: Cell) -> str:
     return "-" if math.isnan(snr_db) else f"{snr_db:g}"
 
 
-def _deadline(deadline_ms: float | None) -> str:
-    return "-" if deadline_ms is None else f"{deadline_ms:g}"
+def _differ(cells: Sequence[Cell], name: str) -> bool:
+    """Whether cells differ in a value; those without packets have no bits of a value to differ."""
+    values = {getattr(cell, name) for cell in cells}
+    return len(values - {None} if name == PACKET_BITS else values) > 1
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
 
 
 def _artifacts(plan: Plan, cells: Sequence[Cell], specs: Sequence[Spec]) -> Table:
@@ -144,7 +153,7 @@ def _budgets(plan: Plan) -> Table:
                 str(sum(s.max_tokens * s.symbols_per_token for s in streams)),
                 *([f"{computing_ms:.2f}"] if encodes else []),
                 f"{needed_ms:.2f}{' (late)' if late else ''}",
-                _deadline(deadline_ms),
+                _number(deadline_ms),
             )
             rows[row] = None
     for row in rows:

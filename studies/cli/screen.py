@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..tables.claims import Verdict
-from ..tables.columns import LOSS_COLUMNS, PERCENTILES, TableLayout
+from ..tables.columns import LOSS_COLUMNS, PACKET_BITS, PERCENTILES, TableLayout
 from ..tables.summary import SWEEPS, interval_note, swept
 
 Row = dict[str, Any]
@@ -72,7 +72,7 @@ def _in_time(row: Row) -> str:
 
 def differences_table(found: pd.DataFrame, first: str, second: str, layout: TableLayout) -> Table:
     """A row for each pair of conditions of :func:`studies.tables.comparison.compare_methods`."""
-    sweeps = [name for name in SWEEPS if found[name].nunique(dropna=False) > 1]
+    sweeps = [name for name in SWEEPS if found[name].nunique(dropna=name == PACKET_BITS) > 1]
     return _table(
         found,
         [
@@ -88,7 +88,8 @@ def differences_table(found: pd.DataFrame, first: str, second: str, layout: Tabl
 def allocation_table(found: pd.DataFrame, layout: TableLayout) -> Table:
     """A row for each user of :func:`studies.tables.allocation.allocate`."""
     mixed = found["interval"].nunique() > 1
-    trained = [name for name in swept(found, layout) if name.startswith("train_")]
+    shared = ("access", "bandwidth_hz", "deadline_ms")  # what all users have, or columns beside
+    sweeps = [name for name in swept(found, layout) if name not in shared]
     return _table(
         found,
         [
@@ -97,7 +98,7 @@ def allocation_table(found: pd.DataFrame, layout: TableLayout) -> Table:
             ("blocks", lambda row: str(row["resource_blocks"])),
             ("MHz", lambda row: _number(row["bandwidth_hz"] / 1e6)),
             ("method", lambda row: str(row["method"])),
-            *_condition_columns(trained, layout),
+            *_condition_columns(sweeps, layout),
             ("accuracy", lambda row: accuracy_text(row, mixed)),
             *_time_columns(found),
             ("mJ", lambda row: f"{row['energy_mj']:.3g}"),
@@ -146,6 +147,8 @@ def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Colu
         "access": ("access", lambda row: str(row["access"])),
         "bandwidth_hz": ("MHz", lambda row: _number(row["bandwidth_hz"] / 1e6)),
         "deadline_ms": ("deadline", lambda row: _number(row["deadline_ms"])),
+        "users": ("users", lambda row: _number(row["users"])),
+        PACKET_BITS: ("bits", lambda row: _number(row[PACKET_BITS])),
         "train_snr_db": ("trained", lambda row: _number(row["train_snr_db"])),
         "train_snr_span_db": ("over", lambda row: _number(row["train_snr_span_db"])),
     }

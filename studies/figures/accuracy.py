@@ -12,7 +12,7 @@ from ..tables.columns import TableLayout
 from ..tables.frontier import pareto
 from ..tables.summary import interval_note
 from .chart import Chart, Line, Panel
-from .looks import Looks, budget_labels, panel_titles, without_references
+from .looks import Looks, budget_labels, line_labels, panel_titles, without_references
 
 _NOISELESS_GAP_DB = 5.0
 _USES = "uplink_channel_uses"
@@ -21,7 +21,7 @@ _Y_LABEL = "test accuracy"
 
 
 def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
-    """Accuracy by evaluated SNR, a line for each method and token budget.
+    """Accuracy by evaluated SNR, a line for each method, token budget and bits of a value.
 
     Args:
         done: Finished rows of ``results``.
@@ -126,7 +126,7 @@ def _placed(rows: pd.DataFrame, layout: TableLayout, x: str, line: str) -> pd.Da
         snr=["link budget" if math.isnan(snr) else f"{snr:g} dB" for snr in nominal_db],
         snr_db=nominal_db.fillna(rows["realised_snr_db"]).replace(math.inf, noiseless_db),
     )
-    return placed.assign(x=placed[x], line=placed[line])
+    return placed.assign(x=placed[x], line=line_labels(placed[line], rows, layout))
 
 
 def _panels(

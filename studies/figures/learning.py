@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..tables.columns import TableLayout
 from .chart import Chart, Line, Panel
-from .looks import Looks, budget_labels, panel_titles, without_references
+from .looks import Looks, budget_labels, line_labels, panel_titles, without_references
 
 _SMOOTHING_STEPS = 15
 _MOST_POINTS = 300
@@ -41,13 +41,14 @@ def earlier_phases(curves: pd.DataFrame, layout: TableLayout) -> Chart:
 def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
     steps = without_references(steps, layout)
     steps = steps.sort_values([*layout.condition[:-1], "seed", "step"])
-    steps = steps.assign(panel=_titles(steps, layout), tokens=budget_labels(steps, layout))
-    looks = Looks(steps["method"], steps["tokens"])
+    names = line_labels(budget_labels(steps, layout), steps, layout)
+    steps = steps.assign(panel=_titles(steps, layout), line=names)
+    looks = Looks(steps["method"], steps["line"])
     panels = []
     for title, rows in steps.groupby("panel", sort=False):
         lines = [
-            Line(looks.of(str(method), str(tokens)), _smooth(own, loss))
-            for (method, tokens, _), own in rows.groupby(["method", "tokens", "cell"], sort=False)
+            Line(looks.of(str(method), str(name)), _smooth(own, loss))
+            for (method, name, _), own in rows.groupby(["method", "line", "cell"], sort=False)
         ]
         panels.append(Panel(str(title), f"{rows['phase'].iloc[0]} step", lines))
     return panels

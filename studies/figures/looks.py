@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..tables.columns import TableLayout
+from ..tables.columns import PACKET_BITS, TableLayout
 from ..tables.summary import swept
 
 COLOURS = (
@@ -23,6 +23,7 @@ _SAID: dict[str, Callable[[Any], str]] = {
     "access": str,
     "bandwidth_hz": lambda hz: f"{hz / 1e6:g} MHz",
     "deadline_ms": lambda ms: f"deadline {ms:g} ms",
+    "users": lambda users: f"{users:g} users" if users > 1 else "1 user",
     "train_snr_db": lambda snr_db: f"trained at {snr_db:g} dB",
     "train_snr_span_db": lambda span_db: f"\N{PLUS-MINUS SIGN} {span_db / 2:g} dB",
 }
@@ -64,10 +65,10 @@ class Looks:
 def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
     """Title of each row's panel: the air and all other swept values.
 
-    Except method, tokens and evaluated SNR, which colour, line and place show.
+    Except method, tokens, bits of a value and evaluated SNR, which colour, line and place show.
     """
     titles = rows["air"].fillna("-").astype(str)
-    for name in swept(rows, layout):
+    for name in (name for name in swept(rows, layout) if name in _SAID):
         titles = titles + [", " + _SAID[name](v) if pd.notna(v) else "" for v in rows[name]]
     return titles
 
@@ -78,6 +79,15 @@ def budget_labels(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
         return ["-"] * len(rows)
     records = rows[list(layout.budget_columns)].to_dict("records")
     return [f"{layout.budget_text(row)} tokens" for row in records]
+
+
+def line_labels(names: Iterable[str], rows: pd.DataFrame, layout: TableLayout) -> list[str]:
+    """Names of lines, ``-`` for none, with each row's bits of a value where these are swept."""
+    if PACKET_BITS not in swept(rows, layout):
+        return list(names)
+    bits = ["-" if pd.isna(count) else f"{count:g} bits" for count in rows[PACKET_BITS]]
+    pairs = zip(names, bits, strict=True)
+    return [", ".join(part for part in pair if part != "-") or "-" for pair in pairs]
 
 
 def without_references(rows: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:

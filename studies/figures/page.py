@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from ..plan.differences import without_defaults
 from ..plan.study import Study
-from ..tables.columns import TableLayout
+from ..tables.columns import PACKET_BITS, TableLayout
 from ..tables.frontier import pareto
 from .chart import Chart
 from .interactive import Json, draw, legend
@@ -96,6 +96,7 @@ def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
     snrs = [f"{snr:g}" if isinstance(snr, float) else str(snr) for snr in study.train_snr_db]
     made = study.data.made
     budgets = ["+".join(str(n) for n in tokens.values()) or "-" for tokens in study.tokens]
+    users = () if study.emulate is None else study.emulate.users
     rows = {
         "task": study.task.name,
         "data": made.identity if made else str(study.data.folder),
@@ -105,15 +106,22 @@ def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
         "evaluated at (dB)": ", ".join(f"{snr:g}" for snr in study.eval_snr_db),
         "bandwidth (MHz)": ", ".join(f"{hz / 1e6:g}" for hz in study.bandwidth_hz),
         f"tokens ({'+'.join(study.tokens[0]) or '-'})": ", ".join(budgets),
+        **_several("users", users),
+        **_several("bits of a value", study.digital.bits),
         "seeds": ", ".join(str(seed) for seed in study.seeds),
         "test questions of a condition, all seeds": f"{summary['questions'].max():,.0f}",
     }
     return list(rows.items())
 
 
+def _several(name: str, values: Sequence[int]) -> dict[str, str]:
+    """An axis of a study with one value is none."""
+    return {name: ", ".join(map(str, values))} if len(values) > 1 else {}
+
+
 def _conditions(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     """The columns in which these rows differ, of those that identify a condition."""
-    return [name for name in layout.condition if rows[name].nunique(dropna=False) > 1]
+    return [n for n in layout.condition if rows[n].nunique(dropna=n == PACKET_BITS) > 1]
 
 
 def _results(contents: Contents) -> pd.DataFrame:
@@ -133,10 +141,11 @@ def _fronts(contents: Contents) -> pd.DataFrame:
     """What each airtime buys: of every channel, the conditions that no other exceeds by then."""
     layout = contents.layout
     methods = without_references(contents.summary, layout)
-    named = {"method", "bandwidth_hz", "deadline_ms", *layout.budget_columns}
-    varied = [name for name in _conditions(methods, layout) if name not in named]
-    channel = list(dict.fromkeys(["air", *varied]))
+    named = {"method", "bandwidth_hz", "deadline_ms", PACKET_BITS, *layout.budget_columns}
+    differ = _conditions(methods, layout)
+    channel = list(dict.fromkeys(["air", *(name for name in differ if name not in named)]))
     tokens = [name for name in layout.budget_columns if methods[name].any()]
+    tokens += [name for name in differ if name == PACKET_BITS]
     bought = ["accuracy", "accuracy_low", "accuracy_high", "uplink_channel_uses", "energy_mj"]
     fronts = [pareto(own, "airtime_ms") for _, own in methods.groupby(channel, dropna=False)]
     return pd.concat(fronts)[[*channel, "airtime_ms", "method", *tokens, *bought]]

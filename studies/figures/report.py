@@ -12,6 +12,7 @@ from ..plan.study import Study
 from ..storage.folder import StudyFolder
 from ..tables.claims import judge
 from ..tables.files import Tables
+from ..tables.service import emulated
 from ..tables.summary import count_answers, interval_note, summarise, summarise_part
 from .accuracy import (
     accuracy_by_group,
@@ -122,9 +123,9 @@ def _write_table(chart: Chart, name: Path) -> Path:
 
 def _users(tables: Tables, done: pd.DataFrame) -> dict[str, Users]:
     """Users of each emulated condition, by file name."""
-    emulated, layout = done[done["users"] > 1], tables.layout
+    asked, layout = emulated(done), tables.layout
     found = {}
-    for panel, (_, row) in zip(panel_titles(emulated, layout), emulated.iterrows(), strict=True):
+    for panel, (_, row) in zip(panel_titles(asked, layout), asked.iterrows(), strict=True):
         snr_db = row["eval_snr_db"]
         devices, answers = (
             rows[rows["eval_snr_db"].eq(snr_db) | rows["eval_snr_db"].isna()]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from actors import interval_s, share_of
-from channel_models import AirBase, InfeasibleBudgetError, Link
+from actors import EmulationConfig, interval_s, share_of
+from channel_models import AirBase, DigitalConfig, InfeasibleBudgetError, Link
 from tokcom_core.systems import Stream, System, devices_of, transport_of
 from tokcom_core.tasks import Task
 
@@ -17,43 +17,46 @@ from .study import Study, TokenBudget
 
 @dataclass(frozen=True)
 class Budget:
-    """A bandwidth, a deadline, and the token lengths of a system at them.
+    """A bandwidth, a deadline, users, a digital link, and the token lengths of a system at them.
 
     Attributes:
         bandwidth_hz: Bandwidth of the link.
         deadline_ms: Deadline of a question; None for none.
+        emulate: Users who ask; None for a single one.
+        digital: Link of packets, if there are any.
         tokens: Token lengths: those that the study asks for, or the longest within the deadline.
         infeasible: Reason why the link cannot carry them; None if it can.
     """
 
     bandwidth_hz: float
     deadline_ms: float | None
+    emulate: EmulationConfig | None
+    digital: DigitalConfig
     tokens: TokenBudget
     infeasible: str | None = None
 
+    def same_link(self, other: Budget) -> bool:
+        """Whether bandwidth and digital link are those of another budget."""
+        return (self.bandwidth_hz, self.digital) == (other.bandwidth_hz, other.digital)
 
-def budget_of(
-    study: Study,
-    contender: Contender,
-    bandwidth_hz: float,
-    deadline_ms: float | None,
-    tokens: TokenBudget,
-) -> Budget:
-    """The budget of a method where the study asks for these token lengths.
+
+def budget_of(study: Study, contender: Contender, asked: Budget) -> Budget:
+    """The budget of a method where the study asks for this one.
 
     Raises:
         ValueError: if ``fit`` cannot know how long the method's packets take.
     """
     own = contender.system.budgets(study.task)
-    asked = {name: count for name, count in tokens.items() if name in own}
+    tokens = {name: count for name, count in asked.tokens.items() if name in own}
+    budget = replace(asked, tokens=tokens)
     try:
-        devices = len(devices_of(served_streams(contender.system, study.task, asked)))
-        link = user_link(study, bandwidth_hz, devices)
-        if asked and deadline_ms is not None and study.deadline_policy == "fit":
-            asked = fit(study, contender, asked, link, deadline_ms)
+        devices = len(devices_of(served_streams(contender.system, study.task, tokens)))
+        link = user_link(study, budget.bandwidth_hz, devices)
+        if tokens and budget.deadline_ms is not None and study.deadline_policy == "fit":
+            budget = replace(budget, tokens=fit(study, contender, budget, link))
     except InfeasibleBudgetError as error:
-        return Budget(bandwidth_hz, deadline_ms, asked, str(error))
-    return Budget(bandwidth_hz, deadline_ms, asked)
+        return replace(budget, infeasible=str(error))
+    return budget
 
 
 def user_link(study: Study, bandwidth_hz: float, devices: int) -> Link:
@@ -75,31 +78,30 @@ def served_streams(system: System, task: Task, tokens: TokenBudget) -> tuple[Str
     return tuple(by_name[name] for name in system.served(task))
 
 
-def fit(
-    study: Study, contender: Contender, tokens: TokenBudget, link: Link, deadline_ms: float
-) -> TokenBudget:
-    """The longest token lengths, in the proportion of ``tokens``, that meet a deadline on all airs.
+def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> TokenBudget:
+    """The longest token lengths, in the proportion of the budget's, that meet its deadline.
 
-    Counted are the slowest device's encoding of one window, and the airtime of the longest sample;
-    packets are sent once. Sizes of files and the base station's time are not known yet.
+    On all airs. Counted are the slowest device's encoding of one window, and the airtime of the
+    longest sample; packets are sent once. Sizes of files and the base station's time are not known
+    yet.
 
     Args:
         study: Study.
         contender: Method.
-        tokens: Token lengths that the study asks for.
+        budget: Budget with a deadline and the token lengths that the study asks for.
         link: Link of one user.
-        deadline_ms: Deadline.
 
     Raises:
         InfeasibleBudgetError: if even one token of each device does not meet it.
         ValueError: for packets whose MCS follows the channel.
     """
+    tokens, deadline_ms = budget.tokens, budget.deadline_ms
+    assert deadline_ms is not None
     for percent in range(100, -1, -1):
         candidate = {name: max(1, count * percent // 100) for name, count in tokens.items()}
         streams = served_streams(contender.system, study.task, candidate)
         computing_ms = encoding_ms(study, contender, streams)
-        airtimes = (_airtime_ms(study, contender, air, streams, link) for air in study.airs)
-        needed_ms = computing_ms + max(airtimes)
+        needed_ms = computing_ms + _airtime_ms(study, contender, budget.digital, streams, link)
         if needed_ms <= deadline_ms:
             return candidate
     rest = ", ".join(f"{s.max_tokens} of {s.name}" for s in streams if s.device not in tokens)
@@ -164,23 +166,30 @@ def loss_at_bandwidth_db(study: Study, bandwidth_hz: float) -> float:
 
 
 def _airtime_ms(
-    study: Study, contender: Contender, air: AirBase, streams: Sequence[Stream], link: Link
+    study: Study,
+    contender: Contender,
+    digital: DigitalConfig,
+    streams: Sequence[Stream],
+    link: Link,
 ) -> float:
-    """Airtime of the longest sample as it travels on an air; files are left out.
+    """Airtime of the longest sample on the slowest air, as it travels; files are left out.
 
     Many users send in whole scheduling intervals.
     """
     if study.emulate is not None:
         return 1e3 * interval_s(link, streams)
-    transports = transports_of(study, contender, air)
-    uses = []
-    for stream in streams:
-        travels, of_token = transports[stream.name], stream.symbols_per_token
-        if travels == "digital":
-            of_token = _packet_uses(contender, air_of(study, contender, air), of_token)
-        uses.append(0.0 if travels == "file" else float(stream.max_tokens * of_token))
     senders = [stream.device for stream in streams]
-    return link.interval_ms(senders, link.overheads(senders, uses, control_bits=0))
+    airtimes = []
+    for air in study.airs:
+        transports, on_air = transports_of(study, contender, air), air_of(contender, air, digital)
+        uses = []
+        for stream in streams:
+            travels, of_token = transports[stream.name], stream.symbols_per_token
+            if travels == "digital":
+                of_token = _packet_uses(contender, on_air, of_token)
+            uses.append(0.0 if travels == "file" else float(stream.max_tokens * of_token))
+        airtimes.append(link.interval_ms(senders, link.overheads(senders, uses, control_bits=0)))
+    return max(airtimes)
 
 
 def _packet_uses(contender: Contender, air: AirBase, symbols: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from channel_models import AirBase, Link, SnrRange, named_air
 from tokcom_core.datasets.data import Data
@@ -14,7 +15,7 @@ from tokcom_core.tasks import Task
 
 from .budgets import Budget, budget_of, loss_at_bandwidth_db
 from .checks import check_method
-from .contenders import Contender, air_of, contenders_of, transports_of
+from .contenders import Contender, air_of, contenders_of, digital_links, transports_of
 from .specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec
 from .study import Study, TokenBudget
 
@@ -29,7 +30,7 @@ class Point:
     Attributes:
         air: Air in the study.
         snr_db: Nominal training SNR, or a range of them.
-        budget: Bandwidth, deadline and token lengths.
+        budget: Bandwidth, deadline, users, digital link and token lengths.
         seed: Seed of the cell.
     """
 
@@ -79,12 +80,17 @@ class Plan:
         self._methods = [c for c in self.contenders if c.reference is None]
         for method in self._methods:
             check_method(study, method)
+        users = (None,) if study.emulate is None else study.emulate.each
         self._grid = {
             method.label: [
-                budget_of(study, method, bandwidth_hz, deadline_ms, tokens)
-                for bandwidth_hz in study.bandwidth_hz
-                for deadline_ms in study.deadline_ms
-                for tokens in study.tokens
+                budget_of(study, method, Budget(*asked))
+                for asked in product(
+                    study.bandwidth_hz,
+                    study.deadline_ms,
+                    users,
+                    digital_links(study, method),
+                    study.tokens,
+                )
             ]
             for method in self._methods
         }
@@ -107,9 +113,9 @@ class Plan:
     def candidates(self) -> dict[str, list[ValidationSpec]]:
         """Validations of each method's learning rates; none if there is no choice.
 
-        They run on the study's first air and SNR, at the method's first bandwidth with the last
-        deadline and token budget there (a network of all token lengths with the longest), for every
-        seed.
+        They run on the study's first air and SNR, at the method's first bandwidth, number of users
+        and bits of a value with the last deadline and token budget there (a network of all token
+        lengths with the longest), for every seed.
         """
         study = self.study
         return {
@@ -125,7 +131,8 @@ class Plan:
     def validation(self, contender: Contender, rate: float, seed: int) -> ValidationSpec:
         """The validation of a method at a learning rate, see :meth:`candidates`."""
         budgets = self.budgets(contender)
-        at_first = [b for b in budgets if b.bandwidth_hz == budgets[0].bandwidth_hz]
+        first = budgets[0]
+        at_first = [b for b in budgets if b.same_link(first) and b.emulate == first.emulate]
         point = Point(self.study.airs[0], self.study.train_snr_db[0], at_first[-1], seed)
         trained = self._trained(contender, point, rate)
         return ValidationSpec(trained=trained, crossing=self._crossing(contender, point))
@@ -162,8 +169,9 @@ class Plan:
         """The budgets of a method that the link can carry; of a reference the first one."""
         if contender.reference is None:
             return [b for b in self._grid[contender.label] if b.infeasible is None]
-        first = self.study.tokens[0]
-        return [budget_of(self.study, contender, self.bandwidths_hz[0], None, first)]
+        study = self.study
+        asked = Budget(self.bandwidths_hz[0], None, None, study.digital.each[0], study.tokens[0])
+        return [budget_of(study, contender, asked)]
 
     def _cells(
         self, contender: Contender, budgets: Iterable[Budget], learning_rate: float | None
@@ -214,7 +222,7 @@ class Plan:
             batch_size=study.evaluation.batch_size,
             max_answer_tokens=study.evaluation.max_answer_tokens,
             metric=study.evaluation.metric,
-            emulate=None if reference is not None else study.emulate,
+            emulate=point.budget.emulate,
             tokens=None if trained.any_tokens is None else point.budget.tokens,
             compute=study.compute,
         )
@@ -250,12 +258,11 @@ class Plan:
     def _trained_tokens(self, contender: Contender, budget: Budget) -> list[TokenBudget]:
         """The token lengths that a network for a budget is trained at, in an order of their own.
 
-        A network of all token lengths has those that its bandwidth carries.
+        A network of all token lengths has those that its link carries.
         """
         if not contender.any_tokens or budget.infeasible is not None:
             return [budget.tokens]
-        hz = budget.bandwidth_hz
-        carried = [own.tokens for own in self.budgets(contender) if own.bandwidth_hz == hz]
+        carried = [own.tokens for own in self.budgets(contender) if own.same_link(budget)]
         return sorted(carried, key=lambda tokens: sorted(tokens.items()))
 
     def _crossing(self, contender: Contender, point: Point, phase: Phase | None = None) -> Crossing:
@@ -264,7 +271,6 @@ class Plan:
         if contender.reference is not None:
             link = NOISELESS.matters(self._link(contender, point))
             return Crossing(air=NOISELESS, link=link, snr_db=math.inf, transport={})
-        air = air_of(study, contender, point.air)
         nominal_db = point.snr_db if phase is None or phase.snr_db is None else phase.snr_db
         names = contender.system.served(study.task)
         if phase is not None:
@@ -274,14 +280,19 @@ class Plan:
             snr_db: float | SnrRange = nominal_db.shifted(-loss_db)
         else:
             snr_db = nominal_db - loss_db
-        population = None if study.emulate is None else study.emulate.training_population
+        emulate = point.budget.emulate
+        population = None if emulate is None else emulate.training_population
         link = study.link_at(point.budget.bandwidth_hz)
         travel = transports_of(study, contender, point.air)
+        transport = {name: travel[name] for name in names if travel[name] != "analog"}
+        in_packets = "digital" in transport.values()  # what is not has the same link at all bits
+        digital = point.budget.digital if in_packets else study.digital.each[0]
+        air = air_of(contender, point.air, digital)
         return Crossing(
             air=air,
             link=air.matters(link) if population is None else link,
             snr_db=snr_db if air.sets_snr else math.nan,
-            transport={name: travel[name] for name in names if travel[name] != "analog"},
+            transport=transport,
             population=population,
         )
 

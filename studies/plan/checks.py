@@ -49,7 +49,7 @@ def _check_airs(study: Study, contender: Contender) -> None:
                 "'file' has no device for; take analog or digital"
             )
         for link in links:
-            air_of(study, contender, air).check(link)
+            air_of(contender, air, study.digital.each[0]).check(link)
         if links[0].access == "sdma" and "analog" in kinds and len(kinds) > 1:
             raise ValueError(
                 f"method {contender.label!r}: under access sdma all streams travel as token "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from channel_models import AirBase
+from channel_models import AirBase, DigitalConfig
 from tokcom_core.systems import System, Transport, transport_of
 from tokcom_core.tasks import Reference
 
@@ -49,12 +49,12 @@ def contenders_of(study: Study) -> tuple[Contender, ...]:
     return (*references, *methods)
 
 
-def air_of(study: Study, contender: Contender, air: AirBase) -> AirBase:
-    """The air of a method: with the study's digital link, if it sends packets."""
+def air_of(contender: Contender, air: AirBase, digital: DigitalConfig) -> AirBase:
+    """The air of a method: with this digital link, if it sends packets and the air has none."""
     packets = any(travels != "analog" for travels in contender.transport.values())
     if not packets or air.digital is not None:
         return air
-    return air.model_copy(update={"digital": study.digital})
+    return air.model_copy(update={"digital": digital})
 
 
 def transports_of(study: Study, contender: Contender, air: AirBase) -> dict[str, Transport]:
@@ -62,3 +62,10 @@ def transports_of(study: Study, contender: Contender, air: AirBase) -> dict[str,
     usual: Transport = "analog" if air.digital is None else "digital"
     streams = contender.system.streams(study.task, study.tokens[0])
     return {s.name: transport_of(s, contender.transport) or usual for s in streams}
+
+
+def digital_links(study: Study, contender: Contender) -> tuple[DigitalConfig, ...]:
+    """The study's digital links that a method sends tokens over; the first, if over none."""
+    airs = [air for air in study.airs if air.digital is None]
+    sent = {travels for air in airs for travels in transports_of(study, contender, air).values()}
+    return study.digital.each if "digital" in sent else study.digital.each[:1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +11,10 @@ from .study import Study
 
 _CHANGES = {"description", "claims", "engine", "resources", "loggers"}
 """Keys that change nothing in the table."""
-_GROWS = ["airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "deadline_ms", "tokens", "seeds"]
+_GROWS = [
+    *("airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "deadline_ms", "tokens", "seeds"),
+    *("emulate.users", "digital.bits"),
+]
 """Keys with lists of values that a study may have more of later."""
 
 
@@ -22,8 +25,10 @@ def differences(old: Study, new: Study) -> list[str]:
     """
     before, after = (study.model_dump(mode="json", exclude=_CHANGES) for study in (old, new))
     for key in _GROWS:
-        if all(value in after[key] for value in before[key]):
-            before[key] = after[key]
+        *path, name = key.split(".")
+        had, has = (_keys_at(keys, path) for keys in (before, after))
+        if all(value in has.get(name, ()) for value in had.get(name, ())):
+            had[name] = has.get(name)
     return list(_differences(before, after, ()))
 
 
@@ -36,6 +41,13 @@ def without_defaults(study: Study) -> dict[str, Any]:
         return found if Study(**found) == study else every
     except ValidationError:  # a recipe's defaults are others
         return every
+
+
+def _keys_at(keys: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """The keys in a key of a study's plain data; none in one that is not there."""
+    for name in path:
+        keys = keys[name] or {}
+    return keys
 
 
 def _differences(old: Any, new: Any, key: tuple[str, ...]) -> Iterator[str]:

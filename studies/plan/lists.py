@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from tokcom_core.config import listed
+
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Refuses values that are there twice."""
     if any(value in values[:i] for i, value in enumerate(values)):
         raise ValueError(f"values are repeated: {', '.join(str(v) for v in values)}")
     return values
+
+
+SEVERAL = (BeforeValidator(listed), AfterValidator(distinct), Field(min_length=1))
+"""Annotations of a key with one value or several distinct ones."""

@@ -96,8 +96,10 @@ class Search(Config):
         if not methods:
             known = ", ".join(method.label for method in study.methods)
             raise ValueError(f"no method {self.method!r} in the study; there are: {known}")
-        for axis in _AXES:
-            if (count := len(getattr(study, axis))) > 1:
+        counts = {axis: len(getattr(study, axis)) for axis in _AXES}
+        counts |= {"digital.bits": len(study.digital.bits)}
+        for axis, count in counts.items():
+            if count > 1:
                 raise ValueError(
                     f"a search trains in one condition, but the study has {count} {axis}; "
                     f"choose one by --set {axis}=[...]"

@@ -29,6 +29,9 @@ def smoked(raw: Mapping[str, Any]) -> dict[str, Any]:
     if "deadline_ms" in found:  # the longest, which all methods may meet
         deadlines_ms = listed(found["deadline_ms"])
         found["deadline_ms"] = None if None in deadlines_ms else max(deadlines_ms)
+    digital = _mapping(found.get("digital"))
+    if "bits" in digital:
+        found["digital"] = {**digital, "bits": listed(digital["bits"])[:1]}
     own = _mapping(found.get("systems"))
     found["systems"] = {**own, **{name: _small(name, own.get(name)) for name in SYSTEMS}}
     if "methods" in found:

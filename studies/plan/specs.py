@@ -48,6 +48,12 @@ class Crossing(Spec):
     transport: dict[str, Transport]
     population: UserPopulation | None = None
 
+    @property
+    def bits_per_value(self) -> int | None:
+        """Bits of each value of the tokens that travel as packets; None if none do."""
+        digital = self.air.digital
+        return digital.bits if digital and "digital" in self.transport.values() else None
+
 
 class PhaseSpec(Spec):
     """One trained phase of a system.
@@ -173,6 +179,18 @@ class Cell(Spec):
         if self.tokens is None:
             return self.trained
         return self.trained.model_copy(update={"tokens": self.tokens})
+
+    @property
+    def users(self) -> int:
+        """Number of users who ask."""
+        return 1 if self.emulate is None else self.emulate.users
+
+    @property
+    def bits_per_value(self) -> int | None:
+        """Those of the test, or else of the training."""
+        crossings = (self.crossing, *(phase.crossing for phase in self.trained.lineage))
+        found = (own.bits_per_value for own in crossings if own is not None)
+        return next((bits for bits in found if bits is not None), None)
 
     @cached_property
     def evaluation(self) -> str:

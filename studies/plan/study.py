@@ -17,7 +17,6 @@ from pydantic import (
 )
 
 from actors import (
-    EmulationConfig,
     Engine,
     EngineName,
     Federation,
@@ -27,7 +26,7 @@ from actors import (
     Role,
     Share,
 )
-from channel_models import DigitalConfig, Link, NamedAir, SnrRange
+from channel_models import Link, NamedAir, SnrRange
 from tokcom_core.checkpoints import NamedCheckpoint
 from tokcom_core.config import Config, listed
 from tokcom_core.datasets.data import Data, MiniMusic
@@ -37,11 +36,12 @@ from tokcom_core.tasks import Avqa, NamedTask, Task
 from ..errors import explain
 from .claims import Claim
 from .compute import Compute
-from .lists import distinct
+from .lists import SEVERAL
 from .loggers import NamedLogger, one_of_each
 from .models import ModelsName, with_models
 from .recipes import RecipeName, with_recipe
 from .smoke import Scale, smoked
+from .swept import SweptDigital, SweptEmulation
 
 
 def _an_snr(value: float) -> float:
@@ -105,8 +105,6 @@ class Resources(Config):
         return RayEngine(threads=self.threads, shares=shares, placement=placement, prepare=prepare)
 
 
-_Several = (BeforeValidator(listed), AfterValidator(distinct), Field(min_length=1))
-
 Deadline = Annotated[float, Field(gt=0)] | None
 """Deadline of a question in ms; None for none."""
 
@@ -126,29 +124,29 @@ class Study(Config):
     data: Data = Data(minimusic=MiniMusic())
     task: NamedTask = Avqa()
     systems: Systems = Systems()
-    methods: Annotated[tuple[Method, ...], *_Several] = Field(
+    methods: Annotated[tuple[Method, ...], *SEVERAL] = Field(
         default=DEFAULT_METHODS, validate_default=True
     )
-    airs: Annotated[tuple[NamedAir, ...], *_Several] = Field(
+    airs: Annotated[tuple[NamedAir, ...], *SEVERAL] = Field(
         default=("awgn",), validate_default=True
     )
-    train_snr_db: Annotated[tuple[Snr | SnrRange, ...], *_Several] = (10.0,)
-    eval_snr_db: Annotated[tuple[Snr, ...], *_Several] = (10.0,)
-    bandwidth_hz: Annotated[tuple[float, ...], *_Several] = (5e6,)
-    tokens: Annotated[tuple[TokenBudget, ...], *_Several] = Field(
+    train_snr_db: Annotated[tuple[Snr | SnrRange, ...], *SEVERAL] = (10.0,)
+    eval_snr_db: Annotated[tuple[Snr, ...], *SEVERAL] = (10.0,)
+    bandwidth_hz: Annotated[tuple[float, ...], *SEVERAL] = (5e6,)
+    tokens: Annotated[tuple[TokenBudget, ...], *SEVERAL] = Field(
         default_factory=lambda known: (_default_tokens(known),)
     )
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], *_Several] = (0,)
-    digital: DigitalConfig = DigitalConfig()
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], *SEVERAL] = (0,)
+    digital: SweptDigital = SweptDigital()
     link: dict[str, Any] = Field(default={}, validate_default=True)
     power_mode: Literal["fixed_psd", "fixed_power"] = "fixed_psd"
     reference_bandwidth_hz: float = Field(default=5e6, gt=0)
-    deadline_ms: Annotated[tuple[Deadline, ...], *_Several] = (None,)
+    deadline_ms: Annotated[tuple[Deadline, ...], *SEVERAL] = (None,)
     deadline_policy: Literal["late", "fit"] = "late"
     compute: Compute = Compute()
     federation: Federation | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
-    emulate: EmulationConfig | None = None
+    emulate: SweptEmulation | None = None
     engine: EngineName = "inline"
     device: str = "auto"
     resources: Resources = Resources()
@@ -212,7 +210,7 @@ class Study(Config):
                 )
                 raise ValueError(f"tokens.{number}: {tokens} {remedy}")
 
-    def _check_emulation(self, emulate: EmulationConfig) -> None:
+    def _check_emulation(self, emulate: SweptEmulation) -> None:
         for method in self.methods:
             if any(travels != "analog" for travels in method.transport.values()):
                 raise ValueError(
@@ -225,10 +223,11 @@ class Study(Config):
                 "neither; take engine: ray"
             )
         federation = self.federation
-        if emulate.trains and federation and federation.users != emulate.users:
+        if emulate.trains and federation and {federation.users} != {*emulate.users}:
             raise ValueError(
-                f"federation.users {federation.users} and emulate.users {emulate.users} "
-                "should be the same where the emulated users train"
+                f"federation.users {federation.users} and emulate.users "
+                f"{', '.join(map(str, emulate.users))} should be the same where the emulated users "
+                "train"
             )
 
     @field_validator("link")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 VERSION_KEY = b"tokcom_schema_version"
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
@@ -21,6 +21,8 @@ SERVICE_COLUMNS = (
     *("answers_per_s", "fairness", *LOSS_COLUMNS),
 )
 """How the users of an emulation were served, see :mod:`studies.tables.service`."""
+PACKET_BITS = "bits_per_value"
+"""Column of the bits of a value in packets; null for what sends none, which is no other number."""
 LOCATION_COLUMNS = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
 
 _Columns = list[tuple[str, pa.DataType]]
@@ -112,8 +114,8 @@ class TableLayout:
     def condition(self) -> tuple[str, ...]:
         """Columns that identify a condition of a table: all but the seed."""
         return (
-            *("method", "air", "access", "bandwidth_hz", "deadline_ms", "train_snr_db"),
-            "train_snr_span_db",
+            *("method", "air", "access", "bandwidth_hz", "deadline_ms", "users", PACKET_BITS),
+            *("train_snr_db", "train_snr_span_db"),
             *self.budget_columns,
             "eval_snr_db",
         )
@@ -140,6 +142,7 @@ class TableLayout:
                 *_reals("eval_snr_db", "realised_snr_db", "realised_sinr_db", "ebn0_db"),
                 *_reals("erased_fraction", "bandwidth_hz", "deadline_ms"),
                 ("meets_deadline", _FLAG),
+                (PACKET_BITS, _WHOLE),
                 *_reals(*(f"tokens_{device}" for device in self.devices), "tokens_total"),
                 *_POPULATION,
                 *_reals("accuracy", "accuracy_low", "accuracy_high", "first_token_accuracy"),
@@ -206,7 +209,12 @@ class TableLayout:
 
     @property
     def _cell(self) -> _Columns:
-        return [*_TRAINED, *_reals("bandwidth_hz", "deadline_ms", *self.budget_columns)]
+        return [
+            *_TRAINED,
+            *_reals("bandwidth_hz", "deadline_ms"),
+            *(("users", _WHOLE), (PACKET_BITS, _WHOLE)),
+            *_reals(*self.budget_columns),
+        ]
 
     @property
     def _step(self) -> _Columns:

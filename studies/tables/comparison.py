@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .columns import TableLayout
+from .columns import PACKET_BITS, TableLayout
 from .files import Tables
 from .statistics import mean_interval
 
@@ -22,8 +22,9 @@ def compare_methods(
 ) -> pd.DataFrame:
     """Difference in accuracy, ``first`` minus ``second``, in each condition that both have.
 
-    Token lengths of devices that only one of them has are not matched: each of its lengths is
-    compared. A reference, which has one condition, is compared with every one of the other's.
+    Token lengths of devices that only one of them has are not matched, nor bits of a value where
+    only one sends packets: each of them is compared. A reference, which has one condition, is
+    compared with every one of the other's.
 
     Args:
         tables: Tables of the study.
@@ -84,7 +85,7 @@ def _pairs(layout: TableLayout, one: pd.DataFrame, other: pd.DataFrame) -> pd.Da
     """Conditions alike in the columns that both have; all of one, where the other has none."""
     one, other = one.drop_duplicates(), other.drop_duplicates()
     if shared := list(one.columns.intersection(other.columns)):
-        pairs = one.merge(other, on=shared)
+        pairs = merge_conditions(one, other, shared)
     else:
         pairs = one if len(one.columns) else other
     pairs = pairs.reindex(columns=[name for name in layout.condition if name != "method"])
@@ -102,9 +103,22 @@ def _all_columns(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
     return [name for name in layout.condition if name not in missing | {"method"}]
 
 
+def merge_conditions(one: pd.DataFrame, other: pd.DataFrame, on: Sequence[str]) -> pd.DataFrame:
+    """Pairs of rows that are alike in these columns, bits of a value where both send packets."""
+    alike = [name for name in on if name != PACKET_BITS]
+    both = one.merge(other, on=alike, suffixes=("", "_second"))
+    first, second = both[PACKET_BITS], both[f"{PACKET_BITS}_second"]
+    matched = both[first.eq(second) | first.isna() | second.isna()]
+    return matched.assign(**{PACKET_BITS: first.fillna(second)})
+
+
 def _where(rows: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:
     for name, value in values.items():
-        rows = rows[rows[name].isna() if pd.isna(value) else rows[name].eq(value)]
+        alike, missing = rows[name].eq(value), rows[name].isna()
+        if name == PACKET_BITS:  # another method's, where this one sends no packets
+            rows = rows[alike | missing]
+        else:
+            rows = rows[missing if pd.isna(value) else alike]
     return rows
 
 

@@ -56,7 +56,6 @@ def emulated_outcome(
     network = network_columns(cell, sizes, tokens_sent(scores.arrivals.values()))
     computing_ms = network["device_ms"] + network["station_ms"]
     columns = {
-        "users": emulation.users,
         **service_columns(once, traffic, emulation.interval_s, computing_ms),
         **loss_fractions(journal, cell.emulate.faults, emulation.encoding_ms),
     }

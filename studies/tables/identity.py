@@ -13,7 +13,7 @@ from tokcom_core.systems import devices_of
 from ..plan.budgets import served_streams
 from ..plan.specs import Cell
 from ..plan.study import TokenBudget
-from .columns import TableLayout
+from .columns import PACKET_BITS, TableLayout
 
 
 def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
@@ -37,6 +37,8 @@ def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
         "train_snr_span_db": span_db,
         "bandwidth_hz": cell.bandwidth_hz,
         "deadline_ms": cell.deadline_ms,
+        "users": cell.users,
+        PACKET_BITS: cell.bits_per_value,
         **budget_columns(budget, layout),
         "devices": len(devices_of(served)),
         "train_steps": sum(training.steps for training in phases),

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .columns import TableLayout
+from .comparison import merge_conditions
 from .files import Tables
 from .statistics import MIN_SEEDS, t_quantile
 
@@ -40,12 +41,13 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
         for method in (first, second)
     )
     shared = [*_trained(layout, one, other), "seed"]
-    both = one.merge(other[[*shared, "loss"]], on=shared, suffixes=("", "_second"))
+    both = merge_conditions(one, other[[*shared, "loss"]], shared)
     if both.empty:
         raise ValueError(f"{first} and {second} have no trained network of a seed in common")
     both = both.assign(difference=both["loss_second"] - both["loss"])
     columns = _trained(layout, one, one)
-    both = both.drop_duplicates([*(n for n in columns if n != "deadline_ms"), "seed"])
+    apart = [name for name in columns if name not in ("deadline_ms", "users")]
+    both = both.drop_duplicates([*apart, "seed", "loss", "loss_second"])
     found = [
         {**dict(zip(columns, condition, strict=True)), **_difference(own["difference"].to_numpy())}
         for condition, own in both.groupby(columns, dropna=False)

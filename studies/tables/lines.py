@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from .columns import PACKET_BITS
+
 
 def curve(summary: pd.DataFrame, x: str = "eval_snr_db", y: str = "accuracy") -> pd.DataFrame:
     """One column of a summary by another, with a column for each line: ``.plot()`` draws them.
@@ -26,7 +28,11 @@ def curve(summary: pd.DataFrame, x: str = "eval_snr_db", y: str = "accuracy") ->
     axes = list(summary.columns[: summary.columns.get_loc("seeds")])
     lengths = {name for name in axes if name.startswith("tokens_")}
     along = lengths if x in lengths or x not in axes else {x}
-    across = [a for a in axes if a not in along and summary[a].nunique(dropna=False) > 1]
+    across = [
+        axis
+        for axis in axes
+        if axis not in along and summary[axis].nunique(dropna=axis == PACKET_BITS) > 1
+    ]
     across = across or ["method"]
     if summary.duplicated([x, *across]).any():
         raise ValueError(f"several conditions share a value of {x!r}; choose some by query()")

@@ -19,7 +19,7 @@ from .costs import NetworkSizes, air_columns, network_columns, tokens_sent
 from .identity import cell_columns, identity
 from .statistics import clip_interval
 
-_ONE_USER = {"users": 1, "answered_fraction": 1.0, "transmissions": 1.0}
+_ONE_USER = {"answered_fraction": 1.0, "transmissions": 1.0}
 
 
 @dataclass(frozen=True)

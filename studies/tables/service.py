@@ -80,8 +80,13 @@ def loss_fractions(
     }
 
 
+def emulated(results: pd.DataFrame) -> pd.DataFrame:
+    """The finished rows of ``results`` in which the users of an emulation asked."""
+    rows: pd.DataFrame = results[results["answers_per_s"].notna()]
+    return rows
+
+
 def summarise_service(results: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
     """Means over the seeds of :data:`SERVICE_COLUMNS`, a row for each emulated condition."""
-    emulated = results[results["users"] > 1]
-    groups = emulated.groupby(list(layout.condition), dropna=False, sort=True)
+    groups = emulated(results).groupby(list(layout.condition), dropna=False, sort=True)
     return groups[list(SERVICE_COLUMNS)].mean().reset_index()

@@ -11,11 +11,14 @@ import pandas as pd
 
 from channel_models import mean_db
 
-from .columns import TableLayout
+from .columns import PACKET_BITS, TableLayout
 from .files import Tables
 from .statistics import Interval, mean_interval
 
-SWEEPS = ("access", "bandwidth_hz", "deadline_ms", "train_snr_db", "train_snr_span_db")
+SWEEPS = (
+    *("access", "bandwidth_hz", "deadline_ms", "users", PACKET_BITS),
+    *("train_snr_db", "train_snr_span_db"),
+)
 """Columns beside method, air, tokens and evaluated SNR in which conditions may differ."""
 _ASKED = ["cell", "eval_snr_db", "media_id", "group"]
 _CELLS_AT_ONCE = 100
@@ -155,4 +158,4 @@ def interval_note(summary: pd.DataFrame) -> str:
 def swept(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     """Columns beside method, air, tokens and evaluated SNR in which these conditions differ."""
     own = rows[~rows["method"].isin(layout.reference_methods)].groupby("air", dropna=False)
-    return [name for name in SWEEPS if (own[name].nunique(dropna=False) > 1).any()]
+    return [name for name in SWEEPS if (own[name].nunique(dropna=name == PACKET_BITS) > 1).any()]

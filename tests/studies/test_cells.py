@@ -13,7 +13,7 @@ import pytest
 from actors import airtime_ms
 from channel_models import DigitalConfig, Link, SnrRange
 from studies.execution.finished import choose_learning_rates
-from studies.plan.budgets import fit, loss_at_bandwidth_db, served_streams
+from studies.plan.budgets import Budget, fit, loss_at_bandwidth_db, served_streams
 from studies.plan.cells import Plan
 from studies.plan.contenders import Contender
 from studies.plan.specs import Cell
@@ -181,7 +181,8 @@ def test_fit_takes_the_longest_tokens_that_meet_the_deadline() -> None:
 
     def fitted(deadline_ms: float) -> dict[str, int]:
         study = _study(deadline_policy="fit", deadline_ms=100.0)
-        return fit(study, method, _LONG, link, deadline_ms)
+        budget = Budget(5e6, deadline_ms, None, DigitalConfig(), _LONG)
+        return fit(study, method, budget, link)
 
     assert fitted(1e3) == _LONG
     # The text device sends up to 32 tokens, so that less than those would not be met any sooner.

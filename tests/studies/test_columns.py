@@ -12,7 +12,7 @@ from studies.tables.layout import layout_of
 RESULTS = """
 study cell seed method air access train_snr_db train_snr_span_db
 eval_snr_db realised_snr_db realised_sinr_db ebn0_db erased_fraction
-bandwidth_hz deadline_ms meets_deadline
+bandwidth_hz deadline_ms meets_deadline bits_per_value
 tokens_text tokens_audio tokens_vision tokens_total
 devices users answered_fraction transmissions
 latency_ms latency_p50_ms latency_p95_ms latency_p99_ms answers_per_s fairness
@@ -31,7 +31,7 @@ learning_rate wall_s status reason config versions
 """
 CELL = """
 study cell seed method air access train_snr_db train_snr_span_db bandwidth_hz deadline_ms
-tokens_audio tokens_vision
+users bits_per_value tokens_audio tokens_vision
 """
 CURVES = """
 phase step task first_token reconstruction_caption reconstruction_question contrastive_audio
@@ -46,7 +46,7 @@ outage_fraction questions accuracy transmissions uplink_channel_uses payload_bit
 energy_mj x_m y_m height_m path_loss_db tx_power_dbm
 """
 CONDITION = """
-method air access bandwidth_hz deadline_ms train_snr_db train_snr_span_db
+method air access bandwidth_hz deadline_ms users bits_per_value train_snr_db train_snr_span_db
 tokens_audio tokens_vision eval_snr_db
 """
 
@@ -88,7 +88,7 @@ def test_columns_follow_from_another_system(radio: TableLayout) -> None:
         *("first_token_accuracy", "majority_vote_accuracy", "majority_accuracy"),
     ]
     assert radio.condition[-2:] == ("tokens_radio", "eval_snr_db")
-    assert radio.cell_columns[-2:] == ("deadline_ms", "tokens_radio")
+    assert radio.cell_columns[-2:] == ("bits_per_value", "tokens_radio")
     assert radio.phase_curves.names == [
         *("phase", "step", "pose", "pose_smoothness"),
         *("loss_rate_left", "loss_rate_right", "loss_rate_radio", "emulated_s"),

@@ -51,6 +51,7 @@ def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:
     [
         ({}, {"method": "digital"}, "no method 'digital' in the study; there are: aligned"),
         ({"airs": ["awgn", "rayleigh"]}, {}, "2 airs; choose one by --set airs=[...]"),
+        ({"digital": {"bits": [4, 8]}}, {}, "2 digital.bits; choose one by --set digital.bits"),
         ({"deadline_ms": 1}, {}, "take --set deadline_policy=fit"),
         ({}, {"over": {"tokens.touch": [1, 2]}}, "should have a length for each of audio, vision"),
         ({}, {"over": {"seed": [1, 2]}}, "no key 'seed'; did you mean 'seeds'?"),

@@ -137,7 +137,7 @@ def test_the_screen_shows_the_mean_of_seeds() -> None:
         "lost_deadline_fraction": 0.0, "lost_straggler_fraction": 0.02,
     }  # fmt: skip
     other = {**seed, "latency_p50_ms": 22.0, "fairness": 0.7}
-    reference = {**dict.fromkeys(seed, 1.0), "users": 1}
+    reference = {**dict.fromkeys(seed, 1.0), "users": 1, "answers_per_s": math.nan}
     service = summarise_service(
         pd.DataFrame([{**condition, **row} for row in (seed, other, reference)]), layout
     )

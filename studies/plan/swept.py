@@ -1,0 +1,44 @@
+"""Keys of other configs that a study sweeps: each of their values gives a config of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from actors import EmulationConfig
+from channel_models import DigitalConfig
+
+from .lists import SEVERAL
+
+_Count = Annotated[int, Field(ge=1)]
+
+
+class SweptDigital(DigitalConfig):
+    """Digital links that differ in the bits of a value.
+
+    Attributes:
+        bits: Bits of each real value of a token, one number or several.
+    """
+
+    bits: Annotated[tuple[Literal[4, 8, 16], ...], *SEVERAL] = (8,)  # type: ignore[assignment]
+
+    @property
+    def each(self) -> tuple[DigitalConfig, ...]:
+        """A link for each number of bits."""
+        return tuple(DigitalConfig(**{**dict(self), "bits": bits}) for bits in self.bits)
+
+
+class SweptEmulation(EmulationConfig):
+    """Emulations that differ in their number of users.
+
+    Attributes:
+        users: Number of users, one or several.
+    """
+
+    users: Annotated[tuple[_Count, ...], *SEVERAL] = (1000,)  # type: ignore[assignment]
+
+    @property
+    def each(self) -> tuple[EmulationConfig, ...]:
+        """An emulation for each number of users."""
+        return tuple(EmulationConfig(**{**dict(self), "users": users}) for users in self.users)

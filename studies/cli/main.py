@@ -20,6 +20,7 @@ from .data_check import check
 from .doctor import doctor
 from .draw import draw
 from .study import budget, emulate, study_app
+from .tsne import tsne
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +33,7 @@ app.command()(allocate)
 app.command()(draw)
 app.command()(doctor)
 data_app.command()(check)
+study_app.command()(tsne)
 app.add_typer(study_app, name="study")
 app.add_typer(air_app, name="air")
 app.add_typer(data_app, name="data")

@@ -119,6 +119,5 @@ def _check_count(clips: int, spec: PhaseSpec) -> None:
 
 def _distinct(samples: Samples, column: str) -> list[int]:
     """Rows of different media, no two of the same text, which none lacks."""
-    texts = pd.DataFrame({"media_id": samples.media_id, "text": samples[column]})
-    texts = texts[texts["text"] != ""].drop_duplicates("media_id").drop_duplicates("text")
-    return [int(row) for row in texts.index]
+    texts = pd.Series(samples[column])[~pd.Series(samples.media_id).duplicated()]
+    return [int(row) for row in texts[texts != ""].drop_duplicates().index]

@@ -28,14 +28,6 @@ ALIGNED = {
 
 
 @pytest.fixture(scope="module")
-def begun(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study that was interrupted before its alignment."""
-    out = tmp_path_factory.mktemp("tsne") / "begun"
-    encoded(small_study(data={"folder": str(minimusic)}, **ALIGNED), out)
-    return out
-
-
-@pytest.fixture(scope="module")
 def aligned(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that was interrupted after its alignment."""
     out = tmp_path_factory.mktemp("tsne") / "aligned"
@@ -89,7 +81,7 @@ def test_recall_counts_whose_own_anchor_is_nearest_by_angle() -> None:
     assert found.loc["b"].to_dict() == {"before": 0.5, "after": 1.0}
 
 
-def test_mistakes(aligned: Path, begun: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_mistakes(aligned: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     def said(*arguments: object) -> str:
         return refused("study", "tsne", *arguments)
 
@@ -99,8 +91,9 @@ def test_mistakes(aligned: Path, begun: Path, tmp_path: Path, refused: Callable[
     unknown = said(aligned, "--method", "other")
     assert unknown.endswith("no method 'other' with a phase that aligns streams; those that have "
                             "one: aligned")  # fmt: skip
-    assert "is not finished" in said(begun)
-    assert not (begun / "report").exists()
+    StudyFolder(tmp_path / "begun").begin(StudyFolder(aligned).open())
+    assert "alignment of aligned is not finished" in said(tmp_path / "begun")
+    assert not (tmp_path / "begun" / "report").exists()
 
 
 def test_a_study_without_an_alignment_is_refused(

@@ -203,6 +203,21 @@ class BaseStation:
             feedback_bits=session.feedback_bits,
         )
 
+    @torch.no_grad()
+    def embed(self, *frames: Frame) -> dict[str, Tensor]:
+        """Embeddings ``[B, D]`` of streams that arrive exactly, by name; NaN where nothing is sent.
+
+        See :meth:`Receiver.embeddings`.
+        """
+        self.receiver.eval()
+        frames = tuple(_moved(frame, self._device) for frame in frames)
+        received = _received(frames, [_without_air(frame) for frame in frames], {})
+        found = self.receiver.embeddings(received)
+        return {
+            name: own.masked_fill(~received[name].valid.any(1, keepdim=True), torch.nan).cpu()
+            for name, own in found.items()
+        }
+
     def predict_rates(self, senders: Sequence[str], members: Members) -> Tensor:
         """Achievable rates ``[B]`` of many users in bit/s/Hz, for a scheduler."""
         assert self._air is not None, "set_channel() chooses an air"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from channel_models import AirBase, Members, PopulationSize, SnrRange, spawn_seed
@@ -143,6 +144,17 @@ class Network(OnEngine):
             own = spawn_seed(seed, "round", number)
             reply = self._wait(self._station.call("resume", own, frame))[0]
         return reply
+
+    def embed(
+        self, streams: Sequence[str], split: str, rows: Sequence[int], batch_size: int
+    ) -> dict[str, Tensor]:
+        """Embeddings ``[B, D]`` of samples without an air, see :meth:`BaseStation.embed`."""
+        parts: list[dict[str, Tensor]] = []
+        for start in range(0, len(rows), batch_size):
+            own = tuple(rows[start : start + batch_size])
+            frames = self._transmit(self._whole(dict.fromkeys(streams, split), own))
+            parts += self._wait(self._station.call("embed", *frames))
+        return {name: torch.cat([part[name] for part in parts]) for name in streams}
 
     def state(self) -> dict[str, Tensor]:
         """Every trained tensor of devices and base station."""

@@ -21,6 +21,7 @@ from .doctor import doctor
 from .draw import draw
 from .search import search
 from .study import budget, emulate, study_app
+from .tsne import tsne
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +35,7 @@ app.command()(draw)
 app.command()(doctor)
 data_app.command()(check)
 study_app.command()(search)
+study_app.command()(tsne)
 app.add_typer(study_app, name="study")
 app.add_typer(air_app, name="air")
 app.add_typer(data_app, name="data")

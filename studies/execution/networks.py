@@ -11,7 +11,7 @@ from tokcom_core.features import AnyFeatures
 from tokcom_core.systems import devices_of
 
 from ..plan.cells import features_of
-from ..plan.specs import Cell, Crossing, FeaturesSpec, PhaseSpec
+from ..plan.specs import Cell, Crossing, FeaturesSpec, PhaseSpec, streams_of
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
 
@@ -43,6 +43,11 @@ class NetworkFactory:
         population = None if spec.crossing is None else spec.crossing.population
         sizes = {split: len(self.samples(split)) for split in spec.task.splits}
         return Network(devices, station, sizes, engine, population)
+
+    def load_start(self, network: Network, spec: PhaseSpec) -> None:
+        """Loads what a phase starts from: its parent's weights, if it has one."""
+        if spec.parent is not None:
+            network.load(self.folder.artifacts.path(spec.parent), _senders(spec.parent))
 
     def parts(
         self, spec: PhaseSpec, crossing: Crossing | None
@@ -124,3 +129,8 @@ class NetworkFactory:
     def _stored(self, wanted: AnyFeatures) -> FeaturesSpec:
         (found,) = (spec for spec in self.features if spec.features.covers(wanted))
         return found
+
+
+def _senders(spec: PhaseSpec) -> tuple[str, ...]:
+    """Devices that take part in a phase."""
+    return devices_of(streams_of(spec.system, spec.task, spec.tokens, spec.definition))

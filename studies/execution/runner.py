@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager
 from statistics import fmean
 
 from actors import PeerLostError, StateLostError, retrying
-from tokcom_core.systems import devices_of
 
 from ..plan.spec import Spec
-from ..plan.specs import Cell, FeaturesSpec, PhaseSpec, ValidationSpec, streams_of
+from ..plan.specs import Cell, FeaturesSpec, PhaseSpec, ValidationSpec
 from ..plan.study import Study
 from ..plan.workload import workload_of
 from ..storage.artifacts import Artifacts
@@ -81,8 +80,7 @@ class SpecRunner:
             self._artifacts.write(spec) as partial_folder,
             self._networks.network(spec, self._engine) as network,
         ):
-            if spec.parent is not None:
-                network.load(self._artifacts.path(spec.parent), _senders(spec.parent))
+            self._networks.load_start(network, spec)
             if spec.crossing is not None:
                 network.set_channel(spec.crossing.air, spec.crossing.snr_db)
             checkpoints = self._checkpoints(spec)
@@ -156,11 +154,6 @@ class SpecRunner:
         self._tables.write_answers(cell, outcomes)
         self._tables.write_submissions(cell, outcomes)
         self._tables.write_results(cell, outcomes, time.monotonic() - start)
-
-
-def _senders(spec: PhaseSpec) -> tuple[str, ...]:
-    """Devices that take part in a phase."""
-    return devices_of(streams_of(spec.system, spec.task, spec.tokens, spec.definition))
 
 
 def _survive(action: Callable[[], None]) -> None:

@@ -122,6 +122,13 @@ class Receiver(Trained, ABC):
             targets: Samples of the batch by split.
         """
 
+    def embeddings(self, received: Mapping[str, Received]) -> dict[str, Tensor]:
+        """Embeddings ``[B, D]`` of streams that a phase aligns, see :attr:`Phase.aligned`.
+
+        They are what its losses compare, by the cosine of the angle between them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} aligns no streams")
+
     @abstractmethod
     def predict(
         self, received: Mapping[str, Received], targets: Samples, asked: Tensor

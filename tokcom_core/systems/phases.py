@@ -74,6 +74,8 @@ class Phase:
         dropped: Streams that may be left out, each independently.
         any_tokens: Token lengths by device, of which every step draws one; empty for those that
             the devices are built for.
+        aligned: Streams whose embeddings the losses bring together, the anchor first, see
+            :meth:`Receiver.embeddings`; none in a phase that aligns nothing.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Phase:
     drop_prob: float = 0.0
     dropped: tuple[str, ...] = ()
     any_tokens: tuple[Mapping[str, int], ...] = ()
+    aligned: tuple[str, ...] = ()
 
     @property
     def crossing(self) -> tuple[str, ...]:

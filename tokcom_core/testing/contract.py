@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from .case import ROWS, SystemCase, fingerprint
+from .case import ROWS, SystemCase, fingerprint, handed_over
 
 
 def _total(losses: Iterable[Tensor]) -> Tensor:
@@ -98,6 +98,20 @@ class SystemContract:
         found = unsplit.predict().losses
         assert case.system.validation_loss in found
         assert set(found) <= {"task", "first_token", *case.phases[-1].losses}
+
+    def test_streams_that_are_aligned_have_embeddings_of_one_width(self, case: SystemCase) -> None:
+        unsplit = case.unsplit()
+        for phase in case.phases:
+            sent = [own for own in phase.inputs if own.stream in phase.aligned]
+            assert {own.stream for own in sent} == set(phase.aligned)
+            if sent:
+                received = {own.stream: handed_over(*unsplit.send(own)) for own in sent}
+                found = unsplit.receiver.embeddings(received)
+                assert set(found) == set(phase.aligned)
+                assert len({own.shape for own in found.values()}) == 1
+                for own in found.values():
+                    assert len(own) == len(ROWS)
+                    assert own.isfinite().all()
 
     def test_a_step_changes_exactly_what_a_phase_trains(self, case: SystemCase) -> None:
         unsplit = case.unsplit()

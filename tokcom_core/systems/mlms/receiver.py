@@ -129,17 +129,24 @@ class MlmsReceiver(Receiver):
         }
         if self._alignment.losses != "contrastive":
             return losses
-        anchor = pool(tokens["caption"], valid["caption"], "mean")
+        anchor = self._pooled("caption", tokens["caption"], valid["caption"])
         if not self._alignment.train_anchor:
             anchor = anchor.detach()
         for medium in self._media:
-            own = pool(tokens[medium], valid[medium], self._alignment.pooling.of(medium))
+            own = self._pooled(medium, tokens[medium], valid[medium])
             both = valid[medium].any(1) & valid["caption"].any(1)
             if both.any():
                 losses[f"contrastive_{medium}"] = info_nce(
                     own[both], anchor[both], self._alignment.temperature
                 )
         return losses
+
+    def embeddings(self, received: Mapping[str, Received]) -> dict[str, Tensor]:
+        """Eq. (10)'s features a_m of the media, and a_T of the caption."""
+        return {
+            stream: self._pooled(stream, self._tokens(stream, own), self._by_token(own.valid))
+            for stream, own in received.items()
+        }
 
     def predict(
         self, received: Mapping[str, Received], targets: Samples, asked: Tensor
@@ -189,6 +196,12 @@ class MlmsReceiver(Receiver):
     def _tokens(self, stream: str, received: Received) -> Tensor:
         tokens: Tensor = self.receivers[_modality(stream)](received.symbols, received.noise_var)
         return tokens
+
+    def _pooled(self, stream: str, tokens: Tensor, valid: Tensor) -> Tensor:
+        """Eq. (10) for the tokens ``[B, S, D]`` of a stream."""
+        return pool(
+            tokens, valid, "mean" if stream in TEXTS else self._alignment.pooling.of(stream)
+        )
 
     def _by_token(self, by_symbol: Tensor) -> Tensor:
         """Values by symbol ``[B, N]`` to values by token ``[B, S]``: those of its first symbol."""

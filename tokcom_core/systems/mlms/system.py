@@ -153,6 +153,7 @@ class Mlms(System):
             batch_size=config.batch_size,
             losses=tuple(losses),
             snr_db=config.snr_db,
+            aligned=("caption", *media) if media else (),
         )
 
     def _fine_tuning(self, task: Task) -> Phase:

@@ -1,0 +1,52 @@
+"""``tokcom study tsne``: clips' embeddings before and after an alignment."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tokcom_core.storage import writing
+
+from .printing import print_table
+from .study import StudyDir
+
+console = Console()
+
+
+def tsne(
+    folder: StudyDir,
+    method: Annotated[
+        str | None,
+        typer.Option(help="A method's label; by default the first one that aligns streams."),
+    ] = None,
+    clips: Annotated[int, typer.Option(min=2, help="Most test clips to show.")] = 200,
+) -> None:
+    """Draws test clips' embeddings before and after an alignment (extra 'tsne')."""
+    from ..figures.tsne import require_sklearn
+
+    require_sklearn()
+    from transformers.utils.logging import disable_progress_bar
+
+    from ..execution.embedding import embed_clips
+    from ..figures.tsne import write_tsne
+    from ..storage.folder import StudyFolder
+    from .results import print_paths
+
+    disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    study_folder = StudyFolder(folder)
+    alignment = embed_clips(study_folder, method, clips)
+    with writing(study_folder.report):
+        written = write_tsne(study_folder, alignment)
+    recalls = alignment.recalls
+    shown = Table("recall@1 from", *recalls.columns)
+    for stream, row in recalls.iterrows():
+        shown.add_row(str(stream), *(f"{value:.3f}" for value in row))
+    print_table(console, shown)
+    chance = 1 / len(alignment.clips)
+    console.print(f"{alignment.title}; {len(alignment.clips)} test clips, by chance {chance:.3f}")
+    print_paths(console, study_folder, [alignment.artifact, *written])

@@ -82,8 +82,8 @@ def tsne_table(alignment: Alignment) -> pd.DataFrame:
         for stream, own in zip(streams, places, strict=True):
             columns = {"clip": alignment.clips, "stream": stream, "panel": panel}
             rows.append(pd.DataFrame({**columns, "x": own[:, 0], "y": own[:, 1]}))
-    recalls = alignment.recalls.stack().rename("recall_at_1")
-    return pd.concat(rows).merge(recalls, "left", left_on=["stream", "panel"], right_index=True)
+    recalls = alignment.recalls.reset_index().melt("stream", None, "panel", "recall_at_1")
+    return pd.concat(rows).merge(recalls, "left", ["stream", "panel"])
 
 
 def tsne_figure(alignment: Alignment, table: pd.DataFrame) -> Figure:

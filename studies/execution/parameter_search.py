@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import ray
 import torch
+from filelock import FileLock
 from ray import tune
 from ray.tune import Callback, Result, ResultGrid, TuneConfig, Tuner
 from ray.tune.experiment import Trial
@@ -26,6 +27,7 @@ from ..errors import reason_of
 from ..plan.cells import Plan
 from ..plan.modules import modules_of
 from ..plan.search import Range, Search, Space, Variant, variant_of
+from ..plan.spec import Spec
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
 from .cluster import start_ray
@@ -219,10 +221,21 @@ def _learn(variant: Variant, folder: StudyFolder) -> dict[str, float]:
 
     runner = SpecRunner(variant.study, folder, variant.features)
     for spec in (*variant.features, *last.lineage, validation):
-        if not folder.has(spec):
-            runner.run(spec, report if spec == last else ignore)
+        with _alone(folder, spec):
+            if not folder.has(spec):
+                runner.run(spec, report if spec == last else ignore)
     file = folder.artifacts.path(validation) / "validation.json"
     return {_STEP: last.definition.training.steps, **json.loads(file.read_text())}
+
+
+def _alone(folder: StudyFolder, spec: Spec) -> FileLock:
+    """A lock that one trial of this machine holds while it makes what others need as well.
+
+    Trials share phases that do not depend on what is searched. A process that dies releases it.
+    """
+    locks = folder.tune / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / spec.key)
 
 
 def _table(found: ResultGrid, search: Search) -> pd.DataFrame:

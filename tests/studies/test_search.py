@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import pandas as pd
 import pytest
 
 import studies
-from studies.execution.parameter_search import _kept
+from studies.execution.parameter_search import _kept, _learn
+from studies.execution.reporting import Report
+from studies.execution.runner import SpecRunner
 from studies.plan.cells import Plan
 from studies.plan.search import Range, Search, search_of, study_with, variant_of
+from studies.plan.spec import Spec
 from studies.storage.folder import StudyFolder
 
 from .conftest import tokcom
@@ -111,6 +116,29 @@ def found(minimusic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "shown.txt").write_text(done.stdout)
     return folder
+
+
+def test_what_trials_share_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = _search().base(small_study())
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(base)
+    variants = [variant_of(base, {_RATES: rate}) for rate in (0.001, 0.002)]
+    made: list[str] = []
+
+    def make(_: SpecRunner, spec: Spec, report: Report) -> None:
+        made.append(spec.key)
+        with folder.artifacts.write(spec) as partial:
+            time.sleep(0.02)  # while the other trial looks for it
+            (partial / "validation.json").write_text(json.dumps({"loss": 1.0, "accuracy": 0.5}))
+
+    monkeypatch.setattr(SpecRunner, "run", make)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(_learn, variants, [folder, folder]))
+    assert found == 2 * [{"step": 4, "loss": 1.0, "accuracy": 0.5}]
+    specs = [(*own.features, *own.validation.trained.lineage, own.validation) for own in variants]
+    assert sorted(made) == sorted({spec.key for own in specs for spec in own})
+    shared = {own.validation.trained.lineage[0].key for own in variants}
+    assert len(shared) == 1
 
 
 def test_trials_come_by_validation_loss_and_failures_last(found: Path) -> None:

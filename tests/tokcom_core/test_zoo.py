@@ -40,6 +40,7 @@ SMALL: dict[str, Any] = {
     "steps": 3,
     "batch_size": 2,
     "evaluate_every": 10,
+    "scored_scenes": 20,
 }
 
 

@@ -54,6 +54,8 @@ class LanguageRecipe:
     """First steps, in which nothing is compared: they teach the look-up."""
     evaluate_every: int = 200
     """Steps between evaluations, after which weak questions are asked more often."""
+    scored_scenes: int = 1000
+    """Scenes of the scores that are shipped with the model."""
     soft_fraction: float = 0.3
     """Share of the contexts given as soft clauses."""
     soft_noise: float = 0.3

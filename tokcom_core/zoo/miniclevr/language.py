@@ -49,6 +49,7 @@ class MiniClevrRecipe(LanguageRecipe):
     batch_size: int = 36
     warmup_steps: int = 100
     retrieval_steps: int = 250
+    scored_scenes: int = 600
     soft_fraction: float = 0.6
     words_fraction: float = 0.36
     """Share of the contexts given as words; the rest is questions without a context."""
@@ -123,7 +124,7 @@ def pretrain_language(out: Path, recipe: MiniClevrRecipe, seed: int = 0) -> dict
         model.set_attn_implementation("eager")
         torch.manual_seed(own)
         _train(model, packer, stage, own, out)
-    return evaluate_language(model, packer, scenes=600, seed=seed + 2)
+    return evaluate_language(model, packer, scenes=recipe.scored_scenes, seed=seed + 2)
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def pretrain_language(out: Path, recipe: MiniMusicRecipe, seed: int = 0) -> dict
                 frequency = np.array([1.1 - words.get(t[1], 0.0) for t in TEMPLATES])
             save(model, tokenizer, out)
     save(model, tokenizer, out)
-    return evaluate_language(model, packer, soft=False, scenes=1000, seed=seed + 2)
+    return evaluate_language(model, packer, soft=False, scenes=recipe.scored_scenes, seed=seed + 2)
 
 
 def _draw_questions(

@@ -29,7 +29,8 @@ def read_rows(file: Path, schema: pa.Schema) -> pa.Table:
     Raises:
         ValueError: for a file of another schema version, whose columns mean something else.
     """
-    return _read(file, schema, schema.names).cast(schema)
+    table = _read(file, schema, schema.names)
+    return table if table.schema.equals(schema, check_metadata=True) else table.cast(schema)
 
 
 def read_values(file: Path, schema: pa.Schema) -> list[dict[str, Any]]:

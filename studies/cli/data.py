@@ -13,6 +13,8 @@ from rich.table import Table
 
 from tokcom_core.storage import writing
 
+from .printing import quieten
+
 if TYPE_CHECKING:
     from tokcom_core.datasets.miniclevr.write import ImagePlan
 
@@ -93,12 +95,10 @@ def _show_answers(plans: Sequence[ImagePlan]) -> None:
 
 
 def _show_tokens(folder: Path) -> None:
-    from transformers.utils.logging import disable_progress_bar
-
     from tokcom_core.datasets.media import prepare as prepare_media
     from tokcom_core.zoo.minimusic.readout import coverage, readout
 
-    disable_progress_bar()
+    quieten()
     prepare_media(folder)
     read = readout(folder)
     shown = Table(
@@ -164,15 +164,13 @@ def build(
     """Pretrains the pocket checkpoints from nothing, a folder for each world."""
     import logging
 
-    from transformers.utils.logging import disable_progress_bar
-
     from tokcom_core.zoo.build import WORLDS
 
     chosen = list(dict.fromkeys(world or WORLDS))
     for name in chosen:
         if name not in WORLDS:
             raise ValueError(f"no world {name!r}; take some of {', '.join(WORLDS)}")
-    disable_progress_bar()
+    quieten()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with writing(out):
         for name in chosen:

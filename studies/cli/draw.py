@@ -11,6 +11,8 @@ from rich.table import Table
 
 from tokcom_core.storage import atomic_file, writing
 
+from .printing import quieten
+
 if TYPE_CHECKING:
     from tokcom_core.diffusion.judge import Verdict
     from tokcom_core.diffusion.pipeline import ImageGenerator, Sampling
@@ -43,11 +45,10 @@ def draw(
     """Draws a wish, which a language model rewrites as a prompt first (extra 'diffusion')."""
     if (wish is None) == (evaluate is None):
         raise ValueError("tokcom draw takes either a WISH in quotes or --evaluate N")
-    from transformers.utils.logging import disable_progress_bar
 
     from tokcom_core.diffusion.pipeline import ImageGenerator, Sampling
 
-    disable_progress_bar()
+    quieten()
     generator, sampling = ImageGenerator(diffusion), Sampling(steps, guidance)
     if evaluate is not None:
         _evaluate(generator, language, evaluate, seed, sampling)

@@ -20,6 +20,7 @@ from .data_check import check
 from .doctor import doctor
 from .draw import draw
 from .search import search
+from .speed import speed
 from .study import budget, emulate, study_app
 from .tsne import tsne
 
@@ -35,6 +36,7 @@ app.command()(draw)
 app.command()(doctor)
 data_app.command()(check)
 study_app.command()(search)
+study_app.command()(speed)
 study_app.command()(tsne)
 app.add_typer(study_app, name="study")
 app.add_typer(air_app, name="air")

@@ -1,6 +1,8 @@
-"""How tables are printed."""
+"""How tables are printed, and what is not."""
 
 from __future__ import annotations
+
+import warnings
 
 from rich.console import Console
 from rich.table import Table
@@ -10,3 +12,11 @@ def print_table(console: Console, table: Table) -> None:
     """Prints a table; a file or pipe has room for all of it."""
     screen = console if console.is_terminal else Console(file=console.file, width=1000)
     screen.print(table)
+
+
+def quieten() -> None:
+    """Keeps the progress bars and the plans of transformers off the screen."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from tokcom_core.storage import writing
 
-from .printing import print_table
+from .printing import print_table, quieten
 from .study import StudyDir
 
 console = Console()
@@ -29,15 +28,13 @@ def tsne(
     from ..figures.tsne import require_sklearn
 
     require_sklearn()
-    from transformers.utils.logging import disable_progress_bar
 
     from ..execution.embedding import embed_clips
     from ..figures.tsne import write_tsne
     from ..storage.folder import StudyFolder
     from .results import print_paths
 
-    disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    quieten()
     study_folder = StudyFolder(folder)
     alignment = embed_clips(study_folder, method, clips)
     with writing(study_folder.report):

@@ -13,8 +13,10 @@ import ray
 from pandas.testing import assert_frame_equal
 from transformers import GemmaConfig, PreTrainedConfig, Qwen2Config
 
+from studies.execution.speeds import measure_speeds
 from studies.plan.cells import Plan
 from studies.plan.study import Study
+from studies.storage.folder import StudyFolder
 from studies.tables.columns import WALL_CLOCK_COLUMNS
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.systems import merged
@@ -77,9 +79,13 @@ METHODS = [
 
 
 @pytest.fixture(scope="module")
-def table(keys: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    study = _study(keys, methods=METHODS)
-    return run_here(study, tmp_path_factory.mktemp("out") / "out").set_index("method")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("out") / "out"
+
+
+@pytest.fixture(scope="module")
+def table(keys: dict[str, Any], out: Path) -> pd.DataFrame:
+    return run_here(_study(keys, methods=METHODS), out).set_index("method")
 
 
 def test_from_image_files_to_the_table(table: pd.DataFrame) -> None:
@@ -99,6 +105,17 @@ def test_relay_costs_more_than_one_way(table: pd.DataFrame) -> None:
     assert once["feedback_bits"] == 0 < relay["feedback_bits"]
     for column in ("tokens_total", "uplink_channel_uses", "airtime_ms", "energy_mj"):
         assert relay[column] > once[column]
+
+
+@pytest.mark.parametrize("method", ["taichi", "taichi-relay"])
+def test_the_speed_of_its_sides_is_measured(table: pd.DataFrame, out: Path, method: str) -> None:
+    """What the terminal computes after its frozen encoders, and again in every round, counts."""
+    found = measure_speeds(StudyFolder(out), method, 12)
+    row, terminal = table.loc[method], found.devices["terminal"]
+    if method == "taichi":  # how many rounds there are follows from the noise
+        assert terminal.gflop == pytest.approx(row["device_gflop"])
+        assert found.station.gflop == pytest.approx(row["bs_gflop"])
+    assert terminal.seconds > 0 < found.station.seconds
 
 
 def test_a_file_holds_the_picture_and_the_words(table: pd.DataFrame, world: Path) -> None:

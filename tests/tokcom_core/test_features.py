@@ -16,11 +16,14 @@ from transformers import AutoModel, AutoTokenizer
 from tokcom_core.checkpoints import POCKET_IMAGES, pocket_folder
 from tokcom_core.datasets.layout import MUSIC_AVQA, sound_file
 from tokcom_core.datasets.samples import read_samples
-from tokcom_core.encoders import MediaEncoder
+from tokcom_core.encoders import Ast, MediaEncoder
 from tokcom_core.encoders.audio import AudioEncoder
 from tokcom_core.encoders.text import StateEncoder
 from tokcom_core.features import (
+    MediaFeatures,
     Sliding,
+    TextFeatures,
+    TextStates,
     open_features,
     open_states,
     write_features,
@@ -40,6 +43,32 @@ def test_stored_tokens_are_the_encoders(
     stored = store.select([media_id], encoder.length - encoder.summary_tokens)
     patches = fresh[:, encoder.summary_tokens :]
     torch.testing.assert_close(stored, patches, rtol=2e-3, atol=2e-3)  # half precision
+
+
+def test_what_is_timed_is_what_is_stored(minimusic: Path, tmp_path: Path) -> None:
+    """A device encodes one clip, or text, at a time; a text of words alone is looked up."""
+    samples = Avqa().samples(minimusic, "test").take(range(2))
+    sliding = Sliding(counts=(6,), dtype="float32")
+    media = MediaFeatures(
+        medium="audio", dataset=MUSIC_AVQA, splits=("test",), encoder=Ast(), sliding=sliding
+    )
+    states = TextStates(columns=("question",), checkpoint=POCKET_IMAGES, layer=2, splits=("test",))
+    for own in (media, states):
+        (tmp_path / own.kind).mkdir()
+        own.write(tmp_path / own.kind, Avqa(), minimusic, "cpu")
+    sounds, texts = (
+        [run() for run in own.encodings(Avqa(), minimusic, samples, "cpu")]
+        for own in (media, states)
+    )
+    stored = open_features(tmp_path / "media").select(samples.media_id, 6)
+    summaries = AudioEncoder("pocket").summary_tokens
+    for ((tokens, attention),), kept in zip(sounds, stored, strict=True):
+        torch.testing.assert_close(sliding.selected(tokens, attention, summaries), kept)
+    padded, valid = open_states(tmp_path / "states").select(samples["question"], 99)
+    for (alone,), own, real in zip(texts, padded, valid, strict=True):
+        torch.testing.assert_close(alone[0], own[real], rtol=2e-3, atol=2e-3)  # half precision
+    words = TextFeatures(splits=("test",), columns=("question",), checkpoint="pocket")
+    assert not list(words.encodings(Avqa(), minimusic, samples, "cpu"))
 
 
 def test_only_the_asked_lengths_are_kept(minimusic: Path, tmp_path: Path) -> None:

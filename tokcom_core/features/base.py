@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from ..config import Config
+from ..datasets.samples import Samples
 from ..tasks.base import Task
 
 
@@ -23,6 +24,15 @@ class Features(Config, ABC):
     @abstractmethod
     def write(self, folder: Path, task: Task, root: Path, device: str) -> None:
         """Computes them from the data below ``root`` into ``folder``, on a torch device."""
+
+    def encodings(
+        self, task: Task, root: Path, samples: Samples, device: str
+    ) -> Iterator[Callable[[], object]]:
+        """What encodes each of these samples alone, as a device does, to be timed.
+
+        Files have been read. By default nothing: what a device looks up takes no time.
+        """
+        return iter(())
 
     def covers(self, wanted: Features) -> bool:
         """Whether these contain all of the others."""

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from ..datasets.samples import Samples
 from ..encoders import ENCODER_BATCH, EncoderConfig, MediaEncoder, NamedEncoder
 from ..selection import FrozenSelection, select
 from ..slide import Rounding, slide
@@ -151,6 +152,16 @@ class MediaFeatures(Features):
         ids = dict.fromkeys(m for s in self.splits for m in task.samples(root, s).media_id)
         media = partial(task.media_file, root, self.splits[0], self.medium)
         write_features(folder, self.encoder.build(device), media, list(ids), self.sliding)
+
+    def encodings(
+        self, task: Task, root: Path, samples: Samples, device: str
+    ) -> Iterator[Callable[[], object]]:
+        encoder = self.encoder.build(device)
+        for media_id in samples.media_id:
+            file = task.media_file(root, self.splits[0], self.medium, media_id)
+            if file is not None:
+                clip = encoder.read(file)
+                yield partial(list, self.sliding.encode(encoder, [clip]))
 
     def covers(self, wanted: Features) -> bool:
         if not isinstance(wanted, MediaFeatures):

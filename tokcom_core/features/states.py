@@ -5,8 +5,9 @@ A device that sends text thus needs neither a tokenizer nor a language model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ..datasets.samples import Samples
 from ..tasks.base import Task
 from .base import Features
 
@@ -79,6 +81,20 @@ class TextStates(Features):
         samples = [task.samples(root, split) for split in self.splits]
         texts = (text for own in samples for column in self.columns for text in own[column])
         write_states(folder, StateEncoder(self.checkpoint, self.layer, device), texts)
+
+    def encodings(
+        self, task: Task, root: Path, samples: Samples, device: str
+    ) -> Iterator[Callable[[], object]]:
+        from ..encoders.text import StateEncoder
+
+        encoder = StateEncoder(self.checkpoint, self.layer, device)
+        for texts in zip(*(samples[column] for column in self.columns), strict=True):
+            rows = [torch.tensor([encoder.ids(text)], dtype=torch.long) for text in texts]
+            yield partial(_encode_each, encoder, rows)
+
+
+def _encode_each(encoder: StateEncoder, rows: Sequence[Tensor]) -> list[Tensor]:
+    return [encoder(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in rows]
 
 
 def write_states(folder: Path, encoder: StateEncoder, texts: Iterable[str]) -> None:

@@ -1,0 +1,44 @@
+"""``tokcom study speed``: how fast this machine computes what devices and base station compute."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .printing import print_table, quieten
+from .study import StudyDir
+
+console = Console()
+
+
+def speed(
+    folder: StudyDir,
+    method: Annotated[
+        str | None,
+        typer.Option(help="A method's label; by default the first one that is trained."),
+    ] = None,
+    questions: Annotated[int, typer.Option(min=1, help="Most test questions to answer.")] = 50,
+) -> None:
+    """Measures the GFLOP/s of devices and base station here, for the key 'compute'."""
+    import torch
+
+    from ..execution.speeds import measure_speeds
+    from ..storage.folder import StudyFolder
+
+    quieten()
+    found = measure_speeds(StudyFolder(folder), method, questions)
+    shown = Table("", "GFLOP", "ms", "GFLOP/s")
+    for name, own in {**found.devices, "base station": found.station}.items():
+        shown.add_row(name, f"{own.gflop:.3g}", f"{1e3 * own.seconds:.3g}", f"{own.gflops:.3g}")
+    print_table(console, shown)
+    tokens = ", ".join(f"{count} {device}" for device, count in found.tokens.items())
+    console.print(
+        f"{found.method}{f', {tokens} tokens' if tokens else ''}; mean of {found.questions} "
+        f"questions, one at a time, {torch.get_num_threads()} threads"
+    )
+    speeds = found.compute.model_dump(exclude_none=True)
+    values = ", ".join(f"{name}: {value:g}" for name, value in speeds.items())
+    console.print(f'--set "compute={{{values}}}"', soft_wrap=True, highlight=False)

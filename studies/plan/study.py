@@ -41,7 +41,7 @@ from .loggers import NamedLogger, one_of_each
 from .models import ModelsName, with_models
 from .recipes import RecipeName, with_recipe
 from .smoke import Scale, smoked
-from .swept import SweptDigital, SweptEmulation
+from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation
 
 
 def _an_snr(value: float) -> float:
@@ -137,7 +137,7 @@ class Study(Config):
         default_factory=lambda known: (_default_tokens(known),)
     )
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], *SEVERAL] = (0,)
-    digital: SweptDigital = SweptDigital()
+    digital: AnyDigital = SweptDigital()
     link: dict[str, Any] = Field(default={}, validate_default=True)
     power_mode: Literal["fixed_psd", "fixed_power"] = "fixed_psd"
     reference_bandwidth_hz: float = Field(default=5e6, gt=0)
@@ -146,7 +146,7 @@ class Study(Config):
     compute: Compute = Compute()
     federation: Federation | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
-    emulate: SweptEmulation | None = None
+    emulate: AnyEmulation | None = None
     engine: EngineName = "inline"
     device: str = "auto"
     resources: Resources = Resources()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from actors import EmulationConfig
 from channel_models import DigitalConfig
@@ -12,6 +12,11 @@ from channel_models import DigitalConfig
 from .lists import SEVERAL
 
 _Count = Annotated[int, Field(ge=1)]
+
+
+def _keys(value: Any) -> Any:
+    """The keys of a config that sweeps nothing, as one from Python may be."""
+    return dict(value) if isinstance(value, BaseModel) else value
 
 
 class SweptDigital(DigitalConfig):
@@ -42,3 +47,7 @@ class SweptEmulation(EmulationConfig):
     def each(self) -> tuple[EmulationConfig, ...]:
         """An emulation for each number of users."""
         return tuple(EmulationConfig(**{**dict(self), "users": users}) for users in self.users)
+
+
+AnyDigital = Annotated[SweptDigital, BeforeValidator(_keys)]
+AnyEmulation = Annotated[SweptEmulation, BeforeValidator(_keys)]

@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from actors import EmulationConfig
+from actors import EmulationConfig, Faults
+from channel_models import DigitalConfig
 from studies import budget, compare, curve, judge, summarise
 from studies.cli.plan_tables import plan_tables
 from studies.cli.screen import conditions_table
@@ -143,6 +144,15 @@ def test_a_single_value_has_the_artifacts_that_it_had(
     assert _cells(**{**keys, **grown})[0] == found
     assert differences(_study(**keys), _study(**{**keys, **grown})) == []
     assert differences(_study(**{**keys, **grown}), _study(**keys))
+
+
+def test_configs_from_python_are_taken_as_their_keys_are() -> None:
+    given = _study(
+        emulate=EmulationConfig(users=20, faults=Faults(outage_sinr_db=0.0)),
+        digital=DigitalConfig(bits=4),
+    )
+    keys = {"emulate": {"users": 20, "faults": {"outage_sinr_db": 0.0}}, "digital": {"bits": 4}}
+    assert given == _study(**keys) == _study(emulate=given.emulate, digital=given.digital)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 # The code of paper 1's authors, to the letter where it trains. Padding is left out of losses,
-# pooling and attention, which their code does not do (docs/studies.md, "Recipes").
+# pooling and attention, which their code does not do (docs/systems.md, "Recipes").
 PAPER1: dict[str, Any] = {
     "systems": {
         "mlms": {

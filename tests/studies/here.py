@@ -22,7 +22,7 @@ def encoded(study: Study, out: Path) -> tuple[SpecRunner, StudyFolder]:
     features = Plan(study).features()
     runner = SpecRunner(study, folder, features)
     for spec in features:
-        runner.run(spec)
+        _make(spec, runner, folder)
     write_samples(folder, study, features)
     return runner, folder
 

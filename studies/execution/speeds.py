@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from actors import ActorSpec, InlineEngine, Peer
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.systems import devices_of
@@ -174,6 +176,8 @@ def _encoding_seconds(
 def _seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # what has been begun there is not finished yet
     return time.perf_counter() - start
 
 
@@ -185,9 +189,10 @@ class _TimedPeer(Peer):
         self.seconds = 0.0
 
     def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
-        start = time.perf_counter()
-        found = self._peer.call(method, *arguments, returns=returns)
-        self.seconds += time.perf_counter() - start
+        found: list[Any] = []
+        self.seconds += _seconds(
+            lambda: found.extend(self._peer.call(method, *arguments, returns=returns))
+        )
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from ..errors import explain
-from .overrides import Overrides, overrides_of
+from .overrides import Override, Overrides, overrides_of
 from .paths import resolve_paths
 from .study import Study
 
@@ -47,12 +48,27 @@ def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
     for change in changes:
         change.apply(raw)
     try:
-        return Study(**raw)
+        study = Study(**raw)
     except ValidationError as error:
         said = {change.key: change.said for change in changes}
         raise ValueError(explain(error, Study, str(file), said)) from None
     except TypeError as error:
         raise ValueError(f"{file}: {error}") from None
+    _check_systems(study, changes)
+    return study
+
+
+def _check_systems(study: Study, changes: Sequence[Override]) -> None:
+    """Refuses overrides of a system that no method has, which would change nothing."""
+    used = sorted({study.system(method).name for method in study.methods})
+    for change in changes:
+        place, _, rest = change.key.partition(".")
+        name = rest.partition(".")[0]
+        if place == "systems" and name and used and name not in used:
+            raise ValueError(
+                f"{change.said}: no method of {study.name} has the system {name!r}; its systems "
+                f"are: {', '.join(used)}"
+            )
 
 
 def presets() -> list[str]:

@@ -35,6 +35,10 @@ def _one_line(done: subprocess.CompletedProcess[str]) -> str:
         ("data={folder: /nowhere}", "no data folder /nowhere"),
         ("finetuning=1", "--set finetuning=1: no key 'finetuning'; take some of name"),
         (
+            "systems.taichi.order=image-first",
+            "no method of quickstart has the system 'taichi'; its systems are: mlms",
+        ),
+        (
             "systems.mlms.finetuning.steps=1",
             "no key 'systems.mlms.finetuning'; did you mean 'fine_tuning'?",
         ),

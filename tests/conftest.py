@@ -26,7 +26,7 @@ CLIPS, SEED = 60, 5
 Disk = Callable[[int], Path]
 """Mounts a file system of so many KiB."""
 
-_SHARE_STUDIES = ("emulate", "golden", "loggers", "run", "store")
+_SHARE_STUDIES = ("broken_runs", "emulate", "golden", "growth", "loggers", "run", "store")
 _STUDIES = tuple(f"studies/test_{name}.py" for name in _SHARE_STUDIES)
 """Files of tests that share whole studies, which take minutes."""
 

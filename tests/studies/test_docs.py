@@ -157,6 +157,11 @@ def test_every_equation_has_a_row(paper: str, equations: int) -> None:
     assert found == list(range(1, equations + 1))
 
 
+def test_no_page_has_the_name_of_one_that_sphinx_makes() -> None:
+    """Sphinx writes its own over it, without a word."""
+    assert not {page.stem for page in DOCS.glob("*.md")} & {"genindex", "modindex", "search"}
+
+
 def test_every_public_name_of_studies_is_in_the_reference() -> None:
     page = (DOCS / "api" / "studies.md").read_text()
     assert set(re.findall(r"studies\.(\w+)$", page, re.MULTILINE)) == set(studies.__all__)

@@ -42,6 +42,7 @@ from tokcom_core.systems.deepsc.layers import (
     unit_power,
 )
 from tokcom_core.systems.deepsc.published import PUBLISHED
+from tokcom_core.systems.deepsc.unified import TaskDecoder
 from tokcom_core.systems.mlms.transceiver import pack
 from tokcom_core.tasks import Avqa, Task
 from tokcom_core.tasks.clevr import Clevr
@@ -279,6 +280,23 @@ def test_vectors_are_of_a_task_and_of_all_that_is_valid() -> None:
     torch.testing.assert_close(encoder((tokens,), valid, task)[0], vectors)
     tokens[:, 2] += 1.0
     assert not torch.allclose(encoder((tokens,), valid, task)[0], vectors)
+
+
+def test_queries_do_not_see_what_was_not_sent() -> None:
+    """Where every word is a vector, texts of a batch differ in length."""
+    system = Udeepsc.model_validate({"decoder": TINY, "queries": 3})
+    codes = {"image": ChannelCode(reals=4), "question": ChannelCode(reals=6)}
+    decoder = TaskDecoder(system, codes, 1, AnswerSet(AnswerConfig(classes=4, loss="sigmoid")))
+    image, question = torch.randn(1, 3, 4), torch.randn(1, 2, 6)
+    padded = torch.cat([question, torch.randn(1, 5, 6)], 1)
+    valid = torch.ones(1, 7, dtype=torch.bool)
+    words = valid & (torch.arange(7) < 2)
+    task = torch.zeros(1, dtype=torch.long)
+    alone, behind = (
+        decoder({"image": (image, valid[:, :3]), "question": own}, task)
+        for own in ((question, valid[:, :2]), (padded, words))
+    )
+    torch.testing.assert_close(behind, alone)
 
 
 def test_what_has_no_channel_yet_is_sent_at_unit_power() -> None:

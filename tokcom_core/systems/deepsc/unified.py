@@ -118,10 +118,12 @@ class QueryReceiver(AnsweringReceiver):
     def logits(self, vectors: Vectors, task: Tensor) -> Tensor:
         names = tuple(vectors)
 
-        def run(number: int, own: Tensor, *reals: Tensor) -> tuple[Tensor, ...]:
-            return (self.decoders[number](dict(zip(names, reals, strict=True)), own),)
+        def run(number: int, own: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            return (self.decoders[number](dict(zip(names, pairs, strict=True)), own),)
 
-        (found,) = by_task(run, len(self.decoders), task, *(r for r, _ in vectors.values()))
+        parts = (part for pair in vectors.values() for part in pair)
+        (found,) = by_task(run, len(self.decoders), task, *parts)
         return found
 
 
@@ -138,8 +140,10 @@ class TaskDecoder(nn.Module):
         self.layers = decoder_layers(system.decoder, system.dropout)
         self.head = answers.head(width)
 
-    def forward(self, reals: dict[str, Tensor], task: Tensor) -> Tensor:
-        """Logits ``[B, C]`` of real numbers ``[B, V, R]`` of each stream."""
-        memory = torch.cat([self.channel[name](own) for name, own in reals.items()], dim=1)
-        logits: Tensor = self.head(self.layers(self.queries[task], memory).mean(1))
+    def forward(self, vectors: Vectors, task: Tensor) -> Tensor:
+        """Logits ``[B, C]`` of what has been received of each stream."""
+        memory = torch.cat([self.channel[name](own) for name, (own, _) in vectors.items()], dim=1)
+        unsent = ~torch.cat([valid for _, valid in vectors.values()], dim=1)
+        found = self.layers(self.queries[task], memory, memory_key_padding_mask=unsent)
+        logits: Tensor = self.head(found.mean(1))
         return logits

@@ -79,6 +79,9 @@ def test_what_the_docs_set_can_be_set(tmp_path: Path) -> None:
     file.write_text("{name: example, deadline_ms: 5}")
     pairs = [pair for page in PAGES for pair in SET.findall(page.read_text())]
     overrides = {" ".join((quoted or plain).split()) for quoted, plain in pairs} - {"a.b=value"}
+    unset = "tokens=[{}]"  # of methods whose token lengths are not the study's
+    overrides.remove(unset)
+    load("taichi-fig10", ["methods=[deepsc]", "claims=[]", unset])
     images = re.compile(r"terminal:|systems\.(taichi|\w*deepsc\w*)")
     for override in sorted(overrides):
         load("taichi-fig10" if images.search(override) else file, (override,))

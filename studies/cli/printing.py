@@ -15,7 +15,7 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def quieten() -> None:
-    """Keeps the progress bars and the plans of transformers off the screen."""
+    """Keeps progress bars of transformers, and warnings of its next version, off the screen."""
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()

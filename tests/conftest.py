@@ -26,7 +26,10 @@ CLIPS, SEED = 60, 5
 Disk = Callable[[int], Path]
 """Mounts a file system of so many KiB."""
 
-_SHARE_STUDIES = ("broken_runs", "emulate", "golden", "growth", "loggers", "run", "store")
+_SHARE_STUDIES = (
+    *("broken_runs", "emulate", "forecast", "golden"),
+    *("growth", "loggers", "run", "store"),
+)
 _STUDIES = tuple(f"studies/test_{name}.py" for name in _SHARE_STUDIES)
 """Files of tests that share whole studies, which take minutes."""
 
@@ -41,8 +44,22 @@ class _ByFile(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Schedules the tests of several processes (``-n 2``)."""
+    """Schedules the tests of several processes (``-n 2``) in the order of their collection."""
+    config.option.loadscopereorder = False  # else by their number, which says little of their time
     return _ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no process is left alone with it at the end."""
+    whole = {"finished", "emulated"}
+    sharing = [i for i in items if whole & set(getattr(i, "fixturenames", ()))]
+    apart = {item.path.name for item in sharing if not _shares_studies(item)}
+    assert not apart, f"{apart}: each process would run the studies anew"
+    items.sort(key=lambda item: (not item.path.match("studies/*.py"), not _shares_studies(item)))
+
+
+def _shares_studies(item: pytest.Item) -> bool:
+    return item.nodeid.split("::")[0].endswith(_STUDIES)
 
 
 @pytest.fixture

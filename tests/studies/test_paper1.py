@@ -77,7 +77,7 @@ def _tokcom(*arguments: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     data, models, out = (tmp_path_factory.mktemp(name) for name in ("data", "models", "out"))
     texts = write_recordings(data)
     write_qwen2(models / "language", texts)
@@ -108,9 +108,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(data, models, out / "study")
 
 
-def test_every_cell_has_its_row(finished: Finished) -> None:
+def test_every_cell_has_its_row(published: Finished) -> None:
     """No captions come with MUSIC-AVQA, so there is no text oracle."""
-    table = finished.table.set_index("method")
+    table = published.table.set_index("method")
     assert sorted(table.index) == ["aligned", "blind", "unaligned"]
     assert set(table["status"]) == {"ok"}
     assert set(table["test_questions"]) == {ASKED_PER_CLIP * len(SPLITS["test"])}
@@ -121,14 +121,14 @@ def test_every_cell_has_its_row(finished: Finished) -> None:
     assert sent["blind_accuracy"].notna().all()
 
 
-def test_channel_uses_and_airtime_are_the_closed_form(finished: Finished) -> None:
+def test_channel_uses_and_airtime_are_the_closed_form(published: Finished) -> None:
     """A token of 96 features is 48 symbols: one OFDM symbol on a device's four blocks."""
-    tokenizer = AutoTokenizer.from_pretrained(finished.models / "language")
-    questions = Avqa().samples(finished.data, "test")["question"]
+    tokenizer = AutoTokenizer.from_pretrained(published.models / "language")
+    questions = Avqa().samples(published.data, "test")["question"]
     texts = [len(tokenizer(question)["input_ids"]) for question in questions]
     assert TOKEN_WIDTH // 2 == 12 * BLOCKS
 
-    sent = finished.table.query("method != 'blind'")
+    sent = published.table.query("method != 'blind'")
     symbols = AUDIO + VISION + np.mean(texts)
     pilot_symbols = 2 * math.ceil(AUDIO / DATA_SYMBOLS)
     airtime_ms = (AUDIO + pilot_symbols) * SLOT_MS / SLOT_SYMBOLS
@@ -141,8 +141,8 @@ def test_channel_uses_and_airtime_are_the_closed_form(finished: Finished) -> Non
         assert sent[name].to_list() == pytest.approx([expected] * 2), name
 
 
-def test_both_stages_learn(finished: Finished) -> None:
-    curves = pd.read_parquet(finished.out / "curves")
+def test_both_stages_learn(published: Finished) -> None:
+    curves = pd.read_parquet(published.out / "curves")
     aligned = curves[(curves["method"] == "aligned") & (curves["phase"] == "alignment")]
     losses = ["reconstruction_caption", "contrastive_audio", "contrastive_vision"]
     assert np.isfinite(aligned[losses].astype(float)).all(axis=None)
@@ -154,19 +154,19 @@ def test_both_stages_learn(finished: Finished) -> None:
     assert tuned.groupby("method")["step"].nunique().eq(4).all()
 
 
-def test_frames_are_stored_as_large_as_the_encoder_can_use(finished: Finished) -> None:
+def test_frames_are_stored_as_large_as_the_encoder_can_use(published: Finished) -> None:
     names = {MUSIC_AVQA: set().union(*SPLITS.values()), VALOR: set(ALIGNED)}
     for dataset, clips in names.items():
         for clip in clips:
-            frames = sorted(frames_folder(finished.data / dataset, clip).iterdir())
+            frames = sorted(frames_folder(published.data / dataset, clip).iterdir())
             assert len(frames) == 32  # of 36 at 0.6 a second
             assert Image.open(frames[0]).size == (224, 224)
 
 
-def test_stored_tokens_are_those_of_the_published_audio_model(finished: Finished) -> None:
+def test_stored_tokens_are_those_of_the_published_audio_model(published: Finished) -> None:
     """What AST, loaded whole by Hugging Face, makes of the first 10.24 s, at floored positions."""
-    clip, folder = ALIGNED[1], finished.models / "audio"
-    with wave.open(str(sound_file(finished.data / VALOR, clip))) as reader:
+    clip, folder = ALIGNED[1], published.models / "audio"
+    with wave.open(str(sound_file(published.data / VALOR, clip))) as reader:
         assert reader.getnframes() / reader.getframerate() == pytest.approx(60, abs=0.2)
         sound = np.frombuffer(reader.readframes(-1), "<i2") / 32768
     values = ASTFeatureExtractor.from_pretrained(folder)(
@@ -175,19 +175,19 @@ def test_stored_tokens_are_those_of_the_published_audio_model(finished: Finished
     model = ASTForAudioClassification.from_pretrained(folder).eval()
     with torch.no_grad():
         expected = model.base_model(**values).last_hidden_state[0]
-    _compare(finished.features("audio"), clip, expected, _floored(AUDIO_TOKENS, AUDIO))
+    _compare(published.features("audio"), clip, expected, _floored(AUDIO_TOKENS, AUDIO))
 
 
-def test_stored_tokens_are_those_of_the_published_video_model(finished: Finished) -> None:
+def test_stored_tokens_are_those_of_the_published_video_model(published: Finished) -> None:
     """Likewise ViViT on the stored frames, resized to 256 and cropped to 224 by its processor."""
-    clip, folder = ALIGNED[2], finished.models / "vision"
-    files = sorted(frames_folder(finished.data / VALOR, clip).iterdir())
+    clip, folder = ALIGNED[2], published.models / "vision"
+    files = sorted(frames_folder(published.data / VALOR, clip).iterdir())
     frames = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     values = VivitImageProcessor.from_pretrained(folder)(frames, return_tensors="pt")
     model = VivitForVideoClassification.from_pretrained(folder).eval()
     with torch.no_grad():
         expected = model.base_model(**values).last_hidden_state[0]
-    _compare(finished.features("vision"), clip, expected, _floored(VIDEO_TOKENS, VISION))
+    _compare(published.features("vision"), clip, expected, _floored(VIDEO_TOKENS, VISION))
 
 
 def _floored(length: int, count: int) -> NDArray[np.int64]:

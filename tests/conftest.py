@@ -34,12 +34,15 @@ _STUDIES = tuple(f"studies/test_{name}.py" for name in _SHARE_STUDIES)
 """Files of tests that share whole studies, which take minutes."""
 
 
+def _shares_studies(nodeid: str) -> bool:
+    return nodeid.split("::")[0].endswith(_STUDIES)
+
+
 class _ByFile(LoadScopeScheduling):
     """Gives each file to one process, and to one all those that share whole studies."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
-        return "studies" if file.endswith(_STUDIES) else file
+        return "studies" if _shares_studies(nodeid) else nodeid.split("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -53,13 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that no process is left alone with it at the end."""
     whole = {"finished", "emulated"}
     sharing = [i for i in items if whole & set(getattr(i, "fixturenames", ()))]
-    apart = {item.path.name for item in sharing if not _shares_studies(item)}
+    apart = {item.path.name for item in sharing if not _shares_studies(item.nodeid)}
     assert not apart, f"{apart}: each process would run the studies anew"
-    items.sort(key=lambda item: (not item.path.match("studies/*.py"), not _shares_studies(item)))
-
-
-def _shares_studies(item: pytest.Item) -> bool:
-    return item.nodeid.split("::")[0].endswith(_STUDIES)
+    items.sort(
+        key=lambda item: (not item.path.match("studies/*.py"), not _shares_studies(item.nodeid))
+    )
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from .looks import Looks, budget_labels, line_labels, panel_titles, without_refe
 
 _SMOOTHING_STEPS = 15
 _MOST_POINTS = 300
+_CURVE = ["panel", "line", "cell"]
 
 
 def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
@@ -43,23 +44,29 @@ def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
     steps = steps.sort_values([*layout.condition[:-1], "seed", "step"])
     names = line_labels(budget_labels(steps, layout), steps, layout)
     steps = steps.assign(panel=_titles(steps, layout), line=names)
+    steps = steps.assign(x=steps["step"].astype(float), y=_smooth(steps, loss))
     looks = Looks(steps["method"], steps["line"])
     panels = []
     for title, rows in steps.groupby("panel", sort=False):
         lines = [
-            Line(looks.of(str(method), str(name)), _smooth(own, loss))
+            Line(looks.of(str(method), str(name)), _thin(own[["x", "y"]]))
             for (method, name, _), own in rows.groupby(["method", "line", "cell"], sort=False)
         ]
         panels.append(Panel(str(title), f"{rows['phase'].iloc[0]} step", lines))
     return panels
 
 
-def _smooth(rows: pd.DataFrame, loss: str) -> pd.DataFrame:
-    """Places and means of a cell's loss, of long trainings not all."""
-    mean = rows[loss].rolling(_SMOOTHING_STEPS, min_periods=1).mean()
-    points = pd.DataFrame({"x": rows["step"].astype(float), "y": mean})
+def _smooth(steps: pd.DataFrame, loss: str) -> pd.Series[float]:
+    """Mean over the last steps of the same curve."""
+    by_curve = steps.groupby(_CURVE, sort=False)[loss]
+    mean = by_curve.rolling(_SMOOTHING_STEPS, min_periods=1).mean()
+    return mean.droplevel(list(range(len(_CURVE))))
+
+
+def _thin(points: pd.DataFrame) -> pd.DataFrame:
+    """Of many points evenly spaced ones, the last among them."""
     every = -(-len(points) // _MOST_POINTS)
-    return points.iloc[(len(points) - 1) % every :: every]  # the last step is among them
+    return points.iloc[(len(points) - 1) % every :: every]
 
 
 def _titles(steps: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:

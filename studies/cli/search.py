@@ -53,6 +53,8 @@ def search(
     place = out or f"studies_out/{study.name}-search"
     table = search_settings(study, asked, place, console, address)
     print_table(console, _trials(table.head(_SHOWN)))
+    if len(table) > _SHOWN:
+        console.print(f"the {_SHOWN} best of {len(table)} trials; all of them are in")
     console.print(f"{place}/search.parquet", soft_wrap=True, highlight=False)
     done = table[table["status"] == "done"]
     if done.empty:

@@ -109,7 +109,7 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
     raise InfeasibleBudgetError(
         f"deadline_ms {deadline_ms:g} is too short: one token of each device"
         f"{f' and {rest}' if rest else ''} take {needed_ms:.3g} ms{encoded} "
-        f"at {link.bandwidth_hz:g} Hz"
+        f"at {link.bandwidth_hz:g} Hz; take a longer one, or more bandwidth"
     )
 
 

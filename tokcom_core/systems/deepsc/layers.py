@@ -95,6 +95,14 @@ def _redraw(stack: nn.Module) -> None:
             nn.init.xavier_uniform_(parameter)
 
 
+def learned_tokens(*shape: int) -> nn.Parameter:
+    """Positions, or tokens to begin with, small beside what attention adds to them.
+
+    With unit variance U-DeepSC learns MiniCLEVR's questions more slowly.
+    """
+    return nn.Parameter(0.3 * torch.randn(*shape))
+
+
 class SemanticEncoder(nn.Module):
     """A transformer over embedded tokens with learned positions.
 
@@ -120,10 +128,8 @@ class SemanticEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = embedding
-        self.positions = nn.Parameter(0.3 * torch.randn(length, size.width))
-        self.summaries = (
-            None if vectors is None else nn.Parameter(torch.randn(tasks, vectors, size.width))
-        )
+        self.positions = learned_tokens(length, size.width)
+        self.summaries = None if vectors is None else learned_tokens(tasks, vectors, size.width)
         self.layers = encoder_layers(size)
 
     def forward(

@@ -63,7 +63,7 @@ class Captioning(InstructionTask):
     ) -> list[float]:
         known = corpus_of(_references(samples if corpus is None else corpus))
         return [
-            cider_d(text, references, known) / 10
+            min(1.0, cider_d(text, references, known) / 10)  # rounding may exceed it
             for text, references in zip(predicted, _references(samples), strict=True)
         ]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
 
 import pytest
 
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.tasks.captioning import Captioning
 from tokcom_core.tasks.cider import cider_d, corpus_of
 from tokcom_core.tasks.vqa_score import CONTRACTIONS, consensus, normalise
 
@@ -75,3 +79,15 @@ def test_cider_d_punishes_length_and_repetition() -> None:
 def test_a_perfect_caption_of_four_words_has_ten() -> None:
     corpus = corpus_of((("one big red ball",), ("two small blue cubes",)))
     assert cider_d("One big red ball.", ["one big red ball"], corpus) == pytest.approx(10)
+
+
+def test_a_perfect_caption_scores_one_and_no_more() -> None:
+    """Its cosine is the product of two square roots over the same sum, an ulp off at times."""
+    draw = random.Random(0)
+    captions = [" ".join(draw.choices("abcdefghij", k=7)) for _ in range(300)]
+    references = tuple(json.dumps([caption]) for caption in captions)
+    columns = dict.fromkeys(("sample_id", "media_id", "group", "answer"), tuple(captions))
+    samples = Samples({**columns, "references": references})
+    scores = Captioning().scores(captions, samples)
+    assert max(scores) == 1.0
+    assert min(scores) == pytest.approx(1.0)

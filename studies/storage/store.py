@@ -107,6 +107,10 @@ class MirroredStore(LocalStore):
             raise ValueError(f"{self} cannot be read: {' '.join(str(error).split())}") from None
         if not found:
             shutil.rmtree(self.root, ignore_errors=True)
+        for info in found:  # the study itself, which another machine may have let grow
+            copy = self.root / info.base_name
+            if info.type == FileType.File and copy.exists():
+                self._copy(copy)
 
     def has(self, path: Path) -> bool:
         there = self._there(path)
@@ -117,16 +121,20 @@ class MirroredStore(LocalStore):
 
     def fetch(self, path: Path) -> Path:
         if not path.exists() and self.has(path):
-            there = self._there(path)
-            is_folder = self._fs.get_file_info(there).type == FileType.Directory
-            with (atomic_folder if is_folder else atomic_file)(path) as partial:
-                copy_files(
-                    there,
-                    str(partial),
-                    source_filesystem=self._fs,
-                    destination_filesystem=LocalFileSystem(),
-                )
+            self._copy(path)
         return path
+
+    def _copy(self, path: Path) -> None:
+        """Copies a kept file or folder here."""
+        there = self._there(path)
+        is_folder = self._fs.get_file_info(there).type == FileType.Directory
+        with (atomic_folder if is_folder else atomic_file)(path) as partial:
+            copy_files(
+                there,
+                str(partial),
+                source_filesystem=self._fs,
+                destination_filesystem=LocalFileSystem(),
+            )
 
     def names(self, folder: Path) -> list[str]:
         selector = FileSelector(self._there(folder), allow_not_found=True)

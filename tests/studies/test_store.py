@@ -106,6 +106,20 @@ def test_a_copy_of_what_is_gone_is_cleared(store: Callable[[], MirroredStore]) -
     assert not stale.exists()
 
 
+def test_the_study_is_that_of_the_machine_that_let_it_grow(
+    store: Callable[[], MirroredStore],
+) -> None:
+    """Its rows would be removed as strangers otherwise."""
+    one = store()
+    file = one.root / "study.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("seeds: [0, 1]")
+    one.keep(file)
+    file.write_text("seeds: [0]")
+    one.begin()
+    assert file.read_text() == "seeds: [0, 1]"
+
+
 def _table(place: str | Path, filesystem: FileSystem | None = None) -> pd.DataFrame:
     table = pd.read_parquet(place, filesystem=filesystem)
     return table.drop(columns=[*WALL_CLOCK_COLUMNS]).sort_values("method", ignore_index=True)

@@ -11,6 +11,7 @@ import pytest
 
 from tokcom_core.datasets.annotations import QUESTION_TYPES, fill, read_music_avqa, read_valor
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
+from tokcom_core.tasks import Avqa
 
 REAL = Path(os.environ.get("TOKCOM_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_real_data = pytest.mark.skipif(
@@ -24,6 +25,20 @@ def test_placeholders_are_filled_in_order() -> None:
     assert filled == "Is the electric bass on the left louder than the piano on the right?"
     with pytest.raises(ValueError, match="4 placeholders, but 1 values"):
         fill(template, ["piano"])
+
+
+def test_captions_of_asked_clips_are_part_of_the_data(tmp_path: Path) -> None:
+    """The text oracle reads them, and the store of texts has them."""
+    task = Avqa()
+    for file in task.annotation_files(tmp_path):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("[]")
+    found = [task.identity(tmp_path)]
+    captions = annotation_file(tmp_path / MUSIC_AVQA, "desc", "test")
+    for content in ("[]", '[{"video_id": "a", "desc": "a drum"}]'):
+        captions.write_text(content)
+        found.append(task.identity(tmp_path))
+    assert len(set(found)) == 3
 
 
 @needs_real_data

@@ -67,7 +67,7 @@ class Avqa(Task):
         return [annotation_file(root / VALOR, "desc", "train"), *questions]
 
     def identity(self, root: Path) -> str:
-        """Hash of the annotations and of how frames were sampled."""
+        """Hash of the annotations, of captions if there are any, and of how frames were sampled."""
         if not root.is_dir():
             raise ValueError(f"no data folder {root}; 'tokcom data minimusic DIR' makes one")
         hashed = hashlib.blake2b(digest_size=8)
@@ -75,6 +75,9 @@ class Avqa(Task):
             if not file.is_file():
                 raise ValueError(f"no annotation file {file}")
             hashed.update(file.read_bytes())
+        for split in self.splits[1:]:
+            captions = annotation_file(root / MUSIC_AVQA, "desc", split)
+            hashed.update(captions.read_bytes() if captions.is_file() else b"")
         for mark in (sampling_file(root / name) for name in (VALOR, MUSIC_AVQA)):
             hashed.update(mark.read_bytes() if mark.is_file() else b"")
         return f"folder-{hashed.hexdigest()}"

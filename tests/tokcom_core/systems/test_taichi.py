@@ -73,7 +73,7 @@ class TestMseWithAdapterTuning(Contracts):
 class TestWithoutCoding(Contracts):
     @pytest.fixture(scope="class")
     def case(self, case_of: CaseOf) -> SystemCase:
-        return case_of(coding="none", codec={"symbols_per_token": None})
+        return case_of(coding="none", codec={"symbols_per_token": None}, transmitter_layers=0)
 
 
 class TestRelay(Contracts):
@@ -304,9 +304,24 @@ def test_settings_that_cannot_be_are_refused(case_of: CaseOf) -> None:
         ({}, 8, "no grid of the shape 3 x 3.*9, 4, 1"),
         ({}, 16, "beyond the encoder's 9"),
         ({"codec": {"symbols_per_token": None}, "coding": "mse"}, 9, "trains the channel codec"),
+        ({"codec": {"symbols_per_token": None}, "coding": "none"}, 9, "take transmitter_layers: 0"),
+        ({"coding": "mse", "decoding": "relay"}, 9, "coding joint or cross-entropy, not 'mse'"),
     ):
         case = case_of(**keys)
         with pytest.raises(ValueError, match=message):
             case.system.check(case.task, {"terminal": tokens})
     with pytest.raises(ValueError, match="instruction task"):
         case_of().system.check(Avqa(), {"terminal": 9})
+
+
+def test_an_encoder_that_is_not_read_costs_nothing(case_of: CaseOf) -> None:
+    sent, windows = {"terminal": 9.0}, {"low": 1.0, "high": 1.0}
+    both, low, high = (case_of(fusion={"kind": kind}) for kind in ("addition", "low", "high"))
+    cost = {
+        name: case.system.device_gflop(case.task, "terminal", sent, windows)
+        for name, case in (("both", both), ("low", low), ("high", high))
+    }
+    models = both.system.models
+    own = {name: getattr(models, name).shape().gflop(1.0) for name in ("low", "high")}
+    assert cost["both"] - cost["low"] > own["high"]
+    assert cost["both"] - cost["high"] >= own["low"]

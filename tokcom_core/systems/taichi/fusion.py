@@ -42,6 +42,11 @@ class FusionConfig(Config):
     kind: FusionKind = "ban"
     neighbourhood: int = Field(default=3, ge=1)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The resolutions that are fused: ``low``, ``high`` or both."""
+        return (self.kind,) if self.kind in ("low", "high") else ("low", "high")
+
     @field_validator("neighbourhood")
     @classmethod
     def _is_odd(cls, side: int) -> int:

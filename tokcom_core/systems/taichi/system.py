@@ -272,6 +272,15 @@ class Taichi(System):
                 f"coding 'none' leaves a codec of {self.codec.symbols_per_token} symbols a token "
                 "untrained; take codec.symbols_per_token: null, or coding joint"
             )
+        if self.coding == "none" and self.transmitter_layers:
+            raise ValueError(
+                f"coding 'none' leaves the language model whole, at the base station; take "
+                f"transmitter_layers: 0 (got {self.transmitter_layers}), or coding joint"
+            )
+        if self.in_rounds and self.coding not in ("cross-entropy", "joint"):
+            raise ValueError(
+                f"decoding 'relay' is trained by coding joint or cross-entropy, not {self.coding!r}"
+            )
         if self.codec.symbols_per_token is None and self.coding in ("mse", "cross-entropy"):
             raise ValueError(
                 f"coding {self.coding!r} trains the channel codec alone, and "
@@ -331,12 +340,15 @@ class Taichi(System):
     def device_gflop(
         self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
     ) -> float:
-        """Operations of both encoders, BAN, projector, layers and channel encoder in 1e9."""
+        """Operations in 1e9: of the encoders that are read, fusion, projector, layers and channel
+        encoder.
+        """
         if self.intact_texts or not tokens.get(device):
             return 0.0
         encoders: float = sum(
             own.shape().gflop(windows[name])
             for name, own in (("low", self.models.low), ("high", self.models.high))
+            if name in self.fusion.reads
         )
         visual, below = device_weights(self)
         low, _ = self.models.grids()

@@ -34,6 +34,7 @@ class ChannelOutput:
         payload_bits: information bits that a digital link sent, per sample.
         location: what is known of each sample's place, float ``[B]`` by name (``x_m``,
             ``path_loss_db``; ``tx_power_dbm`` where it is not the link's).
+        biased: whether the symbols are an LMMSE estimate; not so where nothing is equalised.
     """
 
     symbols: Tensor
@@ -43,6 +44,7 @@ class ChannelOutput:
     channel_uses: float | None = None
     payload_bits: float = 0.0
     location: dict[str, Tensor] = field(default_factory=dict)
+    biased: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Reception:
         erased: bool ``[B, N]``, True where nothing arrived.
         overhead: what the frame cost, per sample.
         location: what is known of each sample's place, float ``[B]`` by name.
+        biased: whether the symbols are an LMMSE estimate.
     """
 
     symbols: Tensor
@@ -66,11 +69,13 @@ class Reception:
     erased: Tensor
     overhead: Overhead
     location: dict[str, Tensor]
+    biased: bool = True
 
     @property
     def sinr_db(self) -> Tensor:
         """Mean SINR of each sample's valid symbols after equalisation, float32 ``[B]``."""
-        sinr = (1.0 / self.noise_var - 1.0).clamp(min=0.0) * self.valid
+        bias = 1.0 if self.biased else 0.0
+        sinr = (1.0 / self.noise_var - bias).clamp(min=0.0) * self.valid
         return to_db(sinr.sum(1) / self.valid.sum(1).clamp(min=1))
 
 
@@ -165,4 +170,5 @@ def _received(frame: Frame, fewest: int, output: ChannelOutput, overhead: Overhe
         erased=nowhere.expand(symbols.shape) if output.erased is None else output.erased,
         overhead=overhead,
         location=output.location,
+        biased=output.biased,
     )

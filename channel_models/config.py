@@ -92,13 +92,13 @@ class AirBase(BaseModel):
             ValueError: for what is not an SNR, or combinations that cannot be received.
         """
         self.check(link)
-        source = self.source(link, device, tensorflow)
-        if source is not None and population is not None:
-            source = self.populate(source, population, device)
+        one = source = self.source(link, device, tensorflow)
+        if one is not None and population is not None:
+            source = self.populate(one, population, device)
 
         def at(own_db: float) -> Air:
             n0 = noise_power(own_db) if self.sets_snr else 1.0
-            linear = LinearAir(link, n0, source, self.receiver, device)
+            linear = LinearAir(link, n0, source, self.receiver, device, one)
             analog = EquivalentAir(linear, device) if self.fidelity == "abstract" else linear
             if self.digital is None:
                 return analog

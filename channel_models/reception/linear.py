@@ -41,6 +41,8 @@ class LinearAir(Air):
         source: yields channels; None for noise alone.
         receiver: what is known of the channel.
         device: torch device.
+        statistics: channels of one user, by whose statistics pilots are interpolated; ``source`` by
+            default.
 
     Raises:
         ValueError: for what cannot be received (several users or antennas without CSI, users on
@@ -54,6 +56,7 @@ class LinearAir(Air):
         source: Source | None,
         receiver: Receiver | None = None,
         device: str = "cpu",
+        statistics: Source | None = None,
     ) -> None:
         super().__init__(link)
         receiver = receiver or Receiver()
@@ -70,7 +73,7 @@ class LinearAir(Air):
             from .estimation import PilotEstimator
 
             self._estimator = PilotEstimator(
-                link, receiver.interpolation, source, noise_power, device
+                link, receiver.interpolation, statistics or source, noise_power, device
             )
 
     def propagate(self, frames: Sequence[Frame], seed: int) -> list[ChannelOutput]:
@@ -113,7 +116,7 @@ class LinearAir(Air):
             )
             estimate, noise_var = self._equalise(received, signal, generator)
             estimate = estimate * frame.scale[:, None, None]
-        return _output(frame, estimate, noise_var, snr_db, signal)
+        return _output(frame, estimate, noise_var, snr_db, signal, biased=self._csi != "none")
 
     def _through_noise(self, frame: Frame, generator: torch.Generator) -> ChannelOutput:
         """One user where there is no channel: every antenna has the symbol, and its own noise."""
@@ -122,7 +125,8 @@ class LinearAir(Air):
         if self._csi == "none":
             received = gaussian_noise(frame.symbols.shape, n0, generator).add_(frame.symbols)
             noise_var = torch.tensor(n0, device=self._device)
-            return ChannelOutput(received * frame.scale[:, None], noise_var, snr_db)
+            symbols = received * frame.scale[:, None]
+            return ChannelOutput(symbols, noise_var, snr_db, biased=False)
         error = torch.tensor(n0 / (self.link.antennas + n0), device=self._device)
         estimate = sample_lmmse_estimate(frame.symbols, error, frame.scale, generator)
         return ChannelOutput(estimate, error, snr_db)
@@ -192,9 +196,16 @@ def _rounds(frames: Sequence[Frame]) -> list[list[int]]:
 
 
 def _output(
-    frame: Frame, estimate: Tensor, noise_var: Tensor, snr_db: Tensor, signal: UserSignal
+    frame: Frame,
+    estimate: Tensor,
+    noise_var: Tensor,
+    snr_db: Tensor,
+    signal: UserSignal,
+    biased: bool = True,
 ) -> ChannelOutput:
     """The part of the grid ``[B, T, F]`` that is the frame's."""
     count = frame.symbols.shape[1]
     noise_var = off_grid(noise_var.expand(estimate.shape), count)
-    return ChannelOutput(off_grid(estimate, count), noise_var, snr_db, location=signal.location)
+    return ChannelOutput(
+        off_grid(estimate, count), noise_var, snr_db, location=signal.location, biased=biased
+    )

@@ -93,7 +93,7 @@ class TensorflowAir(Air):
         n0 = torch.full((1, 1), self._noise_power, device=frame.symbols.device)
         snr_db = to_db(torch.ones_like(frame.scale) / self._noise_power)
         symbols = torch.view_as_complex(got.contiguous()) * frame.scale[:, None]
-        return ChannelOutput(symbols, n0, snr_db)
+        return ChannelOutput(symbols, n0, snr_db, biased=False)
 
 
 def load_channel(name: str) -> TensorflowChannel:

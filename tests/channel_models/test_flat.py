@@ -43,6 +43,14 @@ class TestRayleighWithoutCsi(NormalisedAirContract):
         torch.testing.assert_close(got.noise_var, torch.full((4, 64), 10**-0.6))
 
 
+@pytest.mark.parametrize("csi", ["perfect", "none"])
+@pytest.mark.parametrize("snr_db", [-6.0, 0.0, 10.0])
+def test_sinr_over_noise_alone_is_the_snr(csi: str, snr_db: float) -> None:
+    """Of an LMMSE estimate, whose bias is taken out, and of symbols that nothing equalises."""
+    (got,) = named_air("awgn", csi=csi).build(LINK, snr_db).transmit([frame("a")], seed=6)
+    torch.testing.assert_close(got.sinr_db, torch.full((4,), snr_db), atol=1e-3, rtol=0)
+
+
 def test_the_equaliser_has_least_mean_squared_error() -> None:
     """Announced error on Rayleigh at gamma: E[1 / (1 + gamma |h|^2)], far below zero forcing's."""
     gamma = 10.0

@@ -51,6 +51,7 @@ AIRS = [
     ("umi", {"speed_mps": 3.0}),
     ("umi", {"fidelity": "abstract"}),
     ("umi", {"digital": DigitalConfig()}),
+    ("tdl-a", {"csi": "estimated", "interpolation": "lmmse"}),
 ]
 
 

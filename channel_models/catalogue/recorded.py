@@ -46,7 +46,10 @@ class RecordedConfig(Budget, AirBase):
 
     @property
     def label(self) -> str:
-        return f"recorded {self.file.stem}"
+        told = {"name", "file", "sha256"}
+        unusual = self.model_dump(mode="json", exclude_defaults=True, exclude=told)
+        named = [f"{key}={value}" for key, value in unusual.items()]
+        return " ".join(["recorded", self.file.stem, *named])
 
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None

@@ -186,6 +186,11 @@ class Study(Config):
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
         self._check_methods()
+        airs = [air.label for air in self.airs]
+        if len(set(airs)) < len(airs):
+            raise ValueError(
+                f"airs: labels are repeated: {', '.join(airs)}; rename a file or class"
+            )
         if self.deadline_policy == "fit" and not any(self.deadline_ms):
             raise ValueError("deadline_policy fit needs a deadline_ms to fit")
         if self.emulate is not None:
@@ -216,6 +221,11 @@ class Study(Config):
                 raise ValueError(
                     f"method {method.label!r} sends packets; emulate takes methods that send token "
                     "symbols alone"
+                )
+        for air in self.airs:
+            if air.digital is not None:
+                raise ValueError(
+                    f"air {air.label!r} carries packets; emulate takes airs without digital"
                 )
         if emulate.faults.need_ray and self.engine == "inline":
             raise ValueError(

@@ -60,6 +60,13 @@ def test_a_trace_survives_its_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["t.parquet"]
 
 
+def test_labels_of_traces_tell_settings_apart(recorded: Path) -> None:
+    labels = [
+        named_air("recorded", file=str(recorded), csi=csi).label for csi in ("perfect", "estimated")
+    ]
+    assert labels == ["recorded tdl", "recorded tdl csi=estimated"]
+
+
 def test_a_sender_meets_its_own_realisations_in_time() -> None:
     trace = _trace(speed_mps=30.0)
     source = RecordedSource(trace, 1)

@@ -115,6 +115,7 @@ def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Pa
         (["--scheduler", "lucky"], "emulate.scheduler"),
         (["--air", "nowhere"], "no air 'nowhere'"),
         (["--set", "methods=[digital]"], "sends packets"),
+        (["--set", "airs=[{name: rayleigh, digital: {bits: 8}}]"], "takes airs without digital"),
         (["--set", "emulate.users_at_once=20"], "leaves 250000 Hz to each user"),
         (["--set", "emulate.faults.luck=1"], "emulate.faults.luck"),
         (["--set", "emulate.faults.pool_crash_prob=0.1"], "take engine: ray"),

@@ -99,6 +99,13 @@ def test_mistakes_get_one_line(tmp_path: Path, keys: dict[str, object], complain
     assert "default factory" not in message
 
 
+def test_airs_that_tables_could_not_tell_apart_are_refused(my_airs: Path, tmp_path: Path) -> None:
+    (my_airs / "their_airs.py").write_text((my_airs / "my_airs.py").read_text())
+    airs = [{"name": "custom", "class": f"{own}_airs:Nakagami", "m": 3} for own in ("my", "their")]
+    with pytest.raises(ValueError, match=r"airs: labels are repeated: nakagami m=3.0, nakagami"):
+        _load(tmp_path, airs=airs)
+
+
 def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("a: [1\nb: }")

@@ -21,16 +21,23 @@ def by_token(by_symbol: Tensor, block: int) -> Tensor:
 
 
 def arrival(frame: Frame, reception: Reception) -> Arrival:
-    """Reception of one stream; means over samples, of SNRs on the linear scale."""
+    """Reception of one stream; means over samples, of SNRs on the linear scale.
+
+    SINR and losses are those of samples that send something.
+    """
     sent = by_token(frame.valid, frame.block)
     erased = by_token(reception.erased, frame.block) & sent
+    lost = (erased == sent).all(1)
+    sending = sent.any(1)
+    if not sending.any():  # nothing is lost of nothing
+        sending, lost = ~sending, sending
     return Arrival(
         sender=frame.sender,
         tokens=float(sent.sum(1).double().mean()),
         realised_snr_db=mean_db(reception.realised_snr_db),
-        sinr_db=mean_db(reception.sinr_db),
-        erased_fraction=float(erased.sum() / sent.sum()),
-        lost_fraction=float((erased == sent).all(1).double().mean()),
+        sinr_db=mean_db(reception.sinr_db[sending]),
+        erased_fraction=float(erased.sum() / sent.sum().clamp(min=1)),
+        lost_fraction=float(lost[sending].double().mean()),
         overhead=reception.overhead,
         location={
             name: float(values.double().mean()) for name, values in reception.location.items()

@@ -11,7 +11,7 @@ from actors import airtime_ms, share_of
 from channel_models import InfeasibleBudgetError
 from tokcom_core.systems import devices_of
 
-from ..plan.budgets import Budget, served_streams, user_link
+from ..plan.budgets import Budget, loss_at_bandwidth_db, served_streams, user_link
 from ..plan.cells import Plan
 from ..plan.contenders import Contender
 from ..plan.study import Study
@@ -80,7 +80,7 @@ def affordable(
     if not found:
         raise InfeasibleBudgetError(reasons[0])
     apart = [name for name in layout.condition if name != "deadline_ms"]
-    rows = _at_snr(pd.concat(found).drop_duplicates(apart), limits.snr_db)
+    rows = _at_snr(plan.study, pd.concat(found).drop_duplicates(apart), limits.snr_db)
     longest_ms = math.inf if limits.deadline_ms is None else limits.deadline_ms
     in_time = rows[rows["latency_ms"] <= longest_ms]
     if in_time.empty:
@@ -116,18 +116,21 @@ def _slower(study: Study, contender: Contender, budget: Budget, limits: LinkLimi
     return airtime_ms(share, streams) / airtime_ms(measured, streams)
 
 
-def _at_snr(rows: pd.DataFrame, snr_db: float | None) -> pd.DataFrame:
-    """The conditions at the next lower evaluated SNR; those of airs with a link budget as well.
+def _at_snr(study: Study, rows: pd.DataFrame, snr_db: float | None) -> pd.DataFrame:
+    """The conditions of every bandwidth at the next lower SNR that was received at it.
+
+    Those of airs with a link budget as well.
 
     Raises:
         ValueError: if there is none.
     """
     if snr_db is None:
         return rows
-    nominal_db = rows["eval_snr_db"]
-    lower_db = nominal_db[nominal_db <= snr_db]
-    found: pd.DataFrame = rows[nominal_db.isna() | (nominal_db == lower_db.max())]
+    lost_db = [loss_at_bandwidth_db(study, hz) for hz in rows["bandwidth_hz"]]
+    received_db = rows["eval_snr_db"] - lost_db
+    lower_db = received_db.where(received_db <= snr_db).groupby(rows["bandwidth_hz"])
+    found: pd.DataFrame = rows[received_db.isna() | (received_db == lower_db.transform("max"))]
     if found.empty:
-        lowest_db = nominal_db.min()
+        lowest_db = received_db.min()
         raise ValueError(f"snr_db {snr_db:g} is below all evaluated ones, from {lowest_db:g} on")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -17,13 +18,15 @@ from ..plan.specs import Cell, streams_of
 def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
     """SNRs and costs of some streams: SNRs averaged linearly, costs as sums.
 
-    ``airtime_ms`` is that of the senders, one after the other.
+    ``airtime_ms`` is that of the senders, one after the other. Streams that no sample has, such as
+    the image of a task about texts, count in neither SINR nor erasures.
     """
     costs = [arrival.overhead for arrival in arrivals]
+    sent = [arrival for arrival in arrivals if arrival.tokens] or arrivals
     return {
         "realised_snr_db": mean_db([arrival.realised_snr_db for arrival in arrivals]),
-        "realised_sinr_db": mean_db([arrival.sinr_db for arrival in arrivals]),
-        "erased_fraction": fmean(arrival.erased_fraction for arrival in arrivals),
+        "realised_sinr_db": mean_db([arrival.sinr_db for arrival in sent]),
+        "erased_fraction": fmean(arrival.erased_fraction for arrival in sent),
         "uplink_channel_uses": sum(cost.data_channel_uses for cost in costs),
         "pilot_channel_uses": sum(cost.pilot_channel_uses for cost in costs),
         "control_bits": sum(cost.control_bits for cost in costs),
@@ -31,6 +34,17 @@ def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
         "airtime_ms": sum(cost.airtime_ms for cost in costs),
         "energy_mj": sum(cost.energy_mj for cost in costs),
     }
+
+
+def ebn0_db(arrivals: Sequence[Arrival]) -> float | None:
+    """Eb/N0 of the streams that are sent as packets; None if there are none."""
+    packets = [arrival for arrival in arrivals if arrival.overhead.payload_bits]
+    if not packets:
+        return None
+    bits = sum(arrival.overhead.payload_bits for arrival in packets)
+    uses = sum(arrival.overhead.data_channel_uses for arrival in packets)
+    snr_db = mean_db([arrival.realised_snr_db for arrival in packets])
+    return snr_db - 10 * math.log10(bits / uses)
 
 
 def tokens_sent(arrivals: Iterable[Arrival]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from tokcom_core.datasets.samples import Samples
 
 from ..plan.specs import Cell
 from .columns import LOCATION_COLUMNS, TableLayout
-from .costs import NetworkSizes, air_columns, network_columns, tokens_sent
+from .costs import NetworkSizes, air_columns, ebn0_db, network_columns, tokens_sent
 from .identity import cell_columns, identity
 from .statistics import clip_interval
 
@@ -74,7 +74,6 @@ class Outcome:
         arrivals = self.evaluation.arrivals
         tokens = dict.fromkeys(layout.devices, 0.0) | tokens_sent(arrivals.values())
         air = air_columns(list(arrivals.values()))
-        uses, bits = air["uplink_channel_uses"], air["payload_bits"]
         airtime_ms = self.evaluation.interval_ms
         network = network_columns(self.cell, self.sizes, tokens)
         latency_ms = network["device_ms"] + airtime_ms + network["station_ms"]
@@ -85,7 +84,7 @@ class Outcome:
             **identity(self.cell, layout),
             "eval_snr_db": self.eval_snr_db,
             **air,
-            "ebn0_db": air["realised_snr_db"] - 10 * math.log10(bits / uses) if bits else None,
+            "ebn0_db": ebn0_db(list(arrivals.values())),
             "airtime_ms": airtime_ms,
             "meets_deadline": meets(self.cell.deadline_ms, served["latency_ms"]),
             **{

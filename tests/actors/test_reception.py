@@ -42,6 +42,20 @@ def test_samples_that_are_lost_in_noise_leave_the_mean_sinr_finite() -> None:
     assert found.sinr_db == pytest.approx(10 * math.log10(float(ratios.mean())))
 
 
+@pytest.mark.parametrize("sending", [0, 1, 3])
+def test_samples_that_send_nothing_are_neither_noise_nor_lost(sending: int) -> None:
+    raw = torch.randn(4, 16, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    valid = (torch.arange(4) < sending)[:, None].expand(4, 16)
+    symbols, scale = normalise(raw, valid)
+    frame = Frame("image", "image", symbols, valid, scale, block=BLOCK)
+    (reception,) = named_air("awgn").build(Link(), 10.0).transmit([frame], seed=3)
+    found = arrival(frame, reception)
+    assert found.tokens == sending
+    assert (found.erased_fraction, found.lost_fraction) == (0.0, 0.0)
+    if sending:
+        assert found.sinr_db == pytest.approx(10.0, abs=1e-4)
+
+
 def test_batches_are_averaged_linearly_by_their_size() -> None:
     one, _ = _sent(5.0, 4)
     arrivals = [

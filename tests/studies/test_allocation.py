@@ -199,6 +199,15 @@ def test_users_choose_from_one_air_that_takes_an_snr(summary: pd.DataFrame) -> N
         candidates(summary.assign(eval_snr_db=math.nan), LAYOUT, None, None)
 
 
+def test_a_budgets_snr_is_what_is_received(summary: pd.DataFrame) -> None:
+    """With the power of 2.5 MHz in 5 MHz, 10 dB are received as 7."""
+    power = {"power_mode": "fixed_power", "reference_bandwidth_hz": 2.5e6}
+    for snr_db, evaluated_db in ((6.9, 0), (7.1, 10)):
+        limits = LinkLimits(5e6, 9.0, snr_db)
+        found = affordable(Plan(STUDY.model_copy(update=power)), summary, LAYOUT, limits)
+        assert set(found["eval_snr_db"]) == {evaluated_db}
+
+
 def test_an_snr_should_not_depend_on_the_blocks(summary: pd.DataFrame) -> None:
     plan = Plan(STUDY.model_copy(update={"power_mode": "fixed_power"}))
     with pytest.raises(ValueError, match="the SNR of a user depends on its blocks"):

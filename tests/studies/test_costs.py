@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from studies.plan.cells import Plan
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from studies.tables.costs import ebn0_db
 from studies.tables.layout import layout_of
 from studies.tables.training import longest_step, training_columns
 from tokcom_core.systems.mlms import Mlms
@@ -162,3 +165,15 @@ def _same_but_for_the_deadline(tables: Any, source: Cell, cell: Cell) -> None:
         assert before.drop(columns=apart, errors="ignore").equals(
             after.drop(columns=apart, errors="ignore")
         )
+
+
+def test_eb_n0_is_that_of_packets_alone() -> None:
+    """A question of 320 bits in 286 symbols beside tokens that are no bits."""
+    study = Study(name="s", tokens={"audio": 4, "vision": 4}, methods=["aligned"])
+    found = outcome(Plan(study).known_cells({})[-1], 10.0, 0.6)
+    arrivals = dict(found.evaluation.arrivals)
+    question = arrivals["question"]
+    costs = replace(question.overhead, data_channel_uses=286.0, payload_bits=320.0)
+    arrivals["question"] = replace(question, overhead=costs, realised_snr_db=7.0)
+    assert ebn0_db(list(arrivals.values())) == pytest.approx(7.0 - 10 * math.log10(320 / 286))
+    assert ebn0_db([arrivals["audio"]]) is None

@@ -27,17 +27,16 @@ def arrival(frame: Frame, reception: Reception) -> Arrival:
     """
     sent = by_token(frame.valid, frame.block)
     erased = by_token(reception.erased, frame.block) & sent
-    lost = (erased == sent).all(1)
     sending = sent.any(1)
-    if not sending.any():  # nothing is lost of nothing
-        sending, lost = ~sending, sending
+    lost = (erased == sent).all(1) & sending
+    sinr_db = reception.sinr_db[sending] if sending.any() else reception.sinr_db
     return Arrival(
         sender=frame.sender,
         tokens=float(sent.sum(1).double().mean()),
         realised_snr_db=mean_db(reception.realised_snr_db),
-        sinr_db=mean_db(reception.sinr_db[sending]),
+        sinr_db=mean_db(sinr_db),
         erased_fraction=float(erased.sum() / sent.sum().clamp(min=1)),
-        lost_fraction=float(lost[sending].double().mean()),
+        lost_fraction=float(lost.sum()) / max(1, int(sending.sum())),
         overhead=reception.overhead,
         location={
             name: float(values.double().mean()) for name, values in reception.location.items()

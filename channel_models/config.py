@@ -50,6 +50,8 @@ class AirBase(BaseModel):
     """Whether there is a channel at all, rather than noise alone."""
     flat: ClassVar[bool] = False
     """Whether all subcarriers and symbols of a sample have the same gain."""
+    UNLABELLED: ClassVar[frozenset[str]] = frozenset()
+    """Keys that the label says otherwise."""
 
     name: str = "custom"
     csi: Csi = "perfect"
@@ -68,7 +70,8 @@ class AirBase(BaseModel):
         unusual = self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         custom = unusual.pop("class", None) is not None
         name = type(self).__name__.lower() if custom else self.name
-        return " ".join([name, *(f"{key}={value}" for key, value in unusual.items())])
+        told = {key: value for key, value in unusual.items() if key not in self.UNLABELLED}
+        return " ".join([name, *(f"{key}={value}" for key, value in told.items())])
 
     def build(
         self,

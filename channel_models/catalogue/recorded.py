@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -22,6 +22,8 @@ class RecordedConfig(Budget, AirBase):
 
     ``sha256`` of the file is filled in, so that a study knows when the file has changed.
     """
+
+    UNLABELLED: ClassVar[frozenset[str]] = frozenset({"file", "sha256"})
 
     name: Literal["recorded"] = "recorded"
     file: AbsolutePath
@@ -46,10 +48,8 @@ class RecordedConfig(Budget, AirBase):
 
     @property
     def label(self) -> str:
-        told = {"name", "file", "sha256"}
-        unusual = self.model_dump(mode="json", exclude_defaults=True, exclude=told)
-        named = [f"{key}={value}" for key, value in unusual.items()]
-        return " ".join(["recorded", self.file.stem, *named])
+        name, *unusual = super().label.split(" ", 1)
+        return " ".join([name, self.file.stem, *unusual])
 
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None

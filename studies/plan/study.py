@@ -186,11 +186,7 @@ class Study(Config):
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
         self._check_methods()
-        airs = [air.label for air in self.airs]
-        if len(set(airs)) < len(airs):
-            raise ValueError(
-                f"airs: labels are repeated: {', '.join(airs)}; rename a file or class"
-            )
+        _check_labels("airs", [air.label for air in self.airs])
         if self.deadline_policy == "fit" and not any(self.deadline_ms):
             raise ValueError("deadline_policy fit needs a deadline_ms to fit")
         if self.emulate is not None:
@@ -199,9 +195,7 @@ class Study(Config):
 
     def _check_methods(self) -> None:
         """Raises ValueError for unknown systems, streams and devices."""
-        labels = [method.label for method in self.methods]
-        if len(set(labels)) < len(labels):
-            raise ValueError(f"methods: labels are repeated: {', '.join(labels)}")
+        _check_labels("methods", [method.label for method in self.methods])
         budgets: list[str] = []
         for method in self.methods:
             system = self.system(method)
@@ -292,3 +286,9 @@ def _default_tokens(known: dict[str, Any]) -> TokenBudget:
         except (KeyError, ValueError):  # refused where methods are checked
             continue
     return found
+
+
+def _check_labels(key: str, labels: list[str]) -> None:
+    """Raises ValueError for labels that a table could not tell apart."""
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{key}: labels are repeated: {', '.join(labels)}")

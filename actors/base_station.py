@@ -108,8 +108,8 @@ class BaseStation:
         self, air: AirBase, snr_db: float | SnrRange, population: PopulationSize | None = None
     ) -> None:
         """Sets the air between the devices, of one user or many, and this station."""
-        name = "cuda:0" if self._device.type == "cuda" else "cpu"
-        self._air = air.build(self._config.link, snr_db, name, tensorflow_service, population)
+        device = str(self._device)
+        self._air = air.build(self._config.link, snr_db, device, tensorflow_service, population)
 
     def calibrate(self, seed: int, phase: Phase, *frames: Frame) -> None:
         """Shows the receiver the streams of a phase before its first step."""
@@ -300,20 +300,22 @@ class BaseStation:
         rules: Rules | None,
         crossing: Collection[str] | None = None,
     ) -> tuple[list[Reception], dict[str, StreamLog]]:
-        """Receives frames; with rules, lost samples are erased and every stream has a log."""
+        """Receives frames; with rules, what crosses has a log, and lost samples are erased."""
         received = self._receive(frames, seed, crossing)
         if rules is None:
             return received, {}
-        devices = len({frame.sender for frame in frames})
-        logs = {
-            f.stream: stream_log(f, r, self._config.link, rules, devices)
+        crossed = [
+            (f, r)
             for f, r in zip(frames, received, strict=True)
-        }
-        receptions = [
-            replace(r, erased=r.erased | logs[f.stream].lost.to(self._device)[:, None])
+            if crossing is None or f.stream in crossing
+        ]
+        devices = len({frame.sender for frame, _ in crossed})
+        logs = {f.stream: stream_log(f, r, self._config.link, rules, devices) for f, r in crossed}
+        kept = [
+            _without(r, logs[f.stream].lost.to(self._device)) if f.stream in logs else r
             for f, r in zip(frames, received, strict=True)
         ]
-        return receptions, logs
+        return kept, logs
 
 
 def _received(
@@ -333,6 +335,12 @@ def _received(
             arrived=everything if log is None else log.received.to(frame.symbols.device),
         )
     return found
+
+
+def _without(reception: Reception, lost: Tensor) -> Reception:
+    """A reception in which some samples ``[B]`` are lost: zero, and erased."""
+    symbols = torch.where(lost[:, None], 0, reception.symbols)
+    return replace(reception, symbols=symbols, erased=reception.erased | lost[:, None])
 
 
 def _without_air(frame: Frame) -> Reception:

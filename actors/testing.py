@@ -6,7 +6,8 @@ Inherited beside :class:`tokcom_core.testing.SystemContract`, which shows how.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from tokcom_core.testing import MAX_ANSWER_TOKENS, ROWS, SystemCase, Unsplit, ha
 
 from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
-from .messages import Answers, Batch, Gradient
+from .messages import Answers, Batch, Gradient, Rules
 from .training.optimiser import Optimiser, seeded
 
 SEED, SNR_DB = 17, 5.0
@@ -85,12 +86,13 @@ class SplitSystem:
         for device in self.devices.values():
             device.begin(phase)
 
-    def step(self, phase: Phase) -> dict[str, float]:
-        """One step of a phase that has begun; returns the losses."""
+    def step(
+        self, phase: Phase, rules: Rules | None = None, frames: Sequence[Frame] | None = None
+    ) -> dict[str, float]:
+        """One step of a phase that has begun, of its own frames by default; returns the losses."""
         rows = {own.split: ROWS for own in phase.inputs}
-        report, *gradients = self.station.step(
-            SEED, None, rows, *self.transmit(phase.inputs, training=True)
-        )
+        sent = self.transmit(phase.inputs, training=True) if frames is None else frames
+        report, *gradients = self.station.step(SEED, rules, rows, *sent)
         assert not isinstance(report, Gradient)
         for device in self.devices.values():
             own = [g for g in gradients if isinstance(g, Gradient)]
@@ -138,6 +140,12 @@ def _received(frame: Frame, reception: Reception) -> Received:
     )
 
 
+def _delayed(phase: Phase, late: Collection[str]) -> Rules:
+    """Rules by which some streams of a phase are lost, and nothing else."""
+    delay_ms = {s: torch.full((len(ROWS),), 2e9 if s in late else 0.0) for s in phase.crossing}
+    return Rules(outage_sinr_db=-math.inf, deadline_ms=1e9, delay_ms=delay_ms)
+
+
 def _gradients(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     return {name: p.grad for name, p in parameters.items() if p.grad is not None}
 
@@ -177,6 +185,28 @@ class SplitContract:
             split.begin(phase)
             assert not _gradients(split.sides.named_parameters())
             split.step(phase)
+
+    def test_many_users_of_whom_none_is_lost_train_as_one(self, case: SystemCase) -> None:
+        for phase in case.phases:
+            alone, among = (SplitSystem(case, "awgn", SNR_DB) for _ in range(2))
+            alone.begin(phase)
+            among.begin(phase)
+            assert among.step(phase, _delayed(phase, ())) == alone.step(phase)
+
+    def test_of_a_lost_stream_nothing_is_learnt(self, case: SystemCase) -> None:
+        """Whatever it held, the losses are the same."""
+        for phase in case.phases:
+            for lost in phase.crossing:
+                held, other = (SplitSystem(case, "awgn", SNR_DB) for _ in range(2))
+                frames = held.transmit(phase.inputs, training=True)
+                swapped = [
+                    replace(f, symbols=f.symbols.roll(1, 0)) if f.stream == lost else f
+                    for f in frames
+                ]
+                held.begin(phase)
+                other.begin(phase)
+                rules = _delayed(phase, [lost])
+                assert held.step(phase, rules, frames) == other.step(phase, rules, swapped)
 
     def test_without_noise_it_is_what_it_is_unsplit(self, case: SystemCase) -> None:
         split = SplitSystem(case, "awgn", math.inf)

@@ -194,20 +194,18 @@ class Emulation(OnEngine):
         """The state after a batch: questions are answered, tried again, or given up."""
         received = served.received.tolist()
         lost = [q for q, there in zip(plan.questions, received, strict=True) if not there]
-        tries = dict(state.tries)
-        for question in lost:
-            tries[question] = tries.get(question, 0) + 1
-        again = [q for q in lost if tries[q] <= self._config.retransmissions]
-        for question in plan.questions:
-            if question not in again:
-                tries.pop(question, None)
+        tried = {question: state.tries.get(question, 0) + 1 for question in lost}
+        again = [q for q in lost if tried[q] <= self._config.retransmissions]
+        before = [q for q in state.tries if q not in plan.questions]
+        due = plan.due()
         return EmulationState(
             batch=state.batch + 1,
             interval=self._scheduler.interval,
             now_s=self._scheduler.now_s,
             admitted=plan.admitted,
             waiting=tuple(sorted([*plan.left(), *again])),
-            tries=tries,
+            tries={q: state.tries[q] for q in before} | {q: tried[q] for q in again},
+            due={q: state.due[q] for q in before} | {q: due[q] for q in again},
             scheduler=self._scheduler.state(),
             planned=len(plan.questions),
             answered=state.answered + int(served.received.sum()),

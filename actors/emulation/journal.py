@@ -28,6 +28,7 @@ class EmulationState:
         admitted: Number of questions that have been asked.
         waiting: Questions that still wait, oldest first.
         tries: Number of times that a waiting question has been lost, by question.
+        due: Interval from which on each of them may be sent again, its feedback being known.
         scheduler: State of the scheduler.
         planned: Number of questions in the last batch.
         answered, given_up: Number of such questions so far.
@@ -41,6 +42,7 @@ class EmulationState:
     admitted: int
     waiting: tuple[int, ...]
     tries: dict[int, int]
+    due: dict[int, int]
     scheduler: Tensor
     planned: int
     answered: int
@@ -51,7 +53,7 @@ class EmulationState:
     @classmethod
     def first(cls, scheduler: Tensor) -> EmulationState:
         """The state before the first batch."""
-        return cls(0, 0, 0.0, 0, (), {}, scheduler, 0, 0, 0.0, 0, 0.0)
+        return cls(0, 0, 0.0, 0, (), {}, {}, scheduler, 0, 0, 0.0, 0, 0.0)
 
 
 class Journal:
@@ -91,12 +93,14 @@ class Journal:
             return None
         try:
             memory = json.loads(pq.read_schema(files[-1]).metadata[b"tokcom_state"])
+            state = EmulationState(**memory)
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError):
             raise ValueError(f"{files[-1]} is damaged; remove it to do its batch again") from None
         return replace(
-            EmulationState(**memory),
-            waiting=tuple(memory["waiting"]),
-            tries={int(question): count for question, count in memory["tries"].items()},
+            state,
+            waiting=tuple(state.waiting),
+            tries={int(question): count for question, count in state.tries.items()},
+            due={int(question): interval for question, interval in state.due.items()},
             scheduler=torch.tensor(memory["scheduler"]),
         )
 

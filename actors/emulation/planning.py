@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Sequence
 
 import torch
@@ -38,8 +39,10 @@ class BatchPlan:
         self._config = config
         self._scheduler = scheduler
         self._queues: dict[int, list[int]] = {}
+        self._lost = {question: state.due[question] for question in state.tries}
         for question in state.waiting:
-            self._queue(question)
+            if question not in self._lost:
+                self._queue(question)
 
     def fill(self) -> None:
         """Grants intervals until the batch is full, nobody waits, or the first feedback is due."""
@@ -48,11 +51,17 @@ class BatchPlan:
             self._send(self._scheduler.grant(self._waiting_users(), room, self.grants))
 
     def left(self) -> list[int]:
-        """Questions that still wait."""
-        return [question for queue in self._queues.values() for question in queue]
+        """Questions that still wait, those whose loss is not known yet among them."""
+        return [*self._lost, *(question for queue in self._queues.values() for question in queue)]
+
+    def due(self) -> dict[int, int]:
+        """Interval from which on each question of the batch may be sent again."""
+        known = self._feedback_intervals
+        sent = zip(self.questions, self.grants.intervals, strict=True)
+        return {question: interval + known for question, interval in sent}
 
     def _continues(self) -> bool:
-        """Admits the questions asked by now; if nobody waits, skips to the next question.
+        """Admits what may be sent by now; if nobody waits, skips to the next question.
 
         Returns False if the batch is full or its first feedback is due.
         """
@@ -60,20 +69,31 @@ class BatchPlan:
             return False
         self._admit()
         if not self._queues:
-            if self.admitted >= len(self._traffic):
+            following = self._next_interval()
+            if following is None or self._feedback_is_due(following):
                 return False
+            self._scheduler.interval = following
+            self._admit()
+        return not self._feedback_is_due(self._scheduler.interval)
+
+    def _next_interval(self) -> int | None:
+        """Interval in which the next question is asked, or may be sent again; None for neither."""
+        found = list(self._lost.values())
+        if self.admitted < len(self._traffic):
             ahead_s = float(self._traffic.arrivals_s[self.admitted]) - self._scheduler.now_s
             skipped = math.ceil(ahead_s / self._scheduler.interval_s)
-            if self.questions and self._feedback_is_due(self._scheduler.interval + skipped):
-                return False
-            self._scheduler.interval += skipped
-            self._admit()
-        return not (self.questions and self._feedback_is_due(self._scheduler.interval))
+            found.append(self._scheduler.interval + skipped)
+        return min(found, default=None)
+
+    @property
+    def _feedback_intervals(self) -> int:
+        """Number of intervals after which a question's feedback is known."""
+        return math.floor(self._config.feedback_ms / (1e3 * self._scheduler.interval_s)) + 1
 
     def _feedback_is_due(self, interval: int) -> bool:
-        """Whether an interval begins after the feedback on the batch's first question."""
-        intervals = interval - self.grants.intervals[0]
-        return 1e3 * self._scheduler.interval_s * intervals > self._config.feedback_ms
+        """Whether the feedback on the batch's first question is known in an interval."""
+        sent = self.grants.intervals
+        return bool(sent) and interval - sent[0] >= self._feedback_intervals
 
     def _waiting_users(self) -> Tensor:
         """Whether each user has a question that waits, bool ``[U]``."""
@@ -90,10 +110,13 @@ class BatchPlan:
                 del self._queues[user]
 
     def _admit(self) -> None:
+        for question in [q for q, due in self._lost.items() if due <= self._scheduler.interval]:
+            del self._lost[question]
+            self._queue(question)
         arrivals = self._traffic.arrivals_s
         while self.admitted < len(arrivals) and arrivals[self.admitted] <= self._scheduler.now_s:
             self._queue(self.admitted)
             self.admitted += 1
 
     def _queue(self, question: int) -> None:
-        self._queues.setdefault(int(self._traffic.users[question]), []).append(question)
+        insort(self._queues.setdefault(int(self._traffic.users[question]), []), question)

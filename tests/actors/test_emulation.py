@@ -123,6 +123,19 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_what_is_lost_is_sent_again_after_its_feedback(start: Start, batch_size: int) -> None:
+    """However few questions a batch holds, and however long nobody else asks."""
+    faults = Faults(outage_sinr_db=1000.0)  # nothing is ever received
+    keys = {"users": 5, "questions_per_s": 2.0, "duration_s": 1.0, "retransmissions": 2}
+    emulation = start("a", _config(**keys, batch_size=batch_size, faults=faults))
+    sent = _run(emulation).drop_duplicates(["request", "start_s"])
+    assert (sent.groupby("request").size() == 3).all()
+    waits_ms = 1e3 * sent.groupby("request")["start_s"].diff().dropna()
+    assert (waits_ms > SMALL.feedback_ms).all()
+    assert waits_ms.median() <= SMALL.feedback_ms + 1e3 * emulation.interval_s
+
+
 def test_without_a_device_nothing_is_sent_or_paid(start: Start) -> None:
     rows = _run(start("a", _config(missing_prob={"vision": 0.5}), air="rayleigh"))
     vision = rows[rows["stream"] == "vision"]

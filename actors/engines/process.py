@@ -13,6 +13,14 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from .serialization import register_tensor_serializer
 
+DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.ObjectLostError,
+)
+"""Errors of Ray by which a process, or what it has made, is lost; its memory monitor kills, too."""
+
 _VACATE_TIMEOUT_S = 10.0
 """Time that a process has to release its peer before another one is started."""
 
@@ -110,7 +118,7 @@ class Process:
         done, _ = ray.wait([self._vacated], timeout=_VACATE_TIMEOUT_S)
         try:
             ray.get(done)
-        except ray.exceptions.RayActorError:
+        except DEATHS:
             return False
         if not done:
             ray.kill(self.actor)

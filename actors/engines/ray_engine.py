@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,8 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from .engine import ActorSpec, Engine, EngineTimeoutError, Peer, PeerLostError, Role
-from .process import Process, Share
+from .process import DEATHS, Process, Share
+from .retries import retrying
 from .serialization import register_tensor_serializer
 
 logger = logging.getLogger(__name__)
@@ -131,8 +133,8 @@ class RayEngine(Engine):
             values: list[Any] = ray.get(list(refs), timeout=self._deadline_s)
         except ray.exceptions.GetTimeoutError:
             raise EngineTimeoutError(f"no answer within {self._deadline_s:g} s") from None
-        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
-            raise PeerLostError(str(error).splitlines()[0]) from None
+        except DEATHS as error:
+            raise _lost(error) from None
         return values
 
     def kill(self, peer: Peer) -> None:
@@ -148,12 +150,17 @@ class RayEngine(Engine):
     def restart_dead(self) -> list[Peer]:
         restarted: list[Peer] = []
         for peer in self._peers:
-            while not self._lives(peer):
-                peer.process.start()
-                peer.create()
-                if peer not in restarted:
-                    restarted.append(peer)
+            try:
+                self._await(peer)
+            except PeerLostError:
+                retrying(partial(self._restart, peer), "the start of a process")
+                restarted.append(peer)
         return restarted
+
+    def _restart(self, peer: _RayPeer) -> None:
+        peer.process.start()
+        peer.create()
+        self._await(peer)
 
     def release(self) -> None:
         processes = [peer.process for peer in self._peers]
@@ -194,23 +201,25 @@ class RayEngine(Engine):
         logger.warning("no room for %d processes (%s) as a group", len(bundles), self._placement)
         return None
 
-    def _lives(self, peer: _RayPeer) -> bool:
-        """Waits for a process to be ready; False if it, or its placement group, is lost."""
+    def _await(self, peer: _RayPeer) -> None:
+        """Waits for a process to be ready.
+
+        Raises:
+            PeerLostError: if it, or its placement group, is lost.
+            EngineTimeoutError: if it takes too long.
+        """
         process = peer.process
         ready = [process.actor.__ray_ready__.remote()]
         for _ in range(math.ceil(self._deadline_s / _PLACEMENT_TIMEOUT_S)):
             done, _ = ray.wait(ready, timeout=min(_PLACEMENT_TIMEOUT_S, self._deadline_s))
             if done:
-                try:
-                    ray.get(done)
-                except ray.exceptions.RayActorError:
-                    return False
-                return True
+                self.get(done)
+                return
             if process.waits_for_group and not self._group_is_placed():
                 logger.warning("the placement group has lost its room; going on without it")
                 self._leave_group()
                 ray.kill(process.actor)
-                return False
+                raise PeerLostError("the placement group has lost its room")
         raise EngineTimeoutError(f"a process was not ready within {self._deadline_s:g} s")
 
     def _group_is_placed(self) -> bool:
@@ -221,6 +230,13 @@ class RayEngine(Engine):
         """Restarts no process in the group, which stays for those that still live in it."""
         for peer in self._peers:
             peer.process.leave_group()
+
+
+def _lost(error: Exception) -> PeerLostError:
+    """One line for a process that died; its own error, if it could not begin."""
+    lines = str(error).strip().splitlines()
+    failed = isinstance(error, ray.exceptions.RayActorError) and error.actor_init_failed
+    return PeerLostError(lines[-1 if failed else 0].strip())
 
 
 def _within(shares: Sequence[Share]) -> list[Share]:

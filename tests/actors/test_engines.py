@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +21,9 @@ from actors import (
     InlineEngine,
     RayEngine,
 )
-from actors.engines.engine import Engine, Peer
+from actors.engines import retries
+from actors.engines.engine import Engine, Peer, PeerLostError
+from actors.engines.retries import RetriesExhaustedError
 from actors.training.batches import _batches
 from channel_models import named_air
 from tokcom_core.systems import TokenLengths
@@ -156,6 +158,52 @@ def test_a_peer_that_cannot_be_made_says_why() -> None:
         (peer,) = _residents(engine, "")
         with pytest.raises(ValueError, match="no name"):
             engine.get(peer.call("where"))
+
+
+class _Stillborn:
+    """Takes its process with it when it is made."""
+
+    def __init__(self) -> None:
+        os._exit(1)
+
+
+def _no_room() -> None:
+    raise OSError("no space left")
+
+
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.parametrize(("prepare", "reason"), [(None, "died"), (_no_room, "no space left")])
+def test_a_process_that_cannot_begin_is_given_up(
+    prepare: Callable[[], None] | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "MAX_RETRIES", 1)
+    with RayEngine(deadline_s=120, prepare=prepare) as engine:
+        engine.spawn([ActorSpec("devices", _Stillborn, ())])
+        with pytest.raises(RetriesExhaustedError, match=rf"process broke off 2 times: .*{reason}"):
+            engine.restart_dead()
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        ray.exceptions.ActorDiedError(),
+        ray.exceptions.OutOfMemoryError("worker was killed\nby the memory monitor"),
+        ray.exceptions.NodeDiedError("node was lost"),
+        ray.exceptions.ObjectLostError("00", None, ""),
+    ],
+    ids=lambda death: type(death).__name__,
+)
+def test_every_way_to_die_is_a_lost_process(
+    death: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's memory monitor, and a node that is lost, are not errors of an actor."""
+
+    def get(*_: object, **__: object) -> None:
+        raise death
+
+    monkeypatch.setattr(ray, "get", get)
+    with pytest.raises(PeerLostError, match=r"^[^\n]+$"):
+        RayEngine().get([])
 
 
 @pytest.mark.usefixtures("_ray")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from channel_models import AirBase, Members, PopulationSize, SnrRange, spawn_seed
-from tokcom_core.systems import Feedback, Phase, Stream, TokenLengths
+from tokcom_core.systems import Feedback, Phase, Stream, TokenLengths, devices_of
 
 from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
@@ -278,7 +278,8 @@ class Network(OnEngine):
             return rates
 
         seed = spawn_seed(self._seed, phase.name, "crowd")
-        sending = Sending(streams, interval_s(self._link, streams), phase.batch_size)
+        missing = self._population.missing(self._seed, devices_of(streams))
+        sending = Sending(streams, missing, interval_s(self._link, streams), phase.batch_size)
         return ScheduledSampler(self._population, sizes, sending, seed, predict_rates)
 
     def _whole(self, inputs: Mapping[str, str], rows: tuple[int, ...]) -> list[Batch]:

@@ -27,11 +27,13 @@ class Sending:
 
     Attributes:
         streams: Streams of a sample.
+        missing: Whether each user does not have a device, bool ``[U]`` by device.
         interval_s: Length of a scheduling interval.
         batch_size: Number of samples of a step.
     """
 
     streams: tuple[Stream, ...]
+    missing: Mapping[str, Tensor]
     interval_s: float
     batch_size: int
 
@@ -94,8 +96,8 @@ class ScheduledSampler(BatchSampler):
     Args:
         population: Users, scheduler, faults.
         sizes: Number of samples of each split.
-        sending: Streams, interval and batch size.
-        seed: Seed of the order of samples and of missing devices.
+        sending: Streams, missing devices, interval and batch size.
+        seed: Seed of the order of samples.
         predict_rates: Achievable rates of users.
 
     Raises:
@@ -115,7 +117,7 @@ class ScheduledSampler(BatchSampler):
         self._scheduler = IntervalScheduler(
             population, sending.interval_s, predict_rates, lookahead=_LOOKAHEAD
         )
-        self._missing = population.missing(seed, devices_of(self._streams))
+        self._missing = sending.missing
         self._own = {
             split: _dealt(size, population.users, spawn_seed(seed, "samples", split))
             for split, size in sizes.items()
@@ -167,9 +169,13 @@ class ScheduledSampler(BatchSampler):
 
 
 def in_order(rows: Sequence[int], users: int, users_at_once: int, interval_s: float) -> Members:
-    """Users that send their own samples among these, one after the other."""
-    when = torch.arange(len(rows)) // users_at_once
-    return Members(torch.tensor(rows) % users, when, when.double() * interval_s)
+    """Users that send their own samples, those of a split one after the other.
+
+    When a sample is sent does not depend on the batch that it is received in.
+    """
+    numbers = torch.tensor(rows)
+    when = numbers // users_at_once
+    return Members(numbers % users, when, when.double() * interval_s)
 
 
 def _dealt(size: int, users: int, seed: int) -> list[np.ndarray]:

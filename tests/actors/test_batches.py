@@ -18,8 +18,9 @@ from actors import (
     share_of,
 )
 from actors.scheduling import RatePredictor
-from actors.training.batches import ScheduledSampler, Sending
+from actors.training.batches import ScheduledSampler, Sending, in_order
 from channel_models import Members, named_air
+from tokcom_core.systems import devices_of
 from tokcom_core.systems.mlms import Mlms
 
 from .conftest import TASK, TOKENS, Interrupted, NetworkParts, PartsOf
@@ -33,14 +34,15 @@ def _flat(members: Members) -> torch.Tensor:
     return members.users.float()
 
 
-def _sending(batch_size: int, *streams: str) -> Sending:
-    return Sending(tuple(STREAMS[name] for name in streams), INTERVAL_S, batch_size)
+def _sending(population: UserPopulation, batch_size: int, *names: str) -> Sending:
+    streams = tuple(STREAMS[name] for name in names)
+    return Sending(streams, population.missing(7, devices_of(streams)), INTERVAL_S, batch_size)
 
 
 def _scheduled(
     population: UserPopulation, batch_size: int = 12, predict_rates: RatePredictor = _flat
 ) -> ScheduledSampler:
-    sending = _sending(batch_size, "vision", "audio", "question")
+    sending = _sending(population, batch_size, "vision", "audio", "question")
     return ScheduledSampler(population, {"train": 60, "align": 33}, sending, 7, predict_rates)
 
 
@@ -128,7 +130,7 @@ def test_who_misses_a_device_or_is_offline_is_muted() -> None:
     population = UserPopulation(
         users=200, missing_prob={"vision": 0.25}, faults=Faults(offline_prob=0.2, seed=3)
     )
-    sending = _sending(500, "vision", "question")
+    sending = _sending(population, 500, "vision", "question")
     batch = ScheduledSampler(population, {"train": 2000}, sending, 7, _flat).batch(0)
     assert batch.members is not None
     share = {name: float(muted.double().mean()) for name, muted in batch.muted.items()}
@@ -137,9 +139,31 @@ def test_who_misses_a_device_or_is_offline_is_muted() -> None:
     assert 0.15 < float(missing.double().mean()) < 0.35
     assert batch.muted["vision"][missing[batch.members.users]].all()
     with pytest.raises(ValueError, match="none of 50 users has samples of every split"):
-        ScheduledSampler(
-            UserPopulation(users=50), {"a": 0, "b": 9}, _sending(4, "question"), 7, _flat
-        )
+        few = UserPopulation(users=50)
+        ScheduledSampler(few, {"a": 0, "b": 9}, _sending(few, 4, "question"), 7, _flat)
+
+
+def test_users_miss_the_same_devices_in_every_phase(parts_of: PartsOf) -> None:
+    population = UserPopulation(users=12, missing_prob={"vision": 0.5})
+    parts = parts_of()
+    missing = population.missing(parts.station.seed, ["vision"])["vision"]
+    assert 0 < int(missing.sum()) < 12
+    with parts.network(population=population) as network:
+        network.set_channel(named_air("awgn"), 10.0)
+        for phase in parts.phases(steps=1):
+            sizes = {own.split: 24 for own in phase.inputs}
+            batch = network._sampler(phase, sizes).batch(0)
+            assert batch.members is not None
+            assert torch.equal(batch.muted["vision"], missing[batch.members.users])
+
+
+def test_when_a_sample_is_sent_does_not_depend_on_its_batch() -> None:
+    """With few users, every batch would meet the very same channels otherwise."""
+    whole = in_order(range(20), 4, 2, INTERVAL_S)
+    parts = [in_order(range(start, start + 5), 4, 2, INTERVAL_S) for start in range(0, 20, 5)]
+    for name in ("users", "intervals", "starts_s"):
+        assert torch.equal(torch.cat([getattr(p, name) for p in parts]), getattr(whole, name))
+    assert Counter(whole.intervals.tolist()) == dict.fromkeys(range(10), 2)
 
 
 def _train(

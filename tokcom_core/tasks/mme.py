@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,7 +9,6 @@ from typing import ClassVar, Literal
 import pandas as pd
 
 from ..datasets.samples import Samples
-from .base import normalise_answer
 from .instructions import Example, InstructionTask, Published
 from .templates import Kind
 
@@ -21,7 +19,6 @@ PERCEPTION = (
 COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
 _SUMS = {"mme_perception": PERCEPTION, "mme_cognition": COGNITION}
 _IMAGES = (".jpg", ".png", ".jpeg")
-_YES_NO = re.compile(r"\b(yes|no)\b")
 
 
 def _group(subtask: str) -> str:
@@ -77,11 +74,10 @@ class Mme(InstructionTask):
     def scores(
         self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
     ) -> list[float]:
-        """Whether the first 'yes' or 'no' of each text is the answer."""
-        said = [_YES_NO.search(normalise_answer(text)) for text in predicted]
+        """Whether each text says the answer, as the official script reads it: see :func:`_said`."""
         return [
-            float(found is not None and found[0] == answer)
-            for found, answer in zip(said, samples.answer, strict=True)
+            float(_said(text) == answer)
+            for text, answer in zip(predicted, samples.answer, strict=True)
         ]
 
     def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
@@ -100,6 +96,12 @@ class Mme(InstructionTask):
             if all(_group(subtask) in found for subtask in subtasks):
                 found[name] = sum(found[_group(subtask)] for subtask in subtasks)
         return found
+
+
+def _said(text: str) -> str:
+    """'yes' or 'no' if it is among the first four characters, in any word; else 'other'."""
+    beginning = text.strip().lower()[:4]
+    return next((answer for answer in ("yes", "no") if answer in beginning), "other")
 
 
 def _image_of(file: Path) -> Path:

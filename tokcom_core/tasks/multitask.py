@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -16,6 +17,7 @@ from .catalogue import NamedInstructionTask
 from .clevr import Clevr
 from .instructions import (
     PRETRAINING,
+    TEST,
     TRAIN,
     TUNING,
     VAL,
@@ -25,14 +27,16 @@ from .instructions import (
 )
 from .reviews import Sst2
 
+_COCO_NUMBER = re.compile(r"(?<!\d)\d{12}(?=\.\w+$)")
+
 
 class Multitask(Task):
     """Several tasks below one data folder; each sample is scored by its own task.
 
     Groups, official scores and references are those of all tasks. A task may lack a split: MME is
     only tested on, LLaVA's conversations are only trained on. No task trains on an image that
-    another one validates on. Samples of all tasks alternate in every split, so that the first
-    hundred questions are of all tasks as well.
+    another one validates or tests on. Samples of all tasks alternate in every split, so that the
+    first hundred questions are of all tasks as well.
 
     Attributes:
         tasks: The tasks, no two of the same name.
@@ -85,8 +89,13 @@ class Multitask(Task):
     def samples(self, root: Path, split: str) -> Samples:
         parts = {task.name: task.rows(root, split) for task in self.tasks}
         if split in (PRETRAINING, TUNING, TRAIN):
-            held_out = {name for task in self.tasks for name in task.rows(root, VAL).media_id}
-            parts = {n: own.keep(set(own.media_id) - held_out) for n, own in parts.items()}
+            held_out = {
+                _image_key(name)
+                for task in self.tasks
+                for asked in (VAL, TEST)
+                for name in task.rows(root, asked).media_id
+            }
+            parts = {name: _without_images(own, held_out) for name, own in parts.items()}
         if split == PRETRAINING:
             if not any(map(len, parts.values())):
                 return self.samples(root, TUNING)
@@ -155,14 +164,24 @@ def _rows_by_task(samples: Samples) -> dict[str, list[int]]:
     return found
 
 
+def _image_key(media_id: str) -> str:
+    """An image's number in COCO, whose releases have it under other paths; else its path."""
+    number = _COCO_NUMBER.search(media_id)
+    return media_id if number is None else number[0]
+
+
+def _without_images(samples: Samples, held_out: Collection[str]) -> Samples:
+    names = samples.media_id
+    return samples.take([i for i, name in enumerate(names) if _image_key(name) not in held_out])
+
+
 def _without_repeated_images(parts: Mapping[str, Samples]) -> dict[str, Samples]:
     """Describes each image once, where several tasks have captions of it."""
     seen: set[str] = set()
     found = {}
     for name, own in parts.items():
-        rows = [row for row, media_id in enumerate(own.media_id) if media_id not in seen]
-        found[name] = own.take(rows)
-        seen.update(own.media_id)
+        found[name] = _without_images(own, seen)
+        seen.update(map(_image_key, own.media_id))
     return found
 
 

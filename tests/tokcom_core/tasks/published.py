@@ -59,3 +59,26 @@ def write_sst2(root: Path, rows: int = 4) -> None:
     reviews = [f'a "{"fine" if i % 2 else "dull"}" film {i}\t{i % 2}' for i in range(rows)]
     for split in ("train", "dev"):
         write(root / "SST-2" / f"{split}.tsv", "\n".join(["sentence\tlabel", *reviews, ""]))
+
+
+def write_vqav2(root: Path, split: str, images: list[int]) -> None:
+    """A question about each image; of ten people, eight say red and two dark red."""
+    answers = [{"answer": "red", "answer_id": i} for i in range(8)] + [
+        {"answer": "dark red", "answer_id": i} for i in (8, 9)
+    ]
+    asked = [{"question_id": 10 * i, "image_id": i, "question": "What color?"} for i in images]
+    said = [
+        {
+            "question_id": 10 * i,
+            "image_id": i,
+            "answer_type": "other",
+            "question_type": "what color",
+            "multiple_choice_answer": "red",
+            "answers": answers,
+        }
+        for i in images
+    ]
+    folder = root / "VQAv2"
+    name = f"mscoco_{split}2014"
+    write(folder / f"v2_OpenEnded_{name}_questions.json", {"questions": asked})
+    write(folder / f"v2_{name}_annotations.json", {"annotations": said})

@@ -12,8 +12,9 @@ from tokcom_core.tasks.captioning import Captioning
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.mmvet import MmVet
 from tokcom_core.tasks.reviews import Sst2
+from tokcom_core.tasks.vqa import VqaV2
 
-from .published import write, write_captions, write_clevr, write_sst2
+from .published import write, write_captions, write_clevr, write_sst2, write_vqav2
 
 
 @pytest.fixture
@@ -48,6 +49,24 @@ def test_no_task_trains_on_what_another_validates_on(root: Path) -> None:
     assert len(held_out) == 3  # two images and a review
     for split in ("pretraining", "tuning", "train"):
         assert not held_out & set(task.samples(root, split).media_id)
+
+
+def test_an_image_of_coco_is_known_by_its_number(root: Path) -> None:
+    """VQAv2, of 2014, tests on images that COCO's 2017 split trains on under other names."""
+    for split, numbers in (("train", range(1, 11)), ("val", [11])):
+        images = [{"id": i, "file_name": f"{i:012d}.jpg"} for i in numbers]
+        captions = [{"id": i, "image_id": i, "caption": "a dog"} for i in numbers]
+        write(root / "COCO" / f"{split}.json", {"images": images, "annotations": captions})
+    write_vqav2(root, "train", [20])
+    write_vqav2(root, "val", [3, 4])
+    captioning = Captioning(annotations="COCO/{split}.json", images="COCO/{split}2017")
+    task = Multitask(tasks=(captioning, VqaV2()))
+    tested = {name[-16:] for name in task.samples(root, "test").media_id}
+    assert {"000000000003.jpg", "000000000004.jpg"} <= tested
+    for split in ("pretraining", "tuning", "train"):
+        trained = {name[-16:] for name in task.samples(root, split).media_id}
+        assert "000000000005.jpg" in trained
+        assert not trained & tested
 
 
 def test_each_sample_is_scored_by_its_own_task(root: Path) -> None:

@@ -18,7 +18,7 @@ from tokcom_core.tasks.mmvet import MmVet
 from tokcom_core.tasks.reviews import Imdb, Sst2
 from tokcom_core.tasks.vqa import TextVqa, VqaV2
 
-from .published import write, write_clevr, write_sst2
+from .published import write, write_clevr, write_sst2, write_vqav2
 
 
 def test_clevr_groups_questions_by_what_their_programs_return(tmp_path: Path) -> None:
@@ -55,20 +55,8 @@ def test_a_damaged_file_is_one_clear_line(content: object, message: str, tmp_pat
 
 
 def test_vqav2(tmp_path: Path) -> None:
-    for split in ("train2014", "val2014"):
-        question = {"question_id": 42, "image_id": 7, "question": "What color?"}
-        annotation = {
-            "question_id": 42,
-            "image_id": 7,
-            "answer_type": "other",
-            "question_type": "what color",
-            "multiple_choice_answer": "red",
-            "answers": [{"answer": "red", "answer_id": i} for i in range(8)]
-            + [{"answer": "dark red", "answer_id": i} for i in (8, 9)],
-        }
-        folder = tmp_path / "VQAv2"
-        write(folder / f"v2_OpenEnded_mscoco_{split}_questions.json", {"questions": [question]})
-        write(folder / f"v2_mscoco_{split}_annotations.json", {"annotations": [annotation]})
+    for split in ("train", "val"):
+        write_vqav2(tmp_path, split, [7])
     task = VqaV2()
     found = task.samples(tmp_path, "test")
     assert found.media_id == ("VQAv2/val2014/COCO_val2014_000000000007.jpg",)
@@ -76,7 +64,7 @@ def test_vqav2(tmp_path: Path) -> None:
     assert task.scores(["The Red!"], found) == [1.0]
     assert task.scores(["dark red"], found) == [pytest.approx(0.6)]
     assert task.measure(["dark red"], found) == {"vqav2_accuracy": pytest.approx(60)}
-    assert task.submission(["red"], found) == [{"question_id": 42, "answer": "red"}]
+    assert task.submission(["red"], found) == [{"question_id": 70, "answer": "red"}]
     assert len(task.samples(tmp_path, "train")) == 1
 
 
@@ -146,6 +134,8 @@ def test_mme_needs_both_answers_about_an_image(tmp_path: Path) -> None:
     perfect = task.measure(["yes", "no", "yes", "no"] * 14, found)
     assert (perfect["mme_perception"], perfect["mme_cognition"]) == (2000, 800)
     assert "mme_cognition" not in task.measure(predicted[:4], found.take(range(4)))
+    official = ["none of them", "not sure", "The answer is yes", "There is no c in it."]
+    assert task.scores(official, found.take([1, 1, 0, 1])) == [1.0, 1.0, 0.0, 0.0]
     with pytest.raises(ValueError, match=r"no samples of split 'train'.*multitask"):
         task.samples(tmp_path, "train")
 

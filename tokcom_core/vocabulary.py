@@ -1,7 +1,7 @@
 """Checks that a language model can read the texts of a data set and generate its answers.
 
 A word that the tokenizer does not know becomes its unknown token, or nothing at all, and an answer
-made of such words can never be right.
+made of such words can never be right. Nor can an answer to a question that is cut away.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .tasks.base import Task, normalise_answer
 logger = logging.getLogger(__name__)
 
 MAX_UNKNOWN_FRACTION = 0.01
-"""Fraction of unknown words beyond which a warning is logged."""
+"""Fraction of unknown words, or of texts that are cut, beyond which a warning is logged."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _SHOWN = 5
@@ -38,9 +38,9 @@ def check_texts(
     Raises:
         ValueError: for answers that it cannot generate.
     """
-    asked = (task.train_split, task.validation_split, task.test_split)
-    answers = [answer for split in asked for answer in samples[split].answer]
-    check_answers(tokenizer, answers, max_answer_tokens)
+    tested = [*samples[task.validation_split].answer, *samples[task.test_split].answer]
+    check_answers(tokenizer, [*samples[task.train_split].answer, *tested])
+    check_answer_lengths(tokenizer, tested, max_answer_tokens)
     for what in reversed(task.texts):
         texts = (text for split in samples.values() for text in split[what])
         warn_of_unknown_words(tokenizer, texts, f"{what}s")
@@ -73,14 +73,63 @@ def warn_of_unknown_words(
     return fraction
 
 
-def check_answers(
-    tokenizer: PreTrainedTokenizerBase, answers: Iterable[str], max_tokens: int
-) -> None:
+def check_questions(
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    samples: Mapping[str, Samples],
+    max_tokens: int,
+    key: str,
+) -> float:
+    """The fraction of the asked texts that are cut, being longer than ``max_tokens``.
+
+    Logs a warning if it is large.
+
+    Args:
+        tokenizer: Tokenizer that splits them.
+        task: The task, whose last text is asked.
+        samples: Samples by split.
+        max_tokens: Maximum number of tokens of a text.
+        key: Key of the system that sets it.
+
+    Raises:
+        ValueError: if most of them differ in nothing but what is cut, as behind a long template.
+    """
+    asked = (task.train_split, task.validation_split, task.test_split)
+    counts = Counter(text for split in asked for text in samples[split][task.texts[-1]])
+    encoded = tokenizer(list(counts), add_special_tokens=False)["input_ids"]
+    cut = {
+        text: tuple(ids[:max_tokens])
+        for text, ids in zip(counts, encoded, strict=True)
+        if len(ids) > max_tokens
+    }
+    alike = Counter(cut.values())
+    lost = sum(counts[text] for text, left in cut.items() if alike[left] > 1)
+    longest, total = max(map(len, encoded), default=0), max(1, counts.total())
+    if lost > total / 2:
+        raise ValueError(
+            f"{lost / total:.0%} of the {task.texts[-1]}s differ only behind their first "
+            f"{max_tokens} tokens, where they are cut; set {key} of the system, which is "
+            f"{max_tokens}, to {longest}"
+        )
+    fraction = sum(map(counts.__getitem__, cut)) / total
+    if fraction > MAX_UNKNOWN_FRACTION:
+        logger.warning(
+            "%.1f %% of the %ss are cut, being longer than the %d tokens of %s; the longest has %d",
+            100 * fraction,
+            task.texts[-1],
+            max_tokens,
+            key,
+            longest,
+        )
+    return fraction
+
+
+def check_answers(tokenizer: PreTrainedTokenizerBase, answers: Iterable[str]) -> None:
     """Refuses answers that the language model cannot give.
 
     Raises:
-        ValueError: if an answer holds an unknown word, encodes to nothing, its tokens are not
-            decoded to it again, or they are more than ``max_tokens``; names some.
+        ValueError: if an answer holds an unknown word, encodes to nothing, or its tokens are not
+            decoded to it again; names some.
     """
     distinct = list(dict.fromkeys(answers))
     encoded = tokenizer(distinct, add_special_tokens=False)["input_ids"]
@@ -99,6 +148,18 @@ def check_answers(
             f"{shown}: they have no tokens of their own in its tokenizer; set "
             f"models.language of the system to a model that knows them, or change the answers"
         )
+
+
+def check_answer_lengths(
+    tokenizer: PreTrainedTokenizerBase, answers: Iterable[str], max_tokens: int
+) -> None:
+    """Refuses answers of more than ``max_tokens`` tokens, which are never generated whole.
+
+    Raises:
+        ValueError: for the first of them.
+    """
+    distinct = list(dict.fromkeys(answers))
+    encoded = tokenizer(distinct, add_special_tokens=False)["input_ids"]
     for answer, ids in zip(distinct, encoded, strict=True):
         if len(ids) > max_tokens:
             raise ValueError(

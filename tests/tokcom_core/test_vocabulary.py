@@ -14,8 +14,15 @@ from tokcom_core.checkpoints import pocket_folder
 from tokcom_core.checkpoints.loading import load_tokenizer
 from tokcom_core.datasets.annotations import read_music_avqa, read_valor
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
+from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import Avqa
-from tokcom_core.vocabulary import check_answers, warn_of_unknown_words
+from tokcom_core.vocabulary import (
+    check_answer_lengths,
+    check_answers,
+    check_questions,
+    check_texts,
+    warn_of_unknown_words,
+)
 
 from .test_annotations import REAL, needs_real_data
 
@@ -52,7 +59,8 @@ def test_minimusic_can_be_read_and_said(
     for split in ("train", "val", "test"):
         samples = Avqa().samples(minimusic, split)
         assert warn_of_unknown_words(pocket, samples["question"], "questions") == 0
-        check_answers(pocket, samples.answer, 8)
+        check_answers(pocket, samples.answer)
+        check_answer_lengths(pocket, samples.answer, 8)
     assert not caplog.records
 
 
@@ -63,7 +71,7 @@ def test_a_real_vocabulary_reads_and_says_the_real_data(
     for split in ("val", "test"):
         questions = read_music_avqa(annotation_file(REAL / MUSIC_AVQA, "avqa", split))
         assert warn_of_unknown_words(byte_level, [q.text for q in questions], "questions") == 0
-        check_answers(byte_level, [q.answer for q in questions], 64)
+        check_answers(byte_level, [q.answer for q in questions])
     captions = list(read_valor(REAL / "VALOR" / "annotation" / "desc_val.json").values())[:500]
     assert warn_of_unknown_words(byte_level, captions, "captions") == 0
     assert warn_of_unknown_words(pocket, captions, "captions") > 0.3
@@ -102,7 +110,7 @@ def test_words_that_vanish_are_unknown(
     assert broken("yes")["input_ids"] == []
     assert warn_of_unknown_words(broken, ["where is the violin"], "questions") > 0.5
     with pytest.raises(ValueError, match="cannot say 2 of the 2 answers, such as 'yes', 'left'"):
-        check_answers(broken, ["yes", "left"], 8)
+        check_answers(broken, ["yes", "left"])
 
 
 @pytest.mark.parametrize("answer", ["zebra", "more than ten zebras", "", " ", "<eos>"])
@@ -110,7 +118,7 @@ def test_an_answer_that_cannot_be_said_is_refused(
     answer: str, pocket: PreTrainedTokenizerBase
 ) -> None:
     with pytest.raises(ValueError, match="cannot say 1 of the 3 answers") as error:
-        check_answers(pocket, ["yes", answer, "no", "yes"], 8)
+        check_answers(pocket, ["yes", answer, "no", "yes"])
     assert repr(answer) in str(error.value)
     assert "models.language" in str(error.value)
 
@@ -118,8 +126,8 @@ def test_an_answer_that_cannot_be_said_is_refused(
 def test_an_answer_is_compared_as_exact_match_does(
     pocket: PreTrainedTokenizerBase, byte_level: PreTrainedTokenizerBase
 ) -> None:
-    check_answers(pocket, ["Yes", "left", "front left"], 8)
-    check_answers(byte_level, ["yes", "no", "más de diez", "Simultaneously"], 64)
+    check_answers(pocket, ["Yes", "left", "front left"])
+    check_answers(byte_level, ["yes", "no", "más de diez", "Simultaneously"])
     assert json.dumps(byte_level.decode(byte_level("más")["input_ids"])) == json.dumps("más")
 
 
@@ -140,6 +148,50 @@ def test_many_texts_are_tokenised_once_each(
 
 
 def test_answers_longer_than_what_is_generated_are_refused(pocket: PreTrainedTokenizerBase) -> None:
-    check_answers(pocket, ["front left", "yes"], 2)
+    check_answer_lengths(pocket, ["front left", "yes"], 2)
     with pytest.raises(ValueError, match=r"'front left' takes 2 tokens.*max_answer_tokens"):
-        check_answers(pocket, ["front left", "yes"], 1)
+        check_answer_lengths(pocket, ["front left", "yes"], 1)
+
+
+def _asked(answers: dict[str, str], *questions: str) -> dict[str, Samples]:
+    """A sample for each question in every split, with one answer in each split."""
+    ids = tuple(str(i) for i in range(len(questions)))
+    return {
+        split: Samples(
+            {
+                "sample_id": ids,
+                "media_id": ids,
+                "group": ids,
+                "answer": (answer,) * len(ids),
+                "question": questions,
+                "caption": ids,
+            }
+        )
+        for split, answer in answers.items()
+    }
+
+
+_YES = dict.fromkeys(("train", "val", "test"), "yes")
+
+
+def test_answers_that_are_only_trained_on_may_be_longer(pocket: PreTrainedTokenizerBase) -> None:
+    check_texts(pocket, Avqa(), _asked(_YES | {"train": "front left"}, "where?"), 1)
+    with pytest.raises(ValueError, match="'front left' takes 2 tokens"):
+        check_texts(pocket, Avqa(), _asked(_YES | {"val": "front left"}, "where?"), 1)
+
+
+def test_questions_that_are_cut_are_told(
+    pocket: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind a template as long as what is read, nothing says what is asked."""
+    template = "is the violin in the middle : "
+    samples = _asked(_YES, *(f"{template}{what}" for what in ("yes", "no", "left")), "where?")
+    size = len(pocket(f"{template}yes", add_special_tokens=False)["input_ids"])
+    assert check_questions(pocket, Avqa(), samples, size, "question_tokens") == 0
+    assert not caplog.records
+    with pytest.raises(ValueError, match=rf"^75% .* first {size - 1} tokens.* to {size}$"):
+        check_questions(pocket, Avqa(), samples, size - 1, "question_tokens")
+    samples = _asked(_YES, "where is the violin", "how many violins", "yes", "no")
+    with caplog.at_level(logging.WARNING):
+        assert check_questions(pocket, Avqa(), samples, 2, "question_tokens") == 0.5
+    assert "2 tokens of question_tokens; the longest has 4" in caplog.text

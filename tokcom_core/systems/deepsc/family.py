@@ -12,12 +12,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from ...checkpoints import POCKET_IMAGES, NamedCheckpoint
 from ...config import Config
+from ...datasets.samples import Samples
 from ...features import AnyFeatures, Sliding, TextFeatures, TextStates, features_of_datasets
 from ...tasks.base import Task
 from ..base import FeatureFolders, System, TokenLengths, Transmitter
@@ -162,6 +164,20 @@ class DeepScSystem(System):
         if self.image_config is not None and IMAGE not in task.media:
             raise ValueError(f"system {self.name} needs an image of task {task.name}; take clevr")
         super().check(task, tokens)
+
+    def check_data(
+        self, task: Task, root: Path, samples: Mapping[str, Samples], max_answer_tokens: int
+    ) -> None:
+        """Warns of texts that are cut.
+
+        Raises:
+            ValueError: for texts that are cut before they differ.
+        """
+        from ...checkpoints.loading import load_tokenizer
+        from ...vocabulary import check_questions
+
+        tokenizer = load_tokenizer(self.text.tokenizer, answers=False)
+        check_questions(tokenizer, task, samples, self.text.max_words, "text.max_words")
 
     @property
     def learning_rates(self) -> tuple[float, ...]:

@@ -292,13 +292,14 @@ class Mlms(System):
     def check_data(
         self, task: Task, root: Path, samples: Mapping[str, Samples], max_answer_tokens: int
     ) -> None:
-        """Warns of words that the language model does not know, and of other frame sampling.
+        """Warns of unknown words, of questions that are cut, and of other frame sampling.
 
         Raises:
-            ValueError: for answers that it cannot generate, or if there is nothing to align on.
+            ValueError: for answers that the language model cannot generate, questions that are cut
+                before they differ, or if there is nothing to align on.
         """
         from ...checkpoints.loading import load_tokenizer
-        from ...vocabulary import check_texts
+        from ...vocabulary import check_questions, check_texts
         from .data_checks import warn_of_sampling
 
         split = task.alignment_split
@@ -309,6 +310,7 @@ class Mlms(System):
             )
         tokenizer = load_tokenizer(self.models.language_for(task.media))
         check_texts(tokenizer, task, samples, max_answer_tokens)
+        check_questions(tokenizer, task, samples, self.question_tokens, "question_tokens")
         if self.models.frames == "first":
             warn_of_sampling(task, root)
 

@@ -290,15 +290,18 @@ class Taichi(System):
     def check_data(
         self, task: Task, root: Path, samples: Mapping[str, Samples], max_answer_tokens: int
     ) -> None:
-        """Warns of words that the language model does not know.
+        """Warns of words that the language model does not know, and of instructions that are cut.
 
         Raises:
-            ValueError: for answers that it cannot generate.
+            ValueError: for answers that it cannot generate, or instructions that are cut before
+                they differ.
         """
         from ...checkpoints.loading import load_tokenizer
-        from ...vocabulary import check_texts
+        from ...vocabulary import check_questions, check_texts
 
-        check_texts(load_tokenizer(self.models.language), task, samples, max_answer_tokens)
+        tokenizer = load_tokenizer(self.models.language)
+        check_texts(tokenizer, task, samples, max_answer_tokens)
+        check_questions(tokenizer, task, samples, self.instruction_tokens, "instruction_tokens")
 
     def for_phase(self, phase: str) -> Taichi:
         """This system, with defaults for what a phase does not depend on.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
 from tokcom_core.checkpoints import POCKET_IMAGES, pocket_folder
 from tokcom_core.datasets.layout import MUSIC_AVQA, sound_file
@@ -52,7 +52,9 @@ def test_what_is_timed_is_what_is_stored(minimusic: Path, tmp_path: Path) -> Non
     media = MediaFeatures(
         medium="audio", dataset=MUSIC_AVQA, splits=("test",), encoder=Ast(), sliding=sliding
     )
-    states = TextStates(columns=("question",), checkpoint=POCKET_IMAGES, layer=2, splits=("test",))
+    states = TextStates(
+        columns=("question",), checkpoint=POCKET_IMAGES, layer=2, max_tokens=5, splits=("test",)
+    )
     for own in (media, states):
         (tmp_path / own.kind).mkdir()
         own.write(tmp_path / own.kind, Avqa(), minimusic, "cpu")
@@ -217,7 +219,7 @@ def test_stored_states_are_the_language_models_own(tmp_path: Path) -> None:
     for layer in (2, -1):
         folder = tmp_path / str(layer)
         folder.mkdir()
-        write_states(folder, StateEncoder(POCKET_IMAGES, layer, "cpu"), texts)
+        write_states(folder, StateEncoder(POCKET_IMAGES, layer, "cpu"), texts, max_tokens=9)
         store = open_states(folder)
         states, valid = store.select(texts[:2], longest=7)
         assert [int(own.sum()) for own in valid] == [6, 7]
@@ -228,3 +230,29 @@ def test_stored_states_are_the_language_models_own(tmp_path: Path) -> None:
             expected = whole.hidden_states[layer][0]
             torch.testing.assert_close(own[real], expected, rtol=2e-3, atol=2e-3)  # half precision
             assert not own[~real].any()
+
+
+def test_a_text_that_is_longer_than_bert_reads_is_cut_between_its_special_tokens(
+    tmp_path: Path,
+) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    tokenizer.save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=8, max_position_embeddings=16,
+    )  # fmt: skip
+    model = BertModel(config).eval()
+    model.save_pretrained(tmp_path)
+    text = "a b c " * 10
+    folder = tmp_path / "states"
+    folder.mkdir()
+    write_states(folder, StateEncoder(str(tmp_path), -1, "cpu"), [text], max_tokens=6)
+    states, valid = open_states(folder).select([text], longest=6)
+    assert valid.all()
+    ids = tokenizer.convert_tokens_to_ids(["[CLS]", "a", "b", "c", "a", "[SEP]"])
+    with torch.no_grad():
+        expected = model(torch.tensor([ids])).last_hidden_state
+    torch.testing.assert_close(states, expected, rtol=2e-3, atol=2e-3)

@@ -50,9 +50,13 @@ class StateEncoder:
         self.width = int(model.config.get_text_config().hidden_size)
         self._model = freeze(model, self._device)
 
-    def ids(self, text: str) -> list[int]:
-        """Token ids of a text, with the special tokens that the model is used to, such as CLS."""
-        found: list[int] = self.tokenizer(text)["input_ids"]
+    def ids(self, text: str, max_tokens: int) -> list[int]:
+        """Token ids of a text, with the special tokens that the model is used to, such as CLS.
+
+        Of a longer text its first words are left, and all special tokens.
+        """
+        options = {"truncation": True, "max_length": max_tokens}
+        found: list[int] = self.tokenizer(text, **options)["input_ids"]
         return found
 
     @torch.no_grad()

@@ -68,19 +68,22 @@ class TextStates(Features):
         columns: Columns of the samples.
         checkpoint: Language model, or BERT.
         layer: Hidden state that is taken, as transformers counts them (0: before the first layer).
+        max_tokens: Maximum number of tokens; longer texts are cut before they are encoded.
     """
 
     kind: Literal["states"] = "states"
     columns: tuple[str, ...]
     checkpoint: str
     layer: int
+    max_tokens: int
 
     def write(self, folder: Path, task: Task, root: Path, device: str) -> None:
         from ..encoders.text import StateEncoder
 
         samples = [task.samples(root, split) for split in self.splits]
         texts = (text for own in samples for column in self.columns for text in own[column])
-        write_states(folder, StateEncoder(self.checkpoint, self.layer, device), texts)
+        encoder = StateEncoder(self.checkpoint, self.layer, device)
+        write_states(folder, encoder, texts, self.max_tokens)
 
     def encodings(
         self, task: Task, root: Path, samples: Samples, device: str
@@ -89,7 +92,8 @@ class TextStates(Features):
 
         encoder = StateEncoder(self.checkpoint, self.layer, device)
         for texts in zip(*(samples[column] for column in self.columns), strict=True):
-            rows = [torch.tensor([encoder.ids(text)], dtype=torch.long) for text in texts]
+            found = [encoder.ids(text, self.max_tokens) for text in texts]
+            rows = [torch.tensor([ids], dtype=torch.long) for ids in found]
             yield partial(_encode_each, encoder, rows)
 
 
@@ -97,13 +101,15 @@ def _encode_each(encoder: StateEncoder, rows: Sequence[Tensor]) -> list[Tensor]:
     return [encoder(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in rows]
 
 
-def write_states(folder: Path, encoder: StateEncoder, texts: Iterable[str]) -> None:
-    """Encodes texts into ``folder``, by a :class:`~tokcom_core.encoders.text.StateEncoder`.
+def write_states(
+    folder: Path, encoder: StateEncoder, texts: Iterable[str], max_tokens: int
+) -> None:
+    """Encodes the first ``max_tokens`` tokens of texts into ``folder``.
 
     Raises:
         ValueError: for states that half precision cannot hold.
     """
-    rows = {text: encoder.ids(text) for text in dict.fromkeys(texts)}
+    rows = {text: encoder.ids(text, max_tokens) for text in dict.fromkeys(texts)}
     counts = [len(row) for row in rows.values()]
     states = np.lib.format.open_memmap(
         folder / "states.npy", mode="w+", dtype=np.float16, shape=(sum(counts), encoder.width)

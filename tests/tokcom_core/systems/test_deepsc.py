@@ -248,6 +248,17 @@ def test_patches_are_read_row_by_row(data: Path) -> None:
         Pixels(size_px=24, patch_px=7)
 
 
+def test_texts_longer_than_the_language_model_reads_are_refused(tokenizer: str) -> None:
+    positions = Qwen2Config().max_position_embeddings
+    fits, beyond = (
+        _unified(tokenizer, text=_text(tokenizer, layer=-1, max_words=longest))
+        for longest in (positions, positions + 1)
+    )
+    fits.check(Clevr(), {})
+    with pytest.raises(ValueError, match=f"is more than the {positions} tokens that"):
+        beyond.check(Clevr(), {})
+
+
 def test_a_task_without_images_is_refused_by_those_that_send_them() -> None:
     with pytest.raises(ValueError, match="needs an image"):
         Udeepsc().check(Avqa(), {})

@@ -128,7 +128,11 @@ class DeepScSystem(System):
             own: AnyFeatures = TextFeatures(columns=columns, checkpoint=checkpoint, splits=splits)
             if self.text.layer is not None:
                 own = TextStates(
-                    columns=columns, checkpoint=checkpoint, splits=splits, layer=self.text.layer
+                    columns=columns,
+                    checkpoint=checkpoint,
+                    splits=splits,
+                    layer=self.text.layer,
+                    max_tokens=self.text.max_words,
                 )
             return {TEXT: (own,)}
         image = self.image_config
@@ -161,9 +165,19 @@ class DeepScSystem(System):
         return ImageTransmitter(image, features, names, models, torch_device)
 
     def check(self, task: Task, tokens: TokenLengths) -> None:
+        from ...checkpoints.configs import read_config
+
         if self.image_config is not None and IMAGE not in task.media:
             raise ValueError(f"system {self.name} needs an image of task {task.name}; take clevr")
         super().check(task, tokens)
+        if self.text.layer is not None:
+            config = read_config(self.text.tokenizer, "language").get_text_config()
+            positions = getattr(config, "max_position_embeddings", self.text.max_words)
+            if self.text.max_words > positions:
+                raise ValueError(
+                    f"text.max_words {self.text.max_words} is more than the {positions} tokens "
+                    f"that {self.text.tokenizer!r} reads; take {positions} or less"
+                )
 
     def check_data(
         self, task: Task, root: Path, samples: Mapping[str, Samples], max_answer_tokens: int

@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
+    CohereConfig,
     Gemma2Config,
+    Gemma3TextConfig,
     GemmaConfig,
+    GraniteConfig,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
     PreTrainedConfig,
     Qwen2Config,
+    Qwen3Config,
 )
 
 from tokcom_core.answers import IGNORED
@@ -198,4 +205,31 @@ def test_a_model_of_another_structure_is_refused(tmp_path: Path) -> None:
     config = GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=10)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="rotary_emb and norm"):
+        LanguageLayers(str(tmp_path), "cpu")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [LlamaConfig(**_SIZES), MistralConfig(**_SIZES), Phi3Config(**_SIZES), Qwen3Config(**_SIZES)],
+    ids=lambda config: config.model_type,
+)
+def test_models_that_are_built_alike_are_taken(config: PreTrainedConfig, tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    LanguageLayers(str(tmp_path), "cpu", lora=LoraSettings(rank=2))
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (GraniteConfig(**_SIZES, embedding_multiplier=12.0, logits_scaling=8.0), "are others"),
+        (CohereConfig(**_SIZES), "are others"),
+        (Gemma3TextConfig(**_SIZES), "layer_type"),
+    ],
+    ids=["granite", "cohere", "gemma3"],
+)
+def test_models_that_do_more_between_their_layers_are_refused(
+    config: PreTrainedConfig, reason: str, tmp_path: Path
+) -> None:
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"cannot be cut between its layers: .*{reason}"):
         LanguageLayers(str(tmp_path), "cpu")

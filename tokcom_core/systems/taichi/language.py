@@ -16,7 +16,10 @@ from transformers.masking_utils import create_masks_for_generate
 
 from ...checkpoints.loading import load_model
 from ...devices import pick_device, pick_dtype
+from ...errors import first_line
 from .config import LoraSettings
+
+_CHECKED_TOKENS = 8
 
 
 @dataclass
@@ -61,9 +64,11 @@ class _CacheFrom(DynamicCache):  # type: ignore[misc]
 class LanguageLayers(nn.Module):
     """Input embedding and layers of a causal language model, and its head if all layers are kept.
 
-    Any decoder will do whose base model has ``layers``, ``rotary_emb`` and ``norm``, such as Qwen2
-    and Gemma. Embeddings are what enters the first layer: Gemma's are scaled by the square root of
-    their width in its own embedding module, so that nothing else has to know.
+    Any decoder will do that is its embedding, ``layers`` with ``rotary_emb``, ``norm`` and head,
+    and nothing between them, such as Gemma, Llama, Mistral, Phi-3 or Qwen. Embeddings are what
+    enters the first layer: Gemma's are scaled by the square root of their width in its own
+    embedding module, so that nothing else has to know. With the head, the whole is compared with
+    Hugging Face's: Granite and Cohere scale elsewhere, too, and are refused.
 
     Args:
         name: Hugging Face name, local folder or a pocket checkpoint.
@@ -92,10 +97,7 @@ class LanguageLayers(nn.Module):
         )
         base = whole.base_model
         if not all(hasattr(base, part) for part in ("layers", "rotary_emb", "norm")):
-            raise ValueError(
-                f"language model {name!r} is a {type(whole).__name__}, whose base model has no "
-                "layers, rotary_emb and norm; take a Qwen2, a Gemma or one built like them"
-            )
+            raise _not_cut(name, whole, "its base model has no layers, rotary_emb and norm")
         self._config = whole.config.get_text_config()
         self.embedding: nn.Embedding = whole.get_input_embeddings()
         self.layers = nn.ModuleList(list(base.layers)[:layers])
@@ -109,6 +111,22 @@ class LanguageLayers(nn.Module):
             for parameter in self.adapter():
                 parameter.data = parameter.data.float()  # learns in it, whatever the model is in
         self.to(self.device)
+        if layers is None:
+            self._check(name, whole)
+
+    @torch.no_grad()
+    def _check(self, name: str, whole: nn.Module) -> None:
+        """Refuses a model that does not say the same in one piece."""
+        ids = torch.arange(_CHECKED_TOKENS, device=self.device)[None]
+        valid = torch.ones_like(ids, dtype=torch.bool)
+        whole.eval()
+        expected = whole(input_ids=ids).logits.float()
+        try:
+            found = self.logits(self(self.embed(ids), valid, positions_of(valid)))
+        except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+            raise _not_cut(name, whole, first_line(error)) from None
+        if not torch.allclose(found, expected, rtol=0, atol=float(0.01 * expected.abs().max())):
+            raise _not_cut(name, whole, "in pieces its logits are others")
 
     @property
     def width(self) -> int:
@@ -174,6 +192,13 @@ class LanguageLayers(nn.Module):
     def weights(self) -> list[nn.Parameter]:
         """All other parameters."""
         return [p for name, p in self.named_parameters() if "lora_" not in name]
+
+
+def _not_cut(name: str, whole: nn.Module, reason: str) -> ValueError:
+    return ValueError(
+        f"language model {name!r}, a {type(whole).__name__}, cannot be cut between its layers: "
+        f"{reason}; take a Qwen2, a Gemma or one built like them"
+    )
 
 
 def positions_of(valid: Tensor) -> Tensor:

@@ -288,7 +288,7 @@ def _rounded(tokens: Tensor, dtype: DTypeLike, media_id: str) -> NDArray[np.floa
     if not np.isfinite(rounded).all():
         raise ValueError(
             f"clip {media_id}: a token's feature of {float(tokens.abs().max()):.3g} is beyond "
-            "float16; take systems.mlms.models.feature_dtype: float32"
+            "float16; set feature_dtype of the system, beside the encoder's key, to float32"
         )
     return rounded
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from ...checkpoints import POCKET_IMAGES
 from ...config import Config
 from ...encoders import Clip, Convnext, EncoderConfig, NamedEncoder
+from ...features import FeatureDtype
 from ..mlms.config import Checkpoint, LearningRates
 from ..phases import Training
 
@@ -69,11 +70,13 @@ class ImageConfig(Config):
         detail: A second encoder, of the image at a higher resolution, whose features are added to
             those of ``encoder`` where they lie in the image; None for none. A detector sees more
             than one resolution; MiniCLEVR shows materials at the higher one alone.
+        feature_dtype: Precision of the stored features.
         vectors: Number of vectors that it sends; None sends one for each patch.
     """
 
     encoder: NamedEncoder = Clip()
     detail: NamedEncoder | None = None
+    feature_dtype: FeatureDtype = "float16"
     size: TransformerSize
     vectors: int | None = Field(default=None, ge=1)
     code: ChannelCode

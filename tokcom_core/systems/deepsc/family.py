@@ -138,12 +138,11 @@ class DeepScSystem(System):
         image = self.image_config
         assert image is not None
         # of all splits, so that systems which read more of them share the store
-        return {
-            name: features_of_datasets(
-                task, task.splits, IMAGE, encoder, Sliding(counts=(patches(encoder),))
-            )
-            for name, encoder in image.encoders.items()
-        }
+        found: dict[str, tuple[AnyFeatures, ...]] = {}
+        for name, encoder in image.encoders.items():
+            sliding = Sliding(counts=(patches(encoder),), dtype=image.feature_dtype)
+            found[name] = features_of_datasets(task, task.splits, IMAGE, encoder, sliding)
+        return found
 
     def _splits(self, task: Task) -> tuple[str, ...]:
         return (task.train_split, task.validation_split, task.test_split)

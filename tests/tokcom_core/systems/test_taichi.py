@@ -315,12 +315,16 @@ def test_settings_that_cannot_be_are_refused(case_of: CaseOf) -> None:
 
 
 def test_an_encoder_that_is_not_read_costs_nothing(case_of: CaseOf) -> None:
+    """No store either, nor its checkpoint."""
     sent, windows = {"terminal": 9.0}, {"low": 1.0, "high": 1.0}
     both, low, high = (case_of(fusion={"kind": kind}) for kind in ("addition", "low", "high"))
     cost = {
         name: case.system.device_gflop(case.task, "terminal", sent, windows)
         for name, case in (("both", both), ("low", low), ("high", high))
     }
+    for name, case in (("low", low), ("high", high)):
+        assert list(case.system.features(case.task, "terminal", {"terminal": 9})) == [name]
+        assert len(case.system.checkpoints(case.task)) == 2
     models = both.system.models
     own = {name: getattr(models, name).shape().gflop(1.0) for name in ("low", "high")}
     assert cost["both"] - cost["low"] > own["high"]

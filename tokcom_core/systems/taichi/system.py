@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ...checkpoints import POCKET_IMAGES, NamedCheckpoint
 from ...datasets.samples import Samples
+from ...encoders import EncoderConfig
 from ...features import AnyFeatures, Sliding, features_of_datasets
 from ...tasks.base import Reference, Task
 from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
@@ -139,6 +140,12 @@ class Taichi(System):
         return self.lora if joint or self.language_tuning == "lora" else None
 
     @property
+    def _encoders(self) -> dict[str, EncoderConfig]:
+        """The frozen encoders that are read, by the names of their features."""
+        every = {"low": self.models.low, "high": self.models.high}
+        return {} if self.intact_texts else {name: every[name] for name in self.fusion.reads}
+
+    @property
     def token_width(self) -> int:
         """Features of a token of the language model."""
         from ...encoders.named import token_width
@@ -156,8 +163,7 @@ class Taichi(System):
         return {TERMINAL: low.rows * low.columns // self.projector.stride**2}
 
     def checkpoints(self, task: Task) -> tuple[NamedCheckpoint, ...]:
-        encoders = () if self.intact_texts else (self.models.low, self.models.high)
-        pretrained = (encoder.pretrained for encoder in encoders)
+        pretrained = (encoder.pretrained for encoder in self._encoders.values())
         return (NamedCheckpoint("language", self.models.language), *filter(None, pretrained))
 
     def queries(self, count: int) -> tuple[int, int]:
@@ -210,10 +216,8 @@ class Taichi(System):
     def features(
         self, task: Task, device: str, tokens: TokenLengths
     ) -> dict[str, tuple[AnyFeatures, ...]]:
-        if self.intact_texts:
-            return {}
         found: dict[str, tuple[AnyFeatures, ...]] = {}
-        for name, encoder in (("low", self.models.low), ("high", self.models.high)):
+        for name, encoder in self._encoders.items():
             shape = encoder.shape()
             every = (shape.length - shape.summary_tokens,)
             sliding = Sliding(counts=every, dtype=self.models.feature_dtype)
@@ -343,19 +347,15 @@ class Taichi(System):
     def device_gflop(
         self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
     ) -> float:
-        """Operations in 1e9: of the encoders that are read, fusion, projector, layers and channel
-        encoder.
-        """
+        """Operations of encoders, fusion, projector, layers and channel encoder in 1e9."""
         if self.intact_texts or not tokens.get(device):
             return 0.0
         encoders: float = sum(
-            own.shape().gflop(windows[name])
-            for name, own in (("low", self.models.low), ("high", self.models.high))
-            if name in self.fusion.reads
+            own.shape().gflop(windows[name]) for name, own in self._encoders.items()
         )
         visual, below = device_weights(self)
         low, _ = self.models.grids()
-        fused = windows["low"] * low.rows * low.columns
+        fused = next(iter(windows.values())) * low.rows * low.columns
         return encoders + 2e-9 * (visual * fused + below * tokens[device])
 
     def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:

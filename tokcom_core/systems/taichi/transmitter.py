@@ -5,7 +5,7 @@ Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...answers import IGNORED
 from ...datasets.samples import Samples
 from ...devices import pick_device
-from ...features import open_features
+from ...features import FeatureStore, open_features
 from ...foundation import concatenate
 from ..base import STATION, FeatureFolders, Transmitter
 from ..streams import Feedback
@@ -43,7 +43,7 @@ class TaichiTransmitter(Transmitter):
     Args:
         system: Settings of the system.
         queries: Rows and columns of the visual tokens before the projector; None sends no image.
-        features: Feature stores ``low`` and ``high`` of each split.
+        features: Feature stores ``low`` and ``high`` of each split, of those that are read.
         learnt_in: Names of the system's phases.
         torch_device: Torch device or ``auto``.
     """
@@ -115,7 +115,7 @@ class TaichiTransmitter(Transmitter):
         self.visual.queries = self._system.queries(count)
 
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
-        """Frozen tokens of both encoders, or the visual tokens that they make if BAN and projector
+        """Frozen tokens of the encoders, or the visual tokens that they make if BAN and projector
         do not learn, and which samples have an image; then token ids.
         """
         image = self._image(split, samples)
@@ -135,21 +135,31 @@ class TaichiTransmitter(Transmitter):
     def _image(self, split: str, samples: Samples) -> tuple[Tensor, ...]:
         if self._kept is None:
             return ()
-        names, store = samples.media_id, self._stores["low"][split]
-        present = store.present(names)
-        if not self._learns_visual and self._kept.fit(len(store.row)):
+        names = samples.media_id
+        present = self._images[split].present(names)
+        if self._keeps:
             tokens: tuple[Tensor, ...] = (self._kept.select(split, names, present.tolist()),)
         else:
             tokens = self._frozen(split, names)
         return (*tokens, present.to(self._device))
 
-    def _frozen(self, split: str, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Frozen tokens of both encoders."""
-        low, high = (
+    @property
+    def _keeps(self) -> bool:
+        """Whether visual tokens are kept, rather than made of the frozen ones whenever sent."""
+        most = max(len(store.row) for store in self._images.values())
+        return not self._learns_visual and self._kept is not None and self._kept.fit(most)
+
+    @property
+    def _images(self) -> Mapping[str, FeatureStore]:
+        """A store of each split, to tell which images there are."""
+        return next(iter(self._stores.values()))
+
+    def _frozen(self, split: str, names: Sequence[str]) -> tuple[Tensor, ...]:
+        """Frozen tokens of the encoders."""
+        return tuple(
             own[split].select(names, self._places[encoder]).to(self._device)
             for encoder, own in self._stores.items()
         )
-        return low, high
 
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         if stream == VISUAL:
@@ -186,12 +196,9 @@ class TaichiTransmitter(Transmitter):
 
     def _visual(self, *image: Tensor) -> tuple[Tensor, Tensor]:
         """Visual tokens ``[B, S, D]`` and which samples have them, ``[B, S]``."""
+        assert self.visual is not None
         *inputs, present = image
-        if len(inputs) == 1:
-            (tokens,) = inputs
-        else:
-            assert self.visual is not None
-            tokens = self.visual(*inputs)
+        tokens = inputs[0] if self._keeps else self.visual(*inputs)
         return tokens, present[:, None].expand(tokens.shape[:2])
 
     @torch.no_grad()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST_KEPT_BYTES = 2**30
 """Size of all visual tokens of a split, of one length, beyond which none are kept."""
 
+_UNREAD = torch.empty(0)
+
 
 class VisualTokens(nn.ModuleList):
     """BAN, or what takes its place, and the projector.
@@ -31,12 +33,12 @@ class VisualTokens(nn.ModuleList):
     """
 
     def __init__(self, system: Taichi, queries: tuple[int, int]) -> None:
-        low, high = system.models.grids()
-        fusion = build_fusion(system.fusion, low, high)
+        fusion = build_fusion(system.fusion, *system.models.grids())
         super().__init__(
             [fusion, build_projector(system.projector, fusion.width, system.token_width)]
         )
         self.queries = queries
+        self._reads = system.fusion.reads
         self._token_width = system.token_width
 
     @property
@@ -44,9 +46,11 @@ class VisualTokens(nn.ModuleList):
         """Size of the visual tokens of an image."""
         return 4 * self.queries[0] * self.queries[1] * self._token_width
 
-    def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """Visual tokens ``[B, S, D]`` of the tokens of both encoders."""
+    def forward(self, *frozen: Tensor) -> Tensor:
+        """Visual tokens ``[B, S, D]`` of the tokens of the encoders that are read."""
         fusion, projector = self
+        read = dict(zip(self._reads, frozen, strict=True))
+        low, high = (read.get(name, _UNREAD) for name in ("low", "high"))
         tokens: Tensor = projector(fusion(low, high, self.queries))
         return tokens
 
@@ -59,11 +63,11 @@ class KeptTokens:
 
     Args:
         visual: BAN and projector.
-        read: Reads the tokens of both encoders, given a split and media ids.
+        read: Reads the tokens of the encoders, given a split and media ids.
     """
 
     def __init__(
-        self, visual: VisualTokens, read: Callable[[str, Sequence[str]], tuple[Tensor, Tensor]]
+        self, visual: VisualTokens, read: Callable[[str, Sequence[str]], tuple[Tensor, ...]]
     ) -> None:
         self._visual = visual
         self._read = read

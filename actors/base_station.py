@@ -23,6 +23,7 @@ from channel_models import (
     spawn_seed,
 )
 from tokcom_core.datasets.samples import Samples, read_samples
+from tokcom_core.storage import reading
 from tokcom_core.systems import STATION, Feedback, Phase, Predictions, Received, System
 from tokcom_core.tasks import Task
 
@@ -263,7 +264,8 @@ class BaseStation:
 
     def load(self, folder: Path) -> None:
         """Loads what :meth:`save` saved."""
-        self.receiver.load(folder, STATION)
+        with reading(folder):
+            self.receiver.load(folder, STATION)
 
     def checkpoint(self, folder: Path) -> None:
         """Saves all state that the next step depends on."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from channel_models import Frame, normalise, spawn_seed
 from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.devices import pick_device
+from tokcom_core.storage import reading
 from tokcom_core.systems import Feedback, Phase, Stream, System, Transport
 from tokcom_core.tasks import Task
 
@@ -204,7 +205,8 @@ class Device:
 
     def load(self, folder: Path) -> None:
         """Loads what :meth:`save` saved."""
-        self.transmitter.load(folder, self.name)
+        with reading(folder):
+            self.transmitter.load(folder, self.name)
 
     def checkpoint(self, folder: Path) -> None:
         """Saves all state that the next step depends on."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from .errors import first_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -53,6 +55,22 @@ def writing(file: Path) -> Iterator[None]:
         if number in _REFUSED and not (name and Path(str(name)).is_relative_to(file.parent)):
             raise
         raise StorageError.at(number, str(name or file)) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Names an artifact that a block cannot read, and the remedy.
+
+    Raises:
+        ValueError: for a damaged or missing file.
+    """
+    try:
+        yield
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged ({first_line(error)}); remove it, and 'tokcom study resume' makes "
+            "it again"
+        ) from None
 
 
 @contextmanager

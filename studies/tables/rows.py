@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tokcom_core.errors import first_line
+
 from .columns import VERSION_KEY
 
 
@@ -44,6 +46,16 @@ def read_values(file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
 
 
 def _read(file: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    try:
+        return _opened(file, schema, columns)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{file} is damaged ({first_line(error)}); remove it and what is named alike below "
+            "results, and 'tokcom study resume' makes it again"
+        ) from None
+
+
+def _opened(file: Path, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
     with pq.ParquetFile(file) as opened:
         found, expected = (
             (s.metadata or {}).get(VERSION_KEY, b"none").decode()

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from tokcom_core.datasets import media
@@ -25,6 +26,7 @@ from tokcom_core.storage import (
     atomic_file,
     atomic_folder,
     complaint,
+    reading,
     remove_partials,
     writing,
 )
@@ -147,3 +149,14 @@ def test_another_disk_that_is_full_is_told_by_its_own_words(tmp_path: Path) -> N
 def test_it_survives_the_way_from_another_process() -> None:
     error = pickle.loads(pickle.dumps(StorageError.at(errno.ENOSPC, "/a")))
     assert (type(error), error.errno, error.filename) == (StorageError, errno.ENOSPC, "/a")
+
+
+@pytest.mark.parametrize(
+    "error", [SafetensorError("header"), FileNotFoundError("gone"), KeyError("w")]
+)
+def test_what_cannot_be_read_is_named_with_its_remedy(error: Exception, tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match=f"^{tmp_path} is damaged .*; remove it, and"),
+        reading(tmp_path),
+    ):
+        raise error

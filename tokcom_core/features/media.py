@@ -19,6 +19,7 @@ from ..datasets.samples import Samples
 from ..encoders import ENCODER_BATCH, EncoderConfig, MediaEncoder, NamedEncoder
 from ..selection import FrozenSelection, select
 from ..slide import Rounding, slide
+from ..storage import reading
 from ..tasks.base import Task
 from .base import Features
 
@@ -294,10 +295,16 @@ def _rounded(tokens: Tensor, dtype: DTypeLike, media_id: str) -> NDArray[np.floa
 
 
 def open_features(folder: Path) -> FeatureStore:
-    """Maps what :func:`write_features` wrote."""
-    meta = json.loads((folder / "meta.json").read_text())
+    """Maps what :func:`write_features` wrote.
+
+    Raises:
+        ValueError: for a damaged folder.
+    """
+    with reading(folder):
+        meta = json.loads((folder / "meta.json").read_text())
+        tokens = np.load(folder / "tokens.npy", mmap_mode="r")
     return FeatureStore(
-        tokens=np.load(folder / "tokens.npy", mmap_mode="r"),
+        tokens=tokens,
         counts=tuple(meta["counts"]),
         row={media_id: i for i, media_id in enumerate(meta["windows"])},
         windows=tuple(meta["windows"].values()),

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..datasets.samples import Samples
+from ..storage import reading
 from ..tasks.base import Task
 from .base import Features
 
@@ -134,8 +135,14 @@ def write_states(
 
 
 def open_states(folder: Path) -> StateStore:
-    """Maps what :func:`write_states` wrote."""
-    frame = pd.read_parquet(folder / "texts.parquet")
+    """Maps what :func:`write_states` wrote.
+
+    Raises:
+        ValueError: for a damaged folder.
+    """
+    with reading(folder):
+        frame = pd.read_parquet(folder / "texts.parquet")
+        states = np.load(folder / "states.npy", mmap_mode="r")
     spans = zip(frame["start"].tolist(), frame["count"].tolist(), strict=True)
     span = dict(zip(frame["text"], spans, strict=True))
-    return StateStore(np.load(folder / "states.npy", mmap_mode="r"), span)
+    return StateStore(states, span)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..storage import reading
 from ..tasks.base import Task
 from .base import Features
 
@@ -94,7 +95,12 @@ def write_texts(folder: Path, encoder: TextEncoder, texts: Iterable[str]) -> Non
 
 
 def open_texts(folder: Path) -> TextStore:
-    """Reads what :func:`write_texts` wrote."""
-    frame = pd.read_parquet(folder / "texts.parquet")
-    embedding = load_file(folder / "embedding.safetensors")["embedding"]
+    """Reads what :func:`write_texts` wrote.
+
+    Raises:
+        ValueError: for a damaged folder.
+    """
+    with reading(folder):
+        frame = pd.read_parquet(folder / "texts.parquet")
+        embedding = load_file(folder / "embedding.safetensors")["embedding"]
     return TextStore(dict(zip(frame["text"], frame["rows"], strict=True)), embedding)

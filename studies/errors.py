@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -124,13 +127,22 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
     return get_args(model.model_fields["name"].annotation) if "name" in model.model_fields else ()
 
 
+_PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+"""A frame of a traceback: file and line."""
+
+
 def reason_of(error: BaseException) -> str:
-    """The first line of an error, without Ray's traceback of the remote process."""
+    """The first line of an error; of one that nobody raised on purpose, also where it occurred."""
     from ray.exceptions import RayTaskError  # imported here: reading a config does not need Ray
 
+    told = "".join(traceback.format_tb(error.__traceback__))
     while isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
-        error = error.cause
+        told, error = error.traceback_str, error.cause
     if isinstance(error, ValidationError):
         return explain(error)
     said = first_line(error)
-    return said if type(error) is ValueError else f"{type(error).__name__}: {said}"
+    if type(error) is ValueError:
+        return said
+    places = [place for place in _PLACE.findall(told) if "site-packages" not in place[0]]
+    where = f" ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else ""
+    return f"{type(error).__name__}: {said}{where}"

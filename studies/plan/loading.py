@@ -17,6 +17,20 @@ from .study import Study
 PRESETS = Path(__file__).parents[1] / "presets"
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a mapping with the same key twice, of which YAML would take the last value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for i, key in enumerate(keys):
+            if key.value in [before.value for before in keys[:i]]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is there twice", key.start_mark
+                )
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
 def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
     """Loads a study from a preset's name or a YAML file, and overrides some of its keys.
 
@@ -38,9 +52,9 @@ def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
     if not file.is_file():
         raise ValueError(f"no study {source}; give a YAML file or a preset: {', '.join(presets())}")
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{file} is not proper YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise ValueError(f"{file} should hold keys and values, such as 'name: mystudy'")
     raw = resolve_paths(raw, Path.cwd() if preset else file.parent.absolute())

@@ -37,7 +37,7 @@ def _with_pocket(raw: Mapping[str, Any]) -> dict[str, Any]:
     Token lengths are cut to those of the pocket encoders, and no GPU is used; all else stays.
     """
     found = dict(raw)
-    found["data"] = miniature_data(found.get("data"))
+    found["data"] = miniature_data(found.get("data"), _task(found).media)
     own = found.get("systems")
     pocket = {name: system.POCKET for name, system in SYSTEMS.items()}
     found["systems"] = merged(own if isinstance(own, Mapping) else {}, pocket)

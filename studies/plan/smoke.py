@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tokcom_core.config import listed
+from tokcom_core.config import CUSTOM, listed, load_class
 from tokcom_core.datasets.data import smoke_data
-from tokcom_core.systems import SHORT_NAMES, SYSTEMS, merged
+from tokcom_core.systems import SHORT_NAMES, SYSTEMS, System, merged
 
 Scale = Literal["full", "smoke"]
 
@@ -59,7 +59,17 @@ def _small_method(raw: Any) -> Any:
     if not isinstance(raw, Mapping):
         return raw
     system = raw.get("system", SHORT_NAMES.get(raw.get("name", ""), {}).get("system"))
+    if system == CUSTOM:
+        return merged(raw, _own_smoke(raw.get("class")))
     return _within(raw, SYSTEMS[system].SMOKE) if system in SYSTEMS else raw
+
+
+def _own_smoke(path: Any) -> Mapping[str, Any]:
+    """What a system outside the package says of its fewest steps."""
+    try:
+        return load_class(str(path), System).SMOKE
+    except ValueError:  # refused where methods are validated
+        return {}
 
 
 def _within(own: Mapping[str, Any], few: Mapping[str, Any]) -> dict[str, Any]:

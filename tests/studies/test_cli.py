@@ -58,7 +58,7 @@ def test_mistakes_in_a_study(
 def test_a_study_file_that_is_not_yaml(tmp_path: Path, refused: Callable[..., str]) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("name: [")
-    assert "is not YAML" in _one_line(tokcom("study", "plan", file))
+    assert "is not proper YAML" in _one_line(tokcom("study", "plan", file))
     assert "no study in" in refused("study", "resume", tmp_path)
     assert "no zoo in" in refused("zoo", "show", tmp_path)
     assert "no world 'x'; take some of minimusic, miniclevr" in refused(

@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from studies import load
+
 DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
@@ -69,3 +71,12 @@ def test_a_task_an_encoder_and_a_system_from_outside_reach_a_table(folder: Path)
     devices = pd.read_parquet(out / "devices")
     assert set(devices["device"]) == {"left", "right"}
     assert set(devices["modality"]) == {"radar"}
+
+
+def test_a_system_from_outside_has_a_smoke_test(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(folder)
+    study = load(folder / "beacons.yaml", ["scale=smoke"])
+    (method,) = study.methods
+    assert study.system(method).model_dump()["steps"] == 2

@@ -83,6 +83,14 @@ def test_pocket_models_are_the_same_study_in_the_miniature_world() -> None:
     assert load("quickstart", ("models=pocket",)).tokens == load("quickstart").tokens
 
 
+def test_the_miniature_world_is_the_one_of_the_tasks_media(tmp_path: Path) -> None:
+    own = {"folder": str(tmp_path)}
+    for task, made in (("clevr", "miniclevr-2000-1"), ("avqa", "minimusic-2000-1")):
+        world = Study(name="s", task=task, data=own, models="pocket").data.made
+        assert world is not None
+        assert world.identity == made
+
+
 def test_the_recipe_trains_the_pocket_models(minimusic: Path, tmp_path: Path) -> None:
     """One ``--set`` away from the preset; here with fewer steps, too."""
     study = load(

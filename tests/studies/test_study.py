@@ -109,7 +109,10 @@ def test_airs_that_tables_could_not_tell_apart_are_refused(my_airs: Path, tmp_pa
 def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("a: [1\nb: }")
-    with pytest.raises(ValueError, match="is not YAML"):
+    with pytest.raises(ValueError, match="is not proper YAML"):
+        load(file)
+    file.write_text("name: a\nmethods: [aligned]\nmethods: [unaligned]")
+    with pytest.raises(ValueError, match=r"key 'methods' is there twice .*line 3"):
         load(file)
     file.write_text("- just\n- a list")
     with pytest.raises(ValueError, match="keys and values"):

@@ -62,6 +62,24 @@ def test_a_reason_is_the_first_line_of_what_was_raised(error: Exception, reason:
     assert not any(s in reason_of(error) for s in ("\n", "pydantic.dev", "/tmp/ray"))
 
 
+def test_an_error_of_somebodys_own_class_says_where() -> None:
+    """The innermost frame outside installed packages; Ray passes tracebacks on as text."""
+    here = Path(__file__)
+    try:
+        [].pop()
+    except IndexError as error:
+        local, frame = reason_of(error), error.__traceback__
+    assert frame is not None
+    assert local.endswith(f"({here.name}, line {frame.tb_lineno})")
+    remote = (
+        f'Traceback\n  File "{here}", line 7, in f\n  File "/x/site-packages/a.py", line 9, in g'
+    )
+    assert (
+        reason_of(RayTaskError("f", remote, KeyError("a")))
+        == f"KeyError: 'a' ({here.name}, line 7)"
+    )
+
+
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray Tune would wait for it for ever."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -43,6 +43,13 @@ def test_its_tokens_are_stored_and_sent(minimusic: Path, tmp_path: Path) -> None
         assert set(unsplit.losses(phase)) == set(phase.losses)
 
 
+def test_a_shape_that_is_not_the_encoders_is_refused(minimusic: Path, tmp_path: Path) -> None:
+    system = _system(**{"class": f"{HERE}:Mistaken"})
+    said = "makes 20 tokens of 3 features of a window, but its shape[(][)] says 20 of 4"
+    with pytest.raises(ValueError, match=said):
+        SystemCase.prepare(system, Avqa(), {"audio": 5, "vision": 4}, minimusic, tmp_path)
+
+
 def test_its_keys_survive_json() -> None:
     system, task = _system(bands=2), Avqa()
     assert Mlms.model_validate_json(system.model_dump_json()) == system

@@ -43,5 +43,12 @@ class LoudnessEncoder(MediaEncoder):
         return [clip.square().mean(-1).sqrt() for clip in clips]
 
 
+class Mistaken(Loudness):
+    """Says that its tokens are wider than they are."""
+
+    def build(self, device: str = "auto") -> MediaEncoder:
+        return Loudness(bands=self.bands - 1).build()
+
+
 class NoEncoder:
     """Something else."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -21,9 +21,11 @@ class MiniatureData(Config, ABC):
     """The contract of data sets that are generated in the study's folder.
 
     Attributes:
+        MEDIA: Media of its samples.
         SMOKE: Settings of a smoke test, with few items.
     """
 
+    MEDIA: ClassVar[tuple[str, ...]] = ()
     SMOKE: ClassVar[dict[str, int]] = {}
 
     @property
@@ -47,6 +49,7 @@ class MiniMusic(MiniatureData):
     clips: int = Field(default=2000, ge=12)
     seed: int = Field(default=1, ge=0)
 
+    MEDIA: ClassVar[tuple[str, ...]] = ("audio", "vision")
     SMOKE: ClassVar[dict[str, int]] = {"clips": 60}
 
     @property
@@ -81,6 +84,7 @@ class MiniClevr(MiniatureData):
     seed: int = Field(default=1, ge=0)
     jpeg_quality: int | None = Field(default=None, ge=1, le=95)
 
+    MEDIA: ClassVar[tuple[str, ...]] = ("image",)
     SMOKE: ClassVar[dict[str, int]] = {"images": 40}
 
     @property
@@ -123,12 +127,17 @@ class Data(Config):
 _MINIATURES: dict[str, type[MiniatureData]] = {"minimusic": MiniMusic, "miniclevr": MiniClevr}
 
 
-def miniature_data(raw: Any) -> dict[str, Any]:
-    """The keys of a miniature data set instead of a folder, MiniMUSIC's if none is named."""
+def miniature_data(raw: Any, media: Collection[str] = MiniMusic.MEDIA) -> dict[str, Any]:
+    """The keys of a miniature data set instead of a folder.
+
+    Args:
+        raw: Keys of the data.
+        media: Media of the task, by which the data set is chosen if none is named.
+    """
     named = raw if isinstance(raw, Mapping) else {}
-    own = next(
-        (name for name in _MINIATURES if named.get(name) is not None), next(iter(_MINIATURES))
-    )
+    told = [name for name in _MINIATURES if named.get(name) is not None]
+    fitting = [name for name, world in _MINIATURES.items() if set(world.MEDIA) & set(media)]
+    own = next(iter([*told, *fitting, *_MINIATURES]))
     return {own: named.get(own) or {}}
 
 

@@ -152,7 +152,13 @@ class MediaFeatures(Features):
     def write(self, folder: Path, task: Task, root: Path, device: str) -> None:
         ids = dict.fromkeys(m for s in self.splits for m in task.samples(root, s).media_id)
         media = partial(task.media_file, root, self.splits[0], self.medium)
-        write_features(folder, self.encoder.build(device), media, list(ids), self.sliding)
+        encoder, shape = self.encoder.build(device), self.encoder.shape()
+        if (encoder.length, encoder.width) != (shape.length, shape.width):
+            raise ValueError(
+                f"encoder {self.encoder.name!r} makes {encoder.length} tokens of {encoder.width} "
+                f"features of a window, but its shape() says {shape.length} of {shape.width}"
+            )
+        write_features(folder, encoder, media, list(ids), self.sliding)
 
     def encodings(
         self, task: Task, root: Path, samples: Samples, device: str

@@ -28,7 +28,8 @@ class ChannelOutput:
     Attributes:
         symbols: complex64 ``[B, N]``, equalised, power scale restored.
         noise_var: float32, error variance of a unit-power symbol, broadcastable to ``[B, N]``.
-        realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
+        realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading, the
+            mean over all subcarriers of the sender, those that it fills or not.
         erased: bool ``[B, N]``, True where nothing arrived; None for nowhere.
         channel_uses: data symbols that were sent, per sample; None counts the valid symbols.
         payload_bits: information bits that a digital link sent, per sample.

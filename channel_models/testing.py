@@ -165,7 +165,10 @@ class NormalisedAirContract(AirContract):
     """What those keep, besides, that are built for an SNR."""
 
     exact_when_noiseless = True
+    """Whether symbols arrive as they were sent where there is no noise."""
+
     fading = True
+    """Whether the SNR, as a mean over the band, differs from sample to sample."""
 
     def test_measured_snr_is_the_asked_one(self) -> None:
         """Mean of realised linear SNR over fading, within five standard errors."""

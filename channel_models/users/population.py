@@ -9,6 +9,7 @@ depends on who else was scheduled.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,7 +29,7 @@ class PopulationSize:
 
 
 class FreshPopulation(Source):
-    """Users without a place: every interval draws all their channels anew.
+    """Users who keep no place: every interval draws all their channels anew.
 
     Args:
         source: yields one user's channels.
@@ -42,21 +43,15 @@ class FreshPopulation(Source):
 
     def realise(self, request: Request) -> Realisation:
         members = _members(request)
-        gains, delays = [], []
+        parts = []
         intervals, where = torch.unique_consecutive(members.intervals, return_inverse=True)
         for i, interval in enumerate(intervals.tolist()):
             seed = spawn_seed(self._size.seed, "crowd", request.sender, interval)
             whole = self._source.realise(
                 replace(request, batch=self._size.users, seed=seed, members=None)
             )
-            users = members.users[where == i]
-            gains.append(whole.gains[users])
-            delays.append(whole.delays_s if len(whole.delays_s) == 1 else whole.delays_s[users])
-        shared = all(len(d) == 1 and torch.equal(d, delays[0]) for d in delays)
-        if shared:
-            return Realisation(torch.cat(gains), delays[0])
-        rows = [d.expand(len(g), -1) for d, g in zip(delays, gains, strict=True)]
-        return Realisation(torch.cat(gains), torch.cat(rows))
+            parts.append(_of_users(whole, members.users[where == i]))
+        return _joined(parts)
 
 
 class PlacedPopulation(Source):
@@ -127,6 +122,26 @@ class PlacedPopulation(Source):
             drawn = torch.rand(shape, generator=generator, dtype=torch.float64).to(self._device)
             self._motion[sender] = drawn[0], self._max_hz * torch.cos(2 * math.pi * drawn[1])
         return self._motion[sender]
+
+
+def _of_users(whole: Realisation, users: torch.Tensor) -> Realisation:
+    """The channels of some samples of a realisation."""
+    delays = whole.delays_s if len(whole.delays_s) == 1 else whole.delays_s[users]
+    location = {name: values[users] for name, values in whole.location.items()}
+    return Realisation(whole.gains[users], delays, location)
+
+
+def _joined(parts: Sequence[Realisation]) -> Realisation:
+    """Realisations of one source, one after the other."""
+    gains = torch.cat([part.gains for part in parts])
+    location = {
+        name: torch.cat([part.location[name] for part in parts]) for name in parts[0].location
+    }
+    delays = [part.delays_s for part in parts]
+    if all(len(d) == 1 and torch.equal(d, delays[0]) for d in delays):
+        return Realisation(gains, delays[0], location)
+    rows = [part.delays_s.expand(len(part.gains), -1) for part in parts]
+    return Realisation(gains, torch.cat(rows), location)
 
 
 def _members(request: Request) -> Members:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from channel_models import (
     named_air,
 )
 from channel_models.digital.air import DigitalAir
+from channel_models.sources.budget import BudgetedSource
+from channel_models.sources.recording import record
 from channel_models.testing import LINK, frame
 
 USERS = 40
@@ -92,6 +95,23 @@ def test_users_of_a_cell_keep_their_places_and_their_mean_gain() -> None:
     still = _build("umi")
     first, again = (_send(still, [3], [i]).realised_snr_db for i in (0, 50))
     assert torch.equal(first, again)
+
+
+def test_users_of_a_recorded_cell_keep_their_power_and_their_place(tmp_path: Path) -> None:
+    """Each sample's energy is that of its own power, and its place one of the trace's."""
+    umi = named_air("umi", p0_dbm=-90.0).source(LINK, "cpu")
+    assert isinstance(umi, BudgetedSource)
+    file = tmp_path / "umi.parquet"
+    trace = record(umi.source, Request(200, 1, 28e3, 12, 3, "a"), ["a"], 3.5e9, physical=True)
+    trace.write(file)
+    got = _send(_build("recorded", file=str(file), p0_dbm=-90.0), [3, 7, 3, 9], [0, 0, 2, 2])
+    for name in ("x_m", "y_m"):
+        assert len(got.location[name].unique()) == 4
+    assert torch.isin(got.location["x_m"], torch.from_numpy(trace.places_m[:, 0])).all()
+    sent_mw = 10 ** (got.location["tx_power_dbm"].double() / 10)
+    assert got.overhead.energy_mj == pytest.approx(
+        float(sent_mw.mean()) * got.overhead.airtime_ms / 1000
+    )
 
 
 def test_fading_of_a_moving_population_decorrelates_as_clarke_says() -> None:

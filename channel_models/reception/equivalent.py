@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ..air import Air, ChannelOutput
 from ..frame import Frame, Members
+from ..numerology import SYMBOLS_PER_SLOT, Allocation
 from .detection import sample_lmmse_estimate
 from .linear import LinearAir
 
-PROBED_SYMBOLS = 96
+_MIN_PROBED_SYMBOLS = 96
 
 
 class EquivalentAir(Air):
@@ -23,8 +24,10 @@ class EquivalentAir(Air):
 
     A probe of each frame's first symbols, silent, meets the linear air; the mean error variance e
     of its LMMSE estimates makes the sample's flat channel (1 - e) x + n with error variance e.
-    Thousands of long frames so cost what short ones do; how the error varies within a sample is
-    lost.
+    The probe fills the sender's whole band: one OFDM symbol, or the first slot where pilots are
+    interpolated, which errs differently from one OFDM symbol to the next. Thousands of long frames
+    so cost what short ones do; how the error varies within a sample is lost, and so is what a
+    channel that moves does after the probe.
 
     Args:
         inner: the linear air, several users and all.
@@ -37,8 +40,10 @@ class EquivalentAir(Air):
         self._device = device
 
     def propagate(self, frames: Sequence[Frame], seed: int) -> list[ChannelOutput]:
+        allocations = self.link.allocations([frame.sender for frame in frames])
         with torch.no_grad():
-            probed = self._inner.propagate([_probe(frame) for frame in frames], seed)
+            probes = [self._probe(frame, allocations[frame.sender]) for frame in frames]
+            probed = self._inner.propagate(probes, seed)
         return [
             self._flat(frame, output, Air.seed_of(frame, seed, "equivalent"))
             for frame, output in zip(frames, probed, strict=True)
@@ -47,16 +52,17 @@ class EquivalentAir(Air):
     def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
         return self._inner.predict_snr(senders, members)
 
+    def _probe(self, frame: Frame, allocation: Allocation) -> Frame:
+        estimated = self._inner.csi == "estimated"
+        rows = SYMBOLS_PER_SLOT - self.link.dmrs_symbols if estimated else 1
+        count = max(_MIN_PROBED_SYMBOLS, rows * allocation.subcarriers)
+        silence = torch.zeros_like(frame.symbols[:, :count])
+        valid = torch.ones_like(frame.valid[:, :count])
+        return Frame(frame.sender, frame.stream, silence, valid, frame.scale, members=frame.members)
+
     def _flat(self, frame: Frame, probed: ChannelOutput, seed: int) -> ChannelOutput:
         of_symbol = probed.noise_var.expand(len(frame.symbols), probed.symbols.shape[1])
         error = of_symbol.mean(1, keepdim=True)
         generator = torch.Generator(self._device).manual_seed(seed)
         estimate = sample_lmmse_estimate(frame.symbols, error, frame.scale, generator)
         return ChannelOutput(estimate, error, probed.realised_snr_db, location=probed.location)
-
-
-def _probe(frame: Frame) -> Frame:
-    count = min(PROBED_SYMBOLS, frame.symbols.shape[1])
-    silence = torch.zeros_like(frame.symbols[:, :count])
-    valid = torch.ones_like(frame.valid[:, :count])
-    return Frame(frame.sender, frame.stream, silence, valid, frame.scale, members=frame.members)

@@ -44,6 +44,9 @@ class LinearAir(Air):
         statistics: channels of one user, by whose statistics pilots are interpolated; ``source`` by
             default.
 
+    Attributes:
+        csi: what the receiver knows of the channel.
+
     Raises:
         ValueError: for what cannot be received (several users or antennas without CSI, users on
             the same subcarriers without fading, estimates without pilots).
@@ -62,7 +65,7 @@ class LinearAir(Air):
         receiver = receiver or Receiver()
         receiver.check(link, fading=source is not None)
         self._noise_power = noise_power
-        self._csi = receiver.csi
+        self.csi = receiver.csi
         self._device = torch.device(device)
         estimates = receiver.csi == "estimated"
         self._channel = (
@@ -107,7 +110,7 @@ class LinearAir(Air):
         x, h = signal.symbols, signal.response
         power = (h.real.square() + h.imag.square()).sum(1)
         snr_db = to_db(power.mean((1, 2)) / self.link.antennas / n0)
-        if self._csi == "perfect":
+        if self.csi == "perfect":
             noise_var = n0 / (power + n0)
             estimate = sample_lmmse_estimate(x, noise_var, frame.scale, generator)
         else:
@@ -116,13 +119,13 @@ class LinearAir(Air):
             )
             estimate, noise_var = self._equalise(received, signal, generator)
             estimate = estimate * frame.scale[:, None, None]
-        return _output(frame, estimate, noise_var, snr_db, signal, biased=self._csi != "none")
+        return _output(frame, estimate, noise_var, snr_db, signal, biased=self.csi != "none")
 
     def _through_noise(self, frame: Frame, generator: torch.Generator) -> ChannelOutput:
         """One user where there is no channel: every antenna has the symbol, and its own noise."""
         n0 = self._noise_power
         snr_db = to_db(torch.ones_like(frame.scale) / n0)
-        if self._csi == "none":
+        if self.csi == "none":
             received = gaussian_noise(frame.symbols.shape, n0, generator).add_(frame.symbols)
             noise_var = torch.tensor(n0, device=self._device)
             symbols = received * frame.scale[:, None]

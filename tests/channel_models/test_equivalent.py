@@ -42,6 +42,20 @@ def test_errors_are_those_of_the_link(name: str, link: Link) -> None:
     assert float(correlation) > 0.9
 
 
+@pytest.mark.parametrize("csi", ["perfect", "estimated"])
+def test_a_wide_band_keeps_its_diversity(csi: str) -> None:
+    """Quantiles of the samples' announced errors, over many coherence bandwidths."""
+    by_link, abstract = (
+        named_air("tdl-c", delay_spread_ns=300, csi=csi, fidelity=fidelity)
+        .build(Link(bandwidth_hz=10e6), 5.0)
+        .transmit([frame("a", batch=100, symbols=5000)], seed=4)[0]
+        .noise_var.mean(1)
+        for fidelity in ("link", "abstract")
+    )
+    at = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])
+    torch.testing.assert_close(abstract.quantile(at), by_link.quantile(at), rtol=0.03, atol=0)
+
+
 def test_what_has_no_equaliser_has_no_abstraction() -> None:
     with pytest.raises(ValueError, match="csi none"):
         named_air("rayleigh", csi="none", fidelity="abstract").build(LINK, 5.0)

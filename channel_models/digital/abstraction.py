@@ -59,9 +59,13 @@ def block_error_rate(sinr: Tensor, mcs: Tensor, symbols: Tensor) -> Tensor:
 
 
 def adapt_mcs(
-    sinr: Tensor, payload_bits: Tensor, bler_targets: Tensor, choices: Sequence[int]
+    sinr: Tensor,
+    payload_bits: Tensor,
+    bler_targets: Tensor,
+    choices: Sequence[int],
+    possible: Tensor,
 ) -> Tensor:
-    """The highest MCS ``[B]`` whose BLER meets the target; where none does, the lowest.
+    """The highest possible MCS ``[B]`` whose BLER meets the target; where none does, the lowest.
 
     The channel is known to the sender, as in Sionna SYS's inner-loop link adaptation.
 
@@ -70,13 +74,14 @@ def adapt_mcs(
         payload_bits: payload of each sample's packets, ``[B]``.
         bler_targets: block error rates to aim at, ``[B]``.
         choices: MCS indices to take, ascending.
+        possible: bool ``[B, choices]``, those that can code a sample's packets.
     """
     mcs = torch.tensor(choices, device=sinr.device).expand(len(sinr), -1)
     symbols = packet_symbols(payload_bits[:, None], mcs)
     effective = effective_sinr(sinr[:, None].expand(-1, len(choices), -1), mcs)
     good = block_error_rate(effective, mcs, symbols) <= bler_targets[:, None]
-    best = torch.where(good, torch.arange(len(choices), device=sinr.device), 0).max(1).values
-    return mcs[0][best]
+    lowest = torch.where(possible, mcs, MCS_COUNT).min(1, keepdim=True).values
+    return torch.where(good & possible, mcs, lowest).max(1).values
 
 
 @lru_cache(maxsize=4)

@@ -109,11 +109,13 @@ class DigitalAir(Air):
                     )
                 s.mcs = torch.full_like(s.mcs, self._config.mcs)
             return
+        choices = usable_mcs(self._device)
         for s, sinr in zip(transmissions, self._profiles(transmissions, seed), strict=True):
-            largest = int(s.packet_bits.max())
-            choices = [mcs for mcs in usable_mcs(self._device) if possible(largest, mcs)]
+            sizes, which = s.packet_bits.unique(return_inverse=True)
+            table = [[possible(bits, mcs) for mcs in choices] for bits in sizes.tolist()]
+            fits = torch.tensor(table, device=sizes.device)[which]
             targets = s.bler_targets(self._config.bler_target)
-            s.mcs = adapt_mcs(sinr, s.packet_bits, targets, choices)
+            s.mcs = adapt_mcs(sinr, s.packet_bits, targets, choices, fits)
 
     def _profiles(self, transmissions: Sequence[HarqTransmission], seed: int) -> list[Tensor]:
         """SINR ``[B, points]`` of each sample over its share of the band, nothing being sent."""

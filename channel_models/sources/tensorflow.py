@@ -108,7 +108,9 @@ class BankedSource(Source):
     """Channels of a service, ordered ahead as a bank of batches.
 
     The seed of a request chooses a batch of the bank and realisations of the batch, so that the
-    same requests meet the same channels, and only the first of them waits.
+    same requests meet the same channels, and only the first of them waits. Requests that differ in
+    their number of steps meet the same ones for a shorter or longer while, as far as the service
+    draws alike for both (Sionna does): whoever probes a channel sees what a frame then meets.
 
     Args:
         service: makes the realisations.
@@ -149,7 +151,7 @@ class BankedSource(Source):
         if key not in self._orders:
             self._orders[key] = [
                 self._service.ask(
-                    self._batch, steps, sampling_hz, spawn_seed(_BANK_SEED, "bank", steps, i)
+                    self._batch, steps, sampling_hz, spawn_seed(_BANK_SEED, "bank", i)
                 )
                 for i in range(self._batches)
             ]

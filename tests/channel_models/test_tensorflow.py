@@ -18,7 +18,7 @@ REQUEST = Request(20, 14, 28e3, 12, 5, "a")
 
 
 class _LocalService(ChannelService):
-    """NumPy's Rayleigh paths in the place of TensorFlow's."""
+    """NumPy's Rayleigh paths in the place of TensorFlow's, each with a Doppler shift of its own."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -26,9 +26,12 @@ class _LocalService(ChannelService):
     def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
         self.asked += 1
         rng = np.random.default_rng(seed)
-        gains = rng.normal(size=(2, batch, 1, 1, 1, 1, 3, steps)) / np.sqrt(6)
+        parts = rng.normal(size=(2, batch, 1, 1, 1, 1, 3, 1)) / np.sqrt(6)
+        shift_hz = rng.uniform(-35, 35, size=(batch, 1, 1, 1, 1, 3, 1))
+        turned = np.exp(2j * np.pi * shift_hz * np.arange(steps) / sampling_hz)
+        gains = (parts[0] + 1j * parts[1]) * turned
         delays = np.tile(np.asarray([0.0, 1e-7, 3e-7]), (batch, 1, 1, 1))
-        return (gains[0] + 1j * gains[1]).astype(np.complex64), delays.astype(np.float32)
+        return gains.astype(np.complex64), delays.astype(np.float32)
 
     def get(self, ref: Any) -> Arrays:
         arrays: Arrays = ref
@@ -68,6 +71,12 @@ def test_a_bank_is_ordered_once_and_its_seed_chooses() -> None:
     assert service.asked == 4
     source.realise(replace(REQUEST, steps=28))
     assert service.asked == 8
+
+
+def test_a_probe_meets_the_channel_of_a_longer_frame() -> None:
+    source = BankedSource(_LocalService(), static=False, batches=4, batch=16)
+    probed, met = (source.realise(replace(REQUEST, steps=steps)).gains for steps in (1, 28))
+    torch.testing.assert_close(met[..., :1], probed)
 
 
 def test_without_ray_the_backend_is_refused() -> None:

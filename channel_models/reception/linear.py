@@ -92,8 +92,9 @@ class LinearAir(Air):
 
     def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
         if self._channel is None:
-            snr = self.link.antennas / self._noise_power
-            return torch.full((len(members.users),), snr, device=self._device)
+            antennas = float(self.link.antennas)
+            gain = torch.full((len(members.users),), antennas, device=self._device)
+            return gain / self._noise_power
         found = [
             self._channel.probe_power(sender, members, allocation) / self._noise_power
             for sender, allocation in self.link.allocations(senders).items()

@@ -78,7 +78,7 @@ class TensorflowAir(Air):
 
     def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
         """Nothing is known of the function: the SNR that was asked for."""
-        return torch.full((len(members.users),), 1 / self._noise_power)
+        return torch.ones(len(members.users)) / self._noise_power
 
     def _one(self, frame: Frame, seed: int) -> ChannelOutput:
         parts = torch.view_as_real(frame.symbols)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 SchedulerName = Literal["round-robin", "proportional-fair", "max-sinr"]
 
+_MAX_RATE = 100.0
+
 
 class Scheduler(ABC):
     """Chooses users of one interval.
@@ -79,7 +81,10 @@ class MaxSinr(Scheduler):
 
 
 class ProportionalFair(Scheduler):
-    """Sionna SYS's: those whose channels are best compared with what they have had so far."""
+    """Sionna SYS's: those whose channels are best compared with what they have had so far.
+
+    Rates without a bound, as at an infinite SNR, have no ratio: they count as 100 bit/s/Hz.
+    """
 
     def __init__(self, users: int) -> None:
         from ..sionna_api import PFSchedulerSUMIMO
@@ -88,6 +93,7 @@ class ProportionalFair(Scheduler):
         self._achieved = torch.zeros(users)
 
     def choose(self, waiting: Tensor, rates: Tensor, count: int) -> Tensor:
+        rates = rates.clamp(max=_MAX_RATE)
         self._scheduler(self._achieved, torch.where(waiting, rates, 0.0)[None, None])
         chosen = _best(self._scheduler.pf_metric[0, 0], waiting, count)
         self._achieved = torch.zeros_like(self._achieved)

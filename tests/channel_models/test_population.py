@@ -21,6 +21,7 @@ from channel_models import (
     named_air,
 )
 from channel_models.digital.air import DigitalAir
+from channel_models.reception.tensorflow import TensorflowAir
 from channel_models.sources.budget import BudgetedSource
 from channel_models.sources.recording import record
 from channel_models.testing import LINK, frame
@@ -82,6 +83,14 @@ def test_a_scheduler_sees_what_the_transmission_meets(name: str) -> None:
         assert float((seen_db - met_db).abs().median()) < 1.0
     else:
         torch.testing.assert_close(seen_db, met_db, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["awgn", "rayleigh"])
+def test_without_noise_a_scheduler_sees_an_infinite_snr(name: str) -> None:
+    air = named_air(name).build(LINK, math.inf, population=PopulationSize(USERS, seed=5))
+    assert (air.predict_snr(["a"], _members([3, 7], [0, 0])) == math.inf).all()
+    foreign = TensorflowAir(LINK, 0.0, lambda symbols, n0, seed: symbols)
+    assert (foreign.predict_snr(["a"], _members([3, 7], [0, 0])) == math.inf).all()
 
 
 def test_users_of_a_cell_keep_their_places_and_their_mean_gain() -> None:

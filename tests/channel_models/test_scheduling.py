@@ -48,6 +48,11 @@ def test_proportional_fair_gives_all_alike_and_rides_the_peaks() -> None:
     assert float(gain) == pytest.approx(harmonic, rel=0.05)
 
 
+def test_proportional_fair_gives_all_alike_where_nothing_limits_the_rate() -> None:
+    served = torch.tensor(_serve("proportional-fair", torch.full((600, USERS), torch.inf)))
+    assert torch.equal(torch.bincount(served[:, 0]), torch.full((USERS,), 100))
+
+
 @pytest.mark.parametrize("name", ["round-robin", "proportional-fair", "max-sinr"])
 def test_a_restored_scheduler_goes_on_alike(name: SchedulerName) -> None:
     rates = torch.rand(40, USERS, generator=torch.Generator().manual_seed(2))

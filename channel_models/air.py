@@ -74,9 +74,12 @@ class Reception:
 
     @property
     def sinr_db(self) -> Tensor:
-        """Mean SINR of each sample's valid symbols after equalisation, float32 ``[B]``."""
+        """Mean SINR of each sample's valid symbols after equalisation, float32 ``[B]``.
+
+        Infinite where they are without error.
+        """
         bias = 1.0 if self.biased else 0.0
-        sinr = (1.0 / self.noise_var - bias).clamp(min=0.0) * self.valid
+        sinr = torch.where(self.valid, (1.0 / self.noise_var - bias).clamp(min=0.0), 0.0)
         return to_db(sinr.sum(1) / self.valid.sum(1).clamp(min=1))
 
 

@@ -163,6 +163,7 @@ def test_a_file_arrives_whole_or_not_at_all() -> None:
     assert got.overhead.payload_bits == pytest.approx(3824 * 6)
     (certain,) = _air("awgn", 30.0, fidelity="link").transmit([_file(torch.full((2,), 2e4))], 6)
     assert not certain.erased.any()
+    assert (certain.sinr_db == math.inf).all()
 
 
 def test_adaptation_aims_at_the_whole_file() -> None:

@@ -44,7 +44,7 @@ class TestRayleighWithoutCsi(NormalisedAirContract):
 
 
 @pytest.mark.parametrize("csi", ["perfect", "none"])
-@pytest.mark.parametrize("snr_db", [-6.0, 0.0, 10.0])
+@pytest.mark.parametrize("snr_db", [-6.0, 0.0, 10.0, math.inf])
 def test_sinr_over_noise_alone_is_the_snr(csi: str, snr_db: float) -> None:
     """Of an LMMSE estimate, whose bias is taken out, and of symbols that nothing equalises."""
     (got,) = named_air("awgn", csi=csi).build(LINK, snr_db).transmit([frame("a")], seed=6)

@@ -26,8 +26,7 @@ class HarqTransmission:
 
     Attributes:
         is_file: whether the packets of a sample stand or fall together.
-        single: bool ``[B]``, whether a sample's packets are decided one by one, rather than being
-            several parts of one file.
+        together: number of packets of a sample that must all arrive, ``[B]``: a file's, or one.
         packet_bits: payload of each packet of a sample, ``[B]``.
         wanted: bool ``[B, K]``, packets that a sample has at all.
         due: bool ``[B, K]``, packets that have not arrived yet.
@@ -44,18 +43,16 @@ class HarqTransmission:
         self._bits = bits
         if frame.file_bits is not None:
             file_bits = frame.file_bits.to(frame.scale.device)
-            packets = torch.ceil(file_bits / FILE_PACKET_BITS)
+            packets = torch.ceil(file_bits / FILE_PACKET_BITS).long()
             whole_bytes = 8 * torch.ceil(file_bits / 8).long()
-            self.single = packets <= 1
-            self.packet_bits = torch.where(self.single, whole_bytes, FILE_PACKET_BITS)
-            self._max_packets = max(1, int(packets.max()))
-            number = torch.arange(self._max_packets, device=packets.device)
+            self.together = packets.clamp(min=1)
+            self.packet_bits = torch.where(packets <= 1, whole_bytes, FILE_PACKET_BITS)
+            number = torch.arange(int(self.together.max()), device=packets.device)
             self.wanted = (number < packets[:, None]) & frame.valid.any(1, keepdim=True)
         else:
-            self.single = torch.ones_like(frame.scale, dtype=torch.bool)
+            self.together = torch.ones_like(frame.scale, dtype=torch.long)
             payload = token_packet_bits(frame.block or frame.symbols.shape[1], bits)
             self.packet_bits = torch.full_like(frame.scale, payload, dtype=torch.long)
-            self._max_packets = 1
             self.wanted = frame.valid[:, :: frame.block or frame.symbols.shape[1]]
         self.due = self.wanted
         self.mcs = torch.zeros_like(self.packet_bits)
@@ -65,8 +62,7 @@ class HarqTransmission:
 
     def bler_targets(self, target: float) -> Tensor:
         """Block error rates to aim at ``[B]``: a file meets the target only if all packets do."""
-        of_many = 1 - (1 - target) ** (1 / self._max_packets)
-        return torch.where(self.single, target, of_many)
+        return 1 - (1 - target) ** (1 / self.together.double())
 
     @property
     def payload_bits(self) -> float:
@@ -114,18 +110,16 @@ class HarqTransmission:
     def block_error_draws(self, seed: int) -> Tensor:
         """A uniform number for each packet ``[B, K]``.
 
-        That of a file of one packet stays the same whatever the sizes of its batch-mates.
+        Those of a file stay the same whatever the sizes of its batch-mates: all first packets are
+        drawn before the second ones.
         """
-
-        def uniform(*shape: int) -> Tensor:
-            device = self.frame.symbols.device
-            generator = torch.Generator(device).manual_seed(Air.seed_of(self.frame, seed, "fate"))
-            return torch.rand(shape, generator=generator, device=device)
-
-        draws = uniform(*self.wanted.shape)
-        if self.is_file:
-            draws = torch.where(self.single[:, None], uniform(len(draws), 1), draws)
-        return draws
+        device = self.frame.symbols.device
+        generator = torch.Generator(device).manual_seed(Air.seed_of(self.frame, seed, "fate"))
+        batch, packets = self.wanted.shape
+        if not self.is_file:
+            return torch.rand(batch, packets, generator=generator, device=device)
+        drawn = [torch.rand(batch, generator=generator, device=device) for _ in range(packets)]
+        return torch.stack(drawn, dim=1)
 
     def mark_arrived(self, arrived: Tensor) -> None:
         """Takes note of what has arrived, bool ``[B, K]``."""

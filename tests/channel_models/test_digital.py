@@ -239,24 +239,37 @@ def test_a_text_is_lost_as_a_whole(fidelity: str, retransmissions: int) -> None:
 
 def _cost_beside(air: Air, bits: float, mate_bits: float, seed: int) -> tuple[float, float, bool]:
     """Payload bits and symbols of a file, and whether it is lost, beside one that is not sent."""
-    sent = _file(torch.tensor([bits, mate_bits]))
-    alone = replace(sent, valid=sent.valid & torch.tensor([[True], [False]]))
+    sent = _file(torch.tensor([mate_bits, bits]))
+    alone = replace(sent, valid=sent.valid & torch.tensor([[False], [True]]))
     (got,) = air.transmit([alone], seed)
     uses = got.overhead.data_channel_uses
-    return 2 * got.overhead.payload_bits, 2 * uses, bool(got.erased[0].any())
+    return 2 * got.overhead.payload_bits, 2 * uses, bool(got.erased[1].any())
 
 
 @pytest.mark.parametrize("mcs", [10, "adaptive"])
-def test_a_texts_cost_does_not_depend_on_its_batch_mates(mcs: int | str) -> None:
-    """The same first sample beside a short text, and beside files of many packets."""
+@pytest.mark.parametrize(("bits", "payload_bits"), [(TEXT_BITS, TEXT_BITS), (2e4, 6 * 3824.0)])
+def test_a_files_cost_does_not_depend_on_its_batch_mates(
+    mcs: int | str, bits: float, payload_bits: float
+) -> None:
+    """The same sample beside a short text, and beside files of many packets."""
     air = _air("rayleigh", 12.0, mcs=mcs, retransmissions=1)
     fates = []
     for seed in range(12):
         mates = (8.0, 3824.0, 3e4, 3e6)
-        (one,) = {_cost_beside(air, TEXT_BITS, mate_bits, seed) for mate_bits in mates}
-        assert one[0] == pytest.approx(TEXT_BITS)
+        (one,) = {_cost_beside(air, bits, mate_bits, seed) for mate_bits in mates}
+        assert one[0] == pytest.approx(payload_bits)
         fates.append(one)
     assert len({uses for _, uses, _ in fates}) > 1
+
+
+def test_a_files_fate_does_not_depend_on_its_batch_mates() -> None:
+    """Six packets of which each is lost by chance."""
+    air = _air("awgn", 11.0, bler_target=0.5)
+    fates = []
+    for seed in range(12):
+        (one,) = {_cost_beside(air, 2e4, mate_bits, seed) for mate_bits in (8.0, 3e4, 3e6)}
+        fates.append(one[-1])
+    assert set(fates) == {False, True}
 
 
 def test_a_texts_mcs_is_its_own_where_its_batch_mates_packets_cannot_be_coded() -> None:

@@ -15,10 +15,10 @@ QUANTISER_SCALE_BITS = 16
 
 
 def quantise(values: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Uniform symmetric quantiser with a scale for each row.
+    """Uniform symmetric quantiser with a scale for each row: its largest value, rounded up.
 
     Args:
-        values: real ``[..., V]``.
+        values: float32 ``[..., V]``.
         bits: bits of each value.
 
     Returns:
@@ -26,8 +26,8 @@ def quantise(values: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         ``[..., 1]`` between them.
     """
     half = 2 ** (bits - 1) - 1
-    step = values.abs().amax(-1, keepdim=True).bfloat16().float().clamp(min=1e-12) / half
-    level = torch.round(values / step).clamp(-half, half).long() + half
+    step = _next_bfloat16(values.abs().amax(-1, keepdim=True)).clamp(min=1e-12) / half
+    level = torch.round(values / step).long() + half
     return level, step
 
 
@@ -64,6 +64,11 @@ def quantised_symbols(frame: Frame, bits: int) -> tuple[Tensor, Tensor]:
     symbols = torch.view_as_complex(through.reshape(*frame.symbols.shape, 2).contiguous())
     error = (step.square() / 6).expand(values.shape)[..., ::2].flatten(1)
     return symbols, error
+
+
+def _next_bfloat16(values: Tensor) -> Tensor:
+    """The smallest bfloat16 that is no smaller than each positive float32, as float32."""
+    return ((values.view(torch.int32) + 0xFFFF) & ~0xFFFF).view(torch.float32)
 
 
 def _values(frame: Frame) -> Tensor:

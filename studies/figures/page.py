@@ -138,9 +138,14 @@ def _results(contents: Contents) -> pd.DataFrame:
 
 
 def _fronts(contents: Contents) -> pd.DataFrame:
-    """What each airtime buys: of every channel, the conditions that no other exceeds by then."""
+    """What each airtime buys: of every channel, the conditions that no other exceeds by then.
+
+    No rows if only references have finished.
+    """
     layout = contents.layout
     methods = without_references(contents.summary, layout)
+    if methods.empty:
+        return methods
     named = {"method", "bandwidth_hz", "deadline_ms", PACKET_BITS, *layout.budget_columns}
     differ = _conditions(methods, layout)
     channel = list(dict.fromkeys(["air", *(name for name in differ if name not in named)]))

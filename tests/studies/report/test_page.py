@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 import studies
+from studies.cli.main import main
 from studies.figures.report import write_report
+from studies.plan.cells import Plan
 from studies.plan.differences import without_defaults
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
@@ -77,3 +80,24 @@ def test_the_page_has_claims_of_which_none_was_tested(tmp_path: Path, study: Stu
     tables = tables_of(own, StudyFolder(tmp_path))
     *_, page = write_report(own, tables, finish(own, tables.folder, accuracy))
     assert "no finished cell of the method &#39;align&#39;" in page.read_text()
+
+
+def test_a_study_of_which_only_references_succeed_says_why_the_rest_failed(
+    tmp_path: Path,
+    study: Study,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tables = tables_of(study, StudyFolder(tmp_path))
+    finish(study, tables.folder, accuracy)
+    for cell in Plan(study).known_cells({}):
+        if cell.reference is None:
+            tables.write_failure(cell, "MemoryError: out of memory")
+    monkeypatch.setattr(sys, "argv", ["tokcom", "study", "resume", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert "some cells failed: MemoryError: out of memory" in capsys.readouterr().out
+    page = (tables.folder.report / "report.html").read_text()
+    assert "<h2>Failed cells</h2>" in page
+    assert "What airtime buys" not in page

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from .columns import TableLayout
 from .comparison import merge_conditions
@@ -40,16 +39,18 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
         done[done["method"] == method].dropna(subset="loss").drop_duplicates("cell")
         for method in (first, second)
     )
-    shared = [*_trained(layout, one, other), "seed"]
-    both = merge_conditions(one, other[[*shared, "loss"]], shared)
+    left, right = _trained(layout, one), _trained(layout, other)
+    shared = [*(name for name in left if name in right), "seed"]
+    sides = one[[*left, "seed", "loss"]], other[[*right, "seed", "loss"]]
+    both = merge_conditions(*sides, shared)
     if both.empty:
         raise ValueError(f"{first} and {second} have no trained network of a seed in common")
     both = both.assign(difference=both["loss_second"] - both["loss"])
-    columns = _trained(layout, one, one)
+    columns = [name for name in layout.condition if name in {*left, *right}]
     apart = [name for name in columns if name not in ("deadline_ms", "users")]
     both = both.drop_duplicates([*apart, "seed", "loss", "loss_second"])
     found = [
-        {**dict(zip(columns, condition, strict=True)), **_difference(own["difference"].to_numpy())}
+        {**dict(zip(columns, condition, strict=True)), **_difference(own)}
         for condition, own in both.groupby(columns, dropna=False)
     ]
     return pd.DataFrame(found)
@@ -61,14 +62,15 @@ def _training_losses(tables: Tables, loss: str) -> pd.Series[float]:
     return means
 
 
-def _trained(layout: TableLayout, *sides: pd.DataFrame) -> list[str]:
-    """Columns of a trained condition but the token lengths that some side does not have."""
-    missing = {n for n in layout.budget_columns if not all(rows[n].any() for rows in sides)}
+def _trained(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
+    """Columns of a trained condition but the token lengths that these rows do not have."""
+    missing = {n for n in layout.budget_columns if not rows[n].any()}
     return [n for n in layout.condition if n not in missing | {"method", "eval_snr_db"}]
 
 
-def _difference(values: NDArray[np.float64]) -> dict[str, Any]:
+def _difference(rows: pd.DataFrame) -> dict[str, Any]:
     """Mean of the seeds' differences, with its interval."""
+    values = rows.groupby("seed")["difference"].mean().to_numpy()
     seeds, mean = len(values), float(np.mean(values))
     half = math.nan
     if seeds >= MIN_SEEDS:

@@ -149,6 +149,33 @@ def test_a_claim_can_be_about_how_fast_a_method_learns(tmp_path: Path) -> None:
         Study(name="a", claims=[{**CLAIMS[1], **measure}])
 
 
+def test_a_training_loss_has_no_more_seeds_than_were_trained(tmp_path: Path) -> None:
+    """Each length of a device that the other method lacks is a condition of its own."""
+    study = Study(
+        name="a",
+        task="clevr",
+        methods=["aligned", "taichi"],
+        tokens=[{"terminal": terminal, "image": 36} for terminal in (36, 9)],
+        seeds=[0, 1],
+        claims=[{"better": "aligned", "than": "taichi", "measure": "training_loss"}],
+    )
+    folder = StudyFolder(tmp_path)
+    tables = tables_of(study, folder)
+    folder.begin(study)
+    for cell in (own for own in Plan(study).known_cells({}) if own.reference is None):
+        phase = tmp_path / "phase.parquet"
+        loss = 1.0 + cell.seed + 0.01 * cell.trained.tokens.get("terminal", 0)
+        tables.write_phase_curves(phase, "fine-tuning", [{"task": loss}])
+        tables.write_curves(cell, [phase])
+        tables.write_failure(cell, "its answers do not count")
+    results = tables.read_results(Plan(study).known_cells({})).assign(status="ok")
+    found = judge(tables, results, study.claims)
+    assert found[["tokens_terminal", "tokens_image"]].to_numpy().tolist() == [[9, 36], [36, 36]]
+    assert found["seeds"].tolist() == [2, 2]
+    assert found["difference"].tolist() == pytest.approx([0.09, 0.36])
+    assert set(found["verdict"]) == {"not shown"}  # two seeds are no interval
+
+
 def test_a_claim_that_no_cell_can_judge_is_untested(tmp_path: Path, study: Study) -> None:
     tables = tables_of(study, StudyFolder(tmp_path))
     results = finish(study, tables.folder, accuracy)

@@ -58,11 +58,12 @@ def affordable(
         limits: The link and the deadline.
 
     Returns:
-        Rows of the summary, with ``airtime_ms``, ``latency_ms`` and ``energy_mj`` on this link.
+        Rows of the summary, with ``airtime_ms``, ``latency_ms`` and ``energy_mj`` on this link and
+        its ``deadline_ms``, NaN without one, which all of them meet.
 
     Raises:
         InfeasibleBudgetError: if the link carries nothing of what was measured.
-        ValueError: if nothing was measured at an SNR as low as this.
+        ValueError: if no cell of a method has finished, or none at an SNR as low as this.
     """
     found, reasons = [], []
     for contender in plan.contenders:
@@ -80,7 +81,13 @@ def affordable(
     if not found:
         raise InfeasibleBudgetError(reasons[0])
     apart = [name for name in layout.condition if name != "deadline_ms"]
-    rows = _at_snr(plan.study, pd.concat(found).drop_duplicates(apart), limits.snr_db)
+    carried = pd.concat(found).drop_duplicates(apart)
+    if carried.empty:
+        raise ValueError(
+            "no finished cell of a method that this link carries; 'tokcom study resume' runs what "
+            "is missing"
+        )
+    rows = _at_snr(plan.study, carried, limits.snr_db)
     longest_ms = math.inf if limits.deadline_ms is None else limits.deadline_ms
     in_time = rows[rows["latency_ms"] <= longest_ms]
     if in_time.empty:
@@ -89,6 +96,8 @@ def affordable(
             f"takes {rows['latency_ms'].min():.3g} ms"
         )
     best = ["air", "eval_snr_db", "accuracy"]
+    deadline_ms = math.nan if limits.deadline_ms is None else limits.deadline_ms
+    in_time = in_time.assign(deadline_ms=deadline_ms, meets_deadline=1.0)
     return in_time.sort_values(best, ascending=[True, True, False], ignore_index=True)
 
 

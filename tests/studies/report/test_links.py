@@ -13,6 +13,7 @@ from rich.console import Console
 import studies
 from studies.cli.screen import conditions_table
 from studies.figures.report import write_report
+from studies.plan.cells import Plan
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.files import Tables
@@ -86,6 +87,34 @@ def test_deadlines_that_share_their_answers_count_once(tmp_path: Path, study: St
     assert isinstance(console.file, io.StringIO)
     words = {tuple(line.split()[-2:]) for line in console.file.getvalue().splitlines() if line}
     assert {("1", "no"), ("1", "yes"), ("1", "-")} <= words
+
+
+def test_a_link_has_its_own_deadline(
+    tmp_path: Path, study: Study, shown: Callable[..., str]
+) -> None:
+    """That of the study was for another link."""
+    own = Study(**{**study.model_dump(), "deadline_ms": [1.0], "seeds": [0]})
+    finish(own, StudyFolder(tmp_path), accuracy)
+    slow = studies.budget(tmp_path, 1.25e6)
+    assert slow["latency_ms"].max() > 1.0
+    assert slow["deadline_ms"].isna().all()
+    assert "in time" not in shown("budget", tmp_path, "--bandwidth", 1.25e6)
+    asked = studies.budget(tmp_path, 1.25e6, 20.0)
+    assert set(asked["deadline_ms"]) == {20.0}
+    assert set(asked["meets_deadline"]) == {1.0}
+
+
+def test_a_study_without_a_finished_method_has_measured_nothing(
+    tmp_path: Path, study: Study, refused: Callable[..., str]
+) -> None:
+    tables = tables_of(study, StudyFolder(tmp_path))
+    finish(study, tables.folder, accuracy)
+    for cell in Plan(study).known_cells({}):
+        if cell.reference is None:
+            tables.folder.result(cell.key).unlink()
+    for asked in ([], ["--snr", 0], ["--deadline", 5]):
+        said = refused("budget", tmp_path, "--bandwidth", 5e6, *asked)
+        assert said.startswith("tokcom: no finished cell of a method")
 
 
 @pytest.mark.parametrize(

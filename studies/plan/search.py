@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, PlainValidator, ValidationError, model_validator
@@ -17,6 +17,8 @@ from .study import Study
 
 _AXES = ("airs", "train_snr_db", "bandwidth_hz", "deadline_ms", "tokens")
 """Keys that describe the one condition in which a search trains."""
+_SHARED = ("data", "task", "scale")
+"""Keys that decide on the samples, which all trials share."""
 
 
 class Range(Config):
@@ -90,7 +92,8 @@ class Search(Config):
 
         Raises:
             ValueError: for an unknown method, a study of several conditions, a deadline that token
-                lengths are not fitted to, or a key that the study does not have.
+                lengths are not fitted to, several learning rates that are not searched, or a key
+                that the study does not have or that changes nothing that is trained.
         """
         methods = [method for method in study.methods if method.label == self.method]
         if not methods:
@@ -111,9 +114,47 @@ class Search(Config):
             )
         alone = {"methods": tuple(methods), "seeds": study.seeds[:1], "claims": ()}
         base = study.model_copy(update={**alone, "engine": "inline"})
-        for key, space in self.over.items():
-            study_with(base, {key: space.low if isinstance(space, Range) else space[0]})
+        varied = [study_with(base, {key: _ends(space)[0]}) for key, space in self.over.items()]
+        rates = [own.system(own.methods[0]).learning_rates for own in varied]
+        if all(len(own) > 1 for own in rates):
+            raise _several(self.method, rates[0])
+        for key in self.over:
+            self._check_key(key, base)
         return base
+
+    def _check_key(self, key: str, base: Study) -> None:
+        """Raises ValueError if a key changes the samples, or nothing that is trained."""
+        if key.split(".")[0] in _SHARED:
+            raise ValueError(f"all trials of a search share their samples; take --set {key}=...")
+        for end in (0, 1):
+            rest = {name: _ends(space)[end] for name, space in self.over.items()}
+            one, other = (_outcome(base, {**rest, key: own}) for own in _ends(self.over[key]))
+            if one != other:
+                return
+        raise ValueError(
+            f"{key} changes nothing that a search trains or validates; take --set {key}=... and "
+            "search over other keys"
+        )
+
+
+def _ends(space: Range | tuple[Any, ...]) -> tuple[Any, Any]:
+    """The first and the last value of a space."""
+    return (space.low, space.high) if isinstance(space, Range) else (space[0], space[-1])
+
+
+def _outcome(base: Study, values: Mapping[str, Any]) -> str:
+    """Name of what a trial trains and validates, or why it fails."""
+    try:
+        return variant_of(base, values).validation.key
+    except ValueError as error:
+        return str(error)
+
+
+def _several(method: str, rates: Sequence[float]) -> ValueError:
+    """The error of a method with several learning rates, of which a trial takes one."""
+    return ValueError(
+        f"method {method!r} has {len(rates)} learning rates; choose one, or search over them"
+    )
 
 
 def search_of(**keys: Any) -> Search:
@@ -176,8 +217,5 @@ def variant_of(base: Study, values: Mapping[str, Any]) -> Variant:
     (contender,) = (own for own in plan.contenders if own.reference is None)
     rates = contender.system.learning_rates
     if len(rates) > 1:
-        raise ValueError(
-            f"method {contender.label!r} has {len(rates)} learning rates; choose one, or search "
-            "over them"
-        )
+        raise _several(contender.label, rates)
     return Variant(study, plan.validation(contender, rates[0], study.seeds[0]), plan.features())

@@ -60,6 +60,8 @@ def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:
         ({"deadline_ms": 1}, {}, "take --set deadline_policy=fit"),
         ({}, {"over": {"tokens.touch": [1, 2]}}, "should have a length for each of audio, vision"),
         ({}, {"over": {"seed": [1, 2]}}, "no key 'seed'; did you mean 'seeds'?"),
+        ({}, {"over": {"data.minimusic.seed": [1, 2]}}, "take --set data.minimusic.seed=..."),
+        ({}, {"over": {"task.name": ["avqa", "clevr"]}}, "trials of a search share their samples"),
     ],
 )
 def test_studies_that_cannot_be_searched_are_refused(
@@ -67,6 +69,32 @@ def test_studies_that_cannot_be_searched_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(complaint)):
         _search(**search).base(small_study(**study))
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("evaluation.questions", [8, 16]),
+        ("evaluation.max_answer_tokens", {"low": 2, "high": 8}),
+        ("eval_snr_db", [0, 10]),
+        ("engine", ["inline", "ray"]),
+        ("resources.cpu", [1, 2]),
+        ("digital.bits", [4, 8]),  # nothing travels in packets
+    ],
+)
+@pytest.mark.parametrize("beside", [{}, {_RATES: [0.001, 0.01], "tokens.audio": [2, 1_000_000]}])
+def test_keys_that_change_no_network_are_refused(
+    key: str, values: Any, beside: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=f"{key} changes nothing that a search trains"):
+        _search(over={**beside, key: values}).base(small_study())
+
+
+def test_a_key_may_count_at_some_values_of_another_alone() -> None:
+    """Bits of the values of packets, which only one choice of the other key sends."""
+    aligned = {"name": "aligned", "label": "aligned", "transport": {"audio": "analog"}}
+    over = {"digital.bits": [4, 8], "methods.transport.audio": ["analog", "digital"]}
+    assert _search(over=over).base(small_study(methods=[aligned]))
 
 
 def test_a_key_of_the_only_value_of_a_list_can_be_set() -> None:
@@ -98,8 +126,12 @@ def test_under_a_deadline_token_lengths_are_those_that_meet_it() -> None:
 
 def test_several_learning_rates_are_refused_unless_they_are_searched() -> None:
     study = small_study(systems={"mlms": {"fine_tuning": {"learning_rates": [0.001, 0.01]}}})
-    base = _search().base(study)
-    with pytest.raises(ValueError, match="has 2 learning rates; choose one, or search over them"):
+    several = "has 2 learning rates; choose one, or search over them"
+    with pytest.raises(ValueError, match=several):
+        _search().base(study)
+    over = {_RATES: {"low": 0.001, "high": 0.01}, "tokens.audio": [2, 4]}
+    base = _search(over=over).base(study)
+    with pytest.raises(ValueError, match=several):
         variant_of(base, {})
     assert variant_of(base, {_RATES: 0.01}).validation.trained.system.learning_rates == (0.01,)
 

@@ -65,7 +65,9 @@ class Claim(Config):
         else:
             margin = f" by more than {self.by:g}" if self.by else ""
             said = f"{self.first} is more accurate than {self.second}{margin}"
-        return f"{said} ({self.part})" if self.part else said
+        said = f"{said} ({self.part})" if self.part else said
+        at = ", ".join(f"{snr_db:g}" for snr_db in self.eval_snr_db)
+        return f"{said} at {at} dB" if at else said
 
 
 def with_lengths(method: str, tokens: TokenLengths) -> str:

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 import studies
+from studies.cli.screen import claims_table
 from studies.plan.cells import Plan
+from studies.plan.claims import Claim
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
@@ -37,11 +39,20 @@ def test_a_studys_claims_are_judged_in_each_condition(study: Study, page: Path) 
     assert set(first.loc[first["eval_snr_db"] == 0, "verdict"]) == {"shown"}
     assert set(first.loc[first["eval_snr_db"] == 10, "verdict"]) == {"not shown"}
     assert set(first["source"]) == {"a paper's Fig. 2"}
-    reverse = found[found["claim"] == "unaligned is more accurate than aligned by more than 0.05"]
+    margin = "unaligned is more accurate than aligned by more than 0.05 at 0 dB"
+    reverse = found[found["claim"] == margin]
     assert list(reverse["eval_snr_db"]) == [0.0, 0.0]
     assert set(reverse["verdict"]) == {"contradicted"}
     last = found[found["claim"] == "aligned loses less than 0.9 against blind (audio_counting)"]
     assert set(last["verdict"]) == {"shown"}
+
+
+def test_claims_at_different_snrs_are_rows_of_their_own() -> None:
+    pair = {"better": "aligned", "than": "unaligned"}
+    claims = [Claim(**pair), Claim(**pair, eval_snr_db=0), Claim(**pair, eval_snr_db=[0, 10.5])]
+    verdicts = [{"claim": own.text, "source": "", "verdict": "shown"} for own in claims]
+    assert claims_table(pd.DataFrame(verdicts)).row_count == 3
+    assert claims[2].text == "aligned is more accurate than unaligned at 0, 10.5 dB"
 
 
 def test_a_claim_about_what_a_study_leaves_out_is_untested(tables: Tables) -> None:

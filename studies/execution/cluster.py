@@ -49,9 +49,9 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
             another token, or this machine has fewer GPUs than a trial takes.
     """
     shipped = _runtime_env(modules)
+    os.environ.update(_TUNE_SETTINGS)
     if ray.is_initialized():
         return False
-    os.environ.update(_TUNE_SETTINGS)
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     cpus = max(cpu_count(), math.ceil(study.resources.cpu))

@@ -98,6 +98,7 @@ def search_settings(
                 tuner = _tuner(base, search, folder, algorithm, watcher)
                 with writing(folder.tune):
                     found = tuner.fit()
+                interrupt.check()  # which Tune may have taken for the end of its run
         finally:
             if started_ray:
                 ray.shutdown()

@@ -54,6 +54,7 @@ class TuneRun:
 
         Raises:
             StorageError: if the disk is full; finished artifacts stay.
+            KeyboardInterrupt: for Ctrl-C; finished artifacts stay.
         """
         searcher = SpecSearcher(graph, self._workers)
         stopper = SpecStopper(searcher)
@@ -86,6 +87,7 @@ class TuneRun:
         try:
             with writing(self._folder.tune):
                 tuner.fit()
+            interrupt.check()  # which Tune may have taken for the end of its run
         finally:
             for logger in self._loggers:
                 logger.close()

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ from ray.exceptions import RayTaskError
 from studies.errors import reason_of
 from studies.execution.cluster import start_ray
 from studies.execution.graph import Milestone, SpecGraph
+from studies.execution.interrupt import Interrupt
+from studies.execution.progress import SpecProgress, StudyProgress
 from studies.execution.reporting import Report, TrainingReporter
 from studies.execution.runner import SpecRunner
 from studies.execution.searcher import SpecSearcher, SpecStopper
 from studies.execution.trial import REPORT, SpecTrainable
+from studies.execution.tuning import TuneRun
 from studies.plan.cells import Plan
 from studies.plan.spec import Spec
 from studies.plan.study import Study
@@ -88,6 +92,33 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ValueError, match=r"resources\.gpu 1, but this machine has 0 GPUs"):
         start_ray(Study(name="s", resources={"gpu": 1}), None)
     assert start_ray(Study(name="s"), None)
+
+
+def test_ctrl_c_is_ours_where_ray_runs_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a notebook. Tune would end its run as if finished, and what waits would be failed."""
+    monkeypatch.setenv("TUNE_DISABLE_SIGINT_HANDLER", "")
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    study = Study(name="s")
+    assert not start_ray(study, None)
+    assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
+
+    def swallow(*_: object) -> None:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("studies.execution.tuning.Tuner.fit", swallow)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("ray.tune.with_parameters", lambda trainable, **_: trainable)
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "")
+    run = TuneRun(study, StudyFolder(tmp_path), [], [])
+    graph, shown = (
+        SpecGraph(lambda _: False, Milestone([], list)),
+        SpecProgress(StudyProgress(None)),
+    )
+    with Interrupt() as interrupt, pytest.raises(KeyboardInterrupt):
+        run.run(graph, shown, interrupt)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from ..plan.specs import ValidationSpec
 from ..storage.folder import StudyFolder
 from ..tables.files import Tables
 from ..tables.layout import layout_of
+from ..tables.references import with_references
 
 
 def finished_table(out: str | Path) -> pd.DataFrame:
@@ -44,12 +45,19 @@ def forget_failures(out: str | Path) -> int:
 
 def rows_of(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
     """The rows of finished cells, with the references' accuracies in all of them."""
+    return with_references(_read(plan, folder), layout_of(plan.study))
+
+
+def update_rows(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
+    """Writes the references' accuracies into the rows of all finished cells; returns the rows."""
+    return Tables(folder, layout_of(plan.study)).update_references(_read(plan, folder))
+
+
+def _read(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
+    """The rows of finished and infeasible cells as they are written."""
     cells = plan.known_cells(choose_learning_rates(plan, folder))
     every = [*cells, *(found.cell for found in plan.infeasible())]
-    tables = Tables(folder, layout_of(plan.study))
-    tables.write_references([cell for cell in cells if cell.reference is not None])
-    rows = tables.read_results(every)
-    return tables.read_results(every) if tables.update_references(rows) else rows
+    return Tables(folder, layout_of(plan.study)).read_results(every)
 
 
 def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:

@@ -28,7 +28,7 @@ from ..tables.files import Tables
 from ..tables.layout import layout_of
 from .cluster import start_ray
 from .data import preparing_data
-from .finished import choose_learning_rates, rows_of
+from .finished import choose_learning_rates, update_rows
 from .graph import Milestone, SpecGraph
 from .interrupt import Interrupt
 from .loggers import SpecLogger, loggers_of
@@ -78,7 +78,7 @@ def run_study(
             if started_ray:
                 ray.shutdown()
             folder.store.remove(folder.tune)
-    table = rows_of(plan, folder)
+    table = update_rows(plan, folder)
     folder.keep_cells(set(table["cell"]))
     with writing(folder.report):
         write_report(study, Tables(folder, layout_of(study)), table)

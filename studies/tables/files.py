@@ -18,7 +18,7 @@ from ..storage.folder import StudyFolder
 from .columns import TableLayout
 from .identity import cell_columns, identity
 from .outcome import Outcome, meets
-from .references import read_references, write_references
+from .references import read_references, with_references, write_references
 from .rows import read_rows, read_values, write_rows
 from .training import training_columns
 
@@ -158,32 +158,27 @@ class Tables:
         folder = self.folder.store.fetch_all(self.folder.curves)
         return self._read(sorted(folder.glob("*.parquet")), self.layout.curves)
 
-    def write_references(self, cells: Sequence[Cell]) -> None:
-        """Keeps the accuracies of the finished reference cells for the rows of all others."""
-        write_references(self.folder, self.read_results(cells))
-
-    def update_references(self, results: pd.DataFrame) -> bool:
-        """Updates finished rows whose references have run again; returns whether there are any.
+    def update_references(self, results: pd.DataFrame) -> pd.DataFrame:
+        """Keeps the accuracies of finished references, in the rows of all other cells as well.
 
         Args:
             results: Rows of ``results``.
+
+        Returns:
+            The rows as they are now.
         """
-        bounds = results["method"].isin(self.layout.reference_methods)
-        done = results[results["status"].eq("ok") & ~bounds]
-        seeds = done["seed"].unique()
-        known = {seed: read_references(self.folder, self.layout, seed) for seed in seeds}
-        stale = pd.Series(False, index=done.index)
-        for reference in self.layout.references:
-            now = [known[seed][reference.column] for seed in done["seed"]]
-            before = done[reference.column].astype(float)
-            after = pd.Series(now, done.index, dtype=float)
-            stale |= before.ne(after) & ~(before.isna() & after.isna())
-        cells = done.loc[stale, ["cell", "seed"]].drop_duplicates()
-        for cell, seed in cells.itertuples(index=False):
-            file = self.folder.result(cell)
+        write_references(self.folder, results, self.layout)
+        updated = with_references(results, self.layout)
+        columns = [reference.column for reference in self.layout.references]
+        before, after = results[columns], updated[columns]
+        stale = (before.ne(after) & ~(before.isna() & after.isna())).any(axis=1)
+        known = updated.loc[stale, ["cell", *columns]].drop_duplicates("cell")
+        for record in known.astype(object).where(known.notna(), None).to_dict("records"):
+            file = self.folder.result(record.pop("cell"))
+            values = {str(name): value for name, value in record.items()}
             rows = self._rows(file, self.layout.results)
-            self._write(file, [{**row, **known[seed]} for row in rows], self.layout.results)
-        return bool(stale.any())
+            self._write(file, [{**row, **values} for row in rows], self.layout.results)
+        return updated
 
     def _references(self, cell: Cell) -> dict[str, float | None]:
         if cell.reference is not None:

@@ -10,20 +10,19 @@ from ..storage.folder import StudyFolder
 from .columns import TableLayout
 
 
-def write_references(folder: StudyFolder, rows: pd.DataFrame) -> None:
-    """Keeps the accuracies of the reference cells that have finished.
+def with_references(rows: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
+    """Rows of ``results`` whose finished ones have the accuracies of the references among them."""
+    known = _accuracies(rows, layout)
+    others = rows["status"].eq("ok") & ~rows["method"].isin(layout.reference_methods)
+    seeds = rows["seed"].astype(str).where(others)
+    found = {r.column: seeds.map(known.get(r.method, {})) for r in layout.references}
+    return rows.assign(**found).astype(dict.fromkeys(found, float))
 
-    Args:
-        folder: Folder of the study.
-        rows: Rows of ``results`` of reference methods alone.
-    """
-    done = rows[rows["status"] == "ok"]
-    accuracies = {
-        m: dict(zip(g["seed"].astype(str), g["accuracy"], strict=True))
-        for m, g in done.groupby("method")
-    }
+
+def write_references(folder: StudyFolder, rows: pd.DataFrame, layout: TableLayout) -> None:
+    """Keeps the accuracies of the references among rows of ``results``, for rows to come."""
     with folder.write(folder.references) as partial:
-        partial.write_text(json.dumps(accuracies))
+        partial.write_text(json.dumps(_accuracies(rows, layout)))
 
 
 def read_references(folder: StudyFolder, layout: TableLayout, seed: int) -> dict[str, float | None]:
@@ -33,4 +32,13 @@ def read_references(folder: StudyFolder, layout: TableLayout, seed: int) -> dict
     return {
         reference.column: accuracies.get(reference.method, {}).get(str(seed))
         for reference in layout.references
+    }
+
+
+def _accuracies(rows: pd.DataFrame, layout: TableLayout) -> dict[str, dict[str, float]]:
+    """The accuracy of each reference that has finished, by method and seed."""
+    done = rows[rows["status"].eq("ok") & rows["method"].isin(layout.reference_methods)]
+    return {
+        str(method): dict(zip(own["seed"].astype(str), own["accuracy"], strict=True))
+        for method, own in done.groupby("method")
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from studies.execution.finished import choose_learning_rates, rows_of
+from studies.execution.finished import choose_learning_rates, update_rows
 from studies.execution.runner import SpecRunner
 from studies.execution.splits import uploads_files, write_file_bits, write_samples
 from studies.plan.cells import Plan
@@ -52,7 +52,7 @@ def run_here(study: Study, out: Path, data: Path | None = None) -> pd.DataFrame:
         else:
             _make(cell.trained, runner, folder)
             runner.emulate(cell)
-    return rows_of(plan, folder)
+    return update_rows(plan, folder)
 
 
 def _make(spec: Spec, runner: SpecRunner, folder: StudyFolder) -> None:

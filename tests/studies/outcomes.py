@@ -91,6 +91,4 @@ def finish(
         tables.write_devices(cell, outcomes)
         tables.write_answers(cell, outcomes)
         tables.write_results(cell, outcomes, 1.0)
-        if cell.reference is not None:
-            tables.write_references([c for c in cells if c.reference is not None])
-    return tables.read_results(cells)
+    return tables.update_references(tables.read_results(cells))

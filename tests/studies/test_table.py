@@ -14,7 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pandas.testing import assert_frame_equal
 
+import studies
+from studies.execution.finished import finished_table
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
 from studies.plan.spec import Spec
@@ -185,7 +188,7 @@ def test_references_reach_the_rows_of_all_others(study: Study, tmp_path: Path) -
             "accuracy": [0.4, 0.0],
         }
     )
-    write_references(folder, rows)
+    write_references(folder, rows, layout)
     assert read_references(folder, layout, 0) == {**nothing, "blind_accuracy": 0.4}
     assert read_references(folder, layout, 1) == nothing
 
@@ -194,18 +197,31 @@ def test_a_reference_that_has_run_again_reaches_rows_that_were_there(
     study: Study, tmp_path: Path
 ) -> None:
     folder, tables = StudyFolder(tmp_path), tables_of(study, StudyFolder(tmp_path))
-    finish(study, folder, lambda cell, snr_db: 0.6)
+    whole = finish(study, folder, lambda cell, snr_db: 0.6)
+    ours, blind = whole["method"] == "aligned", whole["method"] == "blind"
+    assert whole.loc[ours, "blind_accuracy"].notna().all()
+    assert whole.loc[blind, "blind_accuracy"].isna().all()
     cells = Plan(study).known_cells({})
-    write_references(folder, pd.DataFrame(columns=["status", "method", "seed", "accuracy"]))
-    assert tables.update_references(tables.read_results(cells))
-    table = tables.read_results(cells)
-    assert table["blind_accuracy"].isna().all()
-    tables.write_references([cell for cell in cells if cell.reference is not None])
-    assert tables.update_references(table)
-    table = tables.read_results(cells)
-    assert not tables.update_references(table)
-    assert table.loc[table["method"] == "aligned", "blind_accuracy"].notna().all()
-    assert table.loc[table["method"] == "blind", "blind_accuracy"].isna().all()
+    assert_frame_equal(tables.read_results(cells), whole)
+    without = tables.update_references(whole[~blind])
+    assert without["blind_accuracy"].isna().all()
+    assert without.loc[ours, "text_oracle_accuracy"].notna().all()
+    written = tables.read_results(cells)
+    assert_frame_equal(written[~blind], without)
+    assert_frame_equal(tables.update_references(written), whole)
+    assert_frame_equal(tables.read_results(cells), whole)
+
+
+def test_reading_a_study_writes_nothing(study: Study, tmp_path: Path) -> None:
+    """It may be someone else's, or a bucket that may not be written."""
+    folder, tables = StudyFolder(tmp_path), tables_of(study, StudyFolder(tmp_path))
+    whole = finish(study, folder, lambda cell, snr_db: 0.6)
+    (blind,) = whole.loc[whole["method"].eq("blind") & whole["seed"].eq(0), "cell"]
+    tables.update_references(whole[whole["cell"] != blind])
+    before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")}
+    assert_frame_equal(finished_table(tmp_path), whole)
+    assert len(studies.summarise(tmp_path)) and len(studies.read(tmp_path, "answers"))
+    assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")} == before
 
 
 class Graded(Avqa):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pyarrow import ArrowInvalid
-from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
 from tokcom_core.storage import atomic_file, atomic_folder
 
 _COMPLETE = ".complete"
 """Marks a folder that has been copied completely; object stores cannot rename."""
+_CHANGING = "results"
+"""Folder whose files other machines write again: failed cells, references that become known."""
 
 
 class LocalStore:
@@ -120,29 +123,42 @@ class MirroredStore(LocalStore):
         return bool(kind == FileType.File or whole == FileType.File)
 
     def fetch(self, path: Path) -> Path:
-        if not path.exists() and self.has(path):
-            self._copy(path)
+        if not path.exists():
+            if self.has(path):
+                self._copy(path)
+        elif self._changes(path):
+            self._refresh(path, self._fs.get_file_info(self._there(path)))
         return path
+
+    def _refresh(self, path: Path, kept: FileInfo) -> None:
+        """Copies a file here again if another machine has written it since."""
+        if kept.type == FileType.File and _version(kept) != _version_here(path):
+            self._copy(path)
 
     def _copy(self, path: Path) -> None:
         """Copies a kept file or folder here."""
-        there = self._there(path)
-        is_folder = self._fs.get_file_info(there).type == FileType.Directory
+        kept = self._fs.get_file_info(self._there(path))
+        is_folder = kept.type == FileType.Directory
         with (atomic_folder if is_folder else atomic_file)(path) as partial:
             copy_files(
-                there,
+                self._there(path),
                 str(partial),
                 source_filesystem=self._fs,
                 destination_filesystem=LocalFileSystem(),
             )
+            if self._changes(path):
+                _set_version(partial, kept)
 
     def names(self, folder: Path) -> list[str]:
-        selector = FileSelector(self._there(folder), allow_not_found=True)
-        return [info.base_name for info in self._fs.get_file_info(selector)]
+        return [info.base_name for info in self._list(folder)]
 
     def fetch_all(self, folder: Path) -> Path:
-        for name in self.names(folder):
-            self.fetch(folder / name)
+        for kept in self._list(folder):
+            path = folder / kept.base_name
+            if not path.exists():
+                self.fetch(path)
+            elif self._changes(path):
+                self._refresh(path, kept)
         return folder
 
     def keep(self, path: Path) -> None:
@@ -157,6 +173,8 @@ class MirroredStore(LocalStore):
         if path.is_dir():
             with self._fs.open_output_stream(f"{there}/{_COMPLETE}"):
                 pass
+        elif self._changes(path):
+            _set_version(path, self._fs.get_file_info(there))
 
     def remove(self, path: Path) -> None:
         super().remove(path)
@@ -179,8 +197,35 @@ class MirroredStore(LocalStore):
             ) from None
         self._base = base.rstrip("/")
 
+    def _list(self, folder: Path) -> list[FileInfo]:
+        """What has been kept of a folder."""
+        selector = FileSelector(self._there(folder), allow_not_found=True)
+        found: list[FileInfo] = self._fs.get_file_info(selector)
+        return found
+
+    def _changes(self, path: Path) -> bool:
+        """Whether a file may be written again, unlike all that is named by its hash."""
+        return path.parent == self.root / _CHANGING
+
     def _there(self, path: Path) -> str:
         return f"{self._base}/{path.relative_to(self.root).as_posix()}"
+
+
+def _version(kept: FileInfo) -> tuple[int, int]:
+    """Size of a kept file, and when it was kept, in ns."""
+    return kept.size, kept.mtime_ns or 0
+
+
+def _version_here(path: Path) -> tuple[int, int]:
+    """The same of the copy on this machine, as :func:`_set_version` has set it."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _set_version(path: Path, kept: FileInfo) -> None:
+    """Gives a copy the time of what is kept, so that clocks need not agree."""
+    _, time_ns = _version(kept)
+    os.utime(path, ns=(time_ns, time_ns))
 
 
 def store_at(place: str | Path) -> LocalStore:

@@ -96,8 +96,9 @@ class Tables:
 
     def read_results(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The rows of the given cells that have finished, in a stable order."""
-        done = [cell for cell in cells if self.folder.has_result(cell.key)]
-        frame = self._read([self.folder.result(cell.key) for cell in done], self.layout.results)
+        kept = set(self.folder.store.names(self.folder.results))
+        files = [self.folder.result(cell.key) for cell in cells]
+        frame = self._read([file for file in files if file.name in kept], self.layout.results)
         ordered: pd.DataFrame = frame.sort_values(list(self.layout.sort_by), ignore_index=True)
         return ordered
 

@@ -55,6 +55,47 @@ def test_what_is_kept_is_seen_from_everywhere(store: Callable[[], MirroredStore]
     assert not two.fetch(two.root / "nothing").exists()
 
 
+def test_a_result_that_another_machine_has_written_again_is_fetched_again(
+    store: Callable[[], MirroredStore],
+) -> None:
+    """What is named by the hash of its content never changes, and is not asked for."""
+    one, two = store(), store()
+    results, artifacts = one.root / "results", one.root / "artifacts"
+    for file in (results / "a", results / "b", artifacts / "net"):
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text("failed")
+        one.keep(file)
+    there = two.root / "results"
+    for fetch in (lambda: two.fetch(there / "a"), lambda: two.fetch_all(there) / "a"):
+        two.fetch_all(there)
+        two.fetch(two.root / "artifacts" / "net")
+        before = (there / "b").stat().st_ino
+        for file in (results / "a", artifacts / "net"):
+            file.write_text(f"ok {file.read_text()}")
+            one.keep(file)
+        assert fetch().read_text() == (results / "a").read_text()
+        assert (two.root / "artifacts" / "net").read_text() == "failed"
+        assert (there / "b").stat().st_ino == before
+        assert one.fetch(results / "b").read_text() == "failed"
+
+
+def test_a_result_of_the_same_size_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the clock of the machine that has the copy said."""
+    machines = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("HOME", str(tmp_path / name))
+        machines.append(MirroredStore(f"file://{tmp_path}/kept"))
+    one, two = machines
+    file, there = (store.root / "results" / "a" for store in machines)
+    file.parent.mkdir(parents=True)
+    for content in ("0.25", "0.50"):
+        file.write_text(content)
+        one.keep(file)
+        assert two.fetch(there).read_text() == content
+
+
 def test_a_folder_half_copied_is_not_there(store: Callable[[], MirroredStore]) -> None:
     """Whoever died while copying has kept nothing; the next one copies it whole."""
     one, two = store(), store()

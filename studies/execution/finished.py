@@ -30,16 +30,21 @@ def finished_table(out: str | Path) -> pd.DataFrame:
 
 
 def forget_failures(out: str | Path) -> int:
-    """Removes the rows of failed cells, so that a resume runs them again; returns their number."""
+    """Removes the rows of failed cells, so that a resume runs them again; returns their number.
+
+    Raises:
+        ValueError: if there is no study in ``out``, or a run is at work there.
+    """
     folder = StudyFolder(out)
     folder.open()
-    failed = [
-        file
-        for file in folder.store.fetch_all(folder.results).glob("cell-*.parquet")
-        if (pd.read_parquet(file, columns=["status"])["status"] == "failed").any()
-    ]
-    for file in failed:
-        folder.store.remove(file)
+    with folder.alone():
+        failed = [
+            file
+            for file in folder.store.fetch_all(folder.results).glob("cell-*.parquet")
+            if (pd.read_parquet(file, columns=["status"])["status"] == "failed").any()
+        ]
+        for file in failed:
+            folder.store.remove(file)
     return len(failed)
 
 

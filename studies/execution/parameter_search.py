@@ -75,14 +75,31 @@ def search_settings(
 
     Raises:
         ValueError: for a study or space that cannot be searched, missing data or packages, a
-            cluster that cannot be joined, or a folder with another study.
+            cluster that cannot be joined, or a folder with another study or another run.
         StorageError: if the disk is full.
     """
     base = search.base(study)
     plan, folder = Plan(base), StudyFolder(out)
     algorithm = _algorithm(search)
-    folder.check(base)
-    started_ray = False
+    with folder.alone():
+        folder.check(base)
+        found = _run_trials(plan, search, folder, algorithm, console, address)
+        table = _table(found, search)
+        with folder.write(folder.root / TABLE) as partial_file:
+            table.to_parquet(partial_file, index=False)
+    return table
+
+
+def _run_trials(
+    plan: Plan,
+    search: Search,
+    folder: StudyFolder,
+    algorithm: SearchAlgorithm | Searcher,
+    console: Console | None,
+    address: str | None,
+) -> ResultGrid:
+    """Begins the search in its folder, makes what trials share, and runs them."""
+    base, started_ray = plan.study, False
     with StudyProgress(console) as progress, Interrupt() as interrupt:
         try:
             with interrupt.deferred():
@@ -99,14 +116,11 @@ def search_settings(
                 with writing(folder.tune):
                     found = tuner.fit()
                 interrupt.check()  # which Tune may have taken for the end of its run
+            return found
         finally:
             if started_ray:
                 ray.shutdown()
             folder.store.remove(folder.tune)
-    table = _table(found, search)
-    with folder.write(folder.root / TABLE) as partial_file:
-        table.to_parquet(partial_file, index=False)
-    return table
 
 
 def _write_shared(

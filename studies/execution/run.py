@@ -54,35 +54,43 @@ def run_study(
 
     Raises:
         ValueError: if no budget is feasible, for missing data, a logger that cannot begin, a
-            cluster that cannot be joined, or a folder with another study.
+            cluster that cannot be joined, or a folder with another study or another run.
         StorageError: if the disk is full; finished cells stay, and a resume continues.
     """
     plan = Plan(study)  # refuses invalid studies before anything is written
     folder = StudyFolder(out)
-    folder.check(study)
-    started_ray = False
+    with folder.alone():
+        folder.check(study)
+        _run_missing(plan, folder, console, address)
+        table = update_rows(plan, folder)
+        folder.keep_cells(set(table["cell"]))
+        with writing(folder.report):
+            write_report(study, Tables(folder, layout_of(study)), table)
+    return table
+
+
+def _run_missing(
+    plan: Plan, folder: StudyFolder, console: Console | None, address: str | None
+) -> None:
+    """Begins the study in its folder and runs what is missing, with Ray if there is anything."""
+    study, started_ray = plan.study, False
     with StudyProgress(console) as progress, Interrupt() as interrupt:
         try:
             if _is_finished(plan, folder):
                 folder.begin(study)
-            else:
-                loggers = loggers_of(study, folder)
-                with interrupt.deferred():  # half of Ray cannot be shut down
-                    started_ray = start_ray(study, address, modules_of(study))
-                for air, bandwidth_hz in product(study.airs, plan.bandwidths_hz):
-                    air.prepare(study.link_at(bandwidth_hz))
-                folder.begin(study)
-                with preparing_data(plan, folder, progress) as data:
-                    _StudyRun(study, folder, plan, loggers).run(data, progress, interrupt)
+                return
+            loggers = loggers_of(study, folder)
+            with interrupt.deferred():  # half of Ray cannot be shut down
+                started_ray = start_ray(study, address, modules_of(study))
+            for air, bandwidth_hz in product(study.airs, plan.bandwidths_hz):
+                air.prepare(study.link_at(bandwidth_hz))
+            folder.begin(study)
+            with preparing_data(plan, folder, progress) as data:
+                _StudyRun(study, folder, plan, loggers).run(data, progress, interrupt)
         finally:
             if started_ray:
                 ray.shutdown()
             folder.store.remove(folder.tune)
-    table = update_rows(plan, folder)
-    folder.keep_cells(set(table["cell"]))
-    with writing(folder.report):
-        write_report(study, Tables(folder, layout_of(study)), table)
-    return table
 
 
 def _is_finished(plan: Plan, folder: StudyFolder) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 
-from tokcom_core.storage import atomic_file, remove_partials
+from tokcom_core.storage import atomic_file, remove_partials, writing
 
 from ..plan.differences import differences
 from ..plan.loading import load
@@ -92,6 +93,35 @@ class StudyFolder:
     @property
     def begun(self) -> bool:
         return self.store.has(self.config)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other runs out of the folder, of an object store those of this machine.
+
+        A process that dies lets them in. What has begun nothing leaves nothing.
+
+        Raises:
+            ValueError: if another run is at work here.
+            OSError: for a folder that cannot be made or written.
+        """
+        file = self.store.lock
+        lock = FileLock(file)
+        try:
+            with writing(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"another run is at work in {self.store}; wait for it, or take another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            if not self.config.exists():
+                file.unlink(missing_ok=True)
+                with suppress(OSError):  # unless there is something else
+                    file.parent.rmdir()
+            lock.release()
 
     def check(self, study: Study) -> None:
         """Whether a study may begin or go on here; writes nothing.

@@ -31,6 +31,11 @@ class LocalStore:
         """Whether all machines see the same folder under the same path."""
         return True
 
+    @property
+    def lock(self) -> Path:
+        """File that one run at a time locks."""
+        return self.root / ".lock"
+
     def __str__(self) -> str:
         return str(self.root)
 
@@ -92,6 +97,11 @@ class MirroredStore(LocalStore):
     @property
     def shared(self) -> bool:
         return False
+
+    @property
+    def lock(self) -> Path:
+        """On this machine alone, beside the copies, which are cleared."""
+        return self.root.parents[1] / "locks" / self.root.name
 
     def __str__(self) -> str:
         return self._shown

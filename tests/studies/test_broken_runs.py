@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import studies
 from actors import Evaluation, Network, PeerLostError
 from studies.execution.finished import choose_learning_rates, forget_failures
 from studies.execution.runner import SpecRunner
@@ -27,7 +29,8 @@ from ..conftest import Disk
 from .conftest import LIMIT_S, tokcom
 from .finished import METHODS, table_of
 from .here import run_here
-from .small import small_keys
+from .outcomes import finish
+from .small import small_keys, small_study
 
 COMMAND = [sys.executable, "-m", "studies.cli", "study"]
 
@@ -86,6 +89,55 @@ def test_an_interrupted_study_resumes_to_the_same_table_on_either_engine(
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     pd.testing.assert_frame_equal(table_of(copy.root), table_of(finished))
     assert not list(copy.root.rglob(".*.partial"))
+
+
+_HOLDER = """
+import sys, time
+from studies.storage.folder import StudyFolder
+with StudyFolder(sys.argv[1]).alone():
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_one_run_at_a_time_works_in_a_folder(tmp_path: Path, refused: Callable[..., str]) -> None:
+    """Another would remove what the first one is writing. A killed one leaves the folder free."""
+    study = small_study()
+    folder = StudyFolder(tmp_path / "out")
+    finish(study, folder, lambda cell, snr_db: 0.5)
+    partial = folder.artifacts.root / ".net.1.partial"
+    partial.touch()
+    folder.tune.mkdir()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(folder.root)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "begun\n"
+    said = f"tokcom: another run is at work in {folder.root}; wait for it, or take another --out"
+    try:
+        for arguments in (["resume"], ["resume", "--retry-failed"]):
+            assert refused("study", *arguments, folder.root) == said
+        over = {"systems.mlms.fine_tuning.learning_rates": [0.001, 0.01]}
+        with pytest.raises(ValueError, match="another run is at work"):
+            studies.search(study, "aligned", over, folder.root)
+        assert len(studies.read(folder.root))
+        assert partial.exists() and folder.tune.exists()
+    finally:
+        holder.kill()
+        holder.communicate(timeout=LIMIT_S)
+    with folder.alone():
+        pass
+
+
+def test_a_run_that_begins_nothing_leaves_nothing(tmp_path: Path) -> None:
+    for there in (False, True):
+        folder = StudyFolder(tmp_path / str(there))
+        if there:
+            folder.root.mkdir()
+            (folder.root / "mine").touch()
+        with pytest.raises(RuntimeError), folder.alone():
+            raise RuntimeError("no cluster")
+        assert folder.root.exists() == there
+        assert not there or [own.name for own in folder.root.iterdir()] == ["mine"]
 
 
 _MLMS = small_keys(data={"minimusic": {"clips": 60, "seed": 3}}, methods=["aligned", "unaligned"])

@@ -52,6 +52,9 @@ def _an_snr(value: float) -> float:
 
 Snr = Annotated[float, AfterValidator(_an_snr)]
 
+_SEEDS = 2**63
+"""Number of seeds that the tables can hold."""
+
 
 Metric = Literal["exact", "first_token"]
 
@@ -136,7 +139,7 @@ class Study(Config):
     tokens: Annotated[tuple[TokenBudget, ...], *SEVERAL] = Field(
         default_factory=lambda known: (_default_tokens(known),)
     )
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], *SEVERAL] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=_SEEDS)], ...], *SEVERAL] = (0,)
     digital: AnyDigital = SweptDigital()
     link: dict[str, Any] = Field(default={}, validate_default=True)
     power_mode: Literal["fixed_psd", "fixed_power"] = "fixed_psd"

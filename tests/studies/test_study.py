@@ -75,6 +75,7 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"link": {"acess": "tdma"}}, "link: no key 'acess'; did you mean 'access'?"),
         ({"seeds": [1, 1]}, "values are repeated"),
         ({"seeds": [-1]}, "seeds.0 should be at least 0 (got -1)"),
+        ({"seeds": [2**63]}, "seeds.0 should be below 9.22337e+18 (got 9223372036854775808)"),
         ({"seeds": []}, "seeds should have 1 or more values"),
         ({"eval_snr_db": [".nan"]}, "eval_snr_db"),
         ({"tokens": {"audio": 0, "vision": 4}}, "tokens.0.audio"),

@@ -19,6 +19,9 @@ from ..plan.study import Study
 from .artifacts import Artifacts
 from .store import store_at
 
+_SHOWN = 5
+"""Number of keys that are told of another study."""
+
 
 class StudyFolder:
     """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
@@ -135,8 +138,10 @@ class StudyFolder:
             return
         found = differences(self.open(), study)
         if found:
+            more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             raise ValueError(
-                f"{self.store} holds another study ({', '.join(found)}); choose another --out"
+                f"{self.store} holds another study ({', '.join(found[:_SHOWN])}{more}); choose "
+                "another --out"
             )
 
     def begin(self, study: Study) -> None:

@@ -37,8 +37,12 @@ class LinkLimits:
     def __post_init__(self) -> None:
         if self.users < 1:
             raise ValueError(f"users {self.users} should be at least 1")
+        if not 0 < self.bandwidth_hz < math.inf:
+            raise ValueError(f"bandwidth_hz {self.bandwidth_hz:g} should be positive and finite")
         if self.deadline_ms is not None and not self.deadline_ms > 0:
             raise ValueError(f"deadline_ms {self.deadline_ms:g} should be positive")
+        if self.snr_db is not None and math.isnan(self.snr_db):
+            raise ValueError("snr_db nan should be a number")
 
 
 def affordable(

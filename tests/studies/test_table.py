@@ -172,6 +172,8 @@ def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
     assert folder.open() == grown
     with pytest.raises(ValueError, match=r"another study .*seeds"):
         folder.begin(study)
+    with pytest.raises(ValueError, match=r"another study \(.*, and \d+ more\); choose another"):
+        folder.begin(Study(name="other", task="clevr", data={"miniclevr": {}}, models="pocket"))
     with pytest.raises(ValueError, match="no study in"):
         StudyFolder(tmp_path / "empty").open()
 

@@ -125,6 +125,9 @@ def test_a_study_without_a_finished_method_has_measured_nothing(
         ({"bandwidth_hz": 5e6, "users": 40}, "leaves 125000 Hz to each user, too little"),
         ({"bandwidth_hz": 5e6, "users": 0}, "users 0 should be at least 1"),
         ({"bandwidth_hz": 5e6, "deadline_ms": -1}, "deadline_ms -1 should be positive"),
+        ({"bandwidth_hz": -5e6}, r"bandwidth_hz -5e\+06 should be positive"),
+        ({"bandwidth_hz": float("inf")}, "should be positive and finite"),
+        ({"bandwidth_hz": 5e6, "snr_db": float("nan")}, "snr_db nan should be a number"),
         ({"bandwidth_hz": 10}, "leaves 10 Hz to each user, too little for 3 devices"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -129,10 +130,12 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
 
 _PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 """A frame of a traceback: file and line."""
+_INSTALLED = re.compile(rf"^<|-packages|^{re.escape(sysconfig.get_paths()['stdlib'])}")
+"""Files of Python itself, and of what has been installed."""
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of an error; of one that nobody raised on purpose, also where it occurred."""
+    """The first line of an error; but for a ValueError, also where in whose own code it came up."""
     from ray.exceptions import RayTaskError  # imported here: reading a config does not need Ray
 
     told = "".join(traceback.format_tb(error.__traceback__))
@@ -143,6 +146,6 @@ def reason_of(error: BaseException) -> str:
     said = first_line(error)
     if type(error) is ValueError:
         return said
-    places = [place for place in _PLACE.findall(told) if "site-packages" not in place[0]]
+    places = [(file, line) for file, line in _PLACE.findall(told) if not _INSTALLED.search(file)]
     where = f" ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else ""
     return f"{type(error).__name__}: {said}{where}"

@@ -66,10 +66,10 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, FileNotFoundError, EOFError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path} is damaged ({first_line(error)}); remove it, and 'tokcom study resume' makes "
-            "it again"
+            f"{path} is damaged ({first_line(error)}); remove it, and 'tokcom study resume "
+            "--retry-failed' makes it again"
         ) from None
 
 

@@ -79,6 +79,7 @@ def check_questions(
     samples: Mapping[str, Samples],
     max_tokens: int,
     key: str,
+    special_tokens: int = 0,
 ) -> float:
     """The fraction of the asked texts that are cut, being longer than ``max_tokens``.
 
@@ -90,6 +91,7 @@ def check_questions(
         samples: Samples by split.
         max_tokens: Maximum number of tokens of a text.
         key: Key of the system that sets it.
+        special_tokens: Number of them that are special tokens, such as CLS.
 
     Raises:
         ValueError: if most of them differ in nothing but what is cut, as behind a long template.
@@ -98,13 +100,14 @@ def check_questions(
     counts = Counter(text for split in asked for text in samples[split][task.texts[-1]])
     encoded = tokenizer(list(counts), add_special_tokens=False)["input_ids"]
     cut = {
-        text: tuple(ids[:max_tokens])
+        text: tuple(ids[: max_tokens - special_tokens])
         for text, ids in zip(counts, encoded, strict=True)
-        if len(ids) > max_tokens
+        if len(ids) > max_tokens - special_tokens
     }
     alike = Counter(cut.values())
     lost = sum(counts[text] for text, left in cut.items() if alike[left] > 1)
-    longest, total = max(map(len, encoded), default=0), max(1, counts.total())
+    longest = max(map(len, encoded), default=0) + special_tokens
+    total = max(1, counts.total())
     if lost > total / 2:
         raise ValueError(
             f"{lost / total:.0%} of the {task.texts[-1]}s differ only behind their first "

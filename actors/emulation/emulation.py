@@ -1,8 +1,8 @@
 """The emulation: users who ask, a scheduler, device pools and a base station that answers.
 
 Time runs in scheduling intervals, each long enough for the longest question. A batch of intervals
-is planned, sent and answered as a whole; the scheduler learns of losses when the next batch is
-planned. A batch counts once its file is in the journal: an emulation that is killed resumes after
+is planned, sent and answered as a whole; a lost question is sent again once its feedback has
+arrived. A batch counts once its file is in the journal: an emulation that is killed resumes after
 the last file, and no question is answered twice.
 """
 

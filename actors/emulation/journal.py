@@ -93,6 +93,7 @@ class Journal:
             return None
         try:
             memory = json.loads(pq.read_schema(files[-1]).metadata[b"tokcom_state"])
+            memory.setdefault("due", dict.fromkeys(memory["tries"], memory["interval"]))  # of old
             state = EmulationState(**memory)
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError):
             raise ValueError(f"{files[-1]} is damaged; remove it to do its batch again") from None

@@ -20,15 +20,15 @@ PRESETS = Path(__file__).parents[1] / "presets"
 class _UniqueKeys(yaml.SafeLoader):
     """Refuses a mapping with the same key twice, of which YAML would take the last value."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for i, key in enumerate(keys):
-            if key.value in [before.value for before in keys[:i]]:
-                raise yaml.constructor.ConstructorError(
+            if (key.tag, key.value) in [(before.tag, before.value) for before in keys[:i]]:
+                raise yaml.composer.ComposerError(
                     None, None, f"key {key.value!r} is there twice", key.start_mark
                 )
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
+        return node
 
 
 def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:

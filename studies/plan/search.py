@@ -17,7 +17,7 @@ from .study import Study
 
 _AXES = ("airs", "train_snr_db", "bandwidth_hz", "deadline_ms", "tokens")
 """Keys that describe the one condition in which a search trains."""
-_SHARED = ("data", "task", "scale")
+_SHARED = ("data", "task", "models", "scale")
 """Keys that decide on the samples, which all trials share."""
 
 

@@ -33,7 +33,7 @@ def smoked(raw: Mapping[str, Any]) -> dict[str, Any]:
     if "bits" in digital:
         found["digital"] = {**digital, "bits": listed(digital["bits"])[:1]}
     own = _mapping(found.get("systems"))
-    found["systems"] = {**own, **{name: _small(name, own.get(name)) for name in SYSTEMS}}
+    found["systems"] = {**own, **{name: _small(s, own.get(name)) for name, s in SYSTEMS.items()}}
     if "methods" in found:
         found["methods"] = [_small_method(method) for method in listed(found["methods"])]
     found["evaluation"] = {**_mapping(found.get("evaluation")), "questions": _QUESTIONS}
@@ -47,10 +47,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _small(name: str, raw: Any) -> dict[str, Any]:
+def _small(system: type[System], raw: Any) -> dict[str, Any]:
     """A system's keys with few steps; a training that it goes without stays out."""
-    own = SYSTEMS[name].expanded(_mapping(raw))
-    wanted = {key: few for key, few in SYSTEMS[name].SMOKE.items() if own.get(key, few) is not None}
+    own = system.expanded(_mapping(raw))
+    wanted = {key: few for key, few in system.SMOKE.items() if own.get(key, few) is not None}
     return merged(own, wanted)
 
 
@@ -60,16 +60,17 @@ def _small_method(raw: Any) -> Any:
         return raw
     system = raw.get("system", SHORT_NAMES.get(raw.get("name", ""), {}).get("system"))
     if system == CUSTOM:
-        return merged(raw, _own_smoke(raw.get("class")))
+        return _small_custom(raw)
     return _within(raw, SYSTEMS[system].SMOKE) if system in SYSTEMS else raw
 
 
-def _own_smoke(path: Any) -> Mapping[str, Any]:
-    """What a system outside the package says of its fewest steps."""
+def _small_custom(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A method of a system outside the package, with as few steps as that says itself."""
     try:
-        return load_class(str(path), System).SMOKE
+        system = load_class(str(raw.get("class")), System)
     except ValueError:  # refused where methods are validated
-        return {}
+        return raw
+    return _small(system, raw)
 
 
 def _within(own: Mapping[str, Any], few: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,6 +109,7 @@ class StudyFolder:
         """
         file = self.store.lock
         lock = FileLock(file)
+        made = [folder for folder in file.parents if not folder.exists()]
         try:
             with writing(file):
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +124,8 @@ class StudyFolder:
             if not self.config.exists():
                 file.unlink(missing_ok=True)
                 with suppress(OSError):  # unless there is something else
-                    file.parent.rmdir()
+                    for folder in made:
+                        folder.rmdir()
             lock.release()
 
     def check(self, study: Study) -> None:

@@ -29,9 +29,11 @@ def read_rows(file: Path, schema: pa.Schema) -> pa.Table:
     """Reads what :func:`write_rows` wrote, or the columns of it that ``schema`` has.
 
     Raises:
-        ValueError: for a file of another schema version, whose columns mean something else.
+        ValueError: for a file of another schema version, whose columns mean something else, or one
+            that is damaged.
     """
-    table = _read(file, schema, schema.names)
+    remedy = "remove it and what is named alike below results; 'tokcom study resume' makes both"
+    table = _read(file, schema, schema.names, remedy)
     return table if table.schema.equals(schema, check_metadata=True) else table.cast(schema)
 
 
@@ -39,20 +41,18 @@ def read_values(file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     """Rows without their missing values, of a study whose other columns may differ from ``schema``.
 
     Raises:
-        ValueError: for a file of another schema version.
+        ValueError: for a file of another schema version, or one that is damaged.
     """
-    rows = _read(file, schema).to_pylist()
+    remedy = f"remove {file.parent}; 'tokcom study resume --retry-failed' makes it again"
+    rows = _read(file, schema, None, remedy).to_pylist()
     return [{k: value for k, value in row.items() if value is not None} for row in rows]
 
 
-def _read(file: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+def _read(file: Path, schema: pa.Schema, columns: Sequence[str] | None, remedy: str) -> pa.Table:
     try:
         return _opened(file, schema, columns)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{file} is damaged ({first_line(error)}); remove it and what is named alike below "
-            "results, and 'tokcom study resume' makes it again"
-        ) from None
+    except (pa.ArrowInvalid, FileNotFoundError) as error:
+        raise ValueError(f"{file} is damaged ({first_line(error)}); {remedy}") from None
 
 
 def _opened(file: Path, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import ray
 from pandas.testing import assert_frame_equal
@@ -117,6 +119,21 @@ def test_what_is_interrupted_goes_on_where_it_was(start: Start, scheduler: str) 
         with pytest.raises(KeyboardInterrupt):
             first.run(lambda _, s: stops.append(s.batch) if s.batch < 2 else _interrupt())
     assert_frame_equal(_run(start("parts", config)), whole)
+
+
+def test_a_journal_from_before_feedback_was_kept_goes_on(start: Start) -> None:
+    config = _config(faults=Faults(outage_sinr_db=5.0), retransmissions=2)
+    with start("a", config) as first, pytest.raises(KeyboardInterrupt):
+        first.run(lambda _, s: None if s.batch < 2 else _interrupt())
+    (file,) = first.journal._files()[-1:]
+    table = pq.read_table(file)
+    memory = json.loads(table.schema.metadata[b"tokcom_state"])
+    assert memory.pop("due")
+    pq.write_table(table.replace_schema_metadata({"tokcom_state": json.dumps(memory)}), file)
+    state = first.journal.last()
+    assert state is not None
+    assert state.due == dict.fromkeys(state.tries, state.interval)
+    assert len(_run(start("a", config))) > len(table)
 
 
 def _interrupt() -> None:

@@ -129,15 +129,14 @@ def test_one_run_at_a_time_works_in_a_folder(tmp_path: Path, refused: Callable[.
 
 
 def test_a_run_that_begins_nothing_leaves_nothing(tmp_path: Path) -> None:
-    for there in (False, True):
-        folder = StudyFolder(tmp_path / str(there))
-        if there:
-            folder.root.mkdir()
-            (folder.root / "mine").touch()
-        with pytest.raises(RuntimeError), folder.alone():
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "mine").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("empty", "used", "new/below"):
+        with pytest.raises(RuntimeError), StudyFolder(tmp_path / name).alone():
             raise RuntimeError("no cluster")
-        assert folder.root.exists() == there
-        assert not there or [own.name for own in folder.root.iterdir()] == ["mine"]
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 _MLMS = small_keys(data={"minimusic": {"clips": 60, "seed": 3}}, methods=["aligned", "unaligned"])

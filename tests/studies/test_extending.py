@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from studies import load
+from studies.plan.study import Study
+from tokcom_core.systems.mlms import Mlms
 
 DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
 
@@ -80,3 +82,14 @@ def test_a_system_from_outside_has_a_smoke_test(
     study = load(folder / "beacons.yaml", ["scale=smoke"])
     (method,) = study.methods
     assert study.system(method).model_dump()["steps"] == 2
+
+
+def test_what_a_system_from_outside_goes_without_stays_out_of_its_smoke_test() -> None:
+    path = "tokcom_core.systems.mlms:Mlms"
+    own = {"system": "custom", "class": path, "label": "mine", "alignment": "none"}
+    for scale in ("full", "smoke"):
+        study = Study(name="s", scale=scale, methods=[own])
+        system = study.system(study.methods[0])
+        assert isinstance(system, Mlms)
+        assert system.alignment.losses == "none"
+    assert system.fine_tuning.steps == 2

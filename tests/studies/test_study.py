@@ -115,6 +115,10 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     file.write_text("name: a\nmethods: [aligned]\nmethods: [unaligned]")
     with pytest.raises(ValueError, match=r"key 'methods' is there twice .*line 3"):
         load(file)
+    merging = "airs:\n- &t\n  <<: {name: tdl-a, speed_mps: 1}\n  speed_mps: 3\nlink:\n  <<: *t"
+    file.write_text(f"name: a\n{merging}")
+    with pytest.raises(ValueError, match="link: no key 'name'"):  # and not a key that is twice
+        load(file)
     file.write_text("- just\n- a list")
     with pytest.raises(ValueError, match="keys and values"):
         load(file)

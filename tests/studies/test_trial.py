@@ -75,6 +75,12 @@ def test_an_error_of_somebodys_own_class_says_where() -> None:
         local, frame = reason_of(error), error.__traceback__
     assert frame is not None
     assert local.endswith(f"({here.name}, line {frame.tb_lineno})")
+    try:
+        importlib.import_module("nowhere")
+    except ImportError as error:
+        local, frame = reason_of(error), error.__traceback__
+    assert frame is not None
+    assert local.endswith(f"({here.name}, line {frame.tb_lineno})")
     remote = (
         f'Traceback\n  File "{here}", line 7, in f\n  File "/x/site-packages/a.py", line 9, in g'
     )

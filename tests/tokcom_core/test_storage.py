@@ -152,7 +152,7 @@ def test_it_survives_the_way_from_another_process() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [SafetensorError("header"), FileNotFoundError("gone"), KeyError("w")]
+    "error", [SafetensorError("header"), FileNotFoundError("gone"), KeyError("w"), EOFError()]
 )
 def test_what_cannot_be_read_is_named_with_its_remedy(error: Exception, tmp_path: Path) -> None:
     with (

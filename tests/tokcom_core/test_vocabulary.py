@@ -195,3 +195,5 @@ def test_questions_that_are_cut_are_told(
     with caplog.at_level(logging.WARNING):
         assert check_questions(pocket, Avqa(), samples, 2, "question_tokens") == 0.5
     assert "2 tokens of question_tokens; the longest has 4" in caplog.text
+    assert check_questions(pocket, Avqa(), samples, 5, "text.max_words", special_tokens=1) == 0
+    assert check_questions(pocket, Avqa(), samples, 5, "text.max_words", special_tokens=2) == 0.25

@@ -190,7 +190,10 @@ class DeepScSystem(System):
         from ...vocabulary import check_questions
 
         tokenizer = load_tokenizer(self.text.tokenizer, answers=False)
-        check_questions(tokenizer, task, samples, self.text.max_words, "text.max_words")
+        words, special = self.text.max_words, 0
+        if self.text.layer is not None:
+            special = tokenizer.num_special_tokens_to_add()
+        check_questions(tokenizer, task, samples, words, "text.max_words", special)
 
     @property
     def learning_rates(self) -> tuple[float, ...]:

@@ -123,6 +123,8 @@ class LanguageLayers(nn.Module):
         expected = whole(input_ids=ids).logits.float()
         try:
             found = self.logits(self(self.embed(ids), valid, positions_of(valid)))
+        except torch.OutOfMemoryError:
+            raise
         except (TypeError, KeyError, AttributeError, RuntimeError) as error:
             raise _not_cut(name, whole, first_line(error)) from None
         if not torch.allclose(found, expected, rtol=0, atol=float(0.01 * expected.abs().max())):

@@ -77,12 +77,25 @@ def differences_table(found: pd.DataFrame, first: str, second: str, layout: Tabl
         found,
         [
             *_condition_columns(sweeps, layout),
+            *_second_tokens(found, second, layout),
             (first, lambda row: _share(row["accuracy_first"])),
             (second, lambda row: _share(row["accuracy_second"])),
             ("difference", _difference_text),
             ("McNemar's p, by seed", lambda row: ", ".join(map(_p_text, row["mcnemar_p"]))),
         ],
     )
+
+
+def _second_tokens(found: pd.DataFrame, second: str, layout: TableLayout) -> list[_Column]:
+    """The other method's token lengths, where they are not the same."""
+    own = {name: f"{name}_second" for name in layout.budget_columns}
+    if not set(own.values()) <= set(found):
+        return []
+
+    def text(row: Row) -> str:
+        return layout.budget_text({name: row[there] for name, there in own.items()})
+
+    return [(f"tokens of {second}", text)]
 
 
 def allocation_table(found: pd.DataFrame, layout: TableLayout) -> Table:

@@ -163,7 +163,8 @@ def _claims(contents: Contents) -> pd.DataFrame:
         return verdicts
     effect = ["difference", "difference_low", "difference_high", "interval", "reason"]
     rows = verdicts.reindex(columns=list(dict.fromkeys([*verdicts, *layout.condition, *effect])))
-    shown = rows[["claim", "source", *_conditions(rows, layout), "verdict", *effect]]
+    lengths = [f"{n}_second" for n in layout.budget_columns if f"{n}_second" in rows]
+    shown = rows[["claim", "source", *_conditions(rows, layout), *lengths, "verdict", *effect]]
     shown = shown.drop(columns=_interval_column(rows))
     return shown.replace("", None).dropna(axis=1, how="all")
 

@@ -100,7 +100,9 @@ def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
     if claim.first == claim.second:
         return "its two sides are the same"
     for lengths in (claim.tokens, claim.than_tokens):
-        if not any(lengths.items() <= tokens.items() for tokens in study.tokens):
+        if study.deadline_policy == "late" and not any(
+            lengths.items() <= tokens.items() for tokens in study.tokens
+        ):
             return f"no token lengths {lengths}; there are: {', '.join(map(str, study.tokens))}"
     if claim.part is not None and claim.part not in layout.kinds:
         return f"no part or group {claim.part!r}; there are: {', '.join(layout.kinds)}"

@@ -69,6 +69,8 @@ class TableLayout:
         references: Reference methods, whose accuracies are in the rows of all others.
         streams: Streams whose loss rates and channel uses have columns in ``curves``.
         modalities: Modality of each device.
+        fitted: Whether token lengths follow from the deadline, so that conditions of two methods
+            are alike whose lengths are not.
     """
 
     devices: tuple[str, ...]
@@ -81,6 +83,7 @@ class TableLayout:
     references: tuple[Reference, ...] = ()
     streams: tuple[str, ...] = ()
     modalities: Mapping[str, str] = field(default_factory=dict)
+    fitted: bool = False
 
     @property
     def kinds(self) -> dict[str, tuple[str, ...]]:

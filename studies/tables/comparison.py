@@ -23,8 +23,9 @@ def compare_methods(
     """Difference in accuracy, ``first`` minus ``second``, in each condition that both have.
 
     Token lengths of devices that only one of them has are not matched, nor bits of a value where
-    only one sends packets: each of them is compared. A reference, which has one condition, is
-    compared with every one of the other's.
+    only one sends packets: each of them is compared. Nor are token lengths that were fitted to the
+    deadline, which is matched. A reference, which has one condition, is compared with every one of
+    the other's.
 
     Args:
         tables: Tables of the study.
@@ -33,7 +34,8 @@ def compare_methods(
         part: Part of the task, or group of its questions, that counts; all of them by default.
 
     Returns:
-        A row for each pair of conditions: their columns; ``seeds`` and ``questions``;
+        A row for each pair of conditions: their columns, of token lengths that are not matched
+        those of ``second`` as ``tokens_DEVICE_second``; ``seeds`` and ``questions``;
         ``accuracy_first``, ``accuracy_second``; ``difference`` with its 95 % bounds and what
         varies in them (see :mod:`studies.tables.statistics`); ``mcnemar_p``, the p-values of
         McNemar's exact test within each seed, in the seeds' order, NaN where answers are graded.
@@ -48,7 +50,7 @@ def compare_methods(
     one, other = (_rows_of(done, method) for method in (first, second))
     right = _condition_columns(layout, second, other)
     left = _condition_columns(layout, first, one) if right else _all_columns(layout, one)
-    pairs = _pairs(layout, one[left], other[right])
+    pairs = _pairs(layout, one[_shown(layout, left)], other[_shown(layout, right)])
     pairs = pairs.drop_duplicates([name for name in pairs if name != "deadline_ms"])
     if pairs.empty:
         raise ValueError(f"{first} and {second} have no condition in common in this study")
@@ -84,12 +86,24 @@ def _rows_of(done: pd.DataFrame, method: str) -> pd.DataFrame:
 def _pairs(layout: TableLayout, one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Conditions alike in the columns that both have; all of one, where the other has none."""
     one, other = one.drop_duplicates(), other.drop_duplicates()
-    if shared := list(one.columns.intersection(other.columns)):
+    both = one.columns.intersection(other.columns)
+    if shared := [name for name in both if _matched(layout, name)]:
         pairs = merge_conditions(one, other, shared)
     else:
         pairs = one if len(one.columns) else other
-    pairs = pairs.reindex(columns=[name for name in layout.condition if name != "method"])
-    return pairs.fillna(dict.fromkeys(layout.budget_columns, 0.0))
+    columns = [name for name in layout.condition if name != "method"]
+    lengths = [f"{name}_second" for name in layout.budget_columns if f"{name}_second" in pairs]
+    pairs = pairs.reindex(columns=[*columns, *lengths])
+    return pairs.fillna(dict.fromkeys([*layout.budget_columns, *lengths], 0.0))
+
+
+def _matched(layout: TableLayout, column: str) -> bool:
+    return not (layout.fitted and column in layout.budget_columns)
+
+
+def _shown(layout: TableLayout, columns: list[str]) -> list[str]:
+    """Columns of a method's conditions, with the token lengths that follow from the others."""
+    return [*columns, *layout.budget_columns] if columns and layout.fitted else columns
 
 
 def _condition_columns(layout: TableLayout, method: str, rows: pd.DataFrame) -> list[str]:
@@ -98,9 +112,13 @@ def _condition_columns(layout: TableLayout, method: str, rows: pd.DataFrame) -> 
 
 
 def _all_columns(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
-    """Columns of a condition but the token lengths of devices that a method does not have."""
+    """Columns of a condition but token lengths that are not matched, or that a method has not."""
     missing = {name for name in layout.budget_columns if not rows[name].any()}
-    return [name for name in layout.condition if name not in missing | {"method"}]
+    return [
+        name
+        for name in layout.condition
+        if name not in missing | {"method"} and _matched(layout, name)
+    ]
 
 
 def merge_conditions(one: pd.DataFrame, other: pd.DataFrame, on: Sequence[str]) -> pd.DataFrame:

@@ -64,7 +64,7 @@ def _training_losses(tables: Tables, loss: str) -> pd.Series[float]:
 
 def _trained(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
     """Columns of a trained condition but the token lengths that these rows do not have."""
-    missing = {n for n in layout.budget_columns if not rows[n].any()}
+    missing = {n for n in layout.budget_columns if layout.fitted or not rows[n].any()}
     return [n for n in layout.condition if n not in missing | {"method", "eval_snr_db"}]
 
 

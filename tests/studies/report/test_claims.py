@@ -9,17 +9,19 @@ import pandas as pd
 import pytest
 
 import studies
-from studies.cli.screen import claims_table
+from studies.cli.screen import claims_table, differences_table
 from studies.plan.cells import Plan
 from studies.plan.claims import Claim
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.claims import judge, unjudged, verdict
+from studies.tables.comparison import compare_methods
 from studies.tables.files import Tables
 from studies.tables.layout import layout_of
 
 from ..outcomes import finish, tables_of
+from ..small import small_study
 from .conftest import CLAIMS, accuracy
 
 
@@ -196,3 +198,32 @@ def test_a_claim_that_no_cell_can_judge_is_untested(tmp_path: Path, study: Study
     row = found[found["claim"] == "aligned is more accurate than unaligned"].iloc[0]
     assert row["verdict"] == "untested"
     assert "no finished cell of the method 'unaligned'" in row["reason"]
+
+
+def test_methods_whose_lengths_a_deadline_chose_are_compared_at_the_deadline(
+    tmp_path: Path,
+) -> None:
+    study = small_study(
+        methods=["aligned", "digital"],
+        digital={"mcs": 10},
+        airs=["awgn"],
+        eval_snr_db=[10],
+        bandwidth_hz=[5e6],
+        tokens=[{"audio": 48, "vision": 48}],
+        deadline_ms=[14, 20],
+        deadline_policy="fit",
+        seeds=[0, 1, 2],
+        claims=[{"better": "aligned", "than": "digital"}],
+    )
+    tables = tables_of(study, StudyFolder(tmp_path))
+    results = finish(study, tables.folder, lambda cell, _: 0.9 if cell.method == "aligned" else 0.5)
+    found = judge(tables, results, study.claims)
+    assert list(found["deadline_ms"]) == [14, 20]
+    assert set(found["verdict"]) == {"shown"}
+    assert list(found["tokens_audio"]) == [48, 48]
+    assert list(found["tokens_audio_second"]) == [39, 48]
+    shown = differences_table(found, "aligned", "digital", tables.layout)
+    assert "tokens of digital" in [str(column.header) for column in shown.columns]
+    assert not unjudged(study, tables.layout)
+    reference = compare_methods(tables, results, "aligned", "blind")
+    assert list(reference["tokens_audio"]) == [48]

@@ -213,9 +213,18 @@ def test_a_model_of_another_structure_is_refused(tmp_path: Path) -> None:
     [LlamaConfig(**_SIZES), MistralConfig(**_SIZES), Phi3Config(**_SIZES), Qwen3Config(**_SIZES)],
     ids=lambda config: config.model_type,
 )
-def test_models_that_are_built_alike_are_taken(config: PreTrainedConfig, tmp_path: Path) -> None:
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    LanguageLayers(str(tmp_path), "cpu", lora=LoraSettings(rank=2))
+@torch.no_grad()
+def test_models_that_are_built_alike_say_the_same_in_two_pieces(
+    config: PreTrainedConfig, tmp_path: Path
+) -> None:
+    whole = AutoModelForCausalLM.from_config(config).eval()
+    whole.save_pretrained(tmp_path)
+    below, above = LanguageLayers(str(tmp_path), "cpu", 2), LanguageLayers(str(tmp_path), "cpu")
+    ids, valid = _batch()
+    places = positions_of(valid)
+    states = above(below(below.embed(ids), valid, places), valid, places, first=2)
+    expected = whole(input_ids=ids, attention_mask=valid.long(), position_ids=places).logits
+    torch.testing.assert_close(above.logits(states)[valid], expected[valid])
 
 
 @pytest.mark.parametrize(

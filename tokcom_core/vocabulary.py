@@ -10,6 +10,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
@@ -25,6 +26,26 @@ MAX_UNKNOWN_FRACTION = 0.01
 _WORD = re.compile(r"\w+|[^\w\s]")
 _SHOWN = 5
 _BATCH = 4096
+
+
+@dataclass(frozen=True)
+class TextLimit:
+    """Maximum length of the texts that a system reads.
+
+    Attributes:
+        max_tokens: Maximum number of tokens.
+        key: Key of the system that sets it.
+        special_tokens: Number of them that are special tokens, such as CLS.
+    """
+
+    max_tokens: int
+    key: str
+    special_tokens: int = 0
+
+    @property
+    def words(self) -> int:
+        """Maximum number of tokens of the text itself."""
+        return self.max_tokens - self.special_tokens
 
 
 def check_texts(
@@ -77,11 +98,9 @@ def check_questions(
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     samples: Mapping[str, Samples],
-    max_tokens: int,
-    key: str,
-    special_tokens: int = 0,
+    limit: TextLimit,
 ) -> float:
-    """The fraction of the asked texts that are cut, being longer than ``max_tokens``.
+    """The fraction of the asked texts that are cut, being longer than the limit.
 
     Logs a warning if it is large.
 
@@ -89,9 +108,7 @@ def check_questions(
         tokenizer: Tokenizer that splits them.
         task: The task, whose last text is asked.
         samples: Samples by split.
-        max_tokens: Maximum number of tokens of a text.
-        key: Key of the system that sets it.
-        special_tokens: Number of them that are special tokens, such as CLS.
+        limit: Maximum length of a text.
 
     Raises:
         ValueError: if most of them differ in nothing but what is cut, as behind a long template.
@@ -100,19 +117,19 @@ def check_questions(
     counts = Counter(text for split in asked for text in samples[split][task.texts[-1]])
     encoded = tokenizer(list(counts), add_special_tokens=False)["input_ids"]
     cut = {
-        text: tuple(ids[: max_tokens - special_tokens])
+        text: tuple(ids[: limit.words])
         for text, ids in zip(counts, encoded, strict=True)
-        if len(ids) > max_tokens - special_tokens
+        if len(ids) > limit.words
     }
     alike = Counter(cut.values())
     lost = sum(counts[text] for text, left in cut.items() if alike[left] > 1)
-    longest = max(map(len, encoded), default=0) + special_tokens
+    longest = max(map(len, encoded), default=0) + limit.special_tokens
     total = max(1, counts.total())
     if lost > total / 2:
         raise ValueError(
             f"{lost / total:.0%} of the {task.texts[-1]}s differ only behind their first "
-            f"{max_tokens} tokens, where they are cut; set {key} of the system, which is "
-            f"{max_tokens}, to {longest}"
+            f"{limit.max_tokens} tokens, where they are cut; set {limit.key} of the system, which "
+            f"is {limit.max_tokens}, to {longest}"
         )
     fraction = sum(map(counts.__getitem__, cut)) / total
     if fraction > MAX_UNKNOWN_FRACTION:
@@ -120,8 +137,8 @@ def check_questions(
             "%.1f %% of the %ss are cut, being longer than the %d tokens of %s; the longest has %d",
             100 * fraction,
             task.texts[-1],
-            max_tokens,
-            key,
+            limit.max_tokens,
+            limit.key,
             longest,
         )
     return fraction

@@ -80,10 +80,9 @@ def search_settings(
     """
     base = search.base(study)
     plan, folder = Plan(base), StudyFolder(out)
-    algorithm = _algorithm(search)
     with folder.alone():
         folder.check(base)
-        found = _run_trials(plan, search, folder, algorithm, console, address)
+        found = _run_trials(plan, search, folder, console, address)
         table = _table(found, search)
         with folder.write(folder.root / TABLE) as partial_file:
             table.to_parquet(partial_file, index=False)
@@ -94,12 +93,11 @@ def _run_trials(
     plan: Plan,
     search: Search,
     folder: StudyFolder,
-    algorithm: SearchAlgorithm | Searcher,
     console: Console | None,
     address: str | None,
 ) -> ResultGrid:
     """Begins the search in its folder, makes what trials share, and runs them."""
-    base, started_ray = plan.study, False
+    base, algorithm, started_ray = plan.study, _algorithm(search), False
     with StudyProgress(console) as progress, Interrupt() as interrupt:
         try:
             with interrupt.deferred():

@@ -17,6 +17,7 @@ from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import Avqa
 from tokcom_core.vocabulary import (
+    TextLimit,
     check_answer_lengths,
     check_answers,
     check_questions,
@@ -187,13 +188,19 @@ def test_questions_that_are_cut_are_told(
     template = "is the violin in the middle : "
     samples = _asked(_YES, *(f"{template}{what}" for what in ("yes", "no", "left")), "where?")
     size = len(pocket(f"{template}yes", add_special_tokens=False)["input_ids"])
-    assert check_questions(pocket, Avqa(), samples, size, "question_tokens") == 0
+    assert check_questions(pocket, Avqa(), samples, TextLimit(size, "question_tokens")) == 0
     assert not caplog.records
     with pytest.raises(ValueError, match=rf"^75% .* first {size - 1} tokens.* to {size}$"):
-        check_questions(pocket, Avqa(), samples, size - 1, "question_tokens")
+        check_questions(pocket, Avqa(), samples, TextLimit(size - 1, "question_tokens"))
     samples = _asked(_YES, "where is the violin", "how many violins", "yes", "no")
     with caplog.at_level(logging.WARNING):
-        assert check_questions(pocket, Avqa(), samples, 2, "question_tokens") == 0.5
+        assert check_questions(pocket, Avqa(), samples, TextLimit(2, "question_tokens")) == 0.5
     assert "2 tokens of question_tokens; the longest has 4" in caplog.text
-    assert check_questions(pocket, Avqa(), samples, 5, "text.max_words", special_tokens=1) == 0
-    assert check_questions(pocket, Avqa(), samples, 5, "text.max_words", special_tokens=2) == 0.25
+    assert (
+        check_questions(pocket, Avqa(), samples, TextLimit(5, "text.max_words", special_tokens=1))
+        == 0
+    )
+    assert (
+        check_questions(pocket, Avqa(), samples, TextLimit(5, "text.max_words", special_tokens=2))
+        == 0.25
+    )

@@ -187,13 +187,12 @@ class DeepScSystem(System):
             ValueError: for texts that are cut before they differ.
         """
         from ...checkpoints.loading import load_tokenizer
-        from ...vocabulary import check_questions
+        from ...vocabulary import TextLimit, check_questions
 
         tokenizer = load_tokenizer(self.text.tokenizer, answers=False)
-        words, special = self.text.max_words, 0
-        if self.text.layer is not None:
-            special = tokenizer.num_special_tokens_to_add()
-        check_questions(tokenizer, task, samples, words, "text.max_words", special)
+        special = 0 if self.text.layer is None else tokenizer.num_special_tokens_to_add()
+        limit = TextLimit(self.text.max_words, "text.max_words", special)
+        check_questions(tokenizer, task, samples, limit)
 
     @property
     def learning_rates(self) -> tuple[float, ...]:

@@ -299,7 +299,7 @@ class Mlms(System):
                 before they differ, or if there is nothing to align on.
         """
         from ...checkpoints.loading import load_tokenizer
-        from ...vocabulary import check_questions, check_texts
+        from ...vocabulary import TextLimit, check_questions, check_texts
         from .data_checks import warn_of_sampling
 
         split = task.alignment_split
@@ -310,7 +310,8 @@ class Mlms(System):
             )
         tokenizer = load_tokenizer(self.models.language_for(task.media))
         check_texts(tokenizer, task, samples, max_answer_tokens)
-        check_questions(tokenizer, task, samples, self.question_tokens, "question_tokens")
+        limit = TextLimit(self.question_tokens, "question_tokens")
+        check_questions(tokenizer, task, samples, limit)
         if self.models.frames == "first":
             warn_of_sampling(task, root)
 

@@ -301,11 +301,12 @@ class Taichi(System):
                 they differ.
         """
         from ...checkpoints.loading import load_tokenizer
-        from ...vocabulary import check_questions, check_texts
+        from ...vocabulary import TextLimit, check_questions, check_texts
 
         tokenizer = load_tokenizer(self.models.language)
         check_texts(tokenizer, task, samples, max_answer_tokens)
-        check_questions(tokenizer, task, samples, self.instruction_tokens, "instruction_tokens")
+        limit = TextLimit(self.instruction_tokens, "instruction_tokens")
+        check_questions(tokenizer, task, samples, limit)
 
     def for_phase(self, phase: str) -> Taichi:
         """This system, with defaults for what a phase does not depend on.

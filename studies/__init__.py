@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .plan.loading import load, presets
     from .plan.study import Study
     from .tables.allocation import Policy
-    from .tables.files import Tables
     from .tables.frontier import pareto
     from .tables.lines import curve
 
@@ -90,10 +89,10 @@ def read(out: Path | str, table: str = "results") -> pd.DataFrame:
     Raises:
         ValueError: for an unknown table, or a study without a finished cell.
     """
+    from .execution.finished import finished
     from .tables.reading import read_table
 
-    study, tables, results = _finished(out)
-    return read_table(study, tables, results, table)
+    return read_table(finished(out), table)
 
 
 def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
@@ -109,11 +108,11 @@ def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
     Raises:
         ValueError: for an unknown part, or a study without a finished cell.
     """
-    from .tables.summary import count_answers, summarise_part
+    from .execution.finished import finished
+    from .tables.summary import summarise_part
 
-    _, tables, results = _finished(out)
-    answered = count_answers(tables, results["cell"].unique())
-    _, summary = summarise_part(results, answered, tables.layout, part)
+    found = finished(out)
+    _, summary = summarise_part(found.results, found.answered, found.tables.layout, part)
     return summary
 
 
@@ -131,10 +130,11 @@ def compare(out: Path | str, first: str, second: str, part: str | None = None) -
     Raises:
         ValueError: for an unknown method or part, or if the two have no condition in common.
     """
+    from .execution.finished import finished
     from .tables.comparison import compare_methods
 
-    _, tables, results = _finished(out)
-    return compare_methods(tables, results, first, second, part)
+    found = finished(out)
+    return compare_methods(found.tables, found.results, first, second, part)
 
 
 def judge(out: Path | str) -> pd.DataFrame:
@@ -149,10 +149,9 @@ def judge(out: Path | str) -> pd.DataFrame:
     Raises:
         ValueError: for a study without a finished cell.
     """
-    from .tables.claims import judge as judge_claims
+    from .execution.finished import finished
 
-    study, tables, results = _finished(out)
-    return judge_claims(tables, results, study.claims)
+    return finished(out).verdicts
 
 
 def budget(
@@ -177,12 +176,13 @@ def budget(
     Raises:
         ValueError: for a study without a finished cell, or a link that carries nothing of it.
     """
+    from .execution.finished import finished
     from .plan.cells import Plan
     from .tables.affordable import LinkLimits, affordable
 
-    study, tables, _ = _finished(out)
+    found = finished(out)
     limits = LinkLimits(bandwidth_hz, deadline_ms, snr_db, users)
-    return affordable(Plan(study), summarise(out), tables.layout, limits)
+    return affordable(Plan(found.study), found.summary, found.tables.layout, limits)
 
 
 def allocate(
@@ -214,26 +214,16 @@ def allocate(
         ValueError: for a study without a finished cell, a method, air or SNR that it does not have,
             or if some user cannot be served.
     """
+    from .execution.finished import finished
     from .plan.cells import Plan
     from .tables.allocation import SharedBand, candidates
     from .tables.allocation import allocate as allocate_blocks
 
-    study, tables, _ = _finished(out)
+    found = finished(out)
+    layout = found.tables.layout
     band = SharedBand(bandwidth_hz, deadline_ms, tuple(users_snr_db), by)
-    rows = candidates(summarise(out), tables.layout, method, air)
-    return allocate_blocks(Plan(study), rows, tables.layout, band)
-
-
-def _finished(out: Path | str) -> tuple[Study, Tables, pd.DataFrame]:
-    """The study in a folder, its tables, and the rows of ``results`` that it has so far."""
-    from .execution.finished import finished_table
-    from .storage.folder import StudyFolder
-    from .tables.files import Tables
-    from .tables.layout import layout_of
-
-    results, folder = finished_table(out), StudyFolder(out)
-    study = folder.open()
-    return study, Tables(folder, layout_of(study)), results
+    rows = candidates(found.summary, layout, method, air)
+    return allocate_blocks(Plan(found.study), rows, layout, band)
 
 
 def __getattr__(name: str) -> Any:

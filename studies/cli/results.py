@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 
 from ..plan.budgets import loss_at_bandwidth_db
 from ..storage.folder import StudyFolder
-from ..tables.claims import judge
-from ..tables.files import Tables
-from ..tables.layout import layout_of
+from ..tables.findings import Findings
 from ..tables.service import summarise_service
-from ..tables.summary import count_answers, summarise
 from .printing import print_table
 from .screen import (
     SERVICE_NOTE,
@@ -26,14 +22,11 @@ from .screen import (
 )
 
 
-def print_results(console: Console, folder: StudyFolder, results: pd.DataFrame) -> None:
-    """Prints what the rows of ``results`` say, and where the files are."""
-    study = folder.open()
-    tables = Tables(folder, layout_of(study))
-    layout = tables.layout
+def print_results(console: Console, findings: Findings) -> None:
+    """Prints what a study has found, and where the files are."""
+    study, results, folder = findings.study, findings.results, findings.tables.folder
+    summary, layout = findings.summary, findings.tables.layout
     moved = any(loss_at_bandwidth_db(study, hz) for hz in study.bandwidth_hz)
-    answered = count_answers(tables, results["cell"].unique())
-    summary = summarise(results, answered, layout)
     if not summary.empty:
         print_table(console, conditions_table(summary, layout, realised=moved))
         console.print(conditions_note(results, summary, layout))
@@ -42,7 +35,7 @@ def print_results(console: Console, folder: StudyFolder, results: pd.DataFrame) 
         print_table(console, service_table(service, layout))
         console.print(SERVICE_NOTE)
     if study.claims:
-        print_table(console, claims_table(judge(tables, results, study.claims)))
+        print_table(console, claims_table(findings.verdicts))
         console.print("in how many conditions; differences and intervals: report.html")
     cells = results.drop_duplicates("cell")
     reasons = cells.loc[cells["status"] == "infeasible", "reason"]

@@ -172,22 +172,18 @@ def report(
     ] = None,
 ) -> None:
     """Draws tables, figures and the page of what a study has so far."""
-    from ..execution.finished import finished_table
+    from ..execution.finished import finished
     from ..figures.printed import style_of
     from ..figures.report import write_report
-    from ..storage.folder import StudyFolder
-    from ..tables.files import Tables
-    from ..tables.layout import layout_of
     from .results import print_paths, print_results
 
     printed = style_of(style)
-    table = finished_table(folder)
-    study_folder = StudyFolder(folder)
-    study = study_folder.open()
+    findings = finished(folder)
+    study_folder = findings.tables.folder
     with writing(study_folder.report):
-        written = write_report(study, Tables(study_folder, layout_of(study)), table, printed)
+        written = write_report(findings, printed)
     if printed is None:
-        print_results(console, study_folder, table)
+        print_results(console, findings)
     else:
         print_paths(console, study_folder, written)
 
@@ -241,6 +237,9 @@ def budget(
 def _run(study: Study, out: str, address: str | None) -> None:
     from ..execution.run import run_study
     from ..storage.folder import StudyFolder
+    from ..tables.files import Tables
+    from ..tables.findings import Findings
+    from ..tables.layout import layout_of
     from .results import print_results
 
     try:
@@ -254,7 +253,7 @@ def _run(study: Study, out: str, address: str | None) -> None:
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)
-    print_results(console, StudyFolder(out), table)
+    print_results(console, Findings(study, Tables(StudyFolder(out), layout_of(study)), table))
     failed = table[table["status"] == "failed"]
     if len(failed):
         reasons = "; ".join(sorted(set(failed["reason"])))

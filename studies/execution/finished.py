@@ -1,4 +1,4 @@
-"""What a study has finished: its rows, and the learning rates that follow from them."""
+"""What a study has finished: its findings, and the learning rates that follow from them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from ..plan.cells import Plan
 from ..plan.specs import ValidationSpec
 from ..storage.folder import StudyFolder
 from ..tables.files import Tables
+from ..tables.findings import Findings
 from ..tables.layout import layout_of
 from ..tables.references import with_references
 
 
-def finished_table(out: str | Path) -> pd.DataFrame:
-    """The rows that a study has so far.
+def finished(out: str | Path) -> Findings:
+    """What a study has found so far.
+
+    Args:
+        out: Folder or URI of the study.
 
     Raises:
         ValueError: if there is no study in ``out``, or it has no finished cell.
     """
     folder = StudyFolder(out)
-    table = rows_of(Plan(folder.open()), folder)
-    if table.empty:
+    study = folder.open()
+    results = rows_of(Plan(study), folder)
+    if results.empty:
         raise ValueError(f"the study in {out} has no finished cell; 'tokcom study resume' goes on")
-    return table
+    return Findings(study, Tables(folder, layout_of(study)), results)
 
 
 def forget_failures(out: str | Path) -> int:

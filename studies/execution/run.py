@@ -25,6 +25,7 @@ from ..plan.specs import Cell
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
 from ..tables.files import Tables
+from ..tables.findings import Findings
 from ..tables.layout import layout_of
 from .cluster import start_ray
 from .data import preparing_data
@@ -65,7 +66,7 @@ def run_study(
         table = update_rows(plan, folder)
         folder.keep_cells(set(table["cell"]))
         with writing(folder.report):
-            write_report(study, Tables(folder, layout_of(study)), table)
+            write_report(Findings(study, Tables(folder, layout_of(study)), table))
     return table
 
 

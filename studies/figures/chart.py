@@ -10,6 +10,9 @@ import pandas as pd
 
 from .looks import Look
 
+_NO_SEEDS = pd.DataFrame(columns=["x", "y"])
+"""One for all lines, of which there may be thousands."""
+
 
 @dataclass(frozen=True, eq=False)
 class Line:
@@ -23,7 +26,7 @@ class Line:
 
     look: Look
     points: pd.DataFrame
-    seeds: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["x", "y"]))
+    seeds: pd.DataFrame = field(default_factory=lambda: _NO_SEEDS)
 
 
 @dataclass(frozen=True, eq=False)

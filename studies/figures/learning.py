@@ -11,6 +11,7 @@ from .looks import Looks, budget_labels, line_labels, panel_titles, without_refe
 _SMOOTHING_STEPS = 15
 _MOST_POINTS = 300
 _CURVE = ["panel", "line", "cell"]
+_LINE = ["method", "line", "cell"]
 
 
 def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
@@ -49,8 +50,8 @@ def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
     panels = []
     for title, rows in steps.groupby("panel", sort=False):
         lines = [
-            Line(looks.of(str(method), str(name)), _thin(own[["x", "y"]]))
-            for (method, name, _), own in rows.groupby(["method", "line", "cell"], sort=False)
+            Line(looks.of(str(method), str(name)), _thin(own))
+            for (method, name, _), own in rows.groupby(_LINE, sort=False)[["x", "y"]]
         ]
         panels.append(Panel(str(title), f"{rows['phase'].iloc[0]} step", lines))
     return panels

@@ -69,7 +69,8 @@ def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
     """
     titles = rows["air"].fillna("-").astype(str)
     for name in (name for name in swept(rows, layout) if name in _SAID):
-        titles = titles + [", " + _SAID[name](v) if pd.notna(v) else "" for v in rows[name]]
+        said = {value: f", {_SAID[name](value)}" for value in rows[name].dropna().unique()}
+        titles = titles + rows[name].map(said).fillna("")
     return titles
 
 
@@ -77,8 +78,12 @@ def budget_labels(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     """Label of each row's token budget; ``-`` in a study without budgets."""
     if not layout.budgets:
         return ["-"] * len(rows)
-    records = rows[list(layout.budget_columns)].to_dict("records")
-    return [f"{layout.budget_text(row)} tokens" for row in records]
+    budgets = rows[list(layout.budget_columns)]
+    texts = [
+        f"{layout.budget_text(row)} tokens" for row in budgets.drop_duplicates().to_dict("records")
+    ]
+    number = budgets.groupby([*budgets], dropna=False, sort=False).ngroup()
+    return [texts[i] for i in number]
 
 
 def line_labels(names: Iterable[str], rows: pd.DataFrame, layout: TableLayout) -> list[str]:

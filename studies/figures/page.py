@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,9 @@ from plotly.offline import get_plotlyjs
 from ..plan.differences import without_defaults
 from ..plan.study import Study
 from ..tables.columns import PACKET_BITS, TableLayout
+from ..tables.findings import Findings
 from ..tables.frontier import pareto
+from ..tables.summary import interval_note
 from .chart import Chart
 from .interactive import Json, draw, legend
 from .interactive_users import draw_users
@@ -29,31 +30,6 @@ from .users import Users
 _PLOT = {"responsive": True, "displayModeBar": False}
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What a report shows of a study.
-
-    Attributes:
-        study: The study.
-        layout: Layout of its tables.
-        results: All rows of ``results``.
-        summary: Summary of the finished ones.
-        verdicts: Verdicts on the study's claims.
-        charts: Charts by file name.
-        users: Users of each emulated condition, by file name.
-        interval: What the intervals are.
-    """
-
-    study: Study
-    layout: TableLayout
-    results: pd.DataFrame
-    summary: pd.DataFrame
-    verdicts: pd.DataFrame
-    charts: Mapping[str, Chart]
-    users: Mapping[str, Users]
-    interval: str
-
-
 class _Entry(NamedTuple):
     """An entry of a table: what is shown, and by what it is sorted."""
 
@@ -61,25 +37,31 @@ class _Entry(NamedTuple):
     value: str
 
 
-def render(contents: Contents) -> str:
-    """The page; all text from the study is escaped."""
+def render(findings: Findings, charts: Mapping[str, Chart], users: Mapping[str, Users]) -> str:
+    """The page; all text from the study is escaped.
+
+    Args:
+        findings: What the study has found.
+        charts: Charts by file name.
+        users: Users of each emulated condition, by file name.
+    """
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined)
     environment.globals["zip"] = zip
-    study, results, layout = contents.study, contents.results, contents.layout
+    study, results, layout = findings.study, findings.results, findings.tables.layout
     return environment.get_template("page.html").render(
         study=study,
         plotly=Markup(get_plotlyjs()),
-        set_up=_set_up(study, contents.summary),
-        claims=_table(_claims(contents)),
-        conditions=_table(_results(contents)),
-        fronts=_table(_fronts(contents)),
-        interval=contents.interval,
+        set_up=_set_up(study, findings.summary),
+        claims=_table(_claims(findings.verdicts, layout)),
+        conditions=_table(_results(findings.summary, layout)),
+        fronts=_table(_fronts(findings.summary, layout)),
+        interval=interval_note(findings.summary),
         references=_references_note(layout),
-        charts=[_chart(name, chart) for name, chart in contents.charts.items() if chart.panels],
+        charts=[_chart(name, chart) for name, chart in charts.items() if chart.panels],
         emulated=[
-            {"title": users.heading, "file": name, "plots": _plots(name, draw_users(users))}
-            for name, users in contents.users.items()
+            {"title": own.heading, "file": name, "plots": _plots(name, draw_users(own))}
+            for name, own in users.items()
         ],
         without_answers={
             "Infeasible budgets": _table(_reasons(results, layout, "infeasible")),
@@ -124,9 +106,8 @@ def _conditions(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     return [n for n in layout.condition if rows[n].nunique(dropna=n == PACKET_BITS) > 1]
 
 
-def _results(contents: Contents) -> pd.DataFrame:
+def _results(summary: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
     """The summary without the columns in which no conditions of methods differ."""
-    summary, layout = contents.summary, contents.layout
     varied = {"method", *_conditions(without_references(summary, layout), layout)}
     same = {name for name in layout.condition if name not in varied}
     if summary["latency_ms"].equals(summary["airtime_ms"]):
@@ -137,13 +118,12 @@ def _results(contents: Contents) -> pd.DataFrame:
     return summary.drop(columns=[*same, *told, *_interval_column(summary)])
 
 
-def _fronts(contents: Contents) -> pd.DataFrame:
+def _fronts(summary: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
     """What each airtime buys: of every channel, the conditions that no other exceeds by then.
 
     No rows if only references have finished.
     """
-    layout = contents.layout
-    methods = without_references(contents.summary, layout)
+    methods = without_references(summary, layout)
     if methods.empty:
         return methods
     named = {"method", "bandwidth_hz", "deadline_ms", PACKET_BITS, *layout.budget_columns}
@@ -156,9 +136,8 @@ def _fronts(contents: Contents) -> pd.DataFrame:
     return pd.concat(fronts)[[*channel, "airtime_ms", "method", *tokens, *bought]]
 
 
-def _claims(contents: Contents) -> pd.DataFrame:
+def _claims(verdicts: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
     """Verdicts, without columns that are the same, or empty, in all rows."""
-    verdicts, layout = contents.verdicts, contents.layout
     if verdicts.empty:
         return verdicts
     effect = ["difference", "difference_low", "difference_high", "interval", "reason"]

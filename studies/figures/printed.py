@@ -158,7 +158,9 @@ def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
     """Draws lines of many points; those of one look, which may be thousands, at once."""
     alike: dict[Look, list[NDArray[np.float64]]] = {}
     for line in lines:
-        alike.setdefault(line.look, []).append(line.points[["x", "y"]].to_numpy(dtype=float))
+        alike.setdefault(line.look, []).append(
+            np.column_stack([line.points["x"], line.points["y"]])
+        )
     for look, own in alike.items():
         axes.add_collection(
             LineCollection(own, color=look.colour, linestyle=look.line, alpha=0.6, linewidth=1)

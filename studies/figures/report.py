@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..plan.study import Study
 from ..storage.folder import StudyFolder
-from ..tables.claims import judge
 from ..tables.files import Tables
+from ..tables.findings import Findings
 from ..tables.service import emulated
-from ..tables.summary import count_answers, interval_note, summarise, summarise_part
+from ..tables.summary import summarise, summarise_part
 from .accuracy import (
     accuracy_by_group,
     accuracy_by_overhead,
@@ -23,61 +22,48 @@ from .accuracy import (
 from .chart import Chart
 from .learning import earlier_phases, learning_curves
 from .looks import panel_titles
-from .page import Contents, render
+from .page import render
 from .printed import SCREEN, Style, draw
 from .printed_users import users_figure
 from .users import Users, users_of
 
 
-def write_report(
-    study: Study, tables: Tables, results: pd.DataFrame, style: Style | None = None
-) -> list[Path]:
+def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
     """Writes the charts and the page into ``report/``; returns their paths.
 
     Args:
-        study: The study.
-        tables: Its tables.
-        results: Rows of ``results``.
+        findings: What the study has found.
         style: Style of figures for a publication, written instead of all else.
     """
-    done = results[results["status"] == "ok"]
-    if done.empty:
+    if findings.done.empty:
         return []
-    folder = tables.folder
+    folder = findings.tables.folder
     folder.report.mkdir(parents=True, exist_ok=True)
-    answered = count_answers(tables, done["cell"].unique())
-    summary = summarise(done, answered, tables.layout)
-    charts = _charts(tables, *_drawn(study, tables, done, summary, answered))
+    charts = _charts(findings.tables, *_drawn(findings))
     if style is not None:
         written = [_print(chart, folder.report / name, style) for name, chart in charts.items()]
     else:
         figures = [_print(chart, folder.report / name, SCREEN) for name, chart in charts.items()]
         data = [_write_table(chart, folder.report / name) for name, chart in charts.items()]
-        users = _users(tables, done)
+        users = _users(findings.tables, findings.done)
         people = [file for name, own in users.items() for file in _write_users(folder, name, own)]
-        verdicts = judge(tables, results, study.claims)
         page = folder.report / "report.html"
-        contents = Contents(
-            study, tables.layout, results, summary, verdicts, charts, users,
-            interval_note(summary),
-        )  # fmt: skip
-        page.write_text(render(contents), encoding="utf-8")
+        page.write_text(render(findings, charts, users), encoding="utf-8")
         written = [*figures, *data, *people, page]
     for file in written:
         folder.store.keep(file)
     return written
 
 
-def _drawn(
-    study: Study, tables: Tables, done: pd.DataFrame, summary: pd.DataFrame, answered: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def _drawn(findings: Findings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Rows, summary and counts of the charts; of deadlines that share their answers, the first."""
-    layout = tables.layout
+    layout, done = findings.tables.layout, findings.done
     apart = [name for name in (*layout.condition, "seed") if name != "deadline_ms"]
-    first = done if study.deadline_policy == "fit" else done.drop_duplicates(apart)
+    fit = findings.study.deadline_policy == "fit"
+    first = done if fit else done.drop_duplicates(apart)
     if len(first) == len(done):
-        return done, summary, answered
-    answered = answered[answered["cell"].isin(first["cell"])]
+        return done, findings.summary, findings.answered
+    answered = findings.answered[findings.answered["cell"].isin(first["cell"])]
     return first, summarise(first, answered, layout), answered
 
 

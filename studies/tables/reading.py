@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal, get_args
 
 import pandas as pd
 
 from ..plan.study import Study
 from .files import Tables
+from .findings import Findings
 
 TableName = Literal["results", "answers", "devices", "curves"]
 
 
-def read_table(study: Study, tables: Tables, results: pd.DataFrame, name: str) -> pd.DataFrame:
+def read_table(found: Findings, name: str) -> pd.DataFrame:
     """All rows of a table, with ordered categories where columns name parts of the study.
 
     Methods come in the study's order between lower and upper references, airs and devices in the
@@ -21,9 +21,7 @@ def read_table(study: Study, tables: Tables, results: pd.DataFrame, name: str) -
     and axes of plots do, too.
 
     Args:
-        study: Study of the tables.
-        tables: Its tables.
-        results: Rows of ``results``.
+        found: What a study has found.
         name: Name of the table.
 
     Raises:
@@ -31,20 +29,16 @@ def read_table(study: Study, tables: Tables, results: pd.DataFrame, name: str) -
     """
     if name not in get_args(TableName):
         raise ValueError(f"no table {name!r}; there are: {', '.join(get_args(TableName))}")
-    cells = results.loc[results["status"] == "ok", "cell"].unique()
-    rows = results
+    rows, tables, cells = found.results, found.tables, list(found.done["cell"].unique())
     if name == "answers":
-        rows = _joined(tables.read_answers(cell) for cell in cells)
+        rows = tables.read_all_answers(cells)
     elif name == "devices":
-        rows = _joined(tables.read_devices(cell) for cell in cells)
+        devices = [tables.read_devices(cell) for cell in cells]
+        rows = pd.concat(devices, ignore_index=True)
     elif name == "curves":
         curves = tables.read_curves()
         rows = curves[curves["cell"].isin(cells)].reset_index(drop=True)
-    return _in_order(rows, _orders(study, tables))
-
-
-def _joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(list(frames), ignore_index=True)
+    return _in_order(rows, _orders(found.study, tables))
 
 
 def _orders(study: Study, tables: Tables) -> dict[str, list[str]]:

@@ -56,15 +56,14 @@ def _read(file: Path, schema: pa.Schema, columns: Sequence[str] | None, remedy: 
 
 
 def _opened(file: Path, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
-    with pq.ParquetFile(file) as opened:
-        found, expected = (
-            (s.metadata or {}).get(VERSION_KEY, b"none").decode()
-            for s in (opened.schema_arrow, schema)
+    with pq.ParquetFile(file) as opened:  # files are small, and many
+        table = opened.read(columns=columns, use_threads=False)
+    found, expected = (
+        (s.metadata or {}).get(VERSION_KEY, b"none").decode() for s in (table.schema, schema)
+    )
+    if found != expected:
+        raise ValueError(
+            f"{file} has schema version {found}, not {expected}; run its study again with "
+            "another --out"
         )
-        if found != expected:
-            raise ValueError(
-                f"{file} has schema version {found}, not {expected}; run its study again with "
-                "another --out"
-            )
-        table = opened.read(columns=columns, use_threads=False)  # files are small, and many
     return table if columns is None else table.select(columns)

@@ -23,6 +23,7 @@ from studies.plan.differences import differences
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from studies.tables.findings import Findings
 from studies.tables.layout import layout_of
 from studies.tables.service import emulated
 
@@ -228,7 +229,8 @@ def test_bits_are_shown_where_they_vary(bits_out: Path, tmp_path: Path) -> None:
     assert len(budget(bits_out, 5e6)) == 3
     study, folder = StudyFolder(bits_out).open(), StudyFolder(bits_out)
     tables = tables_of(study, folder)
-    write_report(study, tables, tables.read_results(Plan(study).known_cells({})))
+    results = tables.read_results(Plan(study).known_cells({}))
+    write_report(Findings(study, tables, results))
     drawn = pd.read_csv(folder.report / "accuracy_by_snr.csv")
     assert list(drawn["line"].unique()) == [
         "aligned, 16+16 tokens",
@@ -242,7 +244,7 @@ def test_bits_are_shown_where_they_vary(bits_out: Path, tmp_path: Path) -> None:
     results = finish(one, StudyFolder(tmp_path), _accuracy)
     assert results["bits_per_value"].dropna().tolist() == [8]
     assert "bits" not in _text(conditions_table(summarise(tmp_path), layout_of(one)))
-    write_report(one, tables_of(one, StudyFolder(tmp_path)), results)
+    write_report(Findings(one, tables_of(one, StudyFolder(tmp_path)), results))
     drawn = pd.read_csv(StudyFolder(tmp_path).report / "accuracy_by_snr.csv")
     assert list(drawn["line"].unique()) == ["aligned, 16+16 tokens", "digital, 16+16 tokens"]
     assert "bits_per_value</" not in (StudyFolder(tmp_path).report / "report.html").read_text()
@@ -262,7 +264,7 @@ def test_users_who_ask_are_a_row_for_each_number(minimusic: Path, tmp_path: Path
     assert emulated(results)["cell"].tolist() == ours["cell"].tolist()
     assert judge(tmp_path / "out")["users"].tolist() == [1, 3]
     folder = StudyFolder(tmp_path / "out")
-    write_report(study, tables_of(study, folder), results)
+    write_report(Findings(study, tables_of(study, folder), results))
     page = (folder.report / "report.html").read_text()
     assert "rayleigh, 1 user, 4+4 tokens" in page
     assert "rayleigh, 3 users, 4+4 tokens" in page

@@ -24,6 +24,7 @@ from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.columns import Reference, TableLayout
 from studies.tables.files import Tables
+from studies.tables.findings import Findings
 from studies.tables.statistics import mean_interval
 from studies.tables.summary import count_answers, interval_note, summarise
 
@@ -212,7 +213,7 @@ def test_a_study_whose_answers_were_removed_is_shown_without_intervals(
     assert summary["accuracy_low"].isna().all()
     assert "[" not in _shown(summary, tables.layout)
     assert "not kept" in interval_note(summary)
-    assert (tables.folder.report / "report.html") in write_report(swept, tables, table)
+    assert (tables.folder.report / "report.html") in write_report(Findings(swept, tables, table))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import studies
-from studies.execution.finished import finished_table
+from studies.execution.finished import finished
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
 from studies.plan.spec import Spec
@@ -26,6 +26,7 @@ from studies.storage.artifacts import Artifacts
 from studies.storage.folder import StudyFolder
 from studies.storage.store import LocalStore
 from studies.tables.columns import VERSION_KEY
+from studies.tables.findings import Findings
 from studies.tables.layout import layout_of
 from studies.tables.references import read_references, write_references
 from studies.tables.rows import read_rows, write_rows
@@ -75,7 +76,7 @@ def test_failures_are_rows(study: Study, tmp_path: Path) -> None:
     assert table["accuracy"].isna().all()
     again = pd.read_parquet(folder.results)
     assert len(again) == len(table)
-    assert write_report(study, tables, table) == []
+    assert write_report(Findings(study, tables, table)) == []
 
 
 def test_a_column_that_the_schema_does_not_know_is_a_mistake(study: Study, tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_reading_a_study_writes_nothing(study: Study, tmp_path: Path) -> None:
     (blind,) = whole.loc[whole["method"].eq("blind") & whole["seed"].eq(0), "cell"]
     tables.update_references(whole[whole["cell"] != blind])
     before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")}
-    assert_frame_equal(finished_table(tmp_path), whole)
+    assert_frame_equal(finished(tmp_path).results, whole)
     assert len(studies.summarise(tmp_path)) and len(studies.read(tmp_path, "answers"))
     assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")} == before
 

@@ -12,6 +12,7 @@ from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.files import Tables
+from studies.tables.findings import Findings
 
 from ..outcomes import finish, tables_of
 
@@ -55,7 +56,9 @@ def results(study: Study, tables: Tables) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def page(study: Study, tables: Tables, results: pd.DataFrame) -> Path:
-    written = write_report(study, tables, results.assign(study="<script>alert(1)</script>"))
+    written = write_report(
+        Findings(study, tables, results.assign(study="<script>alert(1)</script>"))
+    )
     assert {file.suffix for file in written} == {".png", ".csv", ".html"}
     assert all(file.stat().st_size > 100 for file in written)
     return written[-1]

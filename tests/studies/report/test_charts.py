@@ -15,6 +15,7 @@ from studies.figures.looks import COLOURS
 from studies.figures.report import write_report
 from studies.plan.study import Study
 from studies.tables.files import Tables
+from studies.tables.findings import Findings
 from studies.tables.frontier import pareto
 from studies.tables.summary import count_answers, summarise, summarise_part
 
@@ -38,7 +39,7 @@ def test_figures_for_a_journal_are_as_wide_as_its_column(
 ) -> None:
     from studies.figures.printed import style_of
 
-    written = write_report(study, tables, results, style_of("ieee"))
+    written = write_report(Findings(study, tables, results), style_of("ieee"))
     assert {file.suffix for file in written} == {".pdf"}
     for file in written:
         (box,) = set(re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ", file.read_bytes()))

@@ -17,6 +17,7 @@ from studies.plan.cells import Plan
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.files import Tables
+from studies.tables.findings import Findings
 
 from ..outcomes import finish, tables_of
 from .conftest import accuracy
@@ -78,7 +79,7 @@ def test_deadlines_that_share_their_answers_count_once(tmp_path: Path, study: St
     claim = studies.judge(tmp_path).query("claim == 'aligned is more accurate than unaligned'")
     assert len(claim) == len(own.eval_snr_db) * len(own.tokens)
     assert len(studies.compare(tmp_path, "aligned", "unaligned")) == len(claim)
-    *_, page = write_report(own, tables_of(own, folder), results)
+    *_, page = write_report(Findings(own, tables_of(own, folder), results))
     chart = pd.read_csv(page.parent / "accuracy_by_snr.csv")
     assert chart["panel"].unique().tolist() == ["awgn"]
     summary = studies.summarise(tmp_path)

@@ -19,6 +19,7 @@ from studies.plan.differences import without_defaults
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.files import Tables
+from studies.tables.findings import Findings
 
 from ..outcomes import finish, tables_of
 from .conftest import accuracy
@@ -78,7 +79,7 @@ def test_the_page_has_claims_of_which_none_was_tested(tmp_path: Path, study: Stu
     claims = [{"better": "align", "than": "blind"}]
     own = Study(**{**study.model_dump(), "methods": ["aligned"], "claims": claims})
     tables = tables_of(own, StudyFolder(tmp_path))
-    *_, page = write_report(own, tables, finish(own, tables.folder, accuracy))
+    *_, page = write_report(Findings(own, tables, finish(own, tables.folder, accuracy)))
     assert "no finished cell of the method &#39;align&#39;" in page.read_text()
 
 

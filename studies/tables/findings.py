@@ -1,0 +1,47 @@
+"""What the rows of a study say: what report, screen and page share."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import pandas as pd
+
+from ..plan.study import Study
+from .claims import judge
+from .files import Tables
+from .summary import count_answers, summarise
+
+
+class Findings:
+    """Counted answers, conditions and verdicts of a study; each is found when first asked for.
+
+    Args:
+        study: The study.
+        tables: Its tables.
+        results: Rows of ``results``.
+    """
+
+    def __init__(self, study: Study, tables: Tables, results: pd.DataFrame) -> None:
+        self.study = study
+        self.tables = tables
+        self.results = results
+
+    @property
+    def done(self) -> pd.DataFrame:
+        """The rows that have an accuracy."""
+        return self.results[self.results["status"] == "ok"]
+
+    @cached_property
+    def answered(self) -> pd.DataFrame:
+        """Counts of :func:`studies.tables.summary.count_answers`."""
+        return count_answers(self.tables, self.done["cell"].unique())
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Each condition over its seeds, see :func:`studies.tables.summary.summarise`."""
+        return summarise(self.results, self.answered, self.tables.layout)
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """Verdicts on the study's claims, see :func:`studies.tables.claims.judge`."""
+        return judge(self.tables, self.results, self.study.claims)

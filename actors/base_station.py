@@ -199,6 +199,7 @@ class BaseStation:
             scores=scored.scores,
             first_token=scored.first_token,
             losses=found.losses,
+            loss_counts=found.loss_counts,
             arrivals=session.arrivals,
             interval_ms=session.interval_ms,
             feedback_bits=session.feedback_bits,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import torch
+from torch import Tensor
 
-from channel_models import mean_db
+from channel_models import Overhead, mean_db
 
 from .messages import Answers, Arrival
 
@@ -37,30 +37,64 @@ class Evaluation:
 
 
 def merge_answers(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:
-    """Merges the answers to batches of ``counts`` samples; SNRs are averaged linearly."""
-    weights = torch.tensor(counts, dtype=torch.float64) / sum(counts)
+    """Merges the answers to batches of ``counts`` samples; the result is that of a single batch.
 
-    def mean(values: list[float]) -> float:
-        return float((torch.tensor(values, dtype=torch.float64) * weights).sum())
-
-    def merged(parts: list[Any], name: str = "") -> Any:
-        """The mean of every number in records of one kind."""
-        first = parts[0]
-        if isinstance(first, dict):
-            return {key: merged([p[key] for p in parts], key) for key in first}
-        if is_dataclass(first) and not isinstance(first, type):
-            names = [f.name for f in fields(first)]
-            return replace(first, **{n: merged([getattr(p, n) for p in parts], n) for n in names})
-        if isinstance(first, str):
-            return first
-        return mean_db(parts, weights) if name.endswith(("snr_db", "sinr_db")) else mean(parts)
-
+    SNRs are averaged linearly.
+    """
+    streams = {name: [a.arrivals[name] for a in answered] for name in answered[0].arrivals}
     return Evaluation(
         predicted=tuple(text for a in answered for text in a.predicted),
         scores=tuple(score for a in answered for score in a.scores),
         first_token=tuple(hit for a in answered for hit in a.first_token),
-        losses=merged([a.losses for a in answered]),
-        arrivals=merged([a.arrivals for a in answered]),
-        interval_ms=mean([a.interval_ms for a in answered]),
-        feedback_bits=mean([a.feedback_bits for a in answered]),
+        losses=_merge_losses(answered, counts),
+        arrivals={name: _merge_arrivals(parts, counts) for name, parts in streams.items()},
+        interval_ms=_mean([a.interval_ms for a in answered], counts),
+        feedback_bits=_mean([a.feedback_bits for a in answered], counts),
     )
+
+
+def _merge_losses(answered: Sequence[Answers], counts: Sequence[int]) -> dict[str, float]:
+    def own(name: str) -> list[int]:
+        pairs = zip(answered, counts, strict=True)
+        return [a.loss_counts.get(name, count) for a, count in pairs]
+
+    names = answered[0].losses
+    return {name: _mean([a.losses[name] for a in answered], own(name)) for name in names}
+
+
+def _merge_arrivals(parts: Sequence[Arrival], counts: Sequence[int]) -> Arrival:
+    """Each number is averaged over what it counts: samples, those that send something, tokens."""
+    pairs = list(zip(parts, counts, strict=True))
+    sending = [count * part.sent_fraction for part, count in pairs]
+    sent = [count * part.tokens for part, count in pairs]
+    costs = [asdict(part.overhead) for part in parts]
+    return Arrival(
+        sender=parts[0].sender,
+        tokens=_mean([p.tokens for p in parts], counts),
+        realised_snr_db=_mean_snr([p.realised_snr_db for p in parts], counts),
+        sinr_db=_mean_snr([p.sinr_db for p in parts], sending),
+        erased_fraction=_mean([p.erased_fraction for p in parts], sent),
+        lost_fraction=_mean([p.lost_fraction for p in parts], sending),
+        sent_fraction=_mean([p.sent_fraction for p in parts], counts),
+        overhead=Overhead(**{n: _mean([cost[n] for cost in costs], counts) for n in costs[0]}),
+        location={n: _mean([p.location[n] for p in parts], counts) for n in parts[0].location},
+    )
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    kept, shares = _weighed(values, weights)
+    return float((kept * shares).sum())
+
+
+def _mean_snr(values_db: Sequence[float], weights: Sequence[float]) -> float:
+    return mean_db(*_weighed(values_db, weights))
+
+
+def _weighed(values: Sequence[float], weights: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Values of some weight, and their shares of it; of no weight at all, equal shares."""
+    kept = torch.tensor(values, dtype=torch.float64)
+    shares = torch.tensor(weights, dtype=torch.float64)
+    if not shares.any():
+        shares = torch.ones_like(shares)
+    kept, shares = kept[shares > 0], shares[shares > 0]  # infinite values may have none
+    return kept, shares / shares.sum()

@@ -60,6 +60,7 @@ class Arrival:
         sinr_db: SINR after equalisation; infinite where a digital link delivers exact values.
         erased_fraction: Fraction of its tokens that were erased.
         lost_fraction: Fraction of samples of which nothing was received.
+        sent_fraction: Fraction of samples that send something, of which SINR and losses are.
         overhead: Channel uses, airtime, energy and control bits.
         location: What is known of the sender's location, by name.
     """
@@ -70,6 +71,7 @@ class Arrival:
     sinr_db: float
     erased_fraction: float
     lost_fraction: float
+    sent_fraction: float
     overhead: Overhead
     location: dict[str, float] = field(default_factory=dict)
 
@@ -83,6 +85,7 @@ class Answers:
         scores: Score of each generated answer by its task, from 0 to 1.
         first_token: Whether the first token of each answer is the true one's.
         losses: Mean test losses over the batch, by name.
+        loss_counts: What they are means of, see :class:`tokcom_core.systems.Predictions`.
         arrivals: Reception of each stream.
         interval_ms: Airtime of a sample: of the slowest device, or of all devices (TDMA).
         feedback_bits: Downlink bits that a sample's answer took before it was finished.
@@ -92,6 +95,7 @@ class Answers:
     scores: tuple[float, ...]
     first_token: tuple[bool, ...]
     losses: dict[str, float]
+    loss_counts: dict[str, int]
     arrivals: dict[str, Arrival]
     interval_ms: float
     feedback_bits: float = 0.0

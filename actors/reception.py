@@ -37,6 +37,7 @@ def arrival(frame: Frame, reception: Reception) -> Arrival:
         sinr_db=mean_db(sinr_db),
         erased_fraction=float(erased.sum() / sent.sum().clamp(min=1)),
         lost_fraction=float(lost.sum()) / max(1, int(sending.sum())),
+        sent_fraction=float(sending.double().mean()),
         overhead=reception.overhead,
         location={
             name: float(values.double().mean()) for name, values in reception.location.items()

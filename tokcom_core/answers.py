@@ -22,15 +22,22 @@ class AnswerLosses(NamedTuple):
     Attributes:
         all_tokens: Mean over all answer tokens of the batch, ends of sequence included.
         first_token: Mean over the first answer tokens of the samples, as in paper 1's code.
+        tokens: Number of answer tokens of the batch.
     """
 
     all_tokens: Tensor
     first_token: Tensor
+    tokens: int
 
     @property
     def reported(self) -> dict[str, float]:
         """Both as the losses of predictions."""
         return {"task": float(self.all_tokens), "first_token": float(self.first_token)}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What they are means of, where these are not the samples."""
+        return {"task": self.tokens}
 
 
 def answer_losses(logits: Tensor, answers: Tensor) -> AnswerLosses:
@@ -38,6 +45,7 @@ def answer_losses(logits: Tensor, answers: Tensor) -> AnswerLosses:
     return AnswerLosses(
         F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED),
         F.cross_entropy(logits[:, 0], answers[:, 0]),
+        int((answers != IGNORED).sum()),
     )
 
 

@@ -103,6 +103,7 @@ def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
         sinr_db=mean_db(sent["realised_sinr_db"].tolist()),
         erased_fraction=float(sent["lost"].mean()),
         lost_fraction=float((rows["lost"] | ~rows["sent"]).mean()),
+        sent_fraction=float(rows["sent"].mean()),
         overhead=Overhead(**costs),
         location={name: float(rows[name].mean()) for name in LOCATION_COLUMNS if name in rows},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -56,6 +56,37 @@ def test_samples_that_send_nothing_are_neither_noise_nor_lost(sending: int) -> N
         assert found.sinr_db == pytest.approx(10.0, abs=1e-4)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_reception_of_a_stream_does_not_depend_on_the_batches(lost: bool) -> None:
+    """Of eight samples some send nothing, the others two or four tokens, some of them erased."""
+    raw = torch.randn(8, 16, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor([16, 0, 8, 0, 16, 16, 0, 8])
+    valid = torch.arange(16) < lengths[:, None]
+    symbols, scale = normalise(raw, valid)
+    frame = Frame("image", "image", symbols, valid, scale, block=BLOCK)
+    (reception,) = named_air("rayleigh").build(Link(), 3.0).transmit([frame], seed=3)
+    erased = valid if lost else valid & (torch.arange(16) < BLOCK) & (torch.arange(8) < 5)[:, None]
+    reception = replace(reception, erased=erased)
+    whole = arrival(frame, reception)
+    assert whole.lost_fraction == float(lost)
+    for size in (1, 2, 3):
+        parts = [slice(start, min(start + size, 8)) for start in range(0, 8, size)]
+        answers = [
+            Answers((), (), (), {}, {}, {"image": arrival(_rows(frame, s), _rows(reception, s))}, 1)
+            for s in parts
+        ]
+        merged = merge_answers(answers, [s.stop - s.start for s in parts]).arrivals["image"]
+        for name in ("tokens", "realised_snr_db", "sinr_db", "erased_fraction", "lost_fraction"):
+            assert getattr(merged, name) == pytest.approx(getattr(whole, name)), name
+
+
+def _rows(record: Any, rows: slice) -> Any:
+    """Some samples of a frame or a reception."""
+    own = {f.name: getattr(record, f.name) for f in fields(record)}
+    tensors = {name: value[rows] for name, value in own.items() if isinstance(value, torch.Tensor)}
+    return replace(record, **tensors)
+
+
 def test_batches_are_averaged_linearly_by_their_size() -> None:
     one, _ = _sent(5.0, 4)
     arrivals = [
@@ -69,15 +100,20 @@ def test_batches_are_averaged_linearly_by_their_size() -> None:
             ("yes",) * len(scores),
             scores,
             tuple(map(bool, scores)),
-            {"task": loss},
+            {"task": loss, "first_token": loss},
+            {"task": tokens},
             {"audio": a},
             1.0,
         )
-        for a, scores, loss in zip(arrivals, [(1.0, 0.0, 0.3), (0.0,)], [1.0, 3.0], strict=True)
+        for a, scores, loss, tokens in [
+            (arrivals[0], (1.0, 0.0, 0.3), 1.0, 4),
+            (arrivals[1], (0.0,), 3.0, 4),
+        ]
     ]
     evaluation = merge_answers(answers, [3, 1])
     assert evaluation.scores == (1.0, 0.0, 0.3, 0.0)
-    assert evaluation.losses == {"task": pytest.approx(1.5)}
+    assert evaluation.losses["first_token"] == pytest.approx(1.5)
+    assert evaluation.losses["task"] == pytest.approx(2.0)  # of as many tokens in both
     merged = evaluation.arrivals["audio"]
     assert merged.realised_snr_db == pytest.approx(10 * math.log10(0.75 * 10 + 0.25))
     assert merged.sinr_db == pytest.approx(3.0 + 10 * math.log10(0.25))

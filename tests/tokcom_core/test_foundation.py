@@ -71,7 +71,7 @@ def test_loss_is_cross_entropy_of_every_answer_token(
     prompt, valid = concatenate(
         [(torch.cat([p for p, _ in padded]), torch.cat([v for _, v in padded]))]
     )
-    loss, first_token_loss = foundation.answer_losses(prompt, valid, answers)
+    loss, first_token_loss, _ = foundation.answer_losses(prompt, valid, answers)
     expected = []
     for text, answer in zip(TEXTS, answers, strict=True):
         answer = answer[answer != IGNORED]

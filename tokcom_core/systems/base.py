@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,11 +45,14 @@ class Predictions:
         first_token: Whether the first token of each answer is the true one's, as paper 1 counts.
         losses: Mean losses of the true answers: ``task``, ``first_token``, or others of the last
             phase.
+        loss_counts: Number of values that a loss is the mean of, by its name, where these are not
+            the samples: answer tokens, say.
     """
 
     texts: tuple[str, ...]
     first_token: tuple[bool, ...]
     losses: dict[str, float]
+    loss_counts: dict[str, int] = field(default_factory=dict)
 
 
 class Trained(nn.Module):

@@ -80,7 +80,14 @@ class AnswerSet:
             texts=texts,
             first_token=tuple(a == b for a, b in zip(texts, truth.answer, strict=True)),
             losses={"task": float(self.loss(logits, truth.answer, task))},
+            loss_counts={"task": self._counted(truth.answer)},
         )
+
+    def _counted(self, answers: Sequence[str]) -> int:
+        """Number of samples in a mean loss: a softmax says nothing of answers without a class."""
+        if self._config.loss != "softmax":
+            return len(answers)
+        return sum(answer in self.answers for answer in answers)
 
     def _classes(self, answers: Sequence[str]) -> Tensor:
         """Class ``[B]`` of each answer."""

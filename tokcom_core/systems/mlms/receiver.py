@@ -158,7 +158,7 @@ class MlmsReceiver(Receiver):
         model, longest = self.foundation, self._max_answer_tokens
         truth = model.answer_ids(targets.answer)
         logits = model.answer_logits(prompt, valid, truth)
-        losses, likeliest = answer_losses(logits, truth).reported, logits.argmax(-1)
+        losses, likeliest = answer_losses(logits, truth), logits.argmax(-1)
         del logits  # of a large vocabulary, before answers are generated
         said = greedy_answers(
             likeliest,
@@ -170,7 +170,8 @@ class MlmsReceiver(Receiver):
         return Predictions(
             texts=tuple(model.decode(said)),
             first_token=tuple((said[:, 0] == truth[:, 0]).tolist()),
-            losses=losses,
+            losses=losses.reported,
+            loss_counts=losses.counts,
         )
 
     def trained_state(self) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,7 +159,7 @@ class TaichiReceiver(Receiver):
         model, k, end = self.language, self._system.layers_below, self._words.end
         longest = self._max_answer_tokens
         logits = self._logits(own_states(model, k, prompt, truth), truth.shape[1])
-        losses, likeliest = answer_losses(logits, truth).reported, logits.argmax(-1)
+        losses, likeliest = answer_losses(logits, truth), logits.argmax(-1)
         del logits  # of a large vocabulary, before answers are generated
         said = greedy_answers(
             likeliest,
@@ -168,7 +168,8 @@ class TaichiReceiver(Receiver):
             longest,
             lambda i: generate(model, k, prompt.take(i), end, longest),
         )
-        return self._predictions(said, truth, losses)
+        found = self._predictions(said, truth, losses.reported)
+        return replace(found, loss_counts=losses.counts)
 
     def _first_round(self, prompt: Prompt, truth: Tensor, rows: Tensor) -> Predictions | Feedback:
         """Relay: the loss is that of the first token, as the others' states are not known here."""

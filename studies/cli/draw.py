@@ -100,8 +100,9 @@ def _show(verdicts: dict[str, list[Verdict]], seed: int) -> None:
 
     from ..tables.statistics import mean_interval
 
-    def interval(values: list[float]) -> str:
-        found = mean_interval(np.array([values]), np.ones((1, len(values)), dtype=np.int64))
+    def interval(values: list[float], lowest: float = 0.0) -> str:
+        asked = np.ones((1, len(values)), dtype=np.int64)
+        found = mean_interval(np.array([values]), asked, lowest)
         return f"{found.low:.3f} to {found.high:.3f}"
 
     count = len(verdicts["wish"])
@@ -121,7 +122,7 @@ def _show(verdicts: dict[str, list[Verdict]], seed: int) -> None:
     gain = [refined - plain for refined, plain in pairs]
     console.print(
         f"refined - wish: {np.mean(gain):+.3f} of the wishes fulfilled, "
-        f"95 % interval of the pairs {interval(gain)}",
+        f"95 % interval of the pairs {interval(gain, lowest=-1.0)}",
         soft_wrap=True,
         highlight=False,
     )

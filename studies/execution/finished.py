@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from statistics import fmean
 
@@ -43,14 +44,15 @@ def forget_failures(out: str | Path) -> int:
     folder = StudyFolder(out)
     folder.open()
     with folder.alone():
-        failed = [
-            file
-            for file in folder.store.fetch_all(folder.results).glob("cell-*.parquet")
-            if (pd.read_parquet(file, columns=["status"])["status"] == "failed").any()
-        ]
-        for file in failed:
-            folder.store.remove(file)
+        names = [name for name in folder.store.names(folder.results) if name.startswith("cell-")]
+        failed = [name for name in names if _failed(folder.store.fetch(folder.results / name))]
+        for name in failed:
+            folder.store.remove(folder.results / name)
     return len(failed)
+
+
+def _failed(result: Path) -> bool:
+    return bool((pd.read_parquet(result, columns=["status"])["status"] == "failed").any())
 
 
 def rows_of(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
@@ -73,8 +75,9 @@ def _read(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
 def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:
     """The learning rate of lowest mean validation loss, of each method that has a choice.
 
-    The loss, not the accuracy: on a few hundred questions it is far less noisy. Methods with
-    candidates that are not validated yet are left out.
+    The loss, not the accuracy: on a few hundred questions it is far less noisy. A rate with which
+    some seed diverged is the worst. Methods with candidates that are not validated yet are left
+    out.
     """
     chosen: dict[str, float] = {}
     for method, specs in plan.candidates().items():
@@ -84,8 +87,12 @@ def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:
         for spec in specs:
             rate = spec.trained.definition.training.learning_rate
             losses.setdefault(rate, []).append(_validation_loss(folder, spec))
-        chosen[method] = min(sorted(losses), key=lambda rate: fmean(losses[rate]))
+        chosen[method] = min(sorted(losses), key=lambda rate: _mean(losses[rate]))
     return chosen
+
+
+def _mean(losses: list[float]) -> float:
+    return fmean(losses) if all(map(math.isfinite, losses)) else math.inf
 
 
 def _validation_loss(folder: StudyFolder, spec: ValidationSpec) -> float:

@@ -47,7 +47,7 @@ from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation
 def _an_snr(value: float) -> float:
     if math.isnan(value) or value == -math.inf:
         raise ValueError("an SNR in dB is a number, or .inf for no noise")
-    return value
+    return value + 0.0  # -0 is 0
 
 
 Snr = Annotated[float, AfterValidator(_an_snr)]

@@ -177,4 +177,7 @@ class StudyFolder:
 
 def _condition(key: str, eval_snr_db: float) -> str:
     """Name of an evaluated condition of a cell."""
-    return key if math.isnan(eval_snr_db) else f"{key}_{eval_snr_db:g}dB"
+    if math.isnan(eval_snr_db):
+        return key
+    short = f"{eval_snr_db:g}"
+    return f"{key}_{short if float(short) == eval_snr_db else repr(eval_snr_db)}dB"

@@ -16,8 +16,9 @@ from tokcom_core.storage import atomic_file, atomic_folder
 
 _COMPLETE = ".complete"
 """Marks a folder that has been copied completely; object stores cannot rename."""
-_CHANGING = "results"
-"""Folder whose files other machines write again: failed cells, references that become known."""
+_CHANGING = ("", "results", "samples")
+"""Folders whose files are not named by a hash of all that is in them, so that another machine, or
+another study at the same URI, may write them again."""
 
 
 class LocalStore:
@@ -122,8 +123,8 @@ class MirroredStore(LocalStore):
             shutil.rmtree(self.root, ignore_errors=True)
         for info in found:  # the study itself, which another machine may have let grow
             copy = self.root / info.base_name
-            if info.type == FileType.File and copy.exists():
-                self._copy(copy)
+            if copy.exists():
+                self._refresh(copy, info)
 
     def has(self, path: Path) -> bool:
         there = self._there(path)
@@ -215,7 +216,7 @@ class MirroredStore(LocalStore):
 
     def _changes(self, path: Path) -> bool:
         """Whether a file may be written again, unlike all that is named by its hash."""
-        return path.parent == self.root / _CHANGING
+        return path.parent in [self.root / name for name in _CHANGING]
 
     def _there(self, path: Path) -> str:
         return f"{self._base}/{path.relative_to(self.root).as_posix()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,8 +40,10 @@ class SharedBand:
     by: Policy = "accuracy"
 
     def __post_init__(self) -> None:
-        if not self.bandwidth_hz > 0:
-            raise ValueError(f"bandwidth_hz {self.bandwidth_hz:g} should be positive")
+        if not 0 < self.bandwidth_hz < math.inf:
+            raise ValueError(f"bandwidth_hz {self.bandwidth_hz:g} should be positive and finite")
+        if not self.deadline_ms > 0:
+            raise ValueError(f"deadline_ms {self.deadline_ms:g} should be positive")
         if not self.users_snr_db:
             raise ValueError("users_snr_db should name the SNR of one user at least")
         if self.by not in get_args(Policy):

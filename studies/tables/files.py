@@ -40,10 +40,12 @@ class Tables:
 
         What training cost follows from the cell's curves, which are written before.
         """
-        train = read_samples(self.folder.samples(cell.task.train_split))
+        task = cell.task
+        splits = task.train_split, task.test_split
+        train, test = (read_samples(self.folder.samples(split)) for split in splits)
         shared = {
             **self._references(cell),
-            "majority_accuracy": cell.task.majority_accuracy(train, outcomes[0].asked),
+            "majority_accuracy": task.majority_accuracy(train, outcomes[0].asked, test),
             **training_columns(cell, self._steps(cell)),
             "wall_s": wall_s,
         }
@@ -156,8 +158,9 @@ class Tables:
 
     def read_curves(self) -> pd.DataFrame:
         """The training steps of all cells that have finished."""
-        folder = self.folder.store.fetch_all(self.folder.curves)
-        return self._read(sorted(folder.glob("*.parquet")), self.layout.curves)
+        names = sorted(self.folder.store.names(self.folder.curves))
+        files = [self.folder.curves / name for name in names if name.endswith(".parquet")]
+        return self._read(files, self.layout.curves)
 
     def update_references(self, results: pd.DataFrame) -> pd.DataFrame:
         """Keeps the accuracies of finished references, in the rows of all other cells as well.

@@ -121,7 +121,8 @@ class Outcome:
         }
 
     def _official_scores(self) -> dict[str, float]:
-        return self.cell.task.measure(self.evaluation.predicted, self.asked)
+        answered = self.evaluation
+        return self.cell.task.measure(answered.predicted, self.asked, answered.scores)
 
     def device_rows(self, layout: TableLayout) -> list[dict[str, Any]]:
         """A row of ``devices`` for each device, over all its streams."""

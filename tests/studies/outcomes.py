@@ -54,6 +54,7 @@ def outcome(cell: Cell, snr_db: float, accuracy: float) -> Outcome:
             sinr_db=snr_db,
             erased_fraction=0.0,
             lost_fraction=0.0,
+            sent_fraction=1.0,
             overhead=Overhead(count * 64, 9.0, 32.0, count / 20, count / 5),
         )
         for stream, count in tokens.items()

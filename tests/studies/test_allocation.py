@@ -162,6 +162,7 @@ def test_no_allocation_is_more_accurate_than_the_most_accurate_one(
         (20, {"by": "fair"}, "by 'fair' should be one of equal, proportional, accuracy, max-min"),
         (-1, {}, "bandwidth_hz -360000 should be positive"),
         (20, {"deadline_ms": 0}, "deadline_ms 0 should be positive"),
+        (20, {"deadline_ms": -1.0}, "deadline_ms -1 should be positive"),
         (20, {"deadline_ms": 0.01}, r"a user at 0 dB alone: .* the shortest takes [\d.]+ ms"),
         (
             8,
@@ -183,6 +184,11 @@ def test_nobody_is_left_out_silently(
     band: dict[str, Any] = {"users_snr_db": (0, 10, 10), "by": "accuracy", **asked}
     with pytest.raises(ValueError, match=message):
         _shared(summary, blocks, **band)
+
+
+def test_a_band_is_finite() -> None:
+    with pytest.raises(ValueError, match="bandwidth_hz inf should be positive and finite"):
+        SharedBand(math.inf, 3.0, (0.0,))
 
 
 def test_users_choose_from_one_air_that_takes_an_snr(summary: pd.DataFrame) -> None:

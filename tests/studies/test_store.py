@@ -96,6 +96,27 @@ def test_a_result_of_the_same_size_is_fetched_again(
         assert two.fetch(there).read_text() == content
 
 
+def test_samples_of_another_study_at_the_same_place_are_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their files are named by the split alone; a machine may have those of a study before."""
+    stores = []
+    for name in ("driver", "node"):
+        monkeypatch.setenv("HOME", str(tmp_path / name))
+        stores.append(MirroredStore(f"file://{tmp_path}/kept"))
+    driver, node = stores
+    for content in ("old samples", "new samples, and more"):
+        (tmp_path / "kept").mkdir()
+        driver.begin()
+        for name in ("samples/test.parquet", "references.json"):
+            file = driver.root / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+            driver.keep(file)
+            assert node.fetch(node.root / name).read_text() == content
+        shutil.rmtree(tmp_path / "kept")
+
+
 def test_a_folder_half_copied_is_not_there(store: Callable[[], MirroredStore]) -> None:
     """Whoever died while copying has kept nothing; the next one copies it whole."""
     one, two = store(), store()

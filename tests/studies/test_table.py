@@ -230,11 +230,13 @@ def test_reading_a_study_writes_nothing(study: Study, tmp_path: Path) -> None:
 class Graded(Avqa):
     """Answers are worth 1 or nothing, but questions about the first clip have no score."""
 
-    metrics: ClassVar[tuple[str, ...]] = ("yes_fraction",)
+    metrics: ClassVar[tuple[str, ...]] = ("yes_fraction", "mean")
     graded: ClassVar[bool] = True
 
-    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
-        return {"yes_fraction": predicted.count("yes") / len(samples)}
+    def measure(
+        self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
+    ) -> dict[str, float]:
+        return {"yes_fraction": predicted.count("yes") / len(samples), "mean": np.nanmean(scores)}
 
     def submission(self, predicted: Sequence[str], samples: Samples) -> list[str]:
         return list(predicted)
@@ -250,6 +252,7 @@ def test_scores_of_a_task_that_grades_answers(study: Study, tmp_path: Path) -> N
     assert row["accuracy"] == pytest.approx(np.nanmean(scores))
     assert row["test_questions"] == len(scores) - 1
     assert row["score_yes_fraction"] == done.evaluation.predicted.count("yes") / len(scores)
+    assert row["score_mean"] == row["accuracy"]
     assert "score_yes_fraction" in tables.layout.results.names
     tables.write_answers(cell, [done])
     answers = tables.read_answers(cell.key)

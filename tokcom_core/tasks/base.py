@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -127,10 +128,17 @@ class Task(Named, ABC):
             for a, b in zip(predicted, samples.answer, strict=True)
         ]
 
-    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
+    def measure(
+        self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
+    ) -> dict[str, float]:
         """Official scores of a whole split, by name; :attr:`metrics` has all names.
 
         A score that these samples do not allow, such as one of a group that they lack, is left out.
+
+        Args:
+            predicted: Texts of the answers.
+            samples: What was asked.
+            scores: Score of each answer, by :meth:`scores`.
         """
         return {}
 
@@ -138,13 +146,26 @@ class Task(Named, ABC):
         """The official results file, for a judge or a server, as JSON can say it; None if none."""
         return None
 
-    def majority_accuracy(self, train: Samples, test: Samples) -> float:
-        """Mean score of the most frequent training answer of each value of :attr:`prior`."""
+    def majority_accuracy(
+        self, train: Samples, test: Samples, corpus: Samples | None = None
+    ) -> float:
+        """Mean score of the most frequent training answer of each value of :attr:`prior`.
+
+        Args:
+            train: Training samples.
+            test: What was asked.
+            corpus: All samples of the test split, see :meth:`scores`.
+
+        Returns:
+            NaN if nothing here can score any of them.
+        """
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for key, answer in zip(train[self.prior], train.answer, strict=True):
             counts[key][answer] += 1
         usual = {key: answers.most_common(1)[0][0] for key, answers in counts.items()}
-        return fmean(self.scores([usual.get(key, "") for key in test[self.prior]], test))
+        scores = self.scores([usual.get(key, "") for key in test[self.prior]], test, corpus)
+        known = [score for score in scores if not math.isnan(score)]
+        return fmean(known) if known else math.nan
 
 
 def normalise_answer(text: str) -> str:

@@ -67,8 +67,10 @@ class Captioning(InstructionTask):
             for text, references in zip(predicted, _references(samples), strict=True)
         ]
 
-    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
-        return {"captioning_cider": 1000 * fmean(self.scores(predicted, samples))}
+    def measure(
+        self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
+    ) -> dict[str, float]:
+        return {"captioning_cider": 1000 * fmean(scores)}
 
     def _file(self, root: Path, part: Published) -> Path:
         return root / self.annotations.format(split=_SPLITS[part])

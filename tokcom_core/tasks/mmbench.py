@@ -78,7 +78,7 @@ class MmBench(InstructionTask):
         image = images.get(row["image"], row["image"])  # rotations may name the row that has it
         return Example(
             sample_id=row["index"],
-            media_id=_extracted(root, f"{self.folder}/images/{base}.jpg", image, file),
+            media_id=_extracted(root, f"{self.folder}/images/{file.stem}/{base}.jpg", image, file),
             question="\n".join([*hint, row["question"], *choices]),
             answer=row["answer"],
             group=_group(row["l2-category"]),
@@ -96,9 +96,11 @@ class MmBench(InstructionTask):
             )
         ]
 
-    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
+    def measure(
+        self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
+    ) -> dict[str, float]:
         question = [int(index) % _ROTATION for index in samples.sample_id]
-        right = pd.Series(self.scores(predicted, samples))
+        right = pd.Series(scores)
         return {"mmbench_circular": 100 * float(right.groupby(question).min().mean())}
 
 
@@ -107,7 +109,8 @@ def chosen_option(text: str, options: str) -> str | None:
 
     Args:
         text: The answer: a letter ('B', '(B)', 'B. a cat', 'The answer is B.'), or the words of one
-            option. A lower-case letter counts where it stands alone, as 'a' is a word, too.
+            option. A lower-case letter counts where it stands alone, as 'a' is a word, too; nor
+            does an A that begins more than three words, of which the next is in lower case.
         options: The options as ``A. text``, one a line.
     """
     known = dict(line.split(". ", 1) for line in options.splitlines() if line[1:3] == ". ")
@@ -115,7 +118,8 @@ def chosen_option(text: str, options: str) -> str | None:
     if alone.upper() in known:
         return alone.upper()
     start = re.match(r"\s*\(?([A-D])[.):,]", text)
-    letters = {start[1]} if start else set(re.findall(r"\b[A-D]\b", text))
+    letter = r"\b[A-D]\b" if len(text.split()) <= 3 else r"\b(?:A\b(?!\s+[a-z])|[B-D]\b)"
+    letters = {start[1]} if start else set(re.findall(letter, text))
     found = letters & set(known)
     if not found:
         found = {letter for letter, words in known.items() if words.lower() in text.lower()}

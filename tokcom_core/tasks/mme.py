@@ -80,12 +80,14 @@ class Mme(InstructionTask):
             for text, answer in zip(predicted, samples.answer, strict=True)
         ]
 
-    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
+    def measure(
+        self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
+    ) -> dict[str, float]:
         table = pd.DataFrame(
             {
                 "group": samples.group,
                 "image": samples.media_id,
-                "right": self.scores(predicted, samples),
+                "right": scores,
             }
         )
         found = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -136,25 +136,27 @@ class Multitask(Task):
                 found[row] = score
         return found
 
-    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
+    def measure(
+        self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
+    ) -> dict[str, float]:
         found: dict[str, float] = {}
-        for task, texts, own in self._answered(predicted, samples):
-            found |= task.measure(texts, own)
+        for task, rows in self._asked(samples):
+            texts, graded = [predicted[row] for row in rows], [scores[row] for row in rows]
+            found |= task.measure(texts, samples.take(rows), graded)
         return found
 
     def submission(self, predicted: Sequence[str], samples: Samples) -> Any:
         """The official results files of those tasks that have one, by task."""
-        files = {t.name: t.submission(own, s) for t, own, s in self._answered(predicted, samples)}
+        files = {
+            task.name: task.submission([predicted[row] for row in rows], samples.take(rows))
+            for task, rows in self._asked(samples)
+        }
         return {name: file for name, file in files.items() if file is not None} or None
 
-    def _answered(
-        self, predicted: Sequence[str], samples: Samples
-    ) -> Iterator[tuple[InstructionTask, list[str], Samples]]:
-        """Each task with its own answers and samples; none that was not asked."""
+    def _asked(self, samples: Samples) -> list[tuple[InstructionTask, list[int]]]:
+        """Each task with the rows of its samples; none that was not asked."""
         rows_of = _rows_by_task(samples)
-        for task in self.tasks:
-            if rows := rows_of.get(task.name):
-                yield task, [predicted[row] for row in rows], samples.take(rows)
+        return [(task, rows_of[task.name]) for task in self.tasks if task.name in rows_of]
 
 
 def _rows_by_task(samples: Samples) -> dict[str, list[int]]:

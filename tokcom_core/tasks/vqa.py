@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar, Literal
@@ -13,7 +13,7 @@ from ..datasets.samples import Samples
 from ..datasets.tables import entries, read_objects
 from .instructions import Example, InstructionTask, Published
 from .templates import Kind
-from .vqa_score import consensus
+from .vqa_score import textvqa_score, vqav2_score
 
 
 class _TenAnswers(InstructionTask):
@@ -21,13 +21,13 @@ class _TenAnswers(InstructionTask):
 
     kind: ClassVar[Kind] = "short-answer"
     graded: ClassVar[bool] = True
-    always_normalise: ClassVar[bool]
+    consensus: ClassVar[Callable[[str, Sequence[str]], float]]
 
     def scores(
         self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
     ) -> list[float]:
         return [
-            consensus(text, json.loads(answers), self.always_normalise)
+            type(self).consensus(text, json.loads(answers))
             for text, answers in zip(predicted, samples["answers"], strict=True)
         ]
 
@@ -51,7 +51,7 @@ class VqaV2(_TenAnswers):
 
     groups: ClassVar[tuple[str, ...]] = ("vqav2_yes_no", "vqav2_number", "vqav2_other")
     metrics: ClassVar[tuple[str, ...]] = ("vqav2_accuracy",)
-    always_normalise: ClassVar[bool] = False
+    consensus: ClassVar[Callable[[str, Sequence[str]], float]] = staticmethod(vqav2_score)
 
     def examples(self, root: Path, part: Published) -> Sequence[Example]:
         split = _YEARS[part]
@@ -83,8 +83,10 @@ class VqaV2(_TenAnswers):
             folder / f"v2_mscoco_{split}_annotations.json",
         )
 
-    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
-        return {"vqav2_accuracy": 100 * fmean(self.scores(predicted, samples))}
+    def measure(
+        self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
+    ) -> dict[str, float]:
+        return {"vqav2_accuracy": 100 * fmean(scores)}
 
 
 _YEARS: dict[Published, str] = {"train": "train2014", "test": "val2014"}
@@ -105,7 +107,7 @@ class TextVqa(_TenAnswers):
 
     groups: ClassVar[tuple[str, ...]] = ("textvqa",)
     metrics: ClassVar[tuple[str, ...]] = ("textvqa_accuracy",)
-    always_normalise: ClassVar[bool] = True
+    consensus: ClassVar[Callable[[str, Sequence[str]], float]] = staticmethod(textvqa_score)
 
     def examples(self, root: Path, part: Published) -> Sequence[Example]:
         split = _TEXTVQA[part]
@@ -134,8 +136,10 @@ class TextVqa(_TenAnswers):
         files = [self._questions_file(root, split) for split in splits]
         return [*files, *(self._tokens_file(root, s) for s in splits if self.ocr_tokens)]
 
-    def measure(self, predicted: Sequence[str], samples: Samples) -> dict[str, float]:
-        return {"textvqa_accuracy": 100 * fmean(self.scores(predicted, samples))}
+    def measure(
+        self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
+    ) -> dict[str, float]:
+        return {"textvqa_accuracy": 100 * fmean(scores)}
 
     def _questions_file(self, root: Path, split: str) -> Path:
         return root / self.folder / f"TextVQA_0.5.1_{split}.json"

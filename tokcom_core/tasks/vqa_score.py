@@ -62,18 +62,27 @@ def normalise(answer: str) -> str:
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
-def consensus(predicted: str, answers: Sequence[str], always_normalise: bool) -> float:
-    """Score of an answer against those of several people, from 0 to 1.
-
-    Args:
-        predicted: The answer.
-        answers: The people's answers.
-        always_normalise: Whether to normalise even where all people agree (TextVQA), or, as the
-            official evaluation of VQAv2 does, only where they differ.
+def vqav2_score(predicted: str, answers: Sequence[str]) -> float:
+    """Score of an answer against those of several people, from 0 to 1, as VQAv2's evaluation has
+    it: normalised only where the people differ.
     """
-    given = [" ".join(answer.split()) for answer in answers]
-    mine = " ".join(predicted.split())
-    if always_normalise or len(set(given)) > 1:
+    given, mine = [" ".join(answer.split()) for answer in answers], " ".join(predicted.split())
+    if len(set(given)) > 1:
         given, mine = [normalise(answer) for answer in given], normalise(mine)
+    return _consensus(mine, given)
+
+
+def textvqa_score(predicted: str, answers: Sequence[str]) -> float:
+    """The same as TextVQA's evaluation has it: always normalised, after a step that leaves out
+    commas and question marks and sets ``'s`` apart (``EvalAIAnswerProcessor`` of MMF).
+    """
+
+    def words(answer: str) -> str:
+        return normalise(answer.lower().replace(",", "").replace("?", "").replace("'s", " 's"))
+
+    return _consensus(words(predicted), [words(answer) for answer in answers])
+
+
+def _consensus(mine: str, given: Sequence[str]) -> float:
     matches = sum(answer == mine for answer in given)
     return fmean(min((matches - (answer == mine)) / 3, 1.0) for answer in given)

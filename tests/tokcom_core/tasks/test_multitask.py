@@ -75,9 +75,23 @@ def test_each_sample_is_scored_by_its_own_task(root: Path) -> None:
     found = task.samples(root, "test")
     scores = task.scores(found.answer, found)
     assert scores == [1.0] * len(found)
-    assert task.measure(found.answer, found) == {"captioning_cider": pytest.approx(1000)}
+    measured = task.measure(found.answer, found, scores)
+    assert measured == {"captioning_cider": pytest.approx(1000)}
     some = found.take(range(12))
-    assert task.scores(some.answer, some, corpus=found) == [1.0] * 12
+    scores = task.scores(some.answer, some, corpus=found)
+    assert scores == [1.0] * 12
+
+
+def test_the_score_of_some_captions_is_their_mean_among_all(root: Path) -> None:
+    """How rare a word is follows from the split, of one caption alone nothing would."""
+    write_captions(root, "val", {f"{i}.png": [f"a big red ball {i}"] for i in range(4)})
+    task = Captioning()
+    found = task.samples(root, "test")
+    one = found.take([0])
+    scores = task.scores(one.answer, one, corpus=found)
+    assert task.measure(one.answer, one, scores) == {"captioning_cider": pytest.approx(1000)}
+    assert task.majority_accuracy(found, one, found) == pytest.approx(scores[0])
+    assert task.majority_accuracy(found, one) == 0.0
 
 
 def test_weights_are_those_of_training_alone(root: Path) -> None:

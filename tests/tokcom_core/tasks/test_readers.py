@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.tasks import Task
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.llava import Llava
 from tokcom_core.tasks.mmbench import MmBench, chosen_option
@@ -63,7 +66,7 @@ def test_vqav2(tmp_path: Path) -> None:
     assert (found.group, found.answer) == (("vqav2_other",), ("red",))
     assert task.scores(["The Red!"], found) == [1.0]
     assert task.scores(["dark red"], found) == [pytest.approx(0.6)]
-    assert task.measure(["dark red"], found) == {"vqav2_accuracy": pytest.approx(60)}
+    assert _measured(task, ["dark red"], found) == {"vqav2_accuracy": pytest.approx(60)}
     assert task.submission(["red"], found) == [{"question_id": 70, "answer": "red"}]
     assert len(task.samples(tmp_path, "train")) == 1
 
@@ -126,22 +129,24 @@ def test_mme_needs_both_answers_about_an_image(tmp_path: Path) -> None:
     found = task.samples(tmp_path, "test")
     assert len(found) == 14 * 4
     predicted = ["Yes, it is.", "no", "yes", "yes"] * 14
-    measured = task.measure(predicted, found)
+    measured = _measured(task, predicted, found)
     assert measured["mme_existence"] == 125
     assert measured["mme_perception"] == 1250
     assert measured["mme_cognition"] == 500
     assert set(measured) == set(task.metrics)
-    perfect = task.measure(["yes", "no", "yes", "no"] * 14, found)
+    perfect = _measured(task, ["yes", "no", "yes", "no"] * 14, found)
     assert (perfect["mme_perception"], perfect["mme_cognition"]) == (2000, 800)
-    assert "mme_cognition" not in task.measure(predicted[:4], found.take(range(4)))
+    assert "mme_cognition" not in _measured(task, predicted[:4], found.take(range(4)))
     official = ["none of them", "not sure", "The answer is yes", "There is no c in it."]
     assert task.scores(official, found.take([1, 1, 0, 1])) == [1.0, 1.0, 0.0, 0.0]
     with pytest.raises(ValueError, match=r"no samples of split 'train'.*multitask"):
         task.samples(tmp_path, "train")
 
 
-def _write_mmbench(root: Path) -> None:
-    image = base64.b64encode(b"a jpeg").decode()
+def _write_mmbench(
+    root: Path, table: str = "mmbench_dev_20230712", picture: bytes = b"a jpeg"
+) -> None:
+    image = base64.b64encode(picture).decode()
     shared = {"hint": "", "l2-category": "coarse_perception", "question": 'what is "it"?'}
     rows = [
         {**shared, "index": 7, "A": "a cat", "B": "a dog", "answer": "A", "image": image},
@@ -149,8 +154,8 @@ def _write_mmbench(root: Path) -> None:
         {**shared, "index": 8, "A": "red", "B": "blue", "answer": "B", "image": image},
     ]
     folder = root / "MMBench"
-    folder.mkdir()
-    pd.DataFrame(rows).to_csv(folder / "mmbench_dev_20230712.tsv", sep="\t", index=False)
+    folder.mkdir(exist_ok=True)
+    pd.DataFrame(rows).to_csv(folder / f"{table}.tsv", sep="\t", index=False)
 
 
 def test_mmbench_counts_a_question_if_all_rotations_are_right(tmp_path: Path) -> None:
@@ -163,8 +168,20 @@ def test_mmbench_counts_a_question_if_all_rotations_are_right(tmp_path: Path) ->
     assert set(found.group) == {"mmbench_coarse_perception"} <= set(task.groups)
     always_a = ["A", "A", "A"]
     assert task.scores(always_a, found) == [1.0, 0.0, 0.0]
-    assert task.measure(always_a, found) == {"mmbench_circular": 0.0}
-    assert task.measure(["A", "B", "A"], found) == {"mmbench_circular": 50.0}
+    assert _measured(task, always_a, found) == {"mmbench_circular": 0.0}
+    assert _measured(task, ["A", "B", "A"], found) == {"mmbench_circular": 50.0}
+
+
+def test_tables_of_mmbench_have_pictures_of_their_own(tmp_path: Path) -> None:
+    """They share numbers of questions."""
+    for table in ("mmbench_dev_20230712", "mmbench_dev_en_20231003"):
+        _write_mmbench(tmp_path, table, table.encode())
+        found = MmBench(table=f"{table}.tsv").samples(tmp_path, "test")
+        assert (tmp_path / found.media_id[0]).read_bytes() == table.encode()
+
+
+def _measured(task: Task, predicted: Sequence[str], found: Samples) -> dict[str, float]:
+    return task.measure(predicted, found, task.scores(predicted, found))
 
 
 @pytest.mark.parametrize(
@@ -177,6 +194,11 @@ def test_mmbench_counts_a_question_if_all_rotations_are_right(tmp_path: Path) ->
         ("The answer is B.", "B"),
         ("It is a dog", "B"),
         ("A or B", None),
+        ("A", "A"),
+        ("A is right", "A"),
+        ("The answer is A", "A"),
+        ("A dog lies on it", "B"),
+        ("A dog or a cow, B", "B"),
         ("I do not know", None),
         ("D", None),
     ],

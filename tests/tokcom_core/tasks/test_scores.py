@@ -11,7 +11,7 @@ import pytest
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks.captioning import Captioning
 from tokcom_core.tasks.cider import cider_d, corpus_of
-from tokcom_core.tasks.vqa_score import CONTRACTIONS, consensus, normalise
+from tokcom_core.tasks.vqa_score import CONTRACTIONS, normalise, textvqa_score, vqav2_score
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,8 @@ from tokcom_core.tasks.vqa_score import CONTRACTIONS, consensus, normalise
 def test_consensus_of_ten_people(matches: int, score: float) -> None:
     """The mean over the ten ways to leave one person out."""
     answers = ["red"] * matches + ["blue"] * (10 - matches)
-    assert consensus("red", answers, always_normalise=False) == pytest.approx(score)
+    assert vqav2_score("red", answers) == pytest.approx(score)
+    assert textvqa_score("red", answers) == pytest.approx(score)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +49,22 @@ def test_contractions_lack_one_apostrophe() -> None:
 
 
 def test_vqav2_normalises_only_where_people_differ() -> None:
-    assert consensus("Red", ["red"] * 10, always_normalise=False) == 0.0
-    assert consensus("Red", ["red"] * 9 + ["blue"], always_normalise=False) == 1.0
-    assert consensus("Red", ["red"] * 10, always_normalise=True) == 1.0
+    assert vqav2_score("Red", ["red"] * 10) == 0.0
+    assert vqav2_score("Red", ["red"] * 9 + ["blue"]) == 1.0
+    assert textvqa_score("Red", ["red"] * 10) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "same"),
+    [
+        ("$1,000/month", "$1000/month"),
+        ("7,up", "7up"),
+        ("12,345-6", "12345-6"),
+        ("Joe's", "joe 's"),
+    ],
+)
+def test_textvqa_leaves_commas_out_before_all_else(answer: str, same: str) -> None:
+    assert textvqa_score(same, [answer] * 10) == 1.0
 
 
 def test_cider_d_of_a_caption_by_hand() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class ChannelOutput:
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading, the
             mean over all subcarriers of the sender, those that it fills or not.
         erased: bool ``[B, N]``, True where nothing arrived; None for nowhere.
-        channel_uses: data symbols that were sent, per sample; None counts the valid symbols.
+        channel_uses: data symbols that each sample sent, ``[B]``; None counts the valid symbols.
         payload_bits: information bits that a digital link sent, per sample.
         location: what is known of each sample's place, float ``[B]`` by name (``x_m``,
             ``path_loss_db``; ``tx_power_dbm`` where it is not the link's).
@@ -42,7 +42,7 @@ class ChannelOutput:
     noise_var: Tensor
     realised_snr_db: Tensor
     erased: Tensor | None = None
-    channel_uses: float | None = None
+    channel_uses: Tensor | None = None
     payload_bits: float = 0.0
     location: dict[str, Tensor] = field(default_factory=dict)
     biased: bool = True
@@ -76,10 +76,11 @@ class Reception:
     def sinr_db(self) -> Tensor:
         """Mean SINR of each sample's valid symbols after equalisation, float32 ``[B]``.
 
-        Infinite where they are without error.
+        Infinite where they are without error; what is erased has none.
         """
         bias = 1.0 if self.biased else 0.0
-        sinr = torch.where(self.valid, (1.0 / self.noise_var - bias).clamp(min=0.0), 0.0)
+        arrived = self.valid & ~self.erased
+        sinr = torch.where(arrived, (1.0 / self.noise_var - bias).clamp(min=0.0), 0.0)
         return to_db(sinr.sum(1) / self.valid.sum(1).clamp(min=1))
 
 
@@ -118,17 +119,10 @@ class Air(ABC):
                 )
         output = self.propagate(frames, seed)
         sent: list[list[int]] = [frame.valid.sum(1, dtype=torch.int32).tolist() for frame in frames]
-        overheads = self.link.overheads(
-            [frame.sender for frame in frames],
-            [
-                sum(counts) / len(counts) if c.channel_uses is None else c.channel_uses
-                for counts, c in zip(sent, output, strict=True)
-            ],
-            control_bits=POWER_SCALE_BITS,
-        )
+        devices = len({frame.sender for frame in frames})
         return [
-            _received(frame, min(counts), c, _at_power(overhead, c, self.link))
-            for frame, counts, c, overhead in zip(frames, sent, output, overheads, strict=True)
+            _received(frame, min(counts), own, _mean_cost(counts, own, self.link, devices))
+            for frame, counts, own in zip(frames, sent, output, strict=True)
         ]
 
     @abstractmethod
@@ -149,10 +143,27 @@ class Air(ABC):
         return spawn_seed(seed, frame.sender, frame.stream, *role)
 
 
-def _at_power(overhead: Overhead, output: ChannelOutput, link: Link) -> Overhead:
-    """The overhead with its payload, and its energy at the power that was really sent."""
-    energy = overhead.energy_mj * float(link.power_fraction(output.location).mean())
-    return replace(overhead, payload_bits=output.payload_bits, energy_mj=energy)
+def _mean_cost(counts: Sequence[int], output: ChannelOutput, link: Link, devices: int) -> Overhead:
+    """The mean cost of a frame's samples, at the power that each was really sent at.
+
+    Args:
+        counts: valid symbols of each sample.
+        output: what the air hands over.
+        link: the band.
+        devices: number of devices that share it.
+    """
+    sent = counts if output.channel_uses is None else output.channel_uses.tolist()
+    costs = link.costs(sent, devices)
+    full_mj = torch.tensor([cost.energy_mj for cost in costs], dtype=torch.float64)
+    samples = len(costs)
+    return Overhead(
+        data_channel_uses=sum(sent) / samples,
+        pilot_channel_uses=sum(cost.pilot_channel_uses for cost in costs) / samples,
+        control_bits=POWER_SCALE_BITS * sum(uses > 0 for uses in sent) / samples,
+        airtime_ms=sum(cost.airtime_ms for cost in costs) / samples,
+        energy_mj=float((full_mj * link.power_fraction(output.location).cpu()).mean()),
+        payload_bits=output.payload_bits,
+    )
 
 
 def _received(frame: Frame, fewest: int, output: ChannelOutput, overhead: Overhead) -> Reception:

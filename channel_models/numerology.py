@@ -193,7 +193,7 @@ class Link(BaseModel):
             energy_mj=energy_mj(self.tx_power_dbm, airtime_ms),
         )
 
-    def costs(self, data_channel_uses: Sequence[int], devices: int) -> list[Overhead]:
+    def costs(self, data_channel_uses: Sequence[float], devices: int) -> list[Overhead]:
         """The overhead of each of many samples that one of ``devices`` devices sends.
 
         No symbols, no cost.

@@ -22,7 +22,7 @@ from .link import transmit_bits
 from .modem import MCS_COUNT, codable, encodable
 from .quantiser import quantised_symbols
 
-_PROFILE_SYMBOLS = 1024
+_MIN_PROFILE_SYMBOLS = 1024
 _PROFILE_POINTS = 128
 
 
@@ -119,14 +119,23 @@ class DigitalAir(Air):
 
     def _profiles(self, transmissions: Sequence[HarqTransmission], seed: int) -> list[Tensor]:
         """SINR ``[B, points]`` of each sample over its share of the band, nothing being sent."""
+        counts = self._profile_symbols(transmissions)
         probes = [
-            silent_frame(s.frame, torch.full_like(s.mcs, _PROFILE_SYMBOLS)) for s in transmissions
+            silent_frame(s.frame, torch.full_like(s.mcs, count))
+            for s, count in zip(transmissions, counts, strict=True)
         ]
-        points = torch.linspace(0, _PROFILE_SYMBOLS - 1, _PROFILE_POINTS).long()
-        return [
-            _sinr(output.noise_var.expand(probe.symbols.shape)[:, points])
-            for probe, output in zip(probes, self._inner.propagate(probes, seed), strict=True)
-        ]
+        outputs = self._inner.propagate(probes, seed)
+        found = []
+        for probe, output, count in zip(probes, outputs, counts, strict=True):
+            points = torch.linspace(0, count - 1, _PROFILE_POINTS).long()
+            found.append(_sinr(output.noise_var.expand(probe.symbols.shape)[:, points]))
+        return found
+
+    def _profile_symbols(self, transmissions: Sequence[HarqTransmission]) -> list[int]:
+        """Number of symbols that meet each sender's whole share of the band."""
+        senders = [s.frame.sender for s in transmissions]
+        shares = self.link.allocations(senders)
+        return [max(_MIN_PROFILE_SYMBOLS, shares[sender].subcarriers) for sender in senders]
 
     def _transmit_in_abstract(
         self, transmissions: Sequence[HarqTransmission], seed: int, draw_seed: int
@@ -136,11 +145,11 @@ class DigitalAir(Air):
         The same uniform number decides after every transmission, so that more never hurts.
         """
         frames = []
-        for s in transmissions:
+        for s, count in zip(transmissions, self._profile_symbols(transmissions), strict=True):
             lengths = s.due_symbols
             s.sent += lengths
             if s.is_file:  # interleaved over the band: a stretch of it speaks for all
-                lengths = lengths.clamp(max=_PROFILE_SYMBOLS)
+                lengths = lengths.clamp(max=count)
             frames.append(silent_frame(s.frame, lengths))
         outputs = self._inner.propagate(frames, seed)
         for s, frame, output in zip(transmissions, frames, outputs, strict=True):
@@ -168,9 +177,10 @@ class DigitalAir(Air):
             error,
             transmission.last.realised_snr_db,
             erased,
-            channel_uses=float(transmission.sent.mean()),
+            channel_uses=transmission.sent,
             payload_bits=transmission.payload_bits,
             location=transmission.last.location,
+            biased=False,
         )
 
 

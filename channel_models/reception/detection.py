@@ -34,6 +34,8 @@ def detect_users(
 ) -> tuple[Tensor, Tensor]:
     """Multiuser LMMSE: x = (H^H H + N0 I)^-1 H^H y, error variances N0 diag (H^H H + N0 I)^-1.
 
+    In double precision: with more users than antennas H^H H is singular, and N0 may be small.
+
     Args:
         received: ``[B, M, T, F]``.
         responses: response of each user, ``[B, M, T or 1, F]``.
@@ -46,13 +48,14 @@ def detect_users(
     steps = received.shape[2]
     response = torch.stack([h.expand(-1, -1, steps, -1) for h in responses], dim=-1)
     response = response.permute(0, 2, 3, 1, 4) * active[..., None, :]
+    response = response.to(torch.complex128)
     adjoint = response.mH
     noise = noise_power.expand(active.shape[:-1]).clamp(min=_MIN_NOISE)[..., None, None]
     identity = torch.eye(len(responses), dtype=response.dtype, device=response.device)
     inverse = torch.linalg.inv(adjoint @ response + noise * identity)
-    matched = adjoint @ received.permute(0, 2, 3, 1)[..., None]
+    matched = adjoint @ received.permute(0, 2, 3, 1)[..., None].to(response.dtype)
     errors = noise[..., 0] * torch.diagonal(inverse, dim1=-2, dim2=-1).real
-    return (inverse @ matched)[..., 0], errors
+    return (inverse @ matched)[..., 0].to(received.dtype), errors.float()
 
 
 def sample_lmmse_estimate(

@@ -23,11 +23,11 @@ class EquivalentAir(Air):
     """Carries symbols through as much noise as a linear air leaves on a few of them.
 
     A probe of each frame's first symbols, silent, meets the linear air; the mean error variance e
-    of its LMMSE estimates makes the sample's flat channel (1 - e) x + n with error variance e.
-    The probe fills the sender's whole band: one OFDM symbol, or the first slot where pilots are
-    interpolated, which errs differently from one OFDM symbol to the next. Thousands of long frames
-    so cost what short ones do; how the error varies within a sample is lost, and so is what a
-    channel that moves does after the probe.
+    of the LMMSE estimates, where a sample sends, makes its flat channel (1 - e) x + n with error
+    variance e. The probe fills the sender's whole band: one OFDM symbol, or the first slot where
+    pilots are interpolated, which errs differently from one OFDM symbol to the next. Thousands of
+    long frames so cost what short ones do; how the error varies within a sample is lost, and so is
+    what a channel that moves does after the probe.
 
     Args:
         inner: the linear air, several users and all.
@@ -61,8 +61,10 @@ class EquivalentAir(Air):
         return Frame(frame.sender, frame.stream, silence, valid, frame.scale, members=frame.members)
 
     def _flat(self, frame: Frame, probed: ChannelOutput, seed: int) -> ChannelOutput:
-        of_symbol = probed.noise_var.expand(len(frame.symbols), probed.symbols.shape[1])
-        error = of_symbol.mean(1, keepdim=True)
+        of_symbol = probed.noise_var.expand(probed.symbols.shape)
+        own = frame.valid[:, : of_symbol.shape[1]]
+        own = own | ~own.any(1, keepdim=True)  # what sends nothing may err as it likes
+        error = (of_symbol * own).sum(1, keepdim=True) / own.sum(1, keepdim=True)
         generator = torch.Generator(self._device).manual_seed(seed)
         estimate = sample_lmmse_estimate(frame.symbols, error, frame.scale, generator)
         return ChannelOutput(estimate, error, probed.realised_snr_db, location=probed.location)

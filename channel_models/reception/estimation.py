@@ -7,6 +7,7 @@ Shapes: ``B`` samples, ``U`` users, ``M`` antennas, ``S`` slots, ``K`` pilot sym
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -27,6 +28,22 @@ from .response import frequency_response, subcarrier_hz
 _STATISTICS_BATCH = 400
 _SEED = 38_211
 _MIN_POWER = 1e-30
+
+
+@dataclass(frozen=True)
+class _Pilots:
+    """Pilots of some users.
+
+    Attributes:
+        estimator: Sionna's estimator.
+        sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of others.
+        noise_gain: variance of the estimate for unit noise ``[U, 14, F]``; None for ``lmmse``,
+            which states its own error.
+    """
+
+    estimator: BaseChannelEstimator
+    sequences: Tensor
+    noise_gain: Tensor | None
 
 
 class PilotEstimator:
@@ -57,7 +74,7 @@ class PilotEstimator:
         self._source = source
         self._noise_power = noise_power
         self._device = device
-        self._made: dict[tuple[int, int], tuple[BaseChannelEstimator, Tensor]] = {}
+        self._made: dict[tuple[int, int], _Pilots] = {}
 
     def estimate(
         self, pilots: Sequence[Tensor], rows: int, generator: torch.Generator
@@ -71,11 +88,11 @@ class PilotEstimator:
 
         Returns:
             of each user, the response ``[B, M, rows, F]`` at the data symbols and the variance
-            ``[B, rows, F]`` of its error, as the estimator states it.
+            ``[B, rows, F]`` of its error: that of the noise, as the interpolation passes it on.
         """
         batch, antennas, slots, _, subcarriers = pilots[0].shape
-        estimator, sequences = self._estimator(len(pilots), subcarriers)
-        received = torch.stack(list(pilots)).mul(sequences[:, None, None, None]).sum(0)
+        made = self._pilots(len(pilots), subcarriers)
+        received = torch.stack(list(pilots)).mul(made.sequences[:, None, None, None]).sum(0)
         noise = torch.randn(
             received.shape, dtype=received.dtype, device=received.device, generator=generator
         )
@@ -86,17 +103,20 @@ class PilotEstimator:
         )  # fmt: skip
         grids[:, 0, :, self._link.pilot_positions] = received.transpose(1, 2).flatten(0, 1)
         power = received.abs().square().mean((1, 2, 3, 4)).clamp(min=_MIN_POWER)
-        level = power.sqrt().repeat_interleave(slots)  # that of the statistics
-        response, error = estimator(
+        own = power / len(pilots)  # a user's comb has the power of all subcarriers
+        level = own.sqrt().repeat_interleave(slots)  # that of the statistics
+        response, error = made.estimator(
             grids / level[:, None, None, None, None],
             self._noise_power / level.square(),
         )
         level = level.reshape(-1, *[1] * (response.ndim - 1))
         response, error = response * level, error * level.square()
         shape = (batch, slots, antennas, len(pilots), SYMBOLS_PER_SLOT, subcarriers)
-        error = self._data_rows(error.expand(response.shape).reshape(shape), rows)
-        response = self._data_rows(response.reshape(shape), rows)
-        if self._interpolation != "lmmse":
+        error = error.expand(response.shape).reshape(shape)
+        if made.noise_gain is not None:
+            error = (self._noise_power * made.noise_gain).expand(shape)
+        response, error = (self._data_rows(of, rows) for of in (response.reshape(shape), error))
+        if made.noise_gain is not None:
             response, error = _shrunk(response, error)
         return [(h, e.mean(1)) for h, e in zip(response, error, strict=True)]
 
@@ -105,8 +125,8 @@ class PilotEstimator:
         positions = [i for i in range(SYMBOLS_PER_SLOT) if i not in self._link.pilot_positions]
         return grids[:, :, :, :, positions].permute(3, 0, 2, 1, 4, 5).flatten(3, 4)[:, :, :, :rows]
 
-    def _estimator(self, users: int, subcarriers: int) -> tuple[BaseChannelEstimator, Tensor]:
-        """Sionna's estimator of so many users, and their pilot sequences ``[U, K, F]``."""
+    def _pilots(self, users: int, subcarriers: int) -> _Pilots:
+        """Pilots of so many users, and what estimates their channels from them."""
         key = (users, subcarriers)
         if key not in self._made:
             if subcarriers % users:
@@ -126,9 +146,33 @@ class PilotEstimator:
                     precision="single",
                     device=self._device,
                 )
-            pilots = grid.pilot_pattern.pilots.reshape(users, -1, subcarriers)
-            self._made[key] = (self._build(grid, subcarriers), pilots)
+            sequences = grid.pilot_pattern.pilots.reshape(users, -1, subcarriers)
+            estimator = self._build(grid, subcarriers)
+            stated = self._interpolation == "lmmse"
+            gain = None if stated else self._noise_gain(estimator, sequences)
+            self._made[key] = _Pilots(estimator, sequences, gain)
         return self._made[key]
+
+    def _noise_gain(self, estimator: BaseChannelEstimator, sequences: Tensor) -> Tensor:
+        """Variance ``[U, 14, F]`` that an interpolation with weights w makes of unit noise.
+
+        That is the sum of w^2 over the pilots; Sionna states the sum of w, as if the noise of two
+        pilots were the same. A value is interpolated from neighbouring pilots, so that impulses at
+        every second pilot of one symbol do not overlap, and show each weight.
+        """
+        _, count, subcarriers = sequences.shape
+        sends = sequences.abs() > 0
+        odd = sends.cumsum(-1) % 2 == 1
+        impulses = torch.zeros(
+            2 * count, 1, 1, SYMBOLS_PER_SLOT, subcarriers,
+            dtype=sequences.dtype, device=sequences.device,
+        )  # fmt: skip
+        for k, position in enumerate(self._link.pilot_positions):
+            for i, chosen in enumerate((sends & odd, sends & ~odd)):
+                impulses[2 * k + i, 0, 0, position] = chosen[:, k].any(0).to(impulses.dtype)
+        weights, _ = estimator(impulses, torch.ones(len(impulses), device=sequences.device))
+        gain: Tensor = weights.abs().square().sum(0)
+        return gain.reshape(-1, SYMBOLS_PER_SLOT, subcarriers)
 
     def _build(self, grid: ResourceGrid, subcarriers: int) -> BaseChannelEstimator:
         if self._interpolation == "lmmse":

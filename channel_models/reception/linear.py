@@ -162,20 +162,21 @@ class LinearAir(Air):
         n0 = torch.full((), self._noise_power, device=self._device)
         clean = torch.stack([a.response * a.symbols[:, None] for a in signals]).sum(0)
         received = clean + gaussian_noise(clean.shape, self._noise_power, generator)
+        active = torch.stack([on_grid(f.valid, received.shape[2:]) for f in frames], dim=-1)
         known, noise = [a.response for a in signals], n0
         if self._estimator is not None:
             rows = received.shape[2]
             pilots = [a.pilots for a in signals if a.pilots is not None]
             estimates = self._estimator.estimate(pilots, rows, generator)
             known = [h for h, _ in estimates]
-            noise = n0 + torch.stack([error for _, error in estimates]).sum(0)
-        active = torch.stack([on_grid(f.valid, received.shape[2:]) for f in frames], dim=-1)
-        detected, errors = detect_users(received, known, active, noise)
+            errors = torch.stack([error for _, error in estimates], dim=-1)
+            noise = n0 + (errors * active).sum(-1)
+        detected, noise_var = detect_users(received, known, active, noise)
         return [
             _output(
                 frame,
                 detected[..., u] * frame.scale[:, None, None],
-                errors[..., u],
+                noise_var[..., u],
                 to_db(signals[u].response.abs().square().mean((1, 2, 3)) / self._noise_power),
                 signals[u],
             )

@@ -61,7 +61,7 @@ class FadingChannel:
         """Puts a frame on its grid and draws its channel, for ``longest`` symbols at least."""
         source, link = self._source, self._link
         length = max(longest, frame.symbols.shape[1])
-        flat = source.flat and not self._with_pilots
+        flat = source.flat and source.static and not self._with_pilots
         grid = Grid(length, 1, (0,), ()) if flat else link.grid(length, allocation.subcarriers)
         channel = source.realise(
             Request(

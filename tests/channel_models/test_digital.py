@@ -185,6 +185,21 @@ def test_adaptation_aims_at_the_whole_file() -> None:
     assert max(lost) < 0.15
 
 
+@pytest.mark.parametrize("sent", [_tokens(64), _file(torch.full((64,), 800.0))])
+def test_what_is_lost_has_no_sinr(sent: Frame) -> None:
+    """What arrives has that of the quantiser; a file is without error."""
+    (got,) = _air("rayleigh", 5.0, mcs=10).transmit([sent], seed=2)
+    lost = (got.erased | ~sent.valid).all(1)
+    assert 0 < int(lost.sum()) < len(lost)
+    assert (got.sinr_db[lost] == -math.inf).all()
+    if sent.transport == "file":
+        assert (got.sinr_db[~lost] == math.inf).all()
+    else:
+        arrived = sent.valid & ~got.erased
+        ratio = (arrived / got.noise_var).sum(1) / sent.valid.sum(1)
+        torch.testing.assert_close(got.sinr_db, 10 * ratio.log10())
+
+
 def test_nobodys_packets_depend_on_the_others() -> None:
     air = _air("rayleigh", 10.0, mcs=10)
     quiet, loud = (
@@ -279,6 +294,21 @@ def test_a_files_fate_does_not_depend_on_its_batch_mates() -> None:
         (one,) = {_cost_beside(air, 2e4, mate_bits, seed) for mate_bits in (8.0, 3e4, 3e6)}
         fates.append(one[-1])
     assert set(fates) == {False, True}
+
+
+def test_a_file_is_coded_for_the_whole_of_a_wide_band() -> None:
+    """Over 3,324 subcarriers, not for the lowest thousand."""
+    link = Link(bandwidth_hz=100e6)
+    config = named_air("tdl-c", delay_spread_ns=30)
+    whole = frame("a", batch=200, symbols=link.subcarriers)
+    whole = replace(whole, valid=torch.ones_like(whole.valid))
+    sinr = 1 / config.build(link, 8.0).transmit([whole], seed=2)[0].noise_var - 1
+    digital = config.model_copy(update={"digital": DigitalConfig()}).build(link, 8.0)
+    (sent,) = digital.propagate([_file(torch.full((200,), 4e5))], seed=2)
+    assert sent.channel_uses is not None
+    for band, least, most in ((sinr, 0.95, 1.0), (sinr[:, :1024], 0.5, 0.9)):
+        rates = torch.stack([torch.log2(1 + band).mean(1), 1 / sent.channel_uses])
+        assert least < float(torch.corrcoef(rates)[0, 1]) < most
 
 
 def test_a_texts_mcs_is_its_own_where_its_batch_mates_packets_cannot_be_coded() -> None:

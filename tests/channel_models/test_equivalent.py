@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -54,6 +56,21 @@ def test_a_wide_band_keeps_its_diversity(csi: str) -> None:
     )
     at = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])
     torch.testing.assert_close(abstract.quantile(at), by_link.quantile(at), rtol=0.03, atol=0)
+
+
+def test_a_samples_error_does_not_depend_on_its_batch_mates() -> None:
+    """A short text fades on its own subcarriers, whoever fills the band beside it."""
+    lengths = torch.tensor([12, 12, 0, 144])
+    air = named_air("tdl-c", delay_spread_ns=300, fidelity="abstract").build(Link(), 10.0)
+    whole = frame("a", batch=4, symbols=144)
+    valid = torch.arange(144) < lengths[:, None]
+    together = air.transmit([replace(whole, valid=valid)], seed=3)[0].noise_var[:, 0]
+    cut = replace(whole, symbols=whole.symbols[:, :12], valid=valid[:, :12])
+    apart = air.transmit([cut], seed=3)[0].noise_var[:, 0]
+    torch.testing.assert_close(together[:2], apart[:2])
+    assert together[2].isfinite()
+    by_link = named_air("tdl-c", delay_spread_ns=300).build(Link(), 10.0).transmit([cut], seed=3)[0]
+    torch.testing.assert_close(apart[:2], by_link.noise_var[:2].mean(1))
 
 
 def test_what_has_no_equaliser_has_no_abstraction() -> None:

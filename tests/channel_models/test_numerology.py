@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from statistics import fmean
+
 import pytest
+import torch
 from pydantic import ValidationError
 
-from channel_models import Link
+from channel_models import Link, named_air
+from channel_models.testing import frame
 
 
 def test_a_slot_of_one_block_by_hand() -> None:
@@ -32,6 +37,26 @@ def test_twice_the_band_takes_half_the_time() -> None:
     assert wide.airtime_ms == pytest.approx(narrow.airtime_ms / 2, rel=1e-2)
     assert wide.energy_mj == pytest.approx(narrow.energy_mj / 2, rel=1e-2)
     assert wide.control_bits == 32
+
+
+@pytest.mark.parametrize("lengths", [(0, 156), (0, 0, 0, 156), (10, 300), (100, 3000)])
+def test_a_frames_cost_is_the_mean_of_its_samples(lengths: tuple[int, ...]) -> None:
+    """OFDM symbols and slots are whole, so that the mean length costs something else; what sends
+    nothing costs nothing."""
+    link = Link()
+    sent = frame("a", batch=len(lengths), symbols=max(lengths))
+    sent = replace(sent, valid=torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])
+    for air in (named_air("awgn"), named_air("umi", p0_dbm=-90.0)):
+        (got,) = air.build(link, 10.0).transmit([sent], seed=1)
+        costs = link.costs(lengths, 1)
+        part = link.power_fraction(got.location).expand(len(lengths)).tolist()
+        cost = got.overhead
+        assert cost.data_channel_uses == sum(lengths) / len(lengths)
+        assert cost.airtime_ms == pytest.approx(fmean(c.airtime_ms for c in costs))
+        assert cost.pilot_channel_uses == fmean(c.pilot_channel_uses for c in costs)
+        energies = [c.energy_mj * p for c, p in zip(costs, part, strict=True)]
+        assert cost.energy_mj == pytest.approx(fmean(energies))
+        assert cost.control_bits == 32 * fmean(float(n > 0) for n in lengths)
 
 
 def test_ofdma_waits_for_the_slowest_and_tdma_for_all() -> None:

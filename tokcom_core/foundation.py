@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from .answers import IGNORED, AnswerLosses, answer_losses
 from .checkpoints.loading import load_model, load_tokenizer
 from .devices import pick_device, pick_dtype
+from .weights import matrix_weights
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,16 @@ class FoundationModel(nn.Module):
         return float(self.embedding.weight.float().square().mean().sqrt())
 
     @property
-    def parameter_count(self) -> int:
-        """Number of weights that process a token, for counting FLOPs."""
-        return sum(p.numel() for p in self.model.parameters())
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of weights that every token meets (``layers``), and those of the ``head``.
+
+        The input embedding is looked up. The head, which may be the same matrix, is applied where
+        an answer is predicted and nowhere else.
+        """
+        head = self.model.get_output_embeddings()
+        apart = {id(p) for own in (self.embedding, head) for p in own.parameters()}
+        layers = (p for p in self.model.parameters() if id(p) not in apart)
+        return {"layers": matrix_weights(layers), "head": matrix_weights(head.parameters())}
 
     def answer_ids(self, answers: Sequence[str]) -> Tensor:
         """Token ids ``[B, A]`` of the answers with end-of-sequence, padded with IGNORED."""

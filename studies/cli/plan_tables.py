@@ -144,7 +144,7 @@ def _budgets(plan: Plan) -> Table:
             streams = served_streams(contender.system, study.task, budget.tokens)
             link = user_link(study, budget.bandwidth_hz, len(devices_of(streams)))
             needed_ms = airtime_ms(link, streams)
-            computing_ms = encoding_ms(study, contender, streams)
+            computing_ms = encoding_ms(study, contender, budget.tokens)
             deadline_ms = budget.deadline_ms
             late = deadline_ms is not None and computing_ms + needed_ms > deadline_ms
             row: tuple[str, ...] = (

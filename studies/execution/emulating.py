@@ -57,7 +57,8 @@ class CellEmulator:
         asked = self._networks.asked(cell)
         streams = served_streams(cell.system, cell.task, cell.tested.tokens)
         windows = self._networks.windows(cell, asked)
-        gflop = gflop_of_devices(cell.system, cell.task, streams, longest_tokens(streams), windows)
+        longest = longest_tokens(streams)
+        gflop = gflop_of_devices(cell.system, cell.task, cell.tested.tokens, longest, windows)
         return EmulationSetup(
             devices=tuple(devices),
             station=station,

@@ -15,7 +15,7 @@ from actors import ActorSpec, InlineEngine, Peer
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.systems import devices_of
 
-from ..plan.budgets import gflop_of_devices, served_streams
+from ..plan.budgets import gflop_of_devices
 from ..plan.cells import NOISELESS, Plan, features_of
 from ..plan.compute import Compute
 from ..plan.specs import Cell
@@ -116,14 +116,14 @@ def measure_speeds(folder: StudyFolder, method: str | None, questions: int) -> S
         weights = network.parameter_counts()
     station_s, *device_s = (peer.seconds / len(timed) for peer in engine.peers)
     tokens = tokens_sent(found.arrivals.values())
-    streams = served_streams(system, task, cell.tested.tokens)
-    gflop = gflop_of_devices(system, task, streams, tokens, networks.windows(cell, timed))
+    lengths = cell.tested.tokens
+    gflop = gflop_of_devices(system, task, lengths, tokens, networks.windows(cell, timed))
     encoding_s = _encoding_seconds(folder, study, cell, timed)
-    names = devices_of(system.streams(task, cell.tested.tokens))
+    names = devices_of(system.streams(task, lengths))
     sent_s = dict(zip(names, device_s, strict=True))
     return Speeds(
         method=cell.method,
-        tokens=cell.tested.tokens,
+        tokens=lengths,
         questions=len(timed),
         devices={
             name: Speed(own, encoding_s.get(name, 0.0) + sent_s[name])

@@ -100,7 +100,7 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
     for percent in range(100, -1, -1):
         candidate = {name: max(1, count * percent // 100) for name, count in tokens.items()}
         streams = served_streams(contender.system, study.task, candidate)
-        computing_ms = encoding_ms(study, contender, streams)
+        computing_ms = encoding_ms(study, contender, candidate)
         needed_ms = computing_ms + _airtime_ms(study, contender, budget.digital, streams, link)
         if needed_ms <= deadline_ms:
             return candidate
@@ -113,15 +113,15 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
     )
 
 
-def encoding_ms(study: Study, contender: Contender, streams: Sequence[Stream]) -> float:
+def encoding_ms(study: Study, contender: Contender, lengths: TokenBudget) -> float:
     """Time in which the slowest device encodes the longest sample, one window of each encoder."""
     system, task = contender.system, study.task
+    streams = served_streams(system, task, lengths)
     sent = longest_tokens(streams)
-    lengths = {name: count for name, count in sent.items() if name in system.budgets(task)}
     windows = {
         device: dict.fromkeys(system.features(task, device, lengths), 1.0) for device in sent
     }
-    gflop = gflop_of_devices(system, task, streams, sent, windows)
+    gflop = gflop_of_devices(system, task, lengths, sent, windows)
     encodes = {
         stream.device for stream in streams if transport_of(stream, contender.transport) != "file"
     }
@@ -131,22 +131,22 @@ def encoding_ms(study: Study, contender: Contender, streams: Sequence[Stream]) -
 def gflop_of_devices(
     system: System,
     task: Task,
-    streams: Sequence[Stream],
+    lengths: TokenBudget,
     sent: Mapping[str, float],
     windows: Mapping[str, Mapping[str, float]],
 ) -> dict[str, float]:
-    """Compute of each device for one sample, in 1e9 operations.
+    """Compute of each device that a test sample is sent by, in 1e9 operations.
 
     Args:
         system: System.
         task: Task.
-        streams: Streams of the devices.
+        lengths: Token length of each device of the budgets.
         sent: Number of tokens that each device sends.
         windows: Number of the encoders' windows, by device and name of the features.
     """
     return {
-        device: system.device_gflop(task, device, sent, windows.get(device, {}))
-        for device in devices_of(streams)
+        device: system.device_gflop(task, device, sent, windows.get(device, {}), lengths)
+        for device in devices_of(served_streams(system, task, lengths))
     }
 
 

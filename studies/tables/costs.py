@@ -83,8 +83,8 @@ def network_columns(
         tokens: Mean number of tokens that each device sends for a sample; those of other systems'
             devices do not count.
     """
-    streams = cell.system.streams(cell.task, cell.tested.tokens)
-    gflop = gflop_of_devices(cell.system, cell.task, streams, tokens, sizes.windows)
+    lengths = cell.tested.tokens
+    gflop = gflop_of_devices(cell.system, cell.task, lengths, tokens, sizes.windows)
     uploads = [device for device in gflop if _uploads(cell, device)]  # encoded at the station
     encoded_there = sum(gflop.pop(device) for device in uploads)
     at_station = encoded_there + cell.system.station_gflop(tokens, sizes.station)

@@ -153,7 +153,7 @@ def test_the_compute_of_a_system_is_that_of_its_own_devices() -> None:
         windows = {
             d: dict.fromkeys(system.features(task, d, cell.trained.tokens), 1.0) for d in own
         }
-        weights = {"receiver": 10, "decoder": 10, "layers": 10, "head": 10, "foundation": 10}
+        weights = {"decoder": 10, "layers": 10, "head": 10}
         sizes = NetworkSizes(windows, dict.fromkeys(own, 10), weights)
         sent = dict.fromkeys(own, 4.0)
         alone = network_columns(cell, sizes, sent)

@@ -89,9 +89,9 @@ def test_compute_counts_the_windows_of_a_whole_sound(minimusic: Path, tmp_path: 
         _, folder = encoded(study, tmp_path / span)
         cell = plan.known_cells({})[-1]
         asked = read_samples(folder.samples("test"))
-        networks = NetworkFactory(study, folder, plan.features())
+        networks, lengths = NetworkFactory(study, folder, plan.features()), cell.trained.tokens
         gflop[span] = {
-            device: system.device_gflop(cell.task, device, cell.trained.tokens, windows)
+            device: system.device_gflop(cell.task, device, lengths, windows, lengths)
             for device, windows in networks.windows(cell, asked).items()
         }
     share = asked.media_id.count(clips[0]) / len(asked)

@@ -243,8 +243,9 @@ def test_macs_are_those_of_the_layers(four_stages: Path, clip: Path) -> None:
             module.register_forward_hook(count)
     model(torch.zeros(1, 3, 64, 64))
     assert Convnext(checkpoint=str(four_stages)).shape().macs == expected
-    layer = 4 * 32 * 32 + 2 * 32 * 48
-    assert Clip(checkpoint=str(clip)).shape().gflop(2) == pytest.approx(2e-9 * 2 * 37 * 2 * layer)
+    layer, patch = 4 * 32 * 32 + 2 * 32 * 48, 3 * 8**2 * 32
+    macs = 37 * 2 * layer + 36 * patch
+    assert Clip(checkpoint=str(clip)).shape().gflop(2) == pytest.approx(2e-9 * 2 * macs)
 
 
 def test_sizes_that_do_not_fit_are_refused(four_stages: Path, clip: Path) -> None:

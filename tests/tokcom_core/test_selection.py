@@ -214,7 +214,7 @@ def test_a_learned_selection_shares_the_slides_store() -> None:
     assert slid.joined(normed) is None
     windows = {"audio": 1.0}
     costs = {
-        selection: _system(selection).device_gflop(task, "audio", HEAR_SEE, windows)
+        selection: _system(selection).device_gflop(task, "audio", HEAR_SEE, windows, HEAR_SEE)
         for selection in ("slide", "norm", "learned")
     }
     shape = Ast().shape()

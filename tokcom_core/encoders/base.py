@@ -92,7 +92,7 @@ class EncoderShape:
         length: Tokens of a window, summary tokens included.
         width: Features of a token, d_m.
         summary_tokens: Number of tokens at the front that stand for the whole window.
-        macs: Multiplications by a weight for one window, estimated from the layers' sizes.
+        macs: Multiplications by a weight for one window, from the layers' sizes.
         grid: Places that the tokens after the summary tokens stand for; None for other media.
     """
 

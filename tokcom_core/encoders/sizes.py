@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from ..weights import matrix_weights
 from .base import EncoderShape, Grid, Stage
 
 
@@ -14,7 +16,7 @@ def ast_shape(checkpoint: str) -> EncoderShape:
     config = _read(checkpoint, "audio", "audio-spectrogram-transformer")
     bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
     patches = bands * ((config.max_length - config.patch_size) // config.time_stride + 1)
-    return _transformer(config, patches, 2, config.num_hidden_layers)
+    return _transformer(config, patches, config.patch_size**2, 2, config.num_hidden_layers)
 
 
 @cache
@@ -24,7 +26,8 @@ def vivit_shape(checkpoint: str) -> EncoderShape:
     height, width = sides(config.image_size)
     steps, rows, columns = config.tubelet_size
     patches = (config.num_frames // steps) * (height // rows) * (width // columns)
-    return _transformer(config, patches, 1, config.num_hidden_layers)
+    values = config.num_channels * steps * rows * columns
+    return _transformer(config, patches, values, 1, config.num_hidden_layers)
 
 
 @cache
@@ -33,8 +36,8 @@ def clip_shape(checkpoint: str, layer: int) -> EncoderShape:
     config = read_clip(checkpoint)
     (height, width), (rows, columns) = sides(config.image_size), sides(config.patch_size)
     grid = Grid(height // rows, width // columns, (Stage(config.hidden_size, 1),))
-    layers = clip_layers(checkpoint, layer)
-    return _transformer(config, grid.rows * grid.columns, 1, layers, grid)
+    layers, values = clip_layers(checkpoint, layer), config.num_channels * rows * columns
+    return replace(_transformer(config, grid.rows * grid.columns, values, 1, layers), grid=grid)
 
 
 def read_clip(checkpoint: str) -> Any:
@@ -125,7 +128,7 @@ def text_macs(checkpoint: str, layer: int) -> int:
         model = AutoModel.from_config(config)
     stacks = (own for own in model.modules() if isinstance(own, torch.nn.ModuleList))
     layers = next(own for own in stacks if len(own) == depth)
-    return sum(p.numel() for own in list(layers)[:below] for p in own.parameters() if p.dim() > 1)
+    return matrix_weights(p for own in list(layers)[:below] for p in own.parameters())
 
 
 def sides(size: Any) -> tuple[int, int]:
@@ -146,9 +149,13 @@ def _read(checkpoint: str, kind: str, *expected: str) -> Any:
 
 
 def _transformer(
-    config: Any, patches: int, summary_tokens: int, layers: int, grid: Grid | None = None
+    config: Any, patches: int, values: int, summary_tokens: int, layers: int
 ) -> EncoderShape:
-    """Every weight of a transformer's layers meets every token."""
-    length = patches + summary_tokens
-    layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
-    return EncoderShape(length, config.hidden_size, summary_tokens, layers * layer * length, grid)
+    """Every weight of a transformer's layers meets every token.
+
+    Before them the ``values`` of every patch are mapped to a token.
+    """
+    length, width = patches + summary_tokens, config.hidden_size
+    layer = 4 * width**2 + 2 * width * config.intermediate_size
+    macs = patches * values * width + layers * layer * length
+    return EncoderShape(length, width, summary_tokens, macs)

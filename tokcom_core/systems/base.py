@@ -147,7 +147,10 @@ class Receiver(Trained, ABC):
         raise NotImplementedError(f"{type(self).__name__} answers in one round")
 
     def parameter_counts(self) -> dict[str, int]:
-        """Number of weights of each part, for :meth:`System.station_gflop`."""
+        """Number of weights of each part, for :meth:`System.station_gflop`.
+
+        Of matrices, see :func:`tokcom_core.weights.matrix_weights`.
+        """
         return {}
 
     def prepare(self, train: Samples) -> None:
@@ -279,20 +282,32 @@ class System(Named, ABC):
         return "task"
 
     def device_gflop(
-        self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
+        self,
+        task: Task,
+        device: str,
+        tokens: Mapping[str, float],
+        windows: Mapping[str, float],
+        lengths: TokenLengths,
     ) -> float:
         """Floating-point operations of a device for one sample, in 1e9.
+
+        Counted are multiplications by a weight and their additions: each weight as often as it
+        is applied, at every token or place. The attention's products of tokens with tokens are not.
 
         Args:
             task: Task of the samples.
             device: Name of the device.
             tokens: Mean number of tokens that each device sends.
             windows: Mean number of the encoder's windows, by the name of the features.
+            lengths: Token length of each device of the budgets.
         """
         return 0.0
 
     def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
         """Floating-point operations of the base station for one sample, in 1e9.
+
+        Counted as those of a device, up to the first token of an answer: how many follow is not
+        known before.
 
         Args:
             tokens: Mean number of tokens that each device sends.

@@ -28,6 +28,12 @@ class StageProjection(nn.Module):
             assert isinstance(linear, nn.Linear)
             nn.init.uniform_(linear.weight, -(fan_in**-0.5), fan_in**-0.5)
 
+    @staticmethod
+    def macs(grid: Grid, width: int) -> int:
+        """Multiplications by a weight: every stage is mapped at its own places."""
+        cells = grid.rows * grid.columns
+        return cells * width * sum(stage.channels * stage.ratio**2 for stage in grid.stages)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Features ``[B, H, W, width]`` at the finest stage's places, of tokens ``[B, S, D]``."""
         finest = max(stage.ratio for stage in self._grid.stages)

@@ -165,10 +165,10 @@ def test_operations_are_two_a_weight_and_token() -> None:
     image = {"encoder": PIXELS, "detail": None, "size": TINY, "vectors": 3}
     system = Udeepsc.model_validate({"image": image, "decoder": TINY, "queries": 3})
     task = Clevr()
-    found = system.device_gflop(task, "image", {}, {"image": 0.5})
-    assert found == pytest.approx(2e-9 * 0.5 * size.macs(4 + 3)), "half of the samples have one"
-    assert system.device_gflop(task, "text", {}, {}) > 0
-    assert system.station_gflop({}, {"receiver": 100}) == pytest.approx(2e-9 * 3 * 100)
+    found = system.device_gflop(task, "image", {}, {"image": 0.5}, {})
+    macs = 4 * 3 * 12 * 12 * 8 + size.macs(4 + 3) + 3 * 8 * 16
+    assert found == pytest.approx(2e-9 * 0.5 * macs), "half of the samples have one"
+    assert size.macs(tokens=3, memory=5) == size.macs(tokens=3) + 2 * (3 + 5) * 8 * 8
 
 
 def test_operations_of_frozen_inputs_are_counted() -> None:
@@ -178,12 +178,16 @@ def test_operations_of_frozen_inputs_are_counted() -> None:
     system = DeepscVqa.model_validate(keys)
     states = DeepscVqa.model_validate({**keys, "text": {"layer": 3, "max_words": words}})
     layer = 128 * (128 + 64 + 64 + 128) + 3 * 128 * 384
-    more = [own.device_gflop(task, "text", {}, {}) for own in (states, system)]
-    assert more[0] - more[1] == pytest.approx(2e-9 * words * 3 * layer)
+    more = [own.device_gflop(task, "text", {}, {}, {}) for own in (states, system)]
+    embedding = 128 * system.text.size.width
+    assert more[0] - more[1] == pytest.approx(2e-9 * words * (3 * layer + embedding))
     image = system.image
     assert image.detail is not None
     macs = image.encoder.shape().macs + image.detail.shape().macs + image.size.macs(36)
-    found = system.device_gflop(task, "image", {}, {"image": 1.0, "detail": 1.0})
+    detail = image.detail.shape()
+    macs += 8 * (36 * image.encoder.shape().width + detail.length * detail.width)
+    macs += 36 * 8 * (8 + 4)
+    found = system.device_gflop(task, "image", {}, {"image": 1.0, "detail": 1.0}, {})
     assert found == pytest.approx(2e-9 * macs)
     with pytest.raises(ValueError, match="it has 0 to 4"):
         text_macs(POCKET_IMAGES, 5)

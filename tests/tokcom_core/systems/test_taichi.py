@@ -319,7 +319,7 @@ def test_an_encoder_that_is_not_read_costs_nothing(case_of: CaseOf) -> None:
     sent, windows = {"terminal": 9.0}, {"low": 1.0, "high": 1.0}
     both, low, high = (case_of(fusion={"kind": kind}) for kind in ("addition", "low", "high"))
     cost = {
-        name: case.system.device_gflop(case.task, "terminal", sent, windows)
+        name: case.system.device_gflop(case.task, "terminal", sent, windows, TOKENS)
         for name, case in (("both", both), ("low", low), ("high", high))
     }
     for name, case in (("low", low), ("high", high)):

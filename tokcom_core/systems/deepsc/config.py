@@ -40,10 +40,18 @@ class TransformerSize(Config):
             raise ValueError(f"width {self.width} does not divide into {self.heads} heads")
         return self
 
-    def macs(self, tokens: float, cross_attention: bool = False) -> float:
-        """Multiplications by a weight for a sequence of tokens."""
-        attention = 4 * self.width**2 * (2 if cross_attention else 1)
-        return tokens * self.depth * (attention + 2 * self.width * self.feedforward)
+    def macs(self, tokens: int, memory: int | None = None) -> int:
+        """Multiplications by a weight for a sequence of tokens.
+
+        Args:
+            tokens: Number of tokens.
+            memory: Number of other tokens whose keys and values every layer attends to; None for
+                self-attention alone.
+        """
+        attention = 4 * tokens * self.width**2
+        if memory is not None:
+            attention += 2 * (tokens + memory) * self.width**2
+        return self.depth * (attention + 2 * tokens * self.width * self.feedforward)
 
 
 class ChannelCode(Config):
@@ -58,6 +66,16 @@ class ChannelCode(Config):
     reals: int = Field(ge=2, multiple_of=2)
     hidden: int | None = Field(default=None, ge=1)
     decoder_hidden: int | None = Field(default=None, ge=1)
+
+    def encoder_macs(self, width: int) -> int:
+        """Multiplications by a weight for a vector of ``width`` features that is sent."""
+        if self.hidden is None:
+            return width * self.reals
+        return self.hidden * (width + self.reals)
+
+    def decoder_macs(self, width: int) -> int:
+        """Multiplications by a weight for a vector that is received as ``width`` features."""
+        return width * (self.reals + 2 * (self.decoder_hidden or 0))
 
 
 class ImageConfig(Config):

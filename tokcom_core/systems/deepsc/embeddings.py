@@ -51,6 +51,15 @@ class PatchEmbedding(nn.Module):
             self._size = (coarse.rows, coarse.columns)
             self.detail = StageProjection(grid_of(config.detail), width)
 
+    @staticmethod
+    def macs(config: ImageConfig) -> int:
+        """Multiplications by a weight for an image."""
+        width = config.size.width
+        own: int = config.length * config.encoder.shape().width * width
+        if config.detail is None:
+            return own
+        return own + StageProjection.macs(grid_of(config.detail), width)
+
     def forward(self, patches: Tensor, detail: Tensor | None = None) -> Tensor:
         """Inputs ``[B, S, width]`` of features ``[B, S, D]`` of each encoder."""
         inputs: Tensor = self.patches(patches)

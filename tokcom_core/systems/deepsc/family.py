@@ -37,6 +37,7 @@ from .config import (
     TrainingConfig,
     patches,
 )
+from .embeddings import PatchEmbedding
 from .layers import task_names
 from .published import BERT, CLIP
 
@@ -203,36 +204,52 @@ class DeepScSystem(System):
         return self.model_copy(update={"training": training})
 
     def device_gflop(
-        self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
+        self,
+        task: Task,
+        device: str,
+        tokens: Mapping[str, float],
+        windows: Mapping[str, float],
+        lengths: TokenLengths,
     ) -> float:
-        """Operations of frozen encoders and semantic encoder in 1e9, of a text of full length."""
+        """Operations of frozen and semantic encoders and channel encoder in 1e9.
+
+        Of a text of full length.
+        """
         if device == TEXT:
-            words = self.text.max_words
-            return 2e-9 * (self.text.size.macs(words + (self.text.vectors or 0)) + self._states)
+            text, words = self.text, self.text.max_words
+            own = self._states + text.size.macs(words + (text.vectors or 0))
+            return 2e-9 * (own + text.sent * text.code.encoder_macs(text.size.width))
         image = self.image_config
         assert image is not None
-        own = image.size.macs(image.length + (image.vectors or 0))
+        own = PatchEmbedding.macs(image) + image.size.macs(image.length + (image.vectors or 0))
+        own += image.sent * image.code.encoder_macs(image.size.width)
         shapes = {name: encoder.shape() for name, encoder in image.encoders.items()}
         frozen = sum(shape.gflop(windows[name]) for name, shape in shapes.items())
         return frozen + 2e-9 * windows[IMAGE] * own
 
     @property
     def _states(self) -> int:
-        """Multiplications by a weight of the language model that the words' states are of."""
-        if self.text.layer is None:
+        """Multiplications by a weight of the words' states and their embedding.
+
+        A learned embedding of words is only looked up.
+        """
+        text = self.text
+        if text.layer is None:
             return 0
+        from ...encoders.named import token_width
         from ...encoders.sizes import text_macs
 
-        return self.text.max_words * text_macs(self.text.tokenizer, self.text.layer)
+        embedding = token_width(text.tokenizer) * text.size.width
+        return text.max_words * (text_macs(text.tokenizer, text.layer) + embedding)
 
     def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
-        """Operations of the receiver in 1e9: two a weight and token of its own sequence."""
-        return 2e-9 * weights["receiver"] * self.receiver_tokens
+        """Operations of the receiver in 1e9, of a text of full length."""
+        return 2e-9 * self.receiver_macs
 
     @property
     @abstractmethod
-    def receiver_tokens(self) -> int:
-        """Length of the sequence that the receiver's transformer runs over."""
+    def receiver_macs(self) -> int:
+        """Multiplications by a weight with which the receiver answers a sample."""
 
 
 class ImageAndTextSystem(DeepScSystem):

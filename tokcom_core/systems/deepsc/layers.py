@@ -232,6 +232,11 @@ class AttentivePooling(nn.Module):
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1, bias=False)
         )
 
+    @staticmethod
+    def macs(width: int, tokens: int) -> int:
+        """Multiplications by a weight for so many tokens."""
+        return tokens * width * (width + 1)
+
     def forward(self, tokens: Tensor, valid: Tensor) -> Tensor:
         scores = self.weight(tokens).squeeze(-1).masked_fill(~valid, -1e9)
         pooled: Tensor = torch.einsum("bs,bsd->bd", scores.softmax(1), tokens)

@@ -80,9 +80,6 @@ class AnsweringReceiver(Receiver):
         logits = self.logits(self._vectors(received, asked), task)
         return self.answers.predict(logits, own, task)
 
-    def parameter_counts(self) -> dict[str, int]:
-        return {"receiver": sum(p.numel() for p in self.parameters())}
-
     def _task_indices(self, samples: Samples) -> Tensor:
         return task_indices(samples, self._tasks).to(self._device)
 

@@ -71,8 +71,11 @@ class Deepsc(DeepScSystem):
     SMOKE: ClassVar[dict[str, Any]] = {"transceiver": SMOKE_TRAINING, "training": SMOKE_TRAINING}
 
     @property
-    def receiver_tokens(self) -> int:
-        return self.text.max_words
+    def receiver_macs(self) -> int:
+        """Channel decoder, pooling and classifier: the semantic decoder only says words."""
+        width, words = self.decoder.width, self.text.sent
+        decoded = words * self.text.code.decoder_macs(width)
+        return decoded + AttentivePooling.macs(width, words) + width * self.answers.classes
 
     def phases(self, task: Task) -> tuple[Phase, ...]:
         first = self.phase(task, TRANSCEIVER, self.transceiver, RECONSTRUCTION)

@@ -89,8 +89,13 @@ class Udeepsc(ImageAndTextSystem):
     }
 
     @property
-    def receiver_tokens(self) -> int:
-        return self.queries
+    def receiver_macs(self) -> int:
+        """Those of one model: a sample runs through that of its task."""
+        width, image, text = self.decoder.width, self.image.sent, self.text.sent
+        decoded = image * self.image.code.decoder_macs(width)
+        decoded += text * self.text.code.decoder_macs(width)
+        queried = self.decoder.macs(self.queries, memory=image + text)
+        return decoded + queried + width * self.answers.classes
 
     def models(self, task: Task) -> int:
         return 1 if self.shared else len(task_names(task))

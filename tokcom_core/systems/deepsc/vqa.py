@@ -67,8 +67,14 @@ class DeepscVqa(ImageAndTextSystem):
     }
 
     @property
-    def receiver_tokens(self) -> int:
-        return self.image.sent + self.text.max_words
+    def receiver_macs(self) -> int:
+        """The text runs through the layers of an encoder, the image through those of a decoder."""
+        width, image, text = self.fusion.width, self.image.sent, self.text.sent
+        decoded = image * self.image.code.decoder_macs(width)
+        decoded += text * self.text.code.decoder_macs(width)
+        fused = self.fusion.macs(text) + self.fusion.macs(image, memory=text)
+        pooled = AttentivePooling.macs(width, image + text)
+        return decoded + fused + pooled + width * self.answers.classes
 
     def receiver(
         self,

@@ -17,6 +17,7 @@ from ...answers import answer_losses, greedy_answers
 from ...datasets.samples import Samples
 from ...foundation import FoundationModel, concatenate
 from ...tasks.base import Task
+from ...weights import matrix_weights
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Received
 from .alignment import info_nce, reconstruction_loss
@@ -190,9 +191,9 @@ class MlmsReceiver(Receiver):
         self.foundation.load_adapter(folder / "adapter")
 
     def parameter_counts(self) -> dict[str, int]:
-        """Number of weights of each receiver and of the foundation model."""
-        counts = {m: sum(p.numel() for p in r.parameters()) for m, r in self.receivers.items()}
-        return {**counts, "foundation": self.foundation.parameter_count}
+        """Number of weights of each receiver, and of the foundation model's layers and head."""
+        counts = {m: matrix_weights(own.parameters()) for m, own in self.receivers.items()}
+        return {**counts, **self.foundation.parameter_counts}
 
     def _tokens(self, stream: str, received: Received) -> Tensor:
         tokens: Tensor = self.receivers[_modality(stream)](received.symbols, received.noise_var)

@@ -350,7 +350,12 @@ class Mlms(System):
         return "task" if self.fine_tuning.answer_loss == "all_tokens" else "first_token"
 
     def device_gflop(
-        self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
+        self,
+        task: Task,
+        device: str,
+        tokens: Mapping[str, float],
+        windows: Mapping[str, float],
+        lengths: TokenLengths,
     ) -> float:
         """Operations of encoder, scorer and projection in 1e9; text is only looked up."""
         if device == TEXT or not tokens.get(device):
@@ -361,9 +366,13 @@ class Mlms(System):
         return shape.gflop(windows[device]) + 2e-9 * (projection + shape.width * scored)
 
     def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
-        """Operations of receivers and foundation model over the prompt in 1e9, two a weight."""
+        """Operations of receivers and foundation model in 1e9, and of the head at its answer.
+
+        They run over all tokens that are sent; the head once, where the prompt ends.
+        """
         receivers = sum(weights.get(device, 0) * count for device, count in tokens.items())
-        return 2e-9 * (receivers + weights["foundation"] * sum(tokens.values()))
+        layers = weights["layers"] * sum(tokens.values())
+        return 2e-9 * (receivers + layers + weights["head"])
 
     def _token_width(self, task: Task) -> int:
         from ...encoders.named import token_width

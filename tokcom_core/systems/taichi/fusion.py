@@ -83,6 +83,14 @@ class Fusion(nn.Module, ABC):
             queries: Rows and columns of the visual tokens; V_l is pooled to them (TokenPacker).
         """
 
+    @abstractmethod
+    def macs(self, queries: int) -> int:
+        """Multiplications by a weight for an image, each map at the places where it acts.
+
+        Args:
+            queries: Number of visual tokens.
+        """
+
     def pooled_low(self, low: Tensor, queries: tuple[int, int]) -> Tensor:
         """Normalised V_l ``[B, rows, columns, width]`` on the grid of the queries."""
         return pool(low.reshape(len(low), self.low.rows, self.low.columns, -1), queries)
@@ -103,6 +111,9 @@ class Pooled(Fusion):
         assert isinstance(tokens, Tensor)
         return tokens.flatten(1, 2)
 
+    def macs(self, queries: int) -> int:
+        return 0 if self.project is None else StageProjection.macs(self.high, self.width)
+
 
 class BilateralAttention(Fusion):
     """BAN; without its top-down branch Mini-Gemini's patch mining.
@@ -122,8 +133,8 @@ class BilateralAttention(Fusion):
         self.query_low = nn.Linear(self.width, self.width)  # W_Q,l
         if neighbourhood is not None:
             self.key_value_low = nn.Linear(self.width, 2 * self.width)  # W_K,h and W_V,h
-        parts = 2 if neighbourhood is None else 3  # W_K,l, W_V,l and W_Q,h
-        self.project_high = StageProjection(high, parts * self.width)
+        self._parts = 2 if neighbourhood is None else 3  # W_K,l, W_V,l and W_Q,h
+        self.project_high = StageProjection(high, self._parts * self.width)
 
     def forward(self, low: Tensor, high: Tensor, queries: tuple[int, int]) -> Tensor:
         low = self.norm(low)
@@ -133,6 +144,12 @@ class BilateralAttention(Fusion):
         if self._neighbourhood is not None:
             fused = fused + pool(self._top_down(query_high[0], low), queries)
         return fused.flatten(1, 2)
+
+    def macs(self, queries: int) -> int:
+        """The attention's own products, of tokens with tokens, are not by a weight."""
+        high = StageProjection.macs(self.high, self._parts * self.width)
+        places = 0 if self._neighbourhood is None else self.low.rows * self.low.columns
+        return high + self.width**2 * (queries + 2 * places)
 
     def _bottom_up(self, tokens: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """V'_l, eq. (6): each query over the window of the high-resolution grid that it covers."""

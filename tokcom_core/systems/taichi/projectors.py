@@ -55,6 +55,19 @@ def build_projector(config: ProjectorConfig, in_width: int, out_width: int) -> n
     return nn.Sequential(norm, nn.Linear(in_width, hidden), nn.GELU(), nn.Linear(hidden, out_width))
 
 
+def projector_macs(config: ProjectorConfig, in_width: int, out_width: int, tokens: int) -> int:
+    """Multiplications by a weight for so many tokens before the projector.
+
+    A KAN's w_s are not among them: they scale the coefficients, once for all tokens.
+    """
+    if config.kind == "ldp":
+        return LightweightDownsampleProjector.macs(in_width, out_width, tokens)
+    if config.kind == "kan":
+        return tokens * in_width * out_width * (1 + config.grid + config.order)
+    hidden = config.hidden or matched_width(config, in_width, out_width)
+    return tokens * hidden * (in_width + out_width)
+
+
 def matched_width(config: ProjectorConfig, in_width: int, out_width: int) -> int:
     """Hidden width at which an MLP has as many parameters as the KAN layer."""
     kan = in_width * out_width * (2 + config.grid + config.order)
@@ -153,6 +166,12 @@ class LightweightDownsampleProjector(nn.Module):
             InvertedResidual(out_width, stride=1), InvertedResidual(out_width, stride=2)
         )
 
+    @staticmethod
+    def macs(in_width: int, out_width: int, tokens: int) -> int:
+        """Multiplications by a weight for so many tokens, of a grid with even sides."""
+        linear = tokens * out_width * (in_width + out_width)
+        return linear + sum(InvertedResidual.macs(out_width, n) for n in (tokens, tokens // 4))
+
     def forward(self, tokens: Tensor) -> Tensor:
         """``[B, S / 4, out_width]`` of ``[B, S, in_width]`` (rounded up for odd sides)."""
         side = math.isqrt(tokens.shape[1])
@@ -174,7 +193,7 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
-        squeezed = max(8, 8 * ((width // 4 + 4) // 8))
+        squeezed = self._squeezed(width)
         self.depthwise = nn.Conv2d(
             width, width, 3, stride=stride, padding=1, groups=width, bias=False
         )
@@ -189,6 +208,15 @@ class InvertedResidual(nn.Module):
         self.pointwise = nn.Conv2d(width, width, 1, bias=False)
         self.norm_out = nn.LayerNorm(width)
         self._residual = stride == 1
+
+    @staticmethod
+    def _squeezed(width: int) -> int:
+        return max(8, 8 * ((width // 4 + 4) // 8))
+
+    @classmethod
+    def macs(cls, width: int, places: int) -> int:
+        """Multiplications by a weight for so many places of the output."""
+        return places * width * (9 + width) + 2 * width * cls._squeezed(width)
 
     def forward(self, image: Tensor) -> Tensor:
         """``[B, D, H / stride, W / stride]`` of ``[B, D, H, W]``."""

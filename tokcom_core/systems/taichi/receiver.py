@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ...answers import IGNORED, answer_losses, greedy_answers
 from ...datasets.samples import Samples
 from ...foundation import concatenate
+from ...weights import matrix_weights
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Feedback, Received
 from .codec import ChannelDecoder, reconstruction_loss
@@ -232,7 +233,8 @@ class TaichiReceiver(Receiver):
     def parameter_counts(self) -> dict[str, int]:
         """Number of weights that a token of the prompt meets here, and those of the head."""
         upper = list(self.language.layers)[self._system.layers_below :]
-        layers = sum(p.numel() for layer in upper for p in layer.parameters())
-        decoder = sum(p.numel() for p in self.decoder.parameters())
-        head = sum(p.numel() for p in self.language.head.parameters())
-        return {"decoder": decoder, "layers": layers, "head": head}
+        return {
+            "decoder": matrix_weights(self.decoder.parameters()),
+            "layers": matrix_weights(p for layer in upper for p in layer.parameters()),
+            "head": matrix_weights(self.language.head.parameters()),
+        }

@@ -1,4 +1,4 @@
-"""Sizes of TaiChi: grids of visual tokens, and weights that a device's tokens meet."""
+"""Sizes of TaiChi: grids of visual tokens, and operations of its terminal."""
 
 from __future__ import annotations
 
@@ -40,22 +40,31 @@ def query_grid(low: Grid, stride: int, count: int) -> tuple[int, int]:
 
 
 @cache
-def device_weights(system: Taichi) -> tuple[int, int]:
-    """Weights of BAN and projector, and of lower layers and channel encoder."""
+def device_macs(system: Taichi, visual_tokens: int) -> tuple[int, int]:
+    """Multiplications by a weight for an image, and for a token of the prompt.
+
+    Those of an image are of BAN and projector; those of a token of lower layers, with their
+    adapter, and channel encoder.
+    """
     import torch
+    from peft import inject_adapter_in_model
     from transformers import AutoModelForCausalLM
 
     from ...checkpoints.configs import read_config
+    from ...weights import matrix_weights
     from .codec import ChannelEncoder
     from .fusion import build_fusion
-    from .projectors import build_projector
+    from .projectors import projector_macs
 
+    fused = visual_tokens * system.projector.stride**2
+    width = system.token_width
     with torch.device("meta"):
         fusion = build_fusion(system.fusion, *system.models.grids())
-        projector = build_projector(system.projector, fusion.width, system.token_width)
-        encoder = ChannelEncoder(system.codec, system.token_width)
+        encoder = ChannelEncoder(system.codec, width)
         config = read_config(system.models.language, "language")
-        layers = list(AutoModelForCausalLM.from_config(config).base_model.layers)
-    visual = [*fusion.parameters(), *projector.parameters()]
-    below = [p for own in (*layers[: system.layers_below], encoder) for p in own.parameters()]
-    return sum(p.numel() for p in visual), sum(p.numel() for p in below)
+        every = AutoModelForCausalLM.from_config(config).base_model.layers
+        layers = torch.nn.ModuleList(list(every)[: system.layers_below])
+        if system.adapter is not None and len(layers):
+            inject_adapter_in_model(system.adapter.peft_config(), layers)
+    visual = fusion.macs(fused) + projector_macs(system.projector, fusion.width, width, fused)
+    return visual, matrix_weights([*layers.parameters(), *encoder.parameters()])

@@ -34,7 +34,7 @@ from .names import (
     VISUAL,
 )
 from .projectors import ProjectorConfig
-from .sizes import device_weights, query_grid
+from .sizes import device_macs, query_grid
 
 
 class Taichi(System):
@@ -346,7 +346,12 @@ class Taichi(System):
         return "first_token" if self.in_rounds else "task"
 
     def device_gflop(
-        self, task: Task, device: str, tokens: Mapping[str, float], windows: Mapping[str, float]
+        self,
+        task: Task,
+        device: str,
+        tokens: Mapping[str, float],
+        windows: Mapping[str, float],
+        lengths: TokenLengths,
     ) -> float:
         """Operations of encoders, fusion, projector, layers and channel encoder in 1e9."""
         if self.intact_texts or not tokens.get(device):
@@ -354,13 +359,15 @@ class Taichi(System):
         encoders: float = sum(
             own.shape().gflop(windows[name]) for name, own in self._encoders.items()
         )
-        visual, below = device_weights(self)
-        low, _ = self.models.grids()
-        fused = next(iter(windows.values())) * low.rows * low.columns
-        return encoders + 2e-9 * (visual * fused + below * tokens[device])
+        visual, below = device_macs(self, lengths[device])
+        images = next(iter(windows.values()))
+        return encoders + 2e-9 * (visual * images + below * tokens[device])
 
     def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
-        """Operations of channel decoder and upper layers over the prompt in 1e9, two a weight."""
+        """Operations of channel decoder and upper layers in 1e9, and of the head at its answer.
+
+        They run over all tokens that are sent; the head once, where the prompt ends.
+        """
         own = weights["decoder"] + weights["layers"]
         return 2e-9 * (own * sum(tokens.values()) + weights["head"])
 

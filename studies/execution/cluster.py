@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,6 +86,26 @@ def check_gpus(study: Study, there: float) -> None:
             f"resources.gpu {asked:g}, but this machine has {there:g} GPUs; take resources.gpu: 0, "
             "or --address of a cluster that has"
         )
+
+
+def lack_of_room(needed: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]) -> str | None:
+    """A warning that a trial waits, as no node is large enough for it; None if one is.
+
+    It is no mistake: a cluster may start nodes when they are asked for.
+
+    Args:
+        needed: Resources of a trial, which all are on one node.
+        nodes: The cluster's nodes, as :func:`ray.nodes` tells them.
+    """
+    for node in nodes:
+        there = node["Resources"]
+        if node["Alive"] and all(there.get(name, 0.0) >= n for name, n in needed.items()):
+            return None
+    asked = " and ".join(f"{count:g} {name}" for name, count in needed.items())
+    return (
+        f"no node of the cluster has the {asked} that a trial takes; the study waits for one "
+        "(resources.cpu, resources.gpu)"
+    )
 
 
 def _refusal(error: Exception, address: str) -> str:

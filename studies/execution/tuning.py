@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +19,15 @@ from ..plan.specs import FeaturesSpec
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
 from ..tables.layout import layout_of
+from .cluster import lack_of_room
 from .graph import SpecGraph
 from .interrupt import Interrupt
 from .loggers import SpecLogger
 from .progress import SpecProgress
 from .searcher import SpecSearcher, SpecStopper
 from .trial import REPORT, SpecTrainable
+
+logger = logging.getLogger(__name__)
 
 
 class TuneRun:
@@ -56,6 +60,9 @@ class TuneRun:
             StorageError: if the disk is full; finished artifacts stay.
             KeyboardInterrupt: for Ctrl-C; finished artifacts stay.
         """
+        needed = self._resources({"type": ""}).required_resources
+        if warning := lack_of_room(needed, ray.nodes()):
+            logger.warning(warning)
         searcher = SpecSearcher(graph, self._workers)
         stopper = SpecStopper(searcher)
         watcher = _Watcher(graph, searcher, progress, interrupt)
@@ -89,8 +96,8 @@ class TuneRun:
                 tuner.fit()
             interrupt.check()  # which Tune may have taken for the end of its run
         finally:
-            for logger in self._loggers:
-                logger.close()
+            for own in self._loggers:
+                own.close()
         progress.show(graph)
         if stopper.error is not None:
             raise stopper.error

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from ray.exceptions import RayTaskError
 
 from studies.errors import reason_of
-from studies.execution.cluster import start_ray
+from studies.execution.cluster import lack_of_room, start_ray
 from studies.execution.graph import Milestone, SpecGraph
 from studies.execution.interrupt import Interrupt
 from studies.execution.progress import SpecProgress, StudyProgress
@@ -90,6 +90,18 @@ def test_an_error_of_somebodys_own_class_says_where() -> None:
     )
 
 
+def test_a_trial_that_no_node_has_room_for_is_told() -> None:
+    """Tune would wait without a word."""
+    small = {"Alive": True, "Resources": {"CPU": 4.0, "memory": 1e9}}
+    large = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}
+    assert lack_of_room({"CPU": 4.0}, [small]) is None
+    assert lack_of_room({"CPU": 6.0, "GPU": 2.0}, [small, large]) is None
+    gone = {**large, "Alive": False}
+    told = lack_of_room({"CPU": 6.0, "GPU": 2.0}, [small, gone])
+    assert told is not None
+    assert told.startswith("no node of the cluster has the 6 CPU and 2 GPU that a trial takes")
+
+
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray Tune would wait for it for ever."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -116,6 +128,7 @@ def test_ctrl_c_is_ours_where_ray_runs_already(
 
     monkeypatch.setattr("studies.execution.tuning.Tuner.fit", swallow)
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("ray.nodes", list)
     monkeypatch.setattr("ray.tune.with_parameters", lambda trainable, **_: trainable)
     monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "")
     run = TuneRun(study, StudyFolder(tmp_path), [], [])

@@ -56,6 +56,9 @@ def miniclevr(
     jpeg_quality: Annotated[
         int | None, typer.Option(min=1, max=95, help="JPEG images of this quality, not PNG.")
     ] = None,
+    reviews: Annotated[
+        int | None, typer.Option(min=25, help="Reviews of three sentences; as many as images.")
+    ] = None,
     report: Annotated[
         bool,
         typer.Option("--report", help="Also tell how often each question's best guess is right."),
@@ -64,17 +67,13 @@ def miniclevr(
     """Writes a MiniCLEVR data set: images, questions as in CLEVR, captions and reviews."""
     from rich.progress import Progress
 
+    from tokcom_core.datasets.data import MiniClevr
     from tokcom_core.datasets.miniclevr.write import write_miniclevr
 
+    data = MiniClevr(images=images, seed=seed, jpeg_quality=jpeg_quality, reviews=reviews)
     with Progress(console=console) as progress:
         task = progress.add_task("images", total=images)
-        plans = write_miniclevr(
-            folder,
-            images,
-            seed,
-            progress=lambda n: progress.advance(task, n),
-            jpeg_quality=jpeg_quality,
-        )
+        plans = write_miniclevr(folder, data, progress=lambda n: progress.advance(task, n))
     kilobits = 8e-3 * fmean(plan.file(folder).stat().st_size for plan in plans)
     console.print(f"{images} images of {kilobits:.1f} kbit in {folder}", highlight=False)
     if report:

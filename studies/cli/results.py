@@ -23,8 +23,8 @@ from .screen import (
 
 
 def print_results(console: Console, findings: Findings) -> None:
-    """Prints what a study has found, and where the files are."""
-    study, results, folder = findings.study, findings.results, findings.tables.folder
+    """Prints what a study has found."""
+    study, results = findings.study, findings.results
     summary, layout = findings.summary, findings.tables.layout
     moved = any(loss_at_bandwidth_db(study, hz) for hz in study.bandwidth_hz)
     if not summary.empty:
@@ -41,6 +41,10 @@ def print_results(console: Console, findings: Findings) -> None:
     reasons = cells.loc[cells["status"] == "infeasible", "reason"]
     for note in infeasible_notes(reasons, len(cells)):
         console.print(note, soft_wrap=True)
+
+
+def print_folders(console: Console, folder: StudyFolder) -> None:
+    """Prints where a study's tables are, and its page."""
     page = folder.report / "report.html"
     written = [page] if page.exists() else []
     print_paths(console, folder, [folder.results, folder.answers, folder.curves, *written])

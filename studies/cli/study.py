@@ -173,17 +173,23 @@ def report(
 ) -> None:
     """Draws tables, figures and the page of what a study has so far."""
     from ..execution.finished import finished
-    from ..figures.printed import style_of
-    from ..figures.report import write_report
-    from .results import print_paths, print_results
+    from .results import print_folders, print_paths, print_results
 
-    printed = style_of(style)
+    printed = None
+    if style is not None:
+        from ..figures.printed import style_of
+
+        printed = style_of(style)
     findings = finished(folder)
+    if printed is None:
+        print_results(console, findings)  # figures may take seconds
+    from ..figures.report import write_report
+
     study_folder = findings.tables.folder
     with writing(study_folder.report):
         written = write_report(findings, printed)
     if printed is None:
-        print_results(console, findings)
+        print_folders(console, study_folder)
     else:
         print_paths(console, study_folder, written)
 
@@ -240,7 +246,7 @@ def _run(study: Study, out: str, address: str | None) -> None:
     from ..tables.files import Tables
     from ..tables.findings import Findings
     from ..tables.layout import layout_of
-    from .results import print_results
+    from .results import print_folders, print_results
 
     try:
         table = run_study(study, out, console, address)
@@ -253,7 +259,9 @@ def _run(study: Study, out: str, address: str | None) -> None:
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)
-    print_results(console, Findings(study, Tables(StudyFolder(out), layout_of(study)), table))
+    folder = StudyFolder(out)
+    print_results(console, Findings(study, Tables(folder, layout_of(study)), table))
+    print_folders(console, folder)
     failed = table[table["status"] == "failed"]
     if len(failed):
         reasons = "; ".join(sorted(set(failed["reason"])))

@@ -16,6 +16,7 @@ from studies.plan.cells import Plan
 from studies.plan.study import Study
 from studies.tables.costs import NetworkSizes, network_columns
 from studies.tables.layout import layout_of
+from tokcom_core.datasets.data import MiniClevr
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.systems import devices_of, merged
@@ -36,7 +37,7 @@ QUESTIONS = 12
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("miniclevr")
-    write_miniclevr(root, 40, 1, jpeg_quality=75)
+    write_miniclevr(root, MiniClevr(images=40, jpeg_quality=75))
     return root
 
 

@@ -10,6 +10,7 @@ import pytest
 from studies import load, presets
 from studies.plan.cells import Plan
 from studies.plan.study import Study
+from tokcom_core.datasets.data import MiniClevr
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.systems import SYSTEMS, Phase
 
@@ -71,7 +72,7 @@ def test_paper1s_presets_run(name: str, minimusic: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_taichis_presets_run(tmp_path: Path) -> None:
     study = load("taichi-fig12", (SMOKE,))
-    write_miniclevr(tmp_path / "world", 40, 1, workers=1)
+    write_miniclevr(tmp_path / "world", MiniClevr(images=40), workers=1)
     table = run_here(study, tmp_path / "out", data=tmp_path / "world")
     assert set(table["status"]) == {"ok"}
     assert {m.label for m in study.methods} < set(table["method"])

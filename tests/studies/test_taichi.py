@@ -18,6 +18,7 @@ from studies.plan.cells import Plan
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.columns import WALL_CLOCK_COLUMNS
+from tokcom_core.datasets.data import MiniClevr
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.systems import merged
 from tokcom_core.tasks.clevr import Clevr
@@ -34,7 +35,7 @@ _PHASES = ("pretraining", "tuning", "codec_training", "coding_training", "refere
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("miniclevr")
-    write_miniclevr(root, IMAGES, 1)
+    write_miniclevr(root, MiniClevr(images=IMAGES))
     return root
 
 

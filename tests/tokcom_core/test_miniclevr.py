@@ -149,7 +149,7 @@ def _judged(sentence: str) -> int:
 
 
 def test_files_are_in_the_published_layouts(tmp_path: Path) -> None:
-    write_miniclevr(tmp_path, 40, 1, workers=1)
+    write_miniclevr(tmp_path, MiniClevr(images=40), workers=1)
     for part, count in (("train", 34), ("test", 6)):
         assert len(list((tmp_path / "aclImdb" / part).glob("*/*.txt"))) == count
     folder = tmp_path / "CLEVR_v1.0"
@@ -176,9 +176,22 @@ def test_files_are_in_the_published_layouts(tmp_path: Path) -> None:
     assert len(rows) == 13
 
 
+def test_there_may_be_more_reviews_than_images(tmp_path: Path) -> None:
+    """Those of fewer are the first of them."""
+    for name, reviews in (("usual", None), ("many", 200)):
+        write_miniclevr(tmp_path / name, MiniClevr(images=25, reviews=reviews), workers=1)
+    usual, many = (
+        {file.name: file.read_text() for file in (tmp_path / name / "aclImdb").rglob("train/*/*")}
+        for name in ("usual", "many")
+    )
+    assert (len(usual), len(many)) == (21, 170)
+    assert usual.items() <= many.items()
+    assert MiniClevr(reviews=200).identity == "miniclevr-2000-1-reviews-200"
+
+
 def test_same_seed_same_files_and_other_seed_others(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        write_miniclevr(tmp_path / name, 25, seed, workers=1)
+        write_miniclevr(tmp_path / name, MiniClevr(images=25, seed=seed), workers=1)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
     files = [file for file in files if (tmp_path / "a" / file).is_file()]
     assert len(files) == 25 + 8 + 1 + 25  # pictures, tables, the mark, long reviews
@@ -188,7 +201,7 @@ def test_same_seed_same_files_and_other_seed_others(tmp_path: Path) -> None:
         if file.parts[0] != "aclImdb":  # its files are named by the label
             assert same != (tmp_path / "c" / file).read_bytes()
     with pytest.raises(ValueError, match="another MiniCLEVR"):
-        write_miniclevr(tmp_path / "a", 25, 2)
+        write_miniclevr(tmp_path / "a", MiniClevr(images=25, seed=2))
     with pytest.raises(ValueError, match="take 25"):
         plan_images(24, 0)
 
@@ -203,7 +216,8 @@ def _checkerboard(file: Path, solid: Solid) -> float:
 
 def test_images_may_be_jpeg(tmp_path: Path) -> None:
     """All else is the same. Files are small, and yet metal keeps its texture of single pixels."""
-    plans = {q: write_miniclevr(tmp_path / str(q), 25, 1, 1, jpeg_quality=q) for q in (None, 75)}
+    worlds = {q: MiniClevr(images=25, jpeg_quality=q) for q in (None, 75)}
+    plans = {q: write_miniclevr(tmp_path / str(q), own, 1) for q, own in worlds.items()}
     assert MiniClevr(jpeg_quality=75).identity == "miniclevr-2000-1-jpeg-75"
     samples = [Clevr().samples(tmp_path / str(quality), "train") for quality in plans]
     assert samples[0].answer == samples[1].answer
@@ -216,7 +230,7 @@ def test_images_may_be_jpeg(tmp_path: Path) -> None:
             assert coded == pytest.approx(sharp, abs=6)
             assert (coded > 10) == (solid.value("material") == "metal")
     with pytest.raises(ValueError, match="another MiniCLEVR"):
-        write_miniclevr(tmp_path / "75", 25, 1, jpeg_quality=90)
+        write_miniclevr(tmp_path / "75", MiniClevr(images=25, jpeg_quality=90))
 
 
 def test_a_study_names_one_source_of_data() -> None:

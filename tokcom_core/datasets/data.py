@@ -78,11 +78,13 @@ class MiniClevr(MiniatureData):
 
     Attributes:
         jpeg_quality: Quality of its images as JPEG files; PNG files, as CLEVR's are, by default.
+        reviews: Number of reviews in IMDB's manner; as many as images by default.
     """
 
     images: int = Field(default=2000, ge=25)
     seed: int = Field(default=1, ge=0)
     jpeg_quality: int | None = Field(default=None, ge=1, le=95)
+    reviews: int | None = Field(default=None, ge=25)
 
     MEDIA: ClassVar[tuple[str, ...]] = ("image",)
     SMOKE: ClassVar[dict[str, int]] = {"images": 40}
@@ -90,7 +92,9 @@ class MiniClevr(MiniatureData):
     @property
     def identity(self) -> str:
         own = f"miniclevr-{self.images}-{self.seed}"
-        return own if self.jpeg_quality is None else f"{own}-jpeg-{self.jpeg_quality}"
+        if self.jpeg_quality is not None:
+            own += f"-jpeg-{self.jpeg_quality}"
+        return own if self.reviews is None else f"{own}-reviews-{self.reviews}"
 
     @property
     def parts(self) -> dict[str, int]:
@@ -99,9 +103,7 @@ class MiniClevr(MiniatureData):
     def make(self, part: str, root: Path, progress: Callable[[int], None]) -> int:
         from .miniclevr.write import write_miniclevr
 
-        write_miniclevr(
-            root, self.images, self.seed, progress=progress, jpeg_quality=self.jpeg_quality
-        )
+        write_miniclevr(root, self, progress=progress)
         return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checkpoints import POCKET, POCKET_DRAWING, POCKET_IMAGES, pocket_folder
+from ..datasets.data import MiniClevr
 from ..datasets.media import prepare
 from ..datasets.miniclevr.write import write_miniclevr
 from ..datasets.minimusic.write import write_minimusic
@@ -83,7 +84,7 @@ def build_miniclevr(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         logger.info("writing %d images", images)
-        plans = write_miniclevr(Path(scratch), images, SEED_OFFSET + seed)
+        plans = write_miniclevr(Path(scratch), MiniClevr(images=images, seed=SEED_OFFSET + seed))
         pixels = tokenizers.read_pixels(Path(scratch), plans)
     scenes = [plan.scene for plan in plans]
     scores = {

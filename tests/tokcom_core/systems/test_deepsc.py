@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from actors.testing import SplitContract
 from tokcom_core.checkpoints import POCKET_IMAGES
+from tokcom_core.datasets.data import MiniClevr
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.encoders import Pixels
 from tokcom_core.encoders.sizes import text_macs
@@ -40,7 +41,7 @@ BOTH = Multitask(tasks=(Clevr(), Sst2()))
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
-    write_miniclevr(root, images=30, seed=3, workers=1)
+    write_miniclevr(root, MiniClevr(images=30, seed=3), workers=1)
     return root
 
 

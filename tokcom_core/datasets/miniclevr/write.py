@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,6 +37,9 @@ from .scene import (
     caption,
     sample_scene,
 )
+
+if TYPE_CHECKING:
+    from ..data import MiniClevr
 
 SHARES = {"train": 0.85, "val": 0.15}
 """What part of the images goes to each published split; no image is in both."""
@@ -100,35 +103,31 @@ def plan_images(images: int, seed: int, jpeg_quality: int | None = None) -> list
 
 def write_miniclevr(
     root: Path,
-    images: int,
-    seed: int,
+    data: MiniClevr,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
-    jpeg_quality: int | None = None,
 ) -> list[ImagePlan]:
     """Writes the data set to ``root``; images that are there already are kept.
 
     Args:
         root: Folder of the data set.
-        images: Number of images over all splits.
-        seed: Seed of everything in it.
+        data: What is in it.
         workers: Number of processes that draw; as many as there are CPUs by default.
         progress: Called with the number of images that are written.
-        jpeg_quality: Quality of JPEG images, 1 to 95; PNG images, as CLEVR's are, by default.
 
     Raises:
         ValueError: if ``root`` holds another MiniCLEVR.
         StorageError: for a full disk; what is written stays.
     """
-    plans = plan_images(images, seed, jpeg_quality)
-    format_keys = {} if jpeg_quality is None else {"jpeg_quality": jpeg_quality}
-    claim_folder(root, "MiniCLEVR", {"images": images, "seed": seed, **format_keys})
+    plans = plan_images(data.images, data.seed, data.jpeg_quality)
+    claim_folder(root, "MiniCLEVR", data.model_dump(exclude_none=True))
     for split in SHARES:
         own = [plan for plan in plans if plan.split == split]
-        for file, content in _annotations(root, split, own, seed).items():
+        for file, content in _annotations(root, split, own, data.seed).items():
             if not file.exists():  # the questions of 4,000 images take ten seconds
                 _write(file, content())
-        _write_long_reviews(root / "aclImdb", split, len(own), seed)
+        reviews = len(own) if data.reviews is None else round(SHARES[split] * data.reviews)
+        _write_long_reviews(root / "aclImdb", split, reviews, data.seed)
     make_missing(_render, root, {plan.file(root): plan for plan in plans}, workers, progress)
     return plans
 

@@ -11,7 +11,10 @@ commit before that refactoring. Whoever changes numbers on purpose writes them a
 - MiniMUSIC's sound came to be encoded by AAC's fast coder;
 - the quantiser's scale was rounded up, a file's MCS no longer depended on its batch-mates, SINRs
   without an error became infinite (they were NaN), users came to miss the same devices in every
-  phase, and a lost question to wait for its feedback.
+  phase, and a lost question to wait for its feedback;
+- costs became means over samples instead of those of the mean length, what is erased came to have
+  no SINR, losses and SINRs no longer depended on the batches, and operations were counted where a
+  weight is applied.
 """
 
 from __future__ import annotations

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import sysconfig
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -22,33 +21,42 @@ Key = tuple[int | str, ...]
 def explain(
     error: ValidationError,
     config: Any = None,
-    source: str = "",
-    overrides: Mapping[str, str] = MappingProxyType({}),
+    blame: Callable[[ErrorDetails], str] = lambda item: "",
 ) -> str:
     """The message of a ValidationError: key, value and remedy of each error.
 
     Args:
         error: Error that pydantic raised.
         config: Model, or union of models, that was validated; for suggestions of keys.
-        source: File that the values come from.
-        overrides: Name of each override, by the dotted key that it sets.
+        blame: File, or override, that an error comes from; its complaint begins with it.
     """
     by_source: dict[str, list[str]] = {}
-    for item in error.errors():
-        if item["type"] == "default_factory_not_called":  # for want of what the others complain of
-            continue
-        blamed = next((said for key, said in overrides.items() if _sets(key, item["loc"])), source)
-        by_source.setdefault(blamed, []).append(_complaint(item, config))
+    for item in _telling(error.errors()):
+        by_source.setdefault(blame(item), []).append(_complaint(item, config))
     return "; ".join(
         f"{blamed}: {'; '.join(found)}" if blamed else "; ".join(found)
         for blamed, found in by_source.items()
     )
 
 
-def _sets(dotted: str, key: Key) -> bool:
-    """Whether a dotted key is another one, above it or, if ``key`` is not empty, in it."""
-    path = dotted.split(".")
-    return all(a == str(b) for a, b in zip(path, key, strict=False)) and bool(key)
+def _telling(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those that only follow from others.
+
+    A union complains by each of its kinds: of a bad mapping also that it is no number.
+    """
+    found = [item for item in items if item["type"] != "default_factory_not_called"]
+    certain = [_place(item) for item in found if not item["type"].endswith("_type")]
+    return [
+        item
+        for item in found
+        if not item["type"].endswith("_type")
+        or not any(place[: len(_place(item))] == _place(item) for place in certain)
+    ]
+
+
+def _place(item: ErrorDetails) -> Key:
+    """Place of an error, without validators that pydantic names."""
+    return tuple(part for part in item["loc"] if not (isinstance(part, str) and "[" in part))
 
 
 _SHOULD = {
@@ -68,7 +76,7 @@ _SHOULD = {
     "float_parsing": "should be a number",
     "float_type": "should be a number",
     "string_type": "should be text",
-    "string_pattern_mismatch": "should match {pattern}",
+    "string_pattern_mismatch": "should be letters, digits, '.', '_' or '-', no sign at its start",
     "list_type": "should be a list",
     "tuple_type": "should be a list",
     "dict_type": "should be a mapping of keys to values",
@@ -79,8 +87,8 @@ _SHOULD = {
 
 
 def _complaint(item: ErrorDetails, config: Any) -> str:
-    place = tuple(part for part in item["loc"] if not (isinstance(part, str) and "[" in part))
-    key = ".".join(str(part) for part in place)  # without validators that pydantic names
+    place = _place(item)
+    key = ".".join(str(part) for part in place)
     if item["type"] == "extra_forbidden":
         return f"no key {key!r}{_remedy(place, config)}"
     value = item["input"]

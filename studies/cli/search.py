@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .printing import print_table
-from .study import Address, Out, Overrides, Source
+from .study import Address, Overrides, Source
 
 console = Console()
 
@@ -24,8 +24,8 @@ def search(
     over: Annotated[
         list[str],
         typer.Option(
-            help="key=values: a list to choose from, or a range: tokens.audio=[4,8,16], "
-            "systems.mlms.fine_tuning.learning_rates={low: 0.0001, high: 0.01, log: true}",
+            help="A list to choose from: tokens.audio=[4,8]; or a range: "
+            "tokens.audio={low: 2, high: 32}, logarithmic with log: true.",
             metavar="KEY=VALUES",
         ),
     ],
@@ -35,7 +35,13 @@ def search(
     stop_early: Annotated[
         bool, typer.Option(help="Whether ASHA ends trials that lag behind.")
     ] = True,
-    out: Out = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="The search's folder, or a URI: s3://...; studies_out/NAME-search by default.",
+        ),
+    ] = None,
     overrides: Overrides = None,
     address: Address = None,
 ) -> None:

@@ -24,7 +24,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="key=value, dotted for inner keys: systems.mlms.fine_tuning.steps=100",
+        help="key=value, dotted for inner keys: link.access=tdma",
         metavar="KEY=VALUE",
     ),
 ]
@@ -131,16 +131,21 @@ def emulate(
 ) -> None:
     """Lets many users ask over one air: places, schedulers, faults. Run again, it goes on."""
     from ..plan.loading import load
+    from ..plan.overrides import override_by
 
     given = {
-        "emulate.users": users,
-        "airs": air,
-        "emulate.duration_s": duration,
-        "emulate.questions_per_s": rate,
-        "emulate.scheduler": scheduler,
-        "emulate.trains": train or None,
+        "--users": ("emulate.users", users),
+        "--air": ("airs", air),
+        "--duration": ("emulate.duration_s", duration),
+        "--rate": ("emulate.questions_per_s", rate),
+        "--scheduler": ("emulate.scheduler", scheduler),
+        "--train": ("emulate.trains", train or None),
     }
-    own = [f"{key}={value}" for key, value in given.items() if value is not None]
+    own = [
+        override_by(option, key, value)
+        for option, (key, value) in given.items()
+        if value is not None
+    ]
     study = load(source, (*own, *(overrides or ())))
     if study.emulate is None:
         raise ValueError(f"{source} has no key 'emulate'; take the preset 'emulate' or --users")

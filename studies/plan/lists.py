@@ -12,7 +12,8 @@ from tokcom_core.config import listed
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Refuses values that are there twice."""
     if any(value in values[:i] for i, value in enumerate(values)):
-        raise ValueError(f"values are repeated: {', '.join(str(v) for v in values)}")
+        shown = ", ".join(str(getattr(value, "label", value)) for value in values)
+        raise ValueError(f"values are repeated: {shown}; take each once")
     return values
 
 

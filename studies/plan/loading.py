@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from ..errors import explain
 from .overrides import Override, Overrides, overrides_of
@@ -59,17 +61,73 @@ def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
         raise ValueError(f"{file} should hold keys and values, such as 'name: mystudy'")
     raw = resolve_paths(raw, Path.cwd() if preset else file.parent.absolute())
     changes = [*overrides_of(overrides), *overrides_of(keys)]
-    for change in changes:
-        change.apply(raw)
-    try:
-        study = Study(**raw)
-    except ValidationError as error:
-        said = {change.key: change.said for change in changes}
-        raise ValueError(explain(error, Study, str(file), said)) from None
-    except TypeError as error:
-        raise ValueError(f"{file}: {error}") from None
+    study = changed_study(raw, changes, str(file))
     _check_systems(study, changes)
     return study
+
+
+def changed_study(raw: Mapping[str, Any], changes: Sequence[Override], source: str) -> Study:
+    """The study of plain data with some keys overridden.
+
+    Args:
+        raw: Plain data of the study.
+        changes: Overrides, in their order.
+        source: Where the plain data come from; messages blame it for what no override has done.
+
+    Raises:
+        ValueError: in one line, for keys and values that a study does not take.
+    """
+    try:
+        return Study(**_with(raw, changes))
+    except ValidationError as error:
+        raise ValueError(explain(error, Study, _Blame(raw, changes, source))) from None
+    except TypeError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def _with(raw: Mapping[str, Any], changes: Sequence[Override]) -> dict[str, Any]:
+    found = deepcopy(dict(raw))
+    for change in changes:
+        change.apply(found)
+    return found
+
+
+class _Blame:
+    """What an error of a study is blamed on: an override, or where the other keys come from.
+
+    Args:
+        raw: Plain data of the study.
+        changes: Overrides, in their order.
+        source: Where the plain data come from.
+    """
+
+    def __init__(self, raw: Mapping[str, Any], changes: Sequence[Override], source: str) -> None:
+        self._raw = raw
+        self._changes = changes
+        self._source = source
+
+    def __call__(self, item: ErrorDetails) -> str:
+        """The override that sets the error's key, else the one with which the error came up."""
+        setting = (change for change in self._changes if change.sets(item["loc"]))
+        found = next(setting, None) or self._first_with(item)
+        return self._source if found is None else found.said
+
+    def _first_with(self, item: ErrorDetails) -> Override | None:
+        """The first override with which the error is there; None if it was there before."""
+        for count in range(len(self._changes) + 1):
+            if (item["loc"], item["msg"]) in self._complaints(count):
+                return self._changes[count - 1] if count else None
+        return None
+
+    def _complaints(self, count: int) -> list[tuple[Any, str]]:
+        """Places and messages of what is wrong with the first overrides alone."""
+        try:
+            Study(**_with(self._raw, self._changes[:count]))
+        except ValidationError as error:
+            return [(item["loc"], item["msg"]) for item in error.errors()]
+        except TypeError:  # of keys that are no texts
+            pass
+        return []
 
 
 def _check_systems(study: Study, changes: Sequence[Override]) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .paths import resolve_paths
-
-Overrides = Sequence[str] | Mapping[str, Any]
-"""``key=value`` in YAML as after ``--set``, or values by key; a key may be dotted."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,19 @@ class Override:
                 raise ValueError(f"{self.said}: {part!r} has no keys of its own")
         place[last] = resolve_paths(_plain(self.value), Path.cwd(), (*path, last))
 
+    def sets(self, place: Sequence[int | str]) -> bool:
+        """Whether its key is this place of a study, one above it, or one in it; no place has none.
+
+        Args:
+            place: Parts of a dotted key, and numbers of values of a list.
+        """
+        path = self.key.split(".")
+        return bool(place) and all(a == str(b) for a, b in zip(path, place, strict=False))
+
+
+Overrides = Sequence[str | Override] | Mapping[str, Any]
+"""``key=value`` in YAML as after ``--set``, or values by key; a key may be dotted."""
+
 
 def overrides_of(given: Overrides, option: str = "--set") -> list[Override]:
     """The overrides in their order.
@@ -60,7 +70,22 @@ def overrides_of(given: Overrides, option: str = "--set") -> list[Override]:
         return [Override(key, value, key) for key, value in given.items()]
     if isinstance(given, str):
         raise ValueError(f"overrides {given!r} should be a list of texts key=value, or a mapping")
-    return [_parsed(text, option) for text in given]
+    return [own if isinstance(own, Override) else _parsed(own, option) for own in given]
+
+
+def override_by(option: str, key: str, value: object) -> Override:
+    """The override that an option of its own stands for, such as ``--users 300``.
+
+    Args:
+        option: Option of the command line; messages call the override by it.
+        key: Dotted key.
+        value: Value as it was given; a text is YAML, as after ``--set``.
+
+    Raises:
+        ValueError: in one line, for text that is not YAML.
+    """
+    said = option if value is True else f"{option} {value}"
+    return replace(_parsed(f"{key}={value}", option), said=said)
 
 
 def _parsed(text: str, option: str) -> Override:

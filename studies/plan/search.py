@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, PlainValidator, ValidationError, model_validator
@@ -11,6 +12,7 @@ from tokcom_core.config import Config
 
 from ..errors import explain
 from .cells import Plan
+from .loading import changed_study
 from .overrides import overrides_of
 from .specs import FeaturesSpec, ValidationSpec
 from .study import Study
@@ -114,7 +116,10 @@ class Search(Config):
             )
         alone = {"methods": tuple(methods), "seeds": study.seeds[:1], "claims": ()}
         base = study.model_copy(update={**alone, "engine": "inline"})
-        varied = [study_with(base, {key: _ends(space)[0]}) for key, space in self.over.items()]
+        varied = [
+            study_with(base, {key: _ends(space)[0]}, f"--over {key}")
+            for key, space in self.over.items()
+        ]
         rates = [own.system(own.methods[0]).learning_rates for own in varied]
         if all(len(own) > 1 for own in rates):
             raise _several(self.method, rates[0])
@@ -188,21 +193,22 @@ class Variant(NamedTuple):
         return self.validation.trained.tokens
 
 
-def study_with(base: Study, values: Mapping[str, Any]) -> Study:
+def study_with(base: Study, values: Mapping[str, Any], said: str = "") -> Study:
     """A study with some keys set.
+
+    Args:
+        base: The study.
+        values: Values by dotted key.
+        said: How messages call them; by default ``key=value``.
 
     Raises:
         ValueError: in one line, for keys or values that it does not take.
     """
-    raw = base.model_dump(mode="json")
-    changes = overrides_of(values)
-    for change in changes:
-        change.apply(raw)
-    try:
-        return Study(**raw)
-    except ValidationError as error:
-        said = {change.key: f"{change.key}={change.value}" for change in changes}
-        raise ValueError(explain(error, Study, "", said)) from None
+    changes = [
+        replace(change, said=said or f"{change.key}={change.value}")
+        for change in overrides_of(values)
+    ]
+    return changed_study(base.model_dump(mode="json"), changes, "")
 
 
 def variant_of(base: Study, values: Mapping[str, Any]) -> Variant:

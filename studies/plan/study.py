@@ -26,10 +26,11 @@ from actors import (
     Role,
     Share,
 )
-from channel_models import Link, NamedAir, SnrRange
+from channel_models import AirBase, Link, NamedAir, SnrRange
 from tokcom_core.checkpoints import NamedCheckpoint
 from tokcom_core.config import Config, listed
 from tokcom_core.datasets.data import Data, MiniMusic
+from tokcom_core.devices import pick_device
 from tokcom_core.systems import DEFAULT_METHODS, SYSTEMS, Method, System, Systems, system_of
 from tokcom_core.tasks import Avqa, NamedTask, Task
 
@@ -41,7 +42,7 @@ from .loggers import NamedLogger, one_of_each
 from .models import ModelsName, with_models
 from .recipes import RecipeName, with_recipe
 from .smoke import Scale, smoked
-from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation
+from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation, check_mcs
 
 
 def _an_snr(value: float) -> float:
@@ -135,7 +136,9 @@ class Study(Config):
     )
     train_snr_db: Annotated[tuple[Snr | SnrRange, ...], *SEVERAL] = (10.0,)
     eval_snr_db: Annotated[tuple[Snr, ...], *SEVERAL] = (10.0,)
-    bandwidth_hz: Annotated[tuple[float, ...], *SEVERAL] = (5e6,)
+    bandwidth_hz: Annotated[
+        tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], *SEVERAL
+    ] = (5e6,)
     tokens: Annotated[tuple[TokenBudget, ...], *SEVERAL] = Field(
         default_factory=lambda known: (_default_tokens(known),)
     )
@@ -206,7 +209,7 @@ class Study(Config):
         for number, tokens in enumerate(self.tokens):
             if set(tokens) != set(budgets):
                 remedy = (
-                    f"should have a length for each of {', '.join(budgets)}"
+                    f"should have a length for {' and '.join(budgets)}, and no other"
                     if budgets
                     else "names devices that no method has; take tokens: [{}]"
                 )
@@ -247,13 +250,21 @@ class Study(Config):
         except ValidationError as error:
             raise ValueError(explain(error, Link)) from None
 
-    @field_validator("bandwidth_hz")
+    @field_validator("device")
     @classmethod
-    def _wide_enough(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        for value in values:
-            if not value > 0 or math.isinf(value):
-                raise ValueError(f"bandwidth_hz {value:g} should be positive and finite")
-        return values
+    def _of_torch(cls, device: str) -> str:
+        """Refuses what is no device; whether it is there, the machine that takes it finds out."""
+        if device != "auto":
+            pick_device(device)
+        return device
+
+    @field_validator("airs")
+    @classmethod
+    def _with_tables(cls, airs: tuple[AirBase, ...]) -> tuple[AirBase, ...]:
+        for air in airs:
+            if air.digital is not None:
+                check_mcs(air.digital)
+        return airs
 
     def link_at(self, bandwidth_hz: float) -> Link:
         """The link at one of the study's bandwidths, which may be too narrow to carry anything."""
@@ -294,4 +305,5 @@ def _default_tokens(known: dict[str, Any]) -> TokenBudget:
 def _check_labels(key: str, labels: list[str]) -> None:
     """Raises ValueError for labels that a table could not tell apart."""
     if len(set(labels)) < len(labels):
-        raise ValueError(f"{key}: labels are repeated: {', '.join(labels)}")
+        remedy = "; give one another 'label'" if key == "methods" else ""
+        raise ValueError(f"{key}: labels are repeated: {', '.join(labels)}{remedy}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from actors import EmulationConfig
 from channel_models import DigitalConfig
@@ -49,5 +49,32 @@ class SweptEmulation(EmulationConfig):
         return tuple(EmulationConfig(**{**dict(self), "users": users}) for users in self.users)
 
 
-AnyDigital = Annotated[SweptDigital, BeforeValidator(_keys)]
+def mcs_choices(fidelity: str) -> range:
+    """The MCS that a digital link of this fidelity can have.
+
+    Sionna has no block error rates of the two lowest, which ``abstract`` would draw from. Said here
+    as well as where packets are made, since importing Sionna takes seconds.
+    """
+    return range(2, 28) if fidelity == "abstract" else range(28)
+
+
+D = TypeVar("D", bound=DigitalConfig)
+
+
+def check_mcs(digital: D) -> D:
+    """The digital link, if it can have its MCS.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    known = mcs_choices(digital.fidelity)
+    if digital.mcs != "adaptive" and digital.mcs not in known:
+        raise ValueError(
+            f"mcs {digital.mcs} has no table at fidelity {digital.fidelity}; take "
+            f"{known[0]} to {known[-1]} or adaptive"
+        )
+    return digital
+
+
+AnyDigital = Annotated[SweptDigital, BeforeValidator(_keys), AfterValidator(check_mcs)]
 AnyEmulation = Annotated[SweptEmulation, BeforeValidator(_keys)]

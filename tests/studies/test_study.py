@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def test_quickstart_is_what_it_promises() -> None:
 @pytest.mark.parametrize(
     ("keys", "complaint"),
     [
-        ({"bandwidth_hz": -5e6}, "bandwidth_hz -5e+06 should be positive"),
+        ({"bandwidth_hz": -5e6}, "yaml: bandwidth_hz.0 should be above 0 (got -5000000.0)"),
+        ({"bandwidth_hz": float("inf")}, "bandwidth_hz.0 should be finite"),
         ({"methods": ["aligned", "magic"]}, "no method 'magic'; take some of aligned"),
         ({"metods": ["aligned"]}, "no key 'metods'; did you mean 'methods'?"),
         (
@@ -56,7 +58,11 @@ def test_quickstart_is_what_it_promises() -> None:
             "systems.mlms.alignment.steps should be a whole number (got 'many')",
         ),
         ({"compute": 50}, "compute should be a mapping of keys to values (got 50); its keys are"),
-        ({"train_snr_db": {"low": 5}}, "train_snr_db.0.high is missing"),
+        ({"train_snr_db": {"low": 5}}, "yaml: train_snr_db.0.high is missing"),
+        (
+            {"train_snr_db": {"low": 18, "high": -6}},
+            "yaml: train_snr_db.0: a range of SNRs from 18",
+        ),
         (
             mlms(alignment={"stepz": 3}),
             "no key 'systems.mlms.alignment.stepz'; did you mean 'steps'?",
@@ -73,22 +79,43 @@ def test_quickstart_is_what_it_promises() -> None:
         ),
         ({"airs": {"name": "umi", "digital": {"bitz": 3}}}, "bitz'; did you mean 'bits'?"),
         ({"link": {"acess": "tdma"}}, "link: no key 'acess'; did you mean 'access'?"),
-        ({"seeds": [1, 1]}, "values are repeated"),
+        ({"seeds": [1, 1]}, "values are repeated: 1, 1; take each once"),
+        ({"methods": ["aligned"] * 2}, "methods: values are repeated: aligned, aligned; take"),
+        ({"airs": ["awgn", "awgn"]}, "airs: values are repeated: awgn, awgn; take each once"),
         ({"seeds": [-1]}, "seeds.0 should be at least 0 (got -1)"),
         ({"seeds": [2**63]}, "seeds.0 should be below 9.22337e+18 (got 9223372036854775808)"),
         ({"seeds": []}, "seeds should have 1 or more values"),
         ({"eval_snr_db": [".nan"]}, "eval_snr_db"),
         ({"tokens": {"audio": 0, "vision": 4}}, "tokens.0.audio"),
-        ({"tokens": {"audio": 4}}, "tokens.0: {'audio': 4} should have a length for each of audio"),
+        (
+            {"tokens": {"audio": 4}},
+            "{'audio': 4} should have a length for audio and vision, and no",
+        ),
+        ({"task": "clevr", "tokens": {"audio": 4}}, "should have a length for image, and no other"),
         ({"methods": ["deepsc"], "tokens": {"terminal": 4}}, "no method has; take tokens: [{}]"),
         ({"link": {"bandwidth_hz": 1e6}}, "key of the study itself"),
         ({"link": {"access": "csma"}}, "access"),
         ({"data": {}}, "give one of 'minimusic', 'miniclevr', 'folder'"),
+        (
+            {"data": {"minimusic": {}, "folder": "/x"}},
+            'not 2 of them: --set "data={folder: /x}"',
+        ),
+        (
+            {"digital": {"mcs": 40}},
+            "digital: mcs 40 has no table at fidelity abstract; take 2 to 27",
+        ),
+        ({"digital": {"mcs": 1}}, "take 2 to 27 or adaptive"),
+        ({"digital": {"mcs": 28, "fidelity": "link"}}, "fidelity link; take 0 to 27 or adaptive"),
+        ({"airs": {"name": "umi", "digital": {"mcs": 40}}}, "airs: mcs 40 has no table"),
+        ({"device": "gpu7"}, "no device 'gpu7'; take auto, cpu, cuda or cuda:N"),
         ({"engine": "spark"}, "engine"),
         ({"loggers": "tensorbord"}, "no logger 'tensorbord'; take some of tensorboard, mlflow"),
         ({"loggers": {"name": "wandb", "projekt": "p"}}, "did you mean 'project'?"),
         ({"loggers": ["wandb", {"name": "wandb", "project": "p"}]}, "names are repeated: wandb"),
-        ({"name": "../up"}, "name"),
+        (
+            {"name": "../up"},
+            "name should be letters, digits, '.', '_' or '-', no sign at",
+        ),
     ],
 )
 def test_mistakes_get_one_line(tmp_path: Path, keys: dict[str, object], complaint: str) -> None:
@@ -177,6 +204,23 @@ def test_complaints_blame_the_file_or_the_override(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({"name": "mine", "metods": ["aligned"]}))
     with pytest.raises(ValueError, match=r"mine\.yaml: no key 'metods'.*; --set typo=1: no key"):
         load(file, ("typo=1",))
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("tokens=[{audio: 4}]", "tokens.0: .* should have a length for audio and vision"),
+        ("task=clevr", "tokens.0: .* should have a length for image"),
+        ("methods=[u-deepsc]", "tokens.0: .* names devices that no method has"),
+        ("deadline_policy=fit", "deadline_policy fit needs a deadline_ms"),
+        ("models.receiver_width=5", "no key 'models'"),
+        ("train_tokens=any", "train_tokens is a key of a method"),
+    ],
+)
+def test_the_override_that_does_not_fit_the_rest_is_blamed(override: str, complaint: str) -> None:
+    others = ("seeds=[3]", override, "eval_snr_db=[0]")
+    with pytest.raises(ValueError, match=rf"^--set {re.escape(override)}: {complaint}"):
+        load("quickstart", others)
 
 
 def test_paths_are_taken_from_the_file_and_those_of_overrides_from_here(

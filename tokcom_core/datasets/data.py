@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, model_validator
 
 from ..config import Config
+from .layout import MUSIC_AVQA, VALOR
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +23,12 @@ class MiniatureData(Config, ABC):
 
     Attributes:
         MEDIA: Media of its samples.
+        FOLDERS: Folders of published data sets that it has.
         SMOKE: Settings of a smoke test, with few items.
     """
 
     MEDIA: ClassVar[tuple[str, ...]] = ()
+    FOLDERS: ClassVar[tuple[str, ...]] = ()
     SMOKE: ClassVar[dict[str, int]] = {}
 
     @property
@@ -50,6 +53,7 @@ class MiniMusic(MiniatureData):
     seed: int = Field(default=1, ge=0)
 
     MEDIA: ClassVar[tuple[str, ...]] = ("audio", "vision")
+    FOLDERS: ClassVar[tuple[str, ...]] = (MUSIC_AVQA, VALOR)
     SMOKE: ClassVar[dict[str, int]] = {"clips": 60}
 
     @property
@@ -87,6 +91,7 @@ class MiniClevr(MiniatureData):
     reviews: int | None = Field(default=None, ge=25)
 
     MEDIA: ClassVar[tuple[str, ...]] = ("image",)
+    FOLDERS: ClassVar[tuple[str, ...]] = ("CLEVR_v1.0", "captions", "SST-2", "aclImdb")
     SMOKE: ClassVar[dict[str, int]] = {"images": 40}
 
     @property
@@ -116,9 +121,31 @@ class Data(Config):
 
     @model_validator(mode="after")
     def _one_alone(self) -> Data:
-        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
-            raise ValueError(f"give one of {', '.join(map(repr, type(self).model_fields))}")
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            known = ", ".join(map(repr, type(self).model_fields))
+            alone = "miniclevr: {}" if self.folder is None else f"folder: {self.folder}"
+            remedy = f', not {len(given)} of them: --set "data={{{alone}}}"' if given else ""
+            raise ValueError(f"give one of {known}{remedy}")
         return self
+
+    def check(self, task: str, media: Collection[str], files: Collection[Path]) -> None:
+        """Refuses a task that reads other data than the miniature data set has.
+
+        Args:
+            task: Name of the task.
+            media: Media of its samples.
+            files: Files that it reads, below the data folder; none if it does not tell.
+
+        Raises:
+            ValueError: for such a task.
+        """
+        holding = [name for name, world in _MINIATURES.items() if _holds(world, media, files)]
+        own = next((name for name in _MINIATURES if getattr(self, name) is not None), None)
+        if own is not None and own not in holding:
+            others = [f"data: {{{name}: {{}}}}" for name in holding]
+            remedy = " or ".join([*others, "data: {folder: DIR}"])
+            raise ValueError(f"data.{own} has nothing of task {task!r}; take {remedy}")
 
     @property
     def made(self) -> MiniatureData | None:
@@ -127,6 +154,13 @@ class Data(Config):
 
 
 _MINIATURES: dict[str, type[MiniatureData]] = {"minimusic": MiniMusic, "miniclevr": MiniClevr}
+
+
+def _holds(world: type[MiniatureData], media: Collection[str], files: Collection[Path]) -> bool:
+    """Whether a world has what a task reads, as far as the task tells."""
+    known = {medium for own in _MINIATURES.values() for medium in own.MEDIA}
+    about = not known & set(media) or bool({*world.MEDIA} & set(media))
+    return about and all(f.is_absolute() or f.parts[0] in world.FOLDERS for f in files)
 
 
 def miniature_data(raw: Any, media: Collection[str] = MiniMusic.MEDIA) -> dict[str, Any]:

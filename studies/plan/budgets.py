@@ -13,6 +13,7 @@ from tokcom_core.tasks import Task
 
 from .contenders import Contender, air_of, transports_of
 from .study import Study, TokenBudget
+from .swept import mcs_choices
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,10 @@ def _packet_uses(contender: Contender, air: AirBase, symbols: int) -> int:
     assert air.digital is not None
     uses = air.digital.token_channel_uses(symbols)
     if uses is None:
+        known = mcs_choices(air.digital.fidelity)
         raise ValueError(
             f"method {contender.label!r}: deadline_policy fit does not know how long packets of "
-            "digital.mcs adaptive take before there is a channel; take an MCS from 0 to 27, or "
-            "deadline_policy late"
+            "digital.mcs adaptive take before there is a channel; take an MCS from "
+            f"{known[0]} to {known[-1]}, or deadline_policy late"
         )
     return uses

@@ -14,7 +14,7 @@ from tokcom_core.systems import Phase, System, devices_of
 from tokcom_core.tasks import Task
 
 from .budgets import Budget, budget_of, loss_at_bandwidth_db
-from .checks import check_method
+from .checks import check_data, check_method
 from .contenders import Contender, air_of, contenders_of, digital_links, transports_of
 from .specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec
 from .study import Study, TokenBudget
@@ -69,11 +69,12 @@ class Plan:
         bandwidths_hz: Bandwidths at which the link can carry some method.
 
     Raises:
-        ValueError: for methods that the encoders or the airs do not take, or if the link can carry
-            none of the budgets.
+        ValueError: for methods that the encoders or the airs do not take, data that the task is
+            not about, or if the link can carry none of the budgets.
     """
 
     def __init__(self, study: Study) -> None:
+        check_data(study)
         self.study = study
         self._data = data_id(study.data, study.task)
         self.contenders = contenders_of(study)

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tokcom_core.systems import STREAM_KINDS, System
-from tokcom_core.tasks import Task
+from tokcom_core.tasks import TASKS, Task
 
 from .contenders import Contender, air_of, transports_of
 from .study import Study
+
+
+def check_data(study: Study) -> None:
+    """Raises ValueError for a task whose data the study's miniature data set does not have.
+
+    What a task from outside the package reads is its own affair.
+    """
+    task = study.task
+    if type(task) not in TASKS.values():
+        return
+    try:
+        files = task.annotation_files(Path())
+    except ValueError:  # of a task that finds them by looking
+        files = ()
+    study.data.check(task.name, task.media, files)
 
 
 def check_method(study: Study, contender: Contender) -> None:

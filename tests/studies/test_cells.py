@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,15 @@ import pytest
 
 from actors import airtime_ms
 from channel_models import DigitalConfig, Link, SnrRange
+from channel_models.digital.abstraction import usable_mcs
+from channel_models.digital.modem import MCS_COUNT
 from studies.execution.finished import choose_learning_rates
 from studies.plan.budgets import Budget, fit, loss_at_bandwidth_db, served_streams
 from studies.plan.cells import Plan
 from studies.plan.contenders import Contender
 from studies.plan.specs import Cell
 from studies.plan.study import Study
+from studies.plan.swept import mcs_choices
 from studies.storage.folder import StudyFolder
 from studies.tables.identity import identity
 from studies.tables.layout import layout_of
@@ -68,6 +72,7 @@ def test_a_grid_has_every_cell_once_and_one_reference_a_seed() -> None:
 def test_budgets_of_other_methods_make_no_cells() -> None:
     """Two token lengths of the terminal are one cell of a method that has no terminal."""
     _, cells = _plan(
+        data={"miniclevr": {}},
         task="clevr",
         methods=["taichi", "aligned"],
         tokens=[{"terminal": terminal, "image": 36} for terminal in (36, 9)],
@@ -242,8 +247,31 @@ def test_fit_counts_packets_of_a_fixed_mcs() -> None:
     assert count < 48
     assert link.transmission(uses * count, blocks).airtime_ms <= 2.2
     assert link.transmission(uses * (count + 1), blocks).airtime_ms > 2.2
-    with pytest.raises(ValueError, match=r"'digital': .* adaptive .* take an MCS from 0 to 27"):
+    with pytest.raises(ValueError, match=r"'digital': .* adaptive .* take an MCS from 2 to 27"):
         _plan(**keys)
+
+
+def test_the_mcs_of_a_fidelity_are_those_that_packets_are_made_with() -> None:
+    assert tuple(mcs_choices("abstract")) == usable_mcs("cpu")
+    assert mcs_choices("link") == range(MCS_COUNT)
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "remedy"),
+    [
+        ("avqa", {"miniclevr": {}}, "data: {minimusic: {}} or data: {folder: DIR}"),
+        ("clevr", {"minimusic": {}}, "data: {miniclevr: {}} or data: {folder: DIR}"),
+        ("vqav2", {"miniclevr": {}}, "data: {folder: DIR}"),
+        ("sst2", {"minimusic": {}}, "data: {miniclevr: {}} or data: {folder: DIR}"),
+    ],
+)
+def test_a_task_that_a_miniature_world_is_not_about_is_refused(
+    task: str, data: dict[str, Any], remedy: str
+) -> None:
+    (world,) = data
+    said = f"data.{world} has nothing of task '{task}'; take {remedy}"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        _plan(task=task, data=data)
 
 
 def test_deadlines_share_what_is_trained_and_evaluated() -> None:

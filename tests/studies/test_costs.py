@@ -124,7 +124,7 @@ def test_training_by_many_users_takes_emulated_time() -> None:
 
 def test_a_phase_that_does_not_cross_the_air_costs_nothing() -> None:
     """Of TaiChi the first two do not, whatever their steps report."""
-    study = Study(name="s", task="clevr", methods=["taichi"])
+    study = Study(name="s", data={"miniclevr": {}}, task="clevr", methods=["taichi"])
     cell = Plan(study).known_cells({})[-1]
     *_, coding = cell.trained.lineage
     crosses = [spec.phase for spec in cell.trained.lineage if spec.crossing is not None]

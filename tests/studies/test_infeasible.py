@@ -70,6 +70,7 @@ def test_a_budget_may_be_infeasible_for_one_method_alone() -> None:
     plan = Plan(
         Study(
             name="s",
+            data={"miniclevr": {}},
             task="clevr",
             methods=["taichi", "aligned"],
             tokens=[{"terminal": terminal, "image": 36} for terminal in (36, 9)],

@@ -166,6 +166,7 @@ def test_a_training_loss_has_no_more_seeds_than_were_trained(tmp_path: Path) -> 
     """Each length of a device that the other method lacks is a condition of its own."""
     study = Study(
         name="a",
+        data={"miniclevr": {}},
         task="clevr",
         methods=["aligned", "taichi"],
         tokens=[{"terminal": terminal, "image": 36} for terminal in (36, 9)],

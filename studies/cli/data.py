@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
@@ -140,9 +141,16 @@ def prepare(
     from tokcom_core.datasets.video import Sampling
 
     sampling = Sampling(frames, size, rate)
-    with Progress(console=console) as progress:
-        task = progress.add_task("extracting", total=None)
-        done = media.prepare(folder, sampling, progress=lambda n: progress.advance(task, n))
+    progress = Progress(console=console)
+    task = progress.add_task("extracting", total=None)
+    with ExitStack() as screen:
+
+        def advance(clips: int) -> None:
+            if not progress.live.is_started:  # once the folder has been found to be one
+                screen.enter_context(progress)
+            progress.advance(task, clips)
+
+        done = media.prepare(folder, sampling, progress=advance)
     console.print(f"{done.done} clips extracted, {done.kept} kept from before")
     if done.damaged:
         raise ValueError(

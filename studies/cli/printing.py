@@ -15,8 +15,9 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def quieten() -> None:
-    """Keeps progress bars of transformers, and warnings of its next version, off the screen."""
-    from transformers.utils.logging import disable_progress_bar
+    """Keeps progress bars and warnings of transformers off the screen, which errors alone reach."""
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     disable_progress_bar()
+    set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -84,7 +84,7 @@ def check_gpus(study: Study, there: float) -> None:
     if asked > there:
         raise ValueError(
             f"resources.gpu {asked:g}, but this machine has {there:g} GPUs; take resources.gpu: 0, "
-            "or --address of a cluster that has"
+            "or --address of a cluster that has as many"
         )
 
 

@@ -124,7 +124,16 @@ def _slower(study: Study, contender: Contender, budget: Budget, limits: LinkLimi
     """
     streams = served_streams(contender.system, study.task, budget.tokens)
     devices = len(devices_of(streams))
-    share = share_of(study.link_at(limits.bandwidth_hz), limits.users, devices)
+    link = study.link_at(limits.bandwidth_hz)
+    try:
+        share = share_of(link, limits.users, devices)
+    except InfeasibleBudgetError:
+        least_hz = limits.users * link.block_hz * (devices if link.access == "ofdma" else 1)
+        each = f" of each of {limits.users} users" if limits.users > 1 else ""
+        raise InfeasibleBudgetError(
+            f"a bandwidth of {limits.bandwidth_hz:g} Hz is too little for {devices} devices{each}; "
+            f"take {least_hz:g} or more"
+        ) from None
     measured = user_link(study, budget.bandwidth_hz, devices)
     return airtime_ms(share, streams) / airtime_ms(measured, streams)
 

@@ -29,7 +29,17 @@ def _one_line(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("bandwidth_hz=-1", "should be positive"),
+        (
+            "bandwidth_hz=-1",
+            "tokcom: --set bandwidth_hz=-1: bandwidth_hz.0 should be above 0 (got -1)",
+        ),
+        ("digital.mcs=40", "--set digital.mcs=40: digital: mcs 40 has no table"),
+        ("device=gpu7", "no device 'gpu7'; take auto, cpu, cuda or cuda:N"),
+        (
+            "data={miniclevr: {}}",
+            "data.miniclevr has nothing of task 'avqa'; take data: {minimusic",
+        ),
+        ("data.folder=/x", 'not 2 of them: --set "data={folder: /x}"'),
         ("methods=[magic]", "no method 'magic'"),
         ("tokens={audio: 999, vision: 4}", "beyond the encoder's 50 tokens"),
         ("data={folder: /nowhere}", "no data folder /nowhere"),
@@ -70,6 +80,8 @@ def test_a_study_file_that_is_not_yaml(tmp_path: Path, refused: Callable[..., st
     ("arguments", "complaint"),
     [
         (["emulate", "--users", "many"], "Invalid value for '--users'"),
+        (["emulate", "--users", "0"], "tokcom: --users 0: emulate.users.0 should be at least 1"),
+        (["emulate", "--air", "foo"], "tokcom: --air foo: airs.0: no air 'foo'"),
         (["study", "rnu"], "No such command 'rnu'"),
         (["study", "run"], "Missing argument"),
         (["data", "minimusic", "x", "--clips", "3"], "greater than or equal to 12"),
@@ -161,5 +173,7 @@ def test_a_truncated_clip_is_one_line_and_the_others_are_prepared(
     done = tokcom("data", "prepare", tmp_path)
     assert f"1 damaged clips were skipped: {video.name}" in _one_line(done)
     assert "24 clips extracted" in done.stdout
-    assert "no folder" in refused("data", "prepare", tmp_path / "nowhere")
+    nowhere = tokcom("data", "prepare", tmp_path / "nowhere")
+    assert "no folder" in _one_line(nowhere)
+    assert not nowhere.stdout
     assert "another MiniMUSIC" in refused("data", "minimusic", tmp_path, "--clips", "30")

@@ -74,7 +74,7 @@ def read_valor(file: Path) -> dict[str, str]:
 
 def _read_rows(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
-        raise ValueError(f"no annotation file {file}; 'tokcom data minimusic DIR' makes one")
+        raise ValueError(f"no annotation file {file}; docs/minimusic.md shows the folder")
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -69,7 +69,10 @@ class Avqa(Task):
     def identity(self, root: Path) -> str:
         """Hash of the annotations, of captions if there are any, and of how frames were sampled."""
         if not root.is_dir():
-            raise ValueError(f"no data folder {root}; 'tokcom data minimusic DIR' makes one")
+            raise ValueError(
+                f"no data folder {root}; make one with MUSIC-AVQA and VALOR in it "
+                f"(docs/own_data.md), or a MiniMUSIC: tokcom data minimusic {root}"
+            )
         hashed = hashlib.blake2b(digest_size=8)
         for file in self.annotation_files(root):
             if not file.is_file():

@@ -50,6 +50,11 @@ def test_a_smoke_test_has_the_deadline_that_most_may_meet() -> None:
         assert study.deadline_ms == (kept,)
 
 
+def test_a_smoke_test_has_few_reviews() -> None:
+    study = load("taichi-fig10", (SMOKE, "data.miniclevr.reviews=30000"))
+    assert study.data == load("taichi-fig10", (SMOKE,)).data
+
+
 def test_a_training_that_a_system_goes_without_stays_out() -> None:
     keys = {"recipe": "deepsc-papers", "systems": {"mlms": {"alignment": "none"}}}
     study = Study(name="a", scale="smoke", **keys)

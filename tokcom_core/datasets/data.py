@@ -29,7 +29,7 @@ class MiniatureData(Config, ABC):
 
     MEDIA: ClassVar[tuple[str, ...]] = ()
     FOLDERS: ClassVar[tuple[str, ...]] = ()
-    SMOKE: ClassVar[dict[str, int]] = {}
+    SMOKE: ClassVar[dict[str, int | None]] = {}
 
     @property
     @abstractmethod
@@ -54,7 +54,7 @@ class MiniMusic(MiniatureData):
 
     MEDIA: ClassVar[tuple[str, ...]] = ("audio", "vision")
     FOLDERS: ClassVar[tuple[str, ...]] = (MUSIC_AVQA, VALOR)
-    SMOKE: ClassVar[dict[str, int]] = {"clips": 60}
+    SMOKE: ClassVar[dict[str, int | None]] = {"clips": 60}
 
     @property
     def identity(self) -> str:
@@ -92,7 +92,7 @@ class MiniClevr(MiniatureData):
 
     MEDIA: ClassVar[tuple[str, ...]] = ("image",)
     FOLDERS: ClassVar[tuple[str, ...]] = ("CLEVR_v1.0", "captions", "SST-2", "aclImdb")
-    SMOKE: ClassVar[dict[str, int]] = {"images": 40}
+    SMOKE: ClassVar[dict[str, int | None]] = {"images": 40, "reviews": None}
 
     @property
     def identity(self) -> str:

@@ -356,6 +356,7 @@ def _without_air(frame: Frame) -> Reception:
         realised_snr_db=torch.full_like(frame.scale, torch.inf),
         erased=nothing.bool(),
         overhead=Overhead(),
+        airtime_ms=torch.zeros(len(frame.scale), dtype=torch.float64),
         location={},
     )
 

@@ -22,7 +22,8 @@ class AnswerSession:
     Attributes:
         samples: Samples that are asked about.
         corpus: All samples of their split, which some scores are relative to.
-        arrivals: Reception of each stream: SNRs of the first round, tokens and costs of all.
+        arrivals: Reception of each stream: SNRs of the first round, tokens, which of them were
+            erased, and costs of all.
         interval_ms: Airtime of a sample in all rounds.
         feedback_bits: Downlink bits of a sample's feedback.
     """
@@ -42,17 +43,22 @@ class AnswerSession:
         fraction = len(frame.scale) / len(self.samples)
         more = arrival(frame, reception)
         before = self.arrivals[frame.stream]
+        tokens = before.tokens + fraction * more.tokens
+        erased = before.erased_fraction * before.tokens
+        erased += fraction * more.erased_fraction * more.tokens
         self.arrivals[frame.stream] = replace(
             before,
-            tokens=before.tokens + fraction * more.tokens,
+            tokens=tokens,
+            erased_fraction=erased / max(tokens, 1e-9),
             overhead=_sum(before.overhead, more.overhead, fraction),
         )
         self.interval_ms += fraction * interval_ms([frame], [reception], link)
 
 
 def interval_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
-    """Airtime of some frames: of the slowest device, or of all devices (TDMA)."""
-    return link.interval_ms([f.sender for f in frames], [r.overhead for r in receptions])
+    """Mean airtime of a sample: of its slowest device, or of all devices (TDMA)."""
+    senders = [frame.sender for frame in frames]
+    return float(link.intervals_ms(senders, [own.airtime_ms for own in receptions]).mean())
 
 
 def _sum(before: Overhead, more: Overhead, fraction: float) -> Overhead:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,7 +59,8 @@ class Reception:
         noise_var: float32 ``[B, N]``, error variance per unit-power symbol after equalisation.
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
         erased: bool ``[B, N]``, True where nothing arrived.
-        overhead: what the frame cost, per sample.
+        overhead: what the frame cost, per sample: the means.
+        airtime_ms: float64 ``[B]``, how long each sample took.
         location: what is known of each sample's place, float ``[B]`` by name.
         biased: whether the symbols are an LMMSE estimate.
     """
@@ -69,6 +71,7 @@ class Reception:
     realised_snr_db: Tensor
     erased: Tensor
     overhead: Overhead
+    airtime_ms: Tensor
     location: dict[str, Tensor]
     biased: bool = True
 
@@ -121,7 +124,7 @@ class Air(ABC):
         sent: list[list[int]] = [frame.valid.sum(1, dtype=torch.int32).tolist() for frame in frames]
         devices = len({frame.sender for frame in frames})
         return [
-            _received(frame, min(counts), own, _mean_cost(counts, own, self.link, devices))
+            _received(frame, min(counts), own, _costs(counts, own, self.link, devices))
             for frame, counts, own in zip(frames, sent, output, strict=True)
         ]
 
@@ -143,8 +146,15 @@ class Air(ABC):
         return spawn_seed(seed, frame.sender, frame.stream, *role)
 
 
-def _mean_cost(counts: Sequence[int], output: ChannelOutput, link: Link, devices: int) -> Overhead:
-    """The mean cost of a frame's samples, at the power that each was really sent at.
+class _Costs(NamedTuple):
+    """What a frame's samples cost: the means, and the airtime ``[B]`` of each."""
+
+    mean: Overhead
+    airtime_ms: Tensor
+
+
+def _costs(counts: Sequence[int], output: ChannelOutput, link: Link, devices: int) -> _Costs:
+    """What a frame cost, at the power that each sample was really sent at.
 
     Args:
         counts: valid symbols of each sample.
@@ -154,19 +164,24 @@ def _mean_cost(counts: Sequence[int], output: ChannelOutput, link: Link, devices
     """
     sent = counts if output.channel_uses is None else output.channel_uses.tolist()
     costs = link.costs(sent, devices)
-    full_mj = torch.tensor([cost.energy_mj for cost in costs], dtype=torch.float64)
-    samples = len(costs)
-    return Overhead(
-        data_channel_uses=sum(sent) / samples,
-        pilot_channel_uses=sum(cost.pilot_channel_uses for cost in costs) / samples,
-        control_bits=POWER_SCALE_BITS * sum(uses > 0 for uses in sent) / samples,
-        airtime_ms=sum(cost.airtime_ms for cost in costs) / samples,
-        energy_mj=float((full_mj * link.power_fraction(output.location).cpu()).mean()),
+
+    def of_samples(name: str) -> Tensor:
+        return torch.tensor([getattr(cost, name) for cost in costs], dtype=torch.float64)
+
+    airtime_ms = of_samples("airtime_ms")
+    energy_mj = of_samples("energy_mj") * link.power_fraction(output.location).cpu()
+    mean = Overhead(
+        data_channel_uses=sum(sent) / len(sent),
+        pilot_channel_uses=float(of_samples("pilot_channel_uses").mean()),
+        control_bits=POWER_SCALE_BITS * sum(uses > 0 for uses in sent) / len(sent),
+        airtime_ms=float(airtime_ms.mean()),
+        energy_mj=float(energy_mj.mean()),
         payload_bits=output.payload_bits,
     )
+    return _Costs(mean, airtime_ms)
 
 
-def _received(frame: Frame, fewest: int, output: ChannelOutput, overhead: Overhead) -> Reception:
+def _received(frame: Frame, fewest: int, output: ChannelOutput, costs: _Costs) -> Reception:
     """Clears padding and erased symbols; every sample has ``fewest`` valid symbols or more.
 
     Where all are valid, nothing needs a mask.
@@ -183,7 +198,8 @@ def _received(frame: Frame, fewest: int, output: ChannelOutput, overhead: Overhe
         noise_var=output.noise_var.expand(symbols.shape),
         realised_snr_db=output.realised_snr_db,
         erased=nowhere.expand(symbols.shape) if output.erased is None else output.erased,
-        overhead=overhead,
+        overhead=costs.mean,
+        airtime_ms=costs.airtime_ms,
         location=output.location,
         biased=output.biased,
     )

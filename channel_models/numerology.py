@@ -230,7 +230,18 @@ class Link(BaseModel):
 
     def interval_ms(self, senders: Sequence[str], overheads: Sequence[Overhead]) -> float:
         """Airtime of the whole interval: the slowest device, or all in turn (TDMA)."""
-        own: dict[str, float] = {}
-        for sender, overhead in zip(senders, overheads, strict=True):
-            own[sender] = own.get(sender, 0.0) + overhead.airtime_ms
-        return sum(own.values()) if self.access == "tdma" else max(own.values())
+        airtimes_ms = [torch.tensor(cost.airtime_ms, dtype=torch.float64) for cost in overheads]
+        return float(self.intervals_ms(senders, airtimes_ms))
+
+    def intervals_ms(self, senders: Sequence[str], airtimes_ms: Sequence[Tensor]) -> Tensor:
+        """The same of each of many samples.
+
+        Args:
+            senders: the sender of each frame; frames of one sender follow each other.
+            airtimes_ms: airtimes ``[B]`` of each frame's samples.
+        """
+        own: dict[str, Tensor] = {}
+        for sender, airtime_ms in zip(senders, airtimes_ms, strict=True):
+            own[sender] = own[sender] + airtime_ms if sender in own else airtime_ms
+        by_device = torch.stack(list(own.values()))
+        return by_device.sum(0) if self.access == "tdma" else by_device.amax(0)

@@ -44,7 +44,8 @@ def forget_failures(out: str | Path) -> int:
     folder = StudyFolder(out)
     folder.open()
     with folder.alone():
-        names = [name for name in folder.store.names(folder.results) if name.startswith("cell-")]
+        kept = map(Path, folder.store.names(folder.results))
+        names = [name for name in kept if name.match("cell-*.parquet")]
         failed = [name for name in names if _failed(folder.store.fetch(folder.results / name))]
         for name in failed:
             folder.store.remove(folder.results / name)

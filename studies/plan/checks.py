@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tokcom_core.systems import STREAM_KINDS, System
@@ -16,14 +17,19 @@ def check_data(study: Study) -> None:
 
     What a task from outside the package reads is its own affair.
     """
-    task = study.task
-    if type(task) not in TASKS.values():
-        return
+    for task in getattr(study.task, "tasks", (study.task,)):
+        if type(task) in TASKS.values():
+            study.data.check(task.name, task.media, _files(task))
+
+
+def _files(task: Task) -> list[Path]:
+    """The files that a task reads below any data folder; none of one that has to look for them."""
+    root = Path(os.devnull)  # which nothing is below
     try:
-        files = task.annotation_files(Path())
-    except ValueError:  # of a task that finds them by looking
-        files = ()
-    study.data.check(task.name, task.media, files)
+        files = task.annotation_files(root)
+    except ValueError:
+        return []
+    return [file.relative_to(root) if file.is_relative_to(root) else file for file in files]
 
 
 def check_method(study: Study, contender: Contender) -> None:

@@ -108,7 +108,7 @@ class _Blame:
 
     def __call__(self, item: ErrorDetails) -> str:
         """The override that sets the error's key, else the one with which the error came up."""
-        setting = (change for change in self._changes if change.sets(item["loc"]))
+        setting = (change for change in reversed(self._changes) if change.sets(item["loc"]))
         found = next(setting, None) or self._first_with(item)
         return self._source if found is None else found.said
 

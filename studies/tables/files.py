@@ -111,7 +111,12 @@ class Tables:
 
     def read_devices(self, cell: str) -> pd.DataFrame:
         """The rows of the cell of this key."""
-        return self._read([self.folder.devices / _name(cell)], self.layout.devices_table)
+        return self.read_all_devices([cell])
+
+    def read_all_devices(self, cells: Sequence[str]) -> pd.DataFrame:
+        """The rows of the cells of these keys."""
+        files = [self.folder.devices / _name(cell) for cell in cells]
+        return self._read(files, self.layout.devices_table)
 
     def write_answers(self, cell: Cell, outcomes: Sequence[Outcome]) -> None:
         """Writes a row for each question and evaluated condition of a cell."""

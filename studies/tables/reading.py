@@ -33,8 +33,7 @@ def read_table(found: Findings, name: str) -> pd.DataFrame:
     if name == "answers":
         rows = tables.read_all_answers(cells)
     elif name == "devices":
-        devices = [tables.read_devices(cell) for cell in cells]
-        rows = pd.concat(devices, ignore_index=True)
+        rows = tables.read_all_devices(cells)
     elif name == "curves":
         curves = tables.read_curves()
         rows = curves[curves["cell"].isin(cells)].reset_index(drop=True)

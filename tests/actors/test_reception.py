@@ -12,7 +12,9 @@ import torch
 from actors.evaluation import merge_answers
 from actors.messages import Answers, Arrival
 from actors.reception import arrival
+from actors.rounds import interval_ms
 from channel_models import Frame, Link, Reception, named_air, normalise
+from channel_models.numerology import Access
 
 BLOCK = 4
 
@@ -78,6 +80,29 @@ def test_the_reception_of_a_stream_does_not_depend_on_the_batches(lost: bool) ->
         merged = merge_answers(answers, [s.stop - s.start for s in parts]).arrivals["image"]
         for name in ("tokens", "realised_snr_db", "sinr_db", "erased_fraction", "lost_fraction"):
             assert getattr(merged, name) == pytest.approx(getattr(whole, name)), name
+
+
+@pytest.mark.parametrize("access", ["ofdma", "tdma"])
+def test_the_airtime_of_a_sample_does_not_depend_on_the_batches(access: Access) -> None:
+    """Each waits for its own slowest device, and not for that of the batch's means."""
+    link = Link(bandwidth_hz=720e3, access=access)
+    air = named_air("awgn").build(link, 10.0)
+    lengths = torch.randint(0, 40, (2, 8), generator=torch.Generator().manual_seed(1))
+    frames = [_of_lengths(name, own) for name, own in zip("ab", lengths, strict=True)]
+    whole = interval_ms(frames, air.transmit(frames, 1), link)
+    each = []
+    for i in range(8):
+        one = [_rows(frame, slice(i, i + 1)) for frame in frames]
+        each.append(interval_ms(one, air.transmit(one, 1), link))
+    assert whole == pytest.approx(sum(each) / 8)
+    of_means = link.interval_ms(["a", "b"], [r.overhead for r in air.transmit(frames, 1)])
+    assert (of_means < whole) == (access == "ofdma")
+
+
+def _of_lengths(sender: str, lengths: torch.Tensor) -> Frame:
+    valid = torch.arange(40) < lengths[:, None]
+    symbols, scale = normalise(torch.randn(len(lengths), 40, dtype=torch.complex64), valid)
+    return Frame(sender, sender, symbols, valid, scale)
 
 
 def _rows(record: Any, rows: slice) -> Any:

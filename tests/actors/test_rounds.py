@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -51,6 +53,20 @@ def test_costs_of_all_rounds_are_means_over_all_samples(air: Air) -> None:
         one.overhead.airtime_ms + two.overhead.airtime_ms / 4
     )
     assert after.sinr_db == before.sinr_db
+
+
+def test_tokens_that_are_erased_in_a_later_round_count(air: Air) -> None:
+    """A quarter of 100 tokens, and one of the two of a second round: of 100.25 a sample."""
+    first, second = _frame(8, 400), _frame(2, 4)
+    (one,), (two,) = air.transmit([first], 1), air.transmit([second], 2)
+    one = replace(one, erased=torch.arange(400).expand(8, -1) < 100)
+    two = replace(two, erased=torch.tensor([[True], [False]]).expand(2, 4))
+    samples = Samples(
+        dict.fromkeys(("sample_id", "media_id", "group", "answer"), tuple("abcdefgh"))
+    )
+    session = AnswerSession(samples, samples, {"words": arrival(first, one)}, 0.0)
+    session.receive(second, two, LINK)
+    assert session.arrivals["words"].erased_fraction == pytest.approx((25 + 1 / 8) / 100.25)
 
 
 def test_a_target_of_a_phase_does_not_cross_the_air() -> None:

@@ -19,6 +19,7 @@ from channel_models.digital.modem import MCS_COUNT
 from studies.execution.finished import choose_learning_rates
 from studies.plan.budgets import Budget, fit, loss_at_bandwidth_db, served_streams
 from studies.plan.cells import Plan
+from studies.plan.checks import check_data
 from studies.plan.contenders import Contender
 from studies.plan.specs import Cell
 from studies.plan.study import Study
@@ -272,6 +273,17 @@ def test_a_task_that_a_miniature_world_is_not_about_is_refused(
     said = f"data.{world} has nothing of task '{task}'; take {remedy}"
     with pytest.raises(ValueError, match=re.escape(said)):
         _plan(task=task, data=data)
+
+
+def test_every_task_of_a_mixture_has_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies in the current folder, which some tasks look for theirs in."""
+    (tmp_path / "MME_Benchmark_release_version" / "existence").mkdir(parents=True)
+    (tmp_path / "MME_Benchmark_release_version" / "existence" / "a.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    task = {"name": "multitask", "tasks": ["clevr", "vqav2"]}
+    with pytest.raises(ValueError, match=r"data\.miniclevr has nothing of task 'vqav2'"):
+        _plan(task=task, data={"miniclevr": {}})
+    check_data(_study(task={**task, "tasks": ["clevr", "mme"]}, data={"miniclevr": {}}))
 
 
 def test_deadlines_share_what_is_trained_and_evaluated() -> None:

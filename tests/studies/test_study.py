@@ -223,6 +223,11 @@ def test_the_override_that_does_not_fit_the_rest_is_blamed(override: str, compla
         load("quickstart", others)
 
 
+def test_of_two_overrides_of_a_key_the_latter_is_blamed() -> None:
+    with pytest.raises(ValueError, match=r"^--set seeds=\[-1\]: seeds"):
+        load("quickstart", ("seeds=[1]", "seeds=[-1]"))
+
+
 def test_paths_are_taken_from_the_file_and_those_of_overrides_from_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,3 +53,6 @@ def test_a_sample_has_the_answers_of_its_task_alone(loss: str) -> None:
     likely = torch.tensor([0.0, 1.0, 3.0, 2.0, 1.0, 4.0]).expand(3, -1)
     found = both.predict(likely, truth, torch.tensor([1, 0, 2]))
     assert found.texts == ("good", "no", "good"), "a task that is only tested on has all answers"
+    counted = {"sigmoid": 3, "softmax": 2}[loss]  # of task 0 'bad' has no class
+    other = both.predict(likely, truth, torch.tensor([0, 0, 2]))
+    assert other.loss_counts == {"task": counted}

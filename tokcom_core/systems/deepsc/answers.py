@@ -61,10 +61,8 @@ class AnswerSet:
 
     def loss(self, logits: Tensor, answers: Sequence[str], task: Tensor) -> Tensor:
         """Mean over the samples; of the sigmoids of a sample, the sum."""
-        target = self._classes(answers).to(logits.device)
-        own, logits = self._own(task), logits[:, : len(self.answers)]
-        right = torch.arange(len(self.answers), device=logits.device) == target[:, None]
-        right = right & own
+        own, right = self._own(task), self._right(answers, task)
+        logits = logits[:, : len(self.answers)]
         if self._config.loss == "softmax":
             likelihood = logits.masked_fill(~own, -torch.inf).log_softmax(1)
             return -likelihood[right].sum() / right.sum().clamp(min=1)
@@ -80,14 +78,20 @@ class AnswerSet:
             texts=texts,
             first_token=tuple(a == b for a, b in zip(texts, truth.answer, strict=True)),
             losses={"task": float(self.loss(logits, truth.answer, task))},
-            loss_counts={"task": self._counted(truth.answer)},
+            loss_counts={"task": self._counted(truth.answer, task)},
         )
 
-    def _counted(self, answers: Sequence[str]) -> int:
+    def _counted(self, answers: Sequence[str], task: Tensor) -> int:
         """Number of samples in a mean loss: a softmax says nothing of answers without a class."""
         if self._config.loss != "softmax":
             return len(answers)
-        return sum(answer in self.answers for answer in answers)
+        return int(self._right(answers, task).sum())
+
+    def _right(self, answers: Sequence[str], task: Tensor) -> Tensor:
+        """Which class ``[B, A]`` of the samples' own tasks each answer is; one without has none."""
+        own = self._own(task)
+        target = self._classes(answers).to(own.device)
+        return own & (torch.arange(len(self.answers), device=own.device) == target[:, None])
 
     def _classes(self, answers: Sequence[str]) -> Tensor:
         """Class ``[B]`` of each answer."""

@@ -63,7 +63,7 @@ class EquivalentAir(Air):
     def _flat(self, frame: Frame, probed: ChannelOutput, seed: int) -> ChannelOutput:
         of_symbol = probed.noise_var.expand(probed.symbols.shape)
         own = frame.valid[:, : of_symbol.shape[1]]
-        own = own | ~own.any(1, keepdim=True)  # what sends nothing may err as it likes
+        own = own | ~own.any(1, keepdim=True)  # any error will do for what sends nothing
         error = (of_symbol * own).sum(1, keepdim=True) / own.sum(1, keepdim=True)
         generator = torch.Generator(self._device).manual_seed(seed)
         estimate = sample_lmmse_estimate(frame.symbols, error, frame.scale, generator)

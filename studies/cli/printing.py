@@ -15,7 +15,7 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def quieten() -> None:
-    """Keeps progress bars and warnings of transformers off the screen, which errors alone reach."""
+    """Keeps progress bars and warnings of transformers off the screen, but not its errors."""
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     disable_progress_bar()

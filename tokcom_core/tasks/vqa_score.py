@@ -63,8 +63,9 @@ def normalise(answer: str) -> str:
 
 
 def vqav2_score(predicted: str, answers: Sequence[str]) -> float:
-    """Score of an answer against those of several people, from 0 to 1, as VQAv2's evaluation has
-    it: normalised only where the people differ.
+    """Score of an answer against those of several people, from 0 to 1, by VQAv2's evaluation.
+
+    Answers are normalised only where the people differ.
     """
     given, mine = [" ".join(answer.split()) for answer in answers], " ".join(predicted.split())
     if len(set(given)) > 1:
@@ -73,8 +74,10 @@ def vqav2_score(predicted: str, answers: Sequence[str]) -> float:
 
 
 def textvqa_score(predicted: str, answers: Sequence[str]) -> float:
-    """The same as TextVQA's evaluation has it: always normalised, after a step that leaves out
-    commas and question marks and sets ``'s`` apart (``EvalAIAnswerProcessor`` of MMF).
+    """Score of an answer against those of several people, from 0 to 1, by TextVQA's evaluation.
+
+    Answers are always normalised, after commas and question marks have been left out and ``'s`` has
+    been set apart (``EvalAIAnswerProcessor`` of MMF).
     """
 
     def words(answer: str) -> str:

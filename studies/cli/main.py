@@ -43,11 +43,15 @@ app.add_typer(air_app, name="air")
 app.add_typer(data_app, name="data")
 app.add_typer(zoo_app, name="zoo")
 
+_NEW_OBJECTS = 50_000
+"""New objects after which Python looks for garbage, not 700: imports alone make some hundred
+thousand, which it would look through again and again, for a fifth of a report's time."""
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
+    gc.set_threshold(_NEW_OBJECTS)
     atexit.register(gc.freeze)  # or Python looks through all modules before it ends: 2 s
     sys.path.append(os.getcwd())  # where custom classes are looked for, as with python -m
     try:

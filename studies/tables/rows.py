@@ -56,7 +56,7 @@ def _read(file: Path, schema: pa.Schema, columns: Sequence[str] | None, remedy: 
 
 
 def _opened(file: Path, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
-    with pq.ParquetFile(file) as opened:  # files are small, and many
+    with pq.ParquetFile(file, pre_buffer=False) as opened:  # files are small, and many
         table = opened.read(columns=columns, use_threads=False)
     found, expected = (
         (s.metadata or {}).get(VERSION_KEY, b"none").decode() for s in (table.schema, schema)

@@ -39,7 +39,7 @@ def count_answers(tables: Tables, cells: Iterable[str]) -> pd.DataFrame:
     for start in range(0, len(keys), _CELLS_AT_ONCE):
         batch = keys[start : start + _CELLS_AT_ONCE]
         answers = tables.read_all_answers(batch, [*_ASKED, "right"])
-        by_clip = answers.groupby(_ASKED, dropna=False)["right"]
+        by_clip = answers.groupby(_ASKED, dropna=False, sort=False)["right"]
         counts = pd.DataFrame({"right": by_clip.sum(), "asked": by_clip.count()})
         found.append(counts.reset_index())
     return pd.concat([f for f in found if len(f)] or found[:1], ignore_index=True)

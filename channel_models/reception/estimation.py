@@ -110,14 +110,14 @@ class PilotEstimator:
             self._noise_power / level.square(),
         )
         level = level.reshape(-1, *[1] * (response.ndim - 1))
-        response, error = response * level, error * level.square()
         shape = (batch, slots, antennas, len(pilots), SYMBOLS_PER_SLOT, subcarriers)
-        error = error.expand(response.shape).reshape(shape)
-        if made.noise_gain is not None:
-            error = (self._noise_power * made.noise_gain).expand(shape)
-        response, error = (self._data_rows(of, rows) for of in (response.reshape(shape), error))
-        if made.noise_gain is not None:
-            response, error = _shrunk(response, error)
+        stated = (error * level.square()).expand(response.shape).reshape(shape)
+        response = self._data_rows((response * level).reshape(shape), rows)
+        if made.noise_gain is None:
+            error = self._data_rows(stated, rows)
+        else:
+            noise = (self._noise_power * made.noise_gain).expand(shape)
+            response, error = _shrunk(response, self._data_rows(noise, rows))
         return [(h, e.mean(1)) for h, e in zip(response, error, strict=True)]
 
     def _data_rows(self, grids: Tensor, rows: int) -> Tensor:

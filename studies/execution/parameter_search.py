@@ -46,6 +46,8 @@ TABLE = "search.parquet"
 """Name of the table in the folder of a search."""
 
 _STEP, _LOSS = "step", "loss"
+_TRAINED = "trained_steps"
+"""Step of a training loss. ASHA compares these alone, as losses of validation are others."""
 _REDUCTION = 3
 """ASHA keeps one of so many trials at each rung."""
 
@@ -192,7 +194,7 @@ def _scheduler(base: Study, search: Search) -> TrialScheduler:
     system = base.system(base.methods[0])
     steps = system.phases(base.task)[-1].training.steps
     return ASHAScheduler(
-        time_attr=_STEP,
+        time_attr=_TRAINED,
         max_t=sys.maxsize,  # trials know their end; each may have steps of its own
         grace_period=max(REPORT_EVERY, steps // 4),
         reduction_factor=_REDUCTION,
@@ -230,7 +232,9 @@ def _learn(variant: Variant, folder: StudyFolder) -> dict[str, float]:
 
     def report(measured: dict[str, Any]) -> None:
         if loss in measured:
-            tune.report({_STEP: measured["step"], _LOSS: measured[loss], "tokens": variant.tokens})
+            step = measured["step"]
+            known = {_STEP: step, _LOSS: measured[loss], "tokens": variant.tokens}
+            tune.report({_TRAINED: step, **known})
 
     runner = SpecRunner(variant.study, folder, variant.features)
     for spec in (*variant.features, *last.lineage, validation):

@@ -133,8 +133,8 @@ class Search(Config):
             raise ValueError(f"all trials of a search share their samples; take --set {key}=...")
         for end in (0, 1):
             rest = {name: _ends(space)[end] for name, space in self.over.items()}
-            one, other = (_outcome(base, {**rest, key: own}) for own in _ends(self.over[key]))
-            if one != other:
+            found = {_outcome(base, {**rest, key: own}) for own in _values(self.over[key])}
+            if len(found) > 1:
                 return
         raise ValueError(
             f"{key} changes nothing that a search trains or validates; take --set {key}=... and "
@@ -142,9 +142,15 @@ class Search(Config):
         )
 
 
+def _values(space: Range | tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values of a list, or the bounds of a range."""
+    return (space.low, space.high) if isinstance(space, Range) else space
+
+
 def _ends(space: Range | tuple[Any, ...]) -> tuple[Any, Any]:
     """The first and the last value of a space."""
-    return (space.low, space.high) if isinstance(space, Range) else (space[0], space[-1])
+    values = _values(space)
+    return values[0], values[-1]
 
 
 def _outcome(base: Study, values: Mapping[str, Any]) -> str:

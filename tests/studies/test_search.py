@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from ray import tune
 
 import studies
-from studies.execution.parameter_search import _kept, _learn
+from studies.execution.parameter_search import _kept, _learn, _scheduler, _try
 from studies.execution.reporting import Report
 from studies.execution.runner import SpecRunner
 from studies.plan.cells import Plan
@@ -124,6 +126,12 @@ def test_under_a_deadline_token_lengths_are_those_that_meet_it() -> None:
     assert shorter["vision"] < 4
 
 
+def test_a_key_may_count_in_the_middle_of_its_list_alone() -> None:
+    aligned = {"name": "aligned", "label": "aligned", "transport": {"audio": "analog"}}
+    over = {"methods.transport.audio": ["analog", "digital", "analog"]}
+    assert _search(over=over).base(small_study(methods=[aligned]))
+
+
 def test_several_learning_rates_are_refused_unless_they_are_searched() -> None:
     study = small_study(systems={"mlms": {"fine_tuning": {"learning_rates": [0.001, 0.01]}}})
     several = "has 2 learning rates; choose one, or search over them"
@@ -171,6 +179,45 @@ def test_what_trials_share_is_made_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(made) == sorted({spec.key for own in specs for spec in own})
     shared = {own.validation.trained.lineage[0].key for own in variants}
     assert len(shared) == 1
+
+
+def test_no_trial_is_stopped_for_the_validation_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial whose training is there already reports a loss of validation alone."""
+    steps = {"systems": {"mlms": {"fine_tuning": {"steps": 100}}}}
+    search = _search(stops_early=True)
+    base = search.base(small_study(**steps))
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(base)
+
+    def make(_: SpecRunner, spec: Spec, report: Report) -> None:
+        for step in (25, 50, 75, 100):
+            report({"step": step, loss: 2.0})
+        with folder.artifacts.write(spec) as partial:
+            (partial / "validation.json").write_text(json.dumps({"loss": 1.0, "accuracy": 0.5}))
+
+    told: list[dict[str, Any]] = []
+    loss = base.system(base.methods[0]).validation_loss
+    monkeypatch.setattr(SpecRunner, "run", make)
+    monkeypatch.setattr(tune, "report", told.append)
+    values = {"tokens.audio": 2}
+    _try(values, base, folder)
+    trained = told.copy()
+    told.clear()
+    _try(values, base, folder)
+    assert ([r["loss"] for r in trained], [r["loss"] for r in told]) == ([2, 2, 2, 2, 1], [1])
+
+    asha = _scheduler(base, search)
+    asha.set_search_properties("loss", "min")
+    for name, reports in (("there already", told), ("new", trained)):
+        trial = SimpleNamespace(trial_id=name)
+        asha.on_trial_add(None, trial)
+        assert {asha.on_trial_result(None, trial, report) for report in reports} == {"CONTINUE"}
+        asha.on_trial_complete(None, trial, reports[-1])
+    lagging = SimpleNamespace(trial_id="lagging")
+    asha.on_trial_add(None, lagging)
+    assert asha.on_trial_result(None, lagging, {**trained[0], "loss": 3.0}) == "STOP"
 
 
 def test_trials_come_by_validation_loss_and_failures_last(found: Path) -> None:

@@ -1,4 +1,4 @@
-"""Studies of a few steps, which all tests here start from."""
+"""Studies of a few steps, which all tests here start from, and plans of studies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from studies.plan.cells import Plan
+from studies.plan.specs import Cell
 from studies.plan.study import Study
 from tokcom_core.systems import merged
 
@@ -45,3 +47,14 @@ def write_study(file: Path, **keys: Any) -> Path:
     """The same, in a file."""
     file.write_text(yaml.safe_dump(small_keys(**keys)))
     return file
+
+
+def planned(**keys: Any) -> tuple[Plan, list[Cell]]:
+    """The plan of a study with these keys, and the cells that are known before it runs."""
+    plan = Plan(Study(name="s", **keys))
+    return plan, plan.known_cells({})
+
+
+def ours(cells: list[Cell]) -> list[Cell]:
+    """All but the references."""
+    return [cell for cell in cells if cell.reference is None]

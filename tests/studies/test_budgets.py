@@ -1,0 +1,113 @@
+"""What a bandwidth, a deadline and a power mode buy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors import airtime_ms
+from channel_models import DigitalConfig, Link
+from studies.plan.budgets import Budget, fit, loss_at_bandwidth_db, served_streams
+from studies.plan.contenders import Contender
+from studies.plan.study import Study
+from tokcom_core.systems.mlms import Mlms
+from tokcom_core.tasks import Avqa
+
+from .small import ours, planned
+
+_LONG = {"audio": 48, "vision": 48}
+
+
+def test_fit_takes_the_longest_tokens_that_meet_the_deadline() -> None:
+    link, system = Link(bandwidth_hz=5e6), Mlms()
+    method = Contender("aligned", system, {})
+
+    def airtime(audio: int, vision: int) -> float:
+        lengths = {"audio": audio, "vision": vision}
+        return airtime_ms(link, served_streams(system, Avqa(), lengths))
+
+    def fitted(deadline_ms: float) -> dict[str, int]:
+        study = Study(name="s", deadline_policy="fit", deadline_ms=100.0)
+        budget = Budget(5e6, deadline_ms, None, DigitalConfig(), _LONG)
+        return fit(study, method, budget, link)
+
+    assert fitted(1e3) == _LONG
+    # The text device sends up to 32 tokens, so that less than those would not be met any sooner.
+    deadline_ms = airtime(40, 40)
+    found = fitted(deadline_ms)
+    assert found["audio"] == found["vision"] >= 40
+    assert airtime(**found) <= deadline_ms
+    assert airtime(found["audio"] + 1, found["vision"] + 1) > deadline_ms
+
+
+def test_fit_counts_encoding_and_sharing_the_band() -> None:
+    """Devices encode at the same time, so that the slowest one's time counts: that of vision."""
+    system, asked = Mlms(), _LONG
+
+    def airtime(count: int, link: Link) -> float:
+        return airtime_ms(link, served_streams(system, Avqa(), dict.fromkeys(asked, count)))
+
+    def encoding(count: int) -> float:
+        lengths = dict.fromkeys(asked, count)
+        audio, vision = (system.device_gflop(Avqa(), d, lengths, {d: 1.0}, lengths) for d in asked)
+        assert vision > 2 * audio
+        return 1e3 * vision / 80
+
+    def fitted(**keys: Any) -> int:
+        study = {"tokens": asked, "deadline_ms": 3.3, "deadline_policy": "fit", **keys}
+        (cell,) = ours(planned(methods=["aligned"], **study)[1])
+        return cell.trained.tokens["audio"]
+
+    assert fitted() == 48
+    slow = fitted(compute={"device_gflops": 80})
+    whole, half = Link(bandwidth_hz=5e6), Link(bandwidth_hz=2.5e6)
+    assert encoding(slow) + airtime(slow, whole) <= 3.3
+    assert encoding(slow + 1) + airtime(slow + 1, whole) > 3.3
+    shared = fitted(emulate={"users_at_once": 2}, deadline_ms=4.5)
+    assert airtime(shared, half) <= 4.5 < airtime(shared + 1, half)
+    assert shared < 48
+    for compute in ({"device_gflops": 10}, {"device_gflops": 10, "station_gflops": 1}):
+        with pytest.raises(ValueError, match=r"take 10.5 ms, 8.67 ms of them encoding, at 5e\+06"):
+            fitted(compute=compute)
+
+
+def test_fit_counts_packets_of_a_fixed_mcs() -> None:
+    """16-QAM of rate 490/1024: (2 * 64 * 4 + 16 + 16 CRC) / (4 * 0.4785) = 285 symbols a token."""
+    keys = {"methods": ["digital"], "tokens": _LONG, "bandwidth_hz": 2e7}
+    keys |= {"deadline_policy": "fit", "deadline_ms": 2.2}
+    (cell,) = ours(planned(digital={"mcs": 7, "bits": 4}, **keys)[1])
+    link, count = Link(bandwidth_hz=2e7), cell.trained.tokens["vision"]
+    uses = DigitalConfig(mcs=7, bits=4).token_channel_uses(64)
+    assert uses == 285
+    blocks = link.blocks_per_device(3)
+    assert count < 48
+    assert link.transmission(uses * count, blocks).airtime_ms <= 2.2
+    assert link.transmission(uses * (count + 1), blocks).airtime_ms > 2.2
+    with pytest.raises(ValueError, match=r"'digital': .* adaptive .* take an MCS from 2 to 27"):
+        planned(**keys)
+
+
+def test_deadlines_share_what_is_trained_and_evaluated() -> None:
+    """Unless "fit" gives them token lengths of their own."""
+    keys = {"methods": ["aligned"], "deadline_ms": [1.9, 2.5, None], "tokens": _LONG}
+    cells = ours(planned(**keys)[1])
+    assert [cell.deadline_ms for cell in cells] == [1.9, 2.5, None]
+    assert len({cell.key for cell in cells}) == 3
+    assert len({cell.trained.key for cell in cells}) == 1
+    assert len({cell.evaluation for cell in cells}) == 1
+    fitted = ours(planned(deadline_policy="fit", **keys)[1])
+    lengths = [cell.trained.tokens["audio"] for cell in fitted]
+    assert lengths == sorted(set(lengths))
+    assert len({cell.evaluation for cell in fitted}) == 3
+
+
+def test_power_modes() -> None:
+    fixed = Study(name="s", power_mode="fixed_power", reference_bandwidth_hz=5e6)
+    assert loss_at_bandwidth_db(fixed, 10e6) == pytest.approx(3.0103, abs=1e-4)
+    assert loss_at_bandwidth_db(fixed, 5e6) == 0.0
+    assert loss_at_bandwidth_db(Study(name="s"), 10e6) == 0.0
+    keys = {"bandwidth_hz": [5e6, 10e6], "eval_snr_db": [0, 10], "power_mode": "fixed_power"}
+    narrow, wide = ours(planned(methods=["aligned"], **keys)[1])
+    assert narrow.eval_snr_db == wide.eval_snr_db == narrow.eval_air_snr_db == (0, 10)
+    assert wide.eval_air_snr_db == pytest.approx((-3.0103, 6.9897), abs=1e-4)

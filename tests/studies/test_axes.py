@@ -29,7 +29,7 @@ from studies.tables.service import emulated
 
 from .here import run_here
 from .outcomes import finish, tables_of
-from .small import small_study
+from .small import ours, planned, small_study
 
 LINK = {"name": "rayleigh", "digital": {"bits": 8}}
 
@@ -39,9 +39,7 @@ def _study(**keys: Any) -> Study:
 
 
 def _cells(**keys: Any) -> list[Cell]:
-    """All but the references."""
-    cells = Plan(_study(**keys)).known_cells({})
-    return [cell for cell in cells if cell.reference is None]
+    return ours(planned(**keys)[1])
 
 
 def _accuracy(cell: Cell, snr_db: float) -> float:

@@ -43,7 +43,7 @@ def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
     """
     from .execution.run import run_study
 
-    return run_study(study, out if out is not None else Path("studies_out") / study.name)
+    return run_study(study, out if out is not None else Path("studies_out") / study.name).results
 
 
 def search(

@@ -248,13 +248,10 @@ def budget(
 def _run(study: Study, out: str, address: str | None) -> None:
     from ..execution.run import run_study
     from ..storage.folder import StudyFolder
-    from ..tables.files import Tables
-    from ..tables.findings import Findings
-    from ..tables.layout import layout_of
     from .results import print_folders, print_results
 
     try:
-        table = run_study(study, out, console, address)
+        findings = run_study(study, out, console, address)
     except OSError as error:
         if not StudyFolder(out).begun:
             raise
@@ -264,10 +261,9 @@ def _run(study: Study, out: str, address: str | None) -> None:
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)
-    folder = StudyFolder(out)
-    print_results(console, Findings(study, Tables(folder, layout_of(study)), table))
-    print_folders(console, folder)
-    failed = table[table["status"] == "failed"]
+    print_results(console, findings)
+    print_folders(console, findings.tables.folder)
+    failed = findings.results[findings.results["status"] == "failed"]
     if len(failed):
         reasons = "; ".join(sorted(set(failed["reason"])))
         console.print(f"[red]some cells failed[/red]: {reasons}", markup=True)

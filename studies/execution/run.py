@@ -9,7 +9,6 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-import pandas as pd
 import ray
 from rich.console import Console
 
@@ -43,8 +42,8 @@ logger = logging.getLogger(__name__)
 
 def run_study(
     study: Study, out: str | Path, console: Console | None = None, address: str | None = None
-) -> pd.DataFrame:
-    """Runs what is missing in the folder ``out``, and returns the whole results table.
+) -> Findings:
+    """Runs what is missing in the folder ``out``, writes its report, and returns its findings.
 
     Args:
         study: Study to run.
@@ -63,11 +62,12 @@ def run_study(
     with folder.alone():
         folder.check(study)
         _run_missing(plan, folder, console, address)
-        table = update_rows(plan, folder)
-        folder.keep_cells(set(table["cell"]))
+        results = update_rows(plan, folder)
+        folder.keep_cells(set(results["cell"]))
+        findings = Findings(study, Tables(folder, layout_of(study)), results)
         with writing(folder.report):
-            write_report(Findings(study, Tables(folder, layout_of(study)), table))
-    return table
+            write_report(findings)
+    return findings
 
 
 def _run_missing(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -132,16 +132,36 @@ def check_questions(
             f"is {limit.max_tokens}, to {longest}"
         )
     fraction = sum(map(counts.__getitem__, cut)) / total
+    _warn_of_cut_texts(fraction, f"{task.texts[-1]}s", limit, longest)
+    return fraction
+
+
+def check_training_answers(
+    tokenizer: PreTrainedTokenizerBase, answers: Sequence[str], limit: TextLimit
+) -> float:
+    """The fraction of answers of which training sees the first ``limit`` tokens alone.
+
+    Logs a warning if it is large.
+    """
+    counts = Counter(answers)
+    encoded = tokenizer(list(counts), add_special_tokens=False)["input_ids"]
+    lengths = {answer: len(ids) for answer, ids in zip(counts, encoded, strict=True)}
+    cut = sum(counts[answer] for answer, length in lengths.items() if length > limit.words)
+    fraction = cut / max(1, len(answers))
+    _warn_of_cut_texts(fraction, "answers in training", limit, max(lengths.values(), default=0))
+    return fraction
+
+
+def _warn_of_cut_texts(fraction: float, what: str, limit: TextLimit, longest: int) -> None:
     if fraction > MAX_UNKNOWN_FRACTION:
         logger.warning(
-            "%.1f %% of the %ss are cut, being longer than the %d tokens of %s; the longest has %d",
+            "%.1f %% of the %s are cut, being longer than the %d tokens of %s; the longest has %d",
             100 * fraction,
-            task.texts[-1],
+            what,
             limit.max_tokens,
             limit.key,
             longest,
         )
-    return fraction
 
 
 def check_answers(tokenizer: PreTrainedTokenizerBase, answers: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from tokcom_core.vocabulary import (
     check_answers,
     check_questions,
     check_texts,
+    check_training_answers,
     warn_of_unknown_words,
 )
 
@@ -179,6 +180,20 @@ def test_answers_that_are_only_trained_on_may_be_longer(pocket: PreTrainedTokeni
     check_texts(pocket, Avqa(), _asked(_YES | {"train": "front left"}, "where?"), 1)
     with pytest.raises(ValueError, match="'front left' takes 2 tokens"):
         check_texts(pocket, Avqa(), _asked(_YES | {"val": "front left"}, "where?"), 1)
+
+
+def test_answers_that_training_cuts_are_told(
+    pocket: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = ["yes", "front left", "yes", "no"]
+    assert check_training_answers(pocket, answers, TextLimit(2, "answer_tokens")) == 0
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING):
+        assert check_training_answers(pocket, answers, TextLimit(1, "answer_tokens")) == 0.25
+    said = (
+        "25.0 % of the answers in training are cut, being longer than the 1 tokens of answer_tokens"
+    )
+    assert f"{said}; the longest has 2" in caplog.text
 
 
 def test_questions_that_are_cut_are_told(

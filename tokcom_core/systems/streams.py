@@ -61,6 +61,11 @@ class Received:
     sent: Tensor
     arrived: Tensor
 
+    @property
+    def delivered(self) -> Tensor:
+        """Whether a symbol was sent and received, bool ``[B, N]``."""
+        return self.valid & ~self.erased
+
 
 @dataclass(frozen=True)
 class Feedback:

@@ -5,6 +5,7 @@ Expected sizes are those of the papers and their code, see the modules' docstrin
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from actors.testing import SplitContract
@@ -21,7 +23,7 @@ from tokcom_core.datasets.data import MiniClevr
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.encoders import Pixels
 from tokcom_core.encoders.sizes import text_macs
-from tokcom_core.systems import System
+from tokcom_core.systems import Received, System
 from tokcom_core.systems.deepsc import Deepsc, DeepscVqa, Udeepsc
 from tokcom_core.systems.deepsc.config import AnswerConfig, TransformerSize
 from tokcom_core.systems.deepsc.layers import channel_encoder, encoder_layers
@@ -30,7 +32,7 @@ from tokcom_core.tasks import Avqa, Task
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.multitask import Multitask
 from tokcom_core.tasks.reviews import Sst2
-from tokcom_core.testing import SystemCase, SystemContract
+from tokcom_core.testing import ROWS, SystemCase, SystemContract
 
 TINY = {"width": 8, "depth": 1, "heads": 2, "feedforward": 8}
 CODE = {"reals": 4, "hidden": 8, "decoder_hidden": 8}
@@ -199,6 +201,34 @@ def test_a_key_inside_a_part_leaves_the_others() -> None:
     assert system.image.encoder == Pixels(size_px=24, patch_px=12)
     assert system.image.vectors == 5
     assert system.image.code == Udeepsc().image.code
+
+
+@torch.no_grad()
+def test_lost_tokens_are_not_attended_to(prepare: Any, tokenizer: str) -> None:
+    """As in the receivers of the other systems; where all are lost, zeros are."""
+    keys = {
+        "image": {"encoder": PIXELS, "detail": None, "size": TINY, "code": CODE},
+        "text": _text(tokenizer, code=CODE),
+        "fusion": TINY,
+    }
+    case = prepare(DeepscVqa.model_validate(keys), Clevr())
+    unsplit, asked = case.unsplit(), torch.ones(len(ROWS), dtype=torch.bool)
+    served, block = unsplit.served(), CODE["reals"] // 2
+    task = torch.zeros(len(ROWS), dtype=torch.long)
+
+    def logits(own: Received) -> Tensor:
+        vectors = unsplit.receiver._vectors({**served, "instruction": own}, asked)
+        return unsplit.receiver.logits(vectors, task)
+
+    whole = served["instruction"]
+    second = torch.zeros_like(whole.valid)
+    second[:, block : 2 * block] = True
+    expected = logits(replace(whole, valid=whole.valid & ~second))
+    found = logits(replace(whole, symbols=torch.where(second, 3.0, whole.symbols), erased=second))
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, logits(whole))
+    zeros = torch.zeros_like(whole.symbols)
+    assert logits(replace(whole, symbols=zeros, erased=whole.valid)).isfinite().all()
 
 
 def test_published_symbol_counts() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.features import TextFeatures
-from tokcom_core.systems import Phase, StreamInput
+from tokcom_core.systems import Phase, Received, StreamInput
 from tokcom_core.systems.mlms import Mlms
 from tokcom_core.systems.mlms.alignment import info_nce, reconstruction_loss
 from tokcom_core.systems.mlms.receiver import MlmsReceiver
@@ -265,6 +265,46 @@ def test_what_has_not_arrived_teaches_nothing(case_of: CaseOf) -> None:
     received["question"] = replace(received["question"], arrived=nobody)
     targets = {"train": case.batch("train")}
     assert unsplit.receiver.losses(fine_tuning.name, received, targets) == {}
+
+
+def _without(received: Received, tokens: slice, width: int) -> Received:
+    """A stream of which some tokens are lost: their symbols are no zeros, so as to be noticed."""
+    erased = torch.zeros_like(received.valid)
+    erased[:, tokens.start * width // 2 : tokens.stop * width // 2] = True
+    noise = torch.full_like(received.symbols, 3.0)
+    return replace(received, symbols=torch.where(erased, noise, received.symbols), erased=erased)
+
+
+@torch.no_grad()
+def test_lost_tokens_count_in_no_loss_and_no_calibration(case_of: CaseOf) -> None:
+    case = case_of()
+    unsplit, phase = case.unsplit(), case.phases[0]
+    receiver, sent = unsplit.receiver, {own.stream: own for own in phase.inputs}
+    assert isinstance(receiver, MlmsReceiver)
+    width = receiver.foundation.token_width
+    whole = {name: handed_over(*unsplit.send(own)) for name, own in sent.items()}
+    shorter = {n: replace(own, valid=own.valid.clone()) for n, own in whole.items()}
+    for own in shorter.values():
+        own.valid[:, width // 2 : width] = False
+    lost = {name: _without(own, slice(1, 2), width) for name, own in whole.items()}
+    expected = receiver.losses(phase.name, shorter, {})
+    found = receiver.losses(phase.name, lost, {})
+    assert found.keys() == expected.keys() == set(phase.losses)
+    for name, loss in found.items():
+        torch.testing.assert_close(loss, expected[name])
+    receiver.calibrate(phase.name, lost)
+    for stream in ("audio", "vision"):
+        own = lost[stream]
+        tokens = receiver.receivers[stream](own.symbols, own.noise_var)
+        kept = tokens[own.delivered[:, :: width // 2]]
+        rms = float(kept.square().mean().sqrt())
+        assert rms == pytest.approx(receiver.foundation.embedding_rms, rel=1e-3)
+    nothing = {name: replace(own, erased=own.valid) for name, own in whole.items()}
+    receiver.calibrate(phase.name, nothing)
+    assert all(p.isfinite().all() for p in receiver.parameters())
+    losses = receiver.losses(phase.name, nothing, {})
+    assert set(losses) == {"reconstruction_caption", "reconstruction_question"}
+    assert not any(losses.values())
 
 
 def test_an_answer_does_not_depend_on_the_others_of_its_batch(

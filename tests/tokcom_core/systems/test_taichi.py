@@ -16,11 +16,13 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from actors.testing import SplitContract, SplitSystem
+from tokcom_core.answers import IGNORED
 from tokcom_core.checkpoints.loading import load_tokenizer
 from tokcom_core.datasets.samples import Samples, read_samples
-from tokcom_core.systems import Phase, StreamInput
+from tokcom_core.systems import Feedback, Phase, StreamInput
 from tokcom_core.systems.taichi import Taichi
 from tokcom_core.systems.taichi.parameters import named_weights
+from tokcom_core.systems.taichi.prompts import Words
 from tokcom_core.systems.taichi.receiver import TaichiReceiver
 from tokcom_core.systems.taichi.transmitter import TaichiTransmitter
 from tokcom_core.tasks import Avqa
@@ -296,6 +298,43 @@ def test_relay_is_counted(case_of: CaseOf) -> None:
     assert once.feedback_bits == 0
     assert answers.interval_ms > once.interval_ms
     assert cost.energy_mj > once.arrivals["prompt"].overhead.energy_mj
+
+
+@torch.no_grad()
+def test_tokens_of_an_answer_have_the_power_that_training_gives_them(case_of: CaseOf) -> None:
+    """Relative to the prompt's, whether they are sent with it or one by one."""
+    case = case_of(decoding="relay", codec={"symbols_per_token": 4})
+    split = SplitSystem(case, "awgn", math.inf)
+    (prompt,) = split.transmit([StreamInput("prompt", "test")], training=False)
+    (whole,) = split.transmit([StreamInput("dialogue", "test")], training=False)
+    words = load_tokenizer(case.system.models.language)
+    first = [words(text)["input_ids"][0] for text in case.batch("test").answer]
+    rows = torch.tensor([3, 0])
+    split.transmit([StreamInput("prompt", "test")], training=False)
+    values = torch.tensor(first)[rows]
+    reply = split.devices["terminal"].reply(Feedback("prompt", rows, values, bits=1.0))
+    size = prompt.symbols.shape[1]
+    ratio = whole.scale / prompt.scale
+    expected = whole.symbols[rows, size : size + 4] * ratio[rows, None]
+    torch.testing.assert_close(reply.symbols, expected, rtol=1e-4, atol=1e-5)
+    power = reply.symbols.abs().square().mean(1)
+    assert (power - 1).abs().max() > 0.01
+    assert torch.equal(reply.scale, prompt.scale[rows])
+
+
+def test_answers_that_are_cut_have_no_end(case_of: CaseOf) -> None:
+    words = Words(case_of().system.models.language, "image-first", 8)
+    short, long = "red", "red blue green"
+    one, two, three = (words.ids(own)[0] for own in long.split())
+    end, pad = words.end, IGNORED
+    assert words.answers([short, long], 2).tolist() == [[one, end, pad], [one, two, three]]
+    assert words.answers([short, long], 3).tolist() == [
+        [one, end, pad, pad],
+        [one, two, three, end],
+    ]
+    assert words.answers([long]).tolist() == [[one, two, three, end]]
+    assert words.answer_inputs([short, long], 2).tolist() == [[one, pad], [one, two]]
+    assert words.answer_inputs([short], 2).tolist() == [[one]]
 
 
 def test_settings_that_cannot_be_are_refused(case_of: CaseOf) -> None:

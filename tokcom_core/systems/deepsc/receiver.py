@@ -86,12 +86,13 @@ class AnsweringReceiver(Receiver):
     def _vectors(self, received: Mapping[str, Received], asked: Tensor) -> Vectors:
         """The streams of the samples that are asked.
 
-        A stream that a sample has not sent is all zeros, and valid: something must be attended to.
+        A stream of which nothing has arrived is all zeros, and valid: something must be attended
+        to.
         """
         found = {}
         for name, own in received.items():
             code = self._codes[name]
             reals = unpack(own.symbols[asked], code.reals)
-            valid = own.valid[asked][:, :: code.reals // 2]
+            valid = own.delivered[asked][:, :: code.reals // 2]
             found[name] = (reals, valid | ~valid.any(1, keepdim=True))
         return found

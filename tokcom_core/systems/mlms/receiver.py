@@ -22,7 +22,7 @@ from ..base import Predictions, Receiver, Seeded
 from ..streams import Received
 from .alignment import info_nce, reconstruction_loss
 from .system import ALIGNMENT, MEDIA, TEXT, TEXTS
-from .transceiver import IntactText, TokenReceiver, pool, unpack
+from .transceiver import IntactText, Pooling, TokenReceiver, can_pool, pool, unpack
 
 if TYPE_CHECKING:
     from .system import Mlms
@@ -85,12 +85,12 @@ class MlmsReceiver(Receiver):
         """Scales each receiver's output to the RMS of the foundation model's embeddings."""
         outputs: dict[str, list[Tensor]] = {}
         for stream, own in received.items():
-            chosen = self._tokens(stream, own)[self._by_token(own.valid)]
+            chosen = self._tokens(stream, own)[self._by_token(own.delivered)]
             outputs.setdefault(_modality(stream), []).append(chosen)
         for modality, tokens in outputs.items():
-            receiver = self.receivers[modality]
-            if isinstance(receiver, TokenReceiver):
-                rms = float(torch.cat(tokens).detach().square().mean().sqrt())
+            receiver, delivered = self.receivers[modality], torch.cat(tokens).detach()
+            if isinstance(receiver, TokenReceiver) and len(delivered):
+                rms = float(delivered.square().mean().sqrt())
                 receiver.rescale(self.foundation.embedding_rms / max(rms, 1e-12))
 
     def losses(
@@ -116,7 +116,7 @@ class MlmsReceiver(Receiver):
         """Losses (9) and (11) over the streams that have arrived."""
         tokens = {stream: self._tokens(stream, own) for stream, own in received.items()}
         valid = {
-            stream: self._by_token(own.valid) & own.arrived[:, None]
+            stream: self._by_token(own.delivered) & own.arrived[:, None]
             for stream, own in received.items()
         }
         losses = {
@@ -135,7 +135,7 @@ class MlmsReceiver(Receiver):
             anchor = anchor.detach()
         for medium in self._media:
             own = self._pooled(medium, tokens[medium], valid[medium])
-            both = valid[medium].any(1) & valid["caption"].any(1)
+            both = can_pool(valid[medium], self._pooling(medium)) & valid["caption"].any(1)
             if both.any():
                 losses[f"contrastive_{medium}"] = info_nce(
                     own[both], anchor[both], self._alignment.temperature
@@ -145,7 +145,7 @@ class MlmsReceiver(Receiver):
     def embeddings(self, received: Mapping[str, Received]) -> dict[str, Tensor]:
         """Eq. (10)'s features a_m of the media, and a_T of the caption."""
         return {
-            stream: self._pooled(stream, self._tokens(stream, own), self._by_token(own.valid))
+            stream: self._pooled(stream, self._tokens(stream, own), self._by_token(own.delivered))
             for stream, own in received.items()
         }
 
@@ -201,9 +201,10 @@ class MlmsReceiver(Receiver):
 
     def _pooled(self, stream: str, tokens: Tensor, valid: Tensor) -> Tensor:
         """Eq. (10) for the tokens ``[B, S, D]`` of a stream."""
-        return pool(
-            tokens, valid, "mean" if stream in TEXTS else self._alignment.pooling.of(stream)
-        )
+        return pool(tokens, valid, self._pooling(stream))
+
+    def _pooling(self, stream: str) -> Pooling:
+        return "mean" if stream in TEXTS else self._alignment.pooling.of(stream)
 
     def _by_token(self, by_symbol: Tensor) -> Tensor:
         """Values by symbol ``[B, N]`` to values by token ``[B, S]``: those of its first symbol."""
@@ -213,10 +214,7 @@ class MlmsReceiver(Receiver):
         """The prompt of eq. (12); streams that have not arrived are masked."""
         ordered = [(name, received[name]) for name in _ORDER if name in received]
         return concatenate(
-            [
-                (self._tokens(name, own), self._by_token(own.valid & ~own.erased))
-                for name, own in ordered
-            ]
+            [(self._tokens(name, own), self._by_token(own.delivered)) for name, own in ordered]
         )
 
 

@@ -106,3 +106,10 @@ def pool(tokens: Tensor, valid: Tensor, how: Pooling) -> Tensor:
         weight = valid.unsqueeze(-1).to(tokens.dtype)
         return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
     return tokens[:, 0] if how == "cls" else tokens[:, :2].mean(1)
+
+
+def can_pool(valid: Tensor, how: Pooling) -> Tensor:
+    """Whether the tokens that :func:`pool` takes are valid, bool ``[B]``."""
+    if how == "mean":
+        return valid.any(1)
+    return valid[:, : 1 if how == "cls" else 2].all(1)

@@ -102,8 +102,13 @@ class Words:
         return Script(padded(before), padded(after), padded(labels))
 
     def answers(self, answers: Sequence[str], longest: int | None = None) -> Tensor:
-        """Ids ``[B, A]`` of answers, of at most ``longest`` tokens, and their ends."""
-        return padded([*self.ids(answer, longest), self.end] for answer in answers)
+        """Ids ``[B, A]`` of answers, of at most ``longest`` tokens, and the ends of whole ones."""
+        rows = ([*self.ids(answer), self.end] for answer in answers)
+        return padded(row if longest is None else row[: longest + 1] for row in rows)
+
+    def answer_inputs(self, answers: Sequence[str], longest: int) -> Tensor:
+        """Ids ``[B, A - 1]`` of the tokens that teacher forcing feeds: another one follows them."""
+        return padded(self.ids(answer, longest) for answer in answers)
 
     def decode(self, generated: Tensor) -> list[str]:
         """Texts of generated token ids ``[B, A]``."""

@@ -206,7 +206,7 @@ class TaichiReceiver(Receiver):
         """States by the channel decoder; what is lost is zero and not attended to."""
         states = self.decoder(received.symbols, received.noise_var)
         sent = self.decoder.by_token(received.valid)
-        arrived = sent & ~self.decoder.by_token(received.erased)
+        arrived = self.decoder.by_token(received.delivered)
         return Prompt(states * arrived[..., None], sent, arrived)
 
     def _logits(self, prompt: Prompt, count: int) -> Tensor:

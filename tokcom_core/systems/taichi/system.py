@@ -294,19 +294,22 @@ class Taichi(System):
     def check_data(
         self, task: Task, root: Path, samples: Mapping[str, Samples], max_answer_tokens: int
     ) -> None:
-        """Warns of words that the language model does not know, and of instructions that are cut.
+        """Warns of words that the language model does not know, and of texts that are cut.
 
         Raises:
             ValueError: for answers that it cannot generate, or instructions that are cut before
                 they differ.
         """
         from ...checkpoints.loading import load_tokenizer
-        from ...vocabulary import TextLimit, check_questions, check_texts
+        from ...vocabulary import TextLimit, check_questions, check_texts, check_training_answers
 
         tokenizer = load_tokenizer(self.models.language)
         check_texts(tokenizer, task, samples, max_answer_tokens)
         limit = TextLimit(self.instruction_tokens, "instruction_tokens")
         check_questions(tokenizer, task, samples, limit)
+        answers = samples[task.train_split].answer
+        limit = TextLimit(self.answer_tokens, "answer_tokens")
+        check_training_answers(tokenizer, answers, limit)
 
     def for_phase(self, phase: str) -> Taichi:
         """This system, with defaults for what a phase does not depend on.

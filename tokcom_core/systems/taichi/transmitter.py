@@ -129,7 +129,7 @@ class TaichiTransmitter(Transmitter):
             script = self._words.prompts(instructions)
         texts = [script.before, script.after]
         if stream == DIALOGUE:
-            texts.append(self._words.answers(samples.answer, system.answer_tokens)[:, :-1])
+            texts.append(self._words.answer_inputs(samples.answer, system.answer_tokens))
         return (*image, *(text.to(self._device) for text in texts))
 
     def _image(self, split: str, samples: Samples) -> tuple[Tensor, ...]:

@@ -39,7 +39,7 @@ from .messages import (
     TransmitRequest,
     merge,
 )
-from .reception import arrival, step_costs, stream_log
+from .reception import arrival, step_costs, stream_logs
 from .rounds import AnswerSession, interval_ms
 from .training.optimiser import Optimiser, seeded
 
@@ -148,7 +148,7 @@ class BaseStation:
         sent = [pair for pair in zip(leaves, receptions, strict=True) if pair[0].stream in crossing]
         report = StepReport(
             losses={name: float(loss.detach()) for name, loss in losses.items()},
-            costs=step_costs([frame for frame, _ in sent], [reception for _, reception in sent]),
+            costs=step_costs([f for f, _ in sent], [r for _, r in sent], logs),
             loss_rates={s: 1 - float(log.received.double().mean()) for s, log in logs.items()},
         )
         return (report, *(Gradient(f.stream, f.symbols.grad, f.scale.grad) for f in leaves))
@@ -312,8 +312,7 @@ class BaseStation:
             for f, r in zip(frames, received, strict=True)
             if crossing is None or f.stream in crossing
         ]
-        devices = len({frame.sender for frame, _ in crossed})
-        logs = {f.stream: stream_log(f, r, self._config.link, rules, devices) for f, r in crossed}
+        logs = stream_logs(crossed, self._config.link, rules)
         kept = [
             _without(r, logs[f.stream].lost.to(self._device)) if f.stream in logs else r
             for f, r in zip(frames, received, strict=True)

@@ -117,7 +117,7 @@ class Device:
         inputs = self.transmitter.read(batch.stream, batch.split, samples)
         with torch.set_grad_enabled(batch.training):
             symbols, valid = (
-                self._users.transmit(batch.rows, batch.stream, *inputs)
+                self._users.transmit(batch, *inputs)
                 if self._users is not None and batch.training
                 else self.transmitter(batch.stream, *inputs)
             )

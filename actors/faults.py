@@ -80,14 +80,11 @@ class Faults(BaseModel):
             count: Number of samples.
             encoding_ms: Time that each device computes before it sends; none by default.
         """
-        before_ms = encoding_ms or {}
         return Rules(
             outage_sinr_db=-math.inf if self.outage_sinr_db is None else self.outage_sinr_db,
             deadline_ms=math.inf if self.deadline_ms is None else self.deadline_ms,
-            delay_ms={
-                s.name: before_ms.get(s.device, 0.0) + self.delay_ms(batch, s.device, count)
-                for s in streams
-            },
+            encoding_ms=encoding_ms or {},
+            delay_ms={s.name: self.delay_ms(batch, s.device, count) for s in streams},
         )
 
     def victims(self, batch: int, attempt: int, pools: int) -> Victims:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -109,6 +109,10 @@ class StreamLog:
         sender: Name of the device that sent it.
         sent: Whether it was sent, bool; False where a user's device is missing or offline.
         lost: Whether it was sent but not received, bool: in a deep fade, or too late.
+        ends_ms: Time from the beginning of the interval to its end, encoding and what the same
+            device has sent before included, a straggler's delay not.
+        waited_ms: Time that the base station waits for a straggler beyond that, until the deadline
+            at most; 0 where nothing was sent.
         tokens, realised_snr_db, sinr_db: See :class:`Arrival`.
         costs: Values of ``data_channel_uses, pilot_channel_uses, control_bits, airtime_ms,
             energy_mj``; 0 where nothing was sent.
@@ -118,6 +122,8 @@ class StreamLog:
     sender: str
     sent: Tensor
     lost: Tensor
+    ends_ms: Tensor
+    waited_ms: Tensor
     tokens: Tensor
     realised_snr_db: Tensor
     sinr_db: Tensor
@@ -155,18 +161,24 @@ class Rules:
 
     Attributes:
         outage_sinr_db: SINR after equalisation below which nothing is received.
-        deadline_ms: Maximum airtime and delay of a device.
-        delay_ms: Time before a device sends, ``[B]`` by stream: encoding, a straggler's delay.
+        deadline_ms: Maximum time of a device: encoding, a straggler's delay, airtime.
+        encoding_ms: Time that each device computes before it sends; none for those not in it.
+        delay_ms: Delay of stragglers, ``[B]`` by stream.
     """
 
     outage_sinr_db: float
     deadline_ms: float
-    delay_ms: dict[str, Tensor]
+    encoding_ms: Mapping[str, float]
+    delay_ms: Mapping[str, Tensor]
 
-    def lost(self, stream: str, sinr_db: Tensor, airtime_ms: Tensor) -> Tensor:
-        """Whether each sample of a stream is lost, bool ``[B]``."""
-        late = airtime_ms + self.delay_ms[stream] > self.deadline_ms
+    def lost(self, stream: str, sinr_db: Tensor, ends_ms: Tensor) -> Tensor:
+        """Whether each sample of a stream is lost, bool ``[B]``; see :class:`StreamLog`."""
+        late = ends_ms + self.delay_ms[stream] > self.deadline_ms
         return (sinr_db < self.outage_sinr_db) | late
+
+    def waited_ms(self, stream: str, ends_ms: Tensor) -> Tensor:
+        """Time that the base station waits for stragglers, see :class:`StreamLog`."""
+        return torch.minimum(self.delay_ms[stream], (self.deadline_ms - ends_ms).clamp(min=0))
 
 
 @dataclass(frozen=True)

@@ -271,14 +271,14 @@ class Network(OnEngine):
             seeds = {split: spawn_seed(self._seed, phase.name, split) for split in sizes}
             return ShuffledSampler(sizes, phase.batch_size, seeds, phase.training.steps)
         streams = tuple(self._streams[name] for name in phase.crossing)
-        senders = [device.name for device in self._devices]
+        senders = devices_of(streams)
 
         def predict_rates(members: Members) -> Tensor:
             rates: Tensor = self._wait(self._station.call("predict_rates", senders, members))[0]
             return rates
 
         seed = spawn_seed(self._seed, phase.name, "crowd")
-        missing = self._population.missing(self._seed, devices_of(streams))
+        missing = self._population.missing(self._seed, senders)
         sending = Sending(streams, missing, interval_s(self._link, streams), phase.batch_size)
         return ScheduledSampler(self._population, sizes, sending, seed, predict_rates)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -45,17 +45,21 @@ def arrival(frame: Frame, reception: Reception) -> Arrival:
     )
 
 
-def step_costs(frames: Sequence[Frame], receptions: Sequence[Reception]) -> dict[str, float]:
+def step_costs(
+    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, StreamLog]
+) -> dict[str, float]:
     """Costs on the air of one training step, per sample of the step; none if nothing crosses it.
 
     ``samples`` is their number. ``channel_uses_STREAM`` are data symbols of each stream,
     ``uplink_bits`` information bits of packets and the power scales, ``gradient_bits`` the gradient
-    that returns: two values a token symbol, and that of the power scale, but nothing of files.
+    that returns: two values a token symbol, and that of the power scale, but nothing of files, nor
+    of samples that sent nothing or were lost.
     ``tx_power_dbm`` is there where it is not the link's.
 
     Args:
         frames: Frames that cross the air.
         receptions: Their receptions.
+        logs: Receptions of the streams of many users, by name.
     """
     if not frames:
         return {}
@@ -74,7 +78,7 @@ def step_costs(frames: Sequence[Frame], receptions: Sequence[Reception]) -> dict
             for part, cost in zip(parts, costs, strict=True)
         ),
         "gradient_bits": sum(
-            part * GRADIENT_BITS * (2 * float(frame.valid.sum(1).double().mean()) + 1)
+            part * GRADIENT_BITS * _mean_gradient(frame, logs.get(frame.stream))
             for frame, part in zip(frames, parts, strict=True)
             if frame.transport != "file"
         ),
@@ -82,41 +86,69 @@ def step_costs(frames: Sequence[Frame], receptions: Sequence[Reception]) -> dict
     }
 
 
-def stream_log(
-    frame: Frame, reception: Reception, link: Link, rules: Rules, devices: int
-) -> StreamLog:
-    """Reception of one stream of many users, sample by sample.
+def _mean_gradient(frame: Frame, log: StreamLog | None) -> float:
+    """Mean number of a sample's values whose gradient returns."""
+    sent = frame.valid.any(1)
+    back = sent if log is None else log.received.to(sent.device)
+    values = (2 * frame.valid.sum(1) + 1) * back
+    return float(values.double().mean())
+
+
+def stream_logs(
+    received: Sequence[tuple[Frame, Reception]], link: Link, rules: Rules
+) -> dict[str, StreamLog]:
+    """Reception of the streams of many users, sample by sample.
 
     Args:
-        frame: Frame as it was sent.
-        reception: Its reception.
-        link: One user's share of the band.
+        received: Frames as they were sent, those of one device one after the other, and their
+            receptions.
+        link: One user's share of the band, which is divided among the devices.
         rules: Rules by which a sample counts as lost.
-        devices: Number of a user's devices, among which the share is divided.
     """
-    sent = frame.valid.any(1).cpu()
+    devices = len({frame.sender for frame, _ in received})
+    ends_ms: dict[str, Tensor] = {}
+    logs = {}
+    for frame, reception in received:
+        costs = _costs(frame, reception, link, devices)
+        before_ms = ends_ms.get(frame.sender, rules.encoding_ms.get(frame.sender, 0.0))
+        ends_ms[frame.sender] = before_ms + costs["airtime_ms"]
+        logs[frame.stream] = _log(frame, reception, rules, ends_ms[frame.sender], costs)
+    return logs
+
+
+def _costs(frame: Frame, reception: Reception, link: Link, devices: int) -> dict[str, Tensor]:
+    """Costs of each sample, see :class:`StreamLog`."""
     uses = frame.valid.sum(1).tolist()
     costs = link.costs(uses, devices)
-    airtime_ms = torch.tensor([cost.airtime_ms for cost in costs], dtype=torch.float64)
+
+    def of_samples(values: Iterable[float]) -> Tensor:
+        return torch.tensor(list(values), dtype=torch.float64)
+
     location = {name: values.cpu() for name, values in reception.location.items()}
-    full_mj = torch.tensor([cost.energy_mj for cost in costs], dtype=torch.float64)
-    energy_mj = full_mj * link.power_fraction(location)
+    full_mj = of_samples(cost.energy_mj for cost in costs)
+    return {
+        "data_channel_uses": of_samples(uses),
+        "pilot_channel_uses": of_samples(cost.pilot_channel_uses for cost in costs),
+        "control_bits": POWER_SCALE_BITS * frame.valid.any(1).double().cpu(),
+        "airtime_ms": of_samples(cost.airtime_ms for cost in costs),
+        "energy_mj": full_mj * link.power_fraction(location),
+    }
+
+
+def _log(
+    frame: Frame, reception: Reception, rules: Rules, ends_ms: Tensor, costs: dict[str, Tensor]
+) -> StreamLog:
+    sent = frame.valid.any(1).cpu()
     sinr_db = reception.sinr_db.detach().cpu()
     return StreamLog(
         sender=frame.sender,
         sent=sent,
-        lost=sent & rules.lost(frame.stream, sinr_db, airtime_ms),
+        lost=sent & rules.lost(frame.stream, sinr_db, ends_ms),
+        ends_ms=ends_ms,
+        waited_ms=torch.where(sent, rules.waited_ms(frame.stream, ends_ms), 0.0),
         tokens=by_token(frame.valid, frame.block).sum(1).cpu(),
         realised_snr_db=reception.realised_snr_db.detach().cpu(),
         sinr_db=sinr_db,
-        costs={
-            "data_channel_uses": torch.tensor(uses, dtype=torch.float64),
-            "pilot_channel_uses": torch.tensor(
-                [cost.pilot_channel_uses for cost in costs], dtype=torch.float64
-            ),
-            "control_bits": POWER_SCALE_BITS * sent.double(),
-            "airtime_ms": airtime_ms,
-            "energy_mj": energy_mj,
-        },
-        location=location,
+        costs=costs,
+        location={name: values.cpu() for name, values in reception.location.items()},
     )

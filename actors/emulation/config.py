@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from channel_models import AirBase
 from tokcom_core.systems import Stream
@@ -25,7 +25,8 @@ class EmulationConfig(UserPopulation):
         retransmissions: Number of times that a lost question is sent again, with all that belongs
             to it.
         pools: Number of processes of devices; None for one a CPU of the engine.
-        batch_size: Maximum number of questions that the base station answers in one batch.
+        batch_size: Maximum number of questions that the base station answers in one batch, whole
+            intervals of them.
         feedback_ms: Time after which the scheduler learns of losses.
         trains: Whether the same users, rather than one user without faults, train every phase.
     """
@@ -37,6 +38,15 @@ class EmulationConfig(UserPopulation):
     batch_size: int = Field(default=64, ge=1)
     feedback_ms: float = Field(default=50.0, ge=0, allow_inf_nan=False)
     trains: bool = False
+
+    @model_validator(mode="after")
+    def _whole_intervals(self) -> EmulationConfig:
+        if self.batch_size < self.users_at_once:
+            raise ValueError(
+                f"batch_size {self.batch_size} has no room for the users_at_once "
+                f"{self.users_at_once} of one interval; take {self.users_at_once} or more"
+            )
+        return self
 
     @property
     def training_population(self) -> UserPopulation | None:

@@ -138,6 +138,8 @@ def _rows(questions: Tensor, request: TransmitRequest, served: Served) -> pd.Dat
             "first_token": served.first_token,
             "sent": log.sent,
             "lost": log.lost,
+            "ends_ms": log.ends_ms,
+            "waited_ms": log.waited_ms,
             "tokens": log.tokens,
             "realised_snr_db": log.realised_snr_db,
             "realised_sinr_db": log.sinr_db,

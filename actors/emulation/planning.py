@@ -63,9 +63,11 @@ class BatchPlan:
     def _continues(self) -> bool:
         """Admits what may be sent by now; if nobody waits, skips to the next question.
 
-        Returns False if the batch is full or its first feedback is due.
+        Returns False if the batch has no room for all who could send in the next interval, or its
+        first feedback is due.
         """
-        if len(self.questions) >= self._config.batch_size:
+        room = self._config.batch_size - len(self.questions)
+        if not room:
             return False
         self._admit()
         if not self._queues:
@@ -74,6 +76,8 @@ class BatchPlan:
                 return False
             self._scheduler.interval = following
             self._admit()
+        if room < min(self._config.users_at_once, len(self._queues)):
+            return False
         return not self._feedback_is_due(self._scheduler.interval)
 
     def _next_interval(self) -> int | None:

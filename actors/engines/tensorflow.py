@@ -13,6 +13,7 @@ from channel_models.sources.delay_line import DelayLine
 from channel_models.sources.tensorflow import Arrays, ChannelService, TensorflowChannels
 
 from .engine import EngineTimeoutError
+from .retries import MAX_RETRIES
 
 SIONNA_1 = "sionna-no-rt==1.2.2"
 
@@ -34,7 +35,10 @@ class RayChannelService(ChannelService):
         cloudpickle.register_pickle_by_value(tensorflow_source)
         try:
             remote = ray.remote(TensorflowChannels).options(
-                num_cpus=0, runtime_env={"pip": [SIONNA_1]}
+                num_cpus=0,
+                runtime_env={"pip": [SIONNA_1]},
+                max_restarts=MAX_RETRIES,  # it has no state of its own
+                max_task_retries=MAX_RETRIES,
             )
             self._actor = remote.remote(*astuple(line))
         finally:

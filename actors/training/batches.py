@@ -91,7 +91,8 @@ class ScheduledSampler(BatchSampler):
 
     Sample i of every split belongs to user i mod ``population.users``. Everybody always has
     something to send, but sends no sample twice in a batch; in every interval the scheduler lets
-    some users send their next one. Batches depend on channels and seeds, not on what is learnt.
+    some users send their next one. A batch has whole intervals where it is not smaller than one.
+    Batches depend on channels and seeds, not on what is learnt.
 
     Args:
         population: Users, scheduler, faults.
@@ -124,7 +125,8 @@ class ScheduledSampler(BatchSampler):
         }
         counts = [[len(rows) for rows in dealt] for dealt in self._own.values()]
         self._stock = torch.tensor(counts).amin(0)
-        self._batch_size = min(sending.batch_size, int(self._stock.sum()))
+        whole = sending.batch_size // population.users_at_once * population.users_at_once
+        self._batch_size = min(whole or sending.batch_size, int(self._stock.sum()))
         if not self._batch_size:
             raise ValueError(
                 f"none of {population.users} users has samples of every split; take fewer"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from tokcom_core.systems import Phase, Transmitter
 
+from ..messages import Batch
 from .optimiser import Optimiser
 
 WEIGHT_BITS = 32
@@ -73,18 +74,22 @@ class UserModels:
         self._trained_on.zero_()
         self._rounds_left = phase.training.steps
 
-    def transmit(self, rows: Sequence[int], stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Sends each sample by its user's transmitter; see :meth:`Transmitter.forward`."""
-        owner = torch.tensor(rows) % self._federation.users
+    def transmit(self, batch: Batch, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Sends each sample by its user's transmitter; see :meth:`Transmitter.forward`.
+
+        What is muted trains nobody.
+        """
+        owner = torch.tensor(batch.rows) % self._federation.users
         order = torch.argsort(owner, stable=True)
         users, counts = owner[order].unique_consecutive(return_counts=True)
         sent = [
             functional_call(
-                self._transmitter, self._own[user], (stream, *(own[where] for own in inputs))
+                self._transmitter, self._own[user], (batch.stream, *(own[where] for own in inputs))
             )
             for user, where in zip(users.tolist(), order.split(counts.tolist()), strict=True)
         ]
-        self._trained_on += torch.bincount(owner, minlength=self._federation.users)
+        training = owner[~torch.tensor(batch.muted)] if batch.muted else owner
+        self._trained_on += torch.bincount(training, minlength=self._federation.users)
         back = torch.argsort(order)
         symbols, valid = (torch.cat(parts)[back] for parts in zip(*sent, strict=True))
         return symbols, valid

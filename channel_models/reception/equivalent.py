@@ -57,7 +57,7 @@ class EquivalentAir(Air):
         rows = SYMBOLS_PER_SLOT - self.link.dmrs_symbols if estimated else 1
         count = max(_MIN_PROBED_SYMBOLS, rows * allocation.subcarriers)
         silence = torch.zeros_like(frame.symbols[:, :count])
-        valid = torch.ones_like(frame.valid[:, :count])
+        valid = frame.valid.any(1, keepdim=True).expand(silence.shape)  # no one else interferes
         return Frame(frame.sender, frame.stream, silence, valid, frame.scale, members=frame.members)
 
     def _flat(self, frame: Frame, probed: ChannelOutput, seed: int) -> ChannelOutput:

@@ -11,6 +11,8 @@ from torch import Tensor
 SchedulerName = Literal["round-robin", "proportional-fair", "max-sinr"]
 
 _MAX_RATE = 100.0
+_MIN_ACHIEVED = 1e-30
+"""Smallest mean of past rates, which decays for ever: rates over it stay finite in float32."""
 
 
 class Scheduler(ABC):
@@ -94,6 +96,7 @@ class ProportionalFair(Scheduler):
 
     def choose(self, waiting: Tensor, rates: Tensor, count: int) -> Tensor:
         rates = rates.clamp(max=_MAX_RATE)
+        self._scheduler.rate_achieved_past.clamp_(min=_MIN_ACHIEVED)
         self._scheduler(self._achieved, torch.where(waiting, rates, 0.0)[None, None])
         chosen = _best(self._scheduler.pf_metric[0, 0], waiting, count)
         self._achieved = torch.zeros_like(self._achieved)

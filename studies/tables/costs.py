@@ -19,12 +19,12 @@ def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
     """SNRs and costs of some streams: SNRs averaged linearly, costs as sums.
 
     ``airtime_ms`` is that of the senders, one after the other. Streams that no sample has, such as
-    the image of a task about texts, count in neither SINR nor erasures.
+    the image of a task about texts, count in neither SNRs nor erasures.
     """
     costs = [arrival.overhead for arrival in arrivals]
     sent = [arrival for arrival in arrivals if arrival.tokens] or arrivals
     return {
-        "realised_snr_db": mean_db([arrival.realised_snr_db for arrival in arrivals]),
+        "realised_snr_db": mean_db([arrival.realised_snr_db for arrival in sent]),
         "realised_sinr_db": mean_db([arrival.sinr_db for arrival in sent]),
         "erased_fraction": fmean(arrival.erased_fraction for arrival in sent),
         "uplink_channel_uses": sum(cost.data_channel_uses for cost in costs),

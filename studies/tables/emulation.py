@@ -18,7 +18,7 @@ from ..plan.study import Metric
 from .columns import LOCATION_COLUMNS
 from .costs import NetworkSizes, network_columns, tokens_sent
 from .outcome import EmulationScores, Outcome
-from .service import loss_fractions, service_columns
+from .service import loss_fractions, service_columns, transmissions
 
 _SCORE: dict[Metric, str] = {"exact": "score", "first_token": "first_token"}
 """Column of the journal that each metric counts."""
@@ -49,15 +49,15 @@ def emulated_outcome(
         )
     journal = emulation.journal.read()
     asked = test.take(traffic.rows.tolist())
-    once = journal[journal["stream"] == journal["stream"].iloc[0]]  # all streams are sent at once
+    once = transmissions(journal)
     received = once[once["received"]].set_index("request")
     scores = _scores(journal, received, len(asked), emulation.interval_s)
     sizes = NetworkSizes(windows, emulation.device_weights(), emulation.parameter_counts())
     network = network_columns(cell, sizes, tokens_sent(scores.arrivals.values()))
     computing_ms = network["device_ms"] + network["station_ms"]
     columns = {
-        **service_columns(once, traffic, emulation.interval_s, computing_ms),
-        **loss_fractions(journal, cell.emulate.faults, emulation.encoding_ms),
+        **service_columns(journal, traffic, emulation.interval_s, computing_ms),
+        **loss_fractions(journal, cell.emulate.faults),
     }
     return Outcome(
         cell,
@@ -92,16 +92,17 @@ def _scores(
 def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
     """Reception of one stream: means over transmissions, but costs by question.
 
-    SNRs are averaged linearly.
+    Tokens are those of a question that is sent once; a device that is missing sends none. SNRs and
+    erasures are of what was sent, SNRs averaged linearly.
     """
     sent = rows[rows["sent"]]
     costs = {name: float(sent[name].sum()) / asked for name in _COSTS}
     return Arrival(
         sender=str(rows["device"].iloc[0]),
-        tokens=float(sent["tokens"].mean()),
+        tokens=float(rows["tokens"].where(rows["sent"], 0).mean()),
         realised_snr_db=mean_db(sent["realised_snr_db"].tolist()),
         sinr_db=mean_db(sent["realised_sinr_db"].tolist()),
-        erased_fraction=float(sent["lost"].mean()),
+        erased_fraction=float(sent["lost"].mean()) if len(sent) else 0.0,
         lost_fraction=float((rows["lost"] | ~rows["sent"]).mean()),
         sent_fraction=float(rows["sent"].mean()),
         overhead=Overhead(**costs),

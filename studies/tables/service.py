@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,33 +15,42 @@ from .columns import LOSS_COLUMNS, PERCENTILES, SERVICE_COLUMNS, TableLayout
 
 
 def service_columns(
-    once: pd.DataFrame, traffic: Traffic, interval_s: float, computing_ms: float = 0.0
+    journal: pd.DataFrame, traffic: Traffic, interval_s: float, computing_ms: float = 0.0
 ) -> dict[str, float | None]:
     """The columns of ``results`` about questions: how many were answered, how soon, how fairly.
 
     Fairness is that of the users' service rates: the mean over a user's questions of 1 / latency,
-    and 0 for a question that was given up.
+    and 0 for a question that was given up. A latency has what the base station waited for the
+    stragglers among a question's devices.
 
     Args:
-        once: Journal of one stream; all streams of a question are sent at once.
+        journal: Every transmission; all streams of a question are sent at once.
         traffic: Questions that were asked, at least one.
         interval_s: Length of a scheduling interval.
         computing_ms: Time that devices and base station compute for a question.
     """
-    received = once[once["received"]].set_index("request")
+    once = transmissions(journal)
+    received = journal[journal["received"]].groupby("request")
     asked = len(traffic)
-    on_air_s = received["start_s"] + interval_s - pd.Series(traffic.arrivals_s)[received.index]
-    latency_s = on_air_s + 1e-3 * computing_ms
+    start_s, waited_ms = received["start_s"].first(), received["waited_ms"].max()
+    on_air_s = start_s + interval_s - pd.Series(traffic.arrivals_s)[start_s.index]
+    latency_s = on_air_s + 1e-3 * (waited_ms + computing_ms)
     rates = (1 / latency_s).reindex(range(asked), fill_value=0.0)
     found = {
-        "answered_fraction": len(received) / asked,
+        "answered_fraction": len(start_s) / asked,
         "transmissions": len(once) / asked,
         "latency_ms": 1e3 * float(latency_s.mean()),
         **{f"latency_p{p}_ms": 1e3 * float(latency_s.quantile(p / 100)) for p in PERCENTILES},
-        "answers_per_s": len(received) / (float(once["start_s"].max()) + interval_s),
+        "answers_per_s": len(start_s) / (float(once["start_s"].max()) + interval_s),
         "fairness": jain_index(rates.groupby(traffic.users).mean().tolist()),
     }
     return {name: None if math.isnan(value) else value for name, value in found.items()}
+
+
+def transmissions(journal: pd.DataFrame) -> pd.DataFrame:
+    """A row for each attempt of a question: that of one stream, as all are sent at once."""
+    once: pd.DataFrame = journal[journal["stream"] == journal["stream"].iloc[0]]
+    return once
 
 
 def jain_index(values: Sequence[float]) -> float:
@@ -54,9 +63,7 @@ def jain_index(values: Sequence[float]) -> float:
     return float(x.sum()) ** 2 / (len(x) * squares) if squares else math.nan
 
 
-def loss_fractions(
-    journal: pd.DataFrame, faults: Faults, encoding_ms: Mapping[str, float]
-) -> dict[str, float]:
+def loss_fractions(journal: pd.DataFrame, faults: Faults) -> dict[str, float]:
     """Fraction of what was sent that was lost to each cause, the mean over streams.
 
     The first cause that would have been enough counts: a deep fade, encoding and airtime beyond the
@@ -65,14 +72,12 @@ def loss_fractions(
     Args:
         journal: Every transmission.
         faults: Faults of the emulation, by whose rules it was lost.
-        encoding_ms: Time that each device computes before it sends; none for those not in it.
     """
     outage_sinr_db = -math.inf if faults.outage_sinr_db is None else faults.outage_sinr_db
     deadline_ms = math.inf if faults.deadline_ms is None else faults.deadline_ms
     sent = journal[journal["sent"]]
     faded = sent["realised_sinr_db"] < outage_sinr_db
-    before_ms = sent["device"].map(lambda device: encoding_ms.get(device, 0.0))
-    late = sent["airtime_ms"] + before_ms > deadline_ms
+    late = sent["ends_ms"] > deadline_ms
     causes = (faded, late & ~faded, ~late & ~faded)
     return {
         name: float((sent["lost"] & cause).groupby(sent["stream"]).mean().mean())

@@ -64,6 +64,15 @@ def test_everybody_sends_samples_of_their_own(scheduler: str) -> None:
         last_s = batch.emulated_s
 
 
+def test_batches_have_whole_intervals() -> None:
+    """Of 14 samples with four users at once, twelve; a batch of three is less than an interval."""
+    population = UserPopulation(users=10, users_at_once=4, scheduler="round-robin")
+    for size, intervals in ((14, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]), (3, [0, 0, 0])):
+        members = _scheduled(population, batch_size=size).batch(0).members
+        assert members is not None
+        assert members.intervals.tolist() == intervals
+
+
 def test_batches_are_the_schedulers() -> None:
     """Equal channels: each in turn. The best channels: as often as their samples allow."""
     sampler = _scheduled(UserPopulation(users=10, scheduler="round-robin"))

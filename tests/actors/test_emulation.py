@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from pandas.testing import assert_frame_equal
+from torch import Tensor
 
 from actors import (
     Emulation,
@@ -24,7 +25,8 @@ from actors import (
     Journal,
     RayEngine,
 )
-from channel_models import named_air
+from channel_models import Frame, Members, Reception, named_air
+from channel_models.reception.linear import LinearAir
 
 from .conftest import TASK, TOKENS, PartsOf
 
@@ -179,6 +181,42 @@ def test_stragglers_miss_the_deadline_and_outages_come_by_chance(start: Start) -
     assert out == pytest.approx(0.2, abs=5 * math.sqrt(0.16 / len(rows)))
 
 
+def test_the_scheduler_asks_for_the_subcarriers_that_are_then_used(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Devices share the band in the order of their frames."""
+    asked: set[tuple[str, ...]] = set()
+    sent: set[tuple[str, ...]] = set()
+    predict, transmit = LinearAir.predict_snr, LinearAir.transmit
+
+    def predicting(air: LinearAir, senders: Sequence[str], members: Members) -> Tensor:
+        asked.add(tuple(senders))
+        return predict(air, senders, members)
+
+    def transmitting(air: LinearAir, frames: Sequence[Frame], seed: int) -> list[Reception]:
+        sent.add(tuple(frame.sender for frame in frames))
+        return transmit(air, frames, seed)
+
+    monkeypatch.setattr(LinearAir, "predict_snr", predicting)
+    monkeypatch.setattr(LinearAir, "transmit", transmitting)
+    _run(start("asked", _config(duration_s=0.05)))
+    assert asked == sent
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("batch_size", [4, 5, 6, 64])
+def test_no_part_of_the_band_stays_empty_while_somebody_waits(
+    start: Start, batch_size: int
+) -> None:
+    """Whatever the batches: an interval has as many users as may send at once."""
+    keys = {"users_at_once": 4, "questions_per_s": 400.0, "duration_s": 0.02}
+    rows = _run(start("crowd", _config(batch_size=batch_size, **keys), air="awgn"))
+    of_interval = rows.groupby("interval")["request"].nunique()
+    busy = of_interval.iloc[4:-8]  # beginning and end apart, everybody waits
+    assert len(busy) > 20
+    assert (busy == 4).all()
+
+
 def test_devices_that_encode_slowly_miss_the_deadline(start: Start) -> None:
     config = _config(faults=Faults(deadline_ms=20.0), retransmissions=0)
     in_time = _run(start("fast", config, air="awgn", encoding_ms={"vision": 10.0}))
@@ -224,6 +262,8 @@ def test_killed_processes_change_nothing(start: Start, cluster: None) -> None:
 def test_what_cannot_be_is_refused(start: Start, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="users_at_once 9 leaves 555556 Hz"):
         start("a", _config(users_at_once=9))
+    with pytest.raises(ValueError, match=r"batch_size 16 has no room .* 17 .* take 17 or more"):
+        _config(users_at_once=17)
     with pytest.raises(ValueError, match="one process for all"):
         _run(start("b", _config(faults=Faults(pool_crash_prob=0.5))))
     broken = tmp_path / "c"

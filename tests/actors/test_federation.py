@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from actors import Checkpoints, Federation, InlineEngine
+from actors.messages import Batch
 from actors.training.federation import UserModels
 from channel_models import named_air
 from tokcom_core.datasets.samples import Samples
@@ -56,7 +57,7 @@ def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
     seen = [0, 0, 0]
     for number, rows in enumerate(ROUNDS):
         tokens = torch.randn(3, 2, 4)
-        symbols, marks = users.transmit(rows, "audio", tokens)
+        symbols, marks = users.transmit(Batch("audio", "train", rows, True), tokens)
         assert marks.all()
         parts = [
             torch.view_as_complex(layers[row % 3](t).reshape(-1, 2))
@@ -81,6 +82,22 @@ def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
                     getattr(layer, name).data.copy_(mean)
                 torch.testing.assert_close(getattr(common.projection, name), mean)
             seen = [0, 0, 0]
+
+
+def test_users_whose_device_is_missing_do_not_count() -> None:
+    """One of two users has none: the average is the other one's weights."""
+    torch.manual_seed(0)
+    common = _Linear()
+    users = UserModels(Federation(users=2, synchronise_every=1), common)
+    users.begin(PHASE)
+    muted = (False, True, False, True)
+    batch = Batch("audio", "train", (0, 1, 2, 3), True, muted)
+    symbols, _ = users.transmit(batch, torch.randn(4, 2, 4))
+    _loss(symbols[~torch.tensor(muted)], 1.0).backward()
+    before = common.projection.weight.detach().clone()
+    users.step()
+    moved = (common.projection.weight - before).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 1e-2), rtol=0.02, atol=0)
 
 
 def _train(

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from actors.evaluation import merge_answers
-from actors.messages import Answers, Arrival
-from actors.reception import arrival
+from actors.messages import Answers, Arrival, Rules
+from actors.reception import arrival, step_costs, stream_logs
 from actors.rounds import interval_ms
 from channel_models import Frame, Link, Reception, named_air, normalise
 from channel_models.numerology import Access
 
 BLOCK = 4
+LINK = Link()
 
 
 def _sent(snr_db: float, samples: int = 2000, **keys: Any) -> tuple[Arrival, Reception]:
@@ -42,6 +44,54 @@ def test_samples_that_are_lost_in_noise_leave_the_mean_sinr_finite() -> None:
     assert (reception.sinr_db == -math.inf).any()
     ratios = 10 ** (reception.sinr_db.double() / 10)
     assert found.sinr_db == pytest.approx(10 * math.log10(float(ratios.mean())))
+
+
+def _pair(**sent: Tensor) -> list[tuple[Frame, Reception]]:
+    """Streams of one text device, one after the other, over AWGN of 10 dB."""
+    air = named_air("awgn").build(LINK, 10.0)
+    frames = []
+    for name, there in sent.items():
+        valid = there[:, None].expand(-1, 4096)
+        symbols, scale = normalise(torch.ones(valid.shape, dtype=torch.complex64), valid)
+        frames.append(Frame("text", name, symbols, valid, scale, block=BLOCK))
+    return list(zip(frames, air.transmit(frames, seed=3), strict=True))
+
+
+def test_a_devices_streams_follow_each_other_until_its_deadline() -> None:
+    there = torch.tensor([True, False])
+    both = _pair(caption=torch.tensor([True, True]), question=there)
+    airtime_ms = LINK.transmission(4096, LINK.blocks_per_device(1)).airtime_ms
+    none = dict.fromkeys(("caption", "question"), torch.zeros(2, dtype=torch.float64))
+    for deadline_ms, lost in ((1.5, [True, False]), (2.5, [False, False])):
+        rules = Rules(-math.inf, 0.2 + deadline_ms * airtime_ms, {"text": 0.2}, none)
+        logs = stream_logs(both, LINK, rules)
+        assert not logs["caption"].lost.any()
+        assert logs["question"].lost.tolist() == lost
+        assert logs["question"].ends_ms.tolist() == pytest.approx(
+            [0.2 + 2 * airtime_ms, 0.2 + airtime_ms]
+        )
+
+
+def test_a_straggler_is_waited_for_until_the_deadline() -> None:
+    both = _pair(question=torch.tensor([True, True, True, False]))
+    delay_ms = {"question": torch.tensor([0.0, 3.0, 30.0, 3.0], dtype=torch.float64)}
+    airtime_ms = LINK.transmission(4096, LINK.blocks_per_device(1)).airtime_ms
+    logs = stream_logs(both, LINK, Rules(-math.inf, 10.0, {}, delay_ms))
+    assert logs["question"].lost.tolist() == [False, False, True, False]
+    assert logs["question"].waited_ms.tolist() == pytest.approx([0, 3, 10 - airtime_ms, 0])
+    patient = stream_logs(both, LINK, Rules(-math.inf, math.inf, {}, delay_ms))
+    assert patient["question"].waited_ms.tolist() == [0, 3, 30, 0]
+
+
+def test_a_gradient_returns_only_for_what_was_received() -> None:
+    both = _pair(question=torch.tensor([True, True, True, False]))
+    frames, receptions = [f for f, _ in both], [r for _, r in both]
+    of_sample = 32 * (2 * 4096 + 1)
+    alone = step_costs(frames, receptions, {})
+    assert alone["gradient_bits"] == pytest.approx(3 / 4 * of_sample)
+    delay_ms = {"question": torch.tensor([0.0, 30.0, 0.0, 0.0], dtype=torch.float64)}
+    logs = stream_logs(both, LINK, Rules(-math.inf, 10.0, {}, delay_ms))
+    assert step_costs(frames, receptions, logs)["gradient_bits"] == pytest.approx(of_sample / 2)
 
 
 @pytest.mark.parametrize("sending", [0, 1, 3])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from channel_models import Air, Link, named_air
+from channel_models import Air, Frame, Link, mean_db, named_air, normalise
+from channel_models.reception.equivalent import EquivalentAir
 from channel_models.testing import LINK, NormalisedAirContract, frame
 
 
@@ -76,3 +78,23 @@ def test_a_samples_error_does_not_depend_on_its_batch_mates() -> None:
 def test_what_has_no_equaliser_has_no_abstraction() -> None:
     with pytest.raises(ValueError, match="csi none"):
         named_air("rayleigh", csi="none", fidelity="abstract").build(LINK, 5.0)
+
+
+def test_a_user_who_sends_nothing_does_not_interfere() -> None:
+    """Two antennas: alone a user has the gain of both, beside another one that of one."""
+    link = Link(access="sdma", antennas=2)
+    air = named_air("rayleigh").build(link, 15.0)
+    equivalent = EquivalentAir(air)
+    generator = torch.Generator().manual_seed(1)
+
+    def sinr_db(silent: bool) -> float:
+        frames = []
+        for name in ("a", "b"):
+            raw = torch.randn(1000, 16, dtype=torch.complex64, generator=generator)
+            valid = torch.full((1000, 16), not (silent and name == "b"))
+            symbols, scale = normalise(raw, valid)
+            frames.append(Frame(name, name, symbols, valid, scale, block=4))
+        return mean_db(equivalent.transmit(frames, seed=3)[0].sinr_db)
+
+    assert sinr_db(silent=False) == pytest.approx(15.0, abs=0.4)
+    assert sinr_db(silent=True) == pytest.approx(15.0 + 10 * math.log10(2), abs=0.4)

@@ -53,6 +53,20 @@ def test_proportional_fair_gives_all_alike_where_nothing_limits_the_rate() -> No
     assert torch.equal(torch.bincount(served[:, 0]), torch.full((USERS,), 100))
 
 
+def test_proportional_fair_tells_apart_those_who_have_waited_for_long() -> None:
+    """Their mean rates decay by 2 % an interval, to less than float32 tells from zero."""
+    scheduler = make_scheduler("proportional-fair", USERS)
+    alone = torch.arange(USERS) == 0
+    for _ in range(6000):
+        scheduler.choose(alone, torch.ones(USERS), 1)
+    waiting = ~alone
+    for best in (3, 1, 5):
+        rates = torch.ones(USERS)
+        rates[best] = 2.0
+        assert scheduler.choose(waiting, rates, 1).tolist() == [best]
+        waiting[best] = False
+
+
 @pytest.mark.parametrize("name", ["round-robin", "proportional-fair", "max-sinr"])
 def test_a_restored_scheduler_goes_on_alike(name: SchedulerName) -> None:
     rates = torch.rand(40, USERS, generator=torch.Generator().manual_seed(2))

@@ -7,6 +7,7 @@ import math
 import pandas as pd
 import pytest
 
+from studies.tables.costs import air_columns
 from studies.tables.emulation import _COSTS, _arrival, _device_rows
 
 
@@ -44,3 +45,15 @@ def test_every_users_snrs_are_averaged_linearly(journal: pd.DataFrame) -> None:
     assert first["realised_sinr_db"] == pytest.approx(3 + 10 * math.log10(0.5))
     assert second["realised_sinr_db"] == pytest.approx(10.0)
     assert third["realised_snr_db"] is None  # it sent nothing
+
+
+def test_tokens_are_those_of_a_question_and_missing_devices_send_none(
+    journal: pd.DataFrame,
+) -> None:
+    assert _arrival(journal, asked=3).tokens == pytest.approx(14 / 4)
+    nothing = journal.assign(sent=False, lost=False)
+    arrival = _arrival(nothing, asked=3)
+    assert (arrival.tokens, arrival.erased_fraction, arrival.sent_fraction) == (0, 0, 0)
+    both = air_columns([_arrival(journal, asked=3), arrival])
+    assert both["realised_snr_db"] == pytest.approx(10 * math.log10(21 / 3))
+    assert all(math.isfinite(both[name]) for name in ("realised_sinr_db", "erased_fraction"))

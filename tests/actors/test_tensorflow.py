@@ -65,3 +65,15 @@ def test_sionna_1_and_2_agree_statistically(name: str) -> None:
             assert abs(float(correlation_1.mean()) - expected) < 4.5 * error
     sums_1, sums_2 = (g[..., 0].sum(1).abs().numpy() for g in (gains_1, gains_2))
     assert stats.ks_2samp(sums_1, sums_2).pvalue > 1e-4
+
+
+@pytest.mark.usefixtures("_ray")
+def test_a_killed_actor_is_restarted_and_gives_the_same_channels() -> None:
+    source = named_air("tdl-a", backend="tensorflow").source(LINK, "cpu", tensorflow_service)
+    assert isinstance(source, BankedSource)
+    service = source._service
+    before = service.get(service.ask(4, 2, 28e3, seed=5))
+    ray.kill(service._actor, no_restart=False)
+    after = service.get(service.ask(4, 2, 28e3, seed=5))
+    for own, again in zip(before, after, strict=True):
+        np.testing.assert_array_equal(own, again)

@@ -14,7 +14,9 @@ commit before that refactoring. Whoever changes numbers on purpose writes them a
   phase, and a lost question to wait for its feedback;
 - costs became means over samples instead of those of the mean length, what is erased came to have
   no SINR, losses and SINRs no longer depended on the batches, and operations were counted where a
-  weight is applied.
+  weight is applied;
+- lost packets came to count in no alignment; an emulation's scheduler to see the subcarriers that
+  are used, its batches to have whole intervals, and its missing devices to send no tokens.
 """
 
 from __future__ import annotations

@@ -142,8 +142,13 @@ class Air(ABC):
 
     @staticmethod
     def seed_of(frame: Frame, seed: int, *role: str) -> int:
-        """A frame's own seed of one interval."""
-        return spawn_seed(seed, frame.sender, frame.stream, *role)
+        """A frame's own seed of one interval, and of its attempt."""
+        return spawn_seed(Air.seed_of_attempt(frame, seed), frame.sender, frame.stream, *role)
+
+    @staticmethod
+    def seed_of_attempt(frame: Frame, seed: int) -> int:
+        """The seed of the interval, for what is sent first, or one that follows from it."""
+        return spawn_seed(seed, "transmission", frame.attempt) if frame.attempt else seed
 
 
 class _Costs(NamedTuple):

@@ -49,6 +49,8 @@ class Frame:
         file_bits: float ``[B]``, size of the file behind each sample, for transport ``file``: so
             many bits are sent and, if they arrive, the symbols are handed over as they are.
         members: who of a population sends each sample; None where all are the sender's own.
+        attempt: how often it was sent before in its interval: the sender stands where it stood,
+            under fading of its own.
     """
 
     sender: str
@@ -60,6 +62,7 @@ class Frame:
     transport: Transport = "analog"
     file_bits: Tensor | None = None
     members: Members | None = None
+    attempt: int = 0
 
     def __post_init__(self) -> None:
         if self.symbols.ndim != 2 or not self.symbols.is_complex():

@@ -38,13 +38,14 @@ class CellConfig(Placed, AirBase):
     """Users dropped in a cell of TR 38.901: path loss, shadowing, O2I, mobility.
 
     ``drop_seed`` lets each device keep its place; without it every sample has a new one, and
-    results are means over the cell.
+    results are means over the cell. ``antenna_pattern`` is a sector's, of TR 38.901, by default; in
+    a hall it is omnidirectional.
     """
 
     name: Literal["umi", "uma", "rma", "inh"]
     indoor_prob: float | None = Field(default=None, ge=0, le=1)
     o2i: Literal["low", "high"] = "low"
-    antenna_pattern: Literal["38.901", "omni"] = "38.901"
+    antenna_pattern: Literal["38.901", "omni"] | None = None
 
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None
@@ -58,7 +59,7 @@ class CellConfig(Placed, AirBase):
             indoor_prob=self.indoor_prob,
             o2i=self.o2i,
             antennas=link.antennas,
-            antenna_pattern=self.antenna_pattern,
+            antenna_pattern=self.antenna_pattern or ("omni" if self.name == "inh" else "38.901"),
         )
         return self.budgeted(CellSource(cell, self.drop_seed, device), link)
 

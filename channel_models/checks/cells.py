@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from scipy import stats
@@ -21,6 +22,7 @@ from .check import KS_CRITICAL, SIGMAS, Check, Curve, qpsk, send
 
 _LINK = Link()
 _UMI_STATION_M = 10.0
+_HALL_STATION_M = 3.0
 
 
 def cell() -> Iterator[Check]:
@@ -62,32 +64,52 @@ def cell() -> Iterator[Check]:
 
 
 def path_gain() -> Iterator[Check]:
-    """Mean path gain over distance of outdoor users in UMi, by TR 38.901 itself.
+    """Mean path gain over distance of users in UMi, outdoors, and in InH, by TR 38.901 itself.
 
     LOS probability of table 7.4.2-1, path loss and shadowing of table 7.4.1-1 (up to the breakpoint
     distance of 210 m), the mean over lognormal shadowing; omnidirectional antennas.
     """
-    count = 8000
-    air = named_air("umi", indoor_prob=0.0, antenna_pattern="omni", carrier_ghz=3.5)
-    source = air.source(_LINK, "cpu")
-    assert source is not None
-    location = source.realise(Request(count, 1, 1.0, _LINK.subcarriers, 23, "a")).location
-    distance_m = torch.hypot(location["x_m"], location["y_m"]).double()
-    gain = 10 ** (-location["path_loss_db"].double() / 10)
-    slant_m = torch.hypot(distance_m, location["height_m"].double() - _UMI_STATION_M)
+    distance_m, slant_m, gain = _users("umi", _UMI_STATION_M, indoor_prob=0.0)
     with_sight_db = 32.4 + 21 * slant_m.log10() + 20 * math.log10(3.5)
     without_db = 22.4 + 35.3 * slant_m.log10() + 21.3 * math.log10(3.5)
     sight = (18 / distance_m + (-distance_m / 36).exp() * (1 - 18 / distance_m)).clamp(max=1)
     expected = sight * _mean_gain(with_sight_db, 4.0)
     expected += (1 - sight) * _mean_gain(torch.maximum(with_sight_db, without_db), 7.82)
-    curve = Curve("path gain", "mean gain (dB), umi", "distance (m)")
-    for low, high in ((10, 30), (30, 50), (50, 70), (70, 90), (90, 110)):
+    bounds_m = (10, 30, 50, 70, 90, 110)
+    yield from _by_distance("umi", distance_m, gain / expected, expected, bounds_m)
+
+    distance_m, slant_m, gain = _users("inh", _HALL_STATION_M)
+    with_sight_db = 32.4 + 17.3 * slant_m.log10() + 20 * math.log10(3.5)
+    without_db = 17.3 + 38.3 * slant_m.log10() + 24.9 * math.log10(3.5)
+    sight = (-(distance_m - 5) / 70.8).exp().clamp(max=1)  # of an open office, up to 49 m
+    expected = sight * _mean_gain(with_sight_db, 3.0)
+    expected += (1 - sight) * _mean_gain(torch.maximum(with_sight_db, without_db), 8.03)
+    yield from _by_distance("inh", distance_m, gain / expected, expected, (5, 10, 15, 20, 25, 30))
+
+
+def _users(name: str, station_m: float, **settings: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Distance on the ground and in space (m) of users of a cell at 3.5 GHz, and their gains."""
+    air = named_air(name, antenna_pattern="omni", carrier_ghz=3.5, **settings)
+    source = air.source(_LINK, "cpu")
+    assert source is not None
+    location = source.realise(Request(8000, 1, 1.0, _LINK.subcarriers, 23, "a")).location
+    distance_m = torch.hypot(location["x_m"], location["y_m"]).double()
+    slant_m = torch.hypot(distance_m, location["height_m"].double() - station_m)
+    return distance_m, slant_m, 10 ** (-location["path_loss_db"].double() / 10)
+
+
+def _by_distance(
+    name: str, distance_m: Tensor, ratio: Tensor, expected: Tensor, bounds_m: Sequence[float]
+) -> Iterator[Check]:
+    """Mean gains between the bounds, measured as their ratio to the expected ones."""
+    curve = Curve("path gain", f"mean gain (dB), {name}", "distance (m)")
+    for low, high in pairwise(bounds_m):
         inside = (distance_m >= low) & (distance_m < high)
-        ratio = gain[inside] / expected[inside]
+        own = ratio[inside]
         theory_db = float(10 * expected[inside].mean().log10())
-        measured_db = theory_db + 10 * math.log10(float(ratio.mean()))
-        error = float(ratio.std()) / math.sqrt(len(ratio))
-        tolerance_db = 10 / math.log(10) * SIGMAS * error / float(ratio.mean())
+        measured_db = theory_db + 10 * math.log10(float(own.mean()))
+        error = float(own.std()) / math.sqrt(len(own))
+        tolerance_db = 10 / math.log(10) * SIGMAS * error / float(own.mean())
         yield curve.check((low + high) / 2, measured_db, theory_db, tolerance_db)
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from ..air import Air, ChannelOutput
 from ..frame import TRANSPORTS, Frame, Members
 from ..reception.linear import LinearAir
-from ..seeding import spawn_seed
 from .abstraction import adapt_mcs, block_error_rate, effective_sinr, usable_mcs
 from .config import DigitalConfig
 from .harq import HarqTransmission, silent_frame
@@ -89,11 +88,12 @@ class DigitalAir(Air):
         with torch.no_grad():
             self._choose_mcs(transmissions, seed)
             for number in range(1 + self._config.retransmissions):
-                own = spawn_seed(seed, "transmission", number) if number else seed
+                for transmission in transmissions:
+                    transmission.attempt = number
                 if self._config.fidelity == "link":
-                    transmit_bits(transmissions, self._inner, own, payload_seed=seed)
+                    transmit_bits(transmissions, self._inner, seed)
                 else:
-                    self._transmit_in_abstract(transmissions, own, draw_seed=seed)
+                    self._transmit_in_abstract(transmissions, seed)
         return [self._hand_over(transmission) for transmission in transmissions]
 
     def _choose_mcs(self, transmissions: Sequence[HarqTransmission], seed: int) -> None:
@@ -137,9 +137,7 @@ class DigitalAir(Air):
         shares = self.link.allocations(senders)
         return [max(_MIN_PROFILE_SYMBOLS, shares[sender].subcarriers) for sender in senders]
 
-    def _transmit_in_abstract(
-        self, transmissions: Sequence[HarqTransmission], seed: int, draw_seed: int
-    ) -> None:
+    def _transmit_in_abstract(self, transmissions: Sequence[HarqTransmission], seed: int) -> None:
         """Draws whether each packet arrives from the block error rate at its effective SINR.
 
         The same uniform number decides after every transmission, so that more never hurts.
@@ -150,7 +148,7 @@ class DigitalAir(Air):
             s.sent += lengths
             if s.is_file:  # interleaved over the band: a stretch of it speaks for all
                 lengths = lengths.clamp(max=count)
-            frames.append(silent_frame(s.frame, lengths))
+            frames.append(silent_frame(s.frame, lengths, s.attempt))
         outputs = self._inner.propagate(frames, seed)
         for s, frame, output in zip(transmissions, frames, outputs, strict=True):
             sinr = _sinr(output.noise_var.expand(frame.symbols.shape)) * frame.valid
@@ -158,7 +156,7 @@ class DigitalAir(Air):
             s.soft_buffer = effective if s.soft_buffer is None else s.soft_buffer + effective
             mcs, size = (of[:, None].expand(s.due.shape) for of in (s.mcs, s.packet_symbols))
             rate = block_error_rate(s.soft_buffer, mcs, size)
-            s.mark_arrived(s.block_error_draws(draw_seed) >= rate)
+            s.mark_arrived(s.block_error_draws(seed) >= rate)
             s.last = s.last or output
 
     def _hand_over(self, transmission: HarqTransmission) -> ChannelOutput:

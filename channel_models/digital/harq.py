@@ -34,6 +34,7 @@ class HarqTransmission:
         soft_buffer: what the receiver has of each packet, summed over its transmissions: effective
             SINR ``[B, K]``, or log-likelihood ratios ``[B, K, coded bits]``.
         sent: symbols sent so far, ``[B]``.
+        attempt: how often they were sent before.
         last: what the linear air said of the last transmission.
     """
 
@@ -58,6 +59,7 @@ class HarqTransmission:
         self.mcs = torch.zeros_like(self.packet_bits)
         self.soft_buffer: Tensor | None = None
         self.sent = torch.zeros_like(frame.scale)
+        self.attempt = 0
         self.last: ChannelOutput | None = None
 
     def bler_targets(self, target: float) -> Tensor:
@@ -126,10 +128,12 @@ class HarqTransmission:
         self.due = self.due & ~arrived
 
 
-def silent_frame(frame: Frame, lengths: Tensor) -> Frame:
+def silent_frame(frame: Frame, lengths: Tensor, attempt: int = 0) -> Frame:
     """A frame of so many silent symbols, ``[B]``, from the same sender."""
     longest = max(1, int(lengths.max()))
     valid = torch.arange(longest, device=lengths.device) < lengths[:, None]
     silence = torch.zeros(valid.shape, dtype=torch.complex64, device=lengths.device)
     ones = torch.ones_like(frame.scale)
-    return Frame(frame.sender, frame.stream, silence, valid, ones, members=frame.members)
+    return Frame(
+        frame.sender, frame.stream, silence, valid, ones, members=frame.members, attempt=attempt
+    )

@@ -13,31 +13,28 @@ from .harq import HarqTransmission, silent_frame
 from .modem import modem, packet
 
 
-def transmit_bits(
-    transmissions: Sequence[HarqTransmission], air: Air, seed: int, payload_seed: int
-) -> None:
+def transmit_bits(transmissions: Sequence[HarqTransmission], air: Air, seed: int) -> None:
     """Sends every due packet once.
 
     Args:
         transmissions: packets of all frames of one interval.
         air: carries their symbols.
-        seed: seed of the air in this transmission.
-        payload_seed: seed of the files' bits, alike in every transmission.
+        seed: seed of the interval, and of the files' bits.
     """
-    frames = [_modulated(s, payload_seed) for s in transmissions]
+    frames = [_modulated(s, seed) for s in transmissions]
     for s, frame, output in zip(transmissions, frames, air.propagate(frames, seed), strict=True):
         # The air restored a power scale of 1.
         _decode(s, output.symbols, output.noise_var.expand(frame.symbols.shape))
         s.last = s.last or output
 
 
-def _modulated(transmission: HarqTransmission, payload_seed: int) -> Frame:
+def _modulated(transmission: HarqTransmission, seed: int) -> Frame:
     """A frame of the symbols of all due packets, one after the other."""
     lengths = transmission.due_symbols
     transmission.sent += lengths
-    frame = silent_frame(transmission.frame, lengths)
+    frame = silent_frame(transmission.frame, lengths, transmission.attempt)
     at, real = transmission.slots()
-    bits = transmission.payload(payload_seed)
+    bits = transmission.payload(seed)
     for payload_bits, mcs in transmission.kinds_due():
         chosen = transmission.due_of(payload_bits, mcs)
         radio = modem(packet(payload_bits, mcs), str(frame.symbols.device))

@@ -201,7 +201,7 @@ class PilotEstimator:
                 sampling_hz=1e3 / self._link.symbol_ms,
                 subcarriers=band.subcarriers,
                 seed=_SEED,
-                sender="statistics",
+                sender="",
             )
         )
         response = frequency_response(

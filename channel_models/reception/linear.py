@@ -155,7 +155,9 @@ class LinearAir(Air):
                 "users that send at once need batches of one size, got "
                 f"{[len(frame.symbols) for frame in frames]}"
             )
-        generator = self._generator(spawn_seed(seed, "noise", frames[0].stream))
+        generator = self._generator(
+            spawn_seed(Air.seed_of_attempt(frames[0], seed), "noise", frames[0].stream)
+        )
         longest = max(frame.symbols.shape[1] for frame in frames)
         assert self._channel is not None, "Receiver.check refuses sdma without fading"
         signals = [self._channel.signal(frame, allocation, seed, longest) for frame in frames]

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..air import Air
 from ..frame import Frame, Members
 from ..numerology import Allocation, Grid, Link
+from ..seeding import spawn_seed
 from ..sources.source import Request, Source
 from .grid import at_steps, on_grid
 from .response import frequency_response, subcarrier_hz
@@ -72,6 +73,8 @@ class FadingChannel:
                 seed=Air.seed_of(frame, seed, "fading"),
                 sender=frame.sender,
                 members=frame.members,
+                place_seed=spawn_seed(seed, frame.sender, "place"),
+                attempt=frame.attempt,
             )
         )
         if flat:

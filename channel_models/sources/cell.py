@@ -13,7 +13,7 @@ from ..seeding import sionna_seeded, spawn_seed
 from ..sionna_api import InH, RMa, SystemLevelChannel, UMa, UMi, gen_single_sector_topology
 from ..sionna_api import config as sionna_config
 from .profiles import linear_array
-from .source import Realisation, Request, Source, as_realisation
+from .source import Realisation, Request, Source, as_realisation, random_phases
 
 Scenario = Literal["umi", "uma", "rma", "inh"]
 
@@ -36,7 +36,8 @@ class CellModel:
         indoor_prob: probability of a user to be indoors (not InH); None takes the scenario's.
         o2i: building penetration loss of UMi and UMa.
         antennas: antennas of the base station.
-        antenna_pattern: pattern of its elements, ``38.901`` (a sector's) or ``omni``.
+        antenna_pattern: pattern of its elements: ``38.901``, which in a hall faces down, or
+            ``omni``.
     """
 
     scenario: Scenario
@@ -67,6 +68,8 @@ class CellModel:
 class CellSource(Source):
     """Users at random places of a sector (UMi, UMa, RMa) or a hall (InH).
 
+    Place and paths follow from the request's place, the paths' phases from its seed.
+
     Args:
         cell: the cell that they are dropped in.
         drop_seed: each device keeps the place that follows from it and its name; None gives every
@@ -82,23 +85,21 @@ class CellSource(Source):
         self._model = cell.build(device)
 
     def realise(self, request: Request) -> Realisation:
-        keep = self._drop_seed is not None
-        place = (
-            spawn_seed(self._drop_seed, request.sender)
-            if self._drop_seed is not None
-            else spawn_seed(request.seed, "place")
-        )
+        keep = self._drop_seed is not None and bool(request.sender)
+        place = spawn_seed(self._drop_seed or 0, request.sender) if keep else request.place
         with sionna_seeded(place):
             topology = self._drop(1 if keep else request.batch)
             if keep:
                 topology = [t.repeat(request.batch, *[1] * (t.ndim - 1)) for t in topology]
-        with sionna_seeded(request.seed):
+        with sionna_seeded(spawn_seed(request.place, "paths")):
             channels = self._of_neighbours if request.neighbours else self._channels
             gains, delays = channels(topology, request)
         x_m, y_m, z_m = topology[0][:, 0].unbind(1)
         channel = as_realisation(gains, delays)
         location = {"x_m": x_m, "y_m": y_m, "height_m": z_m}
-        return Realisation(channel.gains, channel.delays_s, location)
+        generator = torch.Generator().manual_seed(request.seed)
+        turned = channel.gains * random_phases(channel.gains, generator)
+        return Realisation(turned, channel.delays_s, location)
 
     def _channels(self, topology: Sequence[Tensor], request: Request) -> tuple[Tensor, Tensor]:
         self._model.reset_topology()  # what it remembers would change what it draws
@@ -154,15 +155,16 @@ class CellSource(Source):
         users[..., 2] = _HALL_USER_HEIGHT_M
         station = torch.zeros(batch, 1, 3, device=self._device)
         station[..., 2] = _HALL_BS_HEIGHT_M
-        down = torch.zeros_like(station)
-        down[..., 1] = torch.pi / 2
+        tilt = torch.zeros_like(station)
+        if self._cell.antenna_pattern == "38.901":
+            tilt[..., 1] = torch.pi / 2
         angle = 2 * torch.pi * uniform(batch, 1)
         velocity = self._cell.speed_mps * torch.stack(
             [angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=-1
         )
         facing = 2 * torch.pi * uniform(batch, 1, 3)
         indoors = torch.ones(batch, 1, dtype=torch.bool, device=self._device)
-        return upright(users, station, facing, down, velocity, indoors)
+        return upright(users, station, facing, tilt, velocity, indoors)
 
 
 def upright(users: Tensor, station: Tensor, facing: Tensor, *others: Tensor) -> list[Tensor]:

@@ -19,6 +19,8 @@ from .trace import PLACE, Trace
 class RecordedSource(Source):
     """Replays a trace: the seed chooses the realisations, among the sender's own if it has any.
 
+    Where users move, the request's place chooses them instead.
+
     Args:
         trace: the recorded realisations.
         antennas: number of the base station's antennas; must be that of the trace.
@@ -58,10 +60,12 @@ class RecordedSource(Source):
         self.flat = trace.gains.shape[2] == 1 and not trace.delays_s.any()
 
     def realise(self, request: Request) -> Realisation:
-        generator = torch.Generator().manual_seed(request.seed)
         own = self._rows.get(request.sender, torch.arange(len(self._trace.senders)))
-        if self._keep_place is None:
-            chosen = own[torch.randint(len(own), (request.batch,), generator=generator)]
+        generator = torch.Generator().manual_seed(request.seed)
+        if self._keep_place is None or not request.sender:
+            lasts = self._moving_mps is not None  # whoever sends again is where he was
+            by = torch.Generator().manual_seed(request.place) if lasts else generator
+            chosen = own[torch.randint(len(own), (request.batch,), generator=by)]
         else:
             place = spawn_seed(self._keep_place, request.sender) % len(own)
             chosen = own[place].expand(request.batch)
@@ -93,7 +97,7 @@ class RecordedSource(Source):
     def _rotation(self, request: Request, generator: torch.Generator, chosen: Tensor) -> Tensor:
         """Random phases of the paths, and their Doppler shifts: ``[B, 1, P, T]``."""
         paths = self._gains.shape[2]
-        turns = torch.rand(len(chosen), paths, 1, generator=generator)
+        turns = torch.rand(len(chosen), paths, 1, generator=generator).repeat(1, 1, request.steps)
         if self._trace.directions is not None and self._moving_mps:
             heading = 2 * torch.pi * torch.rand(len(chosen), generator=generator)
             velocity = self._moving_mps * torch.stack(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..frame import Members
-from ..seeding import sionna_seeded
+from ..seeding import sionna_seeded, spawn_seed
 
 ChannelModel = Callable[[int, int, float], tuple[Tensor, Tensor]]
 """Sionna's signature: batch size, time steps and sampling frequency (Hz) in; out come gains ``a``
@@ -30,10 +30,13 @@ class Request:
         sampling_hz: rate of the instants.
         subcarriers: number of subcarriers that the user's power is spread over.
         seed: fixes the realisation.
-        sender: tells users apart whose place outlives an interval.
+        sender: tells users apart whose place outlives an interval; empty for places of nobody's.
         members: tells the users of a population apart, see :mod:`~channel_models.users.population`.
         neighbours: the samples are users of one and the same drop: what lies between one of them
             and the base station, its neighbours largely share.
+        place_seed: fixes where a user of no lasting place stands in an interval, whatever is sent
+            there; by default it follows from ``seed``.
+        attempt: see :class:`~channel_models.frame.Frame`.
     """
 
     batch: int
@@ -44,6 +47,13 @@ class Request:
     sender: str
     members: Members | None = None
     neighbours: bool = False
+    place_seed: int | None = None
+    attempt: int = 0
+
+    @property
+    def place(self) -> int:
+        """Seed of the place."""
+        return spawn_seed(self.seed, "place") if self.place_seed is None else self.place_seed
 
 
 @dataclass(frozen=True)
@@ -109,3 +119,15 @@ def as_realisation(gains: Tensor, delays: Tensor) -> Realisation:
         )
     shared = delays[:1] if bool((delays == delays[:1]).all()) else delays
     return Realisation(gains[:, 0, :, 0, 0], torch.atleast_2d(shared.reshape(len(shared), -1)))
+
+
+def random_phases(gains: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform phases of paths ``[B, 1, P, 1]``, as a user a few wavelengths off has them.
+
+    Args:
+        gains: ``[B, M, P, T]``.
+        generator: of the CPU, so that every device draws the same.
+    """
+    turns = torch.rand(len(gains), 1, gains.shape[2], 1, generator=generator)
+    phase = (2 * torch.pi * turns).to(gains.device)
+    return torch.polar(torch.ones_like(phase), phase)

@@ -19,6 +19,9 @@ from ..numerology import SPEED_OF_LIGHT_MPS
 from ..seeding import spawn_seed
 from ..sources.source import Realisation, Request, Source
 
+ROUND_TRIP_S = 8e-3
+"""Time from a transmission to the next one of the same packets, as that of LTE's HARQ."""
+
 
 @dataclass(frozen=True)
 class PopulationSize:
@@ -47,9 +50,13 @@ class FreshPopulation(Source):
         intervals, where = torch.unique_consecutive(members.intervals, return_inverse=True)
         for i, interval in enumerate(intervals.tolist()):
             seed = spawn_seed(self._size.seed, "crowd", request.sender, interval)
+            own = spawn_seed(seed, "transmission", request.attempt) if request.attempt else seed
             whole = self._source.realise(
-                replace(request, batch=self._size.users, seed=seed, members=None)
-            )
+                replace(
+                    request, batch=self._size.users, seed=own, members=None,
+                    place_seed=spawn_seed(seed, "place"),
+                )
+            )  # fmt: skip
             parts.append(_of_users(whole, members.users[where == i]))
         return _joined(parts)
 
@@ -106,7 +113,8 @@ class PlacedPopulation(Source):
         members = _members(request)
         turns, shift_hz = (m[members.users] for m in self._turning(request.sender))
         step = torch.arange(request.steps, device=self._device) / request.sampling_hz
-        elapsed = members.starts_s.to(self._device)[:, None] + step
+        begins_s = members.starts_s + request.attempt * ROUND_TRIP_S
+        elapsed = begins_s.to(self._device)[:, None] + step
         turned = turns[..., None] + shift_hz[..., None] * elapsed[:, None]
         phase = (2 * math.pi * torch.frac(turned)).float()[:, None]
         gains = self._placed.gains[members.users] * torch.polar(torch.ones_like(phase), phase)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
-from channel_models import Air, Link, Reception, Request, named_air
+from channel_models import Air, DigitalConfig, Link, Reception, Request, named_air
+from channel_models.digital.air import DigitalAir
 from channel_models.sources import cell
 from channel_models.sources.budget import PowerControl
 from channel_models.sources.cell import CellSource
@@ -155,3 +157,42 @@ def test_several_users_share_a_cell_by_space() -> None:
         assert float(squared_errors(sent, got)[sent.valid].mean()) == pytest.approx(
             announced, rel=0.2
         )
+
+
+def _packets(**settings: object) -> DigitalAir:
+    digital = DigitalConfig(mcs=2, bits=4, retransmissions=1)
+    air = named_air("umi", digital=digital, **settings).build(LINK, math.nan)
+    assert isinstance(air, DigitalAir)
+    return air
+
+
+@pytest.mark.parametrize("speed_mps", [0.0, 3.0])
+def test_whoever_sends_again_is_where_he_was_under_other_fading(speed_mps: float) -> None:
+    air = named_air("umi", speed_mps=speed_mps).build(LINK, math.nan)
+    sent = frame("a", batch=400, symbols=24)
+    first, again = (air.transmit([replace(sent, attempt=n)], seed=3)[0] for n in (0, 1))
+    for name in ("x_m", "y_m", "path_loss_db"):
+        torch.testing.assert_close(first.location[name], again.location[name])
+    other = (first.realised_snr_db - again.realised_snr_db).abs()
+    assert float(other.median()) > 0.5
+    assert float((first.realised_snr_db - again.realised_snr_db).mean()) == pytest.approx(0, abs=1)
+
+
+def test_streams_of_a_device_come_from_one_place() -> None:
+    air = named_air("umi").build(LINK, math.nan)
+    streams = [replace(frame("a", batch=50, symbols=24), stream=name) for name in ("one", "two")]
+    one, two = air.transmit(streams, seed=3)
+    assert torch.equal(one.location["x_m"], two.location["x_m"])
+    assert not torch.equal(one.realised_snr_db, two.realised_snr_db)
+
+
+def test_packets_that_are_lost_at_a_bad_place_are_mostly_lost_again() -> None:
+    """Some users are in outage, and stay so; at a new place nine of ten were heard."""
+    sent = frame("a", batch=2000, symbols=24, transport="digital")
+    air = _packets()
+    (received,) = air.transmit([sent], seed=3)
+    once = named_air("umi", digital=DigitalConfig(mcs=2, bits=4)).build(LINK, math.nan)
+    (before,) = once.transmit([sent], seed=3)
+    lost, still = (float(own.erased.float().mean()) for own in (before, received))
+    assert lost > 0.05
+    assert 0.3 * lost < still < 0.9 * lost

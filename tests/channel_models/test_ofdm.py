@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sionna.phy.channel import cir_to_ofdm_channel, subcarrier_frequencies
@@ -14,10 +15,13 @@ from channel_models import Air, Link, Realisation, Request, Source, named_air
 from channel_models.numerology import Allocation
 from channel_models.reception.detection import detect_users, lmmse_combine
 from channel_models.reception.estimation import PilotEstimator
-from channel_models.reception.receiver import Interpolation
+from channel_models.reception.linear import LinearAir
+from channel_models.reception.receiver import Interpolation, Receiver
 from channel_models.reception.response import frequency_response, subcarrier_hz
 from channel_models.reception.signal import FadingChannel
 from channel_models.seeding import sionna_seeded
+from channel_models.sources.recorded import RecordedSource
+from channel_models.sources.trace import Trace
 from channel_models.testing import LINK, NormalisedAirContract, frame, squared_errors
 
 
@@ -212,6 +216,40 @@ def test_knowing_more_of_the_channel_helps() -> None:
         _error(build(csi="estimated", interpolation=how)) for how in ("lmmse", "linear", "nearest")
     )
     assert perfect < lmmse < linear < nearest < _error(build(csi="none"))
+
+
+def test_statistics_of_pilots_are_those_of_the_cell_not_of_one_place() -> None:
+    """A device that keeps its place is estimated as well as one of many; the error is announced."""
+    found = {}
+    for drop_seed in (None, 1, 2):
+        keys = {"csi": "estimated", "interpolation": "lmmse", "p0_dbm": -85.0}
+        air = named_air("umi", drop_seed=drop_seed, **keys).build(Link(bandwidth_hz=2e6), math.nan)
+        assert isinstance(air, LinearAir)
+        assert air._estimator is not None
+        found[drop_seed] = air._estimator._statistics[1]
+    for own in (found[1], found[2]):
+        torch.testing.assert_close(own, found[None])
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "lmmse"])
+def test_the_pilots_of_a_still_user_are_interpolated(interpolation: Interpolation) -> None:
+    """Recorded paths of known directions that turn in no time."""
+    rng = np.random.default_rng(1)
+    trace = Trace(
+        gains=(rng.normal(size=(20, 1, 3, 1, 2)) @ [1, 1j]).astype(np.complex64),
+        delays_s=rng.uniform(0, 2e-7, (20, 3)).astype(np.float32),
+        sampling_hz=1.0,
+        senders=("a",) * 20,
+        places_m=np.zeros((20, 3), np.float32),
+        carrier_hz=3.5e9,
+        physical=False,
+        directions=np.tile(np.float32([1, 0, 0]), (20, 3, 1)),
+    )
+    source = RecordedSource(trace, 1, moving_mps=0.0)
+    air = LinearAir(LINK, 0.01, source, Receiver("estimated", interpolation))
+    (got,) = air.transmit([frame("a", batch=50, symbols=60)], seed=1)
+    assert got.symbols.isfinite().all()
+    assert float(got.noise_var.mean()) < 0.2
 
 
 def test_equalising_by_noise_projection_is_equalising() -> None:

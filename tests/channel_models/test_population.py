@@ -149,3 +149,17 @@ def test_what_a_population_needs_is_asked_for() -> None:
         _build("umi", drop_seed=1)
     with pytest.raises(ValueError, match="one user a sample"):
         replace(frame("a", batch=3), members=_members([1], [0]))
+
+
+@pytest.mark.parametrize(("name", "settings"), [("rayleigh", {}), ("umi", {"speed_mps": 3.0})])
+def test_whoever_sends_again_meets_other_fading(name: str, settings: dict[str, float]) -> None:
+    """Of a population, too; what is sent first is what the scheduler has seen."""
+    air = _build(name, **settings)
+    members = _members(list(range(USERS)), [3] * USERS)
+    sent = replace(frame("a", batch=USERS), members=members)
+    first, again = (air.transmit([replace(sent, attempt=n)], seed=1)[0] for n in (0, 1))
+    predicted_db = 10 * air.predict_snr(["a"], members).log10()
+    assert float((predicted_db - first.realised_snr_db).abs().mean()) < 1.0
+    assert float((again.realised_snr_db - first.realised_snr_db).abs().median()) > 0.2
+    for place, value in first.location.items():
+        torch.testing.assert_close(again.location[place], value)

@@ -51,6 +51,21 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_image(tmp_path_factory.mktemp("images") / "a.png")
 
 
+@pytest.mark.parametrize(
+    "shape", [(427, 640), (640, 427), (333, 500), (480, 640), (48, 48), (31, 200)]
+)
+def test_pictures_of_all_shapes_are_cropped_as_by_hugging_face(
+    clip: Path, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(1)
+    picture = rng.integers(0, 256, (*shape, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    encoder = ClipEncoder(str(clip), "cpu", -1, crop="center")
+    processor = CLIPImageProcessorPil.from_pretrained(clip)
+    pixels = processor(Image.open(tmp_path / "a.png"), return_tensors="pt")
+    torch.testing.assert_close(encoder.read(tmp_path / "a.png"), pixels["pixel_values"])
+
+
 @pytest.mark.parametrize("layer", [-2, -1, 1])
 def test_clip_matches_hugging_face(clip: Path, image: Path, layer: int) -> None:
     """The processor's own crop, and the hidden state of transformers."""

@@ -37,8 +37,14 @@ def read_image(
         raise ValueError(f"image {file} cannot be read: {first_line(error)}") from None
     if crop == "none":
         return np.asarray(image.resize(size[::-1], resample))
-    scale = max(size[0] / image.height, size[1] / image.width)
-    covering = (round(scale * image.width), round(scale * image.height))
+    covering = _covering(size, image.height, image.width)
     left, top = (covering[0] - size[1]) // 2, (covering[1] - size[0]) // 2
     resized = image.resize(covering, resample)
     return np.asarray(resized.crop((left, top, left + size[1], top + size[0])))
+
+
+def _covering(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """Width and height of an image that just covers a size; as Hugging Face's, rounded down."""
+    if size[0] * width >= size[1] * height:  # the height is the short side
+        return max(size[1], size[0] * width // height), size[0]
+    return size[1], max(size[0], size[1] * height // width)

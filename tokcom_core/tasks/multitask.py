@@ -27,7 +27,8 @@ from .instructions import (
 )
 from .reviews import Sst2
 
-_COCO_NUMBER = re.compile(r"(?<!\d)\d{12}(?=\.\w+$)")
+_IMAGE_NUMBER = re.compile(r"(?<!\d)\d{12}(?=\.\w+$)|(?<![0-9a-f])[0-9a-f]{16}(?=\.\w+$)")
+"""The 12 digits of COCO, or the 16 hexadecimal ones of OpenImages, whose images TextVQA has."""
 
 
 class Multitask(Task):
@@ -167,8 +168,8 @@ def _rows_by_task(samples: Samples) -> dict[str, list[int]]:
 
 
 def _image_key(media_id: str) -> str:
-    """An image's number in COCO, whose releases have it under other paths; else its path."""
-    number = _COCO_NUMBER.search(media_id)
+    """An image's number in COCO or OpenImages, as others have it under other paths; or its path."""
+    number = _IMAGE_NUMBER.search(media_id)
     return media_id if number is None else number[0]
 
 

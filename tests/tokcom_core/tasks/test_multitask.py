@@ -11,6 +11,7 @@ from tokcom_core.tasks import Multitask
 from tokcom_core.tasks.captioning import Captioning
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.mmvet import MmVet
+from tokcom_core.tasks.multitask import _image_key
 from tokcom_core.tasks.reviews import Sst2
 from tokcom_core.tasks.vqa import VqaV2
 
@@ -67,6 +68,17 @@ def test_an_image_of_coco_is_known_by_its_number(root: Path) -> None:
         trained = {name[-16:] for name in task.samples(root, split).media_id}
         assert "000000000005.jpg" in trained
         assert not trained & tested
+
+
+def test_an_image_is_known_wherever_a_release_has_it() -> None:
+    """COCO's by 12 digits, those of OpenImages, as TextVQA and LLaVA have them, by 16."""
+    for one, other, alike in (
+        ("TextVQA/train_images/0054c91397f2fe05.jpg", "images/textvqa/0054c91397f2fe05.jpg", True),
+        ("a/0054c91397f2fe05.jpg", "a/0054c91397f2fe06.jpg", False),
+        ("a/10054c91397f2fe05.jpg", "b/10054c91397f2fe05.jpg", False),
+        ("train2017/000000000003.jpg", "COCO_val2014_000000000003.jpg", True),
+    ):
+        assert (_image_key(one) == _image_key(other)) == alike
 
 
 def test_each_sample_is_scored_by_its_own_task(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -64,7 +65,7 @@ def main() -> None:
             _fail(f"{said}; see --help")
         sys.exit(2)
     except OSError as error:
-        _fail(complaint(error))
+        _fail(complaint(error), 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2)
     except ValueError as error:
         _fail(str(error))
 
@@ -87,6 +88,6 @@ def options(
     """Multiuser emulation and resource studies of token communications."""
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     print(f"tokcom: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

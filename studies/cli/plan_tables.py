@@ -11,13 +11,13 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
-from actors import airtime_ms
+from actors import airtime_ms, interval_s
 from channel_models import SnrRange
 from tokcom_core.checkpoints import POCKETS
 from tokcom_core.systems import devices_of
 
 from ..execution.progress import KIND_NAMES
-from ..plan.budgets import encoding_ms, served_streams, user_link
+from ..plan.budgets import encoding_ms, meets, served_streams, user_link
 from ..plan.cells import Plan
 from ..plan.forecast import Forecast, specs_of
 from ..plan.spec import Spec
@@ -146,7 +146,8 @@ def _budgets(plan: Plan) -> Table:
             needed_ms = airtime_ms(link, streams)
             computing_ms = encoding_ms(study, contender, budget.tokens)
             deadline_ms = budget.deadline_ms
-            late = deadline_ms is not None and computing_ms + needed_ms > deadline_ms
+            on_air_ms = needed_ms if study.emulate is None else 1e3 * interval_s(link, streams)
+            late = not meets(deadline_ms, computing_ms + on_air_ms)
             row: tuple[str, ...] = (
                 f"{budget.bandwidth_hz / 1e6:g}",
                 ", ".join(f"{s.max_tokens} {s.name}" for s in streams),

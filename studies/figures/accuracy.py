@@ -11,7 +11,7 @@ import pandas as pd
 from ..tables.columns import TableLayout
 from ..tables.frontier import pareto
 from ..tables.summary import interval_note
-from .chart import Chart, Line, Panel
+from .chart import NOISELESS, Chart, Line, Panel
 from .looks import Looks, budget_labels, line_labels, panel_titles, without_references
 
 _NOISELESS_GAP_DB = 5.0
@@ -96,8 +96,9 @@ def accuracy_by_group(
     groups = list(summaries)
     frames = [rows.assign(place=float(place)) for place, rows in enumerate(summaries.values())]
     means = _placed(pd.concat(frames, ignore_index=True), layout, "place", "tokens")
-    best_db = means.groupby("panel")["snr_db"].transform("max")
-    means = means[means["snr_db"].eq(best_db) | best_db.isna()]
+    nominal_db = means["eval_snr_db"]
+    best_db = nominal_db.groupby(means["panel"]).transform("max")
+    means = means[nominal_db.eq(best_db) | nominal_db.isna()]
 
     def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
         snr = rows["snr"].iloc[0]
@@ -165,7 +166,7 @@ def _snr_ticks(rows: pd.DataFrame) -> dict[float, str]:
     at = rows.drop_duplicates("snr_db").sort_values("snr_db")
     if not np.isinf(at["eval_snr_db"]).any():
         return {}
-    labels = ["∞" if math.isinf(snr_db) else f"{snr_db:g}" for snr_db in at["eval_snr_db"]]
+    labels = [NOISELESS if math.isinf(snr_db) else f"{snr_db:g}" for snr_db in at["eval_snr_db"]]
     return dict(zip(at["snr_db"], labels, strict=True))
 
 

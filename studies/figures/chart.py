@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,6 +10,11 @@ from typing import Literal
 import pandas as pd
 
 from .looks import Look
+
+Kind = Literal["lines", "dots", "curves"]
+
+NOISELESS = "∞"
+"""Label of an evaluation without noise, whose place is to the right of all SNRs."""
 
 _NO_SEEDS = pd.DataFrame(columns=["x", "y"])
 """One for all lines, of which there may be thousands."""
@@ -51,6 +57,13 @@ class Panel:
     ticks: dict[float, str] = field(default_factory=dict)
     log_x: bool = False
 
+    def value(self, x: float, kind: Kind) -> float | str:
+        """What a place stands for: a label, where dots have labels, or an SNR without noise."""
+        label = self.ticks.get(x)
+        if kind == "dots" and label is not None:
+            return label
+        return math.inf if label == NOISELESS else x
+
 
 @dataclass(frozen=True, eq=False)
 class Chart:
@@ -74,7 +87,7 @@ class Chart:
     y_label: str
     panels: Sequence[Panel]
     note: str = ""
-    kind: Literal["lines", "dots", "curves"] = "lines"
+    kind: Kind = "lines"
     apart: bool = False
 
     @property
@@ -82,12 +95,15 @@ class Chart:
         """The values that the chart shows, a row for each point of a line."""
         names = {"x": self.x_name, "y": self.y_name}
         names |= {end: f"{self.y_name}_{end}" for end in ("low", "high")}
-        lines = [(panel.title, line) for panel in self.panels for line in panel.lines]
+        lines = [(panel, line) for panel in self.panels for line in panel.lines]
         if not lines:
             return pd.DataFrame(columns=["panel", "line", self.x_name, self.y_name])
         rows = pd.concat([line.points for _, line in lines], keys=range(len(lines)))
         number = rows.index.get_level_values(0)
         rows = rows.rename(columns=names).reset_index(drop=True)
-        rows.insert(0, "panel", [lines[i][0] for i in number])
+        rows[self.x_name] = [
+            lines[i][0].value(x, self.kind) for i, x in zip(number, rows[self.x_name], strict=True)
+        ]
+        rows.insert(0, "panel", [lines[i][0].title for i in number])
         rows.insert(1, "line", [lines[i][1].look.label for i in number])
         return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,8 @@ from tokcom_core.tasks import Task
 from .contenders import Contender, air_of, transports_of
 from .study import Study, TokenBudget
 from .swept import mcs_choices
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,9 @@ def served_streams(system: System, task: Task, tokens: TokenBudget) -> tuple[Str
 def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> TokenBudget:
     """The longest token lengths, in the proportion of the budget's, that meet its deadline.
 
-    On all airs. Counted are the slowest device's encoding of one window, and the airtime of the
-    longest sample; packets are sent once. Sizes of files and the base station's time are not known
-    yet.
+    On all airs, and of those that the system takes, such as whole grids of an image. Counted are
+    the slowest device's encoding of one window, and the airtime of the longest sample; packets are
+    sent once. Sizes of files and the base station's time are not known yet.
 
     Args:
         study: Study.
@@ -98,20 +101,48 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
     """
     tokens, deadline_ms = budget.tokens, budget.deadline_ms
     assert deadline_ms is not None
-    for percent in range(100, -1, -1):
-        candidate = {name: max(1, count * percent // 100) for name, count in tokens.items()}
-        streams = served_streams(contender.system, study.task, candidate)
-        computing_ms = encoding_ms(study, contender, candidate)
-        needed_ms = computing_ms + _airtime_ms(study, contender, budget.digital, streams, link)
-        if needed_ms <= deadline_ms:
-            return candidate
+    most = max(tokens.values())
+
+    def lengths(part: int) -> dict[str, int]:
+        return {name: max(1, count * part // most) for name, count in tokens.items()}
+
+    def streams_at(part: int) -> tuple[Stream, ...]:
+        return served_streams(contender.system, study.task, lengths(part))
+
+    def needed_ms(part: int) -> float:
+        airtime_ms = _airtime_ms(study, contender, budget.digital, streams_at(part), link)
+        return encoding_ms(study, contender, lengths(part)) + airtime_ms
+
+    in_time = bisect_left(range(most + 1), True, key=lambda n: not meets(deadline_ms, needed_ms(n)))
+    for part in reversed(range(in_time)):
+        if _takes(contender.system, study.task, lengths(part)):
+            return lengths(part)
+    streams, computing_ms = streams_at(0), encoding_ms(study, contender, lengths(0))
     rest = ", ".join(f"{s.max_tokens} of {s.name}" for s in streams if s.device not in tokens)
     encoded = f", {computing_ms:.3g} ms of them encoding," if computing_ms else ""
     raise InfeasibleBudgetError(
         f"deadline_ms {deadline_ms:g} is too short: one token of each device"
-        f"{f' and {rest}' if rest else ''} take {needed_ms:.3g} ms{encoded} "
+        f"{f' and {rest}' if rest else ''} take {needed_ms(0):.3g} ms{encoded} "
         f"at {link.bandwidth_hz:g} Hz; take a longer one, or more bandwidth"
     )
+
+
+def meets(deadline_ms: float | None, latency_ms: float | None) -> bool:
+    """Whether a latency meets a deadline, if there is one; None is that of nothing received.
+
+    What takes as long, up to rounding, meets it: airtimes are whole OFDM symbols.
+    """
+    if deadline_ms is None:
+        return True
+    return latency_ms is not None and latency_ms <= deadline_ms * (1 + _ROUNDING)
+
+
+def _takes(system: System, task: Task, lengths: TokenBudget) -> bool:
+    try:
+        system.check(task, lengths)
+    except ValueError:
+        return False
+    return True
 
 
 def encoding_ms(study: Study, contender: Contender, lengths: TokenBudget) -> float:

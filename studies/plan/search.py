@@ -103,6 +103,8 @@ class Search(Config):
             raise ValueError(f"no method {self.method!r} in the study; there are: {known}")
         counts = {axis: len(getattr(study, axis)) for axis in _AXES}
         counts |= {"digital.bits": len(study.digital.bits)}
+        if study.emulate is not None and study.emulate.trains:
+            counts |= {"emulate.users": len(study.emulate.users)}
         for axis, count in counts.items():
             if count > 1:
                 raise ValueError(

@@ -146,7 +146,7 @@ class Study(Config):
     digital: AnyDigital = SweptDigital()
     link: dict[str, Any] = Field(default={}, validate_default=True)
     power_mode: Literal["fixed_psd", "fixed_power"] = "fixed_psd"
-    reference_bandwidth_hz: float = Field(default=5e6, gt=0)
+    reference_bandwidth_hz: float = Field(default=5e6, gt=0, allow_inf_nan=False)
     deadline_ms: Annotated[tuple[Deadline, ...], *SEVERAL] = (None,)
     deadline_policy: Literal["late", "fit"] = "late"
     compute: Compute = Compute()

@@ -11,7 +11,7 @@ from actors import airtime_ms, share_of
 from channel_models import InfeasibleBudgetError
 from tokcom_core.systems import devices_of
 
-from ..plan.budgets import Budget, loss_at_bandwidth_db, served_streams, user_link
+from ..plan.budgets import Budget, loss_at_bandwidth_db, meets, served_streams, user_link
 from ..plan.cells import Plan
 from ..plan.contenders import Contender
 from ..plan.study import Study
@@ -92,12 +92,11 @@ def affordable(
             "is missing"
         )
     rows = _at_snr(plan.study, carried, limits.snr_db)
-    longest_ms = math.inf if limits.deadline_ms is None else limits.deadline_ms
-    in_time = rows[rows["latency_ms"] <= longest_ms]
+    in_time = rows[[meets(limits.deadline_ms, latency_ms) for latency_ms in rows["latency_ms"]]]
     if in_time.empty:
         raise InfeasibleBudgetError(
-            f"nothing that was measured takes {longest_ms:g} ms or less on this link; the shortest "
-            f"takes {rows['latency_ms'].min():.3g} ms"
+            f"nothing that was measured takes {limits.deadline_ms:g} ms or less on this link; the "
+            f"shortest takes {rows['latency_ms'].min():.3g} ms"
         )
     best = ["air", "eval_snr_db", "accuracy"]
     deadline_ms = math.nan if limits.deadline_ms is None else limits.deadline_ms

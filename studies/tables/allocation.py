@@ -208,7 +208,8 @@ class _Offers:
         Raises:
             InfeasibleBudgetError: if none do.
         """
-        most = self.total if self._serves(self.total, snr_db) else _MAX_BLOCKS
+        enough = bool(self.total) and self._serves(self.total, snr_db)
+        most = self.total if enough else _MAX_BLOCKS
         try:
             self.best(most, snr_db)
         except InfeasibleBudgetError as error:

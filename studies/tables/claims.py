@@ -106,7 +106,8 @@ def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
             return f"no token lengths {lengths}; there are: {', '.join(map(str, study.tokens))}"
     if claim.part is not None and claim.part not in layout.kinds:
         return f"no part or group {claim.part!r}; there are: {', '.join(layout.kinds)}"
-    if claim.eval_snr_db and not {*claim.eval_snr_db} & {*study.eval_snr_db}:
+    budgeted = any(not air.sets_snr for air in study.airs)  # their rows are judged at any SNR
+    if claim.eval_snr_db and not budgeted and not {*claim.eval_snr_db} & {*study.eval_snr_db}:
         evaluated = ", ".join(f"{snr_db:g}" for snr_db in study.eval_snr_db)
         return f"not evaluated at its SNRs; eval_snr_db is {evaluated}"
     return None

@@ -68,7 +68,6 @@ class TableLayout:
         graded: Whether an answer's score may lie between 0 and 1, rather than be one of them.
         references: Reference methods, whose accuracies are in the rows of all others.
         streams: Streams whose loss rates and channel uses have columns in ``curves``.
-        modalities: Modality of each device.
         fitted: Whether token lengths follow from the deadline, so that conditions of two methods
             are alike whose lengths are not.
     """
@@ -82,7 +81,6 @@ class TableLayout:
     graded: bool = False
     references: tuple[Reference, ...] = ()
     streams: tuple[str, ...] = ()
-    modalities: Mapping[str, str] = field(default_factory=dict)
     fitted: bool = False
 
     @property

@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from tokcom_core.datasets.samples import read_samples
 
+from ..plan.budgets import meets
 from ..plan.specs import Cell
 from ..storage.folder import StudyFolder
 from .columns import TableLayout
 from .identity import cell_columns, identity
-from .outcome import Outcome, meets
+from .outcome import Outcome
 from .references import read_references, with_references, write_references
 from .rows import read_rows, read_values, write_rows
 from .training import training_columns

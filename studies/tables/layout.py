@@ -30,6 +30,5 @@ def layout_of(study: Study) -> TableLayout:
         ),
         losses=tuple(dict.fromkeys(name for phase in phases for name in phase.losses)),
         streams=tuple(dict.fromkeys(sent)),  # methods first: references send texts alone
-        modalities={stream.device: stream.modality for stream in streams},
         fitted=study.deadline_policy == "fit" and len(study.tokens) == 1,
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from actors import Evaluation
 from tokcom_core.datasets.samples import Samples
 
+from ..plan.budgets import meets, served_streams
 from ..plan.specs import Cell
 from .columns import LOCATION_COLUMNS, TableLayout
 from .costs import NetworkSizes, air_columns, ebn0_db, network_columns, tokens_sent
@@ -132,7 +133,10 @@ class Outcome:
         else:
             senders = dict.fromkeys(arrival.sender for arrival in self.evaluation.arrivals.values())
             rows = [self._device_row(device, layout) for device in senders]
-        return [{**shared, **row, "modality": layout.modalities.get(row["device"])} for row in rows]
+        trained = self.cell.trained
+        streams = served_streams(trained.system, self.cell.task, trained.tokens)
+        modalities = {stream.device: stream.modality for stream in streams}
+        return [{**shared, **row, "modality": modalities.get(row["device"])} for row in rows]
 
     def _device_row(self, device: str, layout: TableLayout) -> dict[str, Any]:
         own = [a for a in self.evaluation.arrivals.values() if a.sender == device]
@@ -168,11 +172,6 @@ class Outcome:
             {**shared, **dict(zip(columns, values, strict=True))}
             for values in zip(*columns.values(), strict=True)
         ]
-
-
-def meets(deadline_ms: float | None, latency_ms: float | None) -> bool:
-    """Whether a latency meets a deadline, if there is one; None is that of nothing received."""
-    return deadline_ms is None or (latency_ms is not None and latency_ms <= deadline_ms)
 
 
 def _known(value: float) -> float | None:

@@ -186,6 +186,12 @@ def test_nobody_is_left_out_silently(
         _shared(summary, blocks, **band)
 
 
+def test_a_band_without_a_block_says_what_each_user_needs(summary: pd.DataFrame) -> None:
+    band = SharedBand(0.5 * BLOCK_HZ, 3.0, (10.0, 10.0), "accuracy")
+    with pytest.raises(ValueError, match="6 in all, and bandwidth_hz 180000 has 0; take"):
+        allocate(Plan(STUDY), candidates(summary, LAYOUT, None, None), LAYOUT, band)
+
+
 def test_a_band_is_finite() -> None:
     with pytest.raises(ValueError, match="bandwidth_hz inf should be positive and finite"):
         SharedBand(math.inf, 3.0, (0.0,))

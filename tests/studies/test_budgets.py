@@ -8,7 +8,7 @@ import pytest
 
 from actors import airtime_ms
 from channel_models import DigitalConfig, Link
-from studies.plan.budgets import Budget, fit, loss_at_bandwidth_db, served_streams
+from studies.plan.budgets import Budget, fit, loss_at_bandwidth_db, meets, served_streams
 from studies.plan.contenders import Contender
 from studies.plan.study import Study
 from tokcom_core.systems.mlms import Mlms
@@ -111,3 +111,35 @@ def test_power_modes() -> None:
     narrow, wide = ours(planned(methods=["aligned"], **keys)[1])
     assert narrow.eval_snr_db == wide.eval_snr_db == narrow.eval_air_snr_db == (0, 10)
     assert wide.eval_air_snr_db == pytest.approx((-3.0103, 6.9897), abs=1e-4)
+
+
+def test_fit_tries_every_length() -> None:
+    """128 tokens are more than a hundred: 54 of them take exactly 3 ms on 48 subcarriers."""
+    system, link = Mlms(), Link(bandwidth_hz=2.5e6)
+    method = Contender("aligned", system, {})
+    study = Study(name="s", deadline_policy="fit", deadline_ms=100.0)
+    for count in (37, 41, 54, 97, 113):
+        exact = airtime_ms(link, served_streams(system, Avqa(), {"audio": 1, "vision": count}))
+        budget = Budget(2.5e6, exact, None, DigitalConfig(), {"audio": 1, "vision": 128})
+        found = fit(study, method, budget, link)["vision"]
+        more = served_streams(system, Avqa(), {"audio": 1, "vision": found + 1})
+        assert found >= count
+        assert airtime_ms(link, more) > exact
+
+
+def test_fit_takes_whole_grids_of_an_image() -> None:
+    keys = {"task": "clevr", "data": {"miniclevr": {}}, "methods": ["taichi"]}
+    keys |= {"tokens": {"terminal": 36}, "deadline_policy": "fit"}
+    lengths = {
+        deadline_ms: ours(planned(deadline_ms=deadline_ms, **keys)[1])[0].trained.tokens["terminal"]
+        for deadline_ms in (0.23, 0.25, 1.0)
+    }
+    assert lengths == {0.23: 9, 0.25: 25, 1.0: 36}
+
+
+def test_what_takes_as_long_as_the_deadline_meets_it() -> None:
+    """A mean of 500 times 1.5 ms may end one bit above it."""
+    assert meets(1.5, 1.5000000000000002)
+    assert not meets(1.5, 1.5001)
+    assert meets(None, None)
+    assert not meets(1.5, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import drjit
 import pytest
 
 from studies import presets
+from studies.cli import main
 from tokcom_core.datasets.layout import MUSIC_AVQA, video_file
 from tokcom_core.datasets.minimusic.write import write_minimusic
 
@@ -177,3 +180,16 @@ def test_a_truncated_clip_is_one_line_and_the_others_are_prepared(
     assert "no folder" in _one_line(nowhere)
     assert not nowhere.stdout
     assert "another MiniMUSIC" in refused("data", "minimusic", tmp_path, "--clips", "30")
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 1), (errno.ENOENT, 2)])
+def test_a_full_disk_is_no_mistake_of_the_users(
+    monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def fails(**_: object) -> None:
+        raise OSError(number, os.strerror(number), "/out/search.parquet")
+
+    monkeypatch.setattr(sys.modules[main.__module__], "app", fails)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code

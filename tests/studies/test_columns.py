@@ -60,7 +60,6 @@ def radio() -> TableLayout:
         references=(Reference("majority-vote", "lower"),),
         losses=("pose", "pose_smoothness"),
         streams=("left", "right", "radio"),
-        modalities={"left": "vision", "right": "vision", "radio": "radio"},
     )
 
 

@@ -16,7 +16,8 @@ commit before that refactoring. Whoever changes numbers on purpose writes them a
   no SINR, losses and SINRs no longer depended on the batches, and operations were counted where a
   weight is applied;
 - lost packets came to count in no alignment; an emulation's scheduler to see the subcarriers that
-  are used, its batches to have whole intervals, and its missing devices to send no tokens.
+  are used, its batches to have whole intervals, and its missing devices to send no tokens;
+- what a device of a cell sends in an interval came from one place.
 """
 
 from __future__ import annotations

@@ -59,6 +59,11 @@ def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:
         ({}, {"method": "digital"}, "no method 'digital' in the study; there are: aligned"),
         ({"airs": ["awgn", "rayleigh"]}, {}, "2 airs; choose one by --set airs=[...]"),
         ({"digital": {"bits": [4, 8]}}, {}, "2 digital.bits; choose one by --set digital.bits"),
+        (
+            {"engine": "inline", "emulate": {"users": [10, 20], "trains": True}},
+            {},
+            "2 emulate.users; choose one by --set emulate.users=[...]",
+        ),
         ({"deadline_ms": 1}, {}, "take --set deadline_policy=fit"),
         ({}, {"over": {"tokens.touch": [1, 2]}}, "should have a length for audio and vision, and"),
         ({}, {"over": {"seed": [1, 2]}}, "--over seed: no key 'seed'; did you mean 'seeds'?"),

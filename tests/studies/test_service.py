@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -180,6 +181,22 @@ def test_the_title_of_the_picture_counts_the_users_that_it_shows() -> None:
     assert users_figure(some).get_suptitle() == some.heading == "2 of 3 users who asked: x"
     received = devices.fillna({"realised_sinr_db": 1.0})
     assert users_of(received, answers, "x").heading == "3 users who asked: x"
+
+
+@pytest.mark.parametrize(("sinrs_db", "bins"), [([7.0] * 9, 1), ([7.0], 1), (range(12), 6)])
+def test_answers_are_shown_by_sinr_also_where_all_have_one(
+    sinrs_db: Sequence[float], bins: int
+) -> None:
+    count = len(sinrs_db)
+    devices = pd.DataFrame(
+        {
+            "user": range(count), "device": "text", "realised_sinr_db": sinrs_db,
+            "accuracy": 1.0, "questions": 1, "x_m": math.nan, "y_m": math.nan,
+        }
+    )  # fmt: skip
+    answers = pd.DataFrame({"user": range(count), "media_id": "a", "right": 1.0})
+    found = users_of(devices, answers, "x").bins
+    assert list(found["accuracy"]) == [1.0] * bins
 
 
 def test_the_map_on_the_page_shows_every_user_who_was_received() -> None:

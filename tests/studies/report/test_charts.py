@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib import colors
 
-from studies.figures.accuracy import accuracy_by_group, accuracy_by_overhead
+from studies.figures.accuracy import accuracy_by_group, accuracy_by_overhead, accuracy_by_snr
 from studies.figures.looks import COLOURS
 from studies.figures.report import write_report
 from studies.plan.study import Study
@@ -86,6 +86,36 @@ def test_groups_are_shown_at_the_highest_snr(tables: Tables, results: pd.DataFra
     own = summaries[groups[2]].query("method == 'aligned' and eval_snr_db == 10")
     expected = own.loc[own["tokens_audio"] == 4, "accuracy"].item()
     assert line.points.set_index("x").loc[2.0, "y"] == expected
+    assert set(chart.table["group"]) == set(groups)
+    rows = chart.table.query("line == 'aligned, 4+4 tokens'").set_index("group")
+    assert rows.loc[groups[2], "accuracy"] == expected
+
+
+def test_airs_with_a_link_budget_show_all_methods(tables: Tables, results: pd.DataFrame) -> None:
+    """Whatever SNRs they realise, which differ by method."""
+    realised_db = 10.0 + results["method"].eq("aligned")
+    own = results[results["eval_snr_db"] == 10].assign(realised_snr_db=realised_db)
+    answered = count_answers(tables, own["cell"].unique())
+    summaries = {
+        group: summarise_part(own, answered, tables.layout, group)[1].assign(eval_snr_db=math.nan)
+        for group in tables.layout.groups[:2]
+    }
+    assert all(len(rows) == 4 for rows in summaries.values())
+    (panel,) = accuracy_by_group(own, summaries, tables.layout).panels
+    shown = {line.look.label.split(",")[0] for line in panel.lines}
+    assert shown == {"aligned", "unaligned"}
+
+
+def test_an_evaluation_without_noise_is_at_infinity_in_the_table(
+    tables: Tables, results: pd.DataFrame
+) -> None:
+    cells = results["cell"].unique()
+    without = results.assign(eval_snr_db=results["eval_snr_db"].replace(10.0, math.inf))
+    summary = summarise(results, count_answers(tables, cells), tables.layout)
+    summary["eval_snr_db"] = summary["eval_snr_db"].replace(10.0, math.inf)
+    chart = accuracy_by_snr(without, summary, tables.layout)
+    assert set(chart.table["snr_db"]) == {0.0, math.inf}
+    assert all(math.isfinite(x) for p in chart.panels for line in p.lines for x in line.points["x"])
 
 
 def test_colours_differ_in_print_and_for_the_colour_blind() -> None:

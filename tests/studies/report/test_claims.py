@@ -85,6 +85,8 @@ def test_claims_that_nothing_can_judge_are_named_before_the_study_runs() -> None
     study = Study(name="a", methods=["aligned"], eval_snr_db=[0, 10], claims=[*right, *claims])
     found = unjudged(study, layout_of(study))
     assert len(found) == len(wrong)
+    umi = Study(name="a", methods=["aligned"], airs=["umi"], claims=[*right, claims[-1]])
+    assert unjudged(umi, layout_of(umi)) == []
     assert all(reason in note for reason, note in zip(wrong, found, strict=True))
 
 

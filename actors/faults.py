@@ -83,7 +83,7 @@ class Faults(BaseModel):
         return Rules(
             outage_sinr_db=-math.inf if self.outage_sinr_db is None else self.outage_sinr_db,
             deadline_ms=math.inf if self.deadline_ms is None else self.deadline_ms,
-            encoding_ms=encoding_ms or {},
+            encoding_ms={s.name: (encoding_ms or {}).get(s.device, 0.0) for s in streams},
             delay_ms={s.name: self.delay_ms(batch, s.device, count) for s in streams},
         )
 

@@ -109,8 +109,8 @@ class StreamLog:
         sender: Name of the device that sent it.
         sent: Whether it was sent, bool; False where a user's device is missing or offline.
         lost: Whether it was sent but not received, bool: in a deep fade, or too late.
-        ends_ms: Time from the beginning of the interval to its end, encoding and what the same
-            device has sent before included, a straggler's delay not.
+        ends_ms: Time from the beginning of the interval to its end, with what was sent before in
+            its turn, without a straggler's delay.
         waited_ms: Time that the base station waits for a straggler beyond that, until the deadline
             at most; 0 where nothing was sent.
         tokens, realised_snr_db, sinr_db: See :class:`Arrival`.
@@ -162,7 +162,7 @@ class Rules:
     Attributes:
         outage_sinr_db: SINR after equalisation below which nothing is received.
         deadline_ms: Maximum time of a device: encoding, a straggler's delay, airtime.
-        encoding_ms: Time that each device computes before it sends; none for those not in it.
+        encoding_ms: Time that a device computes before it sends, by stream.
         delay_ms: Delay of stragglers, ``[B]`` by stream.
     """
 
@@ -173,12 +173,13 @@ class Rules:
 
     def lost(self, stream: str, sinr_db: Tensor, ends_ms: Tensor) -> Tensor:
         """Whether each sample of a stream is lost, bool ``[B]``; see :class:`StreamLog`."""
-        late = ends_ms + self.delay_ms[stream] > self.deadline_ms
+        late = ends_ms + self.encoding_ms[stream] + self.delay_ms[stream] > self.deadline_ms
         return (sinr_db < self.outage_sinr_db) | late
 
     def waited_ms(self, stream: str, ends_ms: Tensor) -> Tensor:
         """Time that the base station waits for stragglers, see :class:`StreamLog`."""
-        return torch.minimum(self.delay_ms[stream], (self.deadline_ms - ends_ms).clamp(min=0))
+        left_ms = self.deadline_ms - self.encoding_ms[stream] - ends_ms
+        return torch.minimum(self.delay_ms[stream], left_ms.clamp(min=0))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ class UserPopulation(BaseModel):
     missing_prob: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     faults: Faults = Faults()
 
+    def whole_batch(self, batch_size: int) -> int:
+        """The most samples of a batch that fill whole intervals; all, if they fill none."""
+        at_once = min(self.users_at_once, self.users)
+        return batch_size // at_once * at_once or batch_size
+
     def missing(self, seed: int, devices: Sequence[str]) -> dict[str, Tensor]:
         """Whether each user does not have a device, bool ``[U]`` by device."""
 

@@ -110,9 +110,10 @@ def stream_logs(
     logs = {}
     for frame, reception in received:
         costs = _costs(frame, reception, link, devices)
-        before_ms = ends_ms.get(frame.sender, rules.encoding_ms.get(frame.sender, 0.0))
-        ends_ms[frame.sender] = before_ms + costs["airtime_ms"]
-        logs[frame.stream] = _log(frame, reception, rules, ends_ms[frame.sender], costs)
+        turn = "all" if link.access == "tdma" else frame.sender  # one after the other
+        own_ms = costs["airtime_ms"]
+        ends_ms[turn] = ends_ms[turn] + own_ms if turn in ends_ms else own_ms
+        logs[frame.stream] = _log(frame, reception, rules, ends_ms[turn], costs)
     return logs
 
 

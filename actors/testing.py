@@ -143,7 +143,7 @@ def _received(frame: Frame, reception: Reception) -> Received:
 def _delayed(phase: Phase, late: Collection[str]) -> Rules:
     """Rules by which some streams of a phase are lost, and nothing else."""
     delay_ms = {s: torch.full((len(ROWS),), 2e9 if s in late else 0.0) for s in phase.crossing}
-    return Rules(-math.inf, 1e9, {}, delay_ms)
+    return Rules(-math.inf, 1e9, dict.fromkeys(delay_ms, 0.0), delay_ms)
 
 
 def _gradients(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

@@ -62,6 +62,7 @@ class Emulation(OnEngine):
         self._device_names = devices_of(setup.streams)
         self.link = share_of(setup.station.link, config.users_at_once, len(self._device_names))
         self.interval_s = interval_s(self.link, setup.streams)
+        self.encoding_ms = setup.encoding_ms
         self.users = config.users
         self.traffic = poisson_traffic(
             config.users, config.questions_per_s, config.duration_s, setup.samples, setup.seed
@@ -130,7 +131,7 @@ class Emulation(OnEngine):
 
     def _transmit(self, batch: int, request: TransmitRequest) -> Served:
         faults = self._config.faults
-        rules = faults.rules(batch, self._setup.streams, len(request), self._setup.encoding_ms)
+        rules = faults.rules(batch, self._setup.streams, len(request), self.encoding_ms)
         pool_of = request.members.users % len(self._pools)
         seed = spawn_seed(self._setup.seed, "emulation", batch)
         attempt = 0

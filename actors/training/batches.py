@@ -125,8 +125,7 @@ class ScheduledSampler(BatchSampler):
         }
         counts = [[len(rows) for rows in dealt] for dealt in self._own.values()]
         self._stock = torch.tensor(counts).amin(0)
-        whole = sending.batch_size // population.users_at_once * population.users_at_once
-        self._batch_size = min(whole or sending.batch_size, int(self._stock.sum()))
+        self._batch_size = min(population.whole_batch(sending.batch_size), int(self._stock.sum()))
         if not self._batch_size:
             raise ValueError(
                 f"none of {population.users} users has samples of every split; take fewer"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from .trace import PLACE, Trace
 class RecordedSource(Source):
     """Replays a trace: the seed chooses the realisations, among the sender's own if it has any.
 
-    Where users move, the request's place chooses them instead.
+    Where users move, or their places are known, the request's place chooses them instead.
 
     Args:
         trace: the recorded realisations.
@@ -63,7 +64,7 @@ class RecordedSource(Source):
         own = self._rows.get(request.sender, torch.arange(len(self._trace.senders)))
         generator = torch.Generator().manual_seed(request.seed)
         if self._keep_place is None or not request.sender:
-            lasts = self._moving_mps is not None  # whoever sends again is where he was
+            lasts = self._moving_mps is not None or bool(np.isfinite(self._trace.places_m).all())
             by = torch.Generator().manual_seed(request.place) if lasts else generator
             chosen = own[torch.randint(len(own), (request.batch,), generator=by)]
         else:

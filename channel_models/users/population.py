@@ -20,7 +20,7 @@ from ..seeding import spawn_seed
 from ..sources.source import Realisation, Request, Source
 
 ROUND_TRIP_S = 8e-3
-"""Time from a transmission to the next one of the same packets, as that of LTE's HARQ."""
+"""Time from one attempt to the next, as that of LTE's HARQ; users who stand still meet the same."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,10 @@ def affordable(
             "is missing"
         )
     rows = _at_snr(plan.study, carried, limits.snr_db)
+    rows = rows[rows["latency_ms"].notna()]  # something was answered
     in_time = rows[[meets(limits.deadline_ms, latency_ms) for latency_ms in rows["latency_ms"]]]
+    if rows.empty:
+        raise InfeasibleBudgetError("no question was answered on a link like this one")
     if in_time.empty:
         raise InfeasibleBudgetError(
             f"nothing that was measured takes {limits.deadline_ms:g} ms or less on this link; the "

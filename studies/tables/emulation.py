@@ -57,7 +57,7 @@ def emulated_outcome(
     computing_ms = network["device_ms"] + network["station_ms"]
     columns = {
         **service_columns(journal, traffic, emulation.interval_s, computing_ms),
-        **loss_fractions(journal, cell.emulate.faults),
+        **loss_fractions(journal, cell.emulate.faults, emulation.encoding_ms),
     }
     return Outcome(
         cell,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,8 @@ def service_columns(
     """The columns of ``results`` about questions: how many were answered, how soon, how fairly.
 
     Fairness is that of the users' service rates: the mean over a user's questions of 1 / latency,
-    and 0 for a question that was given up. A latency has what the base station waited for the
-    stragglers among a question's devices.
+    and 0 for a question that was given up. A latency has what the base station waited, beyond the
+    interval, for the stragglers among a question's devices.
 
     Args:
         journal: Every transmission; all streams of a question are sent at once.
@@ -30,9 +30,10 @@ def service_columns(
         computing_ms: Time that devices and base station compute for a question.
     """
     once = transmissions(journal)
-    received = journal[journal["received"]].groupby("request")
+    beyond_ms = journal["ends_ms"] + journal["waited_ms"] - 1e3 * interval_s
+    received = journal.assign(beyond_ms=beyond_ms)[journal["received"]].groupby("request")
     asked = len(traffic)
-    start_s, waited_ms = received["start_s"].first(), received["waited_ms"].max()
+    start_s, waited_ms = received["start_s"].first(), received["beyond_ms"].max().clip(lower=0)
     on_air_s = start_s + interval_s - pd.Series(traffic.arrivals_s)[start_s.index]
     latency_s = on_air_s + 1e-3 * (waited_ms + computing_ms)
     rates = (1 / latency_s).reindex(range(asked), fill_value=0.0)
@@ -63,7 +64,9 @@ def jain_index(values: Sequence[float]) -> float:
     return float(x.sum()) ** 2 / (len(x) * squares) if squares else math.nan
 
 
-def loss_fractions(journal: pd.DataFrame, faults: Faults) -> dict[str, float]:
+def loss_fractions(
+    journal: pd.DataFrame, faults: Faults, encoding_ms: Mapping[str, float]
+) -> dict[str, float]:
     """Fraction of what was sent that was lost to each cause, the mean over streams.
 
     The first cause that would have been enough counts: a deep fade, encoding and airtime beyond the
@@ -72,12 +75,14 @@ def loss_fractions(journal: pd.DataFrame, faults: Faults) -> dict[str, float]:
     Args:
         journal: Every transmission.
         faults: Faults of the emulation, by whose rules it was lost.
+        encoding_ms: Time that each device computes before it sends; none for those not in it.
     """
     outage_sinr_db = -math.inf if faults.outage_sinr_db is None else faults.outage_sinr_db
     deadline_ms = math.inf if faults.deadline_ms is None else faults.deadline_ms
     sent = journal[journal["sent"]]
     faded = sent["realised_sinr_db"] < outage_sinr_db
-    late = sent["ends_ms"] > deadline_ms
+    before_ms = sent["device"].map(lambda device: encoding_ms.get(device, 0.0))
+    late = sent["ends_ms"] + before_ms > deadline_ms
     causes = (faded, late & ~faded, ~late & ~faded)
     return {
         name: float((sent["lost"] & cause).groupby(sent["stream"]).mean().mean())

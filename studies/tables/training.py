@@ -74,18 +74,19 @@ def longest_step(spec: PhaseSpec, link: Link) -> Step:
     Many users send them in intervals that are all full.
     """
     phase = spec.definition
+    population = None if spec.crossing is None else spec.crossing.population
+    samples = phase.batch_size if population is None else population.whole_batch(phase.batch_size)
     streams = streams_of(spec.system, spec.task, spec.tokens, phase)
     crossing = {stream.name: stream for stream in streams if stream.name in phase.crossing}
     found: dict[str, float] = {
-        "samples": phase.batch_size,
+        "samples": samples,
         **{
             f"channel_uses_{name}": float(own.max_tokens * own.symbols_per_token)
             for name, own in crossing.items()
         },
     }
-    population = None if spec.crossing is None else spec.crossing.population
     if population is not None:
-        intervals = math.ceil(phase.batch_size / population.users_at_once)
+        intervals = math.ceil(samples / min(population.users_at_once, population.users))
         own_link = spec.user_link(link)
         found["emulated_s"] = intervals * interval_s(own_link, list(crossing.values()))
     return found

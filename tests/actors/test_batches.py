@@ -67,8 +67,13 @@ def test_everybody_sends_samples_of_their_own(scheduler: str) -> None:
 def test_batches_have_whole_intervals() -> None:
     """Of 14 samples with four users at once, twelve; a batch of three is less than an interval."""
     population = UserPopulation(users=10, users_at_once=4, scheduler="round-robin")
-    for size, intervals in ((14, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]), (3, [0, 0, 0])):
-        members = _scheduled(population, batch_size=size).batch(0).members
+    few = population.model_copy(update={"users": 3})
+    for own, size, intervals in (
+        (population, 14, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]),
+        (population, 3, [0, 0, 0]),
+        (few, 8, [0, 0, 0, 1, 1, 1]),
+    ):
+        members = _scheduled(own, batch_size=size).batch(0).members
         assert members is not None
         assert members.intervals.tolist() == intervals
 

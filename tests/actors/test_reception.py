@@ -63,23 +63,38 @@ def test_a_devices_streams_follow_each_other_until_its_deadline() -> None:
     airtime_ms = LINK.transmission(4096, LINK.blocks_per_device(1)).airtime_ms
     none = dict.fromkeys(("caption", "question"), torch.zeros(2, dtype=torch.float64))
     for deadline_ms, lost in ((1.5, [True, False]), (2.5, [False, False])):
-        rules = Rules(-math.inf, 0.2 + deadline_ms * airtime_ms, {"text": 0.2}, none)
+        rules = Rules(-math.inf, 0.2 + deadline_ms * airtime_ms, dict.fromkeys(none, 0.2), none)
         logs = stream_logs(both, LINK, rules)
         assert not logs["caption"].lost.any()
         assert logs["question"].lost.tolist() == lost
-        assert logs["question"].ends_ms.tolist() == pytest.approx(
-            [0.2 + 2 * airtime_ms, 0.2 + airtime_ms]
-        )
+        assert logs["question"].ends_ms.tolist() == pytest.approx([2 * airtime_ms, airtime_ms])
+
+
+def test_devices_that_take_turns_end_one_after_the_other() -> None:
+    """Under TDMA the second device ends with the interval."""
+    for access, second in (("tdma", 2), ("ofdma", 1)):
+        link = Link(access=access)
+        air = named_air("awgn").build(link, 10.0)
+        valid = torch.ones(1, 4096, dtype=torch.bool)
+        symbols, scale = normalise(torch.ones(valid.shape, dtype=torch.complex64), valid)
+        frames = [Frame(name, name, symbols, valid, scale, block=BLOCK) for name in ("a", "b")]
+        received = list(zip(frames, air.transmit(frames, seed=3), strict=True))
+        none = dict.fromkeys(("a", "b"), torch.zeros(1, dtype=torch.float64))
+        logs = stream_logs(received, link, Rules(-math.inf, 10.0, dict.fromkeys(none, 0.0), none))
+        airtime_ms = float(logs["a"].ends_ms)
+        assert float(logs["b"].ends_ms) == pytest.approx(second * airtime_ms)
+        whole = link.intervals_ms(["a", "b"], [log.costs["airtime_ms"] for log in logs.values()])
+        assert float(logs["b"].ends_ms) == pytest.approx(float(whole))
 
 
 def test_a_straggler_is_waited_for_until_the_deadline() -> None:
     both = _pair(question=torch.tensor([True, True, True, False]))
     delay_ms = {"question": torch.tensor([0.0, 3.0, 30.0, 3.0], dtype=torch.float64)}
     airtime_ms = LINK.transmission(4096, LINK.blocks_per_device(1)).airtime_ms
-    logs = stream_logs(both, LINK, Rules(-math.inf, 10.0, {}, delay_ms))
+    logs = stream_logs(both, LINK, Rules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
     assert logs["question"].lost.tolist() == [False, False, True, False]
     assert logs["question"].waited_ms.tolist() == pytest.approx([0, 3, 10 - airtime_ms, 0])
-    patient = stream_logs(both, LINK, Rules(-math.inf, math.inf, {}, delay_ms))
+    patient = stream_logs(both, LINK, Rules(-math.inf, math.inf, {"question": 0.0}, delay_ms))
     assert patient["question"].waited_ms.tolist() == [0, 3, 30, 0]
 
 
@@ -90,7 +105,7 @@ def test_a_gradient_returns_only_for_what_was_received() -> None:
     alone = step_costs(frames, receptions, {})
     assert alone["gradient_bits"] == pytest.approx(3 / 4 * of_sample)
     delay_ms = {"question": torch.tensor([0.0, 30.0, 0.0, 0.0], dtype=torch.float64)}
-    logs = stream_logs(both, LINK, Rules(-math.inf, 10.0, {}, delay_ms))
+    logs = stream_logs(both, LINK, Rules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
     assert step_costs(frames, receptions, logs)["gradient_bits"] == pytest.approx(of_sample / 2)
 
 

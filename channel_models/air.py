@@ -16,7 +16,7 @@ from torch import Tensor
 from .frame import Frame, Members, Transport
 from .numerology import Link, Overhead
 from .power import to_db
-from .seeding import spawn_seed
+from .seeding import attempt_seed, spawn_seed
 
 POWER_SCALE_BITS = 32
 """Control bits of a frame's power scale, per sample."""
@@ -143,12 +143,7 @@ class Air(ABC):
     @staticmethod
     def seed_of(frame: Frame, seed: int, *role: str) -> int:
         """A frame's own seed of one interval, and of its attempt."""
-        return spawn_seed(Air.seed_of_attempt(frame, seed), frame.sender, frame.stream, *role)
-
-    @staticmethod
-    def seed_of_attempt(frame: Frame, seed: int) -> int:
-        """The seed of the interval, for what is sent first, or one that follows from it."""
-        return spawn_seed(seed, "transmission", frame.attempt) if frame.attempt else seed
+        return spawn_seed(attempt_seed(seed, frame.attempt), frame.sender, frame.stream, *role)
 
 
 class _Costs(NamedTuple):

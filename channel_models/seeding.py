@@ -15,6 +15,16 @@ def spawn_seed(seed: int, *role: str | int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def attempt_seed(seed: int, attempt: int) -> int:
+    """Seed of what is sent in an interval: the interval's own at first, another for each attempt.
+
+    Args:
+        seed: of the interval.
+        attempt: see :class:`~channel_models.frame.Frame`.
+    """
+    return spawn_seed(seed, "transmission", attempt) if attempt else seed
+
+
 @contextmanager
 def sionna_seeded(seed: int) -> Iterator[None]:
     """Seeds Sionna's generators, and leaves torch's own, which Sionna seeds too, as they were."""

@@ -17,7 +17,7 @@ from ..air import Air, ChannelOutput
 from ..frame import Frame, Members
 from ..numerology import Allocation, Link
 from ..power import to_db
-from ..seeding import spawn_seed
+from ..seeding import attempt_seed, spawn_seed
 from ..sources.source import Source
 from .detection import detect_users, gaussian_noise, lmmse_combine, sample_lmmse_estimate
 from .grid import off_grid, on_grid
@@ -155,9 +155,8 @@ class LinearAir(Air):
                 "users that send at once need batches of one size, got "
                 f"{[len(frame.symbols) for frame in frames]}"
             )
-        generator = self._generator(
-            spawn_seed(Air.seed_of_attempt(frames[0], seed), "noise", frames[0].stream)
-        )
+        own_seed = attempt_seed(seed, frames[0].attempt)
+        generator = self._generator(spawn_seed(own_seed, "noise", frames[0].stream))
         longest = max(frame.symbols.shape[1] for frame in frames)
         assert self._channel is not None, "Receiver.check refuses sdma without fading"
         signals = [self._channel.signal(frame, allocation, seed, longest) for frame in frames]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..numerology import SPEED_OF_LIGHT_MPS
 from ..seeding import spawn_seed
-from .source import Realisation, Request, Source
+from .source import Realisation, Request, Source, random_phases
 from .trace import PLACE, Trace
 
 
@@ -64,9 +64,9 @@ class RecordedSource(Source):
         own = self._rows.get(request.sender, torch.arange(len(self._trace.senders)))
         generator = torch.Generator().manual_seed(request.seed)
         if self._keep_place is None or not request.sender:
-            lasts = self._moving_mps is not None or bool(np.isfinite(self._trace.places_m).all())
-            by = torch.Generator().manual_seed(request.place) if lasts else generator
-            chosen = own[torch.randint(len(own), (request.batch,), generator=by)]
+            placed = self._moving_mps is not None or bool(np.isfinite(self._trace.places_m).all())
+            chooser = torch.Generator().manual_seed(request.place) if placed else generator
+            chosen = own[torch.randint(len(own), (request.batch,), generator=chooser)]
         else:
             place = spawn_seed(self._keep_place, request.sender) % len(own)
             chosen = own[place].expand(request.batch)
@@ -79,7 +79,7 @@ class RecordedSource(Source):
         self, gains: Tensor, request: Request, generator: torch.Generator, chosen: Tensor
     ) -> Tensor:
         if self._moving_mps is not None:
-            return gains * self._rotation(request, generator, chosen)
+            return gains * self._rotation(gains, request, generator, chosen)
         recorded = gains.shape[3]
         if recorded == 1 or request.steps == 1:
             return gains[..., :1].expand(-1, -1, -1, request.steps)
@@ -95,18 +95,20 @@ class RecordedSource(Source):
             )
         return gains[..., : request.steps]
 
-    def _rotation(self, request: Request, generator: torch.Generator, chosen: Tensor) -> Tensor:
+    def _rotation(
+        self, gains: Tensor, request: Request, generator: torch.Generator, chosen: Tensor
+    ) -> Tensor:
         """Random phases of the paths, and their Doppler shifts: ``[B, 1, P, T]``."""
-        paths = self._gains.shape[2]
-        turns = torch.rand(len(chosen), paths, 1, generator=generator).repeat(1, 1, request.steps)
-        if self._trace.directions is not None and self._moving_mps:
-            heading = 2 * torch.pi * torch.rand(len(chosen), generator=generator)
-            velocity = self._moving_mps * torch.stack(
-                [heading.cos(), heading.sin(), torch.zeros_like(heading)], dim=1
-            )
-            direction = torch.from_numpy(self._trace.directions)[chosen]
-            wavelength = SPEED_OF_LIGHT_MPS / self._trace.carrier_hz
-            doppler_hz = (direction @ velocity[:, :, None]) / wavelength
-            turns = turns + doppler_hz * torch.arange(request.steps) / request.sampling_hz
-        phase = (2 * torch.pi * turns).to(self._device)[:, None]
-        return torch.polar(torch.ones_like(phase), phase)
+        phases = random_phases(gains, generator).expand(-1, -1, -1, request.steps)
+        if self._trace.directions is None or not self._moving_mps:
+            return phases
+        heading = 2 * torch.pi * torch.rand(len(chosen), generator=generator)
+        velocity = self._moving_mps * torch.stack(
+            [heading.cos(), heading.sin(), torch.zeros_like(heading)], dim=1
+        )
+        direction = torch.from_numpy(self._trace.directions)[chosen]
+        wavelength = SPEED_OF_LIGHT_MPS / self._trace.carrier_hz
+        doppler_hz = (direction @ velocity[:, :, None]) / wavelength
+        turns = doppler_hz * torch.arange(request.steps) / request.sampling_hz
+        shift = (2 * torch.pi * turns).to(self._device)[:, None]
+        return phases * torch.polar(torch.ones_like(shift), shift)

@@ -16,7 +16,7 @@ import torch
 
 from ..frame import Members
 from ..numerology import SPEED_OF_LIGHT_MPS
-from ..seeding import spawn_seed
+from ..seeding import attempt_seed, spawn_seed
 from ..sources.source import Realisation, Request, Source
 
 ROUND_TRIP_S = 8e-3
@@ -50,10 +50,10 @@ class FreshPopulation(Source):
         intervals, where = torch.unique_consecutive(members.intervals, return_inverse=True)
         for i, interval in enumerate(intervals.tolist()):
             seed = spawn_seed(self._size.seed, "crowd", request.sender, interval)
-            own = spawn_seed(seed, "transmission", request.attempt) if request.attempt else seed
             whole = self._source.realise(
                 replace(
-                    request, batch=self._size.users, seed=own, members=None,
+                    request, batch=self._size.users, members=None,
+                    seed=attempt_seed(seed, request.attempt),
                     place_seed=spawn_seed(seed, "place"),
                 )
             )  # fmt: skip

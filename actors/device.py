@@ -88,7 +88,7 @@ class Device:
         )
         self._length = config.tokens.get(config.name)
         self._optimiser: Optimiser | None = None
-        self._sent: dict[str, tuple[Tensor, Tensor]] = {}
+        self._sent: dict[str, tuple[Tensor, ...]] = {}
         self._scales: dict[str, Tensor] = {}
 
     @property
@@ -125,9 +125,9 @@ class Device:
                 valid = valid & ~torch.tensor(batch.muted, device=valid.device)[:, None]
             symbols, scale = normalise(symbols, valid)
         self._scales[batch.stream] = scale.detach()
-        if batch.training and symbols.requires_grad:
-            self._sent[batch.stream] = (symbols, scale)
         own = self._streams[batch.stream]
+        if batch.training and symbols.requires_grad:
+            self._sent[batch.stream] = (symbols, scale) if own.sends_scale else (symbols,)
         uploads = self._transport(batch.stream) == "file"
         bits = self._bits_of_files(own, samples) if uploads else None
         frame = self._frame(batch.stream, symbols, valid, scale, bits)
@@ -162,6 +162,7 @@ class Device:
         scale: Tensor,
         file_bits: Tensor | None = None,
     ) -> Frame:
+        own = self._streams[name]
         if valid.all():  # one byte for all is cheap to send
             valid = valid[:1, :1].expand_as(valid)
         return Frame(
@@ -169,10 +170,11 @@ class Device:
             name,
             symbols.detach(),
             valid,
-            scale.detach(),
-            block=self._streams[name].symbols_per_token,
+            scale.detach() if own.sends_scale else torch.ones_like(scale),
+            block=own.symbols_per_token,
             file_bits=file_bits,
             transport=self._transport(name),
+            sends_scale=own.sends_scale,
         )
 
     def _bits_of_files(self, stream: Stream, samples: Samples) -> Tensor:
@@ -193,9 +195,8 @@ class Device:
             sent = self._sent.pop(gradient.stream, None)
             if sent is None or gradient.symbols is None or gradient.scale is None:
                 continue
-            torch.autograd.backward(
-                sent, (gradient.symbols.to(self._device), gradient.scale.to(self._device))
-            )
+            back = (gradient.symbols.to(self._device), gradient.scale.to(self._device))
+            torch.autograd.backward(sent, back[: len(sent)])
         if self._users is None:
             self._optimiser.step()
         else:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from channel_models import POWER_SCALE_BITS, Frame, Link, Reception, mean_db
+from channel_models import Frame, Link, Reception, mean_db
 
 from .messages import Arrival, Rules, StreamLog
 
@@ -90,7 +90,7 @@ def _mean_gradient(frame: Frame, log: StreamLog | None) -> float:
     """Mean number of a sample's values whose gradient returns."""
     sent = frame.valid.any(1)
     back = sent if log is None else log.received.to(sent.device)
-    values = (2 * frame.valid.sum(1) + 1) * back
+    values = (2 * frame.valid.sum(1) + frame.sends_scale) * back
     return float(values.double().mean())
 
 
@@ -130,7 +130,7 @@ def _costs(frame: Frame, reception: Reception, link: Link, devices: int) -> dict
     return {
         "data_channel_uses": of_samples(uses),
         "pilot_channel_uses": of_samples(cost.pilot_channel_uses for cost in costs),
-        "control_bits": POWER_SCALE_BITS * frame.valid.any(1).double().cpu(),
+        "control_bits": frame.control_bits * frame.valid.any(1).double().cpu(),
         "airtime_ms": of_samples(cost.airtime_ms for cost in costs),
         "energy_mj": full_mj * link.power_fraction(location),
     }

@@ -120,9 +120,9 @@ def _over(air: Air, unsplit: Unsplit, phase: Phase) -> dict[str, Received]:
         symbols, valid = unsplit.send(own)
         unit, scale = normalise(symbols, valid)
         stream = unsplit.case.streams[own.stream]
-        frames.append(
-            Frame(stream.device, own.stream, unit, valid, scale, stream.symbols_per_token)
-        )
+        told = scale if stream.sends_scale else torch.ones_like(scale)
+        frame = Frame(stream.device, own.stream, unit, valid, told, stream.symbols_per_token)
+        frames.append(replace(frame, sends_scale=stream.sends_scale))
     if frames:
         receptions = air.transmit(frames, spawn_seed(SEED, "air"))
         found |= {f.stream: _received(f, r) for f, r in zip(frames, receptions, strict=True)}
@@ -207,6 +207,21 @@ class SplitContract:
                 other.begin(phase)
                 rules = _delayed(phase, [lost])
                 assert held.step(phase, rules, frames) == other.step(phase, rules, swapped)
+
+    def test_the_power_of_a_sample_says_something_only_where_it_is_sent(
+        self, case: SystemCase
+    ) -> None:
+        split = SplitSystem(case, "awgn", math.inf)
+        split.sides.shake()
+        test = case.task.test_split
+        served = [StreamInput(name, test) for name in case.system.served(case.task)]
+        for frame in split.transmit(served, training=False):
+            sent = frame.valid.any(1)
+            energy = frame.symbols.abs().square().sum(1)
+            torch.testing.assert_close(energy[sent], frame.valid.sum(1)[sent].float())
+            told = case.streams[frame.stream].sends_scale
+            assert frame.control_bits == (32 if told else 0)
+            assert told or torch.equal(frame.scale, torch.ones_like(frame.scale))
 
     def test_without_noise_it_is_what_it_is_unsplit(self, case: SystemCase) -> None:
         split = SplitSystem(case, "awgn", math.inf)

@@ -3,7 +3,7 @@
 Importing this imports no Sionna: that takes seconds, and is done by the airs that need it.
 """
 
-from .air import POWER_SCALE_BITS, Air, Reception
+from .air import Air, Reception
 from .catalogue.names import AIRS, NamedAir, named_air
 from .config import AirBase
 from .digital.config import DigitalConfig
@@ -19,7 +19,6 @@ from .users.population import PopulationSize
 
 __all__ = [
     "AIRS",
-    "POWER_SCALE_BITS",
     "Air",
     "AirBase",
     "DigitalConfig",

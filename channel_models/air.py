@@ -18,9 +18,6 @@ from .numerology import Link, Overhead
 from .power import to_db
 from .seeding import attempt_seed, spawn_seed
 
-POWER_SCALE_BITS = 32
-"""Control bits of a frame's power scale, per sample."""
-
 
 @dataclass(frozen=True)
 class ChannelOutput:
@@ -124,7 +121,7 @@ class Air(ABC):
         sent: list[list[int]] = [frame.valid.sum(1, dtype=torch.int32).tolist() for frame in frames]
         devices = len({frame.sender for frame in frames})
         return [
-            _received(frame, min(counts), own, _costs(counts, own, self.link, devices))
+            _received(frame, min(counts), own, _costs(frame, counts, own, self.link, devices))
             for frame, counts, own in zip(frames, sent, output, strict=True)
         ]
 
@@ -153,10 +150,13 @@ class _Costs(NamedTuple):
     airtime_ms: Tensor
 
 
-def _costs(counts: Sequence[int], output: ChannelOutput, link: Link, devices: int) -> _Costs:
+def _costs(
+    frame: Frame, counts: Sequence[int], output: ChannelOutput, link: Link, devices: int
+) -> _Costs:
     """What a frame cost, at the power that each sample was really sent at.
 
     Args:
+        frame: what was sent.
         counts: valid symbols of each sample.
         output: what the air hands over.
         link: the band.
@@ -173,7 +173,7 @@ def _costs(counts: Sequence[int], output: ChannelOutput, link: Link, devices: in
     mean = Overhead(
         data_channel_uses=sum(sent) / len(sent),
         pilot_channel_uses=float(of_samples("pilot_channel_uses").mean()),
-        control_bits=POWER_SCALE_BITS * sum(uses > 0 for uses in sent) / len(sent),
+        control_bits=frame.control_bits * sum(uses > 0 for uses in sent) / len(sent),
         airtime_ms=float(airtime_ms.mean()),
         energy_mj=float(energy_mj.mean()),
         payload_bits=output.payload_bits,

@@ -18,6 +18,10 @@ file that stands behind the tokens, a media file or a text's UTF-8 bytes."""
 TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
 
 
+POWER_SCALE_BITS = 32
+"""Control bits of a sample's power scale."""
+
+
 @dataclass(frozen=True)
 class Members:
     """Who of a population sends each sample of a batch, and when.
@@ -43,6 +47,7 @@ class Frame:
         symbols: complex64 ``[B, N]`` with unit average power over the valid ones.
         valid: bool ``[B, N]``, False for padding, which is neither sent nor counted.
         scale: float32 ``[B]``, what the receiver multiplies the symbols by (side information).
+        sends_scale: whether the receiver has to be told the scale; otherwise it is 1.
         block: symbols that belong together (a token): what a digital link quantises and, if it
             is lost, loses as a whole. 0 takes all symbols as one block.
         transport: how the stream travels; packets and files need an air with a digital link.
@@ -63,6 +68,12 @@ class Frame:
     file_bits: Tensor | None = None
     members: Members | None = None
     attempt: int = 0
+    sends_scale: bool = True
+
+    @property
+    def control_bits(self) -> int:
+        """Control bits of a sample that is sent: those of its power scale."""
+        return POWER_SCALE_BITS if self.sends_scale else 0
 
     def __post_init__(self) -> None:
         if self.symbols.ndim != 2 or not self.symbols.is_complex():

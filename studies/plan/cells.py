@@ -129,8 +129,14 @@ class Plan:
             if len(contender.system.learning_rates) > 1 and self.budgets(contender)
         }
 
-    def validation(self, contender: Contender, rate: float, seed: int) -> ValidationSpec:
-        """The validation of a method at a learning rate, see :meth:`candidates`."""
+    def validation(self, contender: Contender, rate: float | None, seed: int) -> ValidationSpec:
+        """The validation of a method at a learning rate, see :meth:`candidates`.
+
+        Args:
+            contender: Method.
+            rate: Its learning rate; None where there is none to choose.
+            seed: Seed.
+        """
         budgets = self.budgets(contender)
         first = budgets[0]
         at_first = [b for b in budgets if b.same_link(first) and b.emulate == first.emulate]

@@ -232,4 +232,5 @@ def variant_of(base: Study, values: Mapping[str, Any]) -> Variant:
     rates = contender.system.learning_rates
     if len(rates) > 1:
         raise _several(contender.label, rates)
-    return Variant(study, plan.validation(contender, rates[0], study.seeds[0]), plan.features())
+    rate = rates[0] if rates else None
+    return Variant(study, plan.validation(contender, rate, study.seeds[0]), plan.features())

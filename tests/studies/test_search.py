@@ -17,6 +17,7 @@ import pytest
 from ray import tune
 
 import studies
+from studies import load
 from studies.execution.parameter_search import _kept, _learn, _scheduler, _try
 from studies.execution.reporting import Report
 from studies.execution.runner import SpecRunner
@@ -120,6 +121,14 @@ def test_a_trial_trains_what_a_study_with_the_same_keys_trains() -> None:
     keys = [cell.trained.key for cell in Plan(same).known_cells({}) if cell.method == "aligned"]
     assert variant.validation.trained.key == keys[0]
     assert variant.tokens == {"audio": 2, "vision": 4}
+
+
+def test_a_method_without_learning_rates_to_choose_from_can_be_searched() -> None:
+    over = {"systems.taichi.coding_training.learning_rate": [0.001, 0.002]}
+    study = load("taichi-fig12", {"methods": ["taichi"], "airs": ["awgn"], "claims": []})
+    base = _search(method="taichi", over=over).base(study)
+    found = {variant_of(base, {next(iter(over)): rate}).validation.key for rate in (0.001, 0.002)}
+    assert len(found) == 2
 
 
 def test_under_a_deadline_token_lengths_are_those_that_meet_it() -> None:

@@ -29,6 +29,9 @@ class Stream:
         medium: Medium that the source is or contains, see :attr:`Task.media`; None for none.
         text: Column of the samples that the source is or contains; None for none.
         required: Whether a sample without it cannot be answered.
+        sends_scale: Whether the base station is told the power of each sample before it was scaled
+            to unit power, as control bits. Tokens need it to arrive as they are; to a codec that is
+            trained over the air it would be a second channel, without noise.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Stream:
     medium: str | None = None
     text: str | None = None
     required: bool = False
+    sends_scale: bool = True
 
 
 @dataclass(frozen=True)

@@ -142,11 +142,25 @@ class Unsplit:
                     parameter.add_(0.02 * torch.randn_like(parameter))
 
     def send(self, own: StreamInput) -> tuple[Tensor, Tensor]:
-        """Symbols ``[B, N]`` of a stream, and which of them are real."""
+        """Symbols ``[B, N]`` of a stream, and which of them are real.
+
+        As they arrive: at unit power, where the base station is not told another.
+        """
+        symbols, valid = self._raw(own)
+        return symbols / self._scale(own.stream, symbols, valid), valid
+
+    def _raw(self, own: StreamInput) -> tuple[Tensor, Tensor]:
         sender = self.transmitters[self.case.streams[own.stream].device]
         inputs = sender.read(own.stream, own.split, self.case.batch(own.split))
         symbols, valid = sender(own.stream, *inputs)
         return symbols, valid
+
+    def _scale(self, stream: str, symbols: Tensor, valid: Tensor) -> Tensor:
+        """What the device divides a sample's symbols by, and nobody multiplies back, ``[B, 1]``."""
+        if self.case.streams[stream].sends_scale:
+            return torch.ones(len(symbols), 1)
+        energy = (symbols.abs().square() * valid).sum(1, keepdim=True)
+        return (energy / valid.sum(1, keepdim=True).clamp(min=1)).clamp(min=1e-12).sqrt()
 
     def begin(self, phase: Phase) -> None:
         """Begins a phase on both sides."""
@@ -178,9 +192,17 @@ class Unsplit:
         if truth is not None:
             targets = type(targets)({**targets.columns, "answer": tuple(truth)})
         found = self.receiver.predict(self.served(), targets, torch.tensor(asked))
+        split = self.case.task.test_split
+        scales: dict[str, Tensor] = {}
         while isinstance(found, Feedback):
-            sender = self.transmitters[self.case.streams[found.stream].device]
-            found = self.receiver.resume({found.stream: handed_over(*sender.reply(found))})
+            stream = found.stream
+            if stream not in scales:
+                scales[stream] = self._scale(stream, *self._raw(StreamInput(stream, split)))
+            sender = self.transmitters[self.case.streams[stream].device]
+            scales[stream] = scales[stream][found.rows]
+            symbols, valid = sender.reply(found)
+            received = {stream: handed_over(symbols / scales[stream], valid)}
+            found = self.receiver.resume(received)
         return found
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from channel_models import normalise
 from tokcom_core.systems.deepsc import Udeepsc
 from tokcom_core.systems.deepsc.answers import AnswerSet
 from tokcom_core.systems.deepsc.config import (
@@ -20,10 +18,8 @@ from tokcom_core.systems.deepsc.layers import (
     LayerwiseTransformer,
     SemanticEncoder,
     by_task,
-    unit_power,
 )
 from tokcom_core.systems.deepsc.unified import TaskDecoder
-from tokcom_core.systems.mlms.transceiver import pack
 
 TINY = {"width": 8, "depth": 1, "heads": 2, "feedforward": 8}
 
@@ -84,17 +80,6 @@ def test_queries_do_not_see_what_was_not_sent() -> None:
         for own in ((question, valid[:, :2]), (padded, words))
     )
     torch.testing.assert_close(behind, alone)
-
-
-def test_what_has_no_channel_yet_is_sent_at_unit_power() -> None:
-    """On average over the valid symbols of a sample, as a device sends it over an air."""
-    vectors = 3 * torch.randn(2, 4, 6)
-    valid = torch.tensor([[True, True, False, True], [False] * 4])
-    symbols, marks = pack(unit_power(vectors, valid), valid)
-    assert symbols[0][marks[0]].abs().square().mean() == pytest.approx(1.0)
-    expected, _ = normalise(*pack(vectors, valid))
-    torch.testing.assert_close(symbols[0][marks[0]], expected[0][marks[0]])
-    assert symbols.isfinite().all(), "a question without an image sends none"
 
 
 def test_every_image_layer_sees_the_text_layer_of_its_depth() -> None:

@@ -303,7 +303,7 @@ def test_relay_is_counted(case_of: CaseOf) -> None:
 @torch.no_grad()
 def test_tokens_of_an_answer_have_the_power_that_training_gives_them(case_of: CaseOf) -> None:
     """Relative to the prompt's, whether they are sent with it or one by one."""
-    case = case_of(decoding="relay", codec={"symbols_per_token": 4})
+    case = case_of(decoding="relay", codec={"symbols_per_token": 4, "sends_scale": True})
     split = SplitSystem(case, "awgn", math.inf)
     (prompt,) = split.transmit([StreamInput("prompt", "test")], training=False)
     (whole,) = split.transmit([StreamInput("dialogue", "test")], training=False)

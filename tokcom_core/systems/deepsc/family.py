@@ -94,7 +94,7 @@ class DeepScSystem(System):
         if image is not None:
             symbols = image.code.reals // 2
             found.insert(0, Stream(IMAGE, IMAGE, IMAGE, image.sent, symbols, medium=IMAGE))
-        return tuple(found)
+        return tuple(replace(stream, sends_scale=False) for stream in found)
 
     def checkpoints(self, task: Task) -> tuple[NamedCheckpoint, ...]:
         image = self.image_config

@@ -17,8 +17,6 @@ from ...datasets.samples import Samples
 from ...tasks.base import Task
 from .config import ChannelCode, TransformerSize
 
-_SMALLEST_POWER = 1e-12
-
 
 def task_names(task: Task) -> tuple[str, ...]:
     """Names of the tasks that a task is a mixture of; its own if it is none."""
@@ -154,17 +152,6 @@ def channel_encoder(width: int, code: ChannelCode) -> nn.Module:
     return nn.Sequential(
         nn.Linear(width, code.hidden), nn.ReLU(), nn.Linear(code.hidden, code.reals)
     )
-
-
-def unit_power(vectors: Tensor, valid: Tensor) -> Tensor:
-    """Real numbers ``[B, V, R]`` as symbols of unit power, on average over a sample's valid ones.
-
-    Devices normalise what crosses an air. What is trained without one has the same scale so.
-    """
-    energy = (vectors.square().sum(-1) * valid).sum(1)
-    count = valid.sum(1) * vectors.shape[-1] / 2
-    power = (energy / count.clamp(min=1)).clamp(min=_SMALLEST_POWER)
-    return vectors / power.sqrt()[:, None, None]
 
 
 class ChannelDecoder(nn.Module):

@@ -18,7 +18,7 @@ from ..base import FeatureFolders, Transmitter
 from ..mlms.transceiver import pack
 from .config import IMAGE, ImageConfig, TextConfig, patches
 from .embeddings import FeatureEmbedding, PatchEmbedding
-from .layers import SemanticEncoder, by_task, channel_encoder, task_indices, unit_power
+from .layers import SemanticEncoder, by_task, channel_encoder, task_indices
 
 
 class VectorTransmitter(Transmitter):
@@ -61,7 +61,7 @@ class VectorTransmitter(Transmitter):
         *tokens, valid, task = inputs
         sent, filled = by_task(self._encode, len(self.encoders), task, valid, *tokens)
         sending = valid.any(1, keepdim=True)  # a question without an image has none to send
-        return pack(unit_power(sent, filled), filled & sending)
+        return pack(sent, filled & sending)
 
     def _encode(
         self, number: int, task: Tensor, valid: Tensor, *tokens: Tensor

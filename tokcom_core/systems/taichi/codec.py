@@ -1,7 +1,8 @@
 """Channel encoder and decoder, eqs. (13) to (15).
 
 Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token, ``R`` complex symbols of a token,
-``N = S R`` symbols. The devices normalise the power of each sample, not the encoder.
+``N = S R`` symbols. The devices scale each sample to unit power, not the encoder; what is coded
+arrives so, see :attr:`CodecConfig.sends_scale`.
 """
 
 from __future__ import annotations

@@ -76,11 +76,15 @@ class CodecConfig(Config):
             features a symbol.
         hidden: Features between the two layers of each.
         sees_snr: Whether the channel decoder also sees the effective SNR of each token.
+        sends_scale: Whether the base station is told each sample's power, without noise and beside
+            the channel uses. States that are sent themselves need it; a codec can be trained to
+            say something by it.
     """
 
     symbols_per_token: int | None = Field(default=8, ge=1)
     hidden: int = Field(default=256, ge=1)
     sees_snr: bool = True
+    sends_scale: bool = False
 
 
 class PhaseConfig(Config):

@@ -183,14 +183,16 @@ class Taichi(System):
         visual = tokens.get(TERMINAL, 0)
         whole = visual + self.instruction_tokens + 1  # a token may begin the text
         both = ("image", "instruction")
+        told = self.codec.sends_scale or self.codec.symbols_per_token is None
         found = [
             Stream(VISUAL, TERMINAL, "image", visual, width // 2, medium="image"),
-            Stream(PROMPT, TERMINAL, "image+text", whole, symbols, *both, required=True),
+            Stream(PROMPT, TERMINAL, "image+text", whole, symbols, *both, True, told),
             Stream(STATES, TERMINAL, "image+text", whole, width // 2, *both),
         ]
         if self.in_rounds:
             longest = whole + self.answer_tokens
-            found.append(Stream(DIALOGUE, TERMINAL, "image+text", longest, symbols, *both))
+            spoken = Stream(DIALOGUE, TERMINAL, "image+text", longest, symbols, *both)
+            found.append(replace(spoken, sends_scale=told))
         return tuple(found)
 
     def served(self, task: Task) -> tuple[str, ...]:

@@ -14,12 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import pandas as pd
-
 from ..datasets.samples import Samples
 from ..datasets.tables import read_tsv
 from ..storage import atomic_file
 from .instructions import Example, InstructionTask, Published
+from .siblings import complete, with_siblings
 from .templates import Kind
 
 ABILITIES = (
@@ -39,8 +38,8 @@ def _group(ability: str) -> str:
 class MmBench(InstructionTask):
     """Plain accuracy by sample, the circular score as the official metric, in percent.
 
-    There is nothing to train on. An emulation, or a study of some questions only, scores those
-    rotations that were asked.
+    There is nothing to train on. Where only some questions are asked, the official metric is of
+    those whose rotations were all asked.
 
     Attributes:
         folder: Folder below the data folder, which the images are written to as well.
@@ -61,7 +60,8 @@ class MmBench(InstructionTask):
         (file,) = self.annotation_files(root)
         rows = read_tsv(file, _COLUMNS, quoted=True)
         images = {row["index"]: row["image"] for row in rows}
-        return [self._example(root, file, row, images) for row in rows]
+        found = [self._example(root, file, row, images) for row in rows]
+        return with_siblings(found, [_question(example.sample_id) for example in found])
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [root / self.folder / self.table]
@@ -74,7 +74,7 @@ class MmBench(InstructionTask):
             raise ValueError(f"{file}: question {row['index']} has no answer {row['answer']!r}")
         choices = [f"{letter}. {text}" for letter, text in options.items()]
         hint = [row["hint"]] if row.get("hint") else []
-        base = int(row["index"]) % _ROTATION
+        base = _question(row["index"])
         image = images.get(row["image"], row["image"])  # rotations may name the row that has it
         return Example(
             sample_id=row["index"],
@@ -99,9 +99,15 @@ class MmBench(InstructionTask):
     def measure(
         self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
     ) -> dict[str, float]:
-        question = [int(index) % _ROTATION for index in samples.sample_id]
-        right = pd.Series(scores)
-        return {"mmbench_circular": 100 * float(right.groupby(question).min().mean())}
+        rows = complete(samples, [_question(index) for index in samples.sample_id], scores)
+        if rows.empty:
+            return {}
+        return {"mmbench_circular": 100 * float(rows.groupby("whole")["right"].min().mean())}
+
+
+def _question(index: str) -> int:
+    """Number of the question that an index is a rotation of."""
+    return int(index) % _ROTATION
 
 
 def chosen_option(text: str, options: str) -> str | None:

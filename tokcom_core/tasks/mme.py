@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import pandas as pd
-
 from ..datasets.samples import Samples
 from .instructions import Example, InstructionTask, Published
+from .siblings import complete, with_siblings
 from .templates import Kind
 
 PERCEPTION = (
@@ -29,7 +28,8 @@ class Mme(InstructionTask):
     """A subtask scores 100 (acc + acc+); acc+ counts images with both answers right.
 
     There is nothing to train on. The score of a subtask has the name of its group, and a sum is
-    reported where all of its subtasks are there: perception (2,000 at most), cognition (800).
+    reported where all of its subtasks are there: perception (2,000 at most), cognition (800). Where
+    only some questions are asked, they are those of images of which both were asked.
 
     Attributes:
         folder: Folder below the data folder, with a folder for each subtask. In it stand
@@ -54,7 +54,7 @@ class Mme(InstructionTask):
             for number, (question, answer) in enumerate(_questions(file)):
                 name = f"{subtask}/{file.stem}-{number}"
                 found.append(Example(name, image, question, answer.lower(), _group(subtask)))
-        return found
+        return with_siblings(found, [example.media_id for example in found])
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         folders = [root / self.folder / subtask for subtask in (*PERCEPTION, *COGNITION)]
@@ -83,16 +83,9 @@ class Mme(InstructionTask):
     def measure(
         self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
     ) -> dict[str, float]:
-        table = pd.DataFrame(
-            {
-                "group": samples.group,
-                "image": samples.media_id,
-                "right": scores,
-            }
-        )
         found = {}
-        for group, rows in table.groupby("group"):
-            both = rows.groupby("image")["right"].min()
+        for group, rows in complete(samples, samples.media_id, scores).groupby("group"):
+            both = rows.groupby("whole")["right"].min()
             found[str(group)] = 100 * float(rows["right"].mean() + both.mean())
         for name, subtasks in _SUMS.items():
             if all(_group(subtask) in found for subtask in subtasks):

@@ -137,6 +137,9 @@ def test_mme_needs_both_answers_about_an_image(tmp_path: Path) -> None:
     perfect = _measured(task, ["yes", "no", "yes", "no"] * 14, found)
     assert (perfect["mme_perception"], perfect["mme_cognition"]) == (2000, 800)
     assert "mme_cognition" not in _measured(task, predicted[:4], found.take(range(4)))
+    three = found.take(range(3))
+    whole = _measured(task, predicted[:2], found.take(range(2)))
+    assert _measured(task, predicted[:3], three) == whole, "the third lacks its sibling"
     official = ["none of them", "not sure", "The answer is yes", "There is no c in it."]
     assert task.scores(official, found.take([1, 1, 0, 1])) == [1.0, 1.0, 0.0, 0.0]
     with pytest.raises(ValueError, match=r"no samples of split 'train'.*multitask"):
@@ -170,6 +173,8 @@ def test_mmbench_counts_a_question_if_all_rotations_are_right(tmp_path: Path) ->
     assert task.scores(always_a, found) == [1.0, 0.0, 0.0]
     assert _measured(task, always_a, found) == {"mmbench_circular": 0.0}
     assert _measured(task, ["A", "B", "A"], found) == {"mmbench_circular": 50.0}
+    assert _measured(task, ["A"], found.take([0])) == {}, "of its rotations one was not asked"
+    assert _measured(task, ["A", "A"], found.take([0, 2])) == {"mmbench_circular": 0.0}
 
 
 def test_tables_of_mmbench_have_pictures_of_their_own(tmp_path: Path) -> None:

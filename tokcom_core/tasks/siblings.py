@@ -1,0 +1,43 @@
+"""Questions that a score counts together, such as all about one image, if all of them are asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from ..datasets.samples import Samples
+from .instructions import Example
+
+_COLUMN = "siblings"
+
+
+def with_siblings(examples: Sequence[Example], wholes: Sequence[Hashable]) -> list[Example]:
+    """Examples that say how many belong to the same whole, themselves included.
+
+    Args:
+        examples: All of a split.
+        wholes: What each of them belongs to.
+    """
+    counts = Counter(wholes)
+    return [
+        replace(example, more={**example.more, _COLUMN: str(counts[whole])})
+        for example, whole in zip(examples, wholes, strict=True)
+    ]
+
+
+def complete(samples: Samples, wholes: Sequence[Hashable], scores: Sequence[float]) -> pd.DataFrame:
+    """Columns ``group, whole, right`` of the samples whose siblings are all there."""
+    table = pd.DataFrame(
+        {
+            "sample": samples.sample_id,
+            "group": samples.group,
+            "whole": wholes,
+            "right": scores,
+            _COLUMN: [int(count) for count in samples[_COLUMN]],
+        }
+    )
+    there = table.groupby("whole")["sample"].transform("nunique")
+    return table.loc[there == table[_COLUMN], ["group", "whole", "right"]]

@@ -10,7 +10,7 @@ import pytest
 
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks.captioning import Captioning
-from tokcom_core.tasks.cider import cider_d, corpus_of
+from tokcom_core.tasks.cider import cider_d, corpus_of, ngrams
 from tokcom_core.tasks.vqa_score import CONTRACTIONS, normalise, textvqa_score, vqav2_score
 
 
@@ -78,6 +78,17 @@ def test_cider_d_of_a_caption_by_hand() -> None:
     assert cider_d("red ball", ["red cube"], corpus) == 0.0
     assert cider_d("red ball", ["red ball"], corpus) == pytest.approx(5.0)
     assert cider_d("red ball", ["red ball", "red cube"], corpus) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("A man's T-shirt, red.", ["a", "man", "'s", "t-shirt", "red"]),
+        ("the 'café' - 3 tables", ["the", "café", "3", "tables"]),
+    ],
+)
+def test_cider_d_reads_words_as_the_treebank_does(caption: str, words: list[str]) -> None:
+    assert [gram for (gram,) in ngrams(caption)[0]] == words
 
 
 def test_cider_d_punishes_length_and_repetition() -> None:

@@ -1,10 +1,10 @@
 """What the systems of the DeepSC family have in common: devices, frozen features, many refusals.
 
 SNR: ours is the average per complex symbol, with the valid symbols of each sample and stream at
-unit power. T- and U-DeepSC's code has the same convention. DeepSC's normalises over a whole batch
-to half a unit per real number and adds noise of variance 1 / (2 snr) per real number, so that its
-nominal 10 dB is 13 dB of ours. Its Rayleigh fading is one gain for a whole batch; ours is the
-air's.
+unit power. T- and U-DeepSC's code has the same convention. DeepSC's scales a whole batch to at most
+one unit per real number and adds noise of variance 1 / (2 snr) per real number, so that its
+nominal 10 dB is at most 13 dB of ours. Its Rayleigh fading is one gain for a whole batch; ours is
+the air's.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from .answers import IGNORED, AnswerLosses, answer_losses
 from .checkpoints.loading import load_model, load_tokenizer
 from .devices import pick_device, pick_dtype
+from .storage import check_saved
 from .weights import matrix_weights
 
 
@@ -161,8 +162,14 @@ class FoundationModel(nn.Module):
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
 
     def load_adapter(self, folder: Path) -> None:
-        """Loads what :meth:`save_adapter` saved."""
-        set_peft_model_state_dict(self.model, load_file(folder / "adapter_model.safetensors"))
+        """Loads what :meth:`save_adapter` saved.
+
+        Raises:
+            ValueError: for an adapter of other layers.
+        """
+        saved = load_file(folder / "adapter_model.safetensors")
+        check_saved(saved, self.adapter_state())
+        set_peft_model_state_dict(self.model, saved)
 
     def adapter_state(self) -> dict[str, Tensor]:
         """The adapter's tensors by name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,6 +71,15 @@ def reading(path: Path) -> Iterator[None]:
             f"{path} is damaged ({first_line(error)}); remove it, and 'tokcom study resume "
             "--retry-failed' makes it again"
         ) from None
+
+
+def check_saved(saved: Iterable[str], wanted: Iterable[str]) -> None:
+    """Raises ValueError unless a file holds the weights that are wanted from it, and no others."""
+    lacking, foreign = set(wanted) - set(saved), set(saved) - set(wanted)
+    if lacking:
+        raise ValueError(f"{len(lacking)} weights are missing, such as {min(lacking)}")
+    if foreign:
+        raise ValueError(f"{len(foreign)} weights are of another network, such as {min(foreign)}")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from ..checkpoints import NamedCheckpoint
 from ..config import Named
 from ..datasets.samples import Samples
 from ..features import AnyFeatures
+from ..storage import check_saved
 from ..tasks.base import Reference, Task
 from .phases import Phase
 from .streams import Feedback, Received, Stream
@@ -78,9 +79,15 @@ class Trained(nn.Module):
         save_file(state, folder / f"{name}.safetensors")
 
     def load(self, folder: Path, name: str) -> None:
-        """Loads what :meth:`save` saved."""
-        own = dict(self.named_parameters())
-        for key, value in load_file(folder / f"{name}.safetensors").items():
+        """Loads what :meth:`save` saved.
+
+        Raises:
+            ValueError: for the weights of another network, or not all of this one's.
+        """
+        own = {key: p for key, p in self.named_parameters() if p.requires_grad}
+        saved = load_file(folder / f"{name}.safetensors")
+        check_saved(saved, own)
+        for key, value in saved.items():
             own[key].data.copy_(value)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .case import ROWS, SystemCase, fingerprint, handed_over
@@ -147,6 +148,19 @@ class SystemContract:
             state = fresh.sides[name].trained_state()
             assert all(torch.equal(value, state[k]) for k, value in side.trained_state().items())
         assert fresh.predict() == trained.predict()
+
+    def test_weights_of_another_network_are_refused(self, case: SystemCase, tmp_path: Path) -> None:
+        """Random values would stay in their place, without a word."""
+        sides = case.unsplit().sides
+        for name, side in sides.items():
+            side.save(tmp_path, name)
+        for file in tmp_path.rglob("*.safetensors"):
+            own = load_file(file)
+            save_file({f"another.{key}": value for key, value in own.items()}, file)
+        for name, side in sides.items():
+            if side.trained_state():
+                with pytest.raises(ValueError, match="weights are"):
+                    side.load(tmp_path, name)
 
     def test_the_same_in_another_process(self, case: SystemCase) -> None:
         with multiprocessing.get_context("spawn").Pool(1) as pool:

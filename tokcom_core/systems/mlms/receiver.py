@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...answers import answer_losses, greedy_answers
 from ...datasets.samples import Samples
 from ...foundation import FoundationModel, concatenate
+from ...storage import check_saved
 from ...tasks.base import Task
 from ...weights import matrix_weights
 from ..base import Predictions, Receiver, Seeded
@@ -187,7 +188,9 @@ class MlmsReceiver(Receiver):
         self.foundation.save_adapter(folder / "adapter")
 
     def load(self, folder: Path, name: str) -> None:
-        self.receivers.load_state_dict(load_file(folder / "receivers.safetensors"))
+        saved = load_file(folder / "receivers.safetensors")
+        check_saved(saved, self.receivers.state_dict())
+        self.receivers.load_state_dict(saved)
         self.foundation.load_adapter(folder / "adapter")
 
     def parameter_counts(self) -> dict[str, int]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import nn
 
+from ...storage import check_saved
+
 
 def named_weights(module: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters by names that do not depend on whether there is an adapter around them."""
@@ -21,13 +23,23 @@ def require(module: nn.Module, wanted: Iterable[nn.Parameter]) -> None:
         parameter.requires_grad_(id(parameter) in ids)
 
 
-def load_weights(file: Path, wanted: Mapping[str, nn.Parameter]) -> set[str]:
-    """Loads those of the ``wanted`` parameters that a file holds; returns their names."""
+def load_weights(file: Path, wanted: Mapping[str, nn.Parameter]) -> tuple[set[str], set[str]]:
+    """Loads those of the ``wanted`` parameters that a file holds; returns these and its others."""
     with safe_open(file, "pt") as stored:
-        found = set(stored.keys()) & set(wanted)
+        names = set(stored.keys())
+        found = names & set(wanted)
         for name in found:
             wanted[name].data.copy_(stored.get_tensor(name))
-    return found
+    return found, names - found
+
+
+def check_loaded(wanted: Iterable[str], found: Iterable[str], others: Iterable[str]) -> None:
+    """Raises ValueError for others' weights, and for those that are wanted, but not found.
+
+    A channel codec and an adapter may be new: the phase before had none.
+    """
+    new = {name for name in wanted if name.startswith(("encoder.", "decoder.")) or "lora_" in name}
+    check_saved({*found, *others}, (set(wanted) - new) | set(found))
 
 
 def is_language(name: str) -> bool:

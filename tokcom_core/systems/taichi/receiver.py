@@ -25,7 +25,7 @@ from .codec import ChannelDecoder, reconstruction_loss
 from .decoding import Generation, Prompt, answer_logits, generate, own_states
 from .language import LanguageLayers, positions_of
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PRETRAINING, PROMPT, STATES, VISUAL
-from .parameters import is_language, load_weights, named_weights, require
+from .parameters import check_loaded, is_language, load_weights, named_weights, require
 from .prompts import Words
 
 if TYPE_CHECKING:
@@ -219,7 +219,8 @@ class TaichiReceiver(Receiver):
         return {name: p.detach().cpu().clone() for name, p in self._kept().items()}
 
     def load(self, folder: Path, name: str) -> None:
-        load_weights(folder / f"{name}.safetensors", self._kept())
+        wanted = self._kept()
+        check_loaded(wanted, *load_weights(folder / f"{name}.safetensors", wanted))
 
     def _kept(self) -> dict[str, nn.Parameter]:
         """The channel decoder, the adapter, and the language model where all of it is tuned."""

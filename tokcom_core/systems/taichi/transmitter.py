@@ -22,7 +22,7 @@ from ..streams import Feedback
 from .codec import ChannelEncoder
 from .language import LanguageLayers, Memory, positions_of
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PROMPT, STATES, VISUAL
-from .parameters import is_language, load_weights, named_weights, require
+from .parameters import check_loaded, is_language, load_weights, named_weights, require
 from .prompts import Words
 from .visual import KeptTokens, VisualTokens
 
@@ -241,12 +241,13 @@ class TaichiTransmitter(Transmitter):
 
     def load(self, folder: Path, name: str) -> None:
         self._forget()
-        language = self._language()
-        found = load_weights(folder / f"{name}.safetensors", {**self._own(), **language})
+        wanted = {**self._own(), **self._language()}
+        found, others = load_weights(folder / f"{name}.safetensors", wanted)
         station = folder / f"{STATION}.safetensors"
         if station.is_file():
-            missing = {n: p for n, p in language.items() if n not in found}
-            load_weights(station, missing)
+            rest = {n: p for n, p in wanted.items() if n not in found and is_language(n)}
+            found |= load_weights(station, rest)[0]
+        check_loaded(wanted, found, others)
 
     def _forget(self) -> None:
         """Forgets what the weights before have made of images and prompts."""

@@ -99,9 +99,11 @@ class AirBase(BaseModel):
         if one is not None and population is not None:
             source = self.populate(one, population, device)
 
+        sets_snr = self.sets_snr
+        usual = LinearAir(link, 1.0, source, self.receiver, device, one)
+
         def at(own_db: float) -> Air:
-            n0 = noise_power(own_db) if self.sets_snr else 1.0
-            linear = LinearAir(link, n0, source, self.receiver, device, one)
+            linear = usual.at(noise_power(own_db)) if sets_snr else usual
             analog = EquivalentAir(linear, device) if self.fidelity == "abstract" else linear
             if self.digital is None:
                 return analog

@@ -14,7 +14,7 @@ from ..sources.budget import Budget
 from ..sources.recorded import RecordedSource
 from ..sources.source import Source
 from ..sources.tensorflow import ServiceFactory
-from ..sources.trace import read_trace
+from ..sources.trace import is_physical, read_trace
 
 
 class RecordedConfig(Budget, AirBase):
@@ -44,7 +44,7 @@ class RecordedConfig(Budget, AirBase):
 
     @property
     def sets_snr(self) -> bool:
-        return not read_trace(self.file).physical
+        return not is_physical(self.file)
 
     @property
     def label(self) -> str:

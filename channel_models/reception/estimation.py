@@ -56,7 +56,6 @@ class PilotEstimator:
         link: numerology and pilots.
         interpolation: ``nearest``, ``linear`` or ``lmmse``.
         source: channels whose statistics ``lmmse`` uses.
-        noise_power: N0 per antenna.
         device: torch device.
     """
 
@@ -65,25 +64,24 @@ class PilotEstimator:
         link: Link,
         interpolation: Interpolation,
         source: Source | None,
-        noise_power: float,
         device: str,
     ) -> None:
         assert source is not None, "LinearAir refuses estimates without fading"
         self._link = link
         self._interpolation = interpolation
         self._source = source
-        self._noise_power = noise_power
         self._device = device
         self._made: dict[tuple[int, int], _Pilots] = {}
 
     def estimate(
-        self, pilots: Sequence[Tensor], rows: int, generator: torch.Generator
+        self, pilots: Sequence[Tensor], rows: int, noise_power: float, generator: torch.Generator
     ) -> list[tuple[Tensor, Tensor]]:
         """Estimates every user's channel from what the pilot symbols bring.
 
         Args:
             pilots: each user's true response at the pilot symbols ``[B, M, S, K, F]``.
             rows: OFDM symbols with data.
+            noise_power: N0 per antenna.
             generator: draws the noise on the pilots.
 
         Returns:
@@ -96,7 +94,7 @@ class PilotEstimator:
         noise = torch.randn(
             received.shape, dtype=received.dtype, device=received.device, generator=generator
         )
-        received = received + self._noise_power**0.5 * noise
+        received = received + noise_power**0.5 * noise
         grids = torch.zeros(
             batch * slots, 1, antennas, SYMBOLS_PER_SLOT, subcarriers,
             dtype=received.dtype, device=received.device,
@@ -107,7 +105,7 @@ class PilotEstimator:
         level = own.sqrt().repeat_interleave(slots)  # that of the statistics
         response, error = made.estimator(
             grids / level[:, None, None, None, None],
-            self._noise_power / level.square(),
+            noise_power / level.square(),
         )
         level = level.reshape(-1, *[1] * (response.ndim - 1))
         shape = (batch, slots, antennas, len(pilots), SYMBOLS_PER_SLOT, subcarriers)
@@ -116,7 +114,7 @@ class PilotEstimator:
         if made.noise_gain is None:
             error = self._data_rows(stated, rows)
         else:
-            noise = (self._noise_power * made.noise_gain).expand(shape)
+            noise = (noise_power * made.noise_gain).expand(shape)
             response, error = _shrunk(response, self._data_rows(noise, rows))
         return [(h, e.mean(1)) for h, e in zip(response, error, strict=True)]
 

@@ -7,6 +7,7 @@ symbols after each other.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -76,8 +77,14 @@ class LinearAir(Air):
             from .estimation import PilotEstimator
 
             self._estimator = PilotEstimator(
-                link, receiver.interpolation, statistics or source, noise_power, device
+                link, receiver.interpolation, statistics or source, device
             )
+
+    def at(self, noise_power: float) -> LinearAir:
+        """The same air at another N0; both share what is known of the channel's statistics."""
+        other = copy.copy(self)
+        other._noise_power = noise_power
+        return other
 
     def propagate(self, frames: Sequence[Frame], seed: int) -> list[ChannelOutput]:
         allocations = self.link.allocations([frame.sender for frame in frames])
@@ -143,7 +150,7 @@ class LinearAir(Air):
         if self._estimator is None or signal.pilots is None:
             return received[:, 0], n0.expand(received[:, 0].shape)
         rows = received.shape[2]
-        h, error = self._estimator.estimate([signal.pilots], rows, generator)[0]
+        h, error = self._estimator.estimate([signal.pilots], rows, self._noise_power, generator)[0]
         return lmmse_combine(received, h, n0 + error)
 
     def _receive_several(
@@ -168,7 +175,7 @@ class LinearAir(Air):
         if self._estimator is not None:
             rows = received.shape[2]
             pilots = [a.pilots for a in signals if a.pilots is not None]
-            estimates = self._estimator.estimate(pilots, rows, generator)
+            estimates = self._estimator.estimate(pilots, rows, self._noise_power, generator)
             known = [h for h, _ in estimates]
             errors = torch.stack([error for _, error in estimates], dim=-1)
             noise = n0 + (errors * active).sum(-1)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -77,19 +80,25 @@ class Trace:
             partial.unlink(missing_ok=True)
 
 
+def is_physical(file: Path) -> bool:
+    """Whether a trace's gains hold the path loss, see :class:`Trace`; reads no gains.
+
+    Raises:
+        ValueError: for a file that is missing, damaged or not a trace.
+    """
+    with _reading(file):
+        return bool(_about(pq.read_schema(file))["physical"])
+
+
 def read_trace(file: Path) -> Trace:
     """Reads what :meth:`Trace.write` wrote.
 
     Raises:
         ValueError: for a file that is missing, damaged or not a trace.
     """
-    try:
+    with _reading(file):
         table = pq.read_table(file)
-        about = json.loads((table.schema.metadata or {})[b"tokcom_trace"])
-    except FileNotFoundError:
-        raise ValueError(f"no trace {file}; 'tokcom air record' makes one") from None
-    except (pa.ArrowInvalid, OSError, KeyError, json.JSONDecodeError):
-        raise ValueError(f"{file} is not a trace; 'tokcom air record' makes one") from None
+        about = _about(table.schema)
     count, antennas, paths, steps = (
         table.num_rows,
         *(about[k] for k in ("antennas", "paths", "steps")),
@@ -108,6 +117,21 @@ def read_trace(file: Path) -> Trace:
         places_m=np.stack([table[name].to_numpy() for name in PLACE], axis=1),
         directions=directions,
     )
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise ValueError(f"no trace {file}; 'tokcom air record' makes one") from None
+    except (pa.ArrowInvalid, OSError, KeyError, json.JSONDecodeError):
+        raise ValueError(f"{file} is not a trace; 'tokcom air record' makes one") from None
+
+
+def _about(schema: pa.Schema) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((schema.metadata or {})[b"tokcom_trace"])
+    return found
 
 
 def _lists(values: NDArray[np.float32]) -> pa.ListArray:

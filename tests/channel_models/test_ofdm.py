@@ -147,9 +147,10 @@ def test_an_estimate_errs_as_much_as_it_says(
     names = [str(number) for number in range(users)]
     sent = [frame(name, batch=300, symbols=rows * LINK.subcarriers) for name in names]
     signals = [channel.signal(one, allocation, 7) for one in sent]
-    estimator = PilotEstimator(LINK, interpolation, source, 10 ** (-snr_db / 10), "cpu")
+    estimator = PilotEstimator(LINK, interpolation, source, "cpu")
     pilots = [signal.pilots for signal in signals if signal.pilots is not None]
-    found = estimator.estimate(pilots, rows, torch.Generator().manual_seed(1))
+    n0, generator = 10 ** (-snr_db / 10), torch.Generator().manual_seed(1)
+    found = estimator.estimate(pilots, rows, n0, generator)
     true = [
         (h - s.response).abs().square().mean() for (h, _), s in zip(found, signals, strict=True)
     ]

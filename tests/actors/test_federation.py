@@ -14,7 +14,7 @@ from actors.training.federation import UserModels
 from channel_models import named_air
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.systems import Phase, Training, Transmitter
-from tokcom_core.systems.mlms.transceiver import pack
+from tokcom_core.systems.tokens import pack
 
 from .conftest import Interrupted, NetworkParts, PartsOf
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from tokcom_core.systems.mlms.alignment import info_nce, reconstruction_loss
+from tokcom_core.systems.mlms.alignment import info_nce
+from tokcom_core.systems.tokens import reconstruction_loss
 
 
 @pytest.mark.parametrize("temperature", [0.03, 0.07, 0.13])

@@ -15,9 +15,10 @@ from tokcom_core.datasets.samples import Samples
 from tokcom_core.features import TextFeatures
 from tokcom_core.systems import Phase, Received, StreamInput
 from tokcom_core.systems.mlms import Mlms
-from tokcom_core.systems.mlms.alignment import info_nce, reconstruction_loss
+from tokcom_core.systems.mlms.alignment import info_nce
 from tokcom_core.systems.mlms.receiver import MlmsReceiver
-from tokcom_core.systems.mlms.transceiver import pool, unpack
+from tokcom_core.systems.mlms.transceiver import pool
+from tokcom_core.systems.tokens import reconstruction_loss, unpack
 from tokcom_core.tasks import Avqa, Task
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.instructions import COLUMNS

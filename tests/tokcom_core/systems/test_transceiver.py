@@ -7,8 +7,9 @@ from tokcom_core.datasets.samples import read_samples
 from tokcom_core.encoders.text import TextEncoder
 from tokcom_core.features import open_features
 from tokcom_core.systems.mlms import Mlms
-from tokcom_core.systems.mlms.transceiver import TokenReceiver, pack, pool, unpack
+from tokcom_core.systems.mlms.transceiver import TokenReceiver, pool
 from tokcom_core.systems.mlms.transmitter import MediaTransmitter, TextTransmitter
+from tokcom_core.systems.tokens import pack, unpack
 from tokcom_core.tasks import Avqa
 
 

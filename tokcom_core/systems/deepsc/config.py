@@ -10,7 +10,7 @@ from ...checkpoints import POCKET_IMAGES
 from ...config import Config
 from ...encoders import Clip, Convnext, EncoderConfig, NamedEncoder
 from ...features import FeatureDtype
-from ..mlms.config import Checkpoint, LearningRates
+from ..config import Checkpoint, LearningRates
 from ..phases import Training
 
 IMAGE, DETAIL, TEXT = "image", "detail", "text"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ...datasets.samples import Samples
 from ..base import Predictions, Receiver
-from ..mlms.transceiver import unpack
 from ..streams import Received
+from ..tokens import by_token, unpack
 from .answers import AnswerSet
 from .config import AnswerConfig, ChannelCode
 from .layers import task_indices
@@ -93,6 +93,6 @@ class AnsweringReceiver(Receiver):
         for name, own in received.items():
             code = self._codes[name]
             reals = unpack(own.symbols[asked], code.reals)
-            valid = own.delivered[asked][:, :: code.reals // 2]
+            valid = by_token(own.delivered[asked], code.reals // 2)
             found[name] = (reals, valid | ~valid.any(1, keepdim=True))
         return found

@@ -15,7 +15,7 @@ from ...datasets.samples import Samples
 from ...devices import pick_device
 from ...features import open_features, open_states, open_texts
 from ..base import FeatureFolders, Transmitter
-from ..mlms.transceiver import pack
+from ..tokens import pack
 from .config import IMAGE, ImageConfig, TextConfig, patches
 from .embeddings import FeatureEmbedding, PatchEmbedding
 from .layers import SemanticEncoder, by_task, channel_encoder, task_indices

@@ -7,12 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def reconstruction_loss(received: Tensor, sent: Tensor, valid: Tensor) -> Tensor:
-    """Eq. (9): mean squared error of text tokens ``[B, S, D]`` over the valid ones ``[B, S]``."""
-    error = (received - sent).square().mean(-1)
-    return (error * valid).sum() / valid.sum().clamp(min=1)
-
-
 def info_nce(features: Tensor, anchors: Tensor, temperature: float) -> Tensor:
     """Eq. (11): contrastive loss of features a_m towards text features a_T, both ``[B, D]``.
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     PlainSerializer,
     PlainValidator,
     model_validator,
 )
 
-from ...checkpoints import POCKET, POCKET_IMAGES, checkpoint
-from ...config import Config, dump_named, listed, validate_named
+from ...checkpoints import POCKET, POCKET_IMAGES
+from ...config import Config, dump_named, validate_named
 from ...datasets.layout import FrameChoice
 from ...encoders import ENCODERS, Ast, AudioSpan, Clip, Crop, EncoderConfig, Vivit
 from ...features import FeatureDtype, Sliding
 from ...selection import Selection
 from ...slide import Rounding
+from ..config import Checkpoint, LearningRates, absolute
 from .transceiver import RECEIVER_WIDTH, AudioPooling, Pooling, VisionPooling
 
 AlignmentLosses = Literal["none", "reconstruction", "contrastive"]
@@ -29,22 +27,15 @@ AnswerLoss = Literal["all_tokens", "first_token"]
 """The loss of :class:`~tokcom_core.answers.AnswerLosses` that fine-tuning minimises."""
 
 
-def _absolute(name: str) -> str:
-    return checkpoint(name, Path.cwd()) if name.startswith((".", "~")) else name
-
-
 def _encoder(raw: Any) -> str | EncoderConfig:
     if isinstance(raw, str):
-        return _absolute(raw)
+        return absolute(raw)
     return validate_named(raw, EncoderConfig, ENCODERS)
 
 
 def _dump_encoder(choice: str | EncoderConfig) -> Any:
     return choice if isinstance(choice, str) else dump_named(choice, ENCODERS)
 
-
-Checkpoint = Annotated[str, AfterValidator(_absolute)]
-"""A Hugging Face name, ``pocket``, or the absolute path of a folder."""
 
 EncoderChoice = Annotated[
     str | EncoderConfig, PlainValidator(_encoder), PlainSerializer(_dump_encoder)
@@ -168,9 +159,6 @@ class AlignmentConfig(Config):
     @classmethod
     def _by_its_losses(cls, raw: Any) -> Any:
         return {"losses": raw} if isinstance(raw, str) else raw
-
-
-LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(listed)]
 
 
 class FineTuningConfig(Config):

@@ -21,9 +21,10 @@ from ...tasks.base import Task
 from ...weights import matrix_weights
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Received
-from .alignment import info_nce, reconstruction_loss
+from ..tokens import by_token, reconstruction_loss, unpack
+from .alignment import info_nce
 from .system import ALIGNMENT, MEDIA, TEXT, TEXTS
-from .transceiver import IntactText, Pooling, TokenReceiver, can_pool, pool, unpack
+from .transceiver import IntactText, Pooling, TokenReceiver, can_pool, pool
 
 if TYPE_CHECKING:
     from .system import Mlms
@@ -210,8 +211,7 @@ class MlmsReceiver(Receiver):
         return "mean" if stream in TEXTS else self._alignment.pooling.of(stream)
 
     def _by_token(self, by_symbol: Tensor) -> Tensor:
-        """Values by symbol ``[B, N]`` to values by token ``[B, S]``: those of its first symbol."""
-        return by_symbol[:, :: self.foundation.token_width // 2]
+        return by_token(by_symbol, self.foundation.token_width // 2)
 
     def _prompt(self, received: Mapping[str, Received]) -> tuple[Tensor, Tensor]:
         """The prompt of eq. (12); streams that have not arrived are masked."""

@@ -1,4 +1,4 @@
-"""Packing of tokens into symbols, and token receivers, eqs. (5) to (8) and (10).
+"""Token receivers and the pooling of their tokens, eqs. (8) and (10).
 
 Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token (d_T), ``N = S D / 2`` symbols.
 """
@@ -10,40 +10,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..tokens import unpack
+
 VisionPooling = Literal["mean", "cls"]
 AudioPooling = Literal["mean", "cls", "cls+distillation", "first_two"]
 Pooling = VisionPooling | AudioPooling
 
 RECEIVER_WIDTH = 1024
 """Hidden features of G_m in paper 1's code, for tokens of 1536 features."""
-
-
-def pack(tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. (5): reshapes tokens ``[B, S, D]`` into complex symbols ``[B, S D / 2]``.
-
-    Neighbouring features become the real and imaginary part of one symbol. ``valid`` ``[B, S]``
-    marks valid tokens; returns the symbols and a mask of the valid ones.
-
-    Raises:
-        ValueError: if D is odd.
-    """
-    batch, count, width = tokens.shape
-    if width % 2:
-        raise ValueError(f"tokens of {width} features do not pair into complex symbols; take even")
-    pairs = tokens.float().reshape(batch, count * width // 2, 2)
-    return torch.view_as_complex(pairs.contiguous()), valid.repeat_interleave(width // 2, dim=1)
-
-
-def unpack(symbols: Tensor, width: int) -> Tensor:
-    """Eq. (7): the exact inverse of :func:`pack`, ``[B, N]`` to ``[B, 2 N / width, width]``.
-
-    Raises:
-        ValueError: if the symbols do not fill whole tokens.
-    """
-    batch, count = symbols.shape
-    if width % 2 or (2 * count) % width:
-        raise ValueError(f"{count} symbols do not fill whole tokens of {width} features")
-    return torch.view_as_real(symbols).reshape(batch, 2 * count // width, width)
 
 
 class TokenReceiver(nn.Module):

@@ -14,7 +14,7 @@ from ...features import TextStore, open_features, open_texts
 from ...selection import TokenScorer
 from ..base import Transmitter
 from ..streams import Stream
-from .transceiver import pack
+from ..tokens import pack
 
 
 class MediaTransmitter(Transmitter):

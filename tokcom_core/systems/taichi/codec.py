@@ -10,9 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..tokens import by_token, pack, unpack
 from .config import CodecConfig
 
-_LEAST_NOISE = 1e-3
+_MIN_NOISE = 1e-3
 """Noise variance below which an SNR counts as 30 dB, so that no noise is a number, too."""
 
 
@@ -30,10 +31,7 @@ class ChannelEncoder(nn.Module):
 
     def forward(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """States ``[B, S, D]`` and which are valid, ``[B, S]``, to those of symbols, ``[B, N]``."""
-        reals = self.layers(states.float())
-        pairs = reals.reshape(len(states), -1, 2)
-        symbols = torch.view_as_complex(pairs.contiguous())
-        return symbols, valid.repeat_interleave(self.symbols_per_token, dim=1)
+        return pack(self.layers(states.float()), valid)
 
 
 class ChannelDecoder(nn.Module):
@@ -51,17 +49,16 @@ class ChannelDecoder(nn.Module):
 
     def forward(self, symbols: Tensor, noise_var: Tensor) -> Tensor:
         """Symbols ``[B, N]`` and their noise variances ``[B, N]`` to states ``[B, S, D]``."""
-        batch = len(symbols)
-        reals = torch.view_as_real(symbols).reshape(batch, -1, 2 * self.symbols_per_token)
+        reals = unpack(symbols, 2 * self.symbols_per_token)
         if self._sees_snr:
-            by_token = noise_var.reshape(batch, -1, self.symbols_per_token).mean(-1, keepdim=True)
-            reals = torch.cat([reals, -by_token.clamp(min=_LEAST_NOISE).log10()], dim=-1)
+            of_token = noise_var.reshape(*reals.shape[:2], -1).mean(-1, keepdim=True)
+            reals = torch.cat([reals, -of_token.clamp(min=_MIN_NOISE).log10()], dim=-1)
         states: Tensor = self.layers(reals)
         return states
 
     def by_token(self, by_symbol: Tensor) -> Tensor:
-        """Values by symbol ``[B, N]`` to values by token ``[B, S]``: those of its first symbol."""
-        return by_symbol[:, :: self.symbols_per_token]
+        """See :func:`~tokcom_core.systems.tokens.by_token`."""
+        return by_token(by_symbol, self.symbols_per_token)
 
 
 def symbols_per_token(config: CodecConfig, width: int) -> int:
@@ -78,12 +75,6 @@ def symbols_per_token(config: CodecConfig, width: int) -> int:
             "codec.symbols_per_token"
         )
     return width // 2
-
-
-def reconstruction_loss(states: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Mean squared error of states ``[B, S, D]`` over the valid tokens ``[B, S]``."""
-    error = (states - target).square().mean(-1)
-    return (error * valid).sum() / valid.sum().clamp(min=1)
 
 
 def _two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

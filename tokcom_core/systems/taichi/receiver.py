@@ -21,7 +21,8 @@ from ...foundation import concatenate
 from ...weights import matrix_weights
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Feedback, Received
-from .codec import ChannelDecoder, reconstruction_loss
+from ..tokens import reconstruction_loss
+from .codec import ChannelDecoder
 from .decoding import Generation, Prompt, answer_logits, generate, own_states
 from .language import LanguageLayers, positions_of
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PRETRAINING, PROMPT, STATES, VISUAL

@@ -19,6 +19,7 @@ from ...features import FeatureStore, open_features
 from ...foundation import concatenate
 from ..base import STATION, FeatureFolders, Transmitter
 from ..streams import Feedback
+from ..tokens import pack
 from .codec import ChannelEncoder
 from .language import LanguageLayers, Memory, positions_of
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PROMPT, STATES, VISUAL
@@ -163,11 +164,11 @@ class TaichiTransmitter(Transmitter):
 
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         if stream == VISUAL:
-            return self._packed(*self._visual(*inputs))
+            return pack(*self._visual(*inputs))
         texts = 3 if stream == DIALOGUE else 2
         image, words = inputs[:-texts], inputs[-texts:]
         if stream == STATES:
-            return self._packed(*self._target(image, words))
+            return pack(*self._target(image, words))
         if stream == PROMPT and self._system.in_rounds and not torch.is_grad_enabled():
             self._memory = Memory(first=0)
             states, valid = self._states(image, words, self._memory)
@@ -228,11 +229,6 @@ class TaichiTransmitter(Transmitter):
     def _embedded(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         valid = ids != IGNORED
         return self.language.embed(ids.clamp(min=0)).float(), valid
-
-    def _packed(self, tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens as they are, two features a symbol."""
-        pairs = tokens.float().reshape(len(tokens), -1, 2).contiguous()
-        return torch.view_as_complex(pairs), valid.repeat_interleave(tokens.shape[2] // 2, dim=1)
 
     def trained_state(self) -> dict[str, Tensor]:
         """All but the language model, and that as well unless the base station is tuning it."""

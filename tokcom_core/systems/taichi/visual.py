@@ -17,8 +17,8 @@ from .projectors import build_projector
 if TYPE_CHECKING:
     from .system import Taichi
 
-MOST_KEPT_BYTES = 2**30
-"""Size of all visual tokens of a split, of one length, beyond which none are kept."""
+MAX_KEPT_BYTES = 2**30
+"""Size of all visual tokens that are kept. A split of more, at one length, keeps none."""
 
 _UNREAD = torch.empty(0)
 
@@ -72,10 +72,11 @@ class KeptTokens:
         self._visual = visual
         self._read = read
         self._kept: dict[tuple[str, str | None, tuple[int, int]], Tensor] = {}
+        self._bytes = 0
 
     def fit(self, images: int) -> bool:
         """Whether the visual tokens of so many images may be kept."""
-        return images * self._visual.bytes_per_image <= MOST_KEPT_BYTES
+        return images * self._visual.bytes_per_image <= MAX_KEPT_BYTES
 
     @torch.no_grad()
     def select(self, split: str, media_ids: Sequence[str], present: Sequence[bool]) -> Tensor:
@@ -88,8 +89,13 @@ class KeptTokens:
         for key, name in dict(zip(keys, media_ids, strict=True)).items():
             if key not in self._kept:
                 self._kept[key] = self._visual(*self._read(split, [name]))[0]
-        return torch.stack([self._kept[key] for key in keys])
+                self._bytes += self._kept[key].nbytes
+        tokens = torch.stack([self._kept[key] for key in keys])
+        while self._bytes > MAX_KEPT_BYTES:  # of many lengths, or several splits
+            self._bytes -= self._kept.pop(next(iter(self._kept))).nbytes
+        return tokens
 
     def forget(self) -> None:
         """Forgets all tokens, as BAN or projector have changed."""
         self._kept.clear()
+        self._bytes = 0

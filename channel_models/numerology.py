@@ -124,12 +124,6 @@ class Link(BaseModel):
         return 15.0 / self.subcarrier_spacing_khz / SYMBOLS_PER_SLOT
 
     @property
-    def channel_uses_per_ms(self) -> float:
-        """Complex data symbols per millisecond over the whole band, pilots excluded."""
-        data = SUBCARRIERS_PER_BLOCK * self.resource_blocks * (SYMBOLS_PER_SLOT - self.dmrs_symbols)
-        return data / (SYMBOLS_PER_SLOT * self.symbol_ms)
-
-    @property
     def pilot_positions(self) -> tuple[int, ...]:
         """OFDM symbols of a slot that carry pilots."""
         return _PILOT_POSITIONS[self.dmrs_symbols]

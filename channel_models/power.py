@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_SMALLEST_POWER = 1e-12
+_MIN_POWER = 1e-12
 
 
 def normalise(symbols: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +30,7 @@ def normalise(symbols: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """
     symbols = torch.where(valid, symbols, 0)
     energy = (symbols.real.square() + symbols.imag.square()).sum(1)
-    scale = (energy / valid.sum(1).clamp(min=1)).clamp(min=_SMALLEST_POWER).sqrt()
+    scale = (energy / valid.sum(1).clamp(min=1)).clamp(min=_MIN_POWER).sqrt()
     return symbols / scale[:, None], scale
 
 

@@ -5,15 +5,22 @@ Shapes: ``B`` batch, ``A`` tokens of the longest answer with its end, ``V`` word
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 IGNORED = -100
 """Label of tokens that are not predicted, such as those after the end of an answer."""
+
+
+def padded(rows: Iterable[Sequence[int]]) -> Tensor:
+    """Rows of different lengths as one tensor, int64 ``[B, A]``, filled up with ``IGNORED``."""
+    found = [torch.tensor(list(row), dtype=torch.long) for row in rows]
+    return pad_sequence(found, batch_first=True, padding_value=IGNORED)
 
 
 class AnswerLosses(NamedTuple):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from .answers import IGNORED, AnswerLosses, answer_losses
+from .answers import IGNORED, AnswerLosses, answer_losses, padded
 from .checkpoints.loading import load_model, load_tokenizer
 from .devices import pick_device, pick_dtype
 from .storage import check_saved
@@ -109,11 +109,7 @@ class FoundationModel(nn.Module):
     def answer_ids(self, answers: Sequence[str]) -> Tensor:
         """Token ids ``[B, A]`` of the answers with end-of-sequence, padded with IGNORED."""
         ids = [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in answers]
-        rows = [[*own, self.end] for own in ids]
-        longest = max(len(row) for row in rows)
-        return torch.tensor(
-            [row + [IGNORED] * (longest - len(row)) for row in rows], device=self.device
-        )
+        return padded([*own, self.end] for own in ids).to(self.device)
 
     def answer_losses(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> AnswerLosses:
         """Eq. (14) for answers ``[B, A]`` after prompts ``[B, S, D]``."""

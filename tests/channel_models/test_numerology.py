@@ -15,7 +15,6 @@ def test_a_slot_of_one_block_by_hand() -> None:
     """30 kHz: a slot lasts 0.5 ms and has 12 x (14 - 2) data symbols in a block of 360 kHz."""
     link = Link(bandwidth_hz=360e3, dmrs_symbols=2)
     assert link.resource_blocks == 1
-    assert link.channel_uses_per_ms == pytest.approx(2 * 12 * 12)
     whole = link.transmission(144, blocks=1)
     assert whole.airtime_ms == pytest.approx(0.5)
     assert whole.pilot_channel_uses == 24
@@ -25,9 +24,10 @@ def test_a_slot_of_one_block_by_hand() -> None:
 
 @pytest.mark.parametrize("spacing", [15, 30, 60, 120])
 def test_the_rate_does_not_depend_on_the_spacing(spacing: int) -> None:
-    """Wider subcarriers, shorter symbols: the same channel uses in the same whole blocks."""
+    """Wider subcarriers, shorter symbols: as many channel uses fill a millisecond."""
     link = Link(bandwidth_hz=14.4e6, subcarrier_spacing_khz=spacing)
-    assert link.channel_uses_per_ms == pytest.approx(14.4e6 / 15e3 * 12)
+    whole = round(14.4e6 / 15e3 * 12)
+    assert link.transmission(whole, link.resource_blocks).airtime_ms == pytest.approx(1.0)
 
 
 def test_twice_the_band_takes_half_the_time() -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .tables import read_objects
+
 _PLACEHOLDER = re.compile(r"<[A-Za-z]+>")
 
 QUESTION_TYPES: tuple[tuple[str, str], ...] = (
@@ -75,13 +77,7 @@ def read_valor(file: Path) -> dict[str, str]:
 def _read_rows(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         raise ValueError(f"no annotation file {file}; docs/minimusic.md shows the folder")
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{file} should hold a JSON list of objects")
-    return rows
+    return read_objects(file)
 
 
 def _question(file: Path, row: dict[str, Any]) -> Question:

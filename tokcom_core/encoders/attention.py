@@ -13,7 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import encode_windows
+from .base import MediaEncoder, encode_windows
+
+
+class AttendingEncoder(MediaEncoder):
+    """A transformer, frozen on its device, whose summary tokens attend to the others."""
+
+    _model: nn.Module
+    _device: torch.device
+
+    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        return encode_windows(self._model, clips, self._device)
+
+    def encode_attended(self, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        return encode_attended(self._model, clips, self._device, self.summary_tokens)
 
 
 def encode_attended(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,14 @@ from ..checkpoints.loading import load_model, load_processor
 from ..datasets import media
 from ..datasets.layout import SAMPLE_RATE_HZ
 from ..devices import pick_device, pick_dtype
-from .attention import encode_attended
-from .base import MediaEncoder, encode_windows, freeze
+from .attention import AttendingEncoder
+from .base import freeze
 from .named import AudioSpan
 
 _FRAME_SAMPLES, _HOP_SAMPLES = 400, 160  # of AST's filter bank: 25 ms every 10 ms
 
 
-class AudioEncoder(MediaEncoder):
+class AudioEncoder(AttendingEncoder):
     """AST: a spectrogram transformer over 16 kHz mono sound.
 
     Args:
@@ -68,9 +67,3 @@ class AudioEncoder(MediaEncoder):
             return_tensors="pt",
         )["input_values"]
         return values
-
-    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        return encode_windows(self._model, clips, self._device)
-
-    def encode_attended(self, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        return encode_attended(self._model, clips, self._device, self.summary_tokens)

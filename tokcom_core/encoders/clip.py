@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -11,13 +10,13 @@ from transformers import CLIPImageProcessorPil, CLIPVisionModel
 from ..checkpoints.loading import load_model, load_processor
 from ..datasets.images import read_image
 from ..devices import pick_device, pick_dtype
-from .attention import encode_attended
-from .base import MediaEncoder, encode_windows, freeze
+from .attention import AttendingEncoder
+from .base import freeze
 from .named import Crop
 from .sizes import clip_layers, clip_shape, read_clip, sides
 
 
-class ClipEncoder(MediaEncoder):
+class ClipEncoder(AttendingEncoder):
     """CLIP-ViT: patches of an image, row by row behind a class token, at one of its layers.
 
     Args:
@@ -51,9 +50,3 @@ class ClipEncoder(MediaEncoder):
             image, do_resize=False, do_center_crop=False, return_tensors="pt"
         )["pixel_values"]
         return pixels
-
-    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        return encode_windows(self._model, clips, self._device)
-
-    def encode_attended(self, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        return encode_attended(self._model, clips, self._device, self.summary_tokens)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ from ..checkpoints.loading import load_model, load_processor
 from ..datasets import media
 from ..datasets.layout import FrameChoice
 from ..devices import pick_device, pick_dtype
-from .attention import encode_attended
-from .base import MediaEncoder, encode_windows, freeze
+from .attention import AttendingEncoder
+from .base import freeze
 from .named import Crop
 from .sizes import sides
 
 
-class VisionEncoder(MediaEncoder):
+class VisionEncoder(AttendingEncoder):
     """ViViT: tubelets of a clip's frames.
 
     Args:
@@ -63,12 +62,6 @@ class VisionEncoder(MediaEncoder):
             "pixel_values"
         ]
         return values
-
-    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        return encode_windows(self._model, clips, self._device)
-
-    def encode_attended(self, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        return encode_attended(self._model, clips, self._device, self.summary_tokens)
 
     def _check_size(self) -> None:
         made = tuple(self.preprocess(np.zeros((1, *self._size, 3), np.uint8)).shape[-2:])

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..storage import reading
 from ..tasks.base import Task
@@ -56,11 +57,11 @@ class TextStore:
 
     def ids(self, texts: Sequence[str], longest: int) -> tuple[Tensor, Tensor]:
         """Rows ``[B, S]`` of :attr:`embedding` instead of tokens, see :meth:`select`."""
-        rows = [list(self.rows[text])[:longest] for text in texts]
-        length = max(1, *(len(row) for row in rows))
-        padded = torch.tensor([row + [0] * (length - len(row)) for row in rows])
-        valid = torch.tensor([[i < len(row) for i in range(length)] for row in rows])
-        return padded, valid
+        rows = [torch.tensor(self.rows[text][:longest], dtype=torch.long) for text in texts]
+        lengths = torch.tensor([[len(row)] for row in rows])
+        one = torch.zeros(1, dtype=torch.long)  # symbols of no token at all cannot be sent
+        padded = pad_sequence([*rows, one], batch_first=True)[:-1]
+        return padded, torch.arange(padded.shape[1]) < lengths
 
 
 class TextFeatures(Features):

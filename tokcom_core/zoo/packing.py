@@ -22,7 +22,7 @@ class Packed:
     """A prefix and the texts that follow it, side by side in one sequence.
 
     ``segment`` is 0 for the prefix and 1, 2, ... for what follows it; a segment sees the prefix
-    and itself. A soft token averages ``mixture`` words, an ordinary one has just one.
+    and itself. A soft token is the normalised sum of several words, an ordinary one has just one.
     """
 
     words: list[tuple[int, ...]] = field(default_factory=list)

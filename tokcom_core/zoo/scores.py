@@ -28,5 +28,6 @@ def read_scores(folder: Path) -> Scores:
     if not file.is_file():
         raise ValueError(f"no zoo in {folder}; 'tokcom zoo build DIR' makes one")
     scores: Scores = json.loads(file.read_text())
-    assert set(scores) <= set(KINDS)
+    if unknown := set(scores) - set(KINDS):
+        raise ValueError(f"{file} has scores of {', '.join(sorted(unknown))}; remove the folder")
     return scores

@@ -7,13 +7,13 @@ of different lengths are filled up with ``IGNORED`` behind.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ...answers import IGNORED
+from ...answers import IGNORED, padded
 from ...checkpoints.loading import load_tokenizer
 from .config import Order
 
@@ -114,12 +114,3 @@ class Words:
         """Texts of generated token ids ``[B, A]``."""
         texts: list[str] = self._tokenizer.batch_decode(generated, skip_special_tokens=True)
         return [text.strip() for text in texts]
-
-
-def padded(rows: Iterable[Sequence[int]]) -> Tensor:
-    """Rows of different lengths as one tensor, int64 ``[B, T]``, filled up with ``IGNORED``."""
-    found = [list(row) for row in rows]
-    longest = max(len(row) for row in found)
-    return torch.tensor(
-        [row + [IGNORED] * (longest - len(row)) for row in found], dtype=torch.long
-    ).reshape(len(found), longest)

@@ -65,6 +65,7 @@ class Packer:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, recipe: MiniMusicRecipe) -> None:
         self._ids: dict[str, int] = tokenizer.get_vocab()
         self._recipe = recipe
+        self.eos = self._ids[EOS]
 
     def encode(self, text: str) -> list[int]:
         spaced = text.lower().replace("?", " ?")
@@ -85,7 +86,7 @@ class Packer:
         packed.append(restated, [1.0] * len(restated), 1, start)
         for i, question in enumerate(questions):
             asked = self.encode(fill(question.content, list(question.values)))
-            answer = [self._ids[question.answer], self._ids[EOS]]
+            answer = [self._ids[question.answer], self.eos]
             packed.append(asked + answer, [prose] * len(asked) + [1.0] * len(answer), 2 + i, start)
         return packed
 
@@ -174,15 +175,14 @@ def evaluate_language(
         drawn = [sample_scene(rng) for _ in range(50)]
         asked = [ask(scene, len(TEMPLATES), rng) for scene in drawn]
         batch = collate([packer.pack(s, q, soft, rng) for s, q in zip(drawn, asked, strict=True)])
-        logits = forward(model, batch, 0.3 if soft else 0.0, generator).logits
+        logits = forward(model, batch, LanguageRecipe.soft_noise if soft else 0.0, generator).logits
         assert logits is not None
         predicted = logits.float().argmax(-1)
-        eos = packer._ids[EOS]
         for b, questions in enumerate(asked):
             for i, question in enumerate(questions):
                 own = torch.nonzero(batch["segment"][b] == 2 + i).flatten()
                 at = own[-3]  # the question's last token predicts the answer
-                assert batch["target"][b, own[-2]] == eos
+                assert batch["target"][b, own[-2]] == packer.eos
                 hits.setdefault(question.content, []).append(
                     bool(predicted[b, at] == batch["target"][b, at])
                 )

@@ -50,7 +50,7 @@ class StudyFolder:
         self.tune = self.root / "tune"
 
     def data(self, study: Study) -> Path:
-        """The data set: the study's own MiniMUSIC, or the user's folder."""
+        """The data set: the study's own MiniMUSIC or MiniCLEVR, or the user's folder."""
         return study.data.folder.resolve() if study.data.folder else self.root / "data"
 
     def samples(self, split: str) -> Path:

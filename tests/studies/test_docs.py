@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import ray
+import typer
 import yaml
 from jsonschema import Draft7Validator
 from ray.autoscaler._private.kuberay.autoscaling_config import (
@@ -19,19 +22,26 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 )
 
 import studies
-from studies.plan.loading import load
+from channel_models import Link, named_air
+from studies.cli import study as study_commands
+from studies.cli.main import app
+from studies.plan.differences import differences
+from studies.plan.loading import load, presets
 from studies.plan.overrides import overrides_of
 from studies.plan.search import search_of
 from studies.plan.study import Study
 from studies.tables.columns import Reference, TableLayout
 from studies.tables.layout import layout_of
+from tokcom_core.datasets.annotations import QUESTION_TYPES
 from tokcom_core.datasets.samples import REQUIRED
+from tokcom_core.systems import SHORT_NAMES, SUMMARIES
 from tokcom_core.tasks import Avqa
 from tokcom_core.tasks.instructions import COLUMNS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
 PAGES.remove(DOCS / "extending.md")  # test_extending.py runs what stands there
+OF_AN_AIR = re.compile(r"tokcom air [^`]*")
 SET = re.compile(r"""--set\s+(?:"([^"]+)"|([^\s`"=]+=[^\s`|)]+))""")
 
 
@@ -77,7 +87,8 @@ def test_what_the_docs_set_can_be_set(tmp_path: Path) -> None:
     """Every ``--set key=value`` of a study's command, in a study of either paper."""
     file = tmp_path / "example.yaml"
     file.write_text("{name: example, deadline_ms: 5}")
-    pairs = [pair for page in PAGES for pair in SET.findall(page.read_text())]
+    texts = [OF_AN_AIR.sub("", page.read_text()) for page in PAGES]
+    pairs = [pair for text in texts for pair in SET.findall(text)]
     overrides = {" ".join((quoted or plain).split()) for quoted, plain in pairs} - {"a.b=value"}
     unset = "tokens=[{}]"  # of methods whose token lengths are not the study's
     overrides.remove(unset)
@@ -86,6 +97,41 @@ def test_what_the_docs_set_can_be_set(tmp_path: Path) -> None:
     for override in sorted(overrides):
         load("taichi-fig10" if images.search(override) else file, (override,))
     assert len(overrides) >= 20
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """Words of each command of a page: lines of its shell blocks, and code in its sentences."""
+    text = page.read_text()
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"(?<!`)`(tokcom [^`]+)`(?!`)", text)
+    told = [line[line.find("tokcom ") :] for line in (*lines, *spans) if "tokcom " in line]
+    return [shlex.split(command, comments=True) for command in told]
+
+
+def _runs_a_preset(words: list[str]) -> bool:
+    return words[1] == "emulate" or (
+        words[1:3] == ["study", "run"] and words[-1] != "run" and words[3] in presets()
+    )
+
+
+def test_no_two_commands_of_the_docs_put_different_studies_into_one_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not those of taichi.md, which name no folders."""
+    ran: dict[str, list[Study]] = {}
+    monkeypatch.setattr(
+        study_commands, "_run", lambda study, out, address: ran.setdefault(out, []).append(study)
+    )
+    command = typer.main.get_command(app)
+    for page in PAGES:
+        for words in _commands(page) if page.stem != "taichi" else ():
+            if _runs_a_preset(words):
+                command.main(words[1:], standalone_mode=False)
+    assert len(ran["studies_out/quickstart"]) >= 3
+    for out, every in ran.items():
+        for one, other in combinations(every, 2):
+            assert not differences(one, other) or not differences(other, one), out
 
 
 def test_what_the_docs_search_over_can_be_searched() -> None:
@@ -107,6 +153,30 @@ def test_data_of_ones_own_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert task.samples(tmp_path / "factory", "align")["caption"] == ("a press at the left",)
     assert task.identity(tmp_path / "factory").startswith("folder-")
     assert samples.group[0] in task.groups
+
+
+def test_the_question_types_of_ones_own_data_are_all_there() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (`.*`) \|$", (DOCS / "own_data.md").read_text(), re.MULTILINE
+    )
+    told = [(first, second) for first, cell in rows for second in re.findall(r"`(\w+)`", cell)]
+    assert sorted(told) == sorted(QUESTION_TYPES)
+
+
+def test_measured_channels_are_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "airs.md").read_text(), re.DOTALL)
+    exec(block, {})
+    air = named_air("recorded", file="measured.parquet")
+    air.build(Link(), snr_db=10.0)
+    assert not air.sets_snr
+
+
+def test_every_method_is_on_the_page_of_studies_as_the_list_tells_it() -> None:
+    section = (DOCS / "studies.md").read_text().split("\n## Methods\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
+    told = [(name, SHORT_NAMES[name]["system"], what) for name, what in SUMMARIES.items()]
+    assert rows == told
 
 
 def _columns(table: str) -> list[str]:

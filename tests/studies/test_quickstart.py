@@ -1,4 +1,4 @@
-"""The main job's claims, on its own table: ``python -m pytest -m slow`` (about six minutes)."""
+"""The example study's claims, on its own table: ``python -m pytest -m slow`` (six minutes)."""
 
 from __future__ import annotations
 

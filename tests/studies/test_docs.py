@@ -118,14 +118,13 @@ def _runs_a_preset(words: list[str]) -> bool:
 def test_no_two_commands_of_the_docs_put_different_studies_into_one_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Not those of taichi.md, which name no folders."""
     ran: dict[str, list[Study]] = {}
     monkeypatch.setattr(
         study_commands, "_run", lambda study, out, address: ran.setdefault(out, []).append(study)
     )
     command = typer.main.get_command(app)
     for page in PAGES:
-        for words in _commands(page) if page.stem != "taichi" else ():
+        for words in _commands(page):
             if _runs_a_preset(words):
                 command.main(words[1:], standalone_mode=False)
     assert len(ran["studies_out/quickstart"]) >= 3

@@ -70,8 +70,13 @@ def validate_named(raw: Any, base: type[N], known: Mapping[str, type[N]]) -> N:
     keys = {"name": raw} if isinstance(raw, str) else raw
     if not isinstance(keys, Mapping):
         raise ValueError(f"{raw!r} should be a name or a mapping with one")
-    name = str(keys.get("name"))
     kind = base.__name__.removesuffix("Config").lower()
+    if "name" not in keys:
+        raise ValueError(
+            f"keys {', '.join(map(str, keys)) or 'none'} without a name; take {{name: ..., ...}}, of "
+            f"{', '.join([*known, CUSTOM])}"
+        )
+    name = str(keys["name"])
     if name == CUSTOM:
         own = {key: value for key, value in keys.items() if key not in ("name", "class")}
         return load_class(str(keys.get("class", "")), base).model_validate(own)

@@ -223,6 +223,11 @@ def test_the_override_that_does_not_fit_the_rest_is_blamed(override: str, compla
         load("quickstart", others)
 
 
+def test_a_key_of_something_that_has_a_name_needs_the_name() -> None:
+    with pytest.raises(ValueError, match=r"high: keys stages without a name; take \{name: .*clip"):
+        load("taichi", ("systems.taichi.models.high.stages=[3, 4]",))
+
+
 def test_of_two_overrides_of_a_key_the_latter_is_blamed() -> None:
     with pytest.raises(ValueError, match=r"^--set seeds=\[-1\]: seeds"):
         load("quickstart", ("seeds=[1]", "seeds=[-1]"))

@@ -73,7 +73,7 @@ def validate_named(raw: Any, base: type[N], known: Mapping[str, type[N]]) -> N:
     kind = base.__name__.removesuffix("Config").lower()
     if "name" not in keys:
         raise ValueError(
-            f"keys {', '.join(map(str, keys)) or 'none'} without a name; take {{name: ..., ...}}, of "
+            f"keys {', '.join(map(str, keys))} without a name; take {{name: ..., ...}}, of "
             f"{', '.join([*known, CUSTOM])}"
         )
     name = str(keys["name"])

@@ -55,6 +55,9 @@ class Clevr(InstructionTask):
                 for number, row in enumerate(read_objects(file, "questions"))
             ]
 
+    def has_captions(self, root: Path) -> bool:
+        return self._described(root, _SPLITS["test"]) is not None
+
     def annotation_files(self, root: Path) -> Sequence[Path]:
         questions = [self._file(root, "questions", split) for split in _SPLITS.values()]
         described = [self._described(root, split) for split in _SPLITS.values()]

@@ -171,9 +171,16 @@ class InstructionTask(Task):
 
     def references(self, root: Path | None) -> tuple[Reference, ...]:
         """The references; no text oracle if no test image has a caption."""
-        if root is None or any(example.caption for example in self.examples(root, "test")):
+        if root is None or self.has_captions(root):
             return (BLIND, TEXT_ORACLE)
         return (BLIND,)
+
+    def has_captions(self, root: Path) -> bool:
+        """Whether a test image has a caption.
+
+        A study's plan asks often: a task of many questions should know without reading them.
+        """
+        return any(example.caption for example in self.examples(root, "test"))
 
     def instruction(self, question: str) -> str:
         """What the model is told: the question within its template."""

@@ -68,6 +68,9 @@ class Imdb(InstructionTask):
             found.append(Example(name, text_only(name), _review(file), answer, "imdb"))
         return found
 
+    def has_captions(self, root: Path) -> bool:
+        return False
+
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [*self._files(root, "train"), *self._files(root, "test")]
 

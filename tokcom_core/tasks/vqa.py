@@ -31,6 +31,9 @@ class _TenAnswers(InstructionTask):
             for text, answers in zip(predicted, samples["answers"], strict=True)
         ]
 
+    def has_captions(self, root: Path) -> bool:
+        return False
+
     def submission(self, predicted: Sequence[str], samples: Samples) -> Any:
         """The official results file: ``[{"question_id": 1, "answer": "red"}]``."""
         return [

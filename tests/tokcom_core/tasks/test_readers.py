@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from tokcom_core.datasets.samples import Samples
-from tokcom_core.tasks import Task
+from tokcom_core.tasks import InstructionTask, Task
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.llava import Llava
 from tokcom_core.tasks.mmbench import MmBench, chosen_option
@@ -96,6 +96,13 @@ def test_sst2_keeps_quotes_and_has_no_images(tmp_path: Path) -> None:
     write(tmp_path / "SST-2" / "dev.tsv", "text\tlabel\nfine\t1\n")
     with pytest.raises(ValueError, match="no columns sentence; it has text, label"):
         Sst2().samples(tmp_path, "test")
+
+
+@pytest.mark.parametrize("task", [VqaV2(), Imdb(), Clevr()])
+def test_whether_there_are_captions_is_known_without_reading_the_questions(
+    task: InstructionTask, tmp_path: Path
+) -> None:
+    assert not task.has_captions(tmp_path), "there are no files at all"
 
 
 def test_imdb_alternates_positive_and_negative_reviews(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
             _training_snr(cell),
             f"{cell.bandwidth_hz / 1e6:g}",
             *(_number(getattr(cell, name)) for name in swept.values()),
-            "-" if cell.reference else layout.budget_text(identity(cell, layout)),
+            layout.budget_text(identity(cell, layout)),
         )
         for cell in cells
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, get_args
 
 import pandas as pd
@@ -170,13 +169,8 @@ def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Colu
         ("air", lambda row: str(row["air"])),
         *(optional[name] for name in sweeps),
         ("dB", lambda row: _number(row["eval_snr_db"])),
-        ("tokens", partial(_tokens, layout)),
+        ("tokens", layout.budget_text),
     ]
-
-
-def _tokens(layout: TableLayout, row: Row) -> str:
-    """Token lengths of a condition; a reference sends none."""
-    return "-" if row.get("method") in layout.reference_methods else layout.budget_text(row)
 
 
 def _table(rows: pd.DataFrame, columns: Sequence[_Column]) -> Table:

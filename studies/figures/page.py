@@ -184,10 +184,10 @@ def _text(value: object) -> _Entry:
 
 
 def _number(name: str, value: float | None) -> _Entry:
-    if value is None:
+    if value is None or (value == 0 and name.startswith("tokens_")):  # no token length
         return _Entry("-", "-Infinity")
     if math.isinf(value):
-        return _Entry("∞", "Infinity")
+        return _Entry("∞", "Infinity") if value > 0 else _Entry("-∞", "-Infinity")
     share = "accuracy" in name or "difference" in name
     text = f"{value:.3f}" if share else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return _Entry(text, repr(float(value)))

@@ -234,6 +234,7 @@ def test_bits_are_shown_where_they_vary(bits_out: Path, tmp_path: Path) -> None:
         "aligned, 16+16 tokens",
         "digital, 16+16 tokens, 4 bits",
         "digital, 16+16 tokens, 16 bits",
+        *("text oracle", "blind"),
     ]
     assert drawn["panel"].nunique() == 1
     assert "bits of a value" in (folder.report / "report.html").read_text()
@@ -244,7 +245,8 @@ def test_bits_are_shown_where_they_vary(bits_out: Path, tmp_path: Path) -> None:
     assert "bits" not in _text(conditions_table(summarise(tmp_path), layout_of(one)))
     write_report(Findings(one, tables_of(one, StudyFolder(tmp_path)), results))
     drawn = pd.read_csv(StudyFolder(tmp_path).report / "accuracy_by_snr.csv")
-    assert list(drawn["line"].unique()) == ["aligned, 16+16 tokens", "digital, 16+16 tokens"]
+    methods = drawn.loc[drawn["snr_db"].notna(), "line"]
+    assert list(methods.unique()) == ["aligned, 16+16 tokens", "digital, 16+16 tokens"]
     assert "bits_per_value</" not in (StudyFolder(tmp_path).report / "report.html").read_text()
 
 
@@ -266,3 +268,7 @@ def test_users_who_ask_are_a_row_for_each_number(minimusic: Path, tmp_path: Path
     page = (folder.report / "report.html").read_text()
     assert "rayleigh, 1 user, 4+4 tokens" in page
     assert "rayleigh, 3 users, 4+4 tokens" in page
+    assert "4+4 tokens, seed" not in page
+    of_two = pd.concat([results.assign(seed=1, cell=results["cell"]), results])
+    write_report(Findings(study, tables_of(study, folder), of_two))
+    assert "3 users, 4+4 tokens, seed 0" in (folder.report / "report.html").read_text()

@@ -222,6 +222,7 @@ def radio() -> TableLayout:
     return TableLayout(
         devices=("left", "right", "radio"),
         losses=("pose",),
+        methods=("dense", "sparse"),
         references=(Reference("majority-vote", "lower"),),
     )
 

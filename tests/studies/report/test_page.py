@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 import studies
 from studies.cli.main import main
+from studies.figures.page import render
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
 from studies.plan.differences import without_defaults
@@ -51,6 +54,22 @@ def test_the_page_says_how_to_make_it_again(page: Path, study: Study) -> None:
     keys = yaml.safe_load(again.replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'"))
     assert Study(**keys) == study
     assert len(keys) < 10
+
+
+def test_what_is_no_number_is_no_zero_and_has_its_sign(page: Path, tables: Tables) -> None:
+    """A token length that a method does not have; an SNR at which nothing is received."""
+    text = page.read_text()
+    assert '<td data-value="-Infinity" class="number">-</td>' in text  # a reference's tokens
+    assert '<td data-value="0.0" class="number">0</td>' in text  # an SNR of 0 dB
+    found = Findings(StudyFolder(tables.folder.root).open(), tables, _at_minus_infinity(tables))
+    shown = render(found, {}, {})
+    assert '<td data-value="-Infinity" class="number">-∞</td>' in shown
+
+
+def _at_minus_infinity(tables: Tables) -> pd.DataFrame:
+    """The results with a realised SNR of which there is no more."""
+    results = pd.read_parquet(tables.folder.results).sort_values(list(tables.layout.sort_by))
+    return results.assign(realised_snr_db=-math.inf)
 
 
 @pytest.mark.parametrize("preset", studies.presets())

@@ -20,6 +20,11 @@ SWEEPS = (
     *("train_snr_db", "train_snr_span_db"),
 )
 """Columns beside method, air, tokens and evaluated SNR in which conditions may differ."""
+OF_ALL_QUESTIONS = (
+    *("realised_snr_db", "uplink_channel_uses", "airtime_ms", "latency_ms", "meets_deadline"),
+    "energy_mj",
+)
+"""Columns of a summary that are means over all questions of the test, whichever are counted."""
 _ASKED = ["cell", "eval_snr_db", "media_id", "group"]
 _CELLS_AT_ONCE = 100
 """Number of cells whose answers are in memory together."""
@@ -98,6 +103,9 @@ def summarise_part(
         answered: Counts of :func:`count_answers`.
         layout: Layout of the tables.
         part: Part of the task, or group of its questions; None for all of them.
+
+    Returns:
+        The rows and their summary. Both have :data:`OF_ALL_QUESTIONS` of the whole test.
 
     Raises:
         ValueError: for an unknown part or group.

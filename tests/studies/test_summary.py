@@ -116,6 +116,9 @@ def test_a_finished_study_is_summarised_by_its_folder(found: Found) -> None:
     own = studies.summarise(out, group)
     answers = pd.read_parquet(tables.folder.answers).query(f"group == '{group}'")
     expected = answers[answers["method"] == "aligned"].groupby("eval_snr_db")["right"].mean()
+    costs = ("uplink_channel_uses", "airtime_ms", "latency_ms", "energy_mj", "realised_snr_db")
+    assert not {*costs} & {*own}  # which are those of all questions
+    assert {*costs} < {*summary}
     row = own[(own["method"] == "aligned") & (own["eval_snr_db"] == 0)]
     assert row["questions"].sum() == len(answers.query("method == 'aligned' and eval_snr_db == 0"))
     weighted = (row["accuracy"] * row["questions"]).sum() / row["questions"].sum()

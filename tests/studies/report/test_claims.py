@@ -66,7 +66,7 @@ def test_a_claim_about_what_a_study_leaves_out_is_untested(tables: Tables) -> No
     reasons = found["reason"].tolist()
     assert "no finished cell of the method 'align'" in reasons[0]
     assert "no part or group 'x' of the task" in reasons[1]
-    with pytest.raises(ValueError, match="less than 1"):
+    with pytest.raises(ValueError, match="by 2 of accuracies should be above -1 and below 1"):
         Study(name="a", claims=[{"better": "aligned", "than": "blind", "by": 2}])
 
 
@@ -162,6 +162,15 @@ def test_a_claim_can_be_about_how_fast_a_method_learns(tmp_path: Path) -> None:
     assert "no trained network" in unknown["reason"].item()
     with pytest.raises(ValueError, match="a training loss has no part and no eval_snr_db"):
         Study(name="a", claims=[{**CLAIMS[1], **measure}])
+
+
+def test_a_margin_of_a_training_loss_is_in_nat() -> None:
+    pair = {"better": "aligned", "than": "unaligned", "measure": "training_loss"}
+    texts = [Claim(**pair, by=by).text for by in (1.5, -0.1)]
+    assert texts == [
+        "aligned learns with less loss than unaligned, by more than 1.5",
+        "aligned learns with less than 0.1 more loss than unaligned",
+    ]
 
 
 def test_a_network_that_diverged_has_not_learned_faster(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import TableLayout
-from .comparison import merge_conditions
+from .comparison import check_sides, merge_conditions
 from .files import Tables
 from .statistics import MIN_SEEDS, t_quantile
 
@@ -31,8 +31,9 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
         diverged.
 
     Raises:
-        ValueError: if the two have no trained condition and seed in common.
+        ValueError: if the two are the same, or have no trained condition and seed in common.
     """
+    check_sides(first, second)
     layout = tables.layout
     losses = _training_losses(tables, layout.losses[0])
     done = table[table["status"].eq("ok") & table["cell"].isin(losses.index)]

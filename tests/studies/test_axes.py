@@ -202,12 +202,18 @@ def test_symbols_are_compared_with_packets_of_all_bits(bits_out: Path) -> None:
     assert (found["difference"] > 0).all()
     assert found.loc[16, "difference"] > found.loc[4, "difference"]
     assert len(compare(bits_out, "digital", "blind")) == 2
-    same = compare(bits_out, "digital", "digital")
-    assert same["difference"].eq(0).all()
-    assert sorted(same["bits_per_value"]) == [4, 16]
     verdicts = judge(bits_out)
     assert sorted(verdicts["bits_per_value"]) == [4, 4, 16, 16]
     assert not verdicts["verdict"].eq("untested").any()
+
+
+def test_packets_are_compared_with_packets_of_as_many_bits(tmp_path: Path) -> None:
+    methods = ["digital", {"name": "digital", "label": "twin"}]
+    study = _study(methods=methods, digital={"bits": [4, 16]})
+    finish(study, StudyFolder(tmp_path), _accuracy)
+    found = compare(tmp_path, "digital", "twin")
+    assert found["difference"].eq(0).all()
+    assert sorted(found["bits_per_value"]) == [4, 16]
 
 
 def test_symbols_of_one_air_are_compared_where_another_has_a_link(tmp_path: Path) -> None:

@@ -121,6 +121,8 @@ def test_a_reference_is_compared_with_every_condition(out: Path) -> None:
 def test_what_cannot_be_compared_is_refused(out: Path, refused: Callable[..., str]) -> None:
     said = refused("study", "compare", out, "alined", "unaligned")
     assert "no finished cell of the method 'alined'; there are: aligned, blind" in said
+    said = refused("study", "compare", out, "aligned", "aligned")
+    assert said == "tokcom: the two sides are the same: aligned"
     said = refused("study", "compare", out, "aligned", "unaligned", "--part", "counting")
     assert "no part or group 'counting'" in said and "audio_counting" in said
 

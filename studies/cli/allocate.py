@@ -35,8 +35,7 @@ def allocate(
     from .. import allocate as allocate_blocks
     from ..storage.folder import StudyFolder
     from ..tables.layout import layout_of
-    from ..tables.summary import interval_note
-    from .screen import accuracy_text, allocation_table
+    from .screen import accuracy_text, allocation_table, starred_note
 
     policy = cast("Policy", by)  # refused there if it is none
     found = allocate_blocks(folder, bandwidth, deadline, snr, policy, method=method, air=air)
@@ -47,5 +46,5 @@ def allocate(
     used, total = found["resource_blocks"].sum(), study.link_at(bandwidth).resource_blocks
     console.print(
         f"mean accuracy of the users {mean}; {used} of {total} resource blocks; "
-        f"{interval_note(found)}"
+        f"{starred_note(found)}"
     )

@@ -213,13 +213,12 @@ def compare(
     from .. import compare as compare_methods
     from ..storage.folder import StudyFolder
     from ..tables.layout import layout_of
-    from ..tables.summary import interval_note
-    from .screen import differences_table
+    from .screen import differences_table, starred_note
 
     found = compare_methods(folder, first, second, part)
     layout = layout_of(StudyFolder(folder).open())
     print_table(console, differences_table(found, first, second, layout))
-    console.print(interval_note(found))
+    console.print(starred_note(found))
 
 
 def budget(
@@ -237,12 +236,11 @@ def budget(
     from .. import budget as affordable
     from ..storage.folder import StudyFolder
     from ..tables.layout import layout_of
-    from ..tables.summary import interval_note
-    from .screen import conditions_table
+    from .screen import conditions_table, starred_note
 
     found = affordable(folder, bandwidth, deadline, snr, users)
     print_table(console, conditions_table(found, layout_of(StudyFolder(folder).open())))
-    console.print(f"{interval_note(found)}; ms on this link, the most accurate first")
+    console.print(f"{starred_note(found)}; ms on this link, the most accurate first")
 
 
 def _run(study: Study, out: str, address: str | None) -> None:

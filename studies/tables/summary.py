@@ -152,15 +152,20 @@ def _interval(rows: pd.DataFrame) -> Interval | None:
     return mean_interval(right, asked)
 
 
-def interval_note(summary: pd.DataFrame) -> str:
-    """A sentence that explains the intervals of a summary."""
+def interval_note(summary: pd.DataFrame, fewer: str = "of fewer than three seeds") -> str:
+    """A sentence that explains the intervals of a summary.
+
+    Args:
+        summary: Rows with intervals.
+        fewer: Which of them are over clips alone, in words; where they are marked, by what.
+    """
     kinds = set(summary["interval"].dropna())
     if not kinds:
         return "no intervals: the answers of these cells were not kept"
     if kinds == {"clips"}:
         return "95 % interval over clips alone; from three seeds on, over seeds as well"
     note = "95 % interval over seeds and clips"
-    return f"{note}; where marked *, over clips alone" if "clips" in kinds else note
+    return f"{note}; {fewer}, over clips alone" if "clips" in kinds else note
 
 
 def swept(rows: pd.DataFrame, layout: TableLayout) -> list[str]:

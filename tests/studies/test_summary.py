@@ -186,12 +186,14 @@ def test_two_seeds_are_marked_as_such(swept: Study, tmp_path: Path) -> None:
     study = swept.model_copy(
         update={"seeds": (0, 1), "train_snr_db": (10.0,), "bandwidth_hz": (5e6,)}
     )
-    tables, _, summary = _summary(study, tmp_path)
+    tables, table, summary = _summary(study, tmp_path)
     assert set(summary["interval"]) == {"clips"}
     assert "over clips alone" in interval_note(summary)
     mixed = summary.assign(interval=["seeds and clips", *["clips"] * (len(summary) - 1)])
     assert _shown(mixed, tables.layout).count("]*") == len(summary) - 1
-    assert "marked *" in interval_note(mixed)
+    assert "where marked *, over clips" in conditions_note(table, mixed, tables.layout)
+    note = accuracy_by_snr(table, mixed, tables.layout).note  # nothing has a mark there
+    assert "*" not in note and "of fewer than three seeds, over clips alone" in note
 
 
 def test_no_noise_has_a_place_in_the_picture(swept: Study, tmp_path: Path) -> None:

@@ -70,6 +70,11 @@ def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:
         ({}, {"over": {"seed": [1, 2]}}, "--over seed: no key 'seed'; did you mean 'seeds'?"),
         ({}, {"over": {"data.minimusic.seed": [1, 2]}}, "take --set data.minimusic.seed=..."),
         ({}, {"over": {"task.name": ["avqa", "clevr"]}}, "trials of a search share their samples"),
+        ({}, {"over": {"seeds": [[0], [1]]}}, "all trials of a search share their seeds, or"),
+        ({}, {"over": {"airs": ["awgn", "rayleigh"]}}, "share their airs, or the best would be"),
+        ({}, {"over": {"airs.csi": ["perfect", "none"]}}, "easiest air; take --set airs.csi="),
+        ({}, {"over": {"train_snr_db": [0, 10]}}, "share their train_snr_db, or"),
+        ({}, {"over": {"methods": ["aligned", "unaligned"]}}, "a search have its --method; search"),
     ],
 )
 def test_studies_that_cannot_be_searched_are_refused(

@@ -32,15 +32,15 @@ from .users import Users, users_of
 def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
     """Writes the charts and the page into ``report/``; returns their paths.
 
+    A study without any accuracy has a page alone, which says why.
+
     Args:
         findings: What the study has found.
         style: Style of figures for a publication, written instead of all else.
     """
-    if findings.done.empty:
-        return []
     folder = findings.tables.folder
     folder.report.mkdir(parents=True, exist_ok=True)
-    charts = _charts(findings.tables, *_drawn(findings))
+    charts = {} if findings.done.empty else _charts(findings.tables, *_drawn(findings))
     if style is not None:
         written = [_print(chart, folder.report / name, style) for name, chart in charts.items()]
     else:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 
-from .printing import print_table
+from .printing import plain_console, print_table
 from .study import StudyDir
 
 if TYPE_CHECKING:
     from ..tables.allocation import Policy
 
-console = Console()
+console = plain_console()
 
 
 def allocate(

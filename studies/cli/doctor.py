@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tokcom_core.errors import first_line
 
-from .printing import print_table
+from .printing import plain_console, print_table
 from .study import Overrides
 
 if TYPE_CHECKING:
     from ..doctor.findings import Finding
 
-console = Console()
+console = plain_console()
 
 
 def doctor(
@@ -69,9 +68,9 @@ def _table(found: Sequence[Finding]) -> Table:
     for column in shown.columns:
         column.overflow = "fold"  # a command that is cut off cannot be copied
     for one in found:
-        mark = "[red]missing[/red]" if one.fails else "[yellow]lacks[/yellow]"
+        mark = Text("missing", "red") if one.fails else Text("lacks", "yellow")
         cells = (one.subject, one.found, one.cost, one.remedy)
-        shown.add_row(mark if one.cost else "[green]ok[/green]", *map(escape, cells))
+        shown.add_row(mark if one.cost else Text("ok", "green"), *cells)
     return shown
 
 

@@ -6,18 +6,18 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tokcom_core.storage import complaint, writing
 
-from .printing import print_table
+from .printing import plain_console, print_table
 
 if TYPE_CHECKING:
     from ..plan.study import Study
 
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
-console = Console()
+console = plain_console()
 
 Source = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
 Overrides = Annotated[
@@ -264,5 +264,5 @@ def _run(study: Study, out: str, address: str | None) -> None:
     failed = findings.results[findings.results["status"] == "failed"]
     if len(failed):
         reasons = "; ".join(sorted(set(failed["reason"])))
-        console.print(f"[red]some cells failed[/red]: {reasons}", markup=True)
+        console.print(Text("some cells failed", "red") + Text(f": {reasons}"))
         sys.exit(1)

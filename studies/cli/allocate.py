@@ -20,7 +20,7 @@ def allocate(
     bandwidth: Annotated[float, typer.Option(help="Of all users together, in Hz: 5e6.")],
     deadline: Annotated[float, typer.Option(help="Longest latency of a question, in ms.")],
     snr: Annotated[
-        list[float], typer.Option(help="Of a user at the receiver, in dB; one for each user.")
+        list[float], typer.Option(help="Receive SNR of one user in dB; repeat for each user.")
     ],
     by: Annotated[
         str, typer.Option(help="What blocks go by: accuracy, max-min, proportional or equal.")

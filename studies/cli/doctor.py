@@ -1,4 +1,4 @@
-"""``tokcom doctor``: what is there, what is missing, and what mends it."""
+"""``tokcom doctor``: what is there, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def doctor(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Shows what is there, what is missing, what that costs and what mends it.
+    """Shows what is there, what is missing, what that costs and how to fix it.
 
     Exit code 1 if the package, or the study, cannot work with what is there.
     """
@@ -64,7 +64,7 @@ def _findings(source: str | None, overrides: tuple[str, ...]) -> list[Finding]:
 
 
 def _table(found: Sequence[Finding]) -> Table:
-    shown = Table("", "what", "here", "what it costs", "what mends it", box=box.SIMPLE_HEAD)
+    shown = Table("", "what", "here", "what it costs", "how to fix it", box=box.SIMPLE_HEAD)
     for column in shown.columns:
         column.overflow = "fold"  # a command that is cut off cannot be copied
     for one in found:

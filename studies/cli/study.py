@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from tokcom_core.storage import complaint, writing
+from tokcom_core.storage import complaint, is_full, writing
 
 from .printing import plain_console, print_table
 
@@ -31,7 +31,8 @@ Overrides = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Of a Ray cluster that shares the study's folder, if it has one: auto, HOST:6379."
+        help="Address of a Ray cluster to join (auto or HOST:6379); --out must be visible to all "
+        "its nodes."
     ),
 ]
 StudyDir = Annotated[str, typer.Argument(metavar="DIR", help="The study's folder or URI.")]
@@ -255,7 +256,7 @@ def _run(study: Study, out: str, address: str | None) -> None:
             raise
         message = f"{complaint(error)}; nothing is lost: tokcom study resume {out}"
         print(f"tokcom: stopped: {message}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(1 if is_full(error) else 2)
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)

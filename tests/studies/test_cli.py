@@ -13,8 +13,9 @@ from pathlib import Path
 import drjit
 import pytest
 
-from studies import presets
+from studies import load, presets
 from studies.cli import main
+from studies.storage.folder import StudyFolder
 from tokcom_core.datasets.layout import MUSIC_AVQA, video_file
 from tokcom_core.datasets.minimusic.write import write_minimusic
 
@@ -180,6 +181,21 @@ def test_a_truncated_clip_is_one_line_and_the_others_are_prepared(
     assert "no folder" in _one_line(nowhere)
     assert not nowhere.stdout
     assert "another MiniMUSIC" in refused("data", "minimusic", tmp_path, "--clips", "30")
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 1), (errno.EACCES, 2)])
+def test_only_a_full_disk_stops_a_begun_study_as_work_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/out/results")
+
+    StudyFolder(tmp_path).begin(load("quickstart"))
+    monkeypatch.setattr("studies.execution.run.run_study", fails)
+    monkeypatch.setattr(sys, "argv", ["tokcom", "study", "resume", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
 
 
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 1), (errno.ENOENT, 2)])

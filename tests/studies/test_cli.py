@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import pytest
 from studies import load, presets
 from studies.cli import main
 from studies.storage.folder import StudyFolder
-from tokcom_core.datasets.layout import MUSIC_AVQA, video_file
+from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, video_file
 from tokcom_core.datasets.minimusic.write import write_minimusic
 
 from .conftest import tokcom
@@ -158,6 +160,19 @@ def test_plan_shows_cells_phases_and_airtime(shown: Callable[..., str]) -> None:
     assert "quickstart" in shown("study", "list")
     known = shown("zoo", "show")
     assert all(kind in known for kind in ("vision", "convnext"))
+
+
+def test_plan_counts_the_questions_of_a_folder_and_says_where_it_cannot(
+    minimusic: Path, shown: Callable[..., str]
+) -> None:
+    every = ("--set", "evaluation.questions=null")
+    plan = shown("study", "plan", "quickstart", *every, "--set", f"data={{folder: {minimusic}}}")
+    asked = json.loads(annotation_file(minimusic / MUSIC_AVQA, "avqa", "test").read_text())
+    counts = re.findall(r"^ +2 +(\d+) +± ", plan, re.MULTILINE)
+    assert counts[0] == str(len(asked))
+    said = " ".join(shown("study", "plan", "quickstart", *every).split())
+    assert "expected precision: set evaluation.questions; without it" in said
+    assert "paired difference" not in said
 
 
 @pytest.mark.parametrize("name", [name for name in presets() if name.startswith("taichi")])

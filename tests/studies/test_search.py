@@ -275,6 +275,27 @@ def test_choices_of_several_kinds_are_kept_as_json() -> None:
     assert _kept([1, 2], ([1, 2], [3, 4])) == "[1, 2]"
 
 
+def test_optuna_takes_no_training_loss_for_one_of_validation() -> None:
+    """That of a trial which ASHA has stopped may be lower."""
+    optuna = pytest.importorskip("optuna")
+    from studies.execution.optuna_search import PrunedOptunaSearch
+
+    searcher = PrunedOptunaSearch(seed=0)
+    searcher.set_search_properties("loss", "min", {"x": tune.uniform(0, 1)})
+    reports = {
+        "stopped": {"loss": 0.1, "trained_steps": 25, "training_iteration": 1},
+        "done": {"loss": 0.5, "status": "done", "training_iteration": 2},
+    }
+    for name, report in reports.items():
+        searcher.suggest(name)
+        searcher.on_trial_result(name, report)
+        searcher.on_trial_complete(name, report)
+    trials = searcher._ot_study.get_trials()
+    states = optuna.trial.TrialState
+    assert [trial.state for trial in trials] == [states.PRUNED, states.COMPLETE]
+    assert searcher._ot_study.best_value == 0.5
+
+
 def test_optuna_is_asked_for_where_it_is_missing(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

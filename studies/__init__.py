@@ -103,17 +103,19 @@ def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
         part: Part of the task, or group of its questions; all questions by default.
 
     Returns:
-        A row for each condition, see :func:`studies.tables.summary.summarise`.
+        A row for each condition, see :func:`studies.tables.summary.summarise`. That of a part has
+        no realised SNR, channel uses, airtime, latency and energy, which are known of all questions
+        together alone.
 
     Raises:
         ValueError: for an unknown part, or a study without a finished cell.
     """
     from .execution.finished import finished
-    from .tables.summary import summarise_part
+    from .tables.summary import OF_ALL_QUESTIONS, summarise_part
 
     found = finished(out)
     _, summary = summarise_part(found.results, found.answered, found.tables.layout, part)
-    return summary
+    return summary if part is None else summary.drop(columns=list(OF_ALL_QUESTIONS))
 
 
 def compare(out: Path | str, first: str, second: str, part: str | None = None) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
@@ -19,9 +19,14 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
-def listed(value: Any) -> Any:
-    """A single value as a list of it."""
-    return value if isinstance(value, list | tuple) else [value]
+def listed(value: Any) -> list[Any]:
+    """The values of a list, range, array or other iterable; of a single value a list of it.
+
+    Text, a mapping and a config are single values.
+    """
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    single = isinstance(plain, str | bytes | Mapping | BaseModel) or not isinstance(plain, Iterable)
+    return [plain] if single else list(plain)
 
 
 class Named(Config):

@@ -144,6 +144,11 @@ def _storage_errno(error: Exception) -> int | None:
     return next(told, None)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a disk is full, or a quota is used up."""
+    return error.errno in _FULL
+
+
 def complaint(error: OSError) -> str:
     """The path, reason and remedy of an OSError, in one line."""
     reason = error.strerror or first_line(error)

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tokcom_core.storage import writing
 
 from ..errors import explain
+from .printing import plain_console
 
 if TYPE_CHECKING:
     from channel_models import AirBase, Link
 
 air_app = typer.Typer(no_args_is_help=True, help="The airs between devices and base station.")
-console = Console()
+console = plain_console()
 
 Name = Annotated[str, typer.Argument(help="An air of 'tokcom air list'.")]
 Settings = Annotated[
@@ -76,7 +77,7 @@ def check(
         done.append(item)
         at = f"{item.x:.3g} {item.x_label}" if item.x_label else ""
         numbers = (f"{v:.4g}" for v in (item.measured, item.expected, item.tolerance))
-        verdict = "[green]ok[/green]" if item.passes else "[red]off[/red]"
+        verdict = Text("ok", "green") if item.passes else Text("off", "red")
         shown.add_row(item.subject, item.quantity, at, *numbers, verdict)
     console.print(shown)
     rows = [{**vars(item), "passes": item.passes} for item in done]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 
-from .printing import print_table
+from .printing import plain_console, print_table
 from .study import StudyDir
 
 if TYPE_CHECKING:
     from ..tables.allocation import Policy
 
-console = Console()
+console = plain_console()
 
 
 def allocate(
@@ -21,7 +20,7 @@ def allocate(
     bandwidth: Annotated[float, typer.Option(help="Of all users together, in Hz: 5e6.")],
     deadline: Annotated[float, typer.Option(help="Longest latency of a question, in ms.")],
     snr: Annotated[
-        list[float], typer.Option(help="Of a user at the receiver, in dB; one for each user.")
+        list[float], typer.Option(help="Receive SNR of one user in dB; repeat for each user.")
     ],
     by: Annotated[
         str, typer.Option(help="What blocks go by: accuracy, max-min, proportional or equal.")
@@ -35,8 +34,7 @@ def allocate(
     from .. import allocate as allocate_blocks
     from ..storage.folder import StudyFolder
     from ..tables.layout import layout_of
-    from ..tables.summary import interval_note
-    from .screen import accuracy_text, allocation_table
+    from .screen import accuracy_text, allocation_table, starred_note
 
     policy = cast("Policy", by)  # refused there if it is none
     found = allocate_blocks(folder, bandwidth, deadline, snr, policy, method=method, air=air)
@@ -47,5 +45,5 @@ def allocate(
     used, total = found["resource_blocks"].sum(), study.link_at(bandwidth).resource_blocks
     console.print(
         f"mean accuracy of the users {mean}; {used} of {total} resource blocks; "
-        f"{interval_note(found)}"
+        f"{starred_note(found)}"
     )

@@ -9,19 +9,18 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from tokcom_core.storage import writing
 
-from .printing import quieten
+from .printing import plain_console, quieten
 
 if TYPE_CHECKING:
     from tokcom_core.datasets.miniclevr.write import ImagePlan
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, prepare and check data sets.")
 zoo_app = typer.Typer(no_args_is_help=True, help="The pocket checkpoints.")
-console = Console()
+console = plain_console()
 
 
 @data_app.command()

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from .printing import print_table
+from .printing import plain_console, print_table
 
 if TYPE_CHECKING:
     from tokcom_core.tasks import Task
     from tokcom_core.tasks.folders import SplitCheck
 
-console = Console()
+console = plain_console()
 
 _SHOWN = 3
 
@@ -50,7 +49,7 @@ def check(
     if any(split.unprepared for split in every):
         lines.append(f"'tokcom data prepare {folder}' extracts frames and sound")
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print(line, soft_wrap=True, highlight=False)
     if not all(split.complete for split in every):
         sys.exit(1)
 

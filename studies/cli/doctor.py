@@ -1,4 +1,4 @@
-"""``tokcom doctor``: what is there, what is missing, and what mends it."""
+"""``tokcom doctor``: what is there, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tokcom_core.errors import first_line
 
-from .printing import print_table
+from .printing import plain_console, print_table
 from .study import Overrides
 
 if TYPE_CHECKING:
     from ..doctor.findings import Finding
 
-console = Console()
+console = plain_console()
 
 
 def doctor(
@@ -32,7 +31,7 @@ def doctor(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Shows what is there, what is missing, what that costs and what mends it.
+    """Shows what is there, what is missing, what that costs and how to fix it.
 
     Exit code 1 if the package, or the study, cannot work with what is there.
     """
@@ -65,13 +64,13 @@ def _findings(source: str | None, overrides: tuple[str, ...]) -> list[Finding]:
 
 
 def _table(found: Sequence[Finding]) -> Table:
-    shown = Table("", "what", "here", "what it costs", "what mends it", box=box.SIMPLE_HEAD)
+    shown = Table("", "what", "here", "what it costs", "how to fix it", box=box.SIMPLE_HEAD)
     for column in shown.columns:
         column.overflow = "fold"  # a command that is cut off cannot be copied
     for one in found:
-        mark = "[red]missing[/red]" if one.fails else "[yellow]lacks[/yellow]"
+        mark = Text("missing", "red") if one.fails else Text("lacks", "yellow")
         cells = (one.subject, one.found, one.cost, one.remedy)
-        shown.add_row(mark if one.cost else "[green]ok[/green]", *map(escape, cells))
+        shown.add_row(mark if one.cost else Text("ok", "green"), *cells)
     return shown
 
 

@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from tokcom_core.storage import atomic_file, writing
 
-from .printing import quieten
+from .printing import plain_console, quieten
 
 if TYPE_CHECKING:
     from tokcom_core.diffusion.judge import Verdict
     from tokcom_core.diffusion.pipeline import ImageGenerator, Sampling
 
-console = Console()
+console = plain_console()
 
 
 def draw(
@@ -62,7 +61,7 @@ def _refine(wish: str, language: str) -> str:
     from tokcom_core.diffusion.refinement import PromptRefiner
 
     (refined,) = PromptRefiner(language).refine([wish])
-    console.print(f"draft:  {refined.draft}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"draft:  {refined.draft}", soft_wrap=True, highlight=False)
     return refined.prompt
 
 
@@ -74,8 +73,8 @@ def _write(
     (picture,) = generator.draw([prompt], seed, sampling)
     with writing(out), atomic_file(out) as partial:
         Image.fromarray(picture).save(partial, format="png")
-    console.print(f"prompt: {prompt}", soft_wrap=True, highlight=False, markup=False)
-    console.print(str(out), soft_wrap=True, highlight=False, markup=False)
+    console.print(f"prompt: {prompt}", soft_wrap=True, highlight=False)
+    console.print(str(out), soft_wrap=True, highlight=False)
 
 
 def _evaluate(

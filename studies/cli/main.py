@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import os
 import sys
@@ -12,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tokcom_core.storage import complaint
+from tokcom_core.storage import complaint, is_full
 
 from .airs import air_app
 from .allocate import allocate
@@ -65,7 +64,7 @@ def main() -> None:
             _fail(f"{said}; see --help")
         sys.exit(2)
     except OSError as error:
-        _fail(complaint(error), 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2)
+        _fail(complaint(error), 1 if is_full(error) else 2)
     except ValueError as error:
         _fail(str(error))
 
@@ -81,7 +80,7 @@ def options(
     asked: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Says which one this is."
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:

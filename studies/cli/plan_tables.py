@@ -57,8 +57,8 @@ def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
         _budgets(plan),
         _training(cells, layout_of(study)),
     ]
-    if study.emulate is None and (study.evaluation.questions or 0) > 1:
-        shown.append(_precision(study))
+    if study.emulate is None:
+        shown += _expected_precision(study)
     notes = [f"{note} (untested)" for note in unjudged(study, layout_of(study))]
     return [*shown, *notes, forecast_table(study, Forecast(plan, specs, usages))]
 
@@ -88,7 +88,7 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
             _training_snr(cell),
             f"{cell.bandwidth_hz / 1e6:g}",
             *(_number(getattr(cell, name)) for name in swept.values()),
-            "-" if cell.reference else layout.budget_text(identity(cell, layout)),
+            layout.budget_text(identity(cell, layout)),
         )
         for cell in cells
     )
@@ -189,13 +189,22 @@ def _training(cells: Sequence[Cell], layout: TableLayout) -> Table:
     return shown
 
 
-def _precision(study: Study) -> Table:
+def _expected_precision(study: Study) -> list[RenderableType]:
+    """The table of the precision, or a note where the number of questions is not known yet."""
+    questions, folder = study.evaluation.questions, study.data.folder
+    if questions is None and folder is not None:
+        questions = len(study.task.samples(folder, study.task.test_split))
+    if questions is None:
+        note = "expected precision: set evaluation.questions; without it every question of the "
+        return [f"{note}test split counts, and how many these are is known once the data are made"]
+    return [_precision(questions, len(study.seeds))] if questions > 1 else []
+
+
+def _precision(questions: int, seeds: int) -> Table:
     """Table of how precisely two methods are compared, here and with more seeds or questions.
 
     A rule of thumb, by the spread of seeds and the disagreement that methods have had in miniature.
     """
-    questions, seeds = study.evaluation.questions, len(study.seeds)
-    assert questions is not None
     shown = Table(
         "seeds", "questions", "difference",
         title="expected precision of a paired difference", box=box.SIMPLE_HEAD,

@@ -74,6 +74,7 @@ def _in_time(row: Row) -> str:
 def differences_table(found: pd.DataFrame, first: str, second: str, layout: TableLayout) -> Table:
     """A row for each pair of conditions of :func:`studies.tables.comparison.compare_methods`."""
     sweeps = [name for name in SWEEPS if found[name].nunique(dropna=name == PACKET_BITS) > 1]
+    mixed = found["interval"].nunique() > 1
     return _table(
         found,
         [
@@ -81,7 +82,7 @@ def differences_table(found: pd.DataFrame, first: str, second: str, layout: Tabl
             *_second_tokens(found, second, layout),
             (first, lambda row: _share(row["accuracy_first"])),
             (second, lambda row: _share(row["accuracy_second"])),
-            ("difference", _difference_text),
+            ("difference", partial(_difference_text, mixed=mixed)),
             ("McNemar's p, by seed", lambda row: ", ".join(map(_p_text, row["mcnemar_p"]))),
         ],
     )
@@ -170,13 +171,8 @@ def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Colu
         ("air", lambda row: str(row["air"])),
         *(optional[name] for name in sweeps),
         ("dB", lambda row: _number(row["eval_snr_db"])),
-        ("tokens", partial(_tokens, layout)),
+        ("tokens", layout.budget_text),
     ]
-
-
-def _tokens(layout: TableLayout, row: Row) -> str:
-    """Token lengths of a condition; a reference sends none."""
-    return "-" if row.get("method") in layout.reference_methods else layout.budget_text(row)
 
 
 def _table(rows: pd.DataFrame, columns: Sequence[_Column]) -> Table:
@@ -194,7 +190,7 @@ def _table(rows: pd.DataFrame, columns: Sequence[_Column]) -> Table:
 
 def conditions_note(results: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> str:
     """A note that explains the columns of :func:`conditions_table`."""
-    parts = [interval_note(summary)]
+    parts = [starred_note(summary)]
     if layout.budgets:
         parts.append(f"{'+'.join(layout.budgets)} tokens")
     parts.append("channel uses and airtime of a question")
@@ -210,21 +206,29 @@ def infeasible_notes(reasons: Iterable[str], cells: int) -> list[Text]:
     ]
 
 
+def starred_note(rows: pd.DataFrame) -> str:
+    """A note that explains intervals, of which some may have stars."""
+    return interval_note(rows, "where marked *")
+
+
 def accuracy_text(row: Row, mixed: bool) -> str:
     """``.545 [.512, .577]``; with a star if only clips vary in it, unless in all."""
     if math.isnan(row["accuracy_low"]):
         return _share(row["accuracy"])
-    star = "*" if mixed and row["interval"] == "clips" else ""
     low, high = _share(row["accuracy_low"]), _share(row["accuracy_high"])
-    return f"{_share(row['accuracy'])} [{low}, {high}]{star}"
+    return f"{_share(row['accuracy'])} [{low}, {high}]{_star(row, mixed)}"
 
 
-def _difference_text(row: Row) -> str:
-    """``+.015 [+.002, +.028]``."""
+def _star(row: Row, mixed: bool) -> str:
+    return "*" if mixed and row["interval"] == "clips" else ""
+
+
+def _difference_text(row: Row, mixed: bool) -> str:
+    """``+.015 [+.002, +.028]``; with a star as :func:`accuracy_text`."""
     if math.isnan(row["difference_low"]):
         return _signed(row["difference"])
     low, high = _signed(row["difference_low"]), _signed(row["difference_high"])
-    return f"{_signed(row['difference'])} [{low}, {high}]"
+    return f"{_signed(row['difference'])} [{low}, {high}]{_star(row, mixed)}"
 
 
 def _signed(value: float) -> str:

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from .printing import print_table
+from .printing import plain_console, print_table
 from .study import Address, Overrides, Source
 
-console = Console()
+console = plain_console()
 
 _SHOWN = 10
 

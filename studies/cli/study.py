@@ -6,18 +6,18 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from tokcom_core.storage import complaint, writing
+from tokcom_core.storage import complaint, is_full, writing
 
-from .printing import print_table
+from .printing import plain_console, print_table
 
 if TYPE_CHECKING:
     from ..plan.study import Study
 
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
-console = Console()
+console = plain_console()
 
 Source = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
 Overrides = Annotated[
@@ -31,7 +31,8 @@ Overrides = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Of a Ray cluster that shares the study's folder, if it has one: auto, HOST:6379."
+        help="Address of a Ray cluster to join (auto or HOST:6379); --out must be visible to all "
+        "its nodes."
     ),
 ]
 StudyDir = Annotated[str, typer.Argument(metavar="DIR", help="The study's folder or URI.")]
@@ -213,13 +214,12 @@ def compare(
     from .. import compare as compare_methods
     from ..storage.folder import StudyFolder
     from ..tables.layout import layout_of
-    from ..tables.summary import interval_note
-    from .screen import differences_table
+    from .screen import differences_table, starred_note
 
     found = compare_methods(folder, first, second, part)
     layout = layout_of(StudyFolder(folder).open())
     print_table(console, differences_table(found, first, second, layout))
-    console.print(interval_note(found))
+    console.print(starred_note(found))
 
 
 def budget(
@@ -237,12 +237,11 @@ def budget(
     from .. import budget as affordable
     from ..storage.folder import StudyFolder
     from ..tables.layout import layout_of
-    from ..tables.summary import interval_note
-    from .screen import conditions_table
+    from .screen import conditions_table, starred_note
 
     found = affordable(folder, bandwidth, deadline, snr, users)
     print_table(console, conditions_table(found, layout_of(StudyFolder(folder).open())))
-    console.print(f"{interval_note(found)}; ms on this link, the most accurate first")
+    console.print(f"{starred_note(found)}; ms on this link, the most accurate first")
 
 
 def _run(study: Study, out: str, address: str | None) -> None:
@@ -257,7 +256,7 @@ def _run(study: Study, out: str, address: str | None) -> None:
             raise
         message = f"{complaint(error)}; nothing is lost: tokcom study resume {out}"
         print(f"tokcom: stopped: {message}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(1 if is_full(error) else 2)
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
         sys.exit(130)
@@ -266,5 +265,5 @@ def _run(study: Study, out: str, address: str | None) -> None:
     failed = findings.results[findings.results["status"] == "failed"]
     if len(failed):
         reasons = "; ".join(sorted(set(failed["reason"])))
-        console.print(f"[red]some cells failed[/red]: {reasons}", markup=True)
+        console.print(Text("some cells failed", "red") + Text(f": {reasons}"))
         sys.exit(1)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from tokcom_core.storage import writing
 
-from .printing import print_table, quieten
+from .printing import plain_console, print_table, quieten
 from .study import StudyDir
 
-console = Console()
+console = plain_console()
 
 
 def tsne(

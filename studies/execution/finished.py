@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
 from statistics import fmean
@@ -10,12 +11,15 @@ from statistics import fmean
 import pandas as pd
 
 from ..plan.cells import Plan
-from ..plan.specs import ValidationSpec
+from ..plan.growth import outgrown
+from ..plan.specs import Cell, ValidationSpec
 from ..storage.folder import StudyFolder
 from ..tables.files import Tables
 from ..tables.findings import Findings
 from ..tables.layout import layout_of
 from ..tables.references import with_references
+
+logger = logging.getLogger(__name__)
 
 
 def finished(out: str | Path) -> Findings:
@@ -66,11 +70,40 @@ def update_rows(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
     return Tables(folder, layout_of(plan.study)).update_references(_read(plan, folder))
 
 
+def remove_outgrown(plan: Plan, folder: StudyFolder) -> None:
+    """Removes the tables of cells that others have replaced since the study grew.
+
+    What growth does not explain stays: results of other settings, or of another version of tokcom.
+    """
+    strangers = Tables(folder, layout_of(plan.study)).read_other_configs(_cells(plan, folder))
+    kept = {Path(name).stem for name in folder.store.names(folder.results)}
+    folder.keep_cells(kept - outgrown(plan, strangers))
+
+
 def _read(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
-    """The rows of finished and infeasible cells as they are written."""
+    """The rows of finished and infeasible cells as they are written.
+
+    Warns of files that are none of the study's, before it grew or after.
+    """
+    cells = _cells(plan, folder)
+    tables = Tables(folder, layout_of(plan.study))
+    if strangers := tables.read_other_configs(cells):
+        unknown = len(strangers.keys() - outgrown(plan, strangers))
+        if unknown:
+            logger.warning(
+                "%s/results: %d of %d files belong to no cell of this study (other settings, or "
+                "another version of tokcom)",
+                folder.store,
+                unknown,
+                len(folder.store.names(folder.results)),
+            )
+    return tables.read_results(cells)
+
+
+def _cells(plan: Plan, folder: StudyFolder) -> list[Cell]:
+    """The cells of the study, as far as their learning rates are known."""
     cells = plan.known_cells(choose_learning_rates(plan, folder))
-    every = [*cells, *(found.cell for found in plan.infeasible())]
-    return Tables(folder, layout_of(plan.study)).read_results(every)
+    return [*cells, *(found.cell for found in plan.infeasible())]
 
 
 def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:

@@ -181,10 +181,10 @@ def _algorithm(search: Search) -> SearchAlgorithm | Searcher:
         raise ValueError(
             'a search by optuna needs a package that is not installed: pip install "tokcom[search]"'
         ) from None
-    from ray.tune.search.optuna import OptunaSearch
+    from .optuna_search import PrunedOptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return OptunaSearch(seed=search.seed)
+    return PrunedOptunaSearch(seed=search.seed)
 
 
 def _scheduler(base: Study, search: Search) -> TrialScheduler:

@@ -52,7 +52,7 @@ class StudyProgress(Progress):
         self._figures: Table | None = None
         self._emulation: tuple[Emulation, TaskID] | None = None
         super().__init__(
-            TextColumn("{task.description:<32}"),
+            TextColumn("{task.description:<32}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             Elapsed(),

@@ -28,7 +28,7 @@ from ..tables.findings import Findings
 from ..tables.layout import layout_of
 from .cluster import start_ray
 from .data import preparing_data
-from .finished import choose_learning_rates, update_rows
+from .finished import choose_learning_rates, remove_outgrown, update_rows
 from .graph import Milestone, SpecGraph
 from .interrupt import Interrupt
 from .loggers import SpecLogger, loggers_of
@@ -63,7 +63,7 @@ def run_study(
         folder.check(study)
         _run_missing(plan, folder, console, address)
         results = update_rows(plan, folder)
-        folder.keep_cells(set(results["cell"]))
+        remove_outgrown(plan, folder)
         findings = Findings(study, Tables(folder, layout_of(study)), results)
         with writing(folder.report):
             write_report(findings)

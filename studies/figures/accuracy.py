@@ -145,7 +145,7 @@ def _panels(
         panel: Makes a panel of its title, lines and rows of the summary.
     """
     means = means.sort_values([*layout.budget_columns, "eval_snr_db"])
-    looks = Looks(means["method"], means["line"])
+    looks = Looks(layout.methods, means["line"])
     ends = {"accuracy": "y", "accuracy_low": "low", "accuracy_high": "high"}
     found = []
     for title, own in means.groupby("panel", sort=False):

@@ -28,11 +28,13 @@ class Line:
         look: Its style.
         points: ``x`` and ``y``, and the interval's ``low`` and ``high`` if there is one, in order.
         seeds: ``x`` and ``y`` of each seed alone.
+        seed: Seed of all of its points; None for a line over the seeds.
     """
 
     look: Look
     points: pd.DataFrame
     seeds: pd.DataFrame = field(default_factory=lambda: _NO_SEEDS)
+    seed: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,11 @@ class Panel:
     fronts: Sequence[pd.DataFrame] = ()
     ticks: dict[float, str] = field(default_factory=dict)
     log_x: bool = False
+
+    @property
+    def places(self) -> list[float]:
+        """All ``x`` of its lines."""
+        return [float(x) for line in self.lines for x in line.points["x"]]
 
     def value(self, x: float, kind: Kind) -> float | str:
         """What a place stands for: a label, where dots have labels, or an SNR without noise."""
@@ -90,9 +97,16 @@ class Chart:
     kind: Kind = "lines"
     apart: bool = False
 
+    def offsets(self, panel: Panel) -> list[float]:
+        """How far each line of a panel is drawn beside its places, in steps of the drawing."""
+        count = len(panel.lines)
+        return [place - (count - 1) / 2 if self.apart else 0.0 for place in range(count)]
+
     @property
     def table(self) -> pd.DataFrame:
-        """The values that the chart shows, a row for each point of a line."""
+        """The values that the chart shows: a row for each point of a line, with its seed if that is
+        one seed's, then one without a place for each level.
+        """
         names = {"x": self.x_name, "y": self.y_name}
         names |= {end: f"{self.y_name}_{end}" for end in ("low", "high")}
         lines = [(panel, line) for panel in self.panels for line in panel.lines]
@@ -106,4 +120,11 @@ class Chart:
         ]
         rows.insert(0, "panel", [lines[i][0].title for i in number])
         rows.insert(1, "line", [lines[i][1].look.label for i in number])
-        return rows
+        if any(line.seed is not None for _, line in lines):
+            rows.insert(2, "seed", [lines[i][1].seed for i in number])
+        levels = [
+            {"panel": panel.title, "line": label, self.y_name: level}
+            for panel in self.panels
+            for label, level in panel.levels.items()
+        ]
+        return pd.concat([rows, pd.DataFrame(levels)], ignore_index=True) if levels else rows

@@ -18,6 +18,10 @@ _SVG_DASHES = {"-": "none", "--": "6 4", ":": "2 3", "-.": "7 3 2 3"}
 _GREY = "#737373"
 _FRONT, _FRONT_COLOUR = "Pareto front", "#d0d0d0"
 _GRID = "#e5e5e5"
+_STEP = 0.012
+"""Offset between lines that share their places, by the distance of the outermost places."""
+_WIDTH = {"overlaying": "x", "range": [0, 1], "visible": False, "fixedrange": True}
+"""A second horizontal axis, from one end of a panel to the other."""
 
 Json = dict[str, Any]
 """A figure or a part of one, as plotly's JSON has it: figures of plotly's own would check every
@@ -35,6 +39,8 @@ def draw(panel: Panel, chart: Chart) -> Json:
     layout = laid_out(panel.title, panel.x_label, chart.y_label)
     layout["xaxis"] |= x_axis
     layout["yaxis"] |= y_axis
+    if panel.levels:
+        layout["xaxis2"] = _WIDTH
     return {"data": _traces(panel, chart), "layout": layout}
 
 
@@ -85,8 +91,30 @@ def _traces(panel: Panel, chart: Chart) -> list[Json]:
         }
         for front in panel.fronts
     ]  # fmt: skip
-    lines = (_trace(line, chart, panel.ticks) for line in panel.lines)
+    places = panel.places
+    step = _STEP * ((max(places) - min(places)) or 1.0) if places else 0.0
+    lines = [
+        trace
+        for line, offset in zip(panel.lines, chart.offsets(panel), strict=True)
+        for trace in _drawn(line, chart, panel.ticks, step * offset)
+    ]
     return [*fronts, *lines, *_levels(panel)]
+
+
+def _drawn(line: Line, chart: Chart, ticks: Mapping[float, str], offset: float) -> list[Json]:
+    """A line, moved sideways, and its seeds, which have its name and so hide with it."""
+    traces = [_trace(line, chart, ticks), *([_seeds(line)] if len(line.seeds) else [])]
+    return [{**trace, "x": [x + offset for x in trace["x"]]} for trace in traces]
+
+
+def _seeds(line: Line) -> Json:
+    look = line.look
+    marker = {"symbol": _SYMBOLS[look.marker], "size": 4, "color": look.colour, "opacity": 0.4}
+    return {
+        "type": "scatter", "x": list(line.seeds["x"]), "y": list(line.seeds["y"]),
+        "name": look.label, "mode": "markers", "marker": marker,
+        "hovertemplate": "one seed: %{y:.3f}",
+    }  # fmt: skip
 
 
 def _trace(line: Line, chart: Chart, ticks: Mapping[float, str]) -> Json:
@@ -119,12 +147,11 @@ def _trace(line: Line, chart: Chart, ticks: Mapping[float, str]) -> Json:
 
 
 def _levels(panel: Panel) -> list[Json]:
-    """A horizontal line for each reference, as long as the others."""
-    places = [x for line in panel.lines for x in line.points["x"]]
-    ends = [min(places), max(places)] if places else []
+    """A horizontal line for each reference, as wide as the panel."""
     return [
         {
-            "type": "scatter", "x": ends, "y": [level] * len(ends), "mode": "lines", "name": label,
+            "type": "scatter", "x": [0, 1], "xaxis": "x2", "y": [level] * 2, "mode": "lines",
+            "name": label,
             "line": {"color": _GREY, "dash": _DASHES[_LEVELS[i % len(_LEVELS)]], "width": 1.2},
             "hovertemplate": "%{y:.3f}",
         }

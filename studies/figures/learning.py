@@ -46,12 +46,12 @@ def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
     names = line_labels(budget_labels(steps, layout), steps, layout)
     steps = steps.assign(panel=_titles(steps, layout), line=names)
     steps = steps.assign(x=steps["step"].astype(float), y=_smooth(steps, loss))
-    looks = Looks(steps["method"], steps["line"])
+    looks = Looks(layout.methods, steps["line"])
     panels = []
     for title, rows in steps.groupby("panel", sort=False):
         lines = [
-            Line(looks.of(str(method), str(name)), _thin(own))
-            for (method, name, _), own in rows.groupby(_LINE, sort=False)[["x", "y"]]
+            Line(looks.of(str(method), str(name)), _thin(own[["x", "y"]]), seed=own["seed"].iloc[0])
+            for (method, name, _), own in rows.groupby(_LINE, sort=False)[["x", "y", "seed"]]
         ]
         panels.append(Panel(str(title), f"{rows['phase'].iloc[0]} step", lines))
     return panels

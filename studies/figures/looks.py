@@ -43,7 +43,8 @@ class Looks:
     """Styles of a figure's lines: a colour for each method, a marker for each other value.
 
     Args:
-        methods: All methods of the figure; the same methods always have the same colours.
+        methods: All methods of the study, of which a figure may show some: each has the same colour
+            in all of its figures.
         names: Other values, such as token budgets; up to twenty differ.
     """
 
@@ -75,15 +76,14 @@ def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
 
 
 def budget_labels(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
-    """Label of each row's token budget; ``-`` in a study without budgets."""
+    """Label of each row's token budget; ``-`` for none."""
     if not layout.budgets:
         return ["-"] * len(rows)
     budgets = rows[list(layout.budget_columns)]
-    texts = [
-        f"{layout.budget_text(row)} tokens" for row in budgets.drop_duplicates().to_dict("records")
-    ]
+    texts = [layout.budget_text(row) for row in budgets.drop_duplicates().to_dict("records")]
+    labels = [text if text == "-" else f"{text} tokens" for text in texts]
     number = budgets.groupby([*budgets], dropna=False, sort=False).ngroup()
-    return [texts[i] for i in number]
+    return [labels[i] for i in number]
 
 
 def line_labels(names: Iterable[str], rows: pd.DataFrame, layout: TableLayout) -> list[str]:

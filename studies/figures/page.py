@@ -15,6 +15,8 @@ from markupsafe import Markup
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
+from channel_models import Link
+
 from ..plan.differences import without_defaults
 from ..plan.study import Study
 from ..tables.columns import PACKET_BITS, TableLayout
@@ -88,12 +90,32 @@ def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
         "evaluated at (dB)": ", ".join(f"{snr:g}" for snr in study.eval_snr_db),
         "bandwidth (MHz)": ", ".join(f"{hz / 1e6:g}" for hz in study.bandwidth_hz),
         f"tokens ({'+'.join(study.tokens[0]) or '-'})": ", ".join(budgets),
+        **_radio(study),
         **_several("users", users),
         **_several("bits of a value", study.digital.bits),
         "seeds": ", ".join(str(seed) for seed in study.seeds),
-        "test questions of a condition, all seeds": f"{summary['questions'].max():,.0f}",
     }
+    if len(summary):
+        asked = f"{summary['questions'].max():,.0f}"
+        rows["test questions of a condition, all seeds"] = asked
     return list(rows.items())
+
+
+def _radio(study: Study) -> dict[str, str]:
+    """Deadline, access, power and computing, where they are not a study's defaults."""
+    link, usual = Link(**study.link), Link()
+    deadlines = ", ".join("none" if ms is None else f"{ms:g}" for ms in study.deadline_ms)
+    speeds = {name.partition("_")[0]: speed for name, speed in study.compute if speed is not None}
+    found = {}
+    if any(study.deadline_ms):
+        found["deadline (ms)"] = f"{deadlines} ({study.deadline_policy})"
+    if (link.access, link.antennas) != (usual.access, usual.antennas):
+        found["access"] = f"{link.access}, antennas: {link.antennas}"
+    if study.power_mode == "fixed_power":
+        found["power"] = f"fixed, SNRs are those at {study.reference_bandwidth_hz / 1e6:g} MHz"
+    if speeds:
+        found["computing (GFLOP/s)"] = ", ".join(f"{n} {speed:g}" for n, speed in speeds.items())
+    return found
 
 
 def _several(name: str, values: Sequence[int]) -> dict[str, str]:
@@ -184,10 +206,10 @@ def _text(value: object) -> _Entry:
 
 
 def _number(name: str, value: float | None) -> _Entry:
-    if value is None:
+    if value is None or (value == 0 and name.startswith("tokens_")):  # no token length
         return _Entry("-", "-Infinity")
     if math.isinf(value):
-        return _Entry("∞", "Infinity")
+        return _Entry("∞", "Infinity") if value > 0 else _Entry("-∞", "-Infinity")
     share = "accuracy" in name or "difference" in name
     text = f"{value:.3f}" if share else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return _Entry(text, repr(float(value)))

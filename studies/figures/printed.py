@@ -97,6 +97,16 @@ def style_of(name: str | None) -> Style | None:
     return None if name is None else STYLES[name]
 
 
+def plain(text: str) -> str:
+    """Text of a study as matplotlib takes it: no formulas, and no label that a legend leaves out.
+
+    It would read what stands between two dollars as a formula, and hides labels that begin with an
+    underscore.
+    """
+    escaped = text.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
+
+
 def draw(chart: Chart, style: Style = SCREEN) -> Figure:
     """Methods by colour, bars for intervals, seeds as dots, references as levels."""
     figure, axes = _axes(len(chart.panels) or 1, style)
@@ -121,7 +131,7 @@ def _axes(panels: int, style: Style) -> tuple[Figure, list[Axes]]:
 
 
 def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
-    axes.set_title(panel.title)
+    axes.set_title(plain(panel.title))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(panel.x_label)
@@ -133,14 +143,13 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
     if chart.kind == "curves":
         _draw_curves(axes, panel.lines)
     else:
-        for place, line in enumerate(panel.lines):
-            offset = _STEP_INCH * (place - (len(panel.lines) - 1) / 2) if chart.apart else 0.0
-            _draw_line(axes, line, chart, offset)
+        for line, offset in zip(panel.lines, chart.offsets(panel), strict=True):
+            _draw_line(axes, line, chart, _STEP_INCH * offset)
     axes.autoscale_view()
     for (label, level), dashes in zip(panel.levels.items(), cycle(_LEVEL_DASHES), strict=False):
-        axes.axhline(level, color="0.45", linewidth=1, linestyle=(0, dashes), label=label)
+        axes.axhline(level, color="0.45", linewidth=1, linestyle=(0, dashes), label=plain(label))
     if panel.ticks:
-        axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
+        axes.set_xticks(list(panel.ticks), [plain(label) for label in panel.ticks.values()])
     if chart.kind == "dots":  # names
         axes.tick_params(axis="x", rotation=40)
         for name in axes.get_xticklabels():
@@ -165,7 +174,7 @@ def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
         axes.add_collection(
             LineCollection(own, color=look.colour, linestyle=look.line, alpha=0.6, linewidth=1)
         )
-        axes.plot([], [], look.line, color=look.colour, label=look.label)
+        axes.plot([], [], look.line, color=look.colour, label=plain(look.label))
 
 
 def _draw_line(axes: Axes, line: Line, chart: Chart, offset_inch: float) -> None:
@@ -186,7 +195,7 @@ def _draw_line(axes: Axes, line: Line, chart: Chart, offset_inch: float) -> None
     )  # fmt: skip
     axes.plot(
         [], [], linestyle=style, marker=look.marker, color=look.colour, markersize=5,
-        label=look.label,
+        label=plain(look.label),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..storage.folder import StudyFolder
+from ..tables.columns import TableLayout
 from ..tables.files import Tables
 from ..tables.findings import Findings
 from ..tables.service import emulated
@@ -21,7 +22,7 @@ from .accuracy import (
 )
 from .chart import Chart
 from .learning import earlier_phases, learning_curves
-from .looks import panel_titles
+from .looks import budget_labels, panel_titles
 from .page import render
 from .printed import SCREEN, Style, draw
 from .printed_users import users_figure
@@ -31,15 +32,15 @@ from .users import Users, users_of
 def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
     """Writes the charts and the page into ``report/``; returns their paths.
 
+    A study without any accuracy has a page alone, which says why.
+
     Args:
         findings: What the study has found.
         style: Style of figures for a publication, written instead of all else.
     """
-    if findings.done.empty:
-        return []
     folder = findings.tables.folder
     folder.report.mkdir(parents=True, exist_ok=True)
-    charts = _charts(findings.tables, *_drawn(findings))
+    charts = {} if findings.done.empty else _charts(findings.tables, *_drawn(findings))
     if style is not None:
         written = [_print(chart, folder.report / name, style) for name, chart in charts.items()]
     else:
@@ -110,17 +111,29 @@ def _write_table(chart: Chart, name: Path) -> Path:
 def _users(tables: Tables, done: pd.DataFrame) -> dict[str, Users]:
     """Users of each emulated condition, by file name."""
     asked, layout = emulated(done), tables.layout
+    titles = _titles(asked, layout)
     found = {}
-    for panel, (_, row) in zip(panel_titles(asked, layout), asked.iterrows(), strict=True):
+    for title, (_, row) in zip(titles, asked.iterrows(), strict=True):
         snr_db = row["eval_snr_db"]
         devices, answers = (
             rows[rows["eval_snr_db"].eq(snr_db) | rows["eval_snr_db"].isna()]
             for rows in (tables.read_devices(row["cell"]), tables.read_answers(row["cell"]))
         )
         name = f"users_{row['cell']}{'' if math.isnan(snr_db) else f'_{snr_db:g}dB'}"
-        title = f"{row['method']}, {panel}, {layout.budget_text(row.to_dict())} tokens"
         found[name] = users_of(devices, answers, title)
     return found
+
+
+def _titles(asked: pd.DataFrame, layout: TableLayout) -> list[str]:
+    """What tells each emulated row apart: of SNR and seed, those that there are several of."""
+    titles = asked["method"].astype(str) + ", " + panel_titles(asked, layout)
+    budgets = pd.Series(budget_labels(asked, layout), asked.index)
+    titles += (", " + budgets).where(budgets != "-", "")
+    if asked["eval_snr_db"].nunique() > 1:
+        titles += asked["eval_snr_db"].map(", {:g} dB".format, na_action="ignore").fillna("")
+    if asked["seed"].nunique() > 1:
+        titles += ", seed " + asked["seed"].astype(str)
+    return list(titles)
 
 
 def _write_users(folder: StudyFolder, name: str, users: Users) -> list[Path]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..storage.folder import StudyFolder
 from .looks import COLOURS
-from .printed import SCREEN
+from .printed import SCREEN, plain
 
 _PERPLEXITY = 30
 
@@ -106,7 +106,7 @@ def tsne_figure(alignment: Alignment, table: pd.DataFrame) -> Figure:
         markerscale=2,
     )  # fmt: skip
     chance = f"recall@1 by chance {1 / len(alignment.clips):.3f}"
-    figure.suptitle(f"{alignment.title}; {len(alignment.clips)} test clips, {chance}")
+    figure.suptitle(f"{plain(alignment.title)}; {len(alignment.clips)} test clips, {chance}")
     return figure
 
 

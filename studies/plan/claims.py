@@ -22,7 +22,7 @@ class Claim(Config):
         than_tokens: Those of ``than``; the same as those of ``better`` by default.
         measure: Accuracy, or the training loss, which is less for what learns faster: the mean of
             the task's loss over all steps that train it.
-        by: Least difference; below 0, what ``better`` may lose at most.
+        by: Least difference, in nat for a training loss; below 0, what ``better`` may lose at most.
         part: Part of the task, or group of its questions; all of them by default.
         eval_snr_db: Evaluated SNRs at which it is claimed; all of them if there are none.
         source: Where it is claimed, such as a figure of a paper.
@@ -33,15 +33,17 @@ class Claim(Config):
     tokens: TokenLengths = Field(default={})
     than_tokens: TokenLengths = Field(default={})
     measure: Measure = "accuracy"
-    by: float = Field(default=0.0, gt=-1, lt=1)
+    by: float = Field(default=0.0, allow_inf_nan=False)
     part: str | None = None
     eval_snr_db: Annotated[tuple[float, ...], BeforeValidator(listed)] = ()
     source: str = ""
 
     @model_validator(mode="after")
-    def _of_training(self) -> Claim:
+    def _of_its_measure(self) -> Claim:
         if self.measure == "training_loss" and (self.part or self.eval_snr_db):
             raise ValueError("a training loss has no part and no eval_snr_db; leave them out")
+        if self.measure == "accuracy" and not -1 < self.by < 1:
+            raise ValueError(f"by {self.by:g} of accuracies should be above -1 and below 1")
         return self
 
     @property
@@ -58,6 +60,10 @@ class Claim(Config):
     def text(self) -> str:
         """The claim in words."""
         if self.measure == "training_loss":
+            if self.by < 0:
+                return (
+                    f"{self.first} learns with less than {-self.by:g} more loss than {self.second}"
+                )
             margin = f", by more than {self.by:g}" if self.by else ""
             return f"{self.first} learns with less loss than {self.second}{margin}"
         if self.by < 0:

@@ -21,6 +21,8 @@ _AXES = ("airs", "train_snr_db", "bandwidth_hz", "deadline_ms", "tokens")
 """Keys that describe the one condition in which a search trains."""
 _SHARED = ("data", "task", "models", "scale")
 """Keys that decide on the samples, which all trials share."""
+_FIXED = ("seeds", "airs", "train_snr_db")
+"""Keys that say how lucky a trial is, or how hard, and not how well it is set."""
 
 
 class Range(Config):
@@ -130,9 +132,20 @@ class Search(Config):
         return base
 
     def _check_key(self, key: str, base: Study) -> None:
-        """Raises ValueError if a key changes the samples, or nothing that is trained."""
-        if key.split(".")[0] in _SHARED:
+        """Raises ValueError if a key changes the samples, method, seed or air, or no network."""
+        place = key.split(".")[0]
+        if place in _SHARED:
             raise ValueError(f"all trials of a search share their samples; take --set {key}=...")
+        if place in _FIXED and not key.startswith("airs.digital."):  # a link that may be designed
+            raise ValueError(
+                f"all trials of a search share their {place}, or the best would be the luckiest or "
+                f"have the easiest air; take --set {key}=..."
+            )
+        if key == "methods":
+            raise ValueError(
+                "all trials of a search have its --method; search over keys of it, such as "
+                "methods.transport.DEVICE"
+            )
         for end in (0, 1):
             rest = {name: _ends(space)[end] for name, space in self.over.items()}
             found = {_outcome(base, {**rest, key: own}) for own in _values(self.over[key])}

@@ -186,7 +186,7 @@ class Study(Config):
     def _without_references(cls, methods: Any, info: ValidationInfo) -> Any:
         """Drops references, which every study has anyway."""
         task: Task | None = info.data.get("task")
-        names = {reference.name for reference in task.references(None)} if task else set()
+        names = _reference_names(task) if task else ()
         return [m for m in listed(methods) if not (isinstance(m, str) and m in names)]
 
     @model_validator(mode="after")
@@ -201,7 +201,13 @@ class Study(Config):
 
     def _check_methods(self) -> None:
         """Raises ValueError for unknown systems, streams and devices."""
-        _check_labels("methods", [method.label for method in self.methods])
+        labels = [method.label for method in self.methods]
+        _check_labels("methods", labels)
+        if taken := sorted({*labels} & {*_reference_names(self.task)}):
+            raise ValueError(
+                f"methods: label {taken[0]!r} is that of a reference, which every study has; give "
+                "the method another 'label'"
+            )
         budgets: list[str] = []
         for method in self.methods:
             system = self.system(method)
@@ -300,6 +306,10 @@ def _default_tokens(known: dict[str, Any]) -> TokenBudget:
         except (KeyError, ValueError):  # refused where methods are checked
             continue
     return found
+
+
+def _reference_names(task: Task) -> list[str]:
+    return [reference.name for reference in task.references(None)]
 
 
 def _check_labels(key: str, labels: list[str]) -> None:

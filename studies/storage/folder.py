@@ -168,10 +168,10 @@ class StudyFolder:
                 partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
 
     def keep_cells(self, keys: Collection[str]) -> None:
-        """Removes the tables of all other cells: those whose study has grown since."""
+        """Removes the tables of all other cells."""
         for folder in (self.results, self.answers, self.devices, self.curves, self.submissions):
             for name in self.store.names(folder):
-                if Path(name).stem.partition("_")[0] not in keys:
+                if name.startswith("cell-") and Path(name).stem.partition("_")[0] not in keys:
                     self.store.remove(folder / name)
 
 

@@ -61,6 +61,7 @@ class TableLayout:
         devices: Devices whose tokens have columns in ``results``, in this order: their budget, or
             what was sent where there is none.
         losses: Columns of ``curves``; the first is the loss of the task.
+        methods: Labels of the methods, without references.
         budgets: Devices whose token length the study sweeps.
         groups: Groups of samples, whose accuracies have columns in ``results``.
         parts: Groups of each part of a mixture of tasks; a part's accuracy has a column as well.
@@ -74,6 +75,7 @@ class TableLayout:
 
     devices: tuple[str, ...]
     losses: tuple[str, ...]
+    methods: tuple[str, ...] = ()
     budgets: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -108,8 +110,9 @@ class TableLayout:
         return tuple(f"tokens_{device}" for device in self.budgets)
 
     def budget_text(self, row: Mapping[Any, Any]) -> str:
-        """A row's token lengths in the order of ``budgets``: ``4+16``, or ``-`` without budgets."""
-        return "+".join(f"{row[column]:g}" for column in self.budget_columns) or "-"
+        """A row's token lengths in the order of ``budgets``: ``4+16``; ``-`` if it has none."""
+        lengths = [row[column] for column in self.budget_columns]
+        return "+".join(f"{length:g}" for length in lengths) if any(lengths) else "-"
 
     @property
     def condition(self) -> tuple[str, ...]:

@@ -42,9 +42,10 @@ def compare_methods(
         Of conditions that differ in their deadline alone, which share their answers, the first.
 
     Raises:
-        ValueError: for an unknown method or part, or if the two have no condition or no question
-            in common.
+        ValueError: for an unknown method or part, or if the two are the same or have no condition
+            or no question in common.
     """
+    check_sides(first, second)
     layout = tables.layout
     done = table[table["status"] == "ok"]
     one, other = (_rows_of(done, method) for method in (first, second))
@@ -73,6 +74,12 @@ def compare_methods(
     if not found:
         raise ValueError(f"{first} and {second} have no question that both have answered")
     return pd.DataFrame(found)
+
+
+def check_sides(first: str, second: str) -> None:
+    """Raises ValueError if a method is compared with itself."""
+    if first == second:
+        raise ValueError(f"the two sides are the same: {first}")
 
 
 def _rows_of(done: pd.DataFrame, method: str) -> pd.DataFrame:

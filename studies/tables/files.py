@@ -20,7 +20,7 @@ from .columns import TableLayout
 from .identity import cell_columns, identity
 from .outcome import Outcome
 from .references import read_references, with_references, write_references
-from .rows import read_rows, read_values, write_rows
+from .rows import read_config, read_rows, read_values, write_rows
 from .training import training_columns
 
 
@@ -104,6 +104,13 @@ class Tables:
         frame = self._read([file for file in files if file.name in kept], self.layout.results)
         ordered: pd.DataFrame = frame.sort_values(list(self.layout.sort_by), ignore_index=True)
         return ordered
+
+    def read_other_configs(self, cells: Sequence[Cell]) -> dict[str, str]:
+        """Configs, as JSON, of the cells that have results and are none of these, by key."""
+        own = {self.folder.result(cell.key).name for cell in cells}
+        names = sorted(set(self.folder.store.names(self.folder.results)) - own)
+        files = [self.folder.results / name for name in names if Path(name).match("cell-*.parquet")]
+        return {file.stem: read_config(self.folder.store.fetch(file)) for file in files}
 
     def write_devices(self, cell: Cell, outcomes: Sequence[Outcome]) -> None:
         """Writes a row for each device and evaluated condition of a cell."""

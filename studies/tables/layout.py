@@ -16,10 +16,12 @@ def layout_of(study: Study) -> TableLayout:
     systems = [contender.system for contender in contenders]
     streams = [stream for system in systems for stream in system.streams(task, tokens)]
     phases = [phase for system in systems for phase in reversed(system.phases(task))]
-    ours = [contender.system for contender in contenders if contender.reference is None]
+    methods = [contender for contender in contenders if contender.reference is None]
+    ours = [contender.system for contender in methods]
     sent = [own.stream for s in (*ours, *systems) for p in s.phases(task) for own in p.inputs]
     return TableLayout(
         devices=devices_of(streams),
+        methods=tuple(method.label for method in methods),
         budgets=tuple(dict.fromkeys(name for s in systems for name in s.budgets(task))),
         groups=task.groups,
         parts=task.parts,

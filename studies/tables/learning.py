@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import TableLayout
-from .comparison import merge_conditions
+from .comparison import check_sides, merge_conditions
 from .files import Tables
 from .statistics import MIN_SEEDS, t_quantile
 
@@ -18,7 +18,7 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
     """Difference in training loss, ``second`` minus ``first``, where both were trained alike.
 
     A network's training loss is the mean of the task's loss over all steps that train it: what
-    learns faster has less. Its interval is Student's t over the seeds.
+    learns faster has less; NaN if it has diverged. Its interval is Student's t over the seeds.
 
     Args:
         tables: Tables of the study.
@@ -27,18 +27,18 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
 
     Returns:
         A row for each trained condition: its columns, ``seeds``, ``difference`` with its 95 %
-        bounds, NaN with fewer than three seeds, and ``interval``.
+        bounds, NaN with fewer than three seeds, and ``interval``. All are NaN where a network has
+        diverged.
 
     Raises:
-        ValueError: if the two have no trained condition and seed in common.
+        ValueError: if the two are the same, or have no trained condition and seed in common.
     """
+    check_sides(first, second)
     layout = tables.layout
     losses = _training_losses(tables, layout.losses[0])
-    done = table[table["status"] == "ok"].assign(loss=table["cell"].map(losses))
-    one, other = (
-        done[done["method"] == method].dropna(subset="loss").drop_duplicates("cell")
-        for method in (first, second)
-    )
+    done = table[table["status"].eq("ok") & table["cell"].isin(losses.index)]
+    done = done.assign(loss=done["cell"].map(losses)).drop_duplicates(["method", "cell"])
+    one, other = (done[done["method"] == method] for method in (first, second))
     left, right = _trained(layout, one), _trained(layout, other)
     shared = [*(name for name in left if name in right), "seed"]
     sides = one[[*left, "seed", "loss"]], other[[*right, "seed", "loss"]]
@@ -57,9 +57,13 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
 
 
 def _training_losses(tables: Tables, loss: str) -> pd.Series[float]:
-    """Training loss of each cell."""
-    means: pd.Series[float] = tables.read_curves().groupby("cell")[loss].mean()
-    return means
+    """Training loss of each cell that was trained on the task; NaN if one of its steps has none."""
+    curves = tables.read_curves()
+    known = curves[loss].notna()
+    trains_task = known.groupby([curves["method"], curves["phase"]]).transform("any")
+    steps = curves[trains_task]
+    means: pd.Series[float] = steps.groupby("cell")[loss].mean()
+    return means.mask(steps[loss].isna().groupby(steps["cell"]).any())
 
 
 def _trained(layout: TableLayout, rows: pd.DataFrame) -> list[str]:

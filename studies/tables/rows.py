@@ -48,6 +48,16 @@ def read_values(file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     return [{k: value for k, value in row.items() if value is not None} for row in rows]
 
 
+def read_config(file: Path) -> str:
+    """The config of a cell in a table of any schema version; an empty one if it cannot be read."""
+    try:
+        with pq.ParquetFile(file, pre_buffer=False) as opened:
+            rows = opened.read(columns=["config"], use_threads=False).to_pylist()
+    except (pa.ArrowInvalid, FileNotFoundError):
+        rows = []
+    return next((row["config"] for row in rows if row.get("config")), "{}")
+
+
 def _read(file: Path, schema: pa.Schema, columns: Sequence[str] | None, remedy: str) -> pa.Table:
     try:
         return _opened(file, schema, columns)

@@ -20,6 +20,11 @@ SWEEPS = (
     *("train_snr_db", "train_snr_span_db"),
 )
 """Columns beside method, air, tokens and evaluated SNR in which conditions may differ."""
+OF_ALL_QUESTIONS = (
+    *("realised_snr_db", "uplink_channel_uses", "airtime_ms", "latency_ms", "meets_deadline"),
+    "energy_mj",
+)
+"""Columns of a summary that are means over all questions of the test, whichever are counted."""
 _ASKED = ["cell", "eval_snr_db", "media_id", "group"]
 _CELLS_AT_ONCE = 100
 """Number of cells whose answers are in memory together."""
@@ -99,6 +104,9 @@ def summarise_part(
         layout: Layout of the tables.
         part: Part of the task, or group of its questions; None for all of them.
 
+    Returns:
+        The rows and their summary. Both have :data:`OF_ALL_QUESTIONS` of the whole test.
+
     Raises:
         ValueError: for an unknown part or group.
     """
@@ -144,15 +152,20 @@ def _interval(rows: pd.DataFrame) -> Interval | None:
     return mean_interval(right, asked)
 
 
-def interval_note(summary: pd.DataFrame) -> str:
-    """A sentence that explains the intervals of a summary."""
+def interval_note(summary: pd.DataFrame, fewer: str = "of fewer than three seeds") -> str:
+    """A sentence that explains the intervals of a summary.
+
+    Args:
+        summary: Rows with intervals.
+        fewer: Which of them are over clips alone, in words; where they are marked, by what.
+    """
     kinds = set(summary["interval"].dropna())
     if not kinds:
         return "no intervals: the answers of these cells were not kept"
     if kinds == {"clips"}:
         return "95 % interval over clips alone; from three seeds on, over seeds as well"
     note = "95 % interval over seeds and clips"
-    return f"{note}; where marked *, over clips alone" if "clips" in kinds else note
+    return f"{note}; {fewer}, over clips alone" if "clips" in kinds else note
 
 
 def swept(rows: pd.DataFrame, layout: TableLayout) -> list[str]:

@@ -202,12 +202,18 @@ def test_symbols_are_compared_with_packets_of_all_bits(bits_out: Path) -> None:
     assert (found["difference"] > 0).all()
     assert found.loc[16, "difference"] > found.loc[4, "difference"]
     assert len(compare(bits_out, "digital", "blind")) == 2
-    same = compare(bits_out, "digital", "digital")
-    assert same["difference"].eq(0).all()
-    assert sorted(same["bits_per_value"]) == [4, 16]
     verdicts = judge(bits_out)
     assert sorted(verdicts["bits_per_value"]) == [4, 4, 16, 16]
     assert not verdicts["verdict"].eq("untested").any()
+
+
+def test_packets_are_compared_with_packets_of_as_many_bits(tmp_path: Path) -> None:
+    methods = ["digital", {"name": "digital", "label": "twin"}]
+    study = _study(methods=methods, digital={"bits": [4, 16]})
+    finish(study, StudyFolder(tmp_path), _accuracy)
+    found = compare(tmp_path, "digital", "twin")
+    assert found["difference"].eq(0).all()
+    assert sorted(found["bits_per_value"]) == [4, 16]
 
 
 def test_symbols_of_one_air_are_compared_where_another_has_a_link(tmp_path: Path) -> None:
@@ -234,6 +240,7 @@ def test_bits_are_shown_where_they_vary(bits_out: Path, tmp_path: Path) -> None:
         "aligned, 16+16 tokens",
         "digital, 16+16 tokens, 4 bits",
         "digital, 16+16 tokens, 16 bits",
+        *("text oracle", "blind"),
     ]
     assert drawn["panel"].nunique() == 1
     assert "bits of a value" in (folder.report / "report.html").read_text()
@@ -244,7 +251,8 @@ def test_bits_are_shown_where_they_vary(bits_out: Path, tmp_path: Path) -> None:
     assert "bits" not in _text(conditions_table(summarise(tmp_path), layout_of(one)))
     write_report(Findings(one, tables_of(one, StudyFolder(tmp_path)), results))
     drawn = pd.read_csv(StudyFolder(tmp_path).report / "accuracy_by_snr.csv")
-    assert list(drawn["line"].unique()) == ["aligned, 16+16 tokens", "digital, 16+16 tokens"]
+    methods = drawn.loc[drawn["snr_db"].notna(), "line"]
+    assert list(methods.unique()) == ["aligned, 16+16 tokens", "digital, 16+16 tokens"]
     assert "bits_per_value</" not in (StudyFolder(tmp_path).report / "report.html").read_text()
 
 
@@ -266,3 +274,7 @@ def test_users_who_ask_are_a_row_for_each_number(minimusic: Path, tmp_path: Path
     page = (folder.report / "report.html").read_text()
     assert "rayleigh, 1 user, 4+4 tokens" in page
     assert "rayleigh, 3 users, 4+4 tokens" in page
+    assert "4+4 tokens, seed" not in page
+    of_two = pd.concat([results.assign(seed=1, cell=results["cell"]), results])
+    write_report(Findings(study, tables_of(study, folder), of_two))
+    assert "3 users, 4+4 tokens, seed 0" in (folder.report / "report.html").read_text()

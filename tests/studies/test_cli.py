@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,9 +15,10 @@ from pathlib import Path
 import drjit
 import pytest
 
-from studies import presets
+from studies import load, presets
 from studies.cli import main
-from tokcom_core.datasets.layout import MUSIC_AVQA, video_file
+from studies.storage.folder import StudyFolder
+from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, video_file
 from tokcom_core.datasets.minimusic.write import write_minimusic
 
 from .conftest import tokcom
@@ -159,6 +162,19 @@ def test_plan_shows_cells_phases_and_airtime(shown: Callable[..., str]) -> None:
     assert all(kind in known for kind in ("vision", "convnext"))
 
 
+def test_plan_counts_the_questions_of_a_folder_and_says_where_it_cannot(
+    minimusic: Path, shown: Callable[..., str]
+) -> None:
+    every = ("--set", "evaluation.questions=null")
+    plan = shown("study", "plan", "quickstart", *every, "--set", f"data={{folder: {minimusic}}}")
+    asked = json.loads(annotation_file(minimusic / MUSIC_AVQA, "avqa", "test").read_text())
+    counts = re.findall(r"^ +2 +(\d+) +± ", plan, re.MULTILINE)
+    assert counts[0] == str(len(asked))
+    said = " ".join(shown("study", "plan", "quickstart", *every).split())
+    assert "expected precision: set evaluation.questions; without it" in said
+    assert "paired difference" not in said
+
+
 @pytest.mark.parametrize("name", [name for name in presets() if name.startswith("taichi")])
 def test_taichis_presets_can_be_planned(name: str, shown: Callable[..., str]) -> None:
     plan = shown("study", "plan", name)
@@ -180,6 +196,21 @@ def test_a_truncated_clip_is_one_line_and_the_others_are_prepared(
     assert "no folder" in _one_line(nowhere)
     assert not nowhere.stdout
     assert "another MiniMUSIC" in refused("data", "minimusic", tmp_path, "--clips", "30")
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 1), (errno.EACCES, 2)])
+def test_only_a_full_disk_stops_a_begun_study_as_work_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/out/results")
+
+    StudyFolder(tmp_path).begin(load("quickstart"))
+    monkeypatch.setattr("studies.execution.run.run_study", fails)
+    monkeypatch.setattr(sys, "argv", ["tokcom", "study", "resume", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
 
 
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 1), (errno.ENOENT, 2)])

@@ -114,4 +114,5 @@ def test_a_budget_in_words(radio: TableLayout) -> None:
     row = {"tokens_audio": 4.0, "tokens_vision": 16.0, "tokens_radio": 64.0}
     assert layout_of(Study(name="s")).budget_text(row) == "4+16"
     assert radio.budget_text(row) == "64"
+    assert radio.budget_text({"tokens_radio": 0.0}) == "-"  # a method of another system
     assert TableLayout(devices=("left",), losses=("pose",)).budget_text(row) == "-"

@@ -102,6 +102,16 @@ def test_the_screen_shows_what_was_found(out: Path, shown: Callable[..., str]) -
     assert "over seeds and clips" in text and "4+4" in text and "16+16" in text
 
 
+def test_differences_of_fewer_seeds_are_marked(
+    out: Path, shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = compare(out, "aligned", "unaligned")
+    mixed = found.assign(interval=["clips", *found["interval"][1:]])
+    monkeypatch.setattr("studies.compare", lambda *_: mixed)
+    text = shown("study", "compare", out, "aligned", "unaligned")
+    assert text.count("]*") == 1 and "where marked *, over clips alone" in text
+
+
 def test_a_reference_is_compared_with_every_condition(out: Path) -> None:
     found = compare(out, "aligned", "blind")
     assert len(found) == 4
@@ -121,6 +131,8 @@ def test_a_reference_is_compared_with_every_condition(out: Path) -> None:
 def test_what_cannot_be_compared_is_refused(out: Path, refused: Callable[..., str]) -> None:
     said = refused("study", "compare", out, "alined", "unaligned")
     assert "no finished cell of the method 'alined'; there are: aligned, blind" in said
+    said = refused("study", "compare", out, "aligned", "aligned")
+    assert said == "tokcom: the two sides are the same: aligned"
     said = refused("study", "compare", out, "aligned", "unaligned", "--part", "counting")
     assert "no part or group 'counting'" in said and "audio_counting" in said
 

@@ -24,7 +24,7 @@ from tokcom_core.checkpoints import pocket_folder
 from .small import write_study
 
 Rows = dict[str, list[str]]
-"""Cells of each row by its subject: verdict, what is here, what it costs, what mends it."""
+"""Cells of each row by its subject: verdict, what is here, what it costs, how to fix it."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def doctor(
         with pytest.raises(SystemExit) as end:
             main()
         header, _, *lines = capsys.readouterr().out.strip("\n").splitlines()[1:-2]
-        titles = ("what  ", "here  ", "what it costs", "what mends it")
+        titles = ("what  ", "here  ", "what it costs", "how to fix it")
         edges = [0, *(header.index(title) for title in titles), len(header)]
         cells = [[line[a:b].strip() for a, b in pairwise(edges)] for line in lines]
         return int(end.value.code or 0), {subject: [ok, *rest] for ok, subject, *rest in cells}

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+import studies
+from studies.plan.cells import Plan
+from studies.plan.growth import outgrown
 from studies.storage.folder import StudyFolder
 
 from .conftest import tokcom
 from .finished import METHODS, table_of
+from .outcomes import finish
+from .small import mlms, small_study
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +63,67 @@ def test_a_finished_study_grows_by_a_deadline_without_an_evaluation(grown: Study
     assert by_deadline["meets_deadline"].mean().to_list()[0] == 0
     evaluated = {f.stem for f in grown.usage.iterdir()} & set(table["cell"])
     assert ours.loc[ours["cell"].isin(evaluated), "deadline_ms"].nunique(dropna=False) == 1
+
+
+def _stems(folder: StudyFolder) -> list[set[str]]:
+    tables = (folder.results, folder.answers, folder.devices, folder.curves)
+    return [{file.stem for file in table.iterdir()} for table in tables]
+
+
+def test_results_that_growth_does_not_explain_are_told_and_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of another version of tokcom, whose cells have other keys."""
+    study, folder = small_study(), StudyFolder(tmp_path / "out")
+    finish(study, folder, lambda *_: 0.5)
+    studies.read(folder.root)
+    assert not caplog.messages
+    cell = next(c for c in Plan(study).known_cells({}) if c.reference is None)
+    other = cell.model_copy(update={"max_answer_tokens": 3, "eval_snr_db": (7.0,)})
+    result = pd.read_parquet(folder.result(cell.key)).assign(config=other.model_dump_json())
+    for table in (folder.answers, folder.devices, folder.curves):
+        shutil.copy(table / f"{cell.key}.parquet", table / f"{other.key}.parquet")
+    result.to_parquet(folder.result(other.key))
+    (folder.results / "cell-damaged.parquet").write_text("no parquet")
+    before = _stems(folder)
+    rows = studies.read(folder.root)
+    assert other.key not in set(rows["cell"])
+    (said,) = caplog.messages
+    assert said == (
+        f"{folder.root}/results: 2 of 5 files belong to no cell of this study (other settings, "
+        "or another version of tokcom)"
+    )
+    studies.run(study, folder.root)
+    assert _stems(folder) == before
+
+
+def test_results_of_fewer_snrs_go_once_those_of_more_are_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study, folder = small_study(eval_snr_db=[10]), StudyFolder(tmp_path / "out")
+    finish(study, folder, lambda *_: 0.5)
+    old = {cell.key for cell in Plan(study).known_cells({}) if cell.reference is None}
+    grown = small_study(eval_snr_db=[0, 10])
+    folder.begin(grown)
+    studies.read(folder.root)
+    assert all(old <= stems for stems in _stems(folder))
+    finish(grown, folder, lambda *_: 0.5)
+    studies.run(grown, folder.root)
+    new = {cell.key for cell in Plan(grown).known_cells({})}
+    assert all(stems == new for stems in _stems(folder))
+    assert not caplog.messages
+
+
+def test_a_cell_is_outgrown_by_more_token_lengths_and_another_rate() -> None:
+    """Of one network for all lengths; of a choice of rates that more seeds have turned."""
+    rates = mlms(fine_tuning={"learning_rates": [0.001, 0.01]})["systems"]
+    method = {"name": "aligned", "label": "any", "train_tokens": "any"}
+    lengths = [{"audio": n, "vision": n} for n in (2, 4)]
+    keys: dict[str, Any] = {"methods": ["aligned", method], "systems": rates}
+    before = Plan(small_study(**keys, tokens=lengths[:1]))
+    after = Plan(small_study(**keys, tokens=lengths))
+    names = {contender.label: 0.01 for contender in before.contenders}
+    configs = {cell.key: cell.model_dump_json() for cell in before.known_cells(names)}
+    assert outgrown(after, configs) == set(configs)
+    shorter = {"a": json.dumps({**json.loads(next(iter(configs.values()))), "questions": 5})}
+    assert not outgrown(after, shorter)

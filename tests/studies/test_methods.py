@@ -97,6 +97,8 @@ def test_a_short_name_is_the_mapping_that_it_stands_for() -> None:
          "methods: a: alignment.steps should be a whole number"),
         ({"name": "aligned", "label": ""}, "methods.0.label"),
         (["aligned", {"system": "mlms", "label": "aligned"}], "labels are repeated: aligned"),
+        (["aligned", {"name": "unaligned", "label": "blind"}],
+         "methods: label 'blind' is that of a reference, which every study has; give the method"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line(method: Any, complaint: str, tmp_path: Path) -> None:

@@ -70,6 +70,11 @@ def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:
         ({}, {"over": {"seed": [1, 2]}}, "--over seed: no key 'seed'; did you mean 'seeds'?"),
         ({}, {"over": {"data.minimusic.seed": [1, 2]}}, "take --set data.minimusic.seed=..."),
         ({}, {"over": {"task.name": ["avqa", "clevr"]}}, "trials of a search share their samples"),
+        ({}, {"over": {"seeds": [[0], [1]]}}, "all trials of a search share their seeds, or"),
+        ({}, {"over": {"airs": ["awgn", "rayleigh"]}}, "share their airs, or the best would be"),
+        ({}, {"over": {"airs.csi": ["perfect", "none"]}}, "easiest air; take --set airs.csi="),
+        ({}, {"over": {"train_snr_db": [0, 10]}}, "share their train_snr_db, or"),
+        ({}, {"over": {"methods": ["aligned", "unaligned"]}}, "a search have its --method; search"),
     ],
 )
 def test_studies_that_cannot_be_searched_are_refused(
@@ -268,6 +273,27 @@ def test_choices_of_several_kinds_are_kept_as_json() -> None:
     assert _kept("norm", ("norm", "slide")) == "norm"
     assert _kept(5, ("adaptive", 5)) == "5"
     assert _kept([1, 2], ([1, 2], [3, 4])) == "[1, 2]"
+
+
+def test_optuna_takes_no_training_loss_for_one_of_validation() -> None:
+    """That of a trial which ASHA has stopped may be lower."""
+    optuna = pytest.importorskip("optuna")
+    from studies.execution.optuna_search import PrunedOptunaSearch
+
+    searcher = PrunedOptunaSearch(seed=0)
+    searcher.set_search_properties("loss", "min", {"x": tune.uniform(0, 1)})
+    reports = {
+        "stopped": {"loss": 0.1, "trained_steps": 25, "training_iteration": 1},
+        "done": {"loss": 0.5, "status": "done", "training_iteration": 2},
+    }
+    for name, report in reports.items():
+        searcher.suggest(name)
+        searcher.on_trial_result(name, report)
+        searcher.on_trial_complete(name, report)
+    trials = searcher._ot_study.get_trials()
+    states = optuna.trial.TrialState
+    assert [trial.state for trial in trials] == [states.PRUNED, states.COMPLETE]
+    assert searcher._ot_study.best_value == 0.5
 
 
 def test_optuna_is_asked_for_where_it_is_missing(

@@ -302,5 +302,21 @@ def test_single_values_are_lists_of_one(tmp_path: Path) -> None:
     assert _load(tmp_path, train_snr_db=float("inf")).train_snr_db == (float("inf"),)
 
 
+def test_ranges_and_arrays_are_lists() -> None:
+    """From Python; a single number of an array is a single value."""
+    study = load(
+        "quickstart",
+        seeds=range(3),
+        eval_snr_db=np.linspace(0, 10, 3),
+        bandwidth_hz=np.float64(5e6),
+    )
+    assert study.seeds == (0, 1, 2)
+    assert study.eval_snr_db == (0.0, 5.0, 10.0)
+    assert study.bandwidth_hz == (5e6,)
+    assert load("quickstart", seeds=np.array(4), deadline_ms=iter([1, None])).seeds == (4,)
+    with pytest.raises(ValueError, match=r"seeds.0 should be a whole number \(got 'ab'\)"):
+        load("quickstart", seeds="ab")
+
+
 def test_references_are_always_there_and_never_twice(tmp_path: Path) -> None:
     assert _labels(_load(tmp_path, methods=["blind", "aligned"])) == ["aligned"]

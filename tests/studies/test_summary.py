@@ -116,6 +116,9 @@ def test_a_finished_study_is_summarised_by_its_folder(found: Found) -> None:
     own = studies.summarise(out, group)
     answers = pd.read_parquet(tables.folder.answers).query(f"group == '{group}'")
     expected = answers[answers["method"] == "aligned"].groupby("eval_snr_db")["right"].mean()
+    costs = ("uplink_channel_uses", "airtime_ms", "latency_ms", "energy_mj", "realised_snr_db")
+    assert not {*costs} & {*own}  # which are those of all questions
+    assert {*costs} < {*summary}
     row = own[(own["method"] == "aligned") & (own["eval_snr_db"] == 0)]
     assert row["questions"].sum() == len(answers.query("method == 'aligned' and eval_snr_db == 0"))
     weighted = (row["accuracy"] * row["questions"]).sum() / row["questions"].sum()
@@ -183,12 +186,14 @@ def test_two_seeds_are_marked_as_such(swept: Study, tmp_path: Path) -> None:
     study = swept.model_copy(
         update={"seeds": (0, 1), "train_snr_db": (10.0,), "bandwidth_hz": (5e6,)}
     )
-    tables, _, summary = _summary(study, tmp_path)
+    tables, table, summary = _summary(study, tmp_path)
     assert set(summary["interval"]) == {"clips"}
     assert "over clips alone" in interval_note(summary)
     mixed = summary.assign(interval=["seeds and clips", *["clips"] * (len(summary) - 1)])
     assert _shown(mixed, tables.layout).count("]*") == len(summary) - 1
-    assert "marked *" in interval_note(mixed)
+    assert "where marked *, over clips" in conditions_note(table, mixed, tables.layout)
+    note = accuracy_by_snr(table, mixed, tables.layout).note  # nothing has a mark there
+    assert "*" not in note and "of fewer than three seeds, over clips alone" in note
 
 
 def test_no_noise_has_a_place_in_the_picture(swept: Study, tmp_path: Path) -> None:
@@ -222,6 +227,7 @@ def radio() -> TableLayout:
     return TableLayout(
         devices=("left", "right", "radio"),
         losses=("pose",),
+        methods=("dense", "sparse"),
         references=(Reference("majority-vote", "lower"),),
     )
 

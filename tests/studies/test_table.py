@@ -76,7 +76,8 @@ def test_failures_are_rows(study: Study, tmp_path: Path) -> None:
     assert table["accuracy"].isna().all()
     again = pd.read_parquet(folder.results)
     assert len(again) == len(table)
-    assert write_report(Findings(study, tables, table)) == []
+    (page,) = write_report(Findings(study, tables, table))
+    assert "out of luck &lt;b&gt;" in page.read_text()
 
 
 def test_a_column_that_the_schema_does_not_know_is_a_mistake(study: Study, tmp_path: Path) -> None:

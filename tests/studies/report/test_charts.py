@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from matplotlib import colors
+from plotly.graph_objects import Figure
 
 from studies.figures.accuracy import accuracy_by_group, accuracy_by_overhead, accuracy_by_snr
+from studies.figures.interactive import draw as draw_on_page
 from studies.figures.looks import COLOURS
+from studies.figures.printed import draw
 from studies.figures.report import write_report
 from studies.plan.study import Study
 from studies.tables.files import Tables
@@ -26,12 +30,96 @@ def test_a_chart_and_its_table_are_the_same(
     table = pd.read_csv(page.parent / "accuracy_by_snr.csv")
     summary = summarise(results, count_answers(tables, results["cell"].unique()), tables.layout)
     ours = summary[summary["method"].isin(["aligned", "unaligned"])]
+    levels = table[table["snr_db"].isna()]
+    assert levels.set_index("line")["accuracy"].to_dict() == pytest.approx(
+        {"text oracle": 0.42, "blind": 0.42}, abs=0.1
+    )
+    table = table.drop(levels.index)
     assert sorted(table["accuracy"]) == pytest.approx(sorted(ours["accuracy"]))
     assert set(table["line"]) == {
         f"{method}, {budget} tokens" for method in ("aligned", "unaligned")
         for budget in ("4+4", "16+16")
     }  # fmt: skip
     assert (table["accuracy_low"] <= table["accuracy"]).all()
+
+
+def test_each_seeds_curve_can_be_told_apart_in_the_table(page: Path) -> None:
+    curves = pd.read_csv(page.parent / "learning_curves.csv")
+    assert set(curves["seed"]) == {0, 1, 2}
+    assert not curves.duplicated(["panel", "line", "seed", "step"]).any()
+
+
+def test_a_method_has_the_same_colour_in_all_charts(tables: Tables, results: pd.DataFrame) -> None:
+    """Also where the methods before it have no results, such as those of a part of the task."""
+    summary = summarise(results, count_answers(tables, results["cell"].unique()), tables.layout)
+    every = accuracy_by_snr(results, summary, tables.layout)
+    without = (rows[rows["method"].ne("aligned")] for rows in (results, summary))
+    some = accuracy_by_snr(*without, tables.layout)
+    colours = [
+        {line.look.label: line.look.colour for panel in chart.panels for line in panel.lines}
+        for chart in (every, some)
+    ]
+    assert set(colours[0].values()) == set(COLOURS[:2])
+    assert colours[1] == {k: v for k, v in colours[0].items() if k.startswith("unaligned")}
+
+
+def test_references_are_lines_where_a_panel_has_a_single_place(
+    tables: Tables, results: pd.DataFrame
+) -> None:
+    own = results[results["eval_snr_db"].ne(0)]
+    summary = summarise(own, count_answers(tables, own["cell"].unique()), tables.layout)
+    chart = accuracy_by_snr(own, summary, tables.layout)
+    (panel,) = chart.panels
+    assert len(set(panel.places)) == 1
+    figure = draw_on_page(panel, chart)
+    levels = [trace for trace in figure["data"] if trace["name"] in panel.levels]
+    assert [trace["name"] for trace in levels] == ["text oracle", "blind"]
+    assert all(trace["xaxis"] == "x2" and trace["x"] == [0, 1] for trace in levels)
+    assert figure["layout"]["xaxis2"]["range"] == [0, 1]
+    Figure(figure)  # plotly knows every key
+
+
+def test_the_page_shows_seeds_and_lines_beside_each_other(
+    tables: Tables, results: pd.DataFrame
+) -> None:
+    summary = summarise(results, count_answers(tables, results["cell"].unique()), tables.layout)
+    chart = accuracy_by_snr(results, summary, tables.layout)
+    figure = draw_on_page(chart.panels[0], chart)
+    Figure(figure)  # plotly knows every key
+    traces = figure["data"]
+    own = [trace for trace in traces if trace["name"] == "aligned, 4+4 tokens"]
+    line, seeds = own
+    assert len(seeds["x"]) == 3 * len(line["x"]) and seeds["mode"] == "markers"
+    assert set(seeds["x"]) == set(line["x"])
+    lines = [trace["x"][0] for trace in traces if "error_y" in trace]
+    assert len(set(lines)) == len(lines) == 4
+    assert max(map(abs, lines)) < 1
+    assert line["hovertext"][0].startswith("0: ")
+
+
+@pytest.mark.parametrize("label", ["_mine", "$x^$"])
+def test_any_label_is_printed_as_it_is(
+    tables: Tables, results: pd.DataFrame, tmp_path: Path, label: str
+) -> None:
+    layout = replace(tables.layout, methods=(label, "unaligned"))
+    own = results.assign(method=results["method"].replace("aligned", label))
+    summary = summarise(own, count_answers(tables, own["cell"].unique()), layout)
+    figure = draw(accuracy_by_snr(own, summary, layout))
+    figure.savefig(tmp_path / "a.png")
+    (legend,) = figure.legends
+    assert any(label.strip("$") in text.get_text() for text in legend.get_texts())
+
+
+def test_a_method_without_token_lengths_is_labelled_without_them(
+    tables: Tables, results: pd.DataFrame
+) -> None:
+    lengths = dict.fromkeys(tables.layout.budget_columns, 0.0)
+    own = results.where(results["method"].ne("unaligned"), results.assign(**lengths))
+    own = own.drop_duplicates([*tables.layout.condition, "seed"])
+    summary = summarise(own, count_answers(tables, own["cell"].unique()), tables.layout)
+    (panel,) = accuracy_by_snr(own, summary, tables.layout).panels
+    labels = [line.look.label for line in panel.lines]
+    assert sorted(labels) == ["aligned, 16+16 tokens", "aligned, 4+4 tokens", "unaligned"]
 
 
 def test_figures_for_a_journal_are_as_wide_as_its_column(
@@ -114,7 +202,7 @@ def test_an_evaluation_without_noise_is_at_infinity_in_the_table(
     summary = summarise(results, count_answers(tables, cells), tables.layout)
     summary["eval_snr_db"] = summary["eval_snr_db"].replace(10.0, math.inf)
     chart = accuracy_by_snr(without, summary, tables.layout)
-    assert set(chart.table["snr_db"]) == {0.0, math.inf}
+    assert set(chart.table["snr_db"].dropna()) == {0.0, math.inf}
     assert all(math.isfinite(x) for p in chart.panels for line in p.lines for x in line.points["x"])
 
 

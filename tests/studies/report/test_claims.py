@@ -66,7 +66,7 @@ def test_a_claim_about_what_a_study_leaves_out_is_untested(tables: Tables) -> No
     reasons = found["reason"].tolist()
     assert "no finished cell of the method 'align'" in reasons[0]
     assert "no part or group 'x' of the task" in reasons[1]
-    with pytest.raises(ValueError, match="less than 1"):
+    with pytest.raises(ValueError, match="by 2 of accuracies should be above -1 and below 1"):
         Study(name="a", claims=[{"better": "aligned", "than": "blind", "by": 2}])
 
 
@@ -162,6 +162,35 @@ def test_a_claim_can_be_about_how_fast_a_method_learns(tmp_path: Path) -> None:
     assert "no trained network" in unknown["reason"].item()
     with pytest.raises(ValueError, match="a training loss has no part and no eval_snr_db"):
         Study(name="a", claims=[{**CLAIMS[1], **measure}])
+
+
+def test_a_margin_of_a_training_loss_is_in_nat() -> None:
+    pair = {"better": "aligned", "than": "unaligned", "measure": "training_loss"}
+    texts = [Claim(**pair, by=by).text for by in (1.5, -0.1)]
+    assert texts == [
+        "aligned learns with less loss than unaligned, by more than 1.5",
+        "aligned learns with less than 0.1 more loss than unaligned",
+    ]
+
+
+def test_a_network_that_diverged_has_not_learned_faster(tmp_path: Path) -> None:
+    """Its good steps alone would have less loss than all steps of another."""
+    claim = {"better": "unaligned", "than": "aligned", "measure": "training_loss"}
+    study = Study(name="a", methods=["aligned", "unaligned"], seeds=[0, 1, 2], claims=[claim])
+    tables = tables_of(study, StudyFolder(tmp_path))
+    results = finish(study, tables.folder, accuracy)
+    for cell in Plan(study).known_cells({}):
+        phase = tmp_path / "phase.parquet"
+        diverged = cell.method == "unaligned" and cell.seed == 1
+        losses = [{"task": 1.0 - 0.1 * (cell.method == "unaligned") - 0.01 * step * cell.seed}
+                  for step in range(4)]  # fmt: skip
+        if diverged:
+            losses[2:] = [{"task": math.nan}] * 2
+        tables.write_phase_curves(phase, "fine-tuning", losses)
+        tables.write_curves(cell, [phase])
+    found = judge(tables, results, study.claims)
+    assert found[["seeds", "verdict"]].to_numpy().tolist() == [[3, "not shown"]]
+    assert math.isnan(found["difference"].item())
 
 
 def test_a_training_loss_has_no_more_seeds_than_were_trained(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 import studies
 from studies.cli.main import main
+from studies.figures.page import render
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
 from studies.plan.differences import without_defaults
@@ -22,6 +26,7 @@ from studies.tables.files import Tables
 from studies.tables.findings import Findings
 
 from ..outcomes import finish, tables_of
+from ..small import write_study
 from .conftest import accuracy
 
 
@@ -51,6 +56,22 @@ def test_the_page_says_how_to_make_it_again(page: Path, study: Study) -> None:
     keys = yaml.safe_load(again.replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'"))
     assert Study(**keys) == study
     assert len(keys) < 10
+
+
+def test_what_is_no_number_is_no_zero_and_has_its_sign(page: Path, tables: Tables) -> None:
+    """A token length that a method does not have; an SNR at which nothing is received."""
+    text = page.read_text()
+    assert '<td data-value="-Infinity" class="number">-</td>' in text  # a reference's tokens
+    assert '<td data-value="0.0" class="number">0</td>' in text  # an SNR of 0 dB
+    found = Findings(StudyFolder(tables.folder.root).open(), tables, _at_minus_infinity(tables))
+    shown = render(found, {}, {})
+    assert '<td data-value="-Infinity" class="number">-∞</td>' in shown
+
+
+def _at_minus_infinity(tables: Tables) -> pd.DataFrame:
+    """The results with a realised SNR of which there is no more."""
+    results = pd.read_parquet(tables.folder.results).sort_values(list(tables.layout.sort_by))
+    return results.assign(realised_snr_db=-math.inf)
 
 
 @pytest.mark.parametrize("preset", studies.presets())
@@ -83,6 +104,49 @@ def test_the_page_has_claims_of_which_none_was_tested(tmp_path: Path, study: Stu
     assert "no finished cell of the method &#39;align&#39;" in page.read_text()
 
 
+def test_the_set_up_has_what_is_not_as_usual(tmp_path: Path, study: Study, page: Path) -> None:
+    names = ("deadline (ms)", "access", "power", "computing (GFLOP/s)")
+    assert not any(f'<th scope="row">{name}</th>' in page.read_text() for name in names)
+    keys = {
+        "deadline_ms": [3, None], "link": {"access": "tdma"}, "power_mode": "fixed_power",
+        "compute": {"device_gflops": 20}, "claims": [],
+    }  # fmt: skip
+    own = Study(**{**study.model_dump(), **keys})
+    tables = tables_of(own, StudyFolder(tmp_path))
+    *_, written = write_report(Findings(own, tables, finish(own, tables.folder, accuracy)))
+    texts = ("3, none (late)", "tdma, antennas: 1", "fixed, SNRs are those at 5 MHz", "device 20")
+    for name, text in zip(names, texts, strict=True):
+        assert f'<th scope="row">{name}</th><td>{text}</td>' in written.read_text()
+
+
+def test_a_study_of_which_nothing_succeeds_has_a_page_with_the_reasons(
+    tmp_path: Path, study: Study, shown: Callable[..., str]
+) -> None:
+    tables = tables_of(study, StudyFolder(tmp_path))
+    finish(study, tables.folder, accuracy)
+    shown("study", "report", tmp_path)
+    for cell in Plan(study).known_cells({}):
+        tables.write_failure(cell, "MemoryError: out of memory")
+    assert "report/report.html" in shown("study", "report", tmp_path)
+    text = (tables.folder.report / "report.html").read_text()
+    assert "MemoryError: out of memory" in text and "<h2>Failed cells</h2>" in text
+    assert "<h2>Results</h2>" not in text and "<h2>Accuracy by SNR</h2>" not in text
+    assert "no finished cell of the method" in text  # of each claim
+
+
+def test_labels_are_shown_as_they_are(
+    tmp_path: Path, study: Study, shown: Callable[..., str]
+) -> None:
+    """Brackets are no styles, and colons no pictures."""
+    method = {"name": "aligned", "label": "aligned [no ban] :+1: [/x]"}
+    own = Study(**{**study.model_dump(), "methods": [method, "unaligned"], "claims": []})
+    finish(own, StudyFolder(tmp_path), accuracy)
+    assert "aligned [no ban] :+1: [/x]" in shown("study", "report", tmp_path)
+    assert "[no ban]" in shown("study", "compare", tmp_path, method["label"], "unaligned")
+    file = write_study(tmp_path / "a.yaml", methods=[method])
+    assert "[/x]" in shown("study", "plan", file)
+
+
 def test_a_study_of_which_only_references_succeed_says_why_the_rest_failed(
     tmp_path: Path,
     study: Study,
@@ -93,12 +157,12 @@ def test_a_study_of_which_only_references_succeed_says_why_the_rest_failed(
     finish(study, tables.folder, accuracy)
     for cell in Plan(study).known_cells({}):
         if cell.reference is None:
-            tables.write_failure(cell, "MemoryError: out of memory")
+            tables.write_failure(cell, "MemoryError: out of memory [/x]")
     monkeypatch.setattr(sys, "argv", ["tokcom", "study", "resume", str(tmp_path)])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 1
-    assert "some cells failed: MemoryError: out of memory" in capsys.readouterr().out
+    assert "some cells failed: MemoryError: out of memory [/x]" in capsys.readouterr().out
     page = (tables.folder.report / "report.html").read_text()
     assert "<h2>Failed cells</h2>" in page
     assert "What airtime buys" not in page

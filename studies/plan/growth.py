@@ -1,0 +1,62 @@
+"""Cells that a study had before it grew, which cells of today replace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .cells import Plan
+from .spec import digest
+from .specs import Cell
+
+_SNRS = ("eval_snr_db", "eval_air_snr_db")
+"""Keys of a cell's config with a value for each evaluated SNR."""
+_LENGTHS = ("tokens", "any_tokens")
+"""Keys of a phase that have more values where one network is trained for more token lengths."""
+
+
+def outgrown(plan: Plan, configs: Mapping[str, str]) -> set[str]:
+    """Names of those configs whose cells the study had before it grew.
+
+    With more evaluated SNRs, more token lengths of one network, or a learning rate that more seeds
+    have chosen, a cell of today is the same one but for these.
+
+    Args:
+        plan: The study as it is now.
+        configs: JSON of cells that it does not have, by name.
+    """
+    today: dict[str, set[Any]] = {}
+    for cell in _possible(plan):
+        config = json.loads(cell.model_dump_json())
+        today.setdefault(_lasting(config), set()).update(config["eval_snr_db"])
+    found = set()
+    for name, text in configs.items():
+        config = json.loads(text)
+        now = today.get(_lasting(config))
+        if now is not None and now.issuperset(config["eval_snr_db"]):
+            found.add(name)
+    return found
+
+
+def _possible(plan: Plan) -> Iterable[Cell]:
+    """All cells that a study may have, whichever learning rates it chooses."""
+    for contender in plan.contenders:
+        rates = contender.system.learning_rates
+        for rate in rates if len(rates) > 1 else (None,):
+            yield from plan.cells_of(contender, rate)
+    yield from (found.cell for found in plan.infeasible())
+
+
+def _lasting(config: Mapping[str, Any]) -> str:
+    """Name of a cell by what it keeps while its study grows."""
+    trained = config.get("trained") or {}
+    tested = config.get("tokens") or trained.get("tokens")
+    kept = {name: value for name, value in config.items() if name not in _SNRS}
+    return digest({**kept, "tokens": tested, "trained": _lasting_phase(trained)})
+
+
+def _lasting_phase(phase: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in phase.items() if name not in _LENGTHS}
+    parent = phase.get("parent")
+    return {**kept, "parent": None if parent is None else _lasting_phase(parent)}

@@ -16,6 +16,6 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the GPU has it, else float32."""
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    """bfloat16 where the GPU computes in it, else float32, which is faster than to emulate it."""
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if fast else torch.float32

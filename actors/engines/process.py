@@ -11,6 +11,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from .gpus import hide_unreserved_gpus
 from .serialization import register_tensor_serializer
 
 DEATHS = (
@@ -42,6 +43,7 @@ class PeerProcess:
     """
 
     def __init__(self, threads: int, prepare: Callable[[], None] | None) -> None:
+        hide_unreserved_gpus()
         torch.set_num_threads(threads)
         register_tensor_serializer()
         if prepare is not None:

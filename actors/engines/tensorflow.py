@@ -36,7 +36,10 @@ class RayChannelService(ChannelService):
         try:
             remote = ray.remote(TensorflowChannels).options(
                 num_cpus=0,
-                runtime_env={"pip": [SIONNA_1]},
+                runtime_env={
+                    "pip": [SIONNA_1],
+                    "env_vars": {"CUDA_VISIBLE_DEVICES": ""},  # it reserves no GPU
+                },
                 max_restarts=MAX_RETRIES,  # it has no state of its own
                 max_task_retries=MAX_RETRIES,
             )

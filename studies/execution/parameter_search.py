@@ -20,7 +20,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from rich.console import Console
 
-from actors import MAX_RETRIES
+from actors import MAX_RETRIES, hide_unreserved_gpus
 from tokcom_core.storage import StorageError, writing
 
 from ..errors import reason_of
@@ -212,6 +212,7 @@ def _domain(space: Space) -> Any:
 
 def _try(config: dict[str, Any], base: Study, folder: StudyFolder) -> None:
     """One trial: trains the method with some keys set, and validates it."""
+    hide_unreserved_gpus()
     torch.set_num_threads(base.resources.threads)
     try:
         variant = variant_of(base, config)

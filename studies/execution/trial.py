@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from actors import hide_unreserved_gpus
 from tokcom_core.storage import StorageError
 
 from ..errors import reason_of
@@ -56,6 +57,7 @@ class SpecTrainable(tune.Trainable):  # type: ignore[misc]
         folder: StudyFolder,
         features: list[FeaturesSpec],
     ) -> None:
+        hide_unreserved_gpus()
         self._threads = study.resources.threads
         self._runner = SpecRunner(study, folder, features)
         self.reset_config(config)

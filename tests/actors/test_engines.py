@@ -20,6 +20,8 @@ from actors import (
     Evaluation,
     InlineEngine,
     RayEngine,
+    Share,
+    hide_unreserved_gpus,
 )
 from actors.engines import retries
 from actors.engines.engine import Engine, Peer, PeerLostError
@@ -33,7 +35,7 @@ from .conftest import NetworkParts, PartsOf
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -138,6 +140,29 @@ def test_processes_outlive_a_network_and_keep_nothing_of_it() -> None:
         second = engine.get([ref for peer in peers for ref in peer.call("where")])
         assert {pid for pid, _ in first} < {pid for pid, _ in second}
         assert [living for _, living in second] == [["c"], ["d"], ["e"]]
+
+
+class _Onlooker:
+    """Says which GPUs its process may use."""
+
+    def visible(self) -> str | None:
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.parametrize(("gpu", "visible"), [(0.0, ""), (0.5, "0")])
+def test_a_process_sees_the_gpus_that_it_reserves(gpu: float, visible: str) -> None:
+    """Ray shows all GPUs of a node to whoever reserves none."""
+    with RayEngine(deadline_s=120, shares={"devices": Share(gpu=gpu)}) as engine:
+        (peer,) = engine.spawn([ActorSpec("devices", _Onlooker, ())])
+        assert engine.get(peer.call("visible")) == [visible]
+
+
+@pytest.mark.usefixtures("_ray")
+def test_the_gpus_of_a_notebook_stay_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    hide_unreserved_gpus()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 @pytest.mark.usefixtures("_ray")

@@ -102,6 +102,43 @@ def test_a_trial_that_no_node_has_room_for_is_told() -> None:
     assert told.startswith("no node of the cluster has the 6 CPU and 2 GPU that a trial takes")
 
 
+def test_frozen_tokens_that_their_node_has_no_room_for_are_told() -> None:
+    here = {"Alive": True, "Resources": {"node:10.0.0.1": 1.0}}
+    there = {"Alive": True, "Resources": {"node:10.0.0.2": 1.0, "CPU": 8.0}}
+    needed = {"CPU": 1.0, "node:10.0.0.1": 0.001}
+    told = lack_of_room(needed, [here, there])
+    assert told is not None
+    assert told.startswith("the node of this command, where the data are, lacks the 1 CPU that")
+    assert lack_of_room(needed, [{**here, "Resources": {**here["Resources"], "CPU": 1.0}}]) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "gpus", "reserved"),
+    [
+        ({"minimusic": {}}, 0, {"CPU": 1.0, "node:10.0.0.1": 0.001}),
+        ({"minimusic": {}}, 2, {"CPU": 1.0, "GPU": 1.0, "node:10.0.0.1": 0.001}),
+        ({"folder": "/on/every/node"}, 0, {"CPU": 1.0, "GPU": 1.0}),
+    ],
+)
+def test_frozen_tokens_are_made_where_a_study_makes_its_data(
+    data: dict[str, Any],
+    gpus: int,
+    reserved: dict[str, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without its GPU, if that node has none; data of one's own lie on every node."""
+    resources = {"node:10.0.0.1": 1.0, "CPU": 4.0, **({"GPU": gpus} if gpus else {})}
+    other = {"node:10.0.0.2": 1.0, "CPU": 4.0, "GPU": 4.0}
+    nodes = [{"Alive": True, "Resources": own} for own in (resources, other)]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
+    folder = StudyFolder(tmp_path)
+    monkeypatch.setattr(type(folder.store), "shared", False)
+    run = TuneRun(Study(name="s", data=data, resources={"gpu": 1}), folder, [], [])
+    assert run._resources({"type": "FeaturesSpec"}).required_resources == reserved
+
+
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray Tune would wait for it for ever."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -109,7 +146,19 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
     with pytest.raises(ValueError, match=r"resources\.gpu 1, but this machine has 0 GPUs"):
         start_ray(Study(name="s", resources={"gpu": 1}), None)
+    devices = Study(name="s", engine="ray", resources={"device_gpu": 0.5})
+    with pytest.raises(ValueError, match=r"resources\.device_gpu 0\.5, but this machine has 0"):
+        start_ray(devices, None)
     assert start_ray(Study(name="s"), None)
+
+
+def test_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune would move itself to the cluster, away from the study's folder and its graph."""
+    with pytest.raises(ValueError, match=r"Ray Client \(ray://\); .* 'ray job submit'"):
+        start_ray(Study(name="s"), "ray://head:10001")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(ValueError, match="Ray Client"):
+        start_ray(Study(name="s"), None)
 
 
 def test_ctrl_c_is_ours_where_ray_runs_already(
@@ -193,7 +242,7 @@ def test_a_full_disk_ends_the_run_and_is_no_failure(
 
     monkeypatch.setattr(SpecRunner, "run", fill)
     graph = SpecGraph(lambda _: False, Milestone([], list))
-    result, stopper = trial.step(), SpecStopper(SpecSearcher(graph, lambda: 1))
+    result, stopper = trial.step(), SpecStopper(SpecSearcher(graph, lambda: 1, lambda _: None))
     assert result["failure"] == ""
     assert not stopper("1", {"failure": "no clip"})
     assert not stopper.stop_all()

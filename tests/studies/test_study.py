@@ -293,6 +293,13 @@ def test_auto_is_the_cpu_where_nothing_reserves_a_gpu() -> None:
     assert Study(name="s", engine="ray", resources=devices).torch_device == "auto"
 
 
+def test_few_users_ask_a_batch_for_no_more_room_than_they_take() -> None:
+    keys = {"users": [2, 4], "users_at_once": 20, "batch_size": 4}
+    assert Study(name="s", emulate=keys).emulate is not None
+    with pytest.raises(ValueError, match="batch_size 3 has no room for the 4 users of one"):
+        Study(name="s", emulate={**keys, "batch_size": 3})
+
+
 def test_two_studies_differ_by_keys() -> None:
     key = "systems.mlms.fine_tuning.steps"
     one = load("quickstart", ("seeds=[0, 1]",))

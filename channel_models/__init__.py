@@ -12,7 +12,7 @@ from .numerology import InfeasibleBudgetError, Link, Overhead
 from .power import from_db, mean_db, normalise, to_db
 from .reception.linear import LinearAir
 from .reception.receiver import Receiver
-from .seeding import spawn_seed
+from .seeding import kept_generators, spawn_seed
 from .snr import SnrRange
 from .sources.source import Realisation, Request, SionnaSource, Source
 from .users.population import PopulationSize
@@ -39,6 +39,7 @@ __all__ = [
     "Source",
     "Transport",
     "from_db",
+    "kept_generators",
     "mean_db",
     "named_air",
     "normalise",

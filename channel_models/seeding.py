@@ -26,9 +26,20 @@ def attempt_seed(seed: int, attempt: int) -> int:
 
 
 @contextmanager
+def kept_generators() -> Iterator[None]:
+    """Leaves torch's generators, of the CPU and of the GPU in use, as they were.
+
+    Those of other GPUs are not asked: torch would begin to use each of them.
+    """
+    gpu = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(gpu):
+        yield
+
+
+@contextmanager
 def sionna_seeded(seed: int) -> Iterator[None]:
     """Seeds Sionna's generators, and leaves torch's own, which Sionna seeds too, as they were."""
-    with torch.random.fork_rng():
+    with kept_generators():
         from .sionna_api import config
 
         config.seed = seed

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+_OUT_OF_MEMORY = 2
+"""CUDA's code of it, where the driver rather than torch's allocator tells."""
+
 
 def pick_device(device: str) -> torch.device:
     """``auto`` is a GPU where there is one; anything else is torch's own name."""
@@ -13,6 +16,15 @@ def pick_device(device: str) -> torch.device:
         return torch.device(device)
     except RuntimeError:
         raise ValueError(f"no device {device!r}; take auto, cpu, cuda or cuda:N") from None
+
+
+def gpu_is_lost(error: Exception) -> bool:
+    """Whether an error has cost the process its GPU: CUDA repeats it at every later call.
+
+    Memory that has run out is no such error.
+    """
+    out_of_memory = getattr(error, "error_code", None) == _OUT_OF_MEMORY
+    return isinstance(error, torch.AcceleratorError) and not out_of_memory
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from pydantic import BaseModel
 from ray.exceptions import RayTaskError
 
@@ -258,6 +259,29 @@ def test_a_spec_that_is_no_longer_valid_fails_with_one_line(trial: SpecTrainable
     failure = trial.step()["failure"]
     assert failure.startswith("features.media.encoder: no encoder 'nose'; take some of ast, vivit")
     assert "pydantic.dev" not in failure
+
+
+def _accelerator_error(code: int) -> Exception:
+    error = torch.AcceleratorError("CUDA error: device-side assert\nCompile with DSA")
+    error.error_code = code
+    return error
+
+
+def test_a_worker_that_has_lost_its_gpu_ends(
+    trial: SpecTrainable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every later trial of the worker would fail. Memory that has run out is no such error."""
+
+    def lose(_: SpecRunner, spec: Spec, report: Report) -> None:
+        raise error
+
+    monkeypatch.setattr(SpecRunner, "run", lose)
+    error = _accelerator_error(710)
+    with pytest.raises(RuntimeError, match=r"^AcceleratorError: CUDA error: .*[^\n]$"):
+        trial.step()
+    for error in (_accelerator_error(2), torch.OutOfMemoryError("CUDA out of memory")):
+        trial.reset_config(trial.config)
+        assert error.__class__.__name__ in trial.step()["failure"]
 
 
 def test_a_trial_tells_of_its_steps_before_it_ends(

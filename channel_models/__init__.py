@@ -8,11 +8,12 @@ from .catalogue.names import AIRS, NamedAir, named_air
 from .config import AirBase
 from .digital.config import DigitalConfig
 from .frame import Frame, Members, Transport
+from .generators import kept_generators
 from .numerology import InfeasibleBudgetError, Link, Overhead
 from .power import from_db, mean_db, normalise, to_db
 from .reception.linear import LinearAir
 from .reception.receiver import Receiver
-from .seeding import kept_generators, spawn_seed
+from .seeding import spawn_seed
 from .snr import SnrRange
 from .sources.source import Realisation, Request, SionnaSource, Source
 from .users.population import PopulationSize

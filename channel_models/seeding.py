@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
+from .generators import kept_generators
 
 
 def spawn_seed(seed: int, *role: str | int) -> int:
@@ -23,17 +23,6 @@ def attempt_seed(seed: int, attempt: int) -> int:
         attempt: see :class:`~channel_models.frame.Frame`.
     """
     return spawn_seed(seed, "transmission", attempt) if attempt else seed
-
-
-@contextmanager
-def kept_generators() -> Iterator[None]:
-    """Leaves torch's generators, of the CPU and of the GPU in use, as they were.
-
-    Those of other GPUs are not asked: torch would begin to use each of them.
-    """
-    gpu = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(gpu):
-        yield
 
 
 @contextmanager

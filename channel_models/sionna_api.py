@@ -7,7 +7,7 @@ and torch's generator is left as it was.
 
 from __future__ import annotations
 
-from .seeding import kept_generators
+from .generators import kept_generators
 
 with kept_generators():
     from sionna.phy import config

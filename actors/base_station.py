@@ -24,6 +24,7 @@ from channel_models import (
     spawn_seed,
 )
 from tokcom_core.datasets.samples import Samples, read_samples
+from tokcom_core.devices import hardware_of
 from tokcom_core.storage import reading
 from tokcom_core.systems import STATION, Feedback, Phase, Predictions, Received, System
 from tokcom_core.tasks import Task
@@ -285,6 +286,10 @@ class BaseStation:
     def parameter_counts(self) -> dict[str, int]:
         """See :meth:`Receiver.parameter_counts`."""
         return self.receiver.parameter_counts()
+
+    def hardware(self) -> dict[str, str]:
+        """See :func:`tokcom_core.devices.hardware_of`."""
+        return hardware_of(self._device)
 
     def _receive(
         self, frames: Sequence[Frame], seed: int, crossing: Collection[str] | None = None

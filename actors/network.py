@@ -183,6 +183,11 @@ class Network(OnEngine):
         counts: dict[str, int] = self._wait(self._station.call("parameter_counts"))[0]
         return counts
 
+    def hardware(self) -> dict[str, str]:
+        """What the base station runs on, see :meth:`BaseStation.hardware`."""
+        found: dict[str, str] = self._wait(self._station.call("hardware"))[0]
+        return found
+
     def device_weights(self) -> dict[str, int]:
         """Number of trained weights of each device."""
         counts = self._wait([ref for p in self._peer.values() for ref in p.call("count_weights")])

@@ -31,3 +31,9 @@ def pick_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the GPU computes in it, else float32, which is faster than to emulate it."""
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if fast else torch.float32
+
+
+def hardware_of(device: torch.device) -> dict[str, str]:
+    """Name of a device, and the precision of frozen models on it: numbers depend on both."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": name, "dtype": str(pick_dtype(device)).removeprefix("torch.")}

@@ -120,6 +120,7 @@ class SpecRunner:
                 self._networks.windows(cell, asked),
                 network.device_weights(),
                 network.parameter_counts(),
+                network.hardware(),
             )
             for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
                 network.set_channel(cell.crossing.air, snr_db)

@@ -261,6 +261,28 @@ def test_a_spec_that_is_no_longer_valid_fails_with_one_line(trial: SpecTrainable
     assert "pydantic.dev" not in failure
 
 
+class _Onlooker(SpecTrainable):
+    """Says which GPUs its worker may use."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config, Study(name="s"), StudyFolder(config["out"]), [])
+
+    def visible(self) -> str | None:
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_a_trial_sees_the_gpus_that_it_reserves(tmp_path: Path) -> None:
+    """Else 64 trials that reserve none would all take the first GPU."""
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        for gpus, visible in ((0, ""), (1, "0")):
+            config = {"key": "idle", "out": str(tmp_path)}
+            worker = ray.remote(_Onlooker).options(num_gpus=gpus).remote(config)
+            assert ray.get(worker.visible.remote(), timeout=120) == visible
+    finally:
+        ray.shutdown()
+
+
 def _accelerator_error(code: int) -> Exception:
     error = torch.AcceleratorError("CUDA error: device-side assert\nCompile with DSA")
     error.error_code = code

@@ -16,6 +16,7 @@ from .engines.engine import (
     Role,
     StateLostError,
 )
+from .engines.gpus import hide_unreserved_gpus
 from .engines.process import Share
 from .engines.ray_engine import PlacementStrategy, RayEngine
 from .engines.retries import MAX_RETRIES, RetriesExhaustedError, retrying
@@ -65,6 +66,7 @@ __all__ = [
     "StationConfig",
     "UserPopulation",
     "airtime_ms",
+    "hide_unreserved_gpus",
     "interval_s",
     "retrying",
     "seeded",

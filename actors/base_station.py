@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from channel_models import (
     spawn_seed,
 )
 from tokcom_core.datasets.samples import Samples, read_samples
+from tokcom_core.devices import hardware_of
 from tokcom_core.storage import reading
 from tokcom_core.systems import STATION, Feedback, Phase, Predictions, Received, System
 from tokcom_core.tasks import Task
@@ -101,6 +103,7 @@ class BaseStation:
         self._samples = {split: read_samples(file) for split, file in config.samples.items()}
         self.receiver.prepare(self._samples[config.task.train_split])
         self._air: Air | None = None
+        self._services = cache(tensorflow_service)  # channels do not depend on the SNR
         self._phase: Phase | None = None
         self._optimiser: Optimiser | None = None
         self._session: AnswerSession | None = None
@@ -110,7 +113,7 @@ class BaseStation:
     ) -> None:
         """Sets the air between the devices, of one user or many, and this station."""
         device = str(self._device)
-        self._air = air.build(self._config.link, snr_db, device, tensorflow_service, population)
+        self._air = air.build(self._config.link, snr_db, device, self._services, population)
 
     def calibrate(self, seed: int, phase: Phase, *frames: Frame) -> None:
         """Shows the receiver the streams of a phase before its first step."""
@@ -283,6 +286,10 @@ class BaseStation:
     def parameter_counts(self) -> dict[str, int]:
         """See :meth:`Receiver.parameter_counts`."""
         return self.receiver.parameter_counts()
+
+    def hardware(self) -> dict[str, str]:
+        """See :func:`tokcom_core.devices.hardware_of`."""
+        return hardware_of(self._device)
 
     def _receive(
         self, frames: Sequence[Frame], seed: int, crossing: Collection[str] | None = None

@@ -75,6 +75,8 @@ class Network(OnEngine):
         self._seed = station.seed
         self._air: tuple[AirBase, float | SnrRange] | None = None
         self._learn = False
+        self._blank: list[Peer] = []
+        """Restarted peers that no checkpoint has been restored to yet."""
 
     def set_channel(self, air: AirBase, snr_db: float | SnrRange) -> None:
         """Puts an air of an average SNR, or a range of them, between devices and station."""
@@ -181,6 +183,11 @@ class Network(OnEngine):
         counts: dict[str, int] = self._wait(self._station.call("parameter_counts"))[0]
         return counts
 
+    def hardware(self) -> dict[str, str]:
+        """What the base station runs on, see :meth:`BaseStation.hardware`."""
+        found: dict[str, str] = self._wait(self._station.call("hardware"))[0]
+        return found
+
     def device_weights(self) -> dict[str, int]:
         """Number of trained weights of each device."""
         counts = self._wait([ref for p in self._peer.values() for ref in p.call("count_weights")])
@@ -244,18 +251,19 @@ class Network(OnEngine):
         if checkpoints is None:
             begin()
             return []
-        restarted = self._engine.restart_dead()
-        if self._station in restarted and self._air is not None:
+        self._blank += self._engine.restart_dead()
+        if self._station in self._blank and self._air is not None:
             self.set_channel(*self._air)
         begin()
         latest = checkpoints.latest()
         if latest is None:
-            if restarted:
+            if self._blank:
                 raise StateLostError("a process died with the weights of the phase before")
             checkpoints.write([], self._checkpoint)
             return []
         losses, folder = latest
         self._every_peer("restore", folder)
+        self._blank.clear()
         return losses
 
     def _checkpoint(self, folder: Path) -> None:

@@ -36,10 +36,14 @@ class UserPopulation(BaseModel):
     missing_prob: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     faults: Faults = Faults()
 
+    @property
+    def users_an_interval(self) -> int:
+        """The most users that send in an interval."""
+        return min(self.users_at_once, self.users)
+
     def whole_batch(self, batch_size: int) -> int:
         """The most samples of a batch that fill whole intervals; all, if they fill none."""
-        at_once = min(self.users_at_once, self.users)
-        return batch_size // at_once * at_once or batch_size
+        return batch_size // self.users_an_interval * self.users_an_interval or batch_size
 
     def missing(self, seed: int, devices: Sequence[str]) -> dict[str, Tensor]:
         """Whether each user does not have a device, bool ``[U]`` by device."""

@@ -8,6 +8,7 @@ from .catalogue.names import AIRS, NamedAir, named_air
 from .config import AirBase
 from .digital.config import DigitalConfig
 from .frame import Frame, Members, Transport
+from .generators import kept_generators
 from .numerology import InfeasibleBudgetError, Link, Overhead
 from .power import from_db, mean_db, normalise, to_db
 from .reception.linear import LinearAir
@@ -39,6 +40,7 @@ __all__ = [
     "Source",
     "Transport",
     "from_db",
+    "kept_generators",
     "mean_db",
     "named_air",
     "normalise",

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
+from .generators import kept_generators
 
 
 def spawn_seed(seed: int, *role: str | int) -> int:
@@ -28,7 +28,7 @@ def attempt_seed(seed: int, attempt: int) -> int:
 @contextmanager
 def sionna_seeded(seed: int) -> Iterator[None]:
     """Seeds Sionna's generators, and leaves torch's own, which Sionna seeds too, as they were."""
-    with torch.random.fork_rng():
+    with kept_generators():
         from .sionna_api import config
 
         config.seed = seed

@@ -7,9 +7,9 @@ and torch's generator is left as it was.
 
 from __future__ import annotations
 
-import torch
+from .generators import kept_generators
 
-with torch.random.fork_rng():
+with kept_generators():
     from sionna.phy import config
     from sionna.phy.channel import gen_single_sector_topology
     from sionna.phy.channel.tr38901 import (

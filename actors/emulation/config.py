@@ -41,10 +41,10 @@ class EmulationConfig(UserPopulation):
 
     @model_validator(mode="after")
     def _whole_intervals(self) -> EmulationConfig:
-        if self.batch_size < self.users_at_once:
+        if self.batch_size < self.users_an_interval:
             raise ValueError(
-                f"batch_size {self.batch_size} has no room for the users_at_once "
-                f"{self.users_at_once} of one interval; take {self.users_at_once} or more"
+                f"batch_size {self.batch_size} has no room for the {self.users_an_interval} users "
+                f"of one interval (users, users_at_once); take {self.users_an_interval} or more"
             )
         return self
 

@@ -107,6 +107,11 @@ class Emulation(OnEngine):
         counts: dict[str, int] = self._engine.get(self._station.call("parameter_counts"))[0]
         return counts
 
+    def hardware(self) -> dict[str, str]:
+        """What the base station runs on, see :meth:`BaseStation.hardware`."""
+        found: dict[str, str] = self._engine.get(self._station.call("hardware"))[0]
+        return found
+
     def device_weights(self) -> dict[str, int]:
         """Number of trained weights of each device."""
         counts: dict[str, int] = self._engine.get(self._pools[0].call("count_weights"))[0]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +14,12 @@ import ray
 import torch
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from tokcom_core.devices import gpu_is_lost
+
+from .gpus import hide_unreserved_gpus
 from .serialization import register_tensor_serializer
+
+logger = logging.getLogger(__name__)
 
 DEATHS = (
     ray.exceptions.RayActorError,
@@ -42,6 +50,7 @@ class PeerProcess:
     """
 
     def __init__(self, threads: int, prepare: Callable[[], None] | None) -> None:
+        hide_unreserved_gpus()
         torch.set_num_threads(threads)
         register_tensor_serializer()
         if prepare is not None:
@@ -50,11 +59,13 @@ class PeerProcess:
 
     def create(self, cls: type, *arguments: Any) -> None:
         """Makes the peer that the process hosts from now on."""
-        self._peer = cls(*arguments)
+        with _ending_without_gpu():
+            self._peer = cls(*arguments)
 
     def call(self, created: None, method: str, *arguments: Any) -> Any:
         """Calls the peer; ``created`` is what :meth:`create` returned."""
-        return getattr(self._peer, method)(*arguments)
+        with _ending_without_gpu():
+            return getattr(self._peer, method)(*arguments)
 
     def vacate(self) -> None:
         """Releases the peer, with its frames and its memory on a GPU."""
@@ -63,6 +74,18 @@ class PeerProcess:
         gc.freeze()  # what is left are modules: later collections need not look at them (.2 s each)
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+
+@contextmanager
+def _ending_without_gpu() -> Iterator[None]:
+    """Ends the process if a block has lost its GPU: a restarted one has it again."""
+    try:
+        yield
+    except Exception as error:
+        if gpu_is_lost(error):
+            logger.exception("the GPU is lost; the process ends")
+            os._exit(1)
+        raise
 
 
 class Process:
@@ -114,12 +137,12 @@ class Process:
         self._vacated = self.actor.vacate.remote()
 
     def is_vacant(self) -> bool:
-        """Whether the process lives and has released its peer; kills it if that takes too long."""
+        """Whether the process lives and has released its peer; kills it if not."""
         done, _ = ray.wait([self._vacated], timeout=_VACATE_TIMEOUT_S)
         try:
-            ray.get(done)
-        except DEATHS:
-            return False
-        if not done:
-            ray.kill(self.actor)
-        return bool(done)
+            if ray.get(done):
+                return True
+        except ray.exceptions.RayError:  # it has died, or its GPU is lost
+            pass
+        ray.kill(self.actor)
+        return False

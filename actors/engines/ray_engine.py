@@ -31,7 +31,13 @@ PlacementStrategy = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 _PLACEMENT_TIMEOUT_S = 10.0
 """Time that a placement group has to find room before its processes start without it."""
 
+_LOADING_TIMEOUT_S = 6 * 3600.0
+"""Time that a process has to make its peer: a checkpoint of many billion weights may have to be
+downloaded first."""
+
 _CHUNK_MB = 16.0
+
+_ROUNDING = 1e-9
 
 
 class _RayPeer(Peer):
@@ -48,12 +54,14 @@ class _RayPeer(Peer):
 
     def create(self) -> None:
         """Makes the peer in its process, or again in a new process after that has died."""
-        self._created = self.actor.create.remote(self._spec.cls, *self._spec.arguments)
+        self.is_made = False
+        self.started = self.actor.__ray_ready__.remote()
+        self.created = self.actor.create.remote(self._spec.cls, *self._spec.arguments)
 
     def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
         # If the peer could not be made, calls fail with the reason for that.
         options = {"num_returns": returns, "name": f"{self._spec.cls.__name__}.{method}"}
-        ref = self.actor.call.options(**options).remote(self._created, method, *arguments)
+        ref = self.actor.call.options(**options).remote(self.created, method, *arguments)
         return list(ref) if returns > 1 else [ref]
 
 
@@ -65,7 +73,7 @@ class RayEngine(Engine):
     network and host the peers of the next one, until the engine is closed.
 
     Args:
-        deadline_s: Timeout of every wait.
+        deadline_s: Timeout of every wait, but for a peer to be made, which may load a large model.
         threads: Torch threads of each actor; results can depend on it in the last bit.
         shares: Resources that a process of each role reserves; none by default.
         placement: Strategy of a placement group for a network's processes; None makes no group.
@@ -93,12 +101,13 @@ class RayEngine(Engine):
 
     @property
     def processes(self) -> int:
-        share = self._share("devices")
+        station, pool = self._share("station"), self._share("devices")
         total = ray.cluster_resources()
-        room = total.get("CPU", 1.0) / (share.cpu or 1.0)
-        if share.gpu:
-            room = min(room, total.get("GPU", 0.0) / share.gpu)
-        return max(1, int(room))
+        cpus = float(total.get("CPU", 1.0)) - station.cpu
+        room = math.floor(cpus / (pool.cpu or 1.0) + _ROUNDING)
+        if pool.gpu:
+            room = min(room, _beside(station.gpu, pool.gpu, int(total.get("GPU", 0.0))))
+        return max(1, room)
 
     def spawn(self, specs: Sequence[ActorSpec]) -> list[Peer]:
         shares = _within([self._share(spec.role) for spec in specs])
@@ -129,6 +138,12 @@ class RayEngine(Engine):
         return Process(cls.__name__, self._threads, self._prepare, share, bundle)
 
     def get(self, refs: Sequence[Any]) -> list[Any]:
+        for peer in self._peers:
+            if not peer.is_made:
+                self._await_made(peer)
+        return self._fetch(refs)
+
+    def _fetch(self, refs: Sequence[Any]) -> list[Any]:
         try:
             values: list[Any] = ray.get(list(refs), timeout=self._deadline_s)
         except ray.exceptions.GetTimeoutError:
@@ -208,12 +223,27 @@ class RayEngine(Engine):
             PeerLostError: if it, or its placement group, is lost.
             EngineTimeoutError: if it takes too long.
         """
+        self._await_made(peer)
+        self._fetch([peer.actor.__ray_ready__.remote()])
+
+    def _await_made(self, peer: _RayPeer) -> None:
+        """Waits until a process has made its peer, or has failed to, which the next call tells.
+
+        Raises:
+            PeerLostError: if its placement group is lost.
+            EngineTimeoutError: if it takes too long.
+        """
+        self._await_start(peer)
+        done, _ = ray.wait([peer.created], timeout=_LOADING_TIMEOUT_S)
+        if not done:
+            raise EngineTimeoutError(f"nothing was loaded within {_LOADING_TIMEOUT_S:g} s")
+        peer.is_made = True
+
+    def _await_start(self, peer: _RayPeer) -> None:
         process = peer.process
-        ready = [process.actor.__ray_ready__.remote()]
         for _ in range(math.ceil(self._deadline_s / _PLACEMENT_TIMEOUT_S)):
-            done, _ = ray.wait(ready, timeout=min(_PLACEMENT_TIMEOUT_S, self._deadline_s))
+            done, _ = ray.wait([peer.started], timeout=min(_PLACEMENT_TIMEOUT_S, self._deadline_s))
             if done:
-                self.get(done)
                 return
             if process.waits_for_group and not self._group_is_placed():
                 logger.warning("the placement group has lost its room; going on without it")
@@ -239,10 +269,37 @@ def _lost(error: Exception) -> PeerLostError:
     return PeerLostError(lines[-1 if failed else 0].strip())
 
 
+def _beside(station: float, pool: float, gpus: int) -> int:
+    """Number of pools that find room on GPUs beside the station.
+
+    Args:
+        station: GPUs that the station reserves. A fraction of a GPU lies on one of them.
+        pool: GPUs that each pool reserves.
+        gpus: Number of GPUs.
+    """
+    if pool >= 1:
+        return int((gpus - math.ceil(station)) / pool)
+    whole, part = divmod(station, 1.0)
+    left = gpus - int(whole) - 1
+    return left * int(1 / pool + _ROUNDING) + int((1 - part) / pool + _ROUNDING)
+
+
 def _within(shares: Sequence[Share]) -> list[Share]:
-    """The shares, with their CPUs scaled down to what the cluster has."""
+    """The shares, with their CPUs scaled down to what the cluster has.
+
+    Raises:
+        ValueError: if they reserve more GPUs than the cluster has. One without any may start nodes
+            that have some.
+    """
+    total = ray.cluster_resources()
+    gpus, there = sum(share.gpu for share in shares), float(total.get("GPU", 0.0))
+    if 0 < there < gpus - _ROUNDING:
+        raise ValueError(
+            f"base station and devices reserve {gpus:g} GPUs, but the cluster has {there:g}; take "
+            "a smaller resources.gpu or resources.device_gpu, or fewer emulate.pools"
+        )
     asked = sum(share.cpu for share in shares)
-    room = float(ray.cluster_resources().get("CPU", 1.0))
+    room = float(total.get("CPU", 1.0))
     if asked <= room:
         return list(shares)
     return [Share(math.floor(share.cpu * room / asked * 1e4) / 1e4, share.gpu) for share in shares]

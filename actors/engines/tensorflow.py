@@ -19,7 +19,7 @@ SIONNA_1 = "sionna-no-rt==1.2.2"
 
 
 class RayChannelService(ChannelService):
-    """One actor, whose arrays come back through the object store without a copy.
+    """One actor, whose arrays come back through the object store, each made once.
 
     The first start installs Sionna 1.x with TensorFlow into an environment that Ray keeps, which
     takes about a minute.
@@ -31,12 +31,16 @@ class RayChannelService(ChannelService):
 
     def __init__(self, line: DelayLine, deadline_s: float = 600.0) -> None:
         self._deadline_s = deadline_s
+        self._asked: dict[tuple[int, int, float, int], Any] = {}
         # By value: that environment has Sionna 1.x, with which channel_models cannot be imported.
         cloudpickle.register_pickle_by_value(tensorflow_source)
         try:
             remote = ray.remote(TensorflowChannels).options(
                 num_cpus=0,
-                runtime_env={"pip": [SIONNA_1]},
+                runtime_env={
+                    "pip": [SIONNA_1],
+                    "env_vars": {"CUDA_VISIBLE_DEVICES": ""},  # it reserves no GPU
+                },
                 max_restarts=MAX_RETRIES,  # it has no state of its own
                 max_task_retries=MAX_RETRIES,
             )
@@ -45,7 +49,10 @@ class RayChannelService(ChannelService):
             cloudpickle.unregister_pickle_by_value(tensorflow_source)
 
     def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
-        return self._actor.realise.remote(batch, steps, sampling_hz, seed)
+        order = (batch, steps, sampling_hz, seed)
+        if order not in self._asked:
+            self._asked[order] = self._actor.realise.remote(*order)
+        return self._asked[order]
 
     def get(self, ref: Any) -> Arrays:
         try:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.adamw import adamw
 
+from channel_models import kept_generators
 from tokcom_core.systems import Training
 
 from .schedules import learning_rate_at
@@ -102,7 +103,7 @@ class Optimiser:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Runs a block under torch's global seed and leaves the generator as it was."""
-    with torch.random.fork_rng():
+    """Runs a block under torch's global seed and leaves its generators as they were."""
+    with kept_generators():
         torch.manual_seed(seed)
         yield

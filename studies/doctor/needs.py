@@ -93,14 +93,12 @@ def _air(air: AirBase, study: Study) -> Finding:
 def _device(study: Study) -> Finding:
     import torch
 
-    asked, there = study.resources, torch.cuda.device_count()
+    asked = study.resources
     try:
-        check_gpus(study, there)
-        device = pick_device(study.device)
-        if device.type == "cuda" and (device.index or 0) >= there:
-            raise ValueError(f"device {study.device}, of {there} GPUs; take device: auto")
+        check_gpus(study, torch.cuda.device_count())
     except ValueError as error:
         return _refused("device", error)
+    device = pick_device(study.torch_device)
     return Finding("device", f"{device}; a trial takes cpu: {asked.cpu:g}, gpu: {asked.gpu:g}")
 
 

@@ -33,7 +33,14 @@ _NO_TOKEN = (
     "to its own (docs/cluster.md)"
 )
 _REFUSED = "Ray at {!r} did not start: {}; 'ray stop' ends what is left of an earlier one"
+_CLIENT = (
+    "Ray Tune cannot run through Ray Client (ray://); run the command on a node of the cluster "
+    "with --address auto, or have 'ray job submit' do so"
+)
 _CONNECT_TIMEOUT_S = 10.0
+
+NODE = "node:"
+"""Begins the name of a resource that one node alone has; its address follows."""
 
 
 def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) -> bool:
@@ -45,9 +52,12 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
         modules: Names of importable modules to ship to the workers.
 
     Raises:
-        ValueError: if a module is not found, there is no cluster at the address, it asks for
-            another token, or this machine has fewer GPUs than a trial takes.
+        ValueError: if a module is not found, there is no cluster at the address, it is one of Ray
+            Client, it asks for another token, or this machine has fewer GPUs than a trial takes.
     """
+    address = address or os.environ.get("RAY_ADDRESS", "local")
+    if address.startswith("ray://") or ray.util.client.ray.is_connected():
+        raise ValueError(_CLIENT)
     shipped = _runtime_env(modules)
     os.environ.update(_TUNE_SETTINGS)
     if ray.is_initialized():
@@ -55,7 +65,6 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     cpus = max(cpu_count(), math.ceil(study.resources.cpu))
-    address = address or os.environ.get("RAY_ADDRESS", "local")
     own = {"include_dashboard": False, "num_cpus": cpus} if address == "local" else {}
     _check_reachable(address)
     try:
@@ -79,12 +88,14 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
 
 
 def check_gpus(study: Study, there: float) -> None:
-    """Raises ValueError if a trial takes more GPUs than are there."""
-    asked = study.resources.gpu
-    if asked > there:
+    """Raises ValueError if a trial, and a process of its devices, take more GPUs than are there."""
+    asked = {key: own for key, own in study.resources.gpus(study.engine).items() if own}
+    if sum(asked.values()) > there:
+        keys = " and ".join(f"resources.{key} {own:g}" for key, own in asked.items())
+        none = " and ".join(f"resources.{key}: 0" for key in asked)
         raise ValueError(
-            f"resources.gpu {asked:g}, but this machine has {there:g} GPUs; take resources.gpu: 0, "
-            "or --address of a cluster that has as many"
+            f"{keys}, but this machine has {there:g} GPUs; take {none}, or --address of a cluster "
+            "that has as many"
         )
 
 
@@ -94,14 +105,21 @@ def lack_of_room(needed: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]
     It is no mistake: a cluster may start nodes when they are asked for.
 
     Args:
-        needed: Resources of a trial, which all are on one node.
+        needed: Resources of a trial, which all are on one node; a node's own name among them asks
+            for that node.
         nodes: The cluster's nodes, as :func:`ray.nodes` tells them.
     """
     for node in nodes:
         there = node["Resources"]
         if node["Alive"] and all(there.get(name, 0.0) >= n for name, n in needed.items()):
             return None
-    asked = " and ".join(f"{count:g} {name}" for name, count in needed.items())
+    counts = {name: count for name, count in needed.items() if not name.startswith(NODE)}
+    asked = " and ".join(f"{count:g} {name}" for name, count in counts.items())
+    if len(counts) < len(needed):
+        return (
+            f"the node of this command, where the data are, lacks the {asked} that frozen tokens "
+            "take; the study waits for them (resources.cpu, resources.gpu)"
+        )
     return (
         f"no node of the cluster has the {asked} that a trial takes; the study waits for one "
         "(resources.cpu, resources.gpu)"
@@ -156,7 +174,7 @@ def _quiet() -> Iterator[None]:
 
 def _check_reachable(address: str) -> None:
     """Raises ValueError if nothing listens at an address: Ray itself would retry for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host:
         return
     try:

@@ -166,7 +166,7 @@ def _mlflow(config: MlflowConfig, study: Study, folder: StudyFolder) -> LoggerCa
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", _MLFLOW_RETRIES)
-    known = os.environ.get(_MLFLOW_PLACE, "")
+    known = os.environ.get(_MLFLOW_PLACE)
     place = config.tracking_uri or known
     if not place:
         if not folder.store.shared:
@@ -179,7 +179,10 @@ def _mlflow(config: MlflowConfig, study: Study, folder: StudyFolder) -> LoggerCa
     try:
         callback.setup()
     finally:
-        os.environ[_MLFLOW_PLACE] = known  # MLflow sets it, for the next study as well
+        if known is None:  # MLflow sets it, for the next study as well
+            os.environ.pop(_MLFLOW_PLACE, None)
+        else:
+            os.environ[_MLFLOW_PLACE] = known
     return callback
 
 

@@ -75,7 +75,7 @@ class NetworkFactory:
                 transport=transport,
                 file_bits=self.folder.store.fetch(self.folder.file_bits) if uploads else None,
                 federation=spec.federation,
-                device=self.study.device,
+                device=self.study.torch_device,
             )
             for device in devices_of(list(streams.values()))
         ]
@@ -92,7 +92,7 @@ class NetworkFactory:
                 name for name in system.served(task) if name in streams and streams[name].required
             ),
             max_answer_tokens=self.study.evaluation.max_answer_tokens,
-            device=self.study.device,
+            device=self.study.torch_device,
         )
         return devices, station
 

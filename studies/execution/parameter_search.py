@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from rich.console import Console
 
-from actors import MAX_RETRIES
+from actors import MAX_RETRIES, hide_unreserved_gpus
+from tokcom_core.devices import gpu_is_lost
 from tokcom_core.storage import StorageError, writing
 
 from ..errors import reason_of
@@ -134,8 +136,8 @@ def _write_shared(
     features = plan.features()
     graph = SpecGraph(folder.has, Milestone([], lambda: features))
     TuneRun(base, folder, features, []).run(graph, SpecProgress(progress), interrupt)
-    for reason in graph.failures.values():
-        raise ValueError(f"frozen tokens failed: {reason}")
+    if graph.failures:
+        raise ValueError(f"frozen tokens failed: {next(iter(graph.failures.values()))}")
     write_samples(folder, base, features)
     if uploads_files(base):
         write_file_bits(folder, base)
@@ -212,6 +214,7 @@ def _domain(space: Space) -> Any:
 
 def _try(config: dict[str, Any], base: Study, folder: StudyFolder) -> None:
     """One trial: trains the method with some keys set, and validates it."""
+    hide_unreserved_gpus()
     torch.set_num_threads(base.resources.threads)
     try:
         variant = variant_of(base, config)
@@ -220,6 +223,8 @@ def _try(config: dict[str, Any], base: Study, folder: StudyFolder) -> None:
         raise
     except Exception as error:  # a setting that fails is a row of the table
         logger.exception("failed: %s", config)
+        if gpu_is_lost(error):  # Tune begins the trial again in another worker
+            raise RuntimeError(reason_of(error)) from error
         tune.report({_STEP: 0, _LOSS: math.inf, "status": "failed", "reason": reason_of(error)})
     else:
         tune.report({**measured, "tokens": variant.tokens, "status": "done"})
@@ -236,11 +241,11 @@ def _learn(variant: Variant, folder: StudyFolder) -> dict[str, float]:
             known = {_STEP: step, _LOSS: measured[loss], "tokens": variant.tokens}
             tune.report({_TRAINED: step, **known})
 
-    runner = SpecRunner(variant.study, folder, variant.features)
-    for spec in (*variant.features, *last.lineage, validation):
-        with _alone(folder, spec):
-            if not folder.has(spec):
-                runner.run(spec, report if spec == last else ignore)
+    with closing(SpecRunner(variant.study, folder, variant.features)) as runner:
+        for spec in (*variant.features, *last.lineage, validation):
+            with _alone(folder, spec):
+                if not folder.has(spec):
+                    runner.run(spec, report if spec == last else ignore)
     file = folder.artifacts.path(validation) / "validation.json"
     return {_STEP: last.definition.training.steps, **json.loads(file.read_text())}
 

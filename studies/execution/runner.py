@@ -71,7 +71,7 @@ class SpecRunner:
     def _encode(self, spec: FeaturesSpec) -> None:
         root = self._folder.data(self._study)
         with self._artifacts.write(spec) as partial_folder:
-            spec.features.write(partial_folder, spec.task, root, self._study.device)
+            spec.features.write(partial_folder, spec.task, root, self._study.torch_device)
 
     def _train(self, spec: PhaseSpec, report: Report) -> None:
         """Trains one phase, from the weights of its parent."""
@@ -120,6 +120,7 @@ class SpecRunner:
                 self._networks.windows(cell, asked),
                 network.device_weights(),
                 network.parameter_counts(),
+                network.hardware(),
             )
             for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):
                 network.set_channel(cell.crossing.air, snr_db)

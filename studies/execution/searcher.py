@@ -12,23 +12,36 @@ from tokcom_core.storage import StorageError
 
 from .graph import SpecGraph
 
+_IDLE = {"key": "idle"}
+"""Config of an idle trial."""
+
 
 class SpecSearcher(Searcher):  # type: ignore[misc]
     """Hands out the specs of a graph, one a trial, until all are done, failed or blocked.
 
     Tune ends a worker for which no trial waits. While more specs are expected, workers without a
-    spec therefore run an idle trial, which ends as soon as a spec needs its worker.
+    spec therefore run an idle trial, which ends as soon as a spec needs its worker. A spec that
+    reserves something else cannot take the worker of an idle trial, only its room, which may have
+    to be on one node: all idle trials end then, and none begins until the spec has its worker.
 
     Args:
         graph: Graph of the specs.
         workers: Returns the number of trials that find room at once.
+        resources: Returns what the trial of a config reserves.
     """
 
-    def __init__(self, graph: SpecGraph, workers: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        graph: SpecGraph,
+        workers: Callable[[], int],
+        resources: Callable[[dict[str, Any]], object],
+    ) -> None:
         super().__init__()
         self._graph = graph
         self._workers = workers
+        self._resources = resources
         self._starting: set[str] = set()
+        self._unlike: set[str] = set()
         self._idle: set[str] = set()
         self._released = 0
 
@@ -40,14 +53,24 @@ class SpecSearcher(Searcher):  # type: ignore[misc]
         self._graph.grow()
         spec = self._graph.take()
         if spec is not None:
+            config = {"key": spec.key, "spec": spec.model_dump_json(), "type": type(spec).__name__}
             self._starting.add(trial_id)
-            return {"key": spec.key, "spec": spec.model_dump_json(), "type": type(spec).__name__}
+            if self._resources(config) != self._resources(_IDLE):
+                self._unlike.add(trial_id)
+            return config
         if not self._graph.expects_more:
             return str(Searcher.FINISHED)
+        if self._needs_room:
+            return None
         if len(self._graph.running) + len(self._idle) < self._workers():
             self._idle.add(trial_id)
-            return {"key": "idle"}
+            return dict(_IDLE)
         return None
+
+    @property
+    def _needs_room(self) -> bool:
+        """Whether a spec waits for a worker that no idle trial has."""
+        return bool(self._starting & self._unlike)
 
     def started(self, trial_id: str) -> None:
         """Notes that a trial has a worker, perhaps that of an idle trial."""
@@ -63,6 +86,8 @@ class SpecSearcher(Searcher):  # type: ignore[misc]
         """Whether an idle trial should end: its worker is needed, or never will be again."""
         if trial_id not in self._idle:
             return False
+        if self._needs_room:
+            return True
         if self._graph.expects_more and self._released >= len(self._starting):
             return False
         self._released += 1
@@ -74,6 +99,7 @@ class SpecSearcher(Searcher):  # type: ignore[misc]
         """Forgets an idle trial; callbacks report the end of specs to the graph."""
         self._idle.discard(trial_id)
         self._starting.discard(trial_id)
+        self._unlike.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: artifacts show which specs are done."""

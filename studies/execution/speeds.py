@@ -165,7 +165,7 @@ def _encoding_seconds(
     wanted = features_of(cell.system, cell.task, cell.tested.tokens)
     for (device, _), every in wanted.items():
         for own in (f for f in every if cell.task.test_split in f.splits):
-            runs = own.encodings(cell.task, folder.data(study), samples, study.device)
+            runs = own.encodings(cell.task, folder.data(study), samples, study.torch_device)
             seconds = [_seconds(run) for run in runs]
             if timed := seconds[_WARM_UP:] or seconds:
                 share = len(seconds) / len(samples)  # of the samples that have the medium

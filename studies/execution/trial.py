@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from ray import tune
 
+from actors import hide_unreserved_gpus
+from tokcom_core.devices import gpu_is_lost
 from tokcom_core.storage import StorageError
 
 from ..errors import reason_of
@@ -46,7 +48,8 @@ class SpecTrainable(tune.Trainable):  # type: ignore[misc]
 
     The spec runs in a thread of its own, and every result of the trial is its next report. An
     error of the spec ends its trial with the reason as a result, not as a crash: cells that depend
-    on it become failed rows. If the disk is full, the result says what could not be written.
+    on it become failed rows. If the disk is full, the result says what could not be written. An
+    error that costs the worker its GPU is a crash: Tune begins the trial again in another worker.
     """
 
     def setup(
@@ -56,13 +59,14 @@ class SpecTrainable(tune.Trainable):  # type: ignore[misc]
         folder: StudyFolder,
         features: list[FeaturesSpec],
     ) -> None:
+        hide_unreserved_gpus()
         self._threads = study.resources.threads
         self._runner = SpecRunner(study, folder, features)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._config = new_config
-        self._reports: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._reports: SimpleQueue[dict[str, Any] | Exception] = SimpleQueue()
         self._thread: threading.Thread | None = None
         return True
 
@@ -74,22 +78,34 @@ class SpecTrainable(tune.Trainable):  # type: ignore[misc]
             # Tune kills a worker that it stops early, whatever this thread is doing.
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
-        return self._reports.get()
+        report = self._reports.get()
+        if isinstance(report, Exception):
+            raise report
+        return report
 
     def _run(self) -> None:
         torch.set_num_threads(self._threads)  # a setting of each thread
-        self._reports.put({"done": True, "failure": "", **self._outcome()})
+        try:
+            self._reports.put({"done": True, "failure": "", **self._outcome()})
+        except RuntimeError as error:
+            self._reports.put(error)
 
     def _outcome(self) -> dict[str, Any]:
-        """Runs the spec; returns the error, if there is one."""
+        """Runs the spec; returns the error, if there is one.
+
+        Raises:
+            RuntimeError: if the GPU is lost.
+        """
         try:
             spec = spec_of(self._config)
             assert spec is not None, "an idle trial runs nothing"
             self._runner.run(spec, lambda report: self._reports.put({REPORT: report}))
         except StorageError as error:
             return {"unwritten": (error.errno, str(error.filename), error.strerror)}
-        except Exception as error:  # any failure becomes a row of the table
+        except Exception as error:  # any other failure becomes a row of the table
             logger.exception("failed: %s", self._config["spec"])
+            if gpu_is_lost(error):
+                raise RuntimeError(reason_of(error)) from error
             return {"failure": reason_of(error)}
         return {}
 

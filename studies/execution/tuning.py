@@ -19,7 +19,7 @@ from ..plan.specs import FeaturesSpec
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
 from ..tables.layout import layout_of
-from .cluster import lack_of_room
+from .cluster import NODE, lack_of_room
 from .graph import SpecGraph
 from .interrupt import Interrupt
 from .loggers import SpecLogger
@@ -60,10 +60,8 @@ class TuneRun:
             StorageError: if the disk is full; finished artifacts stay.
             KeyboardInterrupt: for Ctrl-C; finished artifacts stay.
         """
-        needed = self._resources({"type": ""}).required_resources
-        if warning := lack_of_room(needed, ray.nodes()):
-            logger.warning(warning)
-        searcher = SpecSearcher(graph, self._workers)
+        self._warn_of_lack()
+        searcher = SpecSearcher(graph, self._workers, self._resources)
         stopper = SpecStopper(searcher)
         watcher = _Watcher(graph, searcher, progress, interrupt)
         trainable = tune.with_parameters(
@@ -102,6 +100,15 @@ class TuneRun:
         if stopper.error is not None:
             raise stopper.error
 
+    def _warn_of_lack(self) -> None:
+        """Warns of trials that wait for a node as large as they are."""
+        missing = not all(self._folder.has(spec) for spec in self._features)
+        for kind in ("", FeaturesSpec.__name__) if missing else ("",):
+            needed = self._resources({"type": kind}).required_resources
+            if warning := lack_of_room(needed, ray.nodes()):
+                logger.warning(warning)
+                return
+
     def _workers(self) -> int:
         """Number of trials that find room at once."""
         needed = self._resources({"type": ""}).required_resources
@@ -111,7 +118,8 @@ class TuneRun:
     def _resources(self, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Resources of one trial: its own process first, then those of its network on one node.
 
-        Frozen tokens are computed in the trial's own process with every engine.
+        Frozen tokens are computed in the trial's own process with every engine: where the data are,
+        if the study makes them, on a CPU if there is no GPU.
         """
         own = self._study.resources
         encodes = config.get("type") == FeaturesSpec.__name__
@@ -120,8 +128,12 @@ class TuneRun:
         if self._study.engine == "ray" and not encodes:
             first["GPU"] = 0.0
             others = [own.gpu, *[own.device_gpu] * self._devices]
-        if encodes and not self._folder.store.shared:
-            first[f"node:{ray.util.get_node_ip_address()}"] = 0.001  # the clips are on this machine
+        if encodes and self._study.data.made is not None and not self._folder.store.shared:
+            here = NODE + ray.util.get_node_ip_address()
+            first[here] = 0.001
+            nodes = [node["Resources"] for node in ray.nodes() if here in node["Resources"]]
+            if not any("GPU" in resources for resources in nodes):
+                first["GPU"] = 0.0
         bundles = [first, *({"GPU": gpu} for gpu in others)]
         needed = [{name: v for name, v in bundle.items() if v} for bundle in bundles]
         return tune.PlacementGroupFactory([b for b in needed if b], strategy="STRICT_PACK")

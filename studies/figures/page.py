@@ -251,6 +251,10 @@ def _yaml(keys: Mapping[str, Any]) -> str:
 
 
 def _versions(results: pd.DataFrame) -> str:
-    """Versions of everything, of each set that cells were run with."""
+    """Versions of everything, of each set that cells were run with.
+
+    Cells that were not run know no hardware.
+    """
     sets = [json.loads(versions) for versions in results["versions"].dropna().unique()]
-    return "; ".join(", ".join(f"{name} {v}" for name, v in own.items()) for own in sets)
+    whole = [own for own in sets if not any(own.items() < other.items() for other in sets)]
+    return "; ".join(", ".join(f"{name} {v}" for name, v in own.items()) for own in whole)

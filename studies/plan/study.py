@@ -92,6 +92,11 @@ class Resources(Config):
         """Torch threads of each process; results can depend on it in the last bit."""
         return max(1, int(self.cpu))
 
+    def gpus(self, engine: EngineName) -> dict[str, float]:
+        """GPUs of each kind of process that an engine has, by the key that sets them."""
+        own = {"gpu": self.gpu}
+        return own if engine == "inline" else {**own, "device_gpu": self.device_gpu}
+
     def engine(
         self,
         name: EngineName,
@@ -197,6 +202,7 @@ class Study(Config):
             raise ValueError("deadline_policy fit needs a deadline_ms to fit")
         if self.emulate is not None:
             self._check_emulation(self.emulate)
+        self._check_device()
         return self
 
     def _check_methods(self) -> None:
@@ -246,6 +252,22 @@ class Study(Config):
                 "train"
             )
 
+    def _check_device(self) -> None:
+        """Raises ValueError for a GPU that Ray gives to nobody."""
+        if not self.device.startswith("cuda"):
+            return
+        if pick_device(self.device).index:
+            raise ValueError(
+                f"device {self.device}: Ray chooses the GPUs of each process, which sees its own "
+                "alone; take device: cuda"
+            )
+        for key, reserved in self.resources.gpus(self.engine).items():
+            if not reserved:
+                raise ValueError(
+                    f"device {self.device}, but resources.{key} 0 reserves none; take "
+                    f"resources.{key}: 1, or device: auto"
+                )
+
     @field_validator("link")
     @classmethod
     def _swept_elsewhere(cls, link: dict[str, Any]) -> dict[str, Any]:
@@ -275,6 +297,15 @@ class Study(Config):
     def link_at(self, bandwidth_hz: float) -> Link:
         """The link at one of the study's bandwidths, which may be too narrow to carry anything."""
         return Link(**self.link).model_copy(update={"bandwidth_hz": bandwidth_hz})
+
+    @property
+    def torch_device(self) -> str:
+        """Torch's device of what is computed; ``auto`` is the CPU where nothing reserves a GPU.
+
+        Ray's workers see the GPUs that they reserve, but the process of the command sees all.
+        """
+        reserves = any(self.resources.gpus(self.engine).values())
+        return "cpu" if self.device == "auto" and not reserves else self.device
 
     @property
     def checkpoints(self) -> list[NamedCheckpoint]:

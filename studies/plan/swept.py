@@ -44,6 +44,11 @@ class SweptEmulation(EmulationConfig):
     users: Annotated[tuple[_Count, ...], *SEVERAL] = (1000,)  # type: ignore[assignment]
 
     @property
+    def users_an_interval(self) -> int:
+        """The most users that send in an interval of any emulation."""
+        return min(self.users_at_once, max(self.users))
+
+    @property
     def each(self) -> tuple[EmulationConfig, ...]:
         """An emulation for each number of users."""
         return tuple(EmulationConfig(**{**dict(self), "users": users}) for users in self.users)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from actors import GRADIENT_BITS, Arrival
@@ -57,17 +57,19 @@ def tokens_sent(arrivals: Iterable[Arrival]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """Sizes of a network, from which compute and training traffic are counted.
+    """Sizes of a network, from which compute and training traffic are counted, and its hardware.
 
     Attributes:
         windows: Mean number of the encoders' windows in a sample's media, by device and name.
         devices: Number of trained weights of each device.
         station: Number of weights of each part of the base station.
+        hardware: What the base station runs on, see :meth:`actors.BaseStation.hardware`.
     """
 
     windows: Mapping[str, Mapping[str, float]]
     devices: Mapping[str, int]
     station: Mapping[str, int]
+    hardware: Mapping[str, str] = field(default_factory=dict)
 
 
 def network_columns(

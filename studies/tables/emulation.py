@@ -52,7 +52,12 @@ def emulated_outcome(
     once = transmissions(journal)
     received = once[once["received"]].set_index("request")
     scores = _scores(journal, received, len(asked), emulation.interval_s)
-    sizes = NetworkSizes(windows, emulation.device_weights(), emulation.parameter_counts())
+    sizes = NetworkSizes(
+        windows,
+        emulation.device_weights(),
+        emulation.parameter_counts(),
+        emulation.hardware(),
+    )
     network = network_columns(cell, sizes, tokens_sent(scores.arrivals.values()))
     computing_ms = network["device_ms"] + network["station_ms"]
     columns = {

@@ -75,6 +75,7 @@ class Tables:
     def copy(self, source: Cell, cell: Cell) -> None:
         """Writes the tables of a cell that shares the evaluation of a finished one."""
         own, columns = identity(cell, self.layout), cell_columns(cell, self.layout)
+        del own["versions"]  # those of the evaluation stay
         for folder, schema in (
             (self.folder.curves, self.layout.curves),
             (self.folder.devices, self.layout.devices_table),

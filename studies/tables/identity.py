@@ -60,7 +60,7 @@ def cell_columns(cell: Cell, layout: TableLayout) -> dict[str, Any]:
 
 
 @cache
-def versions() -> str:
-    """Versions of the packages that results depend on, as JSON."""
+def versions(**hardware: str) -> str:
+    """Versions of the packages, and the hardware, that results depend on, as JSON."""
     names = ("tokcom", "torch", "transformers", "peft", "sionna", "ray", "av", "numpy")
-    return json.dumps({name: version(name) for name in names})
+    return json.dumps({**{name: version(name) for name in names}, **hardware})

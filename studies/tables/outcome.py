@@ -17,7 +17,7 @@ from ..plan.budgets import meets, served_streams
 from ..plan.specs import Cell
 from .columns import LOCATION_COLUMNS, TableLayout
 from .costs import NetworkSizes, air_columns, ebn0_db, network_columns, tokens_sent
-from .identity import cell_columns, identity
+from .identity import cell_columns, identity, versions
 from .statistics import clip_interval
 
 _ONE_USER = {"answered_fraction": 1.0, "transmissions": 1.0}
@@ -83,6 +83,7 @@ class Outcome:
             served = self.emulation.columns
         return {
             **identity(self.cell, layout),
+            "versions": versions(**self.sizes.hardware),
             "eval_snr_db": self.eval_snr_db,
             **air,
             "ebn0_db": ebn0_db(list(arrivals.values())),

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import ray
@@ -57,6 +57,39 @@ def test_an_interrupted_phase_goes_on_to_the_same_network(
     assert [folder.name for folder in kept] == ["00000006"]
     checkpoints.clear()
     assert checkpoints.latest() is None
+
+
+class _Stumbling(InlineEngine):
+    """Restarts a device, whereupon another process dies before the phase begins."""
+
+    def __init__(self) -> None:
+        self._restarts = self._dies = False
+
+    def spawn(self, specs: Sequence[ActorSpec]) -> list[Peer]:
+        self._made = super().spawn(specs)
+        self._restarts = True
+        return self._made
+
+    def restart_dead(self) -> list[Peer]:
+        self._restarts, self._dies = False, self._restarts
+        return self._made[-1:] if self._dies else []
+
+    def get(self, refs: Sequence[Any]) -> list[Any]:
+        if self._dies:
+            self._dies = False
+            raise PeerLostError("another process died")
+        return super().get(refs)
+
+
+def test_weights_that_a_restart_has_lost_are_never_a_phases_start(
+    parts_of: PartsOf, tmp_path: Path
+) -> None:
+    parts = parts_of()
+    with parts.network(_Stumbling()) as network:
+        network.set_channel(named_air("rayleigh"), 6.0)
+        with pytest.raises(StateLostError):
+            network.train(parts.phases(2)[0], Checkpoints(tmp_path, 2))
+    assert not list(tmp_path.iterdir())
 
 
 class _Haunted(RayEngine):

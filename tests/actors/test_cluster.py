@@ -68,7 +68,7 @@ def test_processes_live_where_the_strategy_says(
 def test_processes_share_a_gpu_by_fractions(nodes: Cluster) -> None:
     shares: dict[Role, Share] = {"station": Share(gpu=0.5), "devices": Share(cpu=0.5, gpu=0.25)}
     engine = RayEngine(deadline_s=60, shares=shares, placement="PACK")
-    assert engine.processes == 4
+    assert engine.processes == 2  # beside the base station
     found = _addresses(engine, pools=2)
     engine.close()
     assert [gpus for _, gpus, _ in found] == [[0], [0], [0]]

@@ -264,6 +264,7 @@ def test_what_cannot_be_is_refused(start: Start, tmp_path: Path) -> None:
         start("a", _config(users_at_once=9))
     with pytest.raises(ValueError, match=r"batch_size 16 has no room .* 17 .* take 17 or more"):
         _config(users_at_once=17)
+    assert _config(users=3, users_at_once=17, batch_size=3).users_an_interval == 3
     with pytest.raises(ValueError, match="one process for all"):
         _run(start("b", _config(faults=Faults(pool_crash_prob=0.5))))
     broken = tmp_path / "c"

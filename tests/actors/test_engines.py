@@ -20,6 +20,8 @@ from actors import (
     Evaluation,
     InlineEngine,
     RayEngine,
+    Share,
+    hide_unreserved_gpus,
 )
 from actors.engines import retries
 from actors.engines.engine import Engine, Peer, PeerLostError
@@ -33,7 +35,7 @@ from .conftest import NetworkParts, PartsOf
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -138,6 +140,111 @@ def test_processes_outlive_a_network_and_keep_nothing_of_it() -> None:
         second = engine.get([ref for peer in peers for ref in peer.call("where")])
         assert {pid for pid, _ in first} < {pid for pid, _ in second}
         assert [living for _, living in second] == [["c"], ["d"], ["e"]]
+
+
+class _Onlooker:
+    """Says which GPUs its process may use."""
+
+    def visible(self) -> str | None:
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.parametrize(("gpu", "visible"), [(0.0, ""), (0.5, "0")])
+def test_a_process_sees_the_gpus_that_it_reserves(gpu: float, visible: str) -> None:
+    """Ray shows all GPUs of a node to whoever reserves none."""
+    with RayEngine(deadline_s=120, shares={"devices": Share(gpu=gpu)}) as engine:
+        (peer,) = engine.spawn([ActorSpec("devices", _Onlooker, ())])
+        assert engine.get(peer.call("visible")) == [visible]
+
+
+class _Unlucky:
+    """Loses its GPU, as a kernel does that reads beyond its tensors."""
+
+    def where(self) -> int:
+        return os.getpid()
+
+    def lose(self) -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    def lose_later(self) -> None:
+        """Loses it when the process is vacated."""
+        torch.cuda.is_initialized = lambda: True
+        torch.cuda.empty_cache = self.lose
+
+
+@pytest.mark.usefixtures("_ray")
+def test_a_process_that_has_lost_its_gpu_is_replaced() -> None:
+    """CUDA repeats the error at every later call of the process."""
+    with RayEngine(deadline_s=120) as engine:
+        (peer,) = engine.spawn([ActorSpec("devices", _Unlucky, ())])
+        first = engine.get(peer.call("where"))
+        with pytest.raises(PeerLostError):
+            engine.get(peer.call("lose"))
+        assert engine.restart_dead() == [peer]
+        second = engine.get(peer.call("where"))
+        engine.get(peer.call("lose_later"))
+        engine.release()
+        (peer,) = engine.spawn([ActorSpec("devices", _Unlucky, ())])
+        third = engine.get(peer.call("where"))
+        assert len({*first, *second, *third}) == 3
+
+
+class _Heavy:
+    """Takes its time to load a checkpoint."""
+
+    def __init__(self, load_s: float) -> None:
+        time.sleep(load_s)
+
+    def answer(self) -> int:
+        return 42
+
+
+@pytest.mark.usefixtures("_ray")
+def test_the_deadline_of_an_answer_leaves_time_to_load() -> None:
+    """In the process of a network before, whose start is not at issue here."""
+    with RayEngine(deadline_s=120) as engine:
+        for load_s in (0.0, 6.0):
+            (peer,) = engine.spawn([ActorSpec("devices", _Heavy, (load_s,))])
+            assert engine.get(peer.call("answer")) == [42]
+            engine.release()
+            engine._deadline_s = 3.0
+
+
+@pytest.mark.usefixtures("_ray")
+def test_more_gpus_than_there_are_are_refused() -> None:
+    """Ray would let the processes wait for ever."""
+    engine = RayEngine(shares={"station": Share(gpu=0.5), "devices": Share(gpu=0.75)})
+    specs = [ActorSpec("station", _Onlooker, ()), ActorSpec("devices", _Onlooker, ())]
+    with pytest.raises(ValueError, match=r"reserve 1\.25 GPUs, but the cluster has 1; take"):
+        engine.spawn(specs)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "station", "pool", "pools"),
+    [
+        (1, 0.5, 0.25, 2),
+        (1, 0.4, 0.2, 3),
+        (1, 0.0, 0.25, 4),
+        (2, 0.7, 0.6, 1),  # no pool has room beside the station
+        (2, 1.0, 0.5, 2),
+        (4, 0.5, 1.0, 3),
+        (1, 1.0, 0.25, 1),
+    ],
+)
+def test_pools_find_room_beside_the_station(
+    gpus: int, station: float, pool: float, pools: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 64.0, "GPU": float(gpus)})
+    shares = {"station": Share(gpu=station), "devices": Share(cpu=1.0, gpu=pool)}
+    assert RayEngine(shares=shares).processes == pools  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("_ray")
+def test_the_gpus_of_a_notebook_stay_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    hide_unreserved_gpus()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 @pytest.mark.usefixtures("_ray")

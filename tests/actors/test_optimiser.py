@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 from transformers import get_scheduler
 
-from actors.training.optimiser import Optimiser
+from actors.training.optimiser import Optimiser, seeded
 from actors.training.schedules import learning_rate_at
 from tokcom_core.systems import Training
 
@@ -124,3 +124,15 @@ print(float(weight[0]) < 1, "torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_seed_on_the_cpu_leaves_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch would begin to use each of them, only to keep its generator."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    state = torch.get_rng_state()
+    with seeded(7):
+        drawn = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), state)
+    with seeded(7):
+        assert torch.equal(torch.rand(3), drawn)

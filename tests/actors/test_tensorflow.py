@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ import torch
 from scipy import stats
 from scipy.special import j0
 
+from actors import BaseStation
 from actors.engines.tensorflow import tensorflow_service
 from channel_models import Link, Request, named_air
+from channel_models.sources.delay_line import DelayLine
 from channel_models.sources.tensorflow import BankedSource
 
-pytestmark = pytest.mark.slow
+from .conftest import PartsOf
 
 LINK = Link()
 REQUEST = Request(2048, 29, 28e3, 12, 3, "a")
@@ -28,6 +32,7 @@ def _ray() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
 @pytest.mark.parametrize("name", ["tdl-a", "cdl-c"])
 def test_sionna_1_and_2_agree_statistically(name: str) -> None:
@@ -67,6 +72,7 @@ def test_sionna_1_and_2_agree_statistically(name: str) -> None:
     assert stats.ks_2samp(sums_1, sums_2).pvalue > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
 def test_a_killed_actor_is_restarted_and_gives_the_same_channels() -> None:
     source = named_air("tdl-a", backend="tensorflow").source(LINK, "cpu", tensorflow_service)
@@ -74,6 +80,54 @@ def test_a_killed_actor_is_restarted_and_gives_the_same_channels() -> None:
     service = source._service
     before = service.get(service.ask(4, 2, 28e3, seed=5))
     ray.kill(service._actor, no_restart=False)
+    service._asked.clear()
     after = service.get(service.ask(4, 2, 28e3, seed=5))
     for own, again in zip(before, after, strict=True):
         np.testing.assert_array_equal(own, again)
+
+
+class _Sionna1:
+    """Stands in for the Ray actor, and counts what is asked of it."""
+
+    def __init__(self) -> None:
+        self.options: list[dict[str, Any]] = []
+        self.orders: list[tuple[Any, ...]] = []
+        self.realise = SimpleNamespace(remote=self._order)
+
+    def start(self, **options: Any) -> SimpleNamespace:
+        self.options.append(options)
+        return SimpleNamespace(remote=lambda *_: self)
+
+    def _order(self, *order: Any) -> object:
+        self.orders.append(order)
+        return object()
+
+
+@pytest.fixture
+def sionna_1(monkeypatch: pytest.MonkeyPatch) -> _Sionna1:
+    """What :func:`ray.remote` makes."""
+    found = _Sionna1()
+    monkeypatch.setattr(ray, "remote", lambda _: SimpleNamespace(options=found.start))
+    return found
+
+
+def test_a_base_station_keeps_its_channels_at_every_snr(
+    sionna_1: _Sionna1, parts_of: PartsOf
+) -> None:
+    """They do not depend on it, and an actor takes long to start."""
+    station = BaseStation(parts_of().station)
+    for name, snr_db in (("tdl-a", 0.0), ("tdl-a", 10.0), ("tdl-c", 10.0)):
+        station.set_channel(named_air(name, speed_mps=3.0, backend="tensorflow"), snr_db)
+    assert len(sionna_1.options) == 2
+    assert all(
+        o["runtime_env"]["env_vars"] == {"CUDA_VISIBLE_DEVICES": ""} for o in sionna_1.options
+    )
+
+
+def test_a_batch_of_channels_is_made_once(sionna_1: _Sionna1) -> None:
+    line = DelayLine("tdl", "a", 1e-7, 3.5e9, 3.0, 1)
+    service = tensorflow_service(line)
+    first = service.ask(4, 2, 28e3, seed=5)
+    assert service.ask(4, 2, 28e3, seed=5) is first
+    assert service.ask(4, 2, 28e3, seed=6) is not first
+    assert len(sionna_1.orders) == 2

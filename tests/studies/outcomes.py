@@ -64,7 +64,8 @@ def outcome(cell: Cell, snr_db: float, accuracy: float) -> Outcome:
     evaluation = Evaluation(predicted, scores, hits, losses, arrivals, 1.0)
     windows = {device: {device: 1.0} for device in cell.trained.tokens}
     weights = {"audio": 10, "vision": 10, "text": 10}
-    sizes = NetworkSizes(windows, weights, {"layers": 1000, "head": 500, **weights})
+    station = {"layers": 1000, "head": 500, **weights}
+    sizes = NetworkSizes(windows, weights, station, {"device": "Card", "dtype": "bfloat16"})
     return Outcome(cell, snr_db, evaluation, asked, sizes)
 
 

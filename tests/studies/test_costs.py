@@ -149,6 +149,8 @@ def test_cells_that_differ_in_their_deadline_alone_share_an_evaluation(tmp_path:
         assert cell.evaluation == source.evaluation
         tables.copy(source, cell)
     table = tables.read_results([source, *others])
+    assert table["versions"].nunique() == 1
+    assert '"device": "Card"' in table["versions"][0]
     met = table.groupby("deadline_ms", dropna=False)["meets_deadline"].unique()
     assert {key: value.tolist() for key, value in met.items()} != {}
     assert met[2.0].tolist() == [True] and met[0.5].tolist() == [False]

@@ -159,7 +159,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -168,9 +168,17 @@ def test_gpus_are_counted(doctor: Callable[..., tuple[int, Rows]]) -> None:
     assert rows["GPU"][:2] == ["ok", "2 x Card, 80.0 GB; bfloat16"]
     assert rows["device"][:2] == ["missing", "resources.gpu 3, but this machine has 2 GPUs"]
     assert code == 1
-    code, rows = doctor("quickstart", "--set", "resources.gpu=2", "--set", "device=cuda:1")
-    assert rows["device"][:2] == ["ok", "cuda:1; a trial takes cpu: 1, gpu: 2"]
+    code, rows = doctor("quickstart", "--set", "resources.gpu=2")
+    assert rows["device"][:2] == ["ok", "cuda; a trial takes cpu: 1, gpu: 2"]
     assert code == 0
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_trial_without_a_gpu_of_its_own_is_said_to_take_the_cpu(
+    doctor: Callable[..., tuple[int, Rows]],
+) -> None:
+    _, rows = doctor("quickstart")
+    assert rows["device"][:2] == ["ok", "cpu; a trial takes cpu: 1, gpu: 0"]
 
 
 def _cache(folder: Path, *left_out: str) -> None:

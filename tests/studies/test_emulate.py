@@ -122,7 +122,7 @@ def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Pa
         ),
         (
             ["--set", "emulate.users_at_once=20"],
-            "batch_size 8 has no room for the users_at_once 20",
+            "batch_size 8 has no room for the 20 users of one interval",
         ),
         (["--set", "emulate.faults.luck=1"], "emulate.faults.luck"),
         (["--set", "emulate.faults.pool_crash_prob=0.1"], "take engine: ray"),

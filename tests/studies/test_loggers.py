@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pandas as pd
@@ -218,6 +220,33 @@ def test_mlflow_has_runs_of_the_study(
     assert (run.data.params["kind"], run.data.params["air"]) == ("fine-tuning", "rayleigh")
     with pytest.raises(ValueError, match=r"mlflow, tracking_uri: ...}"):
         loggers_of(study, StudyFolder(bucket("logged")))
+
+
+@pytest.mark.parametrize("known", [None, "http://127.0.0.1:5000"])
+def test_mlflow_leaves_the_environment_as_it_was(
+    known: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It notes its server there, where the next study would find it."""
+
+    class Callback(LoggerCallback):
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def setup(self, *_: object) -> None:
+            os.environ["MLFLOW_TRACKING_URI"] = "sqlite:////of/mlflow.db"
+
+    monkeypatch.setitem(
+        sys.modules,
+        "ray.air.integrations.mlflow",
+        cast(ModuleType, SimpleNamespace(MLflowLoggerCallback=Callback)),
+    )
+    monkeypatch.setattr("studies.execution.loggers.find_spec", lambda _: True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    if known is None:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", known)
+    loggers_of(small_study(loggers="mlflow"), StudyFolder(tmp_path))
+    assert os.environ.get("MLFLOW_TRACKING_URI") == known
 
 
 def test_wandb_keeps_runs_in_the_studys_folder(

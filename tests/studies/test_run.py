@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,8 @@ def test_every_cell_has_its_rows(finished: Path) -> None:
     rows = {**dict.fromkeys(METHODS, 2 + 2 + 1), **dict.fromkeys(REFERENCES, 1)}
     assert table.groupby("method").size().to_dict() == rows
     assert set(table["status"]) == {"ok"}
+    ran = [json.loads(versions) for versions in table["versions"].unique()]
+    assert [(own["device"], own["dtype"]) for own in ran] == [("cpu", "float32")]
     ours = table[table["method"].isin(METHODS)]
     assert ours["blind_accuracy"].nunique() == ours["text_oracle_accuracy"].nunique() == 1
     assert (ours["accuracy_low"] <= ours["accuracy"]).all()

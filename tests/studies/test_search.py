@@ -218,10 +218,13 @@ def test_no_trial_is_stopped_for_the_validation_of_another(
 
     told: list[dict[str, Any]] = []
     loss = base.system(base.methods[0]).validation_loss
+    closed: list[SpecRunner] = []
     monkeypatch.setattr(SpecRunner, "run", make)
+    monkeypatch.setattr(SpecRunner, "close", lambda self: closed.append(self))
     monkeypatch.setattr(tune, "report", told.append)
     values = {"tokens.audio": 2}
     _try(values, base, folder)
+    assert len(closed) == 1
     trained = told.copy()
     told.clear()
     _try(values, base, folder)

@@ -144,7 +144,7 @@ def searcher() -> SpecSearcher:
     """Of a first spec, a second that waits for it, and room for three trials."""
     first = AlignmentSpec(name="first")
     second = AlignmentSpec(name="second", needs=(first,))
-    return SpecSearcher(_graph(first, then=[second]), lambda: 3)
+    return SpecSearcher(_graph(first, then=[second]), lambda: 3, lambda _: None)
 
 
 def test_workers_without_a_spec_idle_until_one_is_ready(searcher: SpecSearcher) -> None:
@@ -176,3 +176,31 @@ def test_a_trial_that_lost_its_worker_gets_that_of_an_idle_one(searcher: SpecSea
     assert not searcher.releases("2")
     searcher.recovering("1")
     assert searcher.releases("2")
+
+
+def test_a_spec_that_reserves_something_else_gets_the_room_of_all_idle_trials() -> None:
+    """Such as frozen tokens, which are made on one node: the room of another is of no use."""
+    first = AlignmentSpec(name="first")
+    pinned = Cell(name="pinned", needs=(first,))
+    last = AlignmentSpec(name="last", needs=(pinned,))
+    searcher = SpecSearcher(
+        _graph(first, then=[pinned, last]), lambda: 3, lambda config: config.get("type") == "Cell"
+    )
+    spec = searcher.suggest("1")
+    assert isinstance(spec, dict)
+    for name in "23":
+        assert searcher.suggest(name) == {"key": "idle"}
+    for name in "123":
+        searcher.started(name)
+    assert not any(searcher.releases(name) for name in "23")
+    searcher._graph.succeed(spec["key"])
+    searcher.on_trial_complete("1", {})
+    assert "spec" in searcher.suggest("4")  # type: ignore[operator]
+    for name in "23":
+        assert searcher.releases(name)
+        searcher.on_trial_complete(name, {})
+    assert searcher.suggest("5") is None  # it would take the room again
+    searcher.started("4")
+    assert searcher.suggest("6") == {"key": "idle"}
+    searcher.started("6")
+    assert not searcher.releases("6")

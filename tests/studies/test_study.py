@@ -108,6 +108,12 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"digital": {"mcs": 28, "fidelity": "link"}}, "fidelity link; take 0 to 27 or adaptive"),
         ({"airs": {"name": "umi", "digital": {"mcs": 40}}}, "airs: mcs 40 has no table"),
         ({"device": "gpu7"}, "no device 'gpu7'; take auto, cpu, cuda or cuda:N"),
+        ({"device": "cuda:1", "resources": {"gpu": 1}}, "device cuda:1: Ray chooses the GPUs"),
+        ({"device": "cuda"}, "device cuda, but resources.gpu 0 reserves none; take resources.gpu"),
+        (
+            {"device": "cuda", "engine": "ray", "resources": {"gpu": 1}},
+            "device cuda, but resources.device_gpu 0 reserves none",
+        ),
         ({"engine": "spark"}, "engine"),
         ({"loggers": "tensorbord"}, "no logger 'tensorbord'; take some of tensorboard, mlflow"),
         ({"loggers": {"name": "wandb", "projekt": "p"}}, "did you mean 'project'?"),
@@ -281,6 +287,22 @@ def test_paths_are_taken_from_the_file_and_those_of_overrides_from_here(
     assert study.systems.mlms.models.language == str(here / "Qwen" / "Qwen2.5-1.5B")
     assert _load(there, **mlms(models={"audio": "pocket"})).systems.mlms.models.audio == "pocket"
     assert Study(name="mine", data={"folder": "mydata"}).data.folder == here / "mydata"
+
+
+def test_auto_is_the_cpu_where_nothing_reserves_a_gpu() -> None:
+    """The process of the command, in which an emulation inline runs, sees every GPU."""
+    assert Study(name="s").torch_device == "cpu"
+    assert Study(name="s", resources={"gpu": 0.5}).torch_device == "auto"
+    devices = {"device_gpu": 0.5}
+    assert Study(name="s", resources=devices).torch_device == "cpu"
+    assert Study(name="s", engine="ray", resources=devices).torch_device == "auto"
+
+
+def test_few_users_ask_a_batch_for_no_more_room_than_they_take() -> None:
+    keys = {"users": [2, 4], "users_at_once": 20, "batch_size": 4}
+    assert Study(name="s", emulate=keys).emulate is not None
+    with pytest.raises(ValueError, match="batch_size 3 has no room for the 4 users of one"):
+        Study(name="s", emulate={**keys, "batch_size": 3})
 
 
 def test_two_studies_differ_by_keys() -> None:

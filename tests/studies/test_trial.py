@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from pydantic import BaseModel
 from ray.exceptions import RayTaskError
 
@@ -102,6 +103,43 @@ def test_a_trial_that_no_node_has_room_for_is_told() -> None:
     assert told.startswith("no node of the cluster has the 6 CPU and 2 GPU that a trial takes")
 
 
+def test_frozen_tokens_that_their_node_has_no_room_for_are_told() -> None:
+    here = {"Alive": True, "Resources": {"node:10.0.0.1": 1.0}}
+    there = {"Alive": True, "Resources": {"node:10.0.0.2": 1.0, "CPU": 8.0}}
+    needed = {"CPU": 1.0, "node:10.0.0.1": 0.001}
+    told = lack_of_room(needed, [here, there])
+    assert told is not None
+    assert told.startswith("the node of this command, where the data are, lacks the 1 CPU that")
+    assert lack_of_room(needed, [{**here, "Resources": {**here["Resources"], "CPU": 1.0}}]) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "gpus", "reserved"),
+    [
+        ({"minimusic": {}}, 0, {"CPU": 1.0, "node:10.0.0.1": 0.001}),
+        ({"minimusic": {}}, 2, {"CPU": 1.0, "GPU": 1.0, "node:10.0.0.1": 0.001}),
+        ({"folder": "/on/every/node"}, 0, {"CPU": 1.0, "GPU": 1.0}),
+    ],
+)
+def test_frozen_tokens_are_made_where_a_study_makes_its_data(
+    data: dict[str, Any],
+    gpus: int,
+    reserved: dict[str, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without its GPU, if that node has none; data of one's own lie on every node."""
+    resources = {"node:10.0.0.1": 1.0, "CPU": 4.0, **({"GPU": gpus} if gpus else {})}
+    other = {"node:10.0.0.2": 1.0, "CPU": 4.0, "GPU": 4.0}
+    nodes = [{"Alive": True, "Resources": own} for own in (resources, other)]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
+    folder = StudyFolder(tmp_path)
+    monkeypatch.setattr(type(folder.store), "shared", False)
+    run = TuneRun(Study(name="s", data=data, resources={"gpu": 1}), folder, [], [])
+    assert run._resources({"type": "FeaturesSpec"}).required_resources == reserved
+
+
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray Tune would wait for it for ever."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -109,7 +147,19 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
     with pytest.raises(ValueError, match=r"resources\.gpu 1, but this machine has 0 GPUs"):
         start_ray(Study(name="s", resources={"gpu": 1}), None)
+    devices = Study(name="s", engine="ray", resources={"device_gpu": 0.5})
+    with pytest.raises(ValueError, match=r"resources\.device_gpu 0\.5, but this machine has 0"):
+        start_ray(devices, None)
     assert start_ray(Study(name="s"), None)
+
+
+def test_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune would move itself to the cluster, away from the study's folder and its graph."""
+    with pytest.raises(ValueError, match=r"Ray Client \(ray://\); .* 'ray job submit'"):
+        start_ray(Study(name="s"), "ray://head:10001")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(ValueError, match="Ray Client"):
+        start_ray(Study(name="s"), None)
 
 
 def test_ctrl_c_is_ours_where_ray_runs_already(
@@ -193,7 +243,7 @@ def test_a_full_disk_ends_the_run_and_is_no_failure(
 
     monkeypatch.setattr(SpecRunner, "run", fill)
     graph = SpecGraph(lambda _: False, Milestone([], list))
-    result, stopper = trial.step(), SpecStopper(SpecSearcher(graph, lambda: 1))
+    result, stopper = trial.step(), SpecStopper(SpecSearcher(graph, lambda: 1, lambda _: None))
     assert result["failure"] == ""
     assert not stopper("1", {"failure": "no clip"})
     assert not stopper.stop_all()
@@ -209,6 +259,51 @@ def test_a_spec_that_is_no_longer_valid_fails_with_one_line(trial: SpecTrainable
     failure = trial.step()["failure"]
     assert failure.startswith("features.media.encoder: no encoder 'nose'; take some of ast, vivit")
     assert "pydantic.dev" not in failure
+
+
+class _Onlooker(SpecTrainable):
+    """Says which GPUs its worker may use."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config, Study(name="s"), StudyFolder(config["out"]), [])
+
+    def visible(self) -> str | None:
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_a_trial_sees_the_gpus_that_it_reserves(tmp_path: Path) -> None:
+    """Else 64 trials that reserve none would all take the first GPU."""
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        for gpus, visible in ((0, ""), (1, "0")):
+            config = {"key": "idle", "out": str(tmp_path)}
+            worker = ray.remote(_Onlooker).options(num_gpus=gpus).remote(config)
+            assert ray.get(worker.visible.remote(), timeout=120) == visible
+    finally:
+        ray.shutdown()
+
+
+def _accelerator_error(code: int) -> Exception:
+    error = torch.AcceleratorError("CUDA error: device-side assert\nCompile with DSA")
+    error.error_code = code
+    return error
+
+
+def test_a_worker_that_has_lost_its_gpu_ends(
+    trial: SpecTrainable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every later trial of the worker would fail. Memory that has run out is no such error."""
+
+    def lose(_: SpecRunner, spec: Spec, report: Report) -> None:
+        raise error
+
+    monkeypatch.setattr(SpecRunner, "run", lose)
+    error = _accelerator_error(710)
+    with pytest.raises(RuntimeError, match=r"^AcceleratorError: CUDA error: .*[^\n]$"):
+        trial.step()
+    for error in (_accelerator_error(2), torch.OutOfMemoryError("CUDA out of memory")):
+        trial.reset_config(trial.config)
+        assert error.__class__.__name__ in trial.step()["failure"]
 
 
 def test_a_trial_tells_of_its_steps_before_it_ends(

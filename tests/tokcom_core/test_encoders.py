@@ -20,7 +20,7 @@ from transformers import (
 
 from tokcom_core.datasets.layout import frames_folder
 from tokcom_core.datasets.media import read_frames
-from tokcom_core.devices import pick_device
+from tokcom_core.devices import pick_device, pick_dtype
 from tokcom_core.encoders import Ast, Vivit
 from tokcom_core.encoders.audio import AudioEncoder
 from tokcom_core.encoders.named import token_width
@@ -185,3 +185,12 @@ def test_devices() -> None:
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ValueError, match="take auto"):
         pick_device("toaster")
+
+
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+    assert pick_dtype(torch.device("cuda")) == torch.float32

@@ -34,9 +34,9 @@ MAX_ANSWER_TOKENS = 4
 
 @contextmanager
 def seeded(*role: str) -> Iterator[None]:
-    """Runs a block under the seed of a role and leaves torch's generator as it was."""
+    """Runs a block on the CPU under the seed of a role; leaves torch's generator as it was."""
     digest = hashlib.blake2b(repr(role).encode(), digest_size=4).digest()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest, "big"))
         yield
 

@@ -39,6 +39,7 @@ def test_the_page_shows_everything_and_escapes_it(page: Path, tables: Tables) ->
         assert f'<button type="button">{name}</button>' in text
     assert '<button type="button">bandwidth_hz</button>' not in text  # all the same: in the set-up
     assert "95 % interval over seeds and clips" in text
+    assert text.count("device Card, dtype bfloat16") == 1
     assert "https://" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     for title in (
         "What airtime buys",

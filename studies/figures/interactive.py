@@ -85,13 +85,14 @@ def legend(chart: Chart) -> list[dict[str, str]]:
 def _traces(panel: Panel, chart: Chart) -> list[Json]:
     fronts = [
         {
-            "type": "scatter", "x": list(front["x"]), "y": list(front["y"]), "mode": "lines",
+            "type": "scatter", "x": [_rounded(x) for x in front["x"]], "y": list(front["y"]),
+            "mode": "lines",
             "name": _FRONT, "line": {"shape": "hv", "color": _FRONT_COLOUR, "width": 4},
             "hoverinfo": "skip",
         }
         for front in panel.fronts
     ]  # fmt: skip
-    places = panel.places
+    places = [_rounded(x) for x in panel.places]
     step = _STEP * ((max(places) - min(places)) or 1.0) if places else 0.0
     lines = [
         trace
@@ -104,7 +105,12 @@ def _traces(panel: Panel, chart: Chart) -> list[Json]:
 def _drawn(line: Line, chart: Chart, ticks: Mapping[float, str], offset: float) -> list[Json]:
     """A line, moved sideways, and its seeds, which have its name and so hide with it."""
     traces = [_trace(line, chart, ticks), *([_seeds(line)] if len(line.seeds) else [])]
-    return [{**trace, "x": [x + offset for x in trace["x"]]} for trace in traces]
+    return [{**trace, "x": [_rounded(x + offset) for x in trace["x"]]} for trace in traces]
+
+
+def _rounded(x: float) -> float:
+    """A place without its last bits: plotly cannot draw an axis as short as a rounding error."""
+    return float(f"{x:.12g}")
 
 
 def _seeds(line: Line) -> Json:

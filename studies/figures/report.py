@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -80,7 +81,9 @@ def _charts(
     charts = {
         "accuracy_by_snr": accuracy_by_snr(done, summary, layout),
         **{
-            f"accuracy_by_snr_{part}": accuracy_by_snr(*shown, layout)
+            f"accuracy_by_snr_{part}": replace(
+                accuracy_by_snr(*shown, layout), title=f"Accuracy by SNR: {part}"
+            )
             for part, shown in parts.items()
             if len(shown[0])
         },

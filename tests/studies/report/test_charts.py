@@ -13,8 +13,9 @@ from matplotlib import colors
 from plotly.graph_objects import Figure
 
 from studies.figures.accuracy import accuracy_by_group, accuracy_by_overhead, accuracy_by_snr
+from studies.figures.chart import Chart, Line, Panel
 from studies.figures.interactive import draw as draw_on_page
-from studies.figures.looks import COLOURS
+from studies.figures.looks import COLOURS, Look
 from studies.figures.printed import draw
 from studies.figures.report import write_report
 from studies.plan.study import Study
@@ -41,6 +42,15 @@ def test_a_chart_and_its_table_are_the_same(
         for budget in ("4+4", "16+16")
     }  # fmt: skip
     assert (table["accuracy_low"] <= table["accuracy"]).all()
+
+
+def test_places_that_differ_by_a_rounding_error_are_one_on_the_page() -> None:
+    """Plotly fails to draw the axis between them."""
+    look = Look("#000000", "-", "o", "a")
+    points = pd.DataFrame({"x": [0.3, 0.1 + 0.2], "y": [0.4, 0.6]})
+    panel = Panel("", "airtime", [Line(look, points)], fronts=[points])
+    figure = draw_on_page(panel, Chart("", "airtime", "accuracy", "accuracy", [panel]))
+    assert [trace["x"] for trace in figure["data"]] == [[0.3, 0.3], [0.3, 0.3]]
 
 
 def test_each_seeds_curve_can_be_told_apart_in_the_table(page: Path) -> None:

@@ -1,1 +1,1 @@
-"""What is there, what is missing and what mends it: the package, this machine, a study's needs."""
+"""What is there, what is missing and how to fix it: the package, this machine, a study's needs."""

@@ -12,7 +12,7 @@ from tokcom_core.checkpoints.presence import local_folder
 from tokcom_core.devices import pick_device
 from tokcom_core.tasks.folders import SplitCheck, check_splits
 
-from ..execution.cluster import check_gpus, module_source
+from ..execution.cluster import check_device, check_gpus, module_source
 from ..execution.data import check_data
 from ..plan.cells import Plan
 from ..plan.modules import modules_of
@@ -95,6 +95,7 @@ def _device(study: Study) -> Finding:
 
     asked = study.resources
     try:
+        check_device(study)
         check_gpus(study, torch.cuda.device_count())
     except ValueError as error:
         return _refused("device", error)
@@ -123,7 +124,7 @@ def _whole(study: Study) -> Finding:
 
 
 def _refused(subject: str, error: ValueError) -> Finding:
-    """What an error in one line says: what is wrong; what mends it."""
+    """What an error in one line says: what is wrong; how to fix it."""
     wrong, separator, remedy = str(error).rpartition("; ")
     return Finding(
         subject,

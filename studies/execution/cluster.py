@@ -18,7 +18,10 @@ import ray
 from joblib import cpu_count
 from ray.exceptions import RayError
 
+from tokcom_core.devices import pick_device
+
 from ..plan.study import Study
+from ..tables.layout import layout_of
 
 _TUNE_SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # we handle Ctrl-C: Tune would end its run as if finished
@@ -53,8 +56,10 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
 
     Raises:
         ValueError: if a module is not found, there is no cluster at the address, it is one of Ray
-            Client, it asks for another token, or this machine has fewer GPUs than a trial takes.
+            Client, it asks for another token, this machine has fewer GPUs than a trial takes, or
+            the study's device is one that Ray gives to nobody.
     """
+    check_device(study)
     address = address or os.environ.get("RAY_ADDRESS", "local")
     if address.startswith("ray://") or ray.util.client.ray.is_connected():
         raise ValueError(_CLIENT)
@@ -88,15 +93,37 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
 
 
 def check_gpus(study: Study, there: float) -> None:
-    """Raises ValueError if a trial, and a process of its devices, take more GPUs than are there."""
+    """Raises ValueError if a trial takes more GPUs than are there, with those of its devices."""
     asked = {key: own for key, own in study.resources.gpus(study.engine).items() if own}
-    if sum(asked.values()) > there:
-        keys = " and ".join(f"resources.{key} {own:g}" for key, own in asked.items())
+    devices = len(layout_of(study).devices)
+    taken = {key: own * (devices if key == "device_gpu" else 1) for key, own in asked.items()}
+    if sum(taken.values()) > there:
+        keys = " and ".join(
+            f"resources.{key} {own:g}" + (f" of {devices} devices" if key == "device_gpu" else "")
+            for key, own in asked.items()
+        )
         none = " and ".join(f"resources.{key}: 0" for key in asked)
         raise ValueError(
             f"{keys}, but this machine has {there:g} GPUs; take {none}, or --address of a cluster "
             "that has as many"
         )
+
+
+def check_device(study: Study) -> None:
+    """Raises ValueError for a study's device that Ray gives to nobody."""
+    if not study.device.startswith("cuda"):
+        return
+    if pick_device(study.device).index:
+        raise ValueError(
+            f"device {study.device}: Ray chooses the GPUs of each process, which sees its own "
+            "alone; take device: cuda"
+        )
+    for key, reserved in study.resources.gpus(study.engine).items():
+        if not reserved:
+            raise ValueError(
+                f"device {study.device}, but resources.{key} 0 reserves none; take "
+                f"resources.{key}: 1, or device: auto"
+            )
 
 
 def lack_of_room(needed: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]) -> str | None:

@@ -70,14 +70,20 @@ def update_rows(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
     return Tables(folder, layout_of(plan.study)).update_references(_read(plan, folder))
 
 
-def remove_outgrown(plan: Plan, folder: StudyFolder) -> None:
+def remove_outgrown(plan: Plan, folder: StudyFolder, results: pd.DataFrame) -> None:
     """Removes the tables of cells that others have replaced since the study grew.
 
     What growth does not explain stays: results of other settings, or of another version of tokcom.
+
+    Args:
+        plan: Plan of the study.
+        folder: Its folder.
+        results: Rows of its cells, of which those that have failed replace none.
     """
+    measured = set(results.loc[results["status"] != "failed", "cell"])
     strangers = Tables(folder, layout_of(plan.study)).read_other_configs(_cells(plan, folder))
     kept = {Path(name).stem for name in folder.store.names(folder.results)}
-    folder.keep_cells(kept - outgrown(plan, strangers))
+    folder.keep_cells(kept - outgrown(plan, strangers, measured))
 
 
 def _read(plan: Plan, folder: StudyFolder) -> pd.DataFrame:

@@ -63,7 +63,7 @@ def run_study(
         folder.check(study)
         _run_missing(plan, folder, console, address)
         results = update_rows(plan, folder)
-        remove_outgrown(plan, folder)
+        remove_outgrown(plan, folder, results)
         findings = Findings(study, Tables(folder, layout_of(study)), results)
         with writing(folder.report):
             write_report(findings)

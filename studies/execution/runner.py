@@ -70,8 +70,10 @@ class SpecRunner:
 
     def _encode(self, spec: FeaturesSpec) -> None:
         root = self._folder.data(self._study)
+        cuda = self._study.torch_device != "cpu"
+        device = "auto" if cuda else "cpu"  # the node of the data may have no GPU
         with self._artifacts.write(spec) as partial_folder:
-            spec.features.write(partial_folder, spec.task, root, self._study.torch_device)
+            spec.features.write(partial_folder, spec.task, root, device)
 
     def _train(self, spec: PhaseSpec, report: Report) -> None:
         """Trains one phase, from the weights of its parent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .cells import Plan
@@ -16,7 +16,9 @@ _LENGTHS = ("tokens", "any_tokens")
 """Keys of a phase that have more values where one network is trained for more token lengths."""
 
 
-def outgrown(plan: Plan, configs: Mapping[str, str]) -> set[str]:
+def outgrown(
+    plan: Plan, configs: Mapping[str, str], measured: Collection[str] | None = None
+) -> set[str]:
     """Names of those configs whose cells the study had before it grew.
 
     With more evaluated SNRs, more token lengths of one network, or a learning rate that more seeds
@@ -25,9 +27,12 @@ def outgrown(plan: Plan, configs: Mapping[str, str]) -> set[str]:
     Args:
         plan: The study as it is now.
         configs: JSON of cells that it does not have, by name.
+        measured: Keys of the cells of today that count; by default all that it may have.
     """
     today: dict[str, set[Any]] = {}
     for cell in _possible(plan):
+        if measured is not None and cell.key not in measured:
+            continue
         config = json.loads(cell.model_dump_json())
         today.setdefault(_lasting(config), set()).update(config["eval_snr_db"])
     found = set()

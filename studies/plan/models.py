@@ -44,6 +44,8 @@ def _with_pocket(raw: Mapping[str, Any]) -> dict[str, Any]:
     resources = found.get("resources")
     if isinstance(resources, Mapping):
         found["resources"] = {**resources, "gpu": 0.0, "device_gpu": 0.0}
+    if str(found.get("device", "")).startswith("cuda"):
+        found["device"] = "auto"
     longest = _longest(found["systems"], _task(found))
     tokens = found.get("tokens")
     if isinstance(tokens, list | tuple):

@@ -202,7 +202,6 @@ class Study(Config):
             raise ValueError("deadline_policy fit needs a deadline_ms to fit")
         if self.emulate is not None:
             self._check_emulation(self.emulate)
-        self._check_device()
         return self
 
     def _check_methods(self) -> None:
@@ -251,22 +250,6 @@ class Study(Config):
                 f"{', '.join(map(str, emulate.users))} should be the same where the emulated users "
                 "train"
             )
-
-    def _check_device(self) -> None:
-        """Raises ValueError for a GPU that Ray gives to nobody."""
-        if not self.device.startswith("cuda"):
-            return
-        if pick_device(self.device).index:
-            raise ValueError(
-                f"device {self.device}: Ray chooses the GPUs of each process, which sees its own "
-                "alone; take device: cuda"
-            )
-        for key, reserved in self.resources.gpus(self.engine).items():
-            if not reserved:
-                raise ValueError(
-                    f"device {self.device}, but resources.{key} 0 reserves none; take "
-                    f"resources.{key}: 1, or device: auto"
-                )
 
     @field_validator("link")
     @classmethod

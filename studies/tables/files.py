@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tokcom_core.datasets.samples import read_samples
 
@@ -175,6 +176,17 @@ class Tables:
         names = sorted(self.folder.store.names(self.folder.curves))
         files = [self.folder.curves / name for name in names if name.endswith(".parquet")]
         return self._read(files, self.layout.curves)
+
+    def read_diverged(self, loss: str) -> set[str]:
+        """Keys of the finished cells that have a step whose loss is NaN.
+
+        A step in which nothing has arrived has no loss, which pandas would take for the same.
+        """
+        names = sorted(self.folder.store.names(self.folder.curves))
+        files = [self.folder.curves / name for name in names if name.endswith(".parquet")]
+        schema = _part(self.layout.curves, ["cell", loss])
+        steps = pa.concat_tables([schema.empty_table(), *self._tables(files, schema)])
+        return set(steps.filter(pc.is_nan(steps[loss]))["cell"].to_pylist())
 
     def update_references(self, results: pd.DataFrame) -> pd.DataFrame:
         """Keeps the accuracies of finished references, in the rows of all other cells as well.

@@ -57,13 +57,12 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
 
 
 def _training_losses(tables: Tables, loss: str) -> pd.Series[float]:
-    """Training loss of each cell that was trained on the task; NaN if one of its steps has none."""
-    curves = tables.read_curves()
-    known = curves[loss].notna()
-    trains_task = known.groupby([curves["method"], curves["phase"]]).transform("any")
-    steps = curves[trains_task]
-    means: pd.Series[float] = steps.groupby("cell")[loss].mean()
-    return means.mask(steps[loss].isna().groupby(steps["cell"]).any())
+    """Training loss of each cell that was trained on the task; NaN if it has diverged."""
+    diverged = tables.read_diverged(loss)
+    means: pd.Series[float] = tables.read_curves().groupby("cell")[loss].mean()
+    return means.mask(means.index.isin(diverged)).drop(
+        [cell for cell in means.index[means.isna()] if cell not in diverged]
+    )
 
 
 def _trained(layout: TableLayout, rows: pd.DataFrame) -> list[str]:

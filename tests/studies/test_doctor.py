@@ -1,4 +1,4 @@
-"""``tokcom doctor``: what is missing, what that costs, what mends it, and whether it matters."""
+"""``tokcom doctor``: what is missing, what that costs, how to fix it, and whether it matters."""
 
 from __future__ import annotations
 
@@ -179,6 +179,31 @@ def test_a_trial_without_a_gpu_of_its_own_is_said_to_take_the_cpu(
 ) -> None:
     _, rows = doctor("quickstart")
     assert rows["device"][:2] == ["ok", "cpu; a trial takes cpu: 1, gpu: 0"]
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        (("device=cuda:1", "resources.gpu=1"), "device cuda:1: Ray chooses the GPUs"),
+        (("device=cuda",), "device cuda, but resources.gpu 0 reserves none"),
+        (
+            ("device=cuda", "engine=ray", "resources.gpu=1"),
+            "device cuda, but resources.device_gpu 0 reserves none",
+        ),
+        (
+            ("engine=ray", "resources={gpu: 1.5, device_gpu: 0.25}"),
+            "resources.gpu 1.5 and resources.device_gpu 0.25 of 3 devices, but this machine has 2",
+        ),
+    ],
+)
+def test_gpus_that_nobody_gets_are_told(
+    doctor: Callable[..., tuple[int, Rows]], settings: tuple[str, ...], found: str
+) -> None:
+    code, rows = doctor("quickstart", *(part for own in settings for part in ("--set", own)))
+    assert rows["device"][0] == "missing"
+    assert rows["device"][1].startswith(found)
+    assert code == 1
 
 
 def _cache(folder: Path, *left_out: str) -> None:

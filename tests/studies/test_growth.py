@@ -14,6 +14,8 @@ import studies
 from studies.plan.cells import Plan
 from studies.plan.growth import outgrown
 from studies.storage.folder import StudyFolder
+from studies.tables.files import Tables
+from studies.tables.layout import layout_of
 
 from .conftest import tokcom
 from .finished import METHODS, table_of
@@ -112,6 +114,19 @@ def test_results_of_fewer_snrs_go_once_those_of_more_are_there(
     new = {cell.key for cell in Plan(grown).known_cells({})}
     assert all(stems == new for stems in _stems(folder))
     assert not caplog.messages
+
+
+def test_results_of_fewer_snrs_stay_if_those_of_more_have_failed(tmp_path: Path) -> None:
+    study, folder = small_study(eval_snr_db=[10]), StudyFolder(tmp_path / "out")
+    finish(study, folder, lambda *_: 0.5)
+    old = {cell.key for cell in Plan(study).known_cells({}) if cell.reference is None}
+    grown = small_study(eval_snr_db=[0, 10])
+    folder.begin(grown)
+    tables = Tables(folder, layout_of(grown))
+    for cell in Plan(grown).known_cells({}):
+        tables.write_failure(cell, "out of memory")
+    studies.run(grown, folder.root)
+    assert old <= {file.stem for file in folder.answers.iterdir()}
 
 
 def test_a_cell_is_outgrown_by_more_token_lengths_and_another_rate() -> None:

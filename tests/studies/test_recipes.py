@@ -81,6 +81,8 @@ def test_pocket_models_are_the_same_study_in_the_miniature_world() -> None:
     assert system.models.slid_length("audio") == 52
     assert (real.resources.gpu, study.resources.gpu) == (1.0, 0.0)
     assert load("quickstart", ("models=pocket",)).tokens == load("quickstart").tokens
+    on_gpu = ("models=pocket", "device=cuda", "resources.gpu=1")
+    assert load("quickstart", on_gpu).device == "auto", "pocket models reserve no GPU"
 
 
 def test_the_miniature_world_is_the_one_of_the_tasks_media(tmp_path: Path) -> None:

@@ -108,12 +108,6 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"digital": {"mcs": 28, "fidelity": "link"}}, "fidelity link; take 0 to 27 or adaptive"),
         ({"airs": {"name": "umi", "digital": {"mcs": 40}}}, "airs: mcs 40 has no table"),
         ({"device": "gpu7"}, "no device 'gpu7'; take auto, cpu, cuda or cuda:N"),
-        ({"device": "cuda:1", "resources": {"gpu": 1}}, "device cuda:1: Ray chooses the GPUs"),
-        ({"device": "cuda"}, "device cuda, but resources.gpu 0 reserves none; take resources.gpu"),
-        (
-            {"device": "cuda", "engine": "ray", "resources": {"gpu": 1}},
-            "device cuda, but resources.device_gpu 0 reserves none",
-        ),
         ({"engine": "spark"}, "engine"),
         ({"loggers": "tensorbord"}, "no logger 'tensorbord'; take some of tensorboard, mlflow"),
         ({"loggers": {"name": "wandb", "projekt": "p"}}, "did you mean 'project'?"),

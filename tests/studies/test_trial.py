@@ -148,7 +148,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ValueError, match=r"resources\.gpu 1, but this machine has 0 GPUs"):
         start_ray(Study(name="s", resources={"gpu": 1}), None)
     devices = Study(name="s", engine="ray", resources={"device_gpu": 0.5})
-    with pytest.raises(ValueError, match=r"resources\.device_gpu 0\.5, but this machine has 0"):
+    with pytest.raises(ValueError, match=r"device_gpu 0\.5 of 3 devices, but this machine has 0"):
         start_ray(devices, None)
     assert start_ray(Study(name="s"), None)
 

@@ -4,8 +4,8 @@ Captions are vectors of n-grams, n = 1 to 4, weighted by TF-IDF: a phrase that m
 counts for little. Candidate and reference are compared by a clipped cosine and by their lengths.
 
 The published scores tokenise by Stanford's PTB tokenizer, which needs Java; here words are runs of
-letters and digits, lower-cased, with the hyphens inside them, and what follows an apostrophe is a
-word of its own ('man', "'s"). That is the same for plain captions.
+letters and digits, lower-cased, with the hyphens inside them; what follows an apostrophe is a word
+of its own ('man', "'s"; 'is', "n't"), and a decimal is one. That is the same for plain captions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ N = 4
 SIGMA = 6.0
 """Standard deviation of the penalty on lengths that differ, in words."""
 
-_WORD = re.compile(r"(?:(?<=[^\W_])')?[^\W_]+(?:-[^\W_]+)*")
+_WORD = re.compile(r"n't|\d+(?:[.,]\d+)+|[^\W_]+?(?=n't)|(?:(?<=[^\W_])')?[^\W_]+(?:-[^\W_]+)*")
 Gram = tuple[str, ...]
 
 

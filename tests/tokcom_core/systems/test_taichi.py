@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
@@ -298,6 +298,25 @@ def test_relay_is_counted(case_of: CaseOf) -> None:
     assert once.feedback_bits == 0
     assert answers.interval_ms > once.interval_ms
     assert cost.energy_mj > once.arrivals["prompt"].overhead.energy_mj
+
+
+@pytest.mark.parametrize("begun", ["encoder", "decoder"])
+def test_a_codec_of_which_a_part_is_lost_is_refused(
+    case_of: CaseOf, tmp_path: Path, begun: str
+) -> None:
+    """As a whole it may be missing: the phases before coding have none."""
+    sides = case_of().unsplit().sides
+    for name, side in sides.items():
+        side.save(tmp_path, name)
+    name = "terminal" if begun == "encoder" else "station"
+    file = tmp_path / f"{name}.safetensors"
+    weights = load_file(file)
+    codec = [key for key in weights if key.startswith(f"{begun}.")]
+    save_file({key: own for key, own in weights.items() if key != codec[0]}, file)
+    with pytest.raises(ValueError, match=f"1 weights are missing, such as {codec[0]}"):
+        sides[name].load(tmp_path, name)
+    save_file({key: own for key, own in weights.items() if key not in codec}, file)
+    sides[name].load(tmp_path, name)
 
 
 @torch.no_grad()

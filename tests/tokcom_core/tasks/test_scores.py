@@ -85,6 +85,7 @@ def test_cider_d_of_a_caption_by_hand() -> None:
     [
         ("A man's T-shirt, red.", ["a", "man", "'s", "t-shirt", "red"]),
         ("the 'café' - 3 tables", ["the", "café", "3", "tables"]),
+        ("it isn't 3.5 kg", ["it", "is", "n't", "3.5", "kg"]),
     ],
 )
 def test_cider_d_reads_words_as_the_treebank_does(caption: str, words: list[str]) -> None:

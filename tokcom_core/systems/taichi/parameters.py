@@ -36,10 +36,19 @@ def load_weights(file: Path, wanted: Mapping[str, nn.Parameter]) -> tuple[set[st
 def check_loaded(wanted: Iterable[str], found: Iterable[str], others: Iterable[str]) -> None:
     """Raises ValueError for others' weights, and for those that are wanted, but not found.
 
-    A channel codec and an adapter may be new: the phase before had none.
+    A channel codec and an adapter may be new as a whole: the phase before had none.
     """
-    new = {name for name in wanted if name.startswith(("encoder.", "decoder.")) or "lora_" in name}
-    check_saved({*found, *others}, (set(wanted) - new) | set(found))
+    had = {_begun(name) for name in found}
+    needed = {name for name in wanted if _begun(name) is None or _begun(name) in had}
+    check_saved({*found, *others}, needed)
+
+
+def _begun(name: str) -> str | None:
+    """What a weight belongs to that begins in a later phase; None if it is there from the first."""
+    if "lora_" in name:
+        return "lora"
+    side = name.partition(".")[0]
+    return side if side in ("encoder", "decoder") else None
 
 
 def is_language(name: str) -> bool:

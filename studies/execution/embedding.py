@@ -29,7 +29,7 @@ def embed_clips(folder: StudyFolder, method: str | None, most: int) -> Alignment
     Args:
         folder: The study.
         method: Label of a method; the first one that aligns streams by default.
-        most: Greatest number of clips.
+        most: Maximum number of clips.
 
     Raises:
         ValueError: if no such method aligns streams, its alignment is not finished, or fewer than

@@ -89,7 +89,7 @@ def measure_speeds(folder: StudyFolder, method: str | None, questions: int) -> S
     Args:
         folder: The study.
         method: Label of a method; the first one that has a trained network by default.
-        questions: Greatest number of questions.
+        questions: Maximum number of questions.
 
     Raises:
         ValueError: if the study has no such method, it sends files, or its training is not

@@ -33,7 +33,7 @@ class Style:
 
     Attributes:
         suffix: File type.
-        columns: Greatest number of panels beside each other.
+        columns: Maximum number of panels beside each other.
         panel_inch: Width and height of a panel.
         settings: Settings of matplotlib.
     """

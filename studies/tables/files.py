@@ -173,19 +173,15 @@ class Tables:
 
     def read_curves(self) -> pd.DataFrame:
         """The training steps of all cells that have finished."""
-        names = sorted(self.folder.store.names(self.folder.curves))
-        files = [self.folder.curves / name for name in names if name.endswith(".parquet")]
-        return self._read(files, self.layout.curves)
+        return self._read(self._curves(), self.layout.curves)
 
     def read_diverged(self, loss: str) -> set[str]:
         """Keys of the finished cells that have a step whose loss is NaN.
 
         A step in which nothing has arrived has no loss, which pandas would take for the same.
         """
-        names = sorted(self.folder.store.names(self.folder.curves))
-        files = [self.folder.curves / name for name in names if name.endswith(".parquet")]
         schema = _part(self.layout.curves, ["cell", loss])
-        steps = pa.concat_tables([schema.empty_table(), *self._tables(files, schema)])
+        steps = pa.concat_tables([schema.empty_table(), *self._tables(self._curves(), schema)])
         return set(steps.filter(pc.is_nan(steps[loss]))["cell"].to_pylist())
 
     def update_references(self, results: pd.DataFrame) -> pd.DataFrame:
@@ -209,6 +205,10 @@ class Tables:
             rows = self._rows(file, self.layout.results)
             self._write(file, [{**row, **values} for row in rows], self.layout.results)
         return updated
+
+    def _curves(self) -> list[Path]:
+        names = sorted(self.folder.store.names(self.folder.curves))
+        return [self.folder.curves / name for name in names if name.endswith(".parquet")]
 
     def _references(self, cell: Cell) -> dict[str, float | None]:
         if cell.reference is not None:

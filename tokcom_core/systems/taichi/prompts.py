@@ -9,13 +9,86 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from ...answers import IGNORED, padded
 from ...checkpoints.loading import load_tokenizer
 from .config import Order
+
+
+@dataclass(frozen=True)
+class Markup:
+    """What stands around images, instructions and responses, as token ids.
+
+    A model with a chat template, as instruct models have one, gets its turns; another one's parts
+    are lines.
+
+    Attributes:
+        opening: What a conversation begins with, up to the first instruction or image.
+        gap: What separates an image, or a caption in its place, and its instruction.
+        reply: What stands between an instruction and its response.
+        end: Token that ends a response.
+        following: What stands between that and the next instruction.
+    """
+
+    opening: list[int]
+    gap: list[int]
+    reply: list[int]
+    end: int
+    following: list[int]
+
+    @property
+    def count(self) -> int:
+        """Number of tokens of a prompt beside image and instruction."""
+        return len(self.opening) + len(self.gap) + len(self.reply)
+
+
+def read_markup(tokenizer: PreTrainedTokenizerBase) -> Markup:
+    """The markup of a language model by its tokenizer.
+
+    Raises:
+        ValueError: for a chat template that has no place for a user's and an assistant's turns.
+    """
+
+    def ids(text: str) -> list[int]:
+        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
+    end, line = int(tokenizer.eos_token_id), ids("\n")
+    if not tokenizer.chat_template:
+        return Markup(tokenizer("")["input_ids"], line, line, end, line)
+    opening, reply, following = map(ids, _read_chat(tokenizer))
+    if following and following[0] in tokenizer.all_special_ids:
+        end, *following = following
+    return Markup(opening, line, reply, end, following)
+
+
+def _read_chat(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+    """Texts of a chat template: before an instruction, before a response, and behind it."""
+    asked, said = "\ue000", "\ue001"  # of Unicode's private use
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    try:
+        first = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+        opening, reply = first.split(asked)
+        both = tokenizer.apply_chat_template([*turns, *turns], tokenize=False)
+        _, behind, _ = both.split(said)
+        following, _ = behind.split(asked)
+    except ValueError:
+        raise ValueError(
+            f"the chat template of {tokenizer.name_or_path!r} does not show every text of user and "
+            "assistant once; take another language model, or remove this one's chat_template"
+        ) from None
+    return opening, reply, following
+
+
+@cache
+def count_markup(language: str) -> int:
+    """Number of tokens of a language model's prompt beside image and instruction."""
+    return read_markup(load_tokenizer(language)).count
 
 
 @dataclass(frozen=True)
@@ -35,8 +108,7 @@ class Script:
 class Words:
     """The tokenizer of a language model, and the order of image and instruction.
 
-    A prompt begins as the tokenizer begins a text (Gemma's has a token for that). Only with the
-    instruction first can the states of image tokens depend on it.
+    Only with the instruction first can the states of image tokens depend on it.
 
     Args:
         language: Name of the language model.
@@ -46,14 +118,14 @@ class Words:
 
     def __init__(self, language: str, order: Order, longest: int) -> None:
         self._tokenizer = load_tokenizer(language)
-        self._start: list[int] = self._tokenizer("")["input_ids"]
+        self._markup = read_markup(self._tokenizer)
         self._image_first = order == "image-first"
         self._longest = longest
 
     @property
     def end(self) -> int:
         """Token that ends an answer."""
-        return int(self._tokenizer.eos_token_id)
+        return self._markup.end
 
     def ids(self, text: str, longest: int | None = None) -> list[int]:
         """Token ids of a text, without special tokens."""
@@ -65,15 +137,12 @@ class Words:
     ) -> Script:
         """Instructions around images, or around captions of at most ``longest`` tokens."""
         shown = [""] * len(instructions) if captions is None else captions
-        rows = []
+        before, after = [], []
         for instruction, caption in zip(instructions, shown, strict=True):
-            told, seen = self.ids(instruction, self._longest), self.ids(caption, longest)
-            rows.append((self._start, seen + told) if self._image_first else (told, seen))
-        before = [own for own, _ in rows]
-        if not self._image_first:
-            before = [self._start + own for own in before]
-        after = padded(own for _, own in rows)
-        return Script(padded(before), after, torch.full_like(after, IGNORED))
+            first, rest = self._around(self.ids(instruction, self._longest))
+            before.append(first)
+            after.append(self.ids(caption, longest) + rest + self._markup.reply)
+        return Script(padded(before), padded(after), torch.full_like(padded(after), IGNORED))
 
     def conversations(self, columns: Sequence[str], longest: int) -> Script:
         """Conversations of instructions and responses about one image, see ``InstructionTask``.
@@ -86,20 +155,28 @@ class Words:
         """
         before, after, labels = [], [], []
         for column in columns:
-            first = list(self._start)
+            first: list[int] = []
             ids: list[int] = []
             marks: list[int] = []
             for number, (instruction, response) in enumerate(json.loads(column)):
                 told = self.ids(instruction, self._longest)
+                if number == 0:
+                    first, told = self._around(told)
+                else:
+                    told = self._markup.following + told
+                told = told + self._markup.reply
                 said = [*self.ids(response), self.end]
-                if number == 0 and not self._image_first:
-                    first, told = first + told, []
                 ids += told + said
                 marks += [IGNORED] * len(told) + said
             before.append(first)
             after.append(ids[:longest])
             labels.append(marks[:longest])
         return Script(padded(before), padded(after), padded(labels))
+
+    def _around(self, told: list[int]) -> tuple[list[int], list[int]]:
+        """Ids before and after the image that an instruction is about."""
+        opening, gap = self._markup.opening, self._markup.gap
+        return (opening, gap + told) if self._image_first else (opening + told + gap, [])
 
     def answers(self, answers: Sequence[str], longest: int | None = None) -> Tensor:
         """Ids ``[B, A]`` of answers, of at most ``longest`` tokens, and the ends of whole ones."""

@@ -129,6 +129,11 @@ class Taichi(System):
         return self.decoding == "relay" and not self.intact_texts
 
     @property
+    def sends_scale(self) -> bool:
+        """Whether the base station is told the power of what it receives, as states need it."""
+        return self.codec.sends_scale or self.codec.symbols_per_token is None
+
+    @property
     def layers_below(self) -> int:
         """Layers of the language model at the transmitter; none in a reference."""
         return 0 if self.intact_texts else self.transmitter_layers
@@ -172,27 +177,29 @@ class Taichi(System):
         return query_grid(low, self.projector.stride, count)
 
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
+        from .prompts import count_markup
+
         width = self.token_width
         if self.intact_texts:
-            longest = self.caption_tokens + self.instruction_tokens + 1
+            own = count_markup(self.models.language)
+            longest = self.caption_tokens + self.instruction_tokens + own
             text = Stream(PROMPT, TERMINAL, "text", longest, width // 2, text="instruction")
             return (replace(text, required=True),)
         from .codec import symbols_per_token
 
         symbols = symbols_per_token(self.codec, width)
         visual = tokens.get(TERMINAL, 0)
-        whole = visual + self.instruction_tokens + 1  # a token may begin the text
+        whole = visual + self.instruction_tokens + count_markup(self.models.language)
         both = ("image", "instruction")
-        told = self.codec.sends_scale or self.codec.symbols_per_token is None
         found = [
             Stream(VISUAL, TERMINAL, "image", visual, width // 2, medium="image"),
-            Stream(PROMPT, TERMINAL, "image+text", whole, symbols, *both, True, told),
+            Stream(PROMPT, TERMINAL, "image+text", whole, symbols, *both, True, self.sends_scale),
             Stream(STATES, TERMINAL, "image+text", whole, width // 2, *both),
         ]
         if self.in_rounds:
             longest = whole + self.answer_tokens
             spoken = Stream(DIALOGUE, TERMINAL, "image+text", longest, symbols, *both)
-            found.append(replace(spoken, sends_scale=told))
+            found.append(replace(spoken, sends_scale=self.sends_scale))
         return tuple(found)
 
     def served(self, task: Task) -> tuple[str, ...]:

@@ -1,0 +1,113 @@
+"""Prompts and conversations of TaiChi's language model, with and without a chat template."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config
+
+from tokcom_core.answers import IGNORED
+from tokcom_core.systems.taichi.prompts import Words, count_markup
+
+CHATML = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+GEMMA = (
+    "<bos>{% for m in messages %}<start_of_turn>"
+    "{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] | trim }}"
+    "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+LLAMA2 = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}<bos>[INST] {{ m['content'] }} [/INST]"
+    "{% else %}{{ m['content'] }}<eos>{% endif %}{% endfor %}"
+)
+ENDS = {CHATML: "<|im_end|>", GEMMA: "<end_of_turn>", LLAMA2: "<eos>"}
+IMAGE, QUESTION, ANSWER = "IMAGE", "what color is the cube?", "Red, I think."
+SECOND = ("and its size?", "Large.")
+
+
+def save_tokenizer(folder: Path, template: str | None) -> str:
+    """A byte-level tokenizer, as Qwen has one, whose texts begin with a token, as Gemma's do."""
+    special = ["<bos>", "<eos>", *{*ENDS.values()} - {"<eos>"}, "<|im_start|>", "<start_of_turn>"]
+    own = Tokenizer(models.BPE())
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    own.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet)
+    own.train_from_iterator([IMAGE, QUESTION, ANSWER, *SECOND, "user model assistant"], trainer)
+    first = [("<bos>", own.token_to_id("<bos>"))]
+    own.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=first)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=own, bos_token="<bos>", eos_token="<eos>", chat_template=template
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": special[2:]})
+    tokenizer.save_pretrained(folder)
+    Qwen2Config(vocab_size=len(tokenizer)).save_pretrained(folder)
+    return str(folder)
+
+
+def in_one_piece(folder: str, template: str, about_image: str, asks: bool) -> list[int]:
+    """Ids of a chat about an image as the template writes it."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    turns = [{"role": "user", "content": about_image}]
+    if not asks:
+        turns += [{"role": "assistant", "content": ANSWER}]
+        turns += [{"role": "user", "content": SECOND[0]}]
+        turns += [{"role": "assistant", "content": SECOND[1]}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not asks:  # nothing is said behind the last turn's end
+        last = len(ids) - ids[::-1].index(tokenizer.convert_tokens_to_ids(ENDS[template]))
+        ids = ids[:last]
+    return ids
+
+
+@pytest.mark.parametrize("order", ["image-first", "instruction-first"])
+@pytest.mark.parametrize("template", ENDS, ids=["chatml", "gemma", "llama-2"])
+def test_prompts_and_conversations_are_those_of_the_chat_template(
+    template: str, order: str, tmp_path: Path
+) -> None:
+    name = save_tokenizer(tmp_path, template)
+    words = Words(name, order, 64)  # type: ignore[arg-type]
+    image = words.ids(IMAGE)
+    shown = f"{IMAGE}\n{QUESTION}" if order == "image-first" else f"{QUESTION}\n{IMAGE}"
+
+    asked = words.prompts([QUESTION])
+    before, after = asked.before[0].tolist(), asked.after[0].tolist()
+    assert before + image + after == in_one_piece(name, template, shown, asks=True)
+    assert count_markup(name) == len(before + after) - len(words.ids(QUESTION))
+    assert (asked.labels == IGNORED).all()
+
+    told = words.conversations([json.dumps([[QUESTION, ANSWER], SECOND])], 512)
+    before, after = told.before[0].tolist(), told.after[0].tolist()
+    assert before + image + after == in_one_piece(name, template, shown, asks=False)
+    responses = [token for token in told.labels[0].tolist() if token != IGNORED]
+    assert responses == [*words.ids(ANSWER), words.end, *words.ids(SECOND[1]), words.end]
+    assert words.answers([ANSWER])[0].tolist() == responses[: len(words.ids(ANSWER)) + 1]
+
+
+def test_a_caption_stands_where_the_image_does(tmp_path: Path) -> None:
+    words = Words(save_tokenizer(tmp_path, CHATML), "image-first", 64)
+    image, caption = words.prompts([QUESTION]), words.prompts([QUESTION], [IMAGE], 64)
+    assert caption.before.tolist() == image.before.tolist()
+    assert caption.after[0].tolist() == words.ids(IMAGE) + image.after[0].tolist()
+
+
+def test_without_a_chat_template_parts_are_lines(tmp_path: Path) -> None:
+    name = save_tokenizer(tmp_path, None)
+    words = Words(name, "image-first", 64)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
+
+    told = words.conversations([json.dumps([[QUESTION, ANSWER], SECOND])], 512)
+    whole = f"\n{QUESTION}\n{ANSWER}<eos>\n{SECOND[0]}\n{SECOND[1]}<eos>"
+    found = told.before[0].tolist() + told.after[0].tolist()
+    assert found == tokenizer(whole)["input_ids"]  # which begins with <bos>
+
+
+def test_a_chat_template_that_does_not_show_an_answer_is_refused(tmp_path: Path) -> None:
+    name = save_tokenizer(tmp_path, "{{ messages[0]['content'] }}")
+    with pytest.raises(ValueError, match=r"chat template of .* does not show every text"):
+        Words(name, "image-first", 64)

@@ -89,7 +89,6 @@ class Device:
         self._length = config.tokens.get(config.name)
         self._optimiser: Optimiser | None = None
         self._sent: dict[str, tuple[Tensor, ...]] = {}
-        self._scales: dict[str, Tensor] = {}
 
     @property
     def trained_weights(self) -> int:
@@ -124,7 +123,6 @@ class Device:
             if batch.muted:
                 valid = valid & ~torch.tensor(batch.muted, device=valid.device)[:, None]
             symbols, scale = normalise(symbols, valid)
-        self._scales[batch.stream] = scale.detach()
         own = self._streams[batch.stream]
         if batch.training and symbols.requires_grad:
             self._sent[batch.stream] = (symbols, scale) if own.sends_scale else (symbols,)
@@ -135,14 +133,10 @@ class Device:
 
     @torch.no_grad()
     def reply(self, feedback: Feedback) -> Frame:
-        """The next frame of a stream, about samples of its last one whose answers go on.
-
-        Its power is relative to the first frame's, as where both were trained as one.
-        """
+        """The next frame of a stream, about samples of its last one whose answers go on."""
         symbols, valid = self.transmitter.reply(feedback)
-        scale = self._scales[feedback.stream][feedback.rows.to(self._device)]
-        self._scales[feedback.stream] = scale
-        return self._frame(feedback.stream, symbols / scale[:, None], valid, scale)
+        symbols, scale = normalise(symbols, valid)
+        return self._frame(feedback.stream, symbols, valid, scale)
 
     def _set_length(self, count: int | None) -> None:
         """Sets the token length of the transmitter; None is the one that it is built for."""

@@ -39,10 +39,7 @@ class AnswerSession:
         self.feedback_bits += feedback.bits * len(feedback.rows) / len(self.samples)
 
     def receive(self, frame: Frame, reception: Reception, link: Link) -> None:
-        """Adds the costs of a further frame of a stream, about some of the samples.
-
-        Its power scale is that of the first frame, and is not sent again.
-        """
+        """Adds the costs of a further frame of a stream, about some of the samples."""
         fraction = len(frame.scale) / len(self.samples)
         more = arrival(frame, reception)
         before = self.arrivals[frame.stream]
@@ -53,7 +50,7 @@ class AnswerSession:
             before,
             tokens=tokens,
             erased_fraction=erased / max(tokens, 1e-9),
-            overhead=_sum(before.overhead, replace(more.overhead, control_bits=0.0), fraction),
+            overhead=_sum(before.overhead, more.overhead, fraction),
         )
         self.interval_ms += fraction * interval_ms([frame], [reception], link)
 

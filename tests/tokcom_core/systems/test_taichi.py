@@ -321,8 +321,8 @@ def test_a_codec_of_which_a_part_is_lost_is_refused(
 
 @torch.no_grad()
 def test_tokens_of_an_answer_have_the_power_that_training_gives_them(case_of: CaseOf) -> None:
-    """Relative to the prompt's, whether they are sent with it or one by one."""
-    case = case_of(decoding="relay", codec={"symbols_per_token": 4, "sends_scale": True})
+    """Each is a frame of unit power, whether they are sent behind the prompt or one by one."""
+    case = case_of(decoding="relay", codec={"symbols_per_token": 4})
     split = SplitSystem(case, "awgn", math.inf)
     (prompt,) = split.transmit([StreamInput("prompt", "test")], training=False)
     (whole,) = split.transmit([StreamInput("dialogue", "test")], training=False)
@@ -333,12 +333,25 @@ def test_tokens_of_an_answer_have_the_power_that_training_gives_them(case_of: Ca
     values = torch.tensor(first)[rows]
     reply = split.devices["terminal"].reply(Feedback("prompt", rows, values, bits=1.0))
     size = prompt.symbols.shape[1]
-    ratio = whole.scale / prompt.scale
-    expected = whole.symbols[rows, size : size + 4] * ratio[rows, None]
+    torch.testing.assert_close(whole.symbols[:, :size], prompt.symbols, rtol=1e-4, atol=1e-5)
+    expected = whole.symbols[rows, size : size + 4]
     torch.testing.assert_close(reply.symbols, expected, rtol=1e-4, atol=1e-5)
-    power = reply.symbols.abs().square().mean(1)
-    assert (power - 1).abs().max() > 0.01
-    assert torch.equal(reply.scale, prompt.scale[rows])
+    torch.testing.assert_close(reply.symbols.abs().square().mean(1), torch.ones(2))
+    valid = whole.valid.double()
+    power = (whole.symbols.abs().square() * valid).sum(1) / valid.sum(1)
+    torch.testing.assert_close(power.float(), torch.ones_like(whole.scale))
+
+
+def test_a_state_that_is_sent_by_itself_arrives_with_its_own_scale(case_of: CaseOf) -> None:
+    case = case_of(decoding="relay", codec={"symbols_per_token": None})
+    split = SplitSystem(case, "awgn", math.inf)
+    (prompt,) = split.transmit([StreamInput("prompt", "test")], training=False)
+    rows = torch.tensor([1, 2])
+    device = split.devices["terminal"]
+    reply = device.reply(Feedback("prompt", rows, torch.tensor([5, 7]), bits=1.0))
+    torch.testing.assert_close(reply.symbols.abs().square().mean(1), torch.ones(2))
+    assert (reply.scale / prompt.scale[rows] - 1).abs().min() > 1e-3
+    assert reply.control_bits == 32
 
 
 def test_answers_that_are_cut_have_no_end(case_of: CaseOf) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..tokens import by_token, pack, unpack
 from .config import CodecConfig
 
+_MIN_POWER = 1e-12
 _MIN_NOISE = 1e-3
 """Noise variance below which an SNR counts as 30 dB, so that no noise is a number, too."""
 
@@ -75,6 +76,28 @@ def symbols_per_token(config: CodecConfig, width: int) -> int:
             "codec.symbols_per_token"
         )
     return width // 2
+
+
+def scale_frames(symbols: Tensor, valid: Tensor, first: int, following: int) -> Tensor:
+    """Unit power for each of the frames that a device sends one after the other.
+
+    Args:
+        symbols: ``[B, N]``, of all frames.
+        valid: Which symbols are sent, bool ``[B, N]``.
+        first: Number of symbols of the first frame.
+        following: Number of symbols of each further one.
+    """
+    whole, rest = symbols[:, None, :first], symbols[:, first:].unflatten(1, (-1, following))
+    marks = valid[:, None, :first], valid[:, first:].unflatten(1, (-1, following))
+    scaled = [_scaled(*own).flatten(1) for own in zip((whole, rest), marks, strict=True)]
+    return torch.cat(scaled, dim=1)
+
+
+def _scaled(symbols: Tensor, valid: Tensor) -> Tensor:
+    """Symbols ``[B, F, N]`` of F frames at unit mean power over the valid ones."""
+    energy = (symbols.real.square() + symbols.imag.square()).where(valid, 0).sum(-1, keepdim=True)
+    power = energy / valid.sum(-1, keepdim=True).clamp(min=1)
+    return symbols / power.clamp(min=_MIN_POWER).sqrt()
 
 
 def _two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -20,7 +20,7 @@ from ...foundation import concatenate
 from ..base import STATION, FeatureFolders, Transmitter
 from ..streams import Feedback
 from ..tokens import pack
-from .codec import ChannelEncoder
+from .codec import ChannelEncoder, scale_frames
 from .language import LanguageLayers, Memory, positions_of
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PROMPT, STATES, VISUAL
 from .parameters import check_loaded, is_language, load_weights, named_weights, require
@@ -177,8 +177,11 @@ class TaichiTransmitter(Transmitter):
             states, valid = self._states(image, words)
         if self._sends_targets:
             self._latest = (*image, *words), (states.detach(), valid)
-        symbols: tuple[Tensor, Tensor] = self.encoder(states, valid)
-        return symbols
+        symbols, marks = self.encoder(states, valid)
+        if stream == DIALOGUE and not self._system.sends_scale:
+            own = self.encoder.symbols_per_token
+            symbols = scale_frames(symbols, marks, own * (states.shape[1] - words[2].shape[1]), own)
+        return symbols, marks
 
     @torch.no_grad()
     def reply(self, feedback: Feedback) -> tuple[Tensor, Tensor]:

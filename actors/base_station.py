@@ -36,6 +36,7 @@ from .messages import (
     Gradient,
     Rules,
     Served,
+    StepPart,
     StepReport,
     StreamLog,
     TransmitRequest,
@@ -130,9 +131,9 @@ class BaseStation:
         self.receiver.zero_grad()  # of what learns in this phase, but did not in the one before
 
     def step(
-        self, seed: int, rules: Rules | None, rows: Rows, *frames: Frame
+        self, seed: int, part: StepPart, rules: Rules | None, rows: Rows, *frames: Frame
     ) -> tuple[StepReport | Gradient, ...]:
-        """One step of a phase; returns a report and each frame's gradient.
+        """One step of a phase, or a part of it; returns a report and each frame's gradient.
 
         Samples that are lost by the ``rules`` of many users are not trained on.
         """
@@ -145,8 +146,9 @@ class BaseStation:
                 self._phase.name, _received(leaves, receptions, logs), targets
             )
         if losses:
-            torch.stack(list(losses.values())).sum().backward()
-        self._optimiser.step()
+            (part.fraction * torch.stack(list(losses.values())).sum()).backward()
+        if part.last:
+            self._optimiser.step()
         crossing = self._phase.crossing
         sent = [pair for pair in zip(leaves, receptions, strict=True) if pair[0].stream in crossing]
         report = StepReport(

@@ -17,7 +17,7 @@ from tokcom_core.storage import reading
 from tokcom_core.systems import Feedback, Phase, Stream, System, Transport
 from tokcom_core.tasks import Task
 
-from .messages import Batch, Gradient
+from .messages import Batch, Gradient, StepPart
 from .training.federation import Federation, UserModels
 from .training.optimiser import Optimiser, seeded
 
@@ -182,8 +182,8 @@ class Device:
             bits += torch.tensor(of_media.astype(float).tolist())
         return bits.to(self._device)
 
-    def learn(self, *gradients: Gradient) -> None:
-        """Back-propagates the gradients of the frames sent last, and steps the optimiser."""
+    def learn(self, part: StepPart, *gradients: Gradient) -> None:
+        """Back-propagates the gradients of the frames sent last; steps after a batch's last."""
         assert self._optimiser is not None, "begin() begins a phase"
         for gradient in gradients:
             sent = self._sent.pop(gradient.stream, None)
@@ -191,6 +191,8 @@ class Device:
                 continue
             back = (gradient.symbols.to(self._device), gradient.scale.to(self._device))
             torch.autograd.backward(sent, back[: len(sent)])
+        if not part.last:
+            return
         if self._users is None:
             self._optimiser.step()
         else:

@@ -30,6 +30,19 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class StepPart:
+    """What part of a step's batch some frames are.
+
+    Attributes:
+        fraction: Part of its samples, by which gradients are weighed.
+        last: Whether it is the last part, after which everybody's optimiser steps.
+    """
+
+    fraction: float = 1.0
+    last: bool = True
+
+
+@dataclass(frozen=True)
 class Gradient:
     """What the base station returns to the sender of a frame; ``None`` means nothing to learn."""
 

@@ -19,8 +19,9 @@ from .device import Device, DeviceConfig
 from .engines.engine import ActorSpec, Engine, OnEngine, Peer, PeerLostError, StateLostError
 from .engines.retries import retrying
 from .evaluation import Evaluation, merge_answers
-from .messages import Answers, Batch, StepReport
+from .messages import Answers, Batch, StepPart, StepReport
 from .population import UserPopulation, interval_s
+from .reception import merge_reports
 from .training.batches import (
     BatchSampler,
     ScheduledSampler,
@@ -307,17 +308,37 @@ class Network(OnEngine):
         ]
 
     def _step(self, phase: Phase, batch: TrainingBatch, number: int) -> dict[str, float]:
-        """Devices send, the base station learns and returns gradients, the devices learn.
+        """One step on a batch, in as many parts as the phase asks for.
 
         Returns the losses and costs, and of many users also loss rates and the emulated time.
         Where no sender learns, no gradient is sent.
         """
         seed = spawn_seed(self._seed, phase.name, number)
-        asked = self._requests_of(phase, batch, _drawn_tokens(phase, seed))
-        requests = [_without(request, phase, seed) for request in asked]
+        tokens = _drawn_tokens(phase, seed)
+        batches = batch.parts(phase.micro_batch_size)
+        reports = []
+        for place, own in enumerate(batches):
+            part = StepPart(own.size / batch.size, last=place == len(batches) - 1)
+            own_seed = spawn_seed(seed, "part", place) if place else seed
+            asked = self._requests_of(phase, own, tokens)
+            requests = [_without(request, phase, own_seed) for request in asked]
+            reports.append(self._exchange(own_seed, part, own, requests))
+        done = merge_reports(reports, [own.size for own in batches])
+        found = {**done.losses, **done.costs}
+        if "gradient_bits" in found and not self._learn:
+            found["gradient_bits"] = 0.0
+        if batch.members is None:
+            return found
+        lost = {f"loss_rate_{stream}": rate for stream, rate in done.loss_rates.items()}
+        return {**found, **lost, "emulated_s": batch.emulated_s}
+
+    def _exchange(
+        self, seed: int, part: StepPart, batch: TrainingBatch, requests: Sequence[Batch]
+    ) -> StepReport:
+        """Devices send, the base station learns and returns gradients, the devices learn."""
         frames = self._transmit(requests)
         report, *gradients = self._station.call(
-            "step", seed, batch.rules, batch.rows, *frames, returns=1 + len(frames)
+            "step", seed, part, batch.rules, batch.rows, *frames, returns=1 + len(frames)
         )
         learnt = []
         for name, device in self._peer.items():
@@ -326,15 +347,9 @@ class Network(OnEngine):
                 for request, gradient in zip(requests, gradients, strict=True)
                 if self._streams[request.stream].device == name
             ]
-            learnt += device.call("learn", *own)
+            learnt += device.call("learn", part, *own)
         done: StepReport = self._wait([report, *learnt])[0]
-        found = {**done.losses, **done.costs}
-        if "gradient_bits" in found and not self._learn:
-            found["gradient_bits"] = 0.0
-        if batch.members is None:
-            return found
-        lost = {f"loss_rate_{stream}": rate for stream, rate in done.loss_rates.items()}
-        return {**found, **lost, "emulated_s": batch.emulated_s}
+        return done
 
     def _requests_of(self, phase: Phase, batch: TrainingBatch, tokens: TokenLengths) -> list[Batch]:
         """Requests for every stream of a phase in a step."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from channel_models import Frame, Link, Reception, mean_db
 
-from .messages import Arrival, Rules, StreamLog
+from .messages import Arrival, Rules, StepReport, StreamLog
 
 GRADIENT_BITS = 32
 """Bits of a value of a gradient."""
@@ -84,6 +84,33 @@ def step_costs(
         ),
         **({"tx_power_dbm": mean_db(torch.cat(powers_dbm))} if powers_dbm else {}),
     }
+
+
+def merge_reports(reports: Sequence[StepReport], counts: Sequence[int]) -> StepReport:
+    """The report of a step of several parts of ``counts`` samples: means over all samples.
+
+    A loss that a part does not have, as nothing of it arrived, is that of the others.
+    """
+    if len(reports) == 1:
+        return reports[0]
+
+    def merged(found: Sequence[dict[str, float]]) -> dict[str, float]:
+        names = dict.fromkeys(name for own in found for name in own)
+        return {name: _merged(name, found, counts) for name in names}
+
+    return StepReport(merged([r.losses for r in reports]), merged([r.costs for r in reports]))
+
+
+def _merged(name: str, found: Sequence[dict[str, float]], counts: Sequence[int]) -> float:
+    pairs = [(own[name], n) for own, n in zip(found, counts, strict=True) if name in own]
+    if name == "samples":
+        return sum(value for value, _ in pairs)
+    total = sum(n for _, n in pairs)
+    weights = [n / total for _, n in pairs]
+    values = [value for value, _ in pairs]
+    if name == "tx_power_dbm":
+        return mean_db(values, torch.tensor(weights, dtype=torch.float64))
+    return sum(value * weight for value, weight in zip(values, weights, strict=True))
 
 
 def _mean_gradient(frame: Frame, log: StreamLog | None) -> float:

@@ -20,7 +20,7 @@ from tokcom_core.testing import MAX_ANSWER_TOKENS, ROWS, SystemCase, Unsplit, ha
 
 from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
-from .messages import Answers, Batch, Gradient, Rules
+from .messages import Answers, Batch, Gradient, Rules, StepPart
 from .training.optimiser import Optimiser, seeded
 
 SEED, SNR_DB = 17, 5.0
@@ -92,11 +92,11 @@ class SplitSystem:
         """One step of a phase that has begun, of its own frames by default; returns the losses."""
         rows = {own.split: ROWS for own in phase.inputs}
         sent = self.transmit(phase.inputs, training=True) if frames is None else frames
-        report, *gradients = self.station.step(SEED, rules, rows, *sent)
+        report, *gradients = self.station.step(SEED, StepPart(), rules, rows, *sent)
         assert not isinstance(report, Gradient)
         for device in self.devices.values():
             own = [g for g in gradients if isinstance(g, Gradient)]
-            device.learn(*(g for g in own if self._sender(g.stream) is device))
+            device.learn(StepPart(), *(g for g in own if self._sender(g.stream) is device))
         return report.losses
 
     def answer(self, split: str, frames: Sequence[Frame]) -> Answers:

@@ -56,6 +56,20 @@ class TrainingBatch:
     rules: Rules | None = None
     emulated_s: float = 0.0
 
+    @property
+    def size(self) -> int:
+        """Number of samples of the split that has most."""
+        return max(len(rows) for rows in self.rows.values())
+
+    def parts(self, size: int | None) -> list[TrainingBatch]:
+        """The batch of a single user in parts of at most ``size`` samples; None leaves it whole."""
+        if size is None or size >= self.size:
+            return [self]
+        assert self.members is None, "what many users send at once is received at once"
+        starts = range(0, self.size, size)
+        own = self.rows.items()
+        return [TrainingBatch({k: rows[i : i + size] for k, rows in own}) for i in starts]
+
 
 class BatchSampler(ABC):
     """The batches of a phase, by number."""

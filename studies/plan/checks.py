@@ -47,6 +47,14 @@ def check_method(study: Study, contender: Contender) -> None:
             f"method {contender.label!r} answers in rounds of feedback, which the many users of "
             "'emulate' do not take; take a method that answers at once"
         )
+    phases = contender.system.phases(study.task)
+    parts = [phase for phase in phases if phase.micro_batch_size is not None]
+    if study.emulate is not None and parts:
+        raise ValueError(
+            f"method {contender.label!r} trains its phase {parts[0].name!r} in micro-batches, but "
+            "what many users of 'emulate' send at once is received at once; leave "
+            "micro_batch_size out"
+        )
     _check_airs(study, contender)
 
 

@@ -15,6 +15,7 @@ from transformers import GemmaConfig, PreTrainedConfig, Qwen2Config
 
 from studies.execution.speeds import measure_speeds
 from studies.plan.cells import Plan
+from studies.plan.specs import PhaseSpec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.columns import WALL_CLOCK_COLUMNS
@@ -177,6 +178,28 @@ def test_many_users_do_not_take_rounds(keys: dict[str, Any]) -> None:
     method = {"name": "taichi-relay", "transport": {"prompt": "file"}}
     with pytest.raises(ValueError, match="take analog or digital"):
         Plan(_study(keys, methods=[method]))
+
+
+def _last_phase(plan: Plan) -> PhaseSpec:
+    (method,) = (c for c in plan.contenders if c.reference is None)
+    return plan.cells_of(method, None)[0].trained
+
+
+def _with_parents(spec: PhaseSpec | None) -> Iterator[PhaseSpec]:
+    while spec is not None:
+        yield spec
+        spec = spec.parent
+
+
+def test_a_micro_batch_is_a_key_of_a_training_with_one_user(keys: dict[str, Any]) -> None:
+    """And cells without one keep the keys that they have always had."""
+    method = {"name": "taichi", "tuning": {"micro_batch_size": 4}}
+    coding, others = (_last_phase(Plan(_study(keys, methods=[m]))) for m in (method, "taichi"))
+    sizes = {spec.phase: spec.definition.micro_batch_size for spec in _with_parents(coding)}
+    assert sizes == {"coding": None, "codec": None, "tuning": 4, "pretraining": None}
+    assert "micro_batch_size" not in others.model_dump_json()
+    with pytest.raises(ValueError, match="trains its phase 'tuning' in micro-batches"):
+        Plan(_study(keys, methods=[method], emulate={"users": 20, "duration_s": 0.5}))
 
 
 _LANGUAGES: dict[str, PreTrainedConfig] = {

@@ -19,5 +19,10 @@ def absolute(name: str) -> str:
 Checkpoint = Annotated[str, AfterValidator(absolute)]
 """A Hugging Face name, ``pocket``, or the absolute path of a folder."""
 
+MicroBatchSize = Annotated[
+    int | None, Field(ge=1, exclude_if=lambda value: value is None)  # keys of before stay
+]
+"""Maximum number of samples that a step computes at once; None takes its batch whole."""
+
 LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(listed)]
 """Candidates, all positive; a single number is a list of one."""

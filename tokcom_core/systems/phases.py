@@ -76,6 +76,8 @@ class Phase:
             the devices are built for.
         aligned: Streams whose embeddings the losses bring together, the anchor first, see
             :meth:`Receiver.embeddings`; none in a phase that aligns nothing.
+        micro_batch_size: Maximum number of samples that are sent and learnt from at once; a step
+            is the mean of these. None takes the batch whole.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Phase:
     dropped: tuple[str, ...] = ()
     any_tokens: tuple[Mapping[str, int], ...] = ()
     aligned: tuple[str, ...] = ()
+    micro_batch_size: int | None = None
 
     @property
     def crossing(self) -> tuple[str, ...]:

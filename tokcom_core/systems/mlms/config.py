@@ -19,7 +19,7 @@ from ...encoders import ENCODERS, Ast, AudioSpan, Clip, Crop, EncoderConfig, Viv
 from ...features import FeatureDtype, Sliding
 from ...selection import Selection
 from ...slide import Rounding
-from ..config import Checkpoint, LearningRates, absolute
+from ..config import Checkpoint, LearningRates, MicroBatchSize, absolute
 from .transceiver import RECEIVER_WIDTH, AudioPooling, Pooling, VisionPooling
 
 AlignmentLosses = Literal["none", "reconstruction", "contrastive"]
@@ -165,6 +165,8 @@ class FineTuningConfig(Config):
     """Task-oriented fine-tuning, stage 2 of Algorithm 1.
 
     Attributes:
+        micro_batch_size: Samples that are computed at once, for models of which a batch does not
+            fit the memory.
         learning_rates: Candidates, of which each method uses the one of lowest validation loss.
         reference_steps, reference_learning_rates: Settings of the references, which should be
             well trained; the same rates by default.
@@ -179,6 +181,7 @@ class FineTuningConfig(Config):
     steps: int = Field(default=300, ge=1)
     reference_steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=32, ge=1)
+    micro_batch_size: MicroBatchSize = None
     learning_rates: LearningRates = Field(default=(1e-3,), min_length=1)
     reference_learning_rates: LearningRates | None = Field(default=None, min_length=1)
     schedule: Literal["linear", "constant"] = "linear"

@@ -173,6 +173,7 @@ class Mlms(System):
             batch_size=config.batch_size,
             losses=("task", "first_token"),
             calibration_samples=_CALIBRATION_SAMPLES if config.rescale_receivers else 0,
+            micro_batch_size=config.micro_batch_size,
             drop_prob=config.drop_modality,
             dropped=self._media(task),
         )

@@ -10,6 +10,7 @@ from ...checkpoints import POCKET_IMAGES
 from ...config import Config
 from ...encoders import Clip, Convnext, Grid, NamedEncoder
 from ...features import FeatureDtype
+from ..config import MicroBatchSize
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -93,11 +94,14 @@ class PhaseConfig(Config):
     Attributes:
         learning_rate: Peak learning rate.
         station_learning_rate: That of the base station's parts; the same by default.
+        micro_batch_size: Samples that are computed at once, for models of which a batch does not
+            fit the memory.
         warmup_fraction: Fraction of the steps that warm up.
     """
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
+    micro_batch_size: MicroBatchSize = None
     learning_rate: float = Field(gt=0)
     station_learning_rate: float | None = Field(default=None, gt=0)
     warmup_fraction: float = Field(default=0.03, ge=0, lt=1)

@@ -405,4 +405,12 @@ def _phase(
         station_learning_rate=own.station_learning_rate,
         weight_decay=own.weight_decay,
     )
-    return Phase(name, inputs, training, own.batch_size, losses, over_air)
+    return Phase(
+        name,
+        inputs,
+        training,
+        own.batch_size,
+        losses,
+        over_air,
+        micro_batch_size=own.micro_batch_size,
+    )

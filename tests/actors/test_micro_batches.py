@@ -1,0 +1,113 @@
+"""Steps that are sent and learnt from in parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+import torch
+
+from actors import Device, InlineEngine
+from actors.messages import Batch, StepReport
+from actors.reception import merge_reports
+from actors.training.optimiser import Optimiser
+from channel_models import Frame, named_air
+from tokcom_core.systems import Phase
+from tokcom_core.systems.mlms import Mlms
+
+from .conftest import NetworkParts, PartsOf
+
+FIRST_TOKEN = Mlms.model_validate(
+    {"caption_tokens": 64, "fine_tuning": {"answer_loss": "first_token"}}
+)
+"""Its loss is a mean over samples, so that a batch's is the mean of its parts'."""
+
+Trained = tuple[list[dict[str, float]], Mapping[str, torch.Tensor]]
+
+
+def _train(parts: NetworkParts, phase: Phase, snr_db: float) -> Trained:
+    with parts.network(InlineEngine()) as network:
+        network.set_channel(named_air("awgn"), snr_db)
+        return network.train(phase), network.state()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of samples of each of a stream's frames in training."""
+    found: list[int] = []
+    transmit = Device.transmit
+
+    def recorded(device: Device, batch: Batch) -> Frame:
+        if batch.training and batch.stream == "question":
+            found.append(len(batch.rows))
+        return transmit(device, batch)
+
+    monkeypatch.setattr(Device, "transmit", recorded)
+    return found
+
+
+@pytest.fixture
+def gradients(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Gradients that optimisers step by, without stepping."""
+    found: list[torch.Tensor] = []
+
+    def step(own: Optimiser) -> None:
+        found.extend(p.grad for p in own._parameters if p.grad is not None)
+
+    monkeypatch.setattr(Optimiser, "step", step)
+    return found
+
+
+def test_a_step_in_parts_is_the_step_on_the_whole_batch(
+    parts_of: PartsOf,
+    sent: list[int],
+    gradients: list[torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, values: values)
+    parts = parts_of(system=FIRST_TOKEN)
+    phase = parts.phases(steps=1)[-1]
+    (expected,), _ = _train(parts, phase, math.inf)
+    whole = gradients.copy()
+    sent.clear()
+    gradients.clear()
+    (found,), _ = _train(parts, replace(phase, micro_batch_size=3), math.inf)
+    assert sent == [3, 3, 2]
+    assert found == pytest.approx(expected)
+    assert len(gradients) == len(whole) > 0
+    for own, other in zip(gradients, whole, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-6)
+
+
+def test_parts_meet_different_noise(parts_of: PartsOf) -> None:
+    """A step of two parts over the air is not the same part twice."""
+    parts = parts_of(system=FIRST_TOKEN)
+    phase = parts.phases(steps=1)[-1]
+    whole, _ = _train(parts, phase, 0.0)
+    split, _ = _train(parts, replace(phase, micro_batch_size=4), 0.0)
+    assert whole[0]["samples"] == split[0]["samples"] == 8
+    assert whole[0]["task"] != split[0]["task"]
+
+
+def test_a_batch_that_fits_is_not_split(parts_of: PartsOf) -> None:
+    parts = parts_of(system=FIRST_TOKEN)
+    phase = parts.phases(steps=2)[-1]
+    whole, _ = _train(parts, phase, 6.0)
+    fits, _ = _train(parts, replace(phase, micro_batch_size=8), 6.0)
+    assert fits == whole
+
+
+def test_reports_are_merged_by_samples() -> None:
+    first = StepReport({"task": 1.0}, {"samples": 6.0, "uplink_bits": 10.0, "tx_power_dbm": 10.0})
+    other = StepReport({}, {"samples": 2.0, "uplink_bits": 30.0, "tx_power_dbm": 20.0})
+    merged = merge_reports([first, other], [6, 2])
+    assert merged.losses == {"task": 1.0}  # nothing of the other part has arrived
+    assert merged.costs == pytest.approx(
+        {
+            "samples": 8.0,
+            "uplink_bits": 15.0,
+            "tx_power_dbm": 10 * math.log10((6 * 10 + 2 * 100) / 8),
+        }
+    )

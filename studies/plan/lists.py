@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from tokcom_core.config import listed
+
+
+def gridded(value: Any) -> list[Any]:
+    """The entries of a list; a mapping with lists stands for every combination of their values."""
+    found: list[Any] = []
+    for entry in listed(value):
+        if not isinstance(entry, Mapping):
+            found.append(entry)
+            continue
+        every = product(*(listed(own) for own in entry.values()))
+        found += [dict(zip(entry, own, strict=True)) for own in every]
+    return found
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -16,6 +30,9 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
         raise ValueError(f"values are repeated: {shown}; take each once")
     return values
 
+
+GRID = (BeforeValidator(gridded), AfterValidator(distinct), Field(min_length=1))
+"""Annotations of a key with one mapping or several, whose values may be lists themselves."""
 
 SEVERAL = (BeforeValidator(listed), AfterValidator(distinct), Field(min_length=1))
 """Annotations of a key with one value or several distinct ones."""

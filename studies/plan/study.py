@@ -37,7 +37,7 @@ from tokcom_core.tasks import Avqa, NamedTask, Task
 from ..errors import explain
 from .claims import Claim
 from .compute import Compute
-from .lists import SEVERAL
+from .lists import GRID, SEVERAL
 from .loggers import NamedLogger, one_of_each
 from .models import ModelsName, with_models
 from .recipes import RecipeName, with_recipe
@@ -144,7 +144,7 @@ class Study(Config):
     bandwidth_hz: Annotated[
         tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], *SEVERAL
     ] = (5e6,)
-    tokens: Annotated[tuple[TokenBudget, ...], *SEVERAL] = Field(
+    tokens: Annotated[tuple[TokenBudget, ...], *GRID] = Field(
         default_factory=lambda known: (_default_tokens(known),)
     )
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=_SEEDS)], ...], *SEVERAL] = (0,)

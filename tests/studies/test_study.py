@@ -37,6 +37,20 @@ def test_presets_are_valid_and_survive_a_round_trip(name: str, tmp_path: Path) -
     assert load(file) == study
 
 
+def test_token_lengths_are_pairs_or_a_grid(tmp_path: Path) -> None:
+    pairs = [{"audio": 4, "vision": 4}, {"audio": 16, "vision": 16}]
+    assert list(_load(tmp_path, tokens=pairs).tokens) == pairs
+    crossed = [pairs[0], {"audio": 4, "vision": 16}, {"audio": 16, "vision": 4}, pairs[1]]
+    assert list(_load(tmp_path, tokens={"audio": [4, 16], "vision": [4, 16]}).tokens) == crossed
+    both = [{"audio": [4, 16], "vision": 8}, pairs[0]]
+    beside = [{"audio": 4, "vision": 8}, {"audio": 16, "vision": 8}, pairs[0]]
+    assert list(_load(tmp_path, tokens=both).tokens) == beside
+    with pytest.raises(ValueError, match="repeated"):
+        _load(tmp_path, tokens=[{"audio": [4, 16], "vision": 4}, pairs[0]])
+    with pytest.raises(ValueError, match=r"tokens"):
+        _load(tmp_path, tokens={"audio": [], "vision": 4})
+
+
 def test_quickstart_is_what_it_promises() -> None:
     study = load("quickstart")
     assert _labels(study) == ["aligned", "unaligned"]

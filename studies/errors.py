@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -45,13 +45,19 @@ def _telling(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     A union complains by each of its kinds: of a bad mapping also that it is no number.
     """
     found = [item for item in items if item["type"] != "default_factory_not_called"]
-    certain = [_place(item) for item in found if not item["type"].endswith("_type")]
+    certain = [_place(item) for item in found if not _is_of_a_kind(item)]
     return [
         item
         for item in found
-        if not item["type"].endswith("_type")
+        if not _is_of_a_kind(item)
         or not any(place[: len(_place(item))] == _place(item) for place in certain)
     ]
+
+
+def _is_of_a_kind(item: ErrorDetails) -> bool:
+    """Whether an error says that a value is of another kind, such as a mapping that is no word."""
+    no_word = item["type"] == "literal_error" and isinstance(item["input"], Mapping)
+    return item["type"].endswith("_type") or no_word
 
 
 def _place(item: ErrorDetails) -> Key:

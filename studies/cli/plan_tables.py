@@ -74,15 +74,16 @@ def needs(study: Study) -> list[str]:
 
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
-    """Table of the cells; a row for those that differ in their seed alone."""
+    """Table of the cells; a row for those that differ in their seed, or in a matched SNR, alone."""
     ours = [cell for cell in cells if cell.reference is None]
     swept = {header: name for header, name in _SWEPT.items() if _differ(ours, name)}
     shown = Table(
         "method", "air", "trained at (dB)", "MHz", *swept, "tokens", "seeds",
         title=f"{len(cells)} cells", box=box.SIMPLE_HEAD,
     )  # fmt: skip
-    conditions = Counter(
-        (
+    seeds: dict[tuple[str, ...], set[int]] = {}
+    for cell in cells:
+        condition = (
             cell.method,
             cell.air_label,
             _training_snr(cell),
@@ -90,17 +91,16 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
             *(_number(getattr(cell, name)) for name in swept.values()),
             layout.budget_text(identity(cell, layout)),
         )
-        for cell in cells
-    )
-    for condition, seeds in conditions.items():
-        shown.add_row(*condition, str(seeds))
+        seeds.setdefault(condition, set()).add(cell.seed)
+    for condition, own in seeds.items():
+        shown.add_row(*condition, str(len(own)))
     return shown
 
 
 def _training_snr(cell: Cell) -> str:
-    """``10``, or ``-6 to 18``, in dB; ``-`` under a link budget."""
+    """``10``, ``-6 to 18`` or ``matched``, in dB; ``-`` under a link budget."""
     snr_db = cell.nominal_snr_db
-    if isinstance(snr_db, SnrRange):
+    if isinstance(snr_db, SnrRange | str):
         return str(snr_db)
     return "-" if math.isnan(snr_db) else f"{snr_db:g}"
 

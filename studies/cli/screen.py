@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -164,7 +164,7 @@ def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Colu
         "deadline_ms": ("deadline", lambda row: _number(row["deadline_ms"])),
         "users": ("users", lambda row: _number(row["users"])),
         PACKET_BITS: ("bits", lambda row: _number(row[PACKET_BITS])),
-        "train_snr_db": ("trained", lambda row: _number(row["train_snr_db"])),
+        "train_snr_db": ("trained", _trained),
         "train_snr_span_db": ("over", lambda row: _number(row["train_snr_span_db"])),
     }
     return [
@@ -173,6 +173,11 @@ def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Colu
         ("dB", lambda row: _number(row["eval_snr_db"])),
         ("tokens", layout.budget_text),
     ]
+
+
+def _trained(row: Mapping[str, Any]) -> str:
+    matched = pd.isna(row["train_snr_db"]) and pd.isna(row["train_snr_span_db"])
+    return "matched" if matched else _number(row["train_snr_db"])
 
 
 def _table(rows: pd.DataFrame, columns: Sequence[_Column]) -> Table:

@@ -71,7 +71,8 @@ def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
     titles = rows["air"].fillna("-").astype(str)
     for name in (name for name in swept(rows, layout) if name in _SAID):
         said = {value: f", {_SAID[name](value)}" for value in rows[name].dropna().unique()}
-        titles = titles + rows[name].map(said).fillna("")
+        without = ", trained at each SNR" if name == "train_snr_span_db" else ""
+        titles = titles + rows[name].map(said).fillna(without)
     return titles
 
 

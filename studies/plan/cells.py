@@ -17,7 +17,7 @@ from .budgets import Budget, budget_of, loss_at_bandwidth_db
 from .checks import check_data, check_method
 from .contenders import Contender, air_of, contenders_of, digital_links, transports_of
 from .specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec
-from .study import Study, TokenBudget
+from .study import Study, TokenBudget, TrainingSnr
 
 NOISELESS = named_air("awgn")
 """The references' air, at an infinite SNR."""
@@ -29,13 +29,13 @@ class Point:
 
     Attributes:
         air: Air in the study.
-        snr_db: Nominal training SNR, or a range of them.
+        training: Nominal training SNR, and those that are evaluated.
         budget: Bandwidth, deadline, users, digital link and token lengths.
         seed: Seed of the cell.
     """
 
     air: AirBase
-    snr_db: float | SnrRange
+    training: TrainingSnr
     budget: Budget
     seed: int
 
@@ -140,7 +140,7 @@ class Plan:
         budgets = self.budgets(contender)
         first = budgets[0]
         at_first = [b for b in budgets if b.same_link(first) and b.emulate == first.emulate]
-        point = Point(self.study.airs[0], self.study.train_snr_db[0], at_first[-1], seed)
+        point = Point(self.study.airs[0], self.study.training_snrs[0], at_first[-1], seed)
         trained = self._trained(contender, point, rate)
         return ValidationSpec(trained=trained, crossing=self._crossing(contender, point))
 
@@ -190,12 +190,13 @@ class Plan:
         """
         study = self.study
         if contender.reference is not None:
-            channels: list[tuple[AirBase, float | SnrRange]] = [(NOISELESS, math.inf)]
+            channels = [(NOISELESS, TrainingSnr(math.inf, (math.inf,)))]
         else:
+            unset = (TrainingSnr(math.nan, (math.nan,)),)
             channels = [
-                (air, snr_db)
+                (air, training)
                 for air in study.airs
-                for snr_db in (study.train_snr_db if air.sets_snr else (math.nan,))
+                for training in (study.training_snrs if air.sets_snr else unset)
             ]
         cells = [
             self._cell(contender, Point(*channel, budget, seed), learning_rate)
@@ -207,9 +208,7 @@ class Plan:
 
     def _cell(self, contender: Contender, point: Point, learning_rate: float | None) -> Cell:
         study, reference = self.study, contender.reference
-        eval_snr_db = study.eval_snr_db if point.air.sets_snr else (math.nan,)
-        if reference is not None:
-            eval_snr_db = (math.inf,)
+        nominal_db, eval_snr_db, matched = point.training
         crossing = self._crossing(contender, point)
         loss_db = loss_at_bandwidth_db(study, point.budget.bandwidth_hz)
         trained = self._trained(contender, point, learning_rate)
@@ -219,7 +218,7 @@ class Plan:
             reference=None if reference is None else reference.name,
             trained=trained,
             crossing=crossing.model_copy(update={"link": self._link(contender, point)}),
-            nominal_snr_db=point.snr_db,
+            nominal_snr_db="matched" if matched else nominal_db,
             eval_snr_db=eval_snr_db,
             eval_air_snr_db=tuple(snr_db - loss_db for snr_db in eval_snr_db),
             bandwidth_hz=point.budget.bandwidth_hz,
@@ -278,7 +277,8 @@ class Plan:
         if contender.reference is not None:
             link = NOISELESS.matters(self._link(contender, point))
             return Crossing(air=NOISELESS, link=link, snr_db=math.inf, transport={})
-        nominal_db = point.snr_db if phase is None or phase.snr_db is None else phase.snr_db
+        asked_db = point.training.snr_db
+        nominal_db = asked_db if phase is None or phase.snr_db is None else phase.snr_db
         names = contender.system.served(study.task)
         if phase is not None:
             names = phase.crossing

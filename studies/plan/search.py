@@ -104,7 +104,10 @@ class Search(Config):
             known = ", ".join(method.label for method in study.methods)
             raise ValueError(f"no method {self.method!r} in the study; there are: {known}")
         counts = {axis: len(getattr(study, axis)) for axis in _AXES}
-        counts |= {"digital.bits": len(study.digital.bits)}
+        counts |= {
+            "train_snr_db": len(study.training_snrs),
+            "digital.bits": len(study.digital.bits),
+        }
         if study.emulate is not None and study.emulate.trains:
             counts |= {"emulate.users": len(study.emulate.users)}
         for axis, count in counts.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -140,7 +140,7 @@ class Cell(Spec):
     reference: str | None
     trained: PhaseSpec
     crossing: Crossing
-    nominal_snr_db: float | SnrRange
+    nominal_snr_db: float | SnrRange | Literal["matched"]
     eval_snr_db: tuple[float, ...]
     eval_air_snr_db: tuple[float, ...]
     bandwidth_hz: float

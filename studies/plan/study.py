@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -52,6 +52,18 @@ def _an_snr(value: float) -> float:
 
 
 Snr = Annotated[float, AfterValidator(_an_snr)]
+
+Matched = Literal["matched"]
+"""A network for each evaluated SNR, trained at it."""
+
+
+class TrainingSnr(NamedTuple):
+    """A training's nominal SNR, or a range of them; those that it is evaluated at."""
+
+    snr_db: float | SnrRange
+    eval_snr_db: tuple[float, ...]
+    matched: bool = False
+
 
 _SEEDS = 2**63
 """Number of seeds that the tables can hold."""
@@ -139,7 +151,7 @@ class Study(Config):
     airs: Annotated[tuple[NamedAir, ...], *SEVERAL] = Field(
         default=("awgn",), validate_default=True
     )
-    train_snr_db: Annotated[tuple[Snr | SnrRange, ...], *SEVERAL] = (10.0,)
+    train_snr_db: Annotated[tuple[Matched | Snr | SnrRange, ...], *SEVERAL] = (10.0,)
     eval_snr_db: Annotated[tuple[Snr, ...], *SEVERAL] = (10.0,)
     bandwidth_hz: Annotated[
         tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], *SEVERAL
@@ -280,6 +292,17 @@ class Study(Config):
     def link_at(self, bandwidth_hz: float) -> Link:
         """The link at one of the study's bandwidths, which may be too narrow to carry anything."""
         return Link(**self.link).model_copy(update={"bandwidth_hz": bandwidth_hz})
+
+    @property
+    def training_snrs(self) -> tuple[TrainingSnr, ...]:
+        """SNRs that networks are trained at, each where it is tested."""
+        found: list[TrainingSnr] = []
+        for snr_db in self.train_snr_db:
+            if isinstance(snr_db, str):
+                found += [TrainingSnr(own, (own,), matched=True) for own in self.eval_snr_db]
+            else:
+                found.append(TrainingSnr(snr_db, self.eval_snr_db))
+        return tuple(found)
 
     @property
     def torch_device(self) -> str:

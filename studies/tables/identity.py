@@ -19,8 +19,12 @@ from .columns import PACKET_BITS, TableLayout
 def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
     """The columns that all rows of a cell share in ``results``."""
     trained, nominal_db = cell.trained, cell.nominal_snr_db
+    middle_db: float | None
+    span_db: float | None
     if isinstance(nominal_db, SnrRange):
         middle_db, span_db = nominal_db.middle, nominal_db.span
+    elif isinstance(nominal_db, str):
+        middle_db = span_db = None
     else:
         middle_db, span_db = nominal_db, 0.0
     budget = cell.tested.tokens

@@ -242,3 +242,18 @@ def test_a_range_of_training_snrs_is_one_training_and_shifts_with_the_bandwidth(
     row = identity(cells[1e7, True], layout_of(plan.study))
     assert (row["train_snr_db"], row["train_snr_span_db"]) == (6, 24)
     assert identity(cells[1e7, False], layout_of(plan.study))["train_snr_span_db"] == 0
+
+
+def test_matched_training_is_at_each_evaluated_snr() -> None:
+    """The networks are those of fixed SNRs, each evaluated at its own alone."""
+    keys = {"methods": ["aligned"], "airs": ["awgn", "umi"], "eval_snr_db": [0, 10]}
+    plan, found = planned(train_snr_db=["matched"], **keys)
+    cells = [cell for cell in ours(found) if cell.air_label == "awgn"]
+    assert [(c.crossing.snr_db, c.eval_snr_db) for c in cells] == [(0, (0,)), (10, (10,))]
+    fixed = ours(planned(train_snr_db=[0, 10], **keys)[1])
+    assert {c.trained.key for c in cells} == {c.trained.key for c in fixed if c.air_label == "awgn"}
+    row = identity(cells[0], layout_of(plan.study))
+    assert row["train_snr_db"] is None and row["train_snr_span_db"] is None
+    (cell,) = [c for c in ours(found) if c.air_label == "umi"]  # a link budget has its own SNR
+    assert math.isnan(cell.eval_snr_db[0])
+    assert identity(cell, layout_of(plan.study))["train_snr_span_db"] == 0

@@ -284,3 +284,25 @@ def test_phases_that_do_not_train_the_task_show_the_sum_of_their_losses(
     chart = earlier_phases(pd.concat([curves, own]), tables.layout)
     assert {panel.x_label for panel in chart.panels} == {"alignment step"}
     assert all(line.points["y"].eq(3).all() for panel in chart.panels for line in panel.lines)
+
+
+def test_networks_that_are_trained_where_they_are_tested_are_one_curve(tmp_path: Path) -> None:
+    study = Study(
+        name="matched",
+        methods=["aligned"],
+        train_snr_db=[10, "matched"],
+        eval_snr_db=[0, 10],
+        seeds=[0, 1],
+    )
+    tables, results, summary = _summary(study, tmp_path)
+    own = without_references(summary, tables.layout)
+    titles = panel_titles(own, tables.layout)
+    assert own.groupby(titles)["eval_snr_db"].agg(list).to_dict() == {
+        "awgn, trained at each SNR": [0, 10],
+        "awgn, trained at 10 dB, \N{PLUS-MINUS SIGN} 0 dB": [0, 10],
+    }
+    shown = _shown(summary, tables.layout)
+    assert shown.count("matched") == 2
+    curves = studies.curve(own)
+    assert curves.index.to_list() == [0, 10] and curves.shape == (2, 2)
+    write_report(Findings(study, tables, results))

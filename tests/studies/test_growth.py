@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 import studies
 from studies.plan.cells import Plan
 from studies.plan.growth import outgrown
 from studies.storage.folder import StudyFolder
+from studies.tables.columns import VERSION_KEY
 from studies.tables.files import Tables
 from studies.tables.layout import layout_of
 
@@ -97,6 +99,23 @@ def test_results_that_growth_does_not_explain_are_told_and_stay(
     )
     studies.run(study, folder.root)
     assert _stems(folder) == before
+
+
+def test_curves_of_another_version_do_not_end_a_run(tmp_path: Path) -> None:
+    """They stay in the folder beside the study's own, with other columns or none of them."""
+    claim = {"better": "aligned", "than": "unaligned", "measure": "training_loss"}
+    study = small_study(methods=["aligned", "unaligned"], claims=[claim])
+    folder = StudyFolder(tmp_path / "out")
+    finish(study, folder, lambda *_: 0.5)
+    own = studies.read(folder.root, "curves")
+    file = next(folder.curves.iterdir())
+    older = pq.read_table(file).replace_schema_metadata({VERSION_KEY: b"10"})
+    pq.write_table(older, file.with_stem("cell-older"))
+    pq.write_table(pq.read_table(file).drop_columns(["task"]), file.with_stem("cell-other"))
+    file.with_stem("cell-damaged").write_text("no parquet")
+    studies.run(study, folder.root)
+    pd.testing.assert_frame_equal(studies.read(folder.root, "curves"), own)
+    assert set(studies.judge(folder.root)["verdict"]) == {"not shown"}
 
 
 def test_results_of_fewer_snrs_go_once_those_of_more_are_there(

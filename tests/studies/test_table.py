@@ -113,7 +113,7 @@ def test_a_phase_may_have_been_trained_by_another_study(study: Study, tmp_path: 
     step = {"phase": "fine-tuning", "step": 0, "task": 0.5}
     write_rows(tmp_path / "phase.parquet", [step], theirs)
     tables.write_curves(cell, [tmp_path / "phase.parquet"])
-    (row,) = tables.read_curves()[list(names)].to_dict("records")
+    (row,) = tables.read_curves([cell.key])[list(names)].to_dict("records")
     assert row == step
 
 

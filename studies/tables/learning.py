@@ -36,7 +36,7 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
     check_sides(first, second)
     layout = tables.layout
     asked = table[table["status"].eq("ok") & table["method"].isin((first, second))]
-    losses = tables.read_training_losses(asked["cell"].unique(), layout.losses[0])
+    losses = tables.read_training_losses(list(asked["cell"].unique()), layout.losses[0])
     done = asked[asked["cell"].isin(losses.index)]
     done = done.assign(loss=done["cell"].map(losses)).drop_duplicates(["method", "cell"])
     one, other = (done[done["method"] == method] for method in (first, second))

@@ -114,7 +114,10 @@ def test_curves_of_another_version_do_not_end_a_run(tmp_path: Path) -> None:
     pq.write_table(older, file.with_stem("cell-older"))
     pq.write_table(pq.read_table(file).drop_columns(["task"]), file.with_stem("cell-other"))
     file.with_stem("cell-damaged").write_text("no parquet")
+    for name in ("cell-older", "cell-other", "cell-damaged"):
+        (folder.results / f"{name}.parquet").write_text("of another version")
     studies.run(study, folder.root)
+    assert file.with_stem("cell-older").exists()
     pd.testing.assert_frame_equal(studies.read(folder.root, "curves"), own)
     assert set(studies.judge(folder.root)["verdict"]) == {"not shown"}
 

@@ -8,16 +8,12 @@ import torch
 from torch import Tensor
 
 from channel_models import Frame, Link, Reception, mean_db
+from tokcom_core.systems.tokens import by_token
 
 from .messages import Arrival, Rules, StepReport, StreamLog
 
 GRADIENT_BITS = 32
 """Bits of a value of a gradient."""
-
-
-def by_token(by_symbol: Tensor, block: int) -> Tensor:
-    """Values by symbol ``[B, N]`` to values by token ``[B, S]``: those of its first symbol."""
-    return by_symbol[:, ::block]
 
 
 def arrival(frame: Frame, reception: Reception) -> Arrival:

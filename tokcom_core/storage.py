@@ -33,6 +33,10 @@ class StorageError(OSError):
         return cls(number, reason or os.strerror(number), file)
 
 
+class OtherWeightsError(ValueError):
+    """A file holds other weights than are wanted from it."""
+
+
 @contextmanager
 def writing(file: Path) -> Iterator[None]:
     """Raises StorageError for failures of a block that writes a file or folder.
@@ -62,10 +66,14 @@ def reading(path: Path) -> Iterator[None]:
     """Names an artifact that a block cannot read, and the remedy.
 
     Raises:
-        ValueError: for a damaged or missing file.
+        ValueError: for a damaged or missing file, or a whole one with other weights.
     """
     try:
         yield
+    except OtherWeightsError as error:
+        raise ValueError(
+            f"{path} is of another network ({error}); load it into that one, or train this one"
+        ) from None
     except (SafetensorError, FileNotFoundError, EOFError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged ({first_line(error)}); remove it, and 'tokcom study resume "
@@ -74,12 +82,16 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def check_saved(saved: Iterable[str], wanted: Iterable[str]) -> None:
-    """Raises ValueError unless a file holds the weights that are wanted from it, and no others."""
+    """Whether a file holds the weights that are wanted from it, and no others.
+
+    Raises:
+        OtherWeightsError: if it does not.
+    """
     lacking, foreign = set(wanted) - set(saved), set(saved) - set(wanted)
     if lacking:
-        raise ValueError(f"{len(lacking)} weights are missing, such as {min(lacking)}")
+        raise OtherWeightsError(f"{len(lacking)} weights are missing, such as {min(lacking)}")
     if foreign:
-        raise ValueError(f"{len(foreign)} weights are of another network, such as {min(foreign)}")
+        raise OtherWeightsError(f"{len(foreign)} weights are not its own, such as {min(foreign)}")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from tokcom_core.devices import gpu_is_lost
+from tokcom_core.errors import first_line
 
 from .gpus import hide_unreserved_gpus
 from .serialization import register_tensor_serializer
@@ -41,6 +42,10 @@ class Share:
     gpu: float = 0.0
 
 
+class GpuLostError(RuntimeError):
+    """A process has lost its GPU."""
+
+
 class PeerProcess:
     """The Ray actor, reused because starting it (imports) costs far more than a new peer.
 
@@ -56,36 +61,43 @@ class PeerProcess:
         if prepare is not None:
             prepare()
         self._peer: Any = None
+        self._lacks_gpu = False
 
     def create(self, cls: type, *arguments: Any) -> None:
         """Makes the peer that the process hosts from now on."""
-        with _ending_without_gpu():
+        with self._noticing_lost_gpu():
             self._peer = cls(*arguments)
 
     def call(self, created: None, method: str, *arguments: Any) -> Any:
         """Calls the peer; ``created`` is what :meth:`create` returned."""
-        with _ending_without_gpu():
+        with self._noticing_lost_gpu():
             return getattr(self._peer, method)(*arguments)
+
+    def check(self) -> None:
+        """Ends the process if it has lost its GPU: a restarted one has it again."""
+        if self._lacks_gpu:
+            os._exit(1)
 
     def vacate(self) -> None:
         """Releases the peer, with its frames and its memory on a GPU."""
+        self.check()
         self._peer = None
         gc.collect()
         gc.freeze()  # what is left are modules: later collections need not look at them (.2 s each)
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
-
-@contextmanager
-def _ending_without_gpu() -> Iterator[None]:
-    """Ends the process if a block has lost its GPU: a restarted one has it again."""
-    try:
-        yield
-    except Exception as error:
-        if gpu_is_lost(error):
-            logger.exception("the GPU is lost; the process ends")
-            os._exit(1)
-        raise
+    @contextmanager
+    def _noticing_lost_gpu(self) -> Iterator[None]:
+        """Raises GpuLostError if a block has lost the GPU; the next check ends the process."""
+        try:
+            yield
+        except Exception as error:
+            if gpu_is_lost(error):
+                logger.exception("the GPU is lost")
+                self._lacks_gpu = True
+                raise GpuLostError(f"the GPU is lost: {first_line(error)}") from error
+            raise
 
 
 class Process:

@@ -19,7 +19,7 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from .engine import ActorSpec, Engine, EngineTimeoutError, Peer, PeerLostError, Role
-from .process import DEATHS, Process, Share
+from .process import DEATHS, GpuLostError, Process, Share
 from .retries import retrying
 from .serialization import register_tensor_serializer
 
@@ -150,6 +150,10 @@ class RayEngine(Engine):
             raise EngineTimeoutError(f"no answer within {self._deadline_s:g} s") from None
         except DEATHS as error:
             raise _lost(error) from None
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, GpuLostError):
+                raise PeerLostError(str(error.cause)) from None
+            raise
         return values
 
     def kill(self, peer: Peer) -> None:
@@ -220,11 +224,11 @@ class RayEngine(Engine):
         """Waits for a process to be ready.
 
         Raises:
-            PeerLostError: if it, or its placement group, is lost.
+            PeerLostError: if it, its GPU, or its placement group, is lost.
             EngineTimeoutError: if it takes too long.
         """
         self._await_made(peer)
-        self._fetch([peer.actor.__ray_ready__.remote()])
+        self._fetch([peer.actor.check.remote()])
 
     def _await_made(self, peer: _RayPeer) -> None:
         """Waits until a process has made its peer, or has failed to, which the next call tells.

@@ -61,7 +61,10 @@ class RayChannelService(ChannelService):
             raise EngineTimeoutError(
                 f"Sionna 1.x gave no channels within {self._deadline_s:g} s"
             ) from None
-        except ray.exceptions.RuntimeEnvSetupError as error:
+        except ray.exceptions.RayError as error:
+            self._asked = {order: kept for order, kept in self._asked.items() if kept is not ref}
+            if not isinstance(error, ray.exceptions.RuntimeEnvSetupError):
+                raise
             cause = " ".join(str(error).split())[:300]
             raise ValueError(f"{SIONNA_1} could not be installed: {cause}") from None
         return arrays

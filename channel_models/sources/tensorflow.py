@@ -93,7 +93,7 @@ class ChannelService(ABC):
 
     @abstractmethod
     def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
-        """Orders a batch of channels."""
+        """Orders a batch of channels; returns what it has of the same order, unless that failed."""
 
     @abstractmethod
     def get(self, ref: Any) -> Arrays:
@@ -130,14 +130,16 @@ class BankedSource(Source):
     ) -> None:
         self._service = service
         self.static = static
-        self._batches = batches
+        self._seeds = [spawn_seed(_BANK_SEED, "bank", i) for i in range(batches)]
         self._batch = batch
         self._device = device
-        self._orders: dict[tuple[int, float], list[Any]] = {}
 
     def realise(self, request: Request) -> Realisation:
-        orders = self._ordered(request.steps, request.sampling_hz)
-        gains, delays = self._service.get(orders[request.seed % self._batches])
+        bank = [
+            self._service.ask(self._batch, request.steps, request.sampling_hz, seed)
+            for seed in self._seeds
+        ]
+        gains, delays = self._service.get(bank[request.seed % len(bank)])
         generator = torch.Generator().manual_seed(request.seed)
         order = torch.randperm(self._batch, generator=generator)
         rows = order.repeat(-(-request.batch // self._batch))[: request.batch].numpy()
@@ -145,14 +147,3 @@ class BankedSource(Source):
             torch.from_numpy(gains[rows]).to(self._device),
             torch.from_numpy(delays[rows]).to(self._device),
         )
-
-    def _ordered(self, steps: int, sampling_hz: float) -> list[Any]:
-        key = (steps, sampling_hz)
-        if key not in self._orders:
-            self._orders[key] = [
-                self._service.ask(
-                    self._batch, steps, sampling_hz, spawn_seed(_BANK_SEED, "bank", i)
-                )
-                for i in range(self._batches)
-            ]
-        return self._orders[key]

@@ -12,6 +12,7 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
+from tokcom_core.devices import gpu_is_lost
 from tokcom_core.storage import StorageError, writing
 
 from ..errors import reason_of
@@ -173,13 +174,15 @@ class _StudyRun:
     ) -> dict[str, str]:
         """Runs emulated cells one after the other: each uses the whole machine or cluster.
 
+        One that loses the GPU of this process is the last one.
+
         Returns the reasons of failed cells.
         """
         waiting = self._to_evaluate(cells)
         able = [c for c in waiting if c.emulate is not None and not graph.blocked(c)]
         runner = SpecRunner(self._study, self._folder, self._features)
-        failures = {}
-        for cell in able:
+        failures: dict[str, str] = {}
+        for number, cell in enumerate(able, 1):
             try:
                 runner.emulate(cell, progress.watch)
             except StorageError:
@@ -187,6 +190,9 @@ class _StudyRun:
             except Exception as error:  # any failure becomes a row of the table
                 logger.exception("%s failed", cell.key)
                 failures[cell.key] = reason_of(error)
+                if gpu_is_lost(error):
+                    lost = f"not begun, as {cell.key} has lost the GPU: {reason_of(error)}"
+                    return failures | {later.key: lost for later in able[number:]}
         return failures
 
     def _to_evaluate(self, cells: Sequence[Cell]) -> list[Cell]:

@@ -73,8 +73,7 @@ def _charts(
     tables: Tables, done: pd.DataFrame, summary: pd.DataFrame, answered: pd.DataFrame
 ) -> Mapping[str, Chart]:
     """All charts of a study, by file name."""
-    layout, curves = tables.layout, tables.read_curves()
-    curves = curves[curves["cell"].isin(done["cell"])]
+    layout, curves = tables.layout, tables.read_curves(list(done["cell"].unique()))
     parts = {p: summarise_part(done, answered, layout, p) for p in layout.parts}
     groups = {g: summarise_part(done, answered, layout, g)[1] for g in layout.groups}
     asked = {group: rows for group, rows in groups.items() if len(rows)}

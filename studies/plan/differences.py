@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from .study import Study
 
-_CHANGES = {"description", "claims", "engine", "resources", "loggers"}
-"""Keys that change nothing in the table."""
+_CHANGES = {"description", "claims", "engine", "device", "resources", "loggers"}
+"""Keys that change nothing in the table, whose rows say themselves on what they were computed."""
 _GROWS = [
     *("airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "deadline_ms", "tokens", "seeds"),
     *("emulate.users", "digital.bits"),

@@ -21,8 +21,9 @@ def outgrown(
 ) -> set[str]:
     """Names of those configs whose cells the study had before it grew.
 
-    With more evaluated SNRs, more token lengths of one network, or a learning rate that more seeds
-    have chosen, a cell of today is the same one but for these.
+    With more evaluated SNRs, more token lengths of one network, another first bandwidth or number
+    of bits, or a learning rate that more seeds have chosen, a cell of today is the same one but for
+    these.
 
     Args:
         plan: The study as it is now.
@@ -30,11 +31,12 @@ def outgrown(
         measured: Keys of the cells of today that count; by default all that it may have.
     """
     today: dict[str, set[Any]] = {}
-    for cell in _possible(plan):
-        if measured is not None and cell.key not in measured:
+    for alike in _possible(plan):
+        if measured is not None and not any(cell.key in measured for cell in alike):
             continue
-        config = json.loads(cell.model_dump_json())
-        today.setdefault(_lasting(config), set()).update(config["eval_snr_db"])
+        for cell in alike:
+            config = json.loads(cell.model_dump_json())
+            today.setdefault(_lasting(config), set()).update(config["eval_snr_db"])
     found = set()
     for name, text in configs.items():
         config = json.loads(text)
@@ -44,24 +46,44 @@ def outgrown(
     return found
 
 
-def _possible(plan: Plan) -> Iterable[Cell]:
-    """All cells that a study may have, whichever learning rates it chooses."""
+def _possible(plan: Plan) -> Iterable[tuple[Cell, ...]]:
+    """All cells that a study may have, each at every learning rate that may be chosen."""
     for contender in plan.contenders:
         rates = contender.system.learning_rates
-        for rate in rates if len(rates) > 1 else (None,):
-            yield from plan.cells_of(contender, rate)
-    yield from (found.cell for found in plan.infeasible())
+        at_rates = (plan.cells_of(contender, r) for r in (rates if len(rates) > 1 else (None,)))
+        yield from zip(*at_rates, strict=True)
+    yield from ((found.cell,) for found in plan.infeasible())
 
 
 def _lasting(config: Mapping[str, Any]) -> str:
-    """Name of a cell by what it keeps while its study grows."""
+    """Name of a cell by what it keeps while its study grows.
+
+    A reference, whose air has no noise, has the study's first bandwidth, for its airtime.
+    """
     trained = config.get("trained") or {}
     tested = config.get("tokens") or trained.get("tokens")
+    crossing = _lasting_crossing(config.get("crossing") or {})
     kept = {name: value for name, value in config.items() if name not in _SNRS}
-    return digest({**kept, "tokens": tested, "trained": _lasting_phase(trained)})
+    if config.get("reference") is not None:
+        kept["bandwidth_hz"] = None
+        crossing = {**crossing, "link": None}
+    phase = _lasting_phase(trained)
+    return digest({**kept, "tokens": tested, "trained": phase, "crossing": crossing})
 
 
 def _lasting_phase(phase: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in phase.items() if name not in _LENGTHS}
-    parent = phase.get("parent")
-    return {**kept, "parent": None if parent is None else _lasting_phase(parent)}
+    parent, crossing = phase.get("parent"), phase.get("crossing")
+    return {
+        **kept,
+        "parent": None if parent is None else _lasting_phase(parent),
+        "crossing": None if crossing is None else _lasting_crossing(crossing),
+    }
+
+
+def _lasting_crossing(crossing: Mapping[str, Any]) -> dict[str, Any]:
+    """A crossing without the bits of values that it does not send, which are the study's first."""
+    air = crossing.get("air") or {}
+    if not air.get("digital") or "digital" in (crossing.get("transport") or {}).values():
+        return dict(crossing)
+    return {**crossing, "air": {**air, "digital": {**air["digital"], "bits": None}}}

@@ -139,7 +139,8 @@ class Search(Config):
         place = key.split(".")[0]
         if place in _SHARED:
             raise ValueError(f"all trials of a search share their samples; take --set {key}=...")
-        if place in _FIXED and not key.startswith("airs.digital."):  # a link that may be designed
+        designed = key.split(".")[:2] == ["airs", "digital"]  # a link that may be
+        if place in _FIXED and not designed:
             raise ValueError(
                 f"all trials of a search share their {place}, or the best would be the luckiest or "
                 f"have the easiest air; take --set {key}=..."

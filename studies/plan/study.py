@@ -278,7 +278,10 @@ class Study(Config):
     def _of_torch(cls, device: str) -> str:
         """Refuses what is no device; whether it is there, the machine that takes it finds out."""
         if device != "auto":
-            pick_device(device)
+            try:
+                pick_device(device)
+            except ValueError:  # whose remedy is a GPU by its number, but Ray chooses the number
+                raise ValueError(f"no device {device!r}; take auto, cpu or cuda") from None
         return device
 
     @field_validator("airs")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tokcom_core.datasets.samples import read_samples
 
@@ -171,18 +170,22 @@ class Tables:
         rows = [{**own, **step} for step in steps]
         self._write(self.folder.curves / _name(cell.key), rows, self.layout.curves)
 
-    def read_curves(self) -> pd.DataFrame:
-        """The training steps of all cells that have finished."""
-        return self._read(self._curves(), self.layout.curves)
+    def read_curves(self, cells: Sequence[str]) -> pd.DataFrame:
+        """The training steps of the finished cells of these keys."""
+        return self._read(self._curves(cells), self.layout.curves)
 
-    def read_diverged(self, loss: str) -> set[str]:
-        """Keys of the finished cells that have a step whose loss is NaN.
+    def read_training_losses(self, cells: Sequence[str], loss: str) -> pd.Series[float]:
+        """Mean of a loss over the steps that have it, by key of the cells that have some.
 
-        A step in which nothing has arrived has no loss, which pandas would take for the same.
+        It is NaN if some step's is. A step in which nothing has arrived has no loss, which pandas
+        would take for the same.
         """
         schema = _part(self.layout.curves, ["cell", loss])
-        steps = pa.concat_tables([schema.empty_table(), *self._tables(self._curves(), schema)])
-        return set(steps.filter(pc.is_nan(steps[loss]))["cell"].to_pylist())
+        found = self._tables(self._curves(cells), schema)
+        steps = pa.concat_tables([schema.empty_table(), *found]).drop_null()
+        means = steps.group_by("cell").aggregate([(loss, "mean")]).to_pandas()
+        losses: pd.Series[float] = means.set_index("cell")[f"{loss}_mean"]
+        return losses
 
     def update_references(self, results: pd.DataFrame) -> pd.DataFrame:
         """Keeps the accuracies of finished references, in the rows of all other cells as well.
@@ -206,9 +209,10 @@ class Tables:
             self._write(file, [{**row, **values} for row in rows], self.layout.results)
         return updated
 
-    def _curves(self) -> list[Path]:
-        names = sorted(self.folder.store.names(self.folder.curves))
-        return [self.folder.curves / name for name in names if name.endswith(".parquet")]
+    def _curves(self, cells: Sequence[str]) -> list[Path]:
+        """The files of these cells that are there: one without training steps may have none."""
+        kept = set(self.folder.store.names(self.folder.curves))
+        return [self.folder.curves / name for name in sorted(kept & set(map(_name, cells)))]
 
     def _references(self, cell: Cell) -> dict[str, float | None]:
         if cell.reference is not None:

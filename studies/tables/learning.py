@@ -35,8 +35,9 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
     """
     check_sides(first, second)
     layout = tables.layout
-    losses = _training_losses(tables, layout.losses[0])
-    done = table[table["status"].eq("ok") & table["cell"].isin(losses.index)]
+    asked = table[table["status"].eq("ok") & table["method"].isin((first, second))]
+    losses = tables.read_training_losses(list(asked["cell"].unique()), layout.losses[0])
+    done = asked[asked["cell"].isin(losses.index)]
     done = done.assign(loss=done["cell"].map(losses)).drop_duplicates(["method", "cell"])
     one, other = (done[done["method"] == method] for method in (first, second))
     left, right = _trained(layout, one), _trained(layout, other)
@@ -54,15 +55,6 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
         for condition, own in both.groupby(columns, dropna=False)
     ]
     return pd.DataFrame(found)
-
-
-def _training_losses(tables: Tables, loss: str) -> pd.Series[float]:
-    """Training loss of each cell that was trained on the task; NaN if it has diverged."""
-    diverged = tables.read_diverged(loss)
-    means: pd.Series[float] = tables.read_curves().groupby("cell")[loss].mean()
-    return means.mask(means.index.isin(diverged)).drop(
-        [cell for cell in means.index[means.isna()] if cell not in diverged]
-    )
 
 
 def _trained(layout: TableLayout, rows: pd.DataFrame) -> list[str]:

@@ -35,8 +35,7 @@ def read_table(found: Findings, name: str) -> pd.DataFrame:
     elif name == "devices":
         rows = tables.read_all_devices(cells)
     elif name == "curves":
-        curves = tables.read_curves()
-        rows = curves[curves["cell"].isin(cells)].reset_index(drop=True)
+        rows = tables.read_curves(cells)
     return _in_order(rows, _orders(found.study, tables))
 
 

@@ -165,7 +165,10 @@ class _Unlucky:
         return os.getpid()
 
     def lose(self) -> None:
-        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        raise torch.AcceleratorError("CUDA error: device-side assert\nCompile with DSA")
+
+    def take(self, _: None) -> None:
+        """Takes what another call returns."""
 
     def lose_later(self) -> None:
         """Loses it when the process is vacated."""
@@ -177,10 +180,11 @@ class _Unlucky:
 def test_a_process_that_has_lost_its_gpu_is_replaced() -> None:
     """CUDA repeats the error at every later call of the process."""
     with RayEngine(deadline_s=120) as engine:
-        (peer,) = engine.spawn([ActorSpec("devices", _Unlucky, ())])
+        peer, other = engine.spawn([ActorSpec("devices", _Unlucky, ())] * 2)
         first = engine.get(peer.call("where"))
-        with pytest.raises(PeerLostError):
-            engine.get(peer.call("lose"))
+        said = r"^the GPU is lost: CUDA error: device-side assert$"
+        with pytest.raises(PeerLostError, match=said):
+            engine.get(other.call("take", *peer.call("lose")))
         assert engine.restart_dead() == [peer]
         second = engine.get(peer.call("where"))
         engine.get(peer.call("lose_later"))

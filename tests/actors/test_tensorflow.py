@@ -131,3 +131,25 @@ def test_a_batch_of_channels_is_made_once(sionna_1: _Sionna1) -> None:
     assert service.ask(4, 2, 28e3, seed=5) is first
     assert service.ask(4, 2, 28e3, seed=6) is not first
     assert len(sionna_1.orders) == 2
+
+
+def test_channels_that_could_not_be_made_are_asked_for_again(
+    sionna_1: _Sionna1, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only takes long stays under way."""
+    service = tensorflow_service(DelayLine("tdl", "a", 1e-7, 3.5e9, 3.0, 1))
+    order = (4, 2, 28e3, 5)
+    for error, stays in (
+        (ray.exceptions.GetTimeoutError(), True),
+        (ray.exceptions.ObjectLostError("00", None, ""), False),
+        (ray.exceptions.RuntimeEnvSetupError("no pip"), False),
+    ):
+
+        def get(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(ray, "get", get)
+        asked = service.ask(*order)
+        with pytest.raises((RuntimeError, ValueError, ray.exceptions.RayError)):
+            service.get(asked)
+        assert (service.ask(*order) is asked) == stays

@@ -10,6 +10,7 @@ import pandas as pd
 
 from actors import Arrival, Evaluation
 from channel_models import Overhead
+from studies.execution.finished import choose_learning_rates
 from studies.plan.cells import Plan
 from studies.plan.specs import Cell
 from studies.plan.study import Study
@@ -81,7 +82,7 @@ def finish(
     plan, tables = Plan(study), tables_of(study, folder)
     for split in ("train", "test"):
         finished_samples().write(folder.root / "samples" / f"{split}.parquet")
-    cells = plan.known_cells({})
+    cells = plan.known_cells(choose_learning_rates(plan, folder))
     for cell in cells:
         outcomes = [outcome(cell, snr, accuracy(cell, snr)) for snr in cell.eval_snr_db]
         phase = folder.root / "phase.parquet"

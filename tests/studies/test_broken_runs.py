@@ -10,11 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import studies
@@ -30,7 +34,7 @@ from .conftest import LIMIT_S, tokcom
 from .finished import METHODS, table_of
 from .here import run_here
 from .outcomes import finish
-from .small import small_keys, small_study
+from .small import ours, small_keys, small_study
 
 COMMAND = [sys.executable, "-m", "studies.cli", "study"]
 
@@ -271,6 +275,34 @@ def test_a_full_disk_stops_a_study_which_goes_on_when_there_is_room(
     resumed = tokcom("study", "resume", out)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     pd.testing.assert_frame_equal(table_of(out), table_of(finished))
+
+
+def test_an_emulation_that_loses_the_gpu_is_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no process of its own: CUDA would fail every later one. Others fail alone."""
+    begun: list[str] = []
+
+    def emulate(_: SpecRunner, cell: Cell, __: object) -> None:
+        begun.append(cell.key)
+        raise ValueError("no users") if len(begun) == 1 else torch.AcceleratorError("CUDA error")
+
+    ready: Future[None] = Future()
+    ready.set_result(None)
+    trained = SimpleNamespace(run=lambda *_: None)
+    monkeypatch.setattr("studies.execution.run.start_ray", lambda *_: False)
+    monkeypatch.setattr("studies.execution.run.preparing_data", lambda *_: nullcontext(ready))
+    monkeypatch.setattr("studies.execution.run.TuneRun", lambda *_: trained)
+    monkeypatch.setattr(SpecRunner, "emulate", emulate)
+    study = small_study(emulate={"users": [2, 3, 4, 5]}, airs=["umi"])
+    results = studies.run(study, tmp_path / "out").set_index("cell")
+    first, second, *later = [c.key for c in ours(Plan(study).known_cells({}))]
+    assert begun == [first, second]
+    assert results.loc[first, "reason"] == "no users"
+    assert results.loc[second, "reason"].startswith("AcceleratorError: CUDA error")
+    assert len(later) == 2
+    told = f"not begun, as {second} has lost the GPU: {results.loc[second, 'reason']}"
+    assert set(results.loc[later, "reason"]) == {told}
 
 
 def test_a_process_that_dies_while_questions_are_answered_costs_a_new_start(

@@ -40,7 +40,7 @@ def _one_line(done: subprocess.CompletedProcess[str]) -> str:
             "tokcom: --set bandwidth_hz=-1: bandwidth_hz.0 should be above 0 (got -1)",
         ),
         ("digital.mcs=40", "--set digital.mcs=40: digital: mcs 40 has no table"),
-        ("device=gpu7", "no device 'gpu7'; take auto, cpu, cuda or cuda:N"),
+        ("device=gpu7", "no device 'gpu7'; take auto, cpu or cuda"),
         (
             "data={miniclevr: {}}",
             "data.miniclevr has nothing of task 'avqa'; take data: {minimusic",

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 import studies
+from studies.execution.finished import remove_outgrown
 from studies.plan.cells import Plan
 from studies.plan.growth import outgrown
 from studies.storage.folder import StudyFolder
+from studies.tables.columns import VERSION_KEY
 from studies.tables.files import Tables
 from studies.tables.layout import layout_of
 
@@ -99,6 +102,26 @@ def test_results_that_growth_does_not_explain_are_told_and_stay(
     assert _stems(folder) == before
 
 
+def test_curves_of_another_version_do_not_end_a_run(tmp_path: Path) -> None:
+    """They stay in the folder beside the study's own, with other columns or none of them."""
+    claim = {"better": "aligned", "than": "unaligned", "measure": "training_loss"}
+    study = small_study(methods=["aligned", "unaligned"], claims=[claim])
+    folder = StudyFolder(tmp_path / "out")
+    finish(study, folder, lambda *_: 0.5)
+    own = studies.read(folder.root, "curves")
+    file = next(folder.curves.iterdir())
+    older = pq.read_table(file).replace_schema_metadata({VERSION_KEY: b"10"})
+    pq.write_table(older, file.with_stem("cell-older"))
+    pq.write_table(pq.read_table(file).drop_columns(["task"]), file.with_stem("cell-other"))
+    file.with_stem("cell-damaged").write_text("no parquet")
+    for name in ("cell-older", "cell-other", "cell-damaged"):
+        (folder.results / f"{name}.parquet").write_text("of another version")
+    studies.run(study, folder.root)
+    assert file.with_stem("cell-older").exists()
+    pd.testing.assert_frame_equal(studies.read(folder.root, "curves"), own)
+    assert set(studies.judge(folder.root)["verdict"]) == {"not shown"}
+
+
 def test_results_of_fewer_snrs_go_once_those_of_more_are_there(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -127,6 +150,67 @@ def test_results_of_fewer_snrs_stay_if_those_of_more_have_failed(tmp_path: Path)
         tables.write_failure(cell, "out of memory")
     studies.run(grown, folder.root)
     assert old <= {file.stem for file in folder.answers.iterdir()}
+
+
+def _validate(plan: Plan, folder: StudyFolder, losses: dict[tuple[float, int], float]) -> None:
+    """Writes the validations of all methods, given the loss at each learning rate and seed."""
+    for spec in (spec for specs in plan.candidates().values() for spec in specs):
+        rate = spec.trained.definition.training.learning_rate
+        file = folder.artifacts.path(spec) / "validation.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"loss": losses[rate, spec.trained.seed]}))
+
+
+def test_results_of_a_learning_rate_go_once_those_of_another_are_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More seeds have turned the choice; until then the old ones stay."""
+    rates = mlms(fine_tuning={"learning_rates": [0.001, 0.01]})
+    study, grown = (small_study(seeds=seeds, **rates) for seeds in ([0], [0, 1]))
+    folder = StudyFolder(tmp_path / "out")
+    losses = {(0.01, 0): 0.2, (0.001, 0): 0.3, (0.01, 1): 0.9, (0.001, 1): 0.3}
+    _validate(Plan(study), folder, losses)
+    finish(study, folder, lambda *_: 0.5)
+    old = studies.read(folder.root)
+    assert set(old["learning_rate"]) == {0.01}
+    folder.begin(grown)
+    _validate(Plan(grown), folder, losses)
+    remove_outgrown(Plan(grown), folder, old[:0])
+    assert all(stems == set(old["cell"]) for stems in _stems(folder))
+    finish(grown, folder, lambda *_: 0.5)
+    studies.run(grown, folder.root)
+    new = studies.read(folder.root)
+    assert set(new["learning_rate"]) == {0.001}
+    assert all(stems == set(new["cell"]) for stems in _stems(folder))
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"bandwidth_hz": [5e6]}, {"bandwidth_hz": [2.5e6, 5e6]}),
+        ({"digital": {"bits": [16]}}, {"digital": {"bits": [4, 16]}}),
+    ],
+)
+def test_results_that_only_follow_the_first_swept_value_go_with_it(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    before: dict[str, Any],
+    after: dict[str, Any],
+) -> None:
+    """References have the first bandwidth, methods without packets the first number of bits."""
+    files = {"name": "unaligned", "label": "files", "transport": {"vision": "file"}}
+    methods = {"methods": ["aligned", "digital", files]}
+    study, grown = (small_study(**methods, **keys) for keys in (before, after))
+    folder = StudyFolder(tmp_path / "out")
+    finish(study, folder, lambda *_: 0.5)
+    old = {cell.key for cell in Plan(study).known_cells({})}
+    finish(grown, folder, lambda *_: 0.5)
+    studies.run(grown, folder.root)
+    new = {cell.key for cell in Plan(grown).known_cells({})}
+    assert old - new
+    assert all(stems == new for stems in _stems(folder))
+    assert not caplog.messages
 
 
 def test_a_cell_is_outgrown_by_more_token_lengths_and_another_rate() -> None:

@@ -110,6 +110,16 @@ def test_a_key_may_count_at_some_values_of_another_alone() -> None:
     assert _search(over=over).base(small_study(methods=[aligned]))
 
 
+@pytest.mark.parametrize(
+    ("key", "values"), [("airs.digital", [{"bits": 4}, {"bits": 8}]), ("airs.digital.bits", [4, 8])]
+)
+def test_the_link_of_packets_can_be_searched(key: str, values: Any) -> None:
+    air = {"name": "awgn", "digital": {"bits": 16}}
+    base = _search(over={key: values}).base(small_study(airs=[air]))
+    found = [study_with(base, {key: value}).airs[0].digital for value in values]
+    assert [digital.bits for digital in found if digital is not None] == [4, 8]
+
+
 def test_a_key_of_the_only_value_of_a_list_can_be_set() -> None:
     study = small_study()
     assert study_with(study, {"tokens.audio": 2}).tokens == ({"audio": 2, "vision": 4},)

@@ -121,7 +121,7 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"digital": {"mcs": 1}}, "take 2 to 27 or adaptive"),
         ({"digital": {"mcs": 28, "fidelity": "link"}}, "fidelity link; take 0 to 27 or adaptive"),
         ({"airs": {"name": "umi", "digital": {"mcs": 40}}}, "airs: mcs 40 has no table"),
-        ({"device": "gpu7"}, "no device 'gpu7'; take auto, cpu, cuda or cuda:N"),
+        ({"device": "gpu7"}, "no device 'gpu7'; take auto, cpu or cuda"),
         ({"engine": "spark"}, "engine"),
         ({"loggers": "tensorbord"}, "no logger 'tensorbord'; take some of tensorboard, mlflow"),
         ({"loggers": {"name": "wandb", "projekt": "p"}}, "did you mean 'project'?"),

@@ -164,8 +164,8 @@ def test_no_line_goes_through_the_mean_of_two_conditions(found: Found) -> None:
 
 
 def test_learning_curves_have_a_panel_for_what_is_swept(found: Found) -> None:
-    tables, _, _ = found
-    chart = learning_curves(tables.read_curves(), tables.layout)
+    tables, table, _ = found
+    chart = learning_curves(tables.read_curves(list(table["cell"].unique())), tables.layout)
     assert [panel.title for panel in chart.panels] == [
         f"rayleigh, {mhz} MHz, trained at {snr} dB" for mhz in (5, 10) for snr in (0, 10)
     ]
@@ -276,8 +276,8 @@ def test_phases_that_train_the_same_loss_have_panels_of_their_own(radio: TableLa
 def test_phases_that_do_not_train_the_task_show_the_sum_of_their_losses(
     found: Found,
 ) -> None:
-    tables, _, _ = found
-    curves = tables.read_curves()
+    tables, table, _ = found
+    curves = tables.read_curves(list(table["cell"].unique()))
     assert not earlier_phases(curves, tables.layout).panels
     first, second, third = tables.layout.losses[:3]
     own = curves.assign(phase="alignment", **{first: math.nan, second: 1.0, third: 2.0})

@@ -113,7 +113,7 @@ def test_a_phase_may_have_been_trained_by_another_study(study: Study, tmp_path: 
     step = {"phase": "fine-tuning", "step": 0, "task": 0.5}
     write_rows(tmp_path / "phase.parquet", [step], theirs)
     tables.write_curves(cell, [tmp_path / "phase.parquet"])
-    (row,) = tables.read_curves()[list(names)].to_dict("records")
+    (row,) = tables.read_curves([cell.key])[list(names)].to_dict("records")
     assert row == step
 
 
@@ -169,7 +169,8 @@ def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
     assert folder.open() == study
     with pytest.raises(ValueError, match=r"another study \(seeds.* -> .*7.*\); choose another"):
         folder.begin(study.model_copy(update={"seeds": (7,)}))
-    grown = study.model_copy(update={"seeds": (*study.seeds, 7), "description": "more"})
+    more = {"seeds": (*study.seeds, 7), "description": "more", "device": "cuda"}
+    grown = study.model_copy(update=more)
     folder.begin(grown)
     assert folder.open() == grown
     with pytest.raises(ValueError, match=r"another study .*seeds"):

@@ -25,6 +25,7 @@ from tokcom_core.storage import (
     StorageError,
     atomic_file,
     atomic_folder,
+    check_saved,
     complaint,
     reading,
     remove_partials,
@@ -160,3 +161,15 @@ def test_what_cannot_be_read_is_named_with_its_remedy(error: Exception, tmp_path
         reading(tmp_path),
     ):
         raise error
+
+
+@pytest.mark.parametrize(
+    ("saved", "told"),
+    [({"a"}, "1 weights are missing, such as b"), ({"a", "b", "c"}, "1 weights are not its own")],
+)
+def test_weights_of_another_network_are_not_called_damaged(
+    saved: set[str], told: str, tmp_path: Path
+) -> None:
+    said = rf"^{tmp_path} is of another network \({told}.*\); load it into that one, or train this"
+    with pytest.raises(ValueError, match=said), reading(tmp_path):
+        check_saved(saved, {"a", "b"})

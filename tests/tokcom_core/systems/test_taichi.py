@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Phi3Config
 
 from actors.testing import SplitContract, SplitSystem
 from tokcom_core.answers import IGNORED
@@ -28,7 +29,7 @@ from tokcom_core.systems.taichi.transmitter import TaichiTransmitter
 from tokcom_core.tasks import Avqa
 from tokcom_core.testing import SystemCase, SystemContract
 
-from ..pictures import Pictures, write_models, write_pictures
+from ..pictures import Pictures, write_language, write_models, write_pictures
 
 TOKENS = {"terminal": 9}
 CaseOf = Callable[..., SystemCase]
@@ -370,6 +371,27 @@ def test_settings_that_cannot_be_are_refused(case_of: CaseOf) -> None:
             case.system.check(case.task, {"terminal": tokens})
     with pytest.raises(ValueError, match="instruction task"):
         case_of().system.check(Avqa(), {"terminal": 9})
+
+
+def test_an_adapter_of_modules_that_the_language_model_lacks_is_refused(
+    case_of: CaseOf, tmp_path: Path
+) -> None:
+    """Before anything is trained; PEFT would adapt those that there are."""
+    case = case_of()
+    config = Phi3Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
+    models = case.system.models.model_dump(mode="json")
+    models["language"] = str(write_language(tmp_path, config))
+    said = r"have no q_proj, k_proj, .*, up_proj for .* to some of o_proj, qkv_proj, gate_up_proj, "
+    for keys, message in (
+        ({}, said),
+        ({"language_tuning": "lora", "coding": "mse"}, said),
+        ({"lora": {"modules": ["qkv_proj", "self_attn.o_proj"]}}, None),
+        ({"coding": "mse"}, None),
+    ):
+        own = case_of(models=models, **keys).system
+        refused = nullcontext() if message is None else pytest.raises(ValueError, match=message)
+        with refused:
+            own.check(case.task, TOKENS)
 
 
 def test_an_encoder_that_is_not_read_costs_nothing(case_of: CaseOf) -> None:

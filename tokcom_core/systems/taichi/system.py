@@ -264,6 +264,8 @@ class Taichi(System):
                 "instruction task"
             )
         super().check(task, tokens)
+        if self.adapter is not None:
+            self.adapter.check(self.models.language)
         if self.intact_texts:
             return
         self.queries(tokens[TERMINAL])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -27,7 +28,7 @@ from tokcom_core.systems.taichi.prompts import Words
 from tokcom_core.systems.taichi.receiver import TaichiReceiver
 from tokcom_core.systems.taichi.transmitter import TaichiTransmitter
 from tokcom_core.tasks import Avqa
-from tokcom_core.testing import SystemCase, SystemContract
+from tokcom_core.testing import MAX_ANSWER_TOKENS, ROWS, SystemCase, SystemContract
 
 from ..pictures import Pictures, write_language, write_models, write_pictures
 
@@ -214,6 +215,30 @@ def test_the_loss_of_a_conversation_is_on_responses_alone(case_of: CaseOf) -> No
         count += int((marks[1:] != -100).sum())
     assert max(len(json.loads(c)) for c in samples["conversation"]) > 1
     torch.testing.assert_close(loss, total / count, rtol=1e-4, atol=1e-5)
+
+
+def test_conversations_without_a_response_have_no_loss(case_of: CaseOf) -> None:
+    """As where nothing arrives: the mean over no word would be NaN."""
+    case = case_of(conversation_tokens=1)
+    unsplit = case.unsplit()
+    unsplit.begin(_phase(case, "tuning"))
+    assert unsplit.losses(_phase(case, "tuning")) == {}
+
+
+def test_conversations_that_are_cut_are_told(
+    case_of: CaseOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = case_of(conversation_tokens=5)
+    samples = {split: read_samples(file) for split, file in case.samples.items()}
+    with caplog.at_level(logging.WARNING):
+        case.system.check_data(case.task, tmp_path, samples, 8)
+    assert "conversations in training are cut, being longer than the 5 tokens of" in caplog.text
+
+
+def test_a_long_text_is_validated_on_as_far_as_answers_go(case_of: CaseOf) -> None:
+    """One that is scored is never longer, but LLaVA's replies are of hundreds of tokens."""
+    found = case_of().unsplit().predict(truth=["red " * 50] * len(ROWS))
+    assert found.loss_counts == {"task": len(ROWS) * (MAX_ANSWER_TOKENS + 1)}
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ Shapes: ``B`` batch, ``S`` tokens of the prompt, ``D`` features (d_T), ``A`` tok
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from .answers import IGNORED, AnswerLosses, answer_losses, padded
 from .checkpoints.loading import load_model, load_tokenizer
@@ -32,6 +32,9 @@ class LoraShape:
     dropout: float = 0.1
 
 
+_PAPERS = LoraShape()
+
+
 def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Eq. (12): joins (tokens ``[B, s, D]``, valid ``[B, s]``) in order, and moves padding left.
 
@@ -46,20 +49,29 @@ def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tenso
     return tokens * valid.unsqueeze(-1), valid
 
 
+def _peft_config(lora: LoraShape) -> LoraConfig:
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=["q_proj", "v_proj"],
+    )
+
+
 class FoundationModel(nn.Module):
     """A causal language model of Hugging Face with frozen weights W_0 and an adapter B A^T.
 
     Args:
         name: Hugging Face name, local folder or ``pocket``.
-        lora: Shape of the adapter.
+        lora: Shape of the adapter; None for none, which any causal language model goes without.
         device: Torch device or ``auto``.
     """
 
-    def __init__(self, name: str, lora: LoraShape | None = None, device: str = "auto") -> None:
+    def __init__(self, name: str, lora: LoraShape | None = _PAPERS, device: str = "auto") -> None:
         super().__init__()
         self.device = pick_device(device)
         self.tokenizer = load_tokenizer(name)
-        lora = lora or LoraShape()
         base = load_model(
             AutoModelForCausalLM,
             name,
@@ -67,16 +79,9 @@ class FoundationModel(nn.Module):
             pick_dtype(self.device),
             generation_config=GenerationConfig(),  # not the checkpoint's: answers are plain greedy
         )
-        self.model: PeftModel = get_peft_model(
-            base,
-            LoraConfig(
-                task_type="CAUSAL_LM",
-                r=lora.rank,
-                lora_alpha=lora.alpha,
-                lora_dropout=lora.dropout,
-                target_modules=["q_proj", "v_proj"],
-            ),
-        ).to(self.device)
+        base.requires_grad_(False)
+        adapted = base if lora is None else get_peft_model(base, _peft_config(lora))
+        self.model: PeftModel | PreTrainedModel = adapted.to(self.device)
         self.embedding: nn.Embedding = self.model.get_input_embeddings()
 
     @property
@@ -131,11 +136,13 @@ class FoundationModel(nn.Module):
         return logits.float()
 
     @torch.no_grad()
-    def generate(self, prompt: Tensor, valid: Tensor, max_new_tokens: int) -> Tensor:
+    def generate(
+        self, prompt: Tensor, valid: Tensor, max_new_tokens: int, ends: Collection[int] = ()
+    ) -> Tensor:
         """Greedy autoregressive answers ``[B, <= max_new_tokens]``, padded after the end.
 
         The checkpoint's generation settings are ignored. An answer ends with the tokenizer's
-        end-of-sequence, as in training.
+        end-of-sequence, as in training, or with one of the tokens ``ends``.
         """
         generated: Tensor = self.model.generate(
             inputs_embeds=prompt.to(self.model.dtype),
@@ -143,7 +150,7 @@ class FoundationModel(nn.Module):
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=self.tokenizer.pad_token_id,
-            eos_token_id=self.end,
+            eos_token_id=sorted({self.end, *ends}),
         )
         return generated
 

@@ -56,12 +56,23 @@ def check_texts(
 ) -> None:
     """Warns of words in the texts that the language model does not know.
 
+    Answers of groups that are not tested, such as LLaVA's conversations, are texts to train on: no
+    score is of them.
+
     Raises:
-        ValueError: for answers that it cannot generate.
+        ValueError: for answers of other groups that it cannot generate.
     """
-    tested = [*samples[task.validation_split].answer, *samples[task.test_split].answer]
-    check_answers(tokenizer, [*samples[task.train_split].answer, *tested])
-    check_answer_lengths(tokenizer, tested, max_answer_tokens)
+    tested = set(samples[task.test_split].group)
+
+    def answers(split: str, scored: bool = True) -> list[str]:
+        pairs = zip(samples[split].group, samples[split].answer, strict=True)
+        return [answer for group, answer in pairs if (group in tested) == scored]
+
+    generated = [*answers(task.validation_split), *answers(task.test_split)]
+    check_answers(tokenizer, [*answers(task.train_split), *generated])
+    check_answer_lengths(tokenizer, generated, max_answer_tokens)
+    texts_alone = [*answers(task.train_split, False), *answers(task.validation_split, False)]
+    warn_of_unknown_words(tokenizer, texts_alone, "answers that are only trained on")
     for what in reversed(task.texts):
         texts = (text for split in samples.values() for text in split[what])
         warn_of_unknown_words(tokenizer, texts, f"{what}s")
@@ -143,12 +154,47 @@ def check_training_answers(
 
     Logs a warning if it is large.
     """
-    counts = Counter(answers)
-    encoded = tokenizer(list(counts), add_special_tokens=False)["input_ids"]
-    lengths = {answer: len(ids) for answer, ids in zip(counts, encoded, strict=True)}
-    cut = sum(counts[answer] for answer, length in lengths.items() if length > limit.words)
-    fraction = cut / max(1, len(answers))
-    _warn_of_cut_texts(fraction, "answers in training", limit, max(lengths.values(), default=0))
+    sizes = _sizes(tokenizer, answers)
+    return _cut_fraction([sizes[answer] for answer in answers], "answers in training", limit)
+
+
+def check_conversations(
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Sequence[tuple[str, str]]],
+    instruction: TextLimit,
+    limit: TextLimit,
+) -> float:
+    """The fraction of conversations of which training sees the first ``limit`` tokens alone.
+
+    Logs a warning if it is large.
+
+    Args:
+        tokenizer: Tokenizer that splits them.
+        conversations: Turns, each an instruction and a response, which a token ends.
+        instruction: Maximum length of an instruction.
+        limit: Maximum length of a conversation.
+    """
+    sizes = _sizes(tokenizer, (text for own in conversations for turn in own for text in turn))
+    lengths = [
+        sum(min(sizes[told], instruction.words) + sizes[said] + 1 for told, said in own)
+        for own in conversations
+    ]
+    return _cut_fraction(lengths, "conversations in training", limit)
+
+
+def _sizes(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> dict[str, int]:
+    """Number of tokens of each distinct text."""
+    items = iter(dict.fromkeys(texts))
+    found: dict[str, int] = {}
+    while batch := list(islice(items, _BATCH)):
+        encoded = tokenizer(batch, add_special_tokens=False)["input_ids"]
+        found.update(zip(batch, map(len, encoded), strict=True))
+    return found
+
+
+def _cut_fraction(lengths: Sequence[int], what: str, limit: TextLimit) -> float:
+    fraction = sum(length > limit.words for length in lengths) / max(1, len(lengths))
+    _warn_of_cut_texts(fraction, what, limit, max(lengths, default=0))
     return fraction
 
 

@@ -75,9 +75,11 @@ def test_paper1s_presets_run(name: str, minimusic: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_taichis_presets_run(tmp_path: Path) -> None:
-    study = load("taichi-fig12", (SMOKE,))
-    write_miniclevr(tmp_path / "world", MiniClevr(images=40), workers=1)
+@pytest.mark.parametrize("name", [name for name in presets() if name.startswith("taichi")])
+def test_taichis_presets_run(name: str, tmp_path: Path) -> None:
+    study = load(name, (SMOKE,))
+    assert isinstance(study.data.made, MiniClevr)
+    write_miniclevr(tmp_path / "world", study.data.made, workers=1)
     table = run_here(study, tmp_path / "out", data=tmp_path / "world")
     assert set(table["status"]) == {"ok"}
     assert {m.label for m in study.methods} < set(table["method"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.systems import merged
 from tokcom_core.tasks.clevr import Clevr
 
-from ..tokcom_core.images import write_clip, write_convnext
+from ..tokcom_core.images import write_clip, write_convnext, write_timm_convnext
 from ..tokcom_core.pictures import QUESTIONS, write_language, write_models, write_pictures
 from .here import run_here
 
@@ -47,7 +48,9 @@ def keys(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     samples = [task.samples(world, split) for split in task.splits]
     columns = [own[c] for own in samples for c in ("instruction", "answer", "caption")]
     words = {word for column in columns for text in column for word in text.split()}
-    models = write_models(tmp_path_factory.mktemp("models"), sorted(words))
+    folder = tmp_path_factory.mktemp("models")
+    models = write_models(folder, sorted(words))
+    models["low"] = {"name": "clip", "checkpoint": str(write_clip(folder / "clip-6x6", 48))}
     settings = {"models": models, "transmitter_layers": 1, **dict.fromkeys(_PHASES, _PHASE)}
     return {
         "name": "taichi",
@@ -75,6 +78,7 @@ METHODS = [
     "taichi-high",
     "taichi-mlp",
     "mini-gemini",
+    "mobilevlm",
     {"name": "taichi", "label": "packets", "transport": {"prompt": "digital"}},
     {"name": "taichi", "label": "upload", "transport": {"prompt": "file"}},
 ]
@@ -224,31 +228,44 @@ _LANGUAGES: dict[str, PreTrainedConfig] = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", _LANGUAGES)
-def test_the_papers_structure_from_image_files_to_the_table(name: str, tmp_path: Path) -> None:
-    """CLIP-ViT-L/14-336 and ConvNeXt-L at 320 px with the published shapes, a few layers each."""
-    language = write_language(
-        tmp_path / name, copy.deepcopy(_LANGUAGES[name]), begins=name == "gemma-2b"
-    )
+@pytest.fixture(scope="module")
+def papers_encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """CLIP-ViT-L/14-336, and ConvNeXt-L at 320 px as timm has it: whole, of random weights."""
+    root = tmp_path_factory.mktemp("encoders")
     clip = write_clip(
-        tmp_path / "clip-vit-large-patch14-336",
+        root / "clip-vit-large-patch14-336",
         image_px=336,
         patch_px=14,
         hidden_size=1024,
         intermediate_size=4096,
         num_attention_heads=16,
-        num_hidden_layers=2,
+        num_hidden_layers=24,
     )
-    convnext = write_convnext(
-        tmp_path / "convnext_large_d_320", (192, 384, 768, 1536), (1, 1, 1, 1), px=320
+    source = write_convnext(root / "source", (192, 384, 768, 1536), (3, 3, 27, 3), px=320)
+    convnext = write_timm_convnext(
+        root / "convnext_large_mlp.clip_laion2b_ft_320",
+        source,
+        architecture="convnext_large_mlp",
+        pretrained_cfg={"input_size": [3, 320, 320], "mean": [0.48, 0.46, 0.41]},
+    )
+    shutil.rmtree(source)
+    return {
+        "low": {"name": "clip", "checkpoint": str(clip)},
+        "high": {"name": "convnext", "checkpoint": str(convnext)},
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _LANGUAGES)
+def test_the_papers_structure_from_image_files_to_the_table(
+    name: str, papers_encoders: dict[str, Any], tmp_path: Path
+) -> None:
+    """The encoders have the published shapes and depths, the language model some layers."""
+    language = write_language(
+        tmp_path / name, copy.deepcopy(_LANGUAGES[name]), begins=name == "gemma-2b"
     )
     settings = {
-        "models": {
-            "language": str(language),
-            "low": {"name": "clip", "checkpoint": str(clip)},
-            "high": {"name": "convnext", "checkpoint": str(convnext)},
-        },
+        "models": {"language": str(language), **papers_encoders},
         **{key: {"steps": 1, "batch_size": 2} for key in _PHASES},
     }
     study = Study(
@@ -265,4 +282,5 @@ def test_the_papers_structure_from_image_files_to_the_table(name: str, tmp_path:
     begins = name == "gemma-2b"
     words = [len(text.split()) for text in QUESTIONS[:2]]
     assert found.loc["taichi", "tokens_total"] == 576 + begins + sum(words) / 2
-    assert found.loc["taichi", "device_gflop"] > 10
+    published_gmac = 191.1 * 23 / 24 + 70.2  # CLIP's without its last layer, and ConvNeXt's
+    assert found.loc["taichi", "device_gflop"] == pytest.approx(2 * published_gmac, rel=0.1)

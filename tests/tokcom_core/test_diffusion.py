@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import GPT2Config, GPTNeoXConfig, Phi3Config, PreTrainedConfig
 
 from tokcom_core.checkpoints import POCKET_DRAWING, pocket_folder, resolve
 from tokcom_core.datasets.miniclevr.drawing import (
@@ -38,6 +39,8 @@ from tokcom_core.zoo.drawing.training import DrawingRecipe
 from tokcom_core.zoo.miniclevr.packing import build_tokenizer
 from tokcom_core.zoo.scores import read_scores
 from tokcom_core.zoo.training import Recipe
+
+from .pictures import write_language
 
 STEPS = Sampling(steps=3)
 TINY = Recipe(steps=2, batch_size=4, learning_rate=1e-3)
@@ -221,6 +224,35 @@ def test_any_language_model_can_refine_without_an_adapter() -> None:
     model = PromptRefiner(resolve("pocket-images", "language"), template=POCKET_TEMPLATE)
     (refined,) = model.refine(["a red cube"])
     assert refined.wish == "a red cube"
+
+
+_SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [GPT2Config(**_SIZES), GPTNeoXConfig(**_SIZES), Phi3Config(**_SIZES, num_key_value_heads=2)],
+    ids=lambda config: config.model_type,
+)
+def test_a_model_without_query_and_value_projections_refines(
+    config: PreTrainedConfig, tmp_path: Path
+) -> None:
+    """Its text ends where its own settings say so, and not at the tokenizer's end alone."""
+    folder = write_language(tmp_path, config)
+
+    def draft() -> list[str]:
+        (refined,) = PromptRefiner(str(folder), template=POCKET_TEMPLATE, device="cpu").refine(
+            ["a ball"]
+        )
+        return refined.draft.split()
+
+    whole = draft()
+    assert len(whole) > 2
+    stop = whole[-1]
+    words = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    settings = {"eos_token_id": [1, words[stop]], "do_sample": True}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    assert draft() == whole[: whole.index(stop) + 1]
 
 
 def test_the_drawing_zoo_is_built_from_nothing_and_goes_on(built: Path) -> None:

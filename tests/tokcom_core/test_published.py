@@ -87,7 +87,7 @@ def test_language_model_is_read_from_its_shards(language: Path) -> None:
     published = Qwen2ForCausalLM.from_pretrained(language, dtype=torch.float32).eval()
     encoder, foundation = (
         TextEncoder(str(language), "cpu"),
-        FoundationModel(str(language), None, "cpu"),
+        FoundationModel(str(language), device="cpu"),
     )
     ids = AutoTokenizer.from_pretrained(language)(QUESTION, return_tensors="pt")["input_ids"]
     assert encoder.ids(QUESTION) == ids[0].tolist()

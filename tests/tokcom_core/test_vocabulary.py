@@ -16,16 +16,21 @@ from tokcom_core.datasets.annotations import read_music_avqa, read_valor
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import Avqa
+from tokcom_core.tasks.llava import Llava
+from tokcom_core.tasks.multitask import Multitask
+from tokcom_core.tasks.reviews import Sst2
 from tokcom_core.vocabulary import (
     TextLimit,
     check_answer_lengths,
     check_answers,
+    check_conversations,
     check_questions,
     check_texts,
     check_training_answers,
     warn_of_unknown_words,
 )
 
+from .tasks.published import write, write_sst2
 from .test_annotations import REAL, needs_real_data
 
 
@@ -180,6 +185,40 @@ def test_answers_that_are_only_trained_on_may_be_longer(pocket: PreTrainedTokeni
     check_texts(pocket, Avqa(), _asked(_YES | {"train": "front left"}, "where?"), 1)
     with pytest.raises(ValueError, match="'front left' takes 2 tokens"):
         check_texts(pocket, Avqa(), _asked(_YES | {"val": "front left"}, "where?"), 1)
+
+
+def test_conversations_that_are_only_trained_on_are_no_answers(
+    byte_level: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """LLaVA's have a split to validate on, but nobody scores them."""
+    write_sst2(tmp_path)
+    said = [{"from": "human", "value": "Hi."}, {"from": "gpt", "value": "A long reply, <unk>."}]
+    rows = [{"id": str(i), "conversations": said} for i in range(4)]
+    write(tmp_path / "LLaVA" / "llava_v1_5_mix665k.json", rows)
+    task = Multitask(tasks=(Sst2(), Llava()))
+    samples = {split: task.samples(tmp_path, split) for split in task.splits}
+    assert said[1]["value"] in samples["val"].answer
+    check_texts(byte_level, task, samples, 8)
+    assert not caplog.records
+    with pytest.raises(ValueError, match="'positive' takes 8 tokens"):
+        check_texts(byte_level, task, samples, 7)
+
+
+def test_conversations_that_training_cuts_are_told(
+    pocket: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Long instructions are cut before, and each response has an end."""
+    short = [("where is the violin", "front left")]
+    conversations = [short, short * 2, short, short]
+    instruction, limit = (TextLimit(3, "instruction_tokens"), TextLimit(11, "conversation_tokens"))
+    assert check_conversations(pocket, conversations, instruction, TextLimit(12, "")) == 0
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING):
+        assert check_conversations(pocket, conversations, instruction, limit) == 0.25
+    assert "25.0 % of the conversations in training are cut" in caplog.text
+    assert "11 tokens of conversation_tokens; the longest has 12" in caplog.text
 
 
 def test_answers_that_training_cuts_are_told(

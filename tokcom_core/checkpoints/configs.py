@@ -1,12 +1,15 @@
-"""Configurations of checkpoints, for their sizes: no weights and no model classes are read."""
+"""Configurations of checkpoints, for their sizes and stop tokens: no weights or model classes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig
+from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 
 from ..errors import first_line
 from . import resolve
@@ -29,6 +32,25 @@ def read_raw_config(name: str, kind: str) -> dict[str, Any]:
     """
     keys: dict[str, Any] = from_pretrained(PretrainedConfig.get_config_dict, name, kind)[0]
     return keys
+
+
+def stop_tokens(name: str) -> tuple[int, ...]:
+    """Tokens that end a text by a language model's own settings; none if these say nothing.
+
+    Chat models often end a turn with another token than their tokenizer's end-of-sequence.
+
+    Raises:
+        ValueError: if the settings cannot be read.
+    """
+    ends: int | list[int] | None = from_pretrained(_read_stop_tokens, name, "language")
+    return () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
+
+
+def _read_stop_tokens(path: str) -> Any:
+    file = cached_file(path, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False)
+    if file is None:
+        return getattr(AutoConfig.from_pretrained(path).get_text_config(), "eos_token_id", None)
+    return json.loads(Path(file).read_text(encoding="utf-8")).get("eos_token_id")
 
 
 def from_pretrained(loader: Callable[..., Any], name: str, kind: str, **options: object) -> Any:

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -111,9 +112,7 @@ def load_input_embedding(name: str) -> nn.Embedding:
     Raises:
         ValueError: if the checkpoint has no such tensor in a safetensors file.
     """
-    config = read_config(name, "language")
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    model = _without_weights(name)
     embedding = model.get_input_embeddings()
     if type(embedding) is not nn.Embedding:
         raise ValueError(
@@ -128,6 +127,19 @@ def load_input_embedding(name: str) -> nn.Embedding:
         )
     alone: nn.Embedding = nn.Embedding.from_pretrained(weight.float())
     return alone
+
+
+@cache
+def linear_modules(name: str) -> tuple[str, ...]:
+    """Paths of the linear modules in the layers of a language model; no weights are read."""
+    layers = getattr(_without_weights(name).base_model, "layers", nn.ModuleList())
+    return tuple(path for path, own in layers.named_modules() if isinstance(own, nn.Linear))
+
+
+def _without_weights(name: str) -> PreTrainedModel:
+    config = read_config(name, "language")
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def _stored_names(model: PreTrainedModel, weight: Tensor) -> list[str]:

@@ -16,7 +16,7 @@ from peft import PeftConfig
 from torch import Tensor
 
 from ..checkpoints import POCKET_DRAWING, POCKET_IMAGES, resolve
-from ..checkpoints.configs import from_pretrained
+from ..checkpoints.configs import from_pretrained, stop_tokens
 from ..foundation import FoundationModel, LoraShape, concatenate
 
 
@@ -109,8 +109,9 @@ class PromptRefiner:
         self.template = template or (POCKET_TEMPLATE if pocket else IDR_TEMPLATE)
         if adapter is None and pocket:
             adapter = Path(resolve(POCKET_DRAWING, "refinement"))
-        shape = LoraShape() if adapter is None else _read_shape(adapter)
+        shape = None if adapter is None else _read_shape(adapter)
         self._model = FoundationModel(language, shape, device).eval()
+        self._ends = stop_tokens(language)
         if adapter is not None:
             self._model.load_adapter(adapter)
 
@@ -142,7 +143,7 @@ class PromptRefiner:
     def _say(self, instructions: Sequence[str]) -> list[str]:
         prompt, valid = embed_instructions(self._model, instructions)
         limit = self.template.max_new_tokens
-        return self._model.decode(self._model.generate(prompt, valid, limit))
+        return self._model.decode(self._model.generate(prompt, valid, limit, self._ends))
 
 
 def embed_instructions(

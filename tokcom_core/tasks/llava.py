@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..datasets.tables import entries, read_objects
 from .instructions import Example, InstructionTask, Published, text_only
 
+logger = logging.getLogger(__name__)
+
 _PLACEHOLDER = "<image>"
 _SPEAKERS = ["human", "gpt"]
+
+
+@cache  # every split is read from the file, which is told once
+def _warn_of_left_out(file: Path, count: int, first: str) -> None:
+    logger.warning(
+        "%s: %d conversations are left out, as human and gpt do not take turns in them; the first "
+        "is %s",
+        file,
+        count,
+        first,
+    )
 
 
 class Llava(InstructionTask):
     """Conversations as they are: no template is put around them, and all turns stay together.
 
-    In ``train`` and ``val`` the first turn of each conversation is asked.
+    In ``train`` and ``val`` the first turn of each conversation is asked. A conversation that gpt
+    begins loses its first text, as LLaVA's own reader has it.
 
     Attributes:
         file: File of the conversations below the data folder.
@@ -34,7 +50,11 @@ class Llava(InstructionTask):
             return []
         (file,) = self.annotation_files(root)
         with entries(file):
-            return [self._example(file, row) for row in read_objects(file)]
+            found = [(str(row["id"]), self._example(row)) for row in read_objects(file)]
+        left_out = [name for name, example in found if example is None]
+        if left_out:
+            _warn_of_left_out(file, len(left_out), left_out[0])
+        return [example for _, example in found if example is not None]
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [root / self.file]
@@ -42,10 +62,13 @@ class Llava(InstructionTask):
     def instruction(self, question: str) -> str:
         return question
 
-    def _example(self, file: Path, row: dict[str, Any]) -> Example:
+    def _example(self, row: dict[str, Any]) -> Example | None:
+        """None if human and gpt do not take turns."""
         name, turns = str(row["id"]), row["conversations"]
+        if turns and turns[0]["from"] == "gpt":
+            turns = turns[1:]
         if not turns or [turn["from"] for turn in turns] != _SPEAKERS * (len(turns) // 2):
-            raise ValueError(f"{file}: in conversation {name} human and gpt do not take turns")
+            return None
         said = [str(turn["value"]).replace(_PLACEHOLDER, "").strip() for turn in turns]
         (question, answer), *later = zip(said[::2], said[1::2], strict=True)
         image = row.get("image")

@@ -45,8 +45,11 @@ CONTRACTIONS = {
     for word in _CONTRACTED.split()
     for i, letter in enumerate(word)
     if letter == "'"
-}
-"""Words that lack one of their apostrophes, and what they are meant to be."""
+} | {"somebody'd": "somebodyd"}
+"""Words that lack one of their apostrophes, and what they are meant to be.
+
+The official table has somebody'd the other way round.
+"""
 
 
 def normalise(answer: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Phi3Config
 
 from actors.testing import SplitContract, SplitSystem
 from tokcom_core.answers import IGNORED
@@ -26,9 +28,9 @@ from tokcom_core.systems.taichi.prompts import Words
 from tokcom_core.systems.taichi.receiver import TaichiReceiver
 from tokcom_core.systems.taichi.transmitter import TaichiTransmitter
 from tokcom_core.tasks import Avqa
-from tokcom_core.testing import SystemCase, SystemContract
+from tokcom_core.testing import MAX_ANSWER_TOKENS, ROWS, SystemCase, SystemContract
 
-from ..pictures import Pictures, write_models, write_pictures
+from ..pictures import Pictures, write_language, write_models, write_pictures
 
 TOKENS = {"terminal": 9}
 CaseOf = Callable[..., SystemCase]
@@ -215,6 +217,30 @@ def test_the_loss_of_a_conversation_is_on_responses_alone(case_of: CaseOf) -> No
     torch.testing.assert_close(loss, total / count, rtol=1e-4, atol=1e-5)
 
 
+def test_conversations_without_a_response_have_no_loss(case_of: CaseOf) -> None:
+    """As where nothing arrives: the mean over no word would be NaN."""
+    case = case_of(conversation_tokens=1)
+    unsplit = case.unsplit()
+    unsplit.begin(_phase(case, "tuning"))
+    assert unsplit.losses(_phase(case, "tuning")) == {}
+
+
+def test_conversations_that_are_cut_are_told(
+    case_of: CaseOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = case_of(conversation_tokens=5)
+    samples = {split: read_samples(file) for split, file in case.samples.items()}
+    with caplog.at_level(logging.WARNING):
+        case.system.check_data(case.task, tmp_path, samples, 8)
+    assert "conversations in training are cut, being longer than the 5 tokens of" in caplog.text
+
+
+def test_a_long_text_is_validated_on_as_far_as_answers_go(case_of: CaseOf) -> None:
+    """One that is scored is never longer, but LLaVA's replies are of hundreds of tokens."""
+    found = case_of().unsplit().predict(truth=["red " * 50] * len(ROWS))
+    assert found.loss_counts == {"task": len(ROWS) * (MAX_ANSWER_TOKENS + 1)}
+
+
 @torch.no_grad()
 def test_image_states_depend_on_an_instruction_only_if_it_comes_first(case_of: CaseOf) -> None:
     for order in ("image-first", "instruction-first"):
@@ -383,6 +409,27 @@ def test_settings_that_cannot_be_are_refused(case_of: CaseOf) -> None:
             case.system.check(case.task, {"terminal": tokens})
     with pytest.raises(ValueError, match="instruction task"):
         case_of().system.check(Avqa(), {"terminal": 9})
+
+
+def test_an_adapter_of_modules_that_the_language_model_lacks_is_refused(
+    case_of: CaseOf, tmp_path: Path
+) -> None:
+    """Before anything is trained; PEFT would adapt those that there are."""
+    case = case_of()
+    config = Phi3Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
+    models = case.system.models.model_dump(mode="json")
+    models["language"] = str(write_language(tmp_path, config))
+    said = r"have no q_proj, k_proj, .*, up_proj for .* to some of o_proj, qkv_proj, gate_up_proj, "
+    for keys, message in (
+        ({}, said),
+        ({"language_tuning": "lora", "coding": "mse"}, said),
+        ({"lora": {"modules": ["qkv_proj", "self_attn.o_proj"]}}, None),
+        ({"coding": "mse"}, None),
+    ):
+        own = case_of(models=models, **keys).system
+        refused = nullcontext() if message is None else pytest.raises(ValueError, match=message)
+        with refused:
+            own.check(case.task, TOKENS)
 
 
 def test_an_encoder_that_is_not_read_costs_nothing(case_of: CaseOf) -> None:

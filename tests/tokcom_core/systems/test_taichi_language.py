@@ -21,6 +21,7 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
 )
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from tokcom_core.answers import IGNORED
 from tokcom_core.systems.taichi.config import LoraSettings
@@ -121,6 +122,11 @@ def test_relay_says_what_the_whole_model_says(checkpoint: str, k: int) -> None:
     assert torch.equal(found[:, : expected.shape[1]], expected)
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_deprecated_name_of_the_cache_is_used(checkpoint: str) -> None:
+    test_one_way_with_no_layer_below_is_the_whole_model(checkpoint)
+
+
 @torch.no_grad()
 def test_one_way_with_no_layer_below_is_the_whole_model(checkpoint: str) -> None:
     model = LanguageLayers(checkpoint, "cpu")
@@ -183,6 +189,56 @@ def test_what_does_not_arrive_is_not_attended_to(checkpoint: str) -> None:
         lost = own_states(model, 2, Prompt(states, valid, arrived), answers)
         found.append(answer_logits(model, 2, lost, 2))
     torch.testing.assert_close(*found)
+
+
+_forward = Qwen2DecoderLayer.forward
+
+
+def _older(
+    self: Qwen2DecoderLayer, states: Tensor, past_key_values: object = None, **own: object
+) -> Tensor:
+    return _forward(self, states, **{**own, "cache": past_key_values})
+
+
+def _newer(self: Qwen2DecoderLayer, states: Tensor, memory: object = None, **own: object) -> Tensor:
+    """Takes the names that it does not know, and does nothing with them."""
+    own.pop("past_key_values", None)
+    return _forward(self, states, **{**own, "cache": memory})
+
+
+def test_a_cache_of_another_name_is_used_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    folder = str(tmp_path)
+    AutoModelForCausalLM.from_config(_ARCHITECTURES["qwen2"]).save_pretrained(folder)
+    ids, valid = _batch()
+
+    def said() -> Tensor:
+        model = LanguageLayers(folder, "cpu")
+        return generate(model, 0, _prompt(model, 0, ids, valid), END, LONGEST)
+
+    expected = said()
+    with monkeypatch.context() as patched:
+        patched.setattr(Qwen2DecoderLayer, "forward", _older)
+        assert torch.equal(said(), expected)
+    monkeypatch.setattr(Qwen2DecoderLayer, "forward", _newer)
+    with pytest.raises(ValueError, match=r"cannot be cut .* do not remember the tokens"):
+        LanguageLayers(folder, "cpu")
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("no memory"), torch.AcceleratorError("CUDA error: lost")]
+)
+def test_a_lost_gpu_is_no_model_of_another_structure(
+    error: Exception, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*args: object, **options: object) -> Tensor:
+        raise error
+
+    monkeypatch.setattr(LanguageLayers, "forward", lost)
+    with pytest.raises(type(error), match=str(error)):
+        LanguageLayers(checkpoint, "cpu")
 
 
 def test_an_adapter_starts_at_nothing_and_alone_learns(checkpoint: str) -> None:

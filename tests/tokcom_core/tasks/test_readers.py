@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -219,7 +220,8 @@ def test_the_letter_is_read_from_the_text(text: str, letter: str | None) -> None
     assert chosen_option(text, "A. a cat\nB. a dog\nC. a cow") == letter
 
 
-def test_llavas_conversations_stay_whole(tmp_path: Path) -> None:
+def test_llavas_conversations_stay_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A first text of gpt is dropped, as LLaVA does; what is no conversation is left out."""
     turns = [
         {"from": "human", "value": "<image>\nWhat is it?"},
         {"from": "gpt", "value": "A cat."},
@@ -236,8 +238,22 @@ def test_llavas_conversations_stay_whole(tmp_path: Path) -> None:
     assert told == [["What is it?", "A cat."], ["Its colour?", "Black."]]
     assert found.media_id == ("LLaVA/images/coco/1.jpg",)
     assert Llava().samples(tmp_path, "val").media_id == ("text:llava/2",)
-    write(file, [{"id": "1", "conversations": turns[1:]}])
-    with pytest.raises(ValueError, match="conversation 1 human and gpt do not take turns"):
+    assert not caplog.records
+    wrong = [
+        {"id": "3", "conversations": turns[::2]},
+        {"id": "4", "conversations": turns[:3]},
+        {"id": "5", "conversations": []},
+    ]
+    write(file, [{"id": "6", "conversations": turns[1:]}, *rows, *wrong])
+    with caplog.at_level(logging.WARNING):
+        found = Llava().samples(tmp_path, "tuning")
+        Llava().samples(tmp_path, "val")
+    assert found.sample_id == ("1", "6")
+    assert json.loads(found["conversation"][1]) == told[1:]
+    (warning,) = caplog.messages
+    assert "3 conversations are left out" in warning and "the first is 3" in warning
+    write(file, [{"id": "7"}])
+    with pytest.raises(ValueError, match="lacks the field 'conversations'"):
         Llava().samples(tmp_path, "tuning")
 
 

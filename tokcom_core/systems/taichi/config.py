@@ -68,6 +68,25 @@ class LoraSettings(Config):
 
         return LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(self.modules))
 
+    def check(self, language: str) -> None:
+        """Refuses modules that a language model lacks: PEFT adapts the others and says nothing.
+
+        Raises:
+            ValueError: naming those that there are.
+        """
+        from ...checkpoints.loading import linear_modules
+
+        paths = linear_modules(language)
+        lacking = [
+            own for own in self.modules if not any(f".{p}".endswith(f".{own}") for p in paths)
+        ]
+        if paths and lacking:
+            there = dict.fromkeys(path.rpartition(".")[2] for path in paths)
+            raise ValueError(
+                f"the layers of language model {language!r} have no {', '.join(lacking)} for the "
+                f"adapter; set lora.modules of the system to some of {', '.join(there)}"
+            )
+
 
 class CodecConfig(Config):
     """Channel encoder and decoder, eqs. (13) to (15).

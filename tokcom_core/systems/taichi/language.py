@@ -5,6 +5,7 @@ Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token, ``V`` words of the
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,10 @@ from ...errors import first_line
 from .config import LoraSettings
 
 _CHECKED_TOKENS = 8
+_TOLERANCE = 0.01
+_STEP_TOLERANCE = 0.05
+"""Largest difference of logits, of the largest of them: of all tokens at once, and of one after
+others, where bfloat16 rounds otherwise than in one piece."""
 
 
 @dataclass
@@ -100,6 +105,7 @@ class LanguageLayers(nn.Module):
             raise _not_cut(name, whole, "its base model has no layers, rotary_emb and norm")
         self._config = whole.config.get_text_config()
         self.embedding: nn.Embedding = whole.get_input_embeddings()
+        self._cache_keyword = _cache_keyword(base.layers[0])
         self.layers = nn.ModuleList(list(base.layers)[:layers])
         self.rotary = base.rotary_emb
         if layers is None:
@@ -116,19 +122,26 @@ class LanguageLayers(nn.Module):
 
     @torch.no_grad()
     def _check(self, name: str, whole: nn.Module) -> None:
-        """Refuses a model that does not say the same in one piece."""
+        """Refuses a model that says something else in one piece, at once or step by step."""
         ids = torch.arange(_CHECKED_TOKENS, device=self.device)[None]
         valid = torch.ones_like(ids, dtype=torch.bool)
         whole.eval()
         expected = whole(input_ids=ids).logits.float()
+        inputs = self.embed(ids), valid, positions_of(valid)
+        steps = zip(*(own.split([_CHECKED_TOKENS - 1, 1], dim=1) for own in inputs), strict=True)
+        memory = Memory(first=0)
         try:
-            found = self.logits(self(self.embed(ids), valid, positions_of(valid)))
-        except torch.OutOfMemoryError:
+            at_once = self.logits(self(*inputs))
+            in_steps = self.logits(torch.cat([self(*own, memory=memory) for own in steps], dim=1))
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
         except (TypeError, KeyError, AttributeError, RuntimeError) as error:
             raise _not_cut(name, whole, first_line(error)) from None
-        if not torch.allclose(found, expected, rtol=0, atol=float(0.01 * expected.abs().max())):
+        largest = float(expected.abs().max())
+        if not torch.allclose(at_once, expected, rtol=0, atol=_TOLERANCE * largest):
             raise _not_cut(name, whole, "in pieces its logits are others")
+        if not torch.allclose(in_steps, expected, rtol=0, atol=_STEP_TOLERANCE * largest):
+            raise _not_cut(name, whole, "its layers do not remember the tokens that came before")
 
     @property
     def width(self) -> int:
@@ -175,8 +188,8 @@ class LanguageLayers(nn.Module):
                 states,
                 attention_mask=mask,
                 position_ids=positions,
-                past_key_values=cache,
                 position_embeddings=rotation,
+                **{self._cache_keyword: cache},
             )
         return states
 
@@ -201,6 +214,11 @@ def _not_cut(name: str, whole: nn.Module, reason: str) -> ValueError:
         f"language model {name!r}, a {type(whole).__name__}, cannot be cut between its layers: "
         f"{reason}; take a Qwen2, a Gemma or one built like them"
     )
+
+
+def _cache_keyword(layer: nn.Module) -> str:
+    """What a decoder layer calls its cache; ``past_key_values`` before transformers 5.24."""
+    return "cache" if "cache" in inspect.signature(layer.forward).parameters else "past_key_values"
 
 
 def positions_of(valid: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class TaichiReceiver(Receiver):
         if not asked.any():
             return {}
         if phase in OFF_AIR:
-            return {"task": self._conversation_loss(received[VISUAL], samples)}
+            return self._conversation_losses(received[VISUAL], samples)
         if phase == CODEC:
             prompt = self._prompt(received[PROMPT])
             target = torch.view_as_real(received[STATES].symbols).reshape(prompt.states.shape)
@@ -129,11 +129,11 @@ class TaichiReceiver(Receiver):
         losses = answer_losses(logits, answers[asked])
         return {"task": losses.all_tokens, "first_token": losses.first_token.detach()}
 
-    def _conversation_loss(self, visual: Received, samples: Samples) -> Tensor:
+    def _conversation_losses(self, visual: Received, samples: Samples) -> dict[str, Tensor]:
         """Eq. (16) on the responses alone: cross-entropy of the words that come next.
 
         The paper prints a binary cross-entropy over the vocabulary; as a softmax leaves but one
-        true word, we take the usual one.
+        true word, we take the usual one. There is none if all responses are cut away.
         """
         system, device = self._system, self.language.device
         script = self._words.conversations(samples["conversation"], system.conversation_tokens)
@@ -146,16 +146,20 @@ class TaichiReceiver(Receiver):
         order = torch.cat([valid for _, valid in parts], 1).int().argsort(dim=1, stable=True)
         inputs, valid = concatenate(parts)
         following = labels.gather(1, order)[:, 1:]
-        states = self.language(inputs, valid, positions_of(valid))[:, :-1]
         predicted = following != IGNORED
-        return F.cross_entropy(self.language.logits(states[predicted]), following[predicted])
+        if not predicted.any():
+            return {}
+        states = self.language(inputs, valid, positions_of(valid))[:, :-1]
+        logits = self.language.logits(states[predicted])
+        return {"task": F.cross_entropy(logits, following[predicted])}
 
     def predict(
         self, received: Mapping[str, Received], targets: Samples, asked: Tensor
     ) -> Predictions | Feedback:
         rows = asked.nonzero()[:, 0]
         prompt = self._prompt(received[PROMPT]).take(rows)
-        truth = self._words.answers(targets.answer).to(self.language.device)[rows]
+        truth = self._words.answers(targets.answer, self._max_answer_tokens)
+        truth = truth.to(self.language.device)[rows]
         if self._system.in_rounds:
             return self._first_round(prompt, truth, rows)
         model, k, end = self.language, self._system.layers_below, self._words.end

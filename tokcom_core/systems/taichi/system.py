@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -271,6 +272,8 @@ class Taichi(System):
                 "instruction task"
             )
         super().check(task, tokens)
+        if self.adapter is not None:
+            self.adapter.check(self.models.language)
         if self.intact_texts:
             return
         self.queries(tokens[TERMINAL])
@@ -310,15 +313,24 @@ class Taichi(System):
                 they differ.
         """
         from ...checkpoints.loading import load_tokenizer
-        from ...vocabulary import TextLimit, check_questions, check_texts, check_training_answers
+        from ...vocabulary import (
+            TextLimit,
+            check_conversations,
+            check_questions,
+            check_texts,
+            check_training_answers,
+        )
 
         tokenizer = load_tokenizer(self.models.language)
         check_texts(tokenizer, task, samples, max_answer_tokens)
-        limit = TextLimit(self.instruction_tokens, "instruction_tokens")
-        check_questions(tokenizer, task, samples, limit)
+        instruction = TextLimit(self.instruction_tokens, "instruction_tokens")
+        check_questions(tokenizer, task, samples, instruction)
         answers = samples[task.train_split].answer
         limit = TextLimit(self.answer_tokens, "answer_tokens")
         check_training_answers(tokenizer, answers, limit)
+        columns = [*samples[PRETRAINING]["conversation"], *samples[TUNING]["conversation"]]
+        limit = TextLimit(self.conversation_tokens, "conversation_tokens")
+        check_conversations(tokenizer, [*map(json.loads, columns)], instruction, limit)
 
     def for_phase(self, phase: str) -> Taichi:
         """This system, with defaults for what a phase does not depend on.

@@ -18,7 +18,7 @@ from ..plan.study import Metric
 from .columns import LOCATION_COLUMNS
 from .costs import NetworkSizes, network_columns, tokens_sent
 from .outcome import EmulationScores, Outcome
-from .service import answer_times, loss_fractions, service_columns, transmissions
+from .service import answer_times, latencies_ms, loss_fractions, service_columns, transmissions
 
 _SCORE: dict[Metric, str] = {"exact": "score", "first_token": "first_token"}
 """Column of the journal that each metric counts."""
@@ -73,7 +73,10 @@ def emulated_outcome(
         asked,
         sizes,
         EmulationScores(
-            columns, tuple(traffic.users.tolist()), _device_rows(journal, received, cell.metric)
+            columns,
+            tuple(traffic.users.tolist()),
+            latencies_ms(times, len(asked)),
+            _device_rows(journal, received, cell.metric),
         ),
     )
 

@@ -52,6 +52,12 @@ def answer_times(
     )
 
 
+def latencies_ms(times: pd.DataFrame, asked: int) -> tuple[float | None, ...]:
+    """The latency of each of so many questions; None of one that was never answered."""
+    known = times["latency_ms"].to_dict()
+    return tuple(known.get(question) for question in range(asked))
+
+
 def answered_in_turn(arrived_s: pd.Series[float], each_s: float) -> pd.Series[float]:
     """When a server that does one thing after the other, in the order of arrival, has done each.
 

@@ -20,6 +20,8 @@ from studies.figures.interactive_users import draw_users
 from studies.figures.printed_users import users_figure
 from studies.figures.users import users_of
 from studies.plan.study import Study
+from studies.tables.columns import TableLayout
+from studies.tables.lateness import lateness
 from studies.tables.layout import layout_of
 from studies.tables.service import (
     answer_times,
@@ -158,6 +160,18 @@ def test_an_emulation_that_answers_nothing_has_no_latency(
     assert found["latency_ms"] is found["latency_p99_ms"] is found["fairness"] is None
 
 
+def test_a_deadline_is_met_if_one_question_in_twenty_is_late_at_most() -> None:
+    """Though their mean may be in time, or may not."""
+    punctual: list[float | None] = [1.0] * 95
+    for late in ([1e6] * 5, [None] * 5, [math.nan] * 4 + [501.0]):
+        found = lateness(500.0, [*punctual, *late])
+        assert found == {"late_fraction": 0.05, "meets_deadline": True}
+    found = lateness(500.0, [*punctual, *[501.0] * 6])
+    assert found == {"late_fraction": pytest.approx(6 / 101), "meets_deadline": False}
+    assert lateness(None, [None]) == {"late_fraction": None, "meets_deadline": True}
+    assert lateness(500.0, [500.0]) == {"late_fraction": 0.0, "meets_deadline": True}
+
+
 def test_losses_are_told_apart_by_the_first_cause_that_is_enough() -> None:
     """Over two streams, of one of which a transmission was not sent."""
     journal = pd.DataFrame(
@@ -196,7 +210,7 @@ def test_the_screen_shows_the_mean_of_seeds() -> None:
         "users": 40, "answered_fraction": 0.9, "transmissions": 1.2, "latency_ms": 30.0,
         "latency_p50_ms": 20.0, "latency_p95_ms": 60.0, "latency_p99_ms": 80.0,
         "answers_per_s": 5.0, "fairness": 0.8, "lost_outage_fraction": 0.1,
-        "lost_deadline_fraction": 0.0, "lost_straggler_fraction": 0.02,
+        "lost_deadline_fraction": 0.0, "lost_straggler_fraction": 0.02, "late_fraction": math.nan,
     }  # fmt: skip
     other = {**seed, "latency_p50_ms": 22.0, "fairness": 0.7}
     reference = {**dict.fromkeys(seed, 1.0), "users": 1, "answers_per_s": math.nan}
@@ -204,13 +218,18 @@ def test_the_screen_shows_the_mean_of_seeds() -> None:
         pd.DataFrame([{**condition, **row} for row in (seed, other, reference)]), layout
     )
     assert len(service) == 1
-    console = Console(file=io.StringIO(), width=80)
+    shown = ["aligned", "umi", "-", "4+4", ".900", "21.0/60.0/80.0"]
+    assert _shown(service, layout) == [*shown, ".750", ".100/.000/.020"]
+    held = service.assign(deadline_ms=70.0, late_fraction=0.04)
+    assert _shown(held, layout) == [*shown, ".040", ".750", ".100/.000/.020"]
+
+
+def _shown(service: pd.DataFrame, layout: TableLayout) -> list[str]:
+    """The words of the last row on the screen."""
+    console = Console(file=io.StringIO(), width=90)
     console.print(service_table(service, layout))
     assert isinstance(console.file, io.StringIO)
-    *_, row = console.file.getvalue().strip().splitlines()
-    assert row.split() == [
-        *("aligned", "umi", "-", "4+4", ".900", "21.0/60.0/80.0", ".750", ".100/.000/.020"),
-    ]
+    return console.file.getvalue().strip().splitlines()[-1].split()
 
 
 def test_the_title_of_the_picture_counts_the_users_that_it_shows() -> None:

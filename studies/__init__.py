@@ -176,15 +176,15 @@ def budget(
         A row for each condition, see :func:`studies.tables.affordable.affordable`.
 
     Raises:
-        ValueError: for a study without a finished cell, or a link that carries nothing of it.
+        ValueError: for a study without a finished cell, or a link that carries nothing of it; of
+            emulated users for a bandwidth that was not emulated.
     """
     from .execution.finished import finished
-    from .plan.cells import Plan
-    from .tables.affordable import LinkLimits, affordable
+    from .tables.affordable import LinkLimits, affordable, measured
 
     found = finished(out)
     limits = LinkLimits(bandwidth_hz, deadline_ms, snr_db, users)
-    return affordable(Plan(found.study), found.summary, found.tables.layout, limits)
+    return affordable(found.study, measured(found), found.tables.layout, limits)
 
 
 def allocate(
@@ -214,18 +214,18 @@ def allocate(
 
     Raises:
         ValueError: for a study without a finished cell, a method, air or SNR that it does not have,
-            or if some user cannot be served.
+            or if some user cannot be served; for one of emulated users.
     """
     from .execution.finished import finished
-    from .plan.cells import Plan
+    from .tables.affordable import measured
     from .tables.allocation import SharedBand, candidates
     from .tables.allocation import allocate as allocate_blocks
 
     found = finished(out)
     layout = found.tables.layout
     band = SharedBand(bandwidth_hz, deadline_ms, tuple(users_snr_db), by)
-    rows = candidates(found.summary, layout, method, air)
-    return allocate_blocks(Plan(found.study), rows, layout, band)
+    rows = candidates(measured(found), layout, method, air)
+    return allocate_blocks(found.study, rows, layout, band)
 
 
 def __getattr__(name: str) -> Any:

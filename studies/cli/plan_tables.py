@@ -28,13 +28,15 @@ from ..tables.claims import unjudged
 from ..tables.columns import PACKET_BITS, TableLayout
 from ..tables.identity import budget_columns, identity
 from ..tables.layout import layout_of
-from ..tables.statistics import MIN_SEEDS, expected_half_width
+from ..tables.statistics import MIN_SEEDS, expected_half_width, needed_for
 from ..tables.training import longest_step, phase_costs
 from .forecast_table import forecast_table
 from .screen import infeasible_notes
 
 _SWEPT = {"deadline (ms)": "deadline_ms", "users": "users", "bits": PACKET_BITS}
 """Columns that the cells' table has where cells differ in them, with the names of their values."""
+_FINE = 0.01
+"""A half width that is fine enough for most comparisons."""
 
 
 def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
@@ -57,8 +59,7 @@ def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
         _budgets(plan),
         _training(cells, layout_of(study)),
     ]
-    if study.emulate is None:
-        shown += _expected_precision(study)
+    shown += _expected_precision(study)
     notes = [f"{note} (untested)" for note in unjudged(study, layout_of(study))]
     return [*shown, *notes, forecast_table(study, Forecast(plan, specs, usages))]
 
@@ -191,19 +192,34 @@ def _training(cells: Sequence[Cell], layout: TableLayout) -> Table:
 
 def _expected_precision(study: Study) -> list[RenderableType]:
     """The table of the precision, or a note where the number of questions is not known yet."""
-    questions, folder = study.evaluation.questions, study.data.folder
-    if questions is None and folder is not None:
-        questions = len(study.task.samples(folder, study.task.test_split))
+    questions = _questions(study)
     if questions is None:
         note = "expected precision: set evaluation.questions; without it every question of the "
         return [f"{note}test split counts, and how many these are is known once the data are made"]
     return [_precision(questions, len(study.seeds))] if questions > 1 else []
 
 
+def _questions(study: Study) -> int | None:
+    """Number of different questions that each network answers, if it is known.
+
+    Emulated users ask as many as their rate lets expect; the fewest of them count.
+    """
+    questions, folder = study.evaluation.questions, study.data.folder
+    if questions is None and folder is not None:
+        questions = len(study.task.samples(folder, study.task.test_split))
+    if study.emulate is None:
+        return questions
+    asked = min(
+        round(own.users * own.questions_per_s * own.duration_s) for own in study.emulate.each
+    )
+    return asked if questions is None else min(asked, questions)
+
+
 def _precision(questions: int, seeds: int) -> Table:
     """Table of how precisely two methods are compared, here and with more seeds or questions.
 
-    A rule of thumb, by the spread of seeds and the disagreement that methods have had in miniature.
+    Last come those that it takes for half of the width, and for ± .01. A rule of thumb, by the
+    spread of seeds and the disagreement that methods have had in miniature.
     """
     shown = Table(
         "seeds", "questions", "difference",
@@ -211,7 +227,10 @@ def _precision(questions: int, seeds: int) -> Table:
     )  # fmt: skip
     more_seeds = [count for count in (5, 10) if count > seeds]
     sizes = [(seeds, questions), *((count, questions) for count in more_seeds)]
-    for count, asked in (*sizes, (seeds, 4 * questions)):
+    now = expected_half_width(max(seeds, MIN_SEEDS), questions)
+    targets = sorted({now / 2, _FINE} if now > _FINE else {now / 2}, reverse=True)
+    finer = [needed_for(target, seeds, questions) for target in targets]
+    for count, asked in dict.fromkeys([*sizes, (seeds, 4 * questions), *finer]):
         half = f"± {min(expected_half_width(count, asked), 1.0):.3f}".replace("0.", ".")
         note = "" if count >= MIN_SEEDS else ", of these networks alone"
         shown.add_row(str(count), f"{asked:,}", f"{half}{note}")

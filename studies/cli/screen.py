@@ -24,7 +24,7 @@ _LATENCIES = tuple(f"latency_p{percent}_ms" for percent in PERCENTILES)
 SERVICE_NOTE = (
     f"{', '.join(f'{percent}th' for percent in PERCENTILES)} percentile of the latency; Jain's "
     "fairness of the users' service rates; fraction of the transmissions lost to outage, deadline, "
-    "stragglers; questions that were not answered were given up"
+    "stragglers; questions that were not answered were given up, and count as late"
 )
 """A note that explains the columns of :func:`service_table`."""
 
@@ -150,10 +150,16 @@ def service_table(service: pd.DataFrame, layout: TableLayout) -> Table:
             *_condition_columns(swept(service, layout), layout),
             ("answered", lambda row: _share(row["answered_fraction"])),
             ("latency (ms)", lambda row: "/".join(f"{row[name]:.1f}" for name in _LATENCIES)),
+            *([("late", _late)] if service["deadline_ms"].notna().any() else []),
             ("fairness", lambda row: _share(row["fairness"])),
             ("lost", lambda row: "/".join(_share(row[name]) for name in LOSS_COLUMNS)),
         ],
     )
+
+
+def _late(row: Row) -> str:
+    """The fraction of the questions that were not answered by their deadline."""
+    return "-" if math.isnan(row["deadline_ms"]) else _share(row["late_fraction"])
 
 
 def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Column]:

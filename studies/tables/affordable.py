@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pandas as pd
 
-from actors import airtime_ms, share_of
-from channel_models import InfeasibleBudgetError
-from tokcom_core.systems import devices_of
+from actors import share_of
+from channel_models import InfeasibleBudgetError, Link
 
-from ..plan.budgets import Budget, loss_at_bandwidth_db, meets, served_streams, user_link
-from ..plan.cells import Plan
-from ..plan.contenders import Contender
+from ..plan.budgets import loss_at_bandwidth_db
 from ..plan.study import Study
 from .columns import TableLayout
+from .files import Tables
+from .findings import Findings
+from .lateness import lateness
+
+_SENDERS, _LATENCIES = "senders", "latencies_ms"
+"""Columns of :func:`measured` that are in no other table."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +50,74 @@ class LinkLimits:
             raise ValueError("snr_db nan should be a number")
 
 
+@dataclass(frozen=True)
+class _Sender:
+    """What a device sends for a question.
+
+    Attributes:
+        device: Name of the device.
+        channel_uses: Mean number of its data symbols.
+        energy_mj: Energy that it radiates.
+    """
+
+    device: str
+    channel_uses: float
+    energy_mj: float
+
+
+def measured(found: Findings) -> pd.DataFrame:
+    """The conditions of a study's methods, with what :func:`affordable` needs besides.
+
+    That is what each device sends for a question, or of an emulation every question's latency.
+
+    Raises:
+        ValueError: if no cell of a method has finished.
+    """
+    layout = found.tables.layout
+    summary = found.summary[~found.summary["method"].isin(layout.reference_methods)]
+    if summary.empty:
+        raise ValueError("no finished cell of a method; 'tokcom study resume' runs what is missing")
+    cells = found.done.loc[~found.done["method"].isin(layout.reference_methods), "cell"].unique()
+    of = _senders if found.study.emulate is None else _latencies
+    return summary.merge(of(found.tables, list(cells)), "left", list(layout.condition))
+
+
+def _senders(tables: Tables, cells: Sequence[str]) -> pd.DataFrame:
+    """What each device sends in each condition, the mean over seeds."""
+    condition = list(tables.layout.condition)
+    names = ["uplink_channel_uses", "energy_mj"]
+    devices = tables.read_all_devices(cells).groupby([*condition, "device"], dropna=False)
+    means = devices[names].mean().reset_index()
+    every: list[Any] = [_Sender(*own) for own in means[["device", *names]].to_numpy()]
+    means[_SENDERS] = every
+    return means.groupby(condition, dropna=False)[_SENDERS].agg(tuple).reset_index()
+
+
+def _latencies(tables: Tables, cells: Sequence[str]) -> pd.DataFrame:
+    """The latencies of all questions in each condition, over all seeds."""
+    condition = list(tables.layout.condition)
+    answers = tables.read_all_answers(cells, [*condition, "latency_ms"])
+    latencies = answers.groupby(condition, dropna=False)["latency_ms"].agg(tuple)
+    return latencies.rename(_LATENCIES).reset_index()
+
+
 def affordable(
-    plan: Plan, summary: pd.DataFrame, layout: TableLayout, limits: LinkLimits
+    study: Study, rows: pd.DataFrame, layout: TableLayout, limits: LinkLimits
 ) -> pd.DataFrame:
     """The conditions that a link carries in time, the most accurate one of each air first.
 
-    A question takes as much longer, or less, than measured as its longest token symbols do on a
-    user's share of the band, and costs its senders as much more or less energy; the rest of its
-    latency, such as computing, stays. At an SNR in between, that of the next lower evaluated one is
-    shown.
+    A question's airtime is as many times that measured as its mean numbers of symbols take on a
+    user's share of the band, of the slowest device or (``tdma``) of all; so is the energy of each
+    device. The rest of the latency, such as computing, stays. At an SNR in between, that of the
+    next lower evaluated one is shown.
+
+    Users who were emulated wait for each other, which no other bandwidth can be told from: what
+    they measured holds as it is, at their bandwidth, and is in time by
+    :func:`studies.tables.lateness.lateness`.
 
     Args:
-        plan: Plan of the study.
-        summary: Rows of :func:`studies.tables.summary.summarise`.
+        study: The study.
+        rows: Rows of :func:`measured`, or some of them.
         layout: Layout of the tables.
         limits: The link and the deadline.
 
@@ -67,68 +127,91 @@ def affordable(
 
     Raises:
         InfeasibleBudgetError: if the link carries nothing of what was measured.
-        ValueError: if no cell of a method has finished, or none at an SNR as low as this.
+        ValueError: if nothing was measured at an SNR as low as this; for another link than that of
+            an emulation.
     """
-    found, reasons = [], []
-    for contender in plan.contenders:
-        budgets = plan.budgets(contender) if contender.reference is None else ()
-        for budget in {(b.bandwidth_hz, *b.tokens.items()): b for b in budgets}.values():
-            rows = _measured(summary, contender, budget, layout)
-            try:
-                slower = _slower(plan.study, contender, budget, limits)
-            except InfeasibleBudgetError as error:
-                reasons.append(str(error))
-                continue
-            costs = {name: rows[name] * slower for name in ("airtime_ms", "energy_mj")}
-            later_ms = costs["airtime_ms"] - rows["airtime_ms"]
-            found.append(rows.assign(**costs, latency_ms=rows["latency_ms"] + later_ms))
-    if not found:
-        raise InfeasibleBudgetError(reasons[0])
+    emulated = study.emulate is not None
+    carried = _as_emulated(rows, limits) if emulated else _on_link(study, rows, limits)
     apart = [name for name in layout.condition if name != "deadline_ms"]
-    carried = pd.concat(found).drop_duplicates(apart)
-    if carried.empty:
-        raise ValueError(
-            "no finished cell of a method that this link carries; 'tokcom study resume' runs what "
-            "is missing"
-        )
-    rows = _at_snr(plan.study, carried, limits.snr_db)
+    rows = _at_snr(study, carried.drop_duplicates(apart), limits.snr_db)
     rows = rows[rows["latency_ms"].notna()]  # something was answered
-    in_time = rows[[meets(limits.deadline_ms, latency_ms) for latency_ms in rows["latency_ms"]]]
     if rows.empty:
         raise InfeasibleBudgetError("no question was answered on a link like this one")
+    in_time = rows[[_in_time(row, limits.deadline_ms) for row in rows.to_dict("records")]]
     if in_time.empty:
         raise InfeasibleBudgetError(
             f"nothing that was measured takes {limits.deadline_ms:g} ms or less on this link; the "
             f"shortest takes {rows['latency_ms'].min():.3g} ms"
+            f"{' in the mean' if emulated else ''}"
         )
     best = ["air", "eval_snr_db", "accuracy"]
     deadline_ms = math.nan if limits.deadline_ms is None else limits.deadline_ms
     in_time = in_time.assign(deadline_ms=deadline_ms, meets_deadline=1.0)
+    in_time = in_time.drop(columns=[_SENDERS, _LATENCIES], errors="ignore")
     return in_time.sort_values(best, ascending=[True, True, False], ignore_index=True)
 
 
-def _measured(
-    summary: pd.DataFrame, contender: Contender, budget: Budget, layout: TableLayout
-) -> pd.DataFrame:
-    """The conditions of a method at a budget."""
-    values = {"method": contender.label, "bandwidth_hz": budget.bandwidth_hz}
-    tokens = zip(layout.budget_columns, layout.budgets, strict=True)
-    values |= {column: budget.tokens.get(device, 0) for column, device in tokens}
-    alike = [summary[column] == value for column, value in values.items()]
-    return summary[pd.concat(alike, axis=1).all(axis=1)]
+def _in_time(row: dict[Any, Any], deadline_ms: float | None) -> bool:
+    latencies_ms = row.get(_LATENCIES, (row["latency_ms"],))
+    return bool(lateness(deadline_ms, latencies_ms)["meets_deadline"])
 
 
-def _slower(study: Study, contender: Contender, budget: Budget, limits: LinkLimits) -> float:
-    """How many times as long a question takes on a user's share of the link.
+def _as_emulated(rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
+    """The conditions at a bandwidth that was emulated.
 
     Raises:
-        InfeasibleBudgetError: if the share is too narrow.
+        ValueError: if none was, or for users of another number.
     """
-    streams = served_streams(contender.system, study.task, budget.tokens)
-    devices = len(devices_of(streams))
+    if limits.users > 1:
+        raise ValueError(
+            f"users {limits.users}: in this study emulated users share the band already; leave "
+            "users out"
+        )
+    found = rows[rows["bandwidth_hz"] == limits.bandwidth_hz]
+    if found.empty:
+        known = ", ".join(f"{hz:g}" for hz in sorted(rows["bandwidth_hz"].unique()))
+        raise ValueError(
+            f"bandwidth_hz {limits.bandwidth_hz:g} was not emulated, and how long users wait for "
+            f"each other follows from no other one; there are: {known}; emulate it as well, by "
+            "'tokcom study run' with a further bandwidth_hz"
+        )
+    return found
+
+
+def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
+    """The conditions that a user's share of a link carries, with their costs on it.
+
+    Raises:
+        InfeasibleBudgetError: if it carries none.
+    """
+    found: list[dict[Any, Any]] = []
+    reasons = []
+    for row in rows.to_dict("records"):
+        senders: Sequence[_Sender] = row[_SENDERS]
+        try:
+            share = _share(study, len(senders), limits)
+        except InfeasibleBudgetError as error:
+            reasons.append(str(error))
+            continue
+        slower, more_energy = _slower(study.link_at(row["bandwidth_hz"]), share, senders)
+        airtime_ms, energy_mj = row["airtime_ms"] * slower, row["energy_mj"] * more_energy
+        latency_ms = row["latency_ms"] + airtime_ms - row["airtime_ms"]
+        costs = {"airtime_ms": airtime_ms, "energy_mj": energy_mj, "latency_ms": latency_ms}
+        found.append({**row, **costs})
+    if not found:
+        raise InfeasibleBudgetError(reasons[0])
+    return pd.DataFrame(found).astype(cast(Any, rows.dtypes.to_dict()))
+
+
+def _share(study: Study, devices: int, limits: LinkLimits) -> Link:
+    """A user's share of the link.
+
+    Raises:
+        InfeasibleBudgetError: if it is too narrow.
+    """
     link = study.link_at(limits.bandwidth_hz)
     try:
-        share = share_of(link, limits.users, devices)
+        return share_of(link, limits.users, devices)
     except InfeasibleBudgetError:
         least_hz = limits.users * link.block_hz * (devices if link.access == "ofdma" else 1)
         each = f" of each of {limits.users} users" if limits.users > 1 else ""
@@ -136,8 +219,22 @@ def _slower(study: Study, contender: Contender, budget: Budget, limits: LinkLimi
             f"a bandwidth of {limits.bandwidth_hz:g} Hz is too little for {devices} devices{each}; "
             f"take {least_hz:g} or more"
         ) from None
-    measured = user_link(study, budget.bandwidth_hz, devices)
-    return airtime_ms(share, streams) / airtime_ms(measured, streams)
+
+
+def _slower(before: Link, share: Link, senders: Sequence[_Sender]) -> tuple[float, float]:
+    """How many times as long, and as much energy, a question takes on a share of the band."""
+    names, uses = [own.device for own in senders], [own.channel_uses for own in senders]
+    costs = [link.overheads(names, uses, control_bits=0) for link in (before, share)]
+    old_ms, new_ms = (
+        link.interval_ms(names, own) for link, own in zip((before, share), costs, strict=True)
+    )
+    energy_mj = sum(own.energy_mj for own in senders)
+    more_mj = sum(
+        own.energy_mj * new.airtime_ms / old.airtime_ms
+        for own, old, new in zip(senders, *costs, strict=True)
+        if own.energy_mj
+    )
+    return (new_ms / old_ms if old_ms else 1.0), (more_mj / energy_mj if energy_mj else 1.0)
 
 
 def _at_snr(study: Study, rows: pd.DataFrame, snr_db: float | None) -> pd.DataFrame:

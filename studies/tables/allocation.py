@@ -12,7 +12,7 @@ import pandas as pd
 
 from channel_models import InfeasibleBudgetError
 
-from ..plan.cells import Plan
+from ..plan.study import Study
 from .affordable import LinkLimits, affordable
 from .columns import TableLayout
 from .knapsack import Steps, apportioned, max_min, most_accurate
@@ -51,12 +51,12 @@ class SharedBand:
 
 
 def candidates(
-    summary: pd.DataFrame, layout: TableLayout, method: str | None, air: str | None
+    rows: pd.DataFrame, layout: TableLayout, method: str | None, air: str | None
 ) -> pd.DataFrame:
-    """The conditions of a summary that a user may be given.
+    """The conditions that a user may be given.
 
     Args:
-        summary: Rows of :func:`studies.tables.summary.summarise`.
+        rows: Rows of :func:`studies.tables.affordable.measured`.
         layout: Layout of the tables.
         method: Label of the method; None for all.
         air: Label of the air; None for the only one that is evaluated by SNR.
@@ -64,7 +64,7 @@ def candidates(
     Raises:
         ValueError: if there are none, or some of several airs.
     """
-    rows = summary[~summary["method"].isin(layout.reference_methods)]
+    rows = rows[~rows["method"].isin(layout.reference_methods)]
     rows = rows.dropna(subset=["eval_snr_db", "accuracy"])
     if rows.empty:
         raise ValueError("no finished cell on an air that is evaluated by SNR, as users need it")
@@ -80,7 +80,7 @@ def candidates(
 
 
 def allocate(
-    plan: Plan, summary: pd.DataFrame, layout: TableLayout, band: SharedBand
+    study: Study, rows: pd.DataFrame, layout: TableLayout, band: SharedBand
 ) -> pd.DataFrame:
     """Resource blocks of each user, and the most accurate condition that they carry in time.
 
@@ -101,8 +101,8 @@ def allocate(
     one network on the same questions nearly are.
 
     Args:
-        plan: Plan of the study.
-        summary: Rows of :func:`candidates`.
+        study: The study.
+        rows: Rows of :func:`candidates`.
         layout: Layout of the tables.
         band: The band, the deadline and the users.
 
@@ -112,14 +112,20 @@ def allocate(
 
     Raises:
         InfeasibleBudgetError: if some user cannot be served.
-        ValueError: if a user's SNR is below all evaluated ones, or depends on the blocks.
+        ValueError: if a user's SNR is below all evaluated ones, or depends on the blocks; for a
+            study of emulated users.
     """
-    if plan.study.power_mode == "fixed_power":
+    if study.emulate is not None:
+        raise ValueError(
+            "emulate: users of an emulation wait for each other, and no blocks are a user's own; "
+            "allocate takes studies without emulate"
+        )
+    if study.power_mode == "fixed_power":
         raise ValueError(
             "power_mode fixed_power: the SNR of a user depends on its blocks; allocate takes "
             "studies with fixed_psd"
         )
-    offers = _Offers(plan, summary, layout, band)
+    offers = _Offers(study, rows, layout, band)
     shares = list(zip(_blocks(offers, band), band.users_snr_db, strict=True))
     found = pd.concat([offers.best(*share) for share in shares], ignore_index=True)
     blocks = [own for own, _ in shares]
@@ -175,20 +181,20 @@ class _Offers:
     """What resource blocks carry in time at an SNR.
 
     Args:
-        plan: Plan of the study.
-        summary: Rows of :func:`candidates`.
+        study: The study.
+        rows: Rows of :func:`candidates`.
         layout: Layout of the tables.
         band: The band, the deadline and the users.
     """
 
     def __init__(
-        self, plan: Plan, summary: pd.DataFrame, layout: TableLayout, band: SharedBand
+        self, study: Study, rows: pd.DataFrame, layout: TableLayout, band: SharedBand
     ) -> None:
-        link = plan.study.link_at(band.bandwidth_hz)
+        link = study.link_at(band.bandwidth_hz)
         self.total = link.resource_blocks
         self.block_hz = link.block_hz
         self._deadline_ms = band.deadline_ms
-        self._study = plan, summary, layout
+        self._study = study, rows, layout
         self._known: dict[tuple[int, float], pd.DataFrame] = {}
 
     def best(self, blocks: int, snr_db: float) -> pd.DataFrame:

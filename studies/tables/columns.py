@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 VERSION_KEY = b"tokcom_schema_version"
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
@@ -18,7 +18,7 @@ LOSS_COLUMNS = ("lost_outage_fraction", "lost_deadline_fraction", "lost_straggle
 SERVICE_COLUMNS = (
     *("answered_fraction", "transmissions", "latency_ms"),
     *(f"latency_p{percent}_ms" for percent in PERCENTILES),
-    *("answers_per_s", "fairness", *LOSS_COLUMNS),
+    *("late_fraction", "answers_per_s", "fairness", *LOSS_COLUMNS),
 )
 """How the users of an emulation were served, see :mod:`studies.tables.service`."""
 PACKET_BITS = "bits_per_value"
@@ -190,6 +190,7 @@ class TableLayout:
                 *((name, _TEXT) for name in ("sample_id", "media_id", "group")),
                 *(("right", score), ("exact", score), ("first_token", _FLAG)),
                 ("predicted", _TEXT),
+                ("latency_ms", _REAL),
             ]
         )
 

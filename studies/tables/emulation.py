@@ -18,7 +18,7 @@ from ..plan.study import Metric
 from .columns import LOCATION_COLUMNS
 from .costs import NetworkSizes, network_columns, tokens_sent
 from .outcome import EmulationScores, Outcome
-from .service import loss_fractions, service_columns, transmissions
+from .service import answer_times, latencies_ms, loss_fractions, service_columns, transmissions
 
 _SCORE: dict[Metric, str] = {"exact": "score", "first_token": "first_token"}
 """Column of the journal that each metric counts."""
@@ -59,9 +59,11 @@ def emulated_outcome(
         emulation.hardware(),
     )
     network = network_columns(cell, sizes, tokens_sent(scores.arrivals.values()))
-    computing_ms = network["device_ms"] + network["station_ms"]
+    times = answer_times(
+        journal, traffic, emulation.interval_s, network["device_ms"], network["station_ms"]
+    )
     columns = {
-        **service_columns(journal, traffic, emulation.interval_s, computing_ms),
+        **service_columns(journal, traffic, emulation.interval_s, times),
         **loss_fractions(journal, cell.emulate.faults, emulation.encoding_ms),
     }
     return Outcome(
@@ -71,7 +73,10 @@ def emulated_outcome(
         asked,
         sizes,
         EmulationScores(
-            columns, tuple(traffic.users.tolist()), _device_rows(journal, received, cell.metric)
+            columns,
+            tuple(traffic.users.tolist()),
+            latencies_ms(times, len(asked)),
+            _device_rows(journal, received, cell.metric),
         ),
     )
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from tokcom_core.datasets.samples import read_samples
 
-from ..plan.budgets import meets
 from ..plan.specs import Cell
 from ..storage.folder import StudyFolder
 from .columns import TableLayout
 from .identity import cell_columns, identity
+from .lateness import lateness
 from .outcome import Outcome
 from .references import read_references, with_references, write_references
 from .rows import read_config, read_rows, read_values, write_rows
@@ -91,12 +91,31 @@ class Tables:
                 with self.folder.write(self.folder.submission(cell.key, snr_db)) as partial:
                     partial.write_bytes(self.folder.store.fetch(before).read_bytes())
         rows = [
-            {**row, **own, "meets_deadline": meets(cell.deadline_ms, row["latency_ms"])}
+            {**row, **own, **lateness(cell.deadline_ms, self._latencies_ms(source, row))}
             if row["status"] == "ok"
             else {**row, **own}
             for row in self._rows(self.folder.result(source.key), self.layout.results)
         ]
         self._write(self.folder.result(cell.key), rows, self.layout.results)
+
+    def _latencies_ms(self, cell: Cell, row: dict[str, Any]) -> list[float | None]:
+        """Those of all questions of a finished row; a single user's all have the row's.
+
+        Raises:
+            ValueError: if the answers of many users were removed.
+        """
+        if cell.emulate is None:
+            return [row["latency_ms"]]
+        answers = self.read_answers(cell.key, ["eval_snr_db", "latency_ms"])
+        if answers.empty:
+            raise ValueError(
+                f"{self.folder.answers / _name(cell.key)} is gone, so that which answers of its "
+                f"emulation are late for another deadline is not known; remove "
+                f"{self.folder.result(cell.key)} as well, and 'tokcom study resume' makes both"
+            )
+        alike = answers["eval_snr_db"].isna() | answers["eval_snr_db"].eq(row["eval_snr_db"])
+        found: list[float | None] = answers.loc[alike, "latency_ms"].tolist()
+        return found
 
     def read_results(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The rows of the given cells that have finished, in a stable order."""

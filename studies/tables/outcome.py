@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from actors import Evaluation
 from tokcom_core.datasets.samples import Samples
 
-from ..plan.budgets import meets, served_streams
+from ..plan.budgets import served_streams
 from ..plan.specs import Cell
 from .columns import LOCATION_COLUMNS, TableLayout
 from .costs import NetworkSizes, air_columns, ebn0_db, network_columns, tokens_sent
 from .identity import cell_columns, identity, versions
+from .lateness import lateness
 from .statistics import clip_interval
 
 _ONE_USER = {"answered_fraction": 1.0, "transmissions": 1.0}
@@ -30,11 +32,13 @@ class EmulationScores:
     Attributes:
         columns: Further columns of its row.
         users: User that asked each question.
+        latencies_ms: Time in which each question was answered; None of one that never was.
         device_rows: Rows of all users' devices.
     """
 
     columns: dict[str, Any]
     users: tuple[int, ...]
+    latencies_ms: tuple[float | None, ...]
     device_rows: list[dict[str, Any]]
 
 
@@ -79,8 +83,9 @@ class Outcome:
         network = network_columns(self.cell, self.sizes, tokens)
         latency_ms = network["device_ms"] + airtime_ms + network["station_ms"]
         served = {**_ONE_USER, "latency_ms": latency_ms}
+        latencies_ms: Sequence[float | None] = (latency_ms,)
         if self.emulation is not None:
-            served = self.emulation.columns
+            served, latencies_ms = self.emulation.columns, self.emulation.latencies_ms
         return {
             **identity(self.cell, layout),
             "versions": versions(**self.sizes.hardware),
@@ -88,7 +93,6 @@ class Outcome:
             **air,
             "ebn0_db": ebn0_db(list(arrivals.values())),
             "airtime_ms": airtime_ms,
-            "meets_deadline": meets(self.cell.deadline_ms, served["latency_ms"]),
             **{
                 f"tokens_{device}": n
                 for device, n in tokens.items()
@@ -96,6 +100,7 @@ class Outcome:
             },
             "tokens_total": sum(tokens.values()),
             **served,
+            **lateness(self.cell.deadline_ms, latencies_ms),
             **self._score_columns(layout),
             "feedback_bits": self.evaluation.feedback_bits,
             **network,
@@ -125,6 +130,12 @@ class Outcome:
     def _official_scores(self) -> dict[str, float]:
         answered = self.evaluation
         return self.cell.task.measure(answered.predicted, self.asked, answered.scores)
+
+    def _askers(self) -> tuple[Sequence[int], Sequence[float | None]]:
+        """Who asked each question, and the time in which many users had their answers."""
+        if self.emulation is None:
+            return (0,) * len(self.asked), (None,) * len(self.asked)
+        return self.emulation.users, self.emulation.latencies_ms
 
     def device_rows(self, layout: TableLayout) -> list[dict[str, Any]]:
         """A row of ``devices`` for each device, over all its streams."""
@@ -157,7 +168,7 @@ class Outcome:
     def answer_rows(self, layout: TableLayout) -> list[dict[str, Any]]:
         """A row of ``answers`` for each question."""
         shared = {**cell_columns(self.cell, layout), "eval_snr_db": self.eval_snr_db}
-        users = (0,) * len(self.asked) if self.emulation is None else self.emulation.users
+        users, latencies_ms = self._askers()
         kind = _known if layout.graded else bool
         columns = {
             "user": users,
@@ -168,6 +179,7 @@ class Outcome:
             "exact": map(kind, self.evaluation.scores),
             "first_token": self.evaluation.first_token,
             "predicted": self.evaluation.predicted,
+            "latency_ms": latencies_ms,
         }
         return [
             {**shared, **dict(zip(columns, values, strict=True))}

@@ -14,35 +14,90 @@ from actors.emulation.traffic import Traffic
 from .columns import LOSS_COLUMNS, PERCENTILES, SERVICE_COLUMNS, TableLayout
 
 
+def answer_times(
+    journal: pd.DataFrame,
+    traffic: Traffic,
+    interval_s: float,
+    device_ms: float = 0.0,
+    station_ms: float = 0.0,
+) -> pd.DataFrame:
+    """When each question that was received has arrived at the base station, and is answered.
+
+    A question arrives at the end of its interval, or with the last straggler of its devices that
+    was waited for. Devices encode before it waits for an interval, so that all times but those of
+    asking are ``device_ms`` later than in the journal.
+
+    Args:
+        journal: Every transmission; all streams of a question are sent at once.
+        traffic: Questions that were asked.
+        interval_s: Length of a scheduling interval.
+        device_ms: Time that the devices compute for a question.
+        station_ms: Time that the base station computes for a question.
+
+    Returns:
+        ``arrived_s``, ``answered_s`` and ``latency_ms``, from asking to the answer, by question.
+    """
+    beyond_ms = journal["ends_ms"] + journal["waited_ms"] - 1e3 * interval_s
+    received = journal.assign(beyond_ms=beyond_ms)[journal["received"]].groupby("request")
+    waited_ms = received["beyond_ms"].max().clip(lower=0)
+    arrived_s = received["start_s"].first() + interval_s + 1e-3 * (waited_ms + device_ms)
+    answered_s = answered_in_turn(arrived_s, 1e-3 * station_ms)
+    asked_s = traffic.arrivals_s[arrived_s.index]
+    return pd.DataFrame(
+        {
+            "arrived_s": arrived_s,
+            "answered_s": answered_s,
+            "latency_ms": 1e3 * (answered_s - asked_s),
+        }
+    )
+
+
+def latencies_ms(times: pd.DataFrame, asked: int) -> tuple[float | None, ...]:
+    """The latency of each of so many questions; None of one that was never answered."""
+    known = times["latency_ms"].to_dict()
+    return tuple(known.get(question) for question in range(asked))
+
+
+def answered_in_turn(arrived_s: pd.Series[float], each_s: float) -> pd.Series[float]:
+    """When a server that does one thing after the other, in the order of arrival, has done each.
+
+    Args:
+        arrived_s: When each has arrived.
+        each_s: Time that it takes for each.
+    """
+    queue = arrived_s.sort_values(kind="stable")
+    before_s = each_s * np.arange(len(queue))
+    begun_s = np.maximum.accumulate(queue.to_numpy() - before_s) + before_s
+    return pd.Series(begun_s + each_s, queue.index).reindex(arrived_s.index)
+
+
 def service_columns(
-    journal: pd.DataFrame, traffic: Traffic, interval_s: float, computing_ms: float = 0.0
+    journal: pd.DataFrame, traffic: Traffic, interval_s: float, times: pd.DataFrame
 ) -> dict[str, float | None]:
     """The columns of ``results`` about questions: how many were answered, how soon, how fairly.
 
     Fairness is that of the users' service rates: the mean over a user's questions of 1 / latency,
-    and 0 for a question that was given up. A latency has what the base station waited, beyond the
-    interval, for the stragglers among a question's devices.
+    and 0 for a question that was given up. Answers are counted by the time until the last interval
+    ends, and as long as the base station then takes for those that still wait.
 
     Args:
         journal: Every transmission; all streams of a question are sent at once.
         traffic: Questions that were asked, at least one.
         interval_s: Length of a scheduling interval.
-        computing_ms: Time that devices and base station compute for a question.
+        times: Those of :func:`answer_times`.
     """
     once = transmissions(journal)
-    beyond_ms = journal["ends_ms"] + journal["waited_ms"] - 1e3 * interval_s
-    received = journal.assign(beyond_ms=beyond_ms)[journal["received"]].groupby("request")
-    asked = len(traffic)
-    start_s, waited_ms = received["start_s"].first(), received["beyond_ms"].max().clip(lower=0)
-    on_air_s = start_s + interval_s - pd.Series(traffic.arrivals_s)[start_s.index]
-    latency_s = on_air_s + 1e-3 * (waited_ms + computing_ms)
-    rates = (1 / latency_s).reindex(range(asked), fill_value=0.0)
+    asked, latency_ms = len(traffic), times["latency_ms"]
+    rates = (1 / latency_ms).reindex(range(asked), fill_value=0.0)
+    ends_s = float(once["start_s"].max()) + interval_s
+    if len(times):
+        ends_s += float(times["answered_s"].max() - times["arrived_s"].max())
     found = {
-        "answered_fraction": len(start_s) / asked,
+        "answered_fraction": len(times) / asked,
         "transmissions": len(once) / asked,
-        "latency_ms": 1e3 * float(latency_s.mean()),
-        **{f"latency_p{p}_ms": 1e3 * float(latency_s.quantile(p / 100)) for p in PERCENTILES},
-        "answers_per_s": len(start_s) / (float(once["start_s"].max()) + interval_s),
+        "latency_ms": float(latency_ms.mean()),
+        **{f"latency_p{p}_ms": float(latency_ms.quantile(p / 100)) for p in PERCENTILES},
+        "answers_per_s": len(times) / ends_s,
         "fairness": jain_index(rates.groupby(traffic.users).mean().tolist()),
     }
     return {name: None if math.isnan(value) else value for name, value in found.items()}

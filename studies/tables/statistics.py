@@ -19,6 +19,7 @@ none in as many trials.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,6 +32,8 @@ from scipy.special import gammaincinv, stdtrit
 LEVEL = 0.95
 MIN_SEEDS = 3
 """Number of seeds from which on they count as well."""
+_MANY = 10**9
+"""More seeds or questions than anybody has."""
 
 Varied = Literal["seeds and clips", "clips"]
 
@@ -110,6 +113,34 @@ def expected_half_width(
     variance = by_question + by_seed
     freedom = variance**2 / (by_question**2 / (questions - 1) + by_seed**2 / (seeds - 1))
     return float((stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(variance)).mean())
+
+
+def needed_for(half_width: float, seeds: int, questions: int) -> tuple[int, int]:
+    """Seeds and questions with which a paired interval is expected to be so narrow.
+
+    Of all pairs that of the fewest answers, seeds times questions.
+
+    Args:
+        half_width: Half of the width, above 0.
+        seeds: Fewest seeds; from :data:`MIN_SEEDS` on they count.
+        questions: Fewest questions that each network answers, at least 2.
+    """
+
+    def enough(count: int, asked: int) -> bool:
+        return expected_half_width(count, asked) <= half_width
+
+    def fewest(count: int, most: int) -> int:
+        return bisect_left(range(most), True, questions, key=lambda asked: enough(count, asked))
+
+    with_any_seeds, count, most = fewest(_MANY, _MANY), max(seeds, MIN_SEEDS), _MANY
+    best: tuple[int, int] | None = None
+    while best is None or most >= with_any_seeds:
+        if enough(count, most):
+            best = count, fewest(count, most)
+        count += 1
+        if best is not None:
+            most = (best[0] * best[1] - 1) // count  # with as many, there are fewer answers
+    return best
 
 
 def t_quantile(freedom: float) -> float:

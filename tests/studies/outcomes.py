@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from studies.storage.folder import StudyFolder
 from studies.tables.costs import NetworkSizes
 from studies.tables.files import Tables
 from studies.tables.layout import layout_of
-from studies.tables.outcome import Outcome
+from studies.tables.outcome import EmulationScores, Outcome
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import Avqa
 
@@ -68,6 +69,14 @@ def outcome(cell: Cell, snr_db: float, accuracy: float) -> Outcome:
     station = {"layers": 1000, "head": 500, **weights}
     sizes = NetworkSizes(windows, weights, station, {"device": "Card", "dtype": "bfloat16"})
     return Outcome(cell, snr_db, evaluation, asked, sizes)
+
+
+def emulated(found: Outcome, latencies_ms: Sequence[float | None]) -> Outcome:
+    """The outcome if user 0 of many had waited so long for each answer, None for ever."""
+    known = [latency_ms for latency_ms in latencies_ms if latency_ms is not None]
+    columns = {"latency_ms": float(np.mean(known)), "answers_per_s": 1.0}
+    scores = EmulationScores(columns, (0,) * len(found.asked), tuple(latencies_ms), [])
+    return replace(found, emulation=scores)
 
 
 def tables_of(study: Study, folder: StudyFolder) -> Tables:

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 import studies
-from studies.plan.cells import Plan
+from studies.execution.finished import finished
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
-from studies.tables.affordable import LinkLimits, affordable
+from studies.tables.affordable import LinkLimits, affordable, measured
 from studies.tables.allocation import SharedBand, allocate, candidates
 from studies.tables.knapsack import apportioned, max_min, most_accurate
 from studies.tables.layout import layout_of
@@ -52,7 +52,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def summary(out: Path) -> pd.DataFrame:
     """Four tokens took 0.5 ms on the study's four blocks of each device."""
-    table = studies.summarise(out)
+    table = measured(finished(out))
     airtime_ms = table["tokens_audio"] / 8
     return table.assign(airtime_ms=airtime_ms, latency_ms=airtime_ms)
 
@@ -66,7 +66,7 @@ def _shared(
     study: four tokens are in time on 3 of them, sixteen on 9.
     """
     band = SharedBand(blocks * BLOCK_HZ, keys.get("deadline_ms", 3.0), users_snr_db, by)
-    return allocate(Plan(STUDY), candidates(summary, LAYOUT, None, None), LAYOUT, band)
+    return allocate(STUDY, candidates(summary, LAYOUT, None, None), LAYOUT, band)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -106,7 +106,7 @@ def test_users_on_equal_blocks_have_what_a_budget_says(summary: pd.DataFrame) ->
     assert found["tokens_audio"].tolist() == [4, 4, 16]
     for row in found.to_dict("records"):
         limits = LinkLimits(13 * BLOCK_HZ, 9.0, row["snr_db"], users=3)
-        alone = affordable(Plan(STUDY), summary, LAYOUT, limits).iloc[0]
+        alone = affordable(STUDY, summary, LAYOUT, limits).iloc[0]
         same = ["method", "tokens_audio", *MEAN, "airtime_ms", "energy_mj"]
         assert [row[name] for name in same] == alone[same].tolist()
 
@@ -114,8 +114,7 @@ def test_users_on_equal_blocks_have_what_a_budget_says(summary: pd.DataFrame) ->
 def test_a_narrower_share_takes_longer_and_more_energy(summary: pd.DataFrame) -> None:
     narrow, wide = (_shared(summary, n, (0.0,), "equal").iloc[0] for n in (3, 12))
     assert narrow["airtime_ms"] > 3 * wide["airtime_ms"]
-    slower = narrow["airtime_ms"] / wide["airtime_ms"]
-    assert narrow["energy_mj"] == pytest.approx(slower * wide["energy_mj"])
+    assert narrow["energy_mj"] > 3 * wide["energy_mj"]
 
 
 def test_blocks_in_proportion_follow_what_each_user_would_send(summary: pd.DataFrame) -> None:
@@ -189,7 +188,7 @@ def test_nobody_is_left_out_silently(
 def test_a_band_without_a_block_says_what_each_user_needs(summary: pd.DataFrame) -> None:
     band = SharedBand(0.5 * BLOCK_HZ, 3.0, (10.0, 10.0), "accuracy")
     with pytest.raises(ValueError, match="6 in all, and bandwidth_hz 180000 has 0; take"):
-        allocate(Plan(STUDY), candidates(summary, LAYOUT, None, None), LAYOUT, band)
+        allocate(STUDY, candidates(summary, LAYOUT, None, None), LAYOUT, band)
 
 
 def test_a_band_is_finite() -> None:
@@ -216,14 +215,20 @@ def test_a_budgets_snr_is_what_is_received(summary: pd.DataFrame) -> None:
     power = {"power_mode": "fixed_power", "reference_bandwidth_hz": 2.5e6}
     for snr_db, evaluated_db in ((6.9, 0), (7.1, 10)):
         limits = LinkLimits(5e6, 9.0, snr_db)
-        found = affordable(Plan(STUDY.model_copy(update=power)), summary, LAYOUT, limits)
+        found = affordable(STUDY.model_copy(update=power), summary, LAYOUT, limits)
         assert set(found["eval_snr_db"]) == {evaluated_db}
 
 
 def test_an_snr_should_not_depend_on_the_blocks(summary: pd.DataFrame) -> None:
-    plan = Plan(STUDY.model_copy(update={"power_mode": "fixed_power"}))
+    study = STUDY.model_copy(update={"power_mode": "fixed_power"})
     with pytest.raises(ValueError, match="the SNR of a user depends on its blocks"):
-        allocate(plan, summary, LAYOUT, SharedBand(5e6, 3.0, (0.0,)))
+        allocate(study, summary, LAYOUT, SharedBand(5e6, 3.0, (0.0,)))
+
+
+def test_emulated_users_have_no_blocks_of_their_own(summary: pd.DataFrame) -> None:
+    study = Study(**{**STUDY.model_dump(), "emulate": {"users": 7}})
+    with pytest.raises(ValueError, match="allocate takes studies without emulate"):
+        allocate(study, summary, LAYOUT, SharedBand(5e6, 3.0, (0.0,)))
 
 
 def test_the_command_shows_each_user_and_the_mean(

@@ -175,6 +175,22 @@ def test_plan_counts_the_questions_of_a_folder_and_says_where_it_cannot(
     assert "paired difference" not in said
 
 
+def test_plan_says_what_a_finer_comparison_takes(shown: Callable[..., str]) -> None:
+    """Three seeds of 800 questions give ± .043; users of an emulation ask 3,000 x .1 x 2 s."""
+    sizes = ("--set", "evaluation.questions=800", "--set", "seeds=[0, 1, 2]")
+    rows = re.findall(
+        r"^ +(\d+) +([\d,]+) +± (\S+)", shown("study", "plan", "quickstart", *sizes), re.MULTILINE
+    )
+    found = [(int(seeds), int(asked.replace(",", "")), half) for seeds, asked, half in rows]
+    assert found[0] == (3, 800, ".043")
+    (*_, half), (*_, fine) = found[-2:]
+    assert (half, fine) == (".022", ".010")
+    assert all(asked > 800 and seeds > 3 for seeds, asked, _ in found[-2:])
+    keys = ("emulate.users=3000", "emulate.questions_per_s=0.1", "emulate.duration_s=2")
+    plan = shown("study", "plan", "emulate", *(word for key in keys for word in ("--set", key)))
+    assert re.search(r"^ +\d+ +600 +± ", plan, re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", [name for name in presets() if name.startswith("taichi")])
 def test_taichis_presets_can_be_planned(name: str, shown: Callable[..., str]) -> None:
     plan = shown("study", "plan", name)

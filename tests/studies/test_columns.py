@@ -15,7 +15,7 @@ eval_snr_db realised_snr_db realised_sinr_db ebn0_db erased_fraction
 bandwidth_hz deadline_ms meets_deadline bits_per_value
 tokens_text tokens_audio tokens_vision tokens_total
 devices users answered_fraction transmissions
-latency_ms latency_p50_ms latency_p95_ms latency_p99_ms answers_per_s fairness
+latency_ms latency_p50_ms latency_p95_ms latency_p99_ms late_fraction answers_per_s fairness
 lost_outage_fraction lost_deadline_fraction lost_straggler_fraction
 accuracy accuracy_low accuracy_high first_token_accuracy test_questions
 accuracy_audio_counting accuracy_audio_comparative
@@ -39,7 +39,7 @@ contrastive_vision loss_rate_vision loss_rate_audio loss_rate_caption loss_rate_
 samples channel_uses_vision channel_uses_audio channel_uses_caption channel_uses_question
 uplink_bits gradient_bits tx_power_dbm
 """
-ANSWERS = "eval_snr_db user sample_id media_id group right exact first_token predicted"
+ANSWERS = "eval_snr_db user sample_id media_id group right exact first_token predicted latency_ms"
 DEVICES = """
 eval_snr_db user device modality tokens realised_snr_db realised_sinr_db erased_fraction
 outage_fraction questions accuracy transmissions uplink_channel_uses payload_bits airtime_ms

@@ -20,7 +20,7 @@ from studies.tables.training import longest_step, training_columns
 from tokcom_core.systems.mlms import Mlms
 from tokcom_core.tasks import Avqa
 
-from .outcomes import finish, outcome, tables_of
+from .outcomes import emulated, finish, outcome, tables_of
 from .small import write_study
 
 SPEEDS = {"device_gflops": 50.0, "station_gflops": 0.01}
@@ -159,7 +159,7 @@ def test_cells_that_differ_in_their_deadline_alone_share_an_evaluation(tmp_path:
 
 
 def _same_but_for_the_deadline(tables: Any, source: Cell, cell: Cell) -> None:
-    apart = ["cell", "deadline_ms", "meets_deadline", "config"]
+    apart = ["cell", "deadline_ms", "meets_deadline", "late_fraction", "config"]
     for read in (
         lambda own: tables.read_results([own]),
         lambda own: tables.read_answers(own.key),
@@ -170,6 +170,35 @@ def _same_but_for_the_deadline(tables: Any, source: Cell, cell: Cell) -> None:
         assert before.drop(columns=apart, errors="ignore").equals(
             after.drop(columns=apart, errors="ignore")
         )
+
+
+def test_cells_that_share_an_emulation_judge_its_questions_by_their_own_deadline(
+    tmp_path: Path,
+) -> None:
+    """The mean latency meets two of them; two questions were never answered."""
+    emulate = {"users": 7}
+    study = Study(name="s", methods=["aligned"], emulate=emulate, deadline_ms=[1.0, 200.0, 400.0])
+    folder = StudyFolder(tmp_path)
+    finish(study, folder, lambda cell, snr_db: 0.6)
+    tables = tables_of(study, folder)
+    first, *others = (c for c in Plan(study).known_cells({}) if c.reference is None)
+    found = outcome(first, 10.0, 0.6)
+    asked = len(found.asked)
+    latencies_ms: list[float | None] = [100.0] * asked
+    latencies_ms[:10] = [None, None, *[390.0] * 8]
+    tables.write_answers(first, [emulated(found, latencies_ms)])
+    tables.write_results(first, [emulated(found, latencies_ms)], 1.0)
+    for cell in others:
+        tables.copy(first, cell)
+    rows = tables.read_results([first, *others]).set_index("deadline_ms")
+    assert rows["late_fraction"].tolist() == pytest.approx([1.0, 10 / asked, 2 / asked])
+    assert rows["meets_deadline"].tolist() == [False, False, True]
+    answers = tables.read_answers(others[0].key)
+    assert answers["latency_ms"].isna().sum() == 2
+    assert answers["latency_ms"].eq(390.0).sum() == 8
+    (folder.answers / f"{first.key}.parquet").unlink()
+    with pytest.raises(ValueError, match=r"for another deadline is not known; remove .* as w"):
+        tables.copy(first, others[0])
 
 
 def test_eb_n0_is_that_of_packets_alone() -> None:

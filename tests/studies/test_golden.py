@@ -3,10 +3,10 @@
 ``golden/*.parquet`` hold every column of the tables of the studies beside them but ``cell``,
 ``config``, ``versions``, ``wall_s`` and what came later (``predicted``, ``feedback_bits``,
 ``train_snr_span_db``, ``bits_per_value``, ``users`` but in ``results``, times of computing, costs
-of training, and of an emulation percentiles, fairness and losses by cause); the latency of a single
-user, which came later as well, is its airtime. They were computed with ``engine: inline`` by the
-commit before that refactoring. Whoever changes numbers on purpose writes them anew, by
-``python -m tests.studies.test_golden``, and says why. That was when
+of training, what is late, and of an emulation percentiles, fairness, losses by cause and each
+answer's latency); the latency of a single user, which came later as well, is its airtime. They were
+computed with ``engine: inline`` by the commit before that refactoring. Whoever changes numbers on
+purpose writes them anew, by ``python -m tests.studies.test_golden``, and says why. That was when
 
 - MiniMUSIC's sound came to be encoded by AAC's fast coder;
 - the quantiser's scale was rounded up, a file's MCS no longer depended on its batch-mates, SINRs
@@ -45,7 +45,7 @@ UNCOMPARED = [
     *("device_ms", "station_ms"),
     *("train_channel_uses", "train_airtime_s", "train_energy_j"),
     *("train_uplink_bits", "train_downlink_bits"),
-    *(*LOSS_COLUMNS, *(f"latency_p{p}_ms" for p in PERCENTILES), "fairness"),
+    *(*LOSS_COLUMNS, *(f"latency_p{p}_ms" for p in PERCENTILES), "fairness", "late_fraction"),
 ]
 COSTS_OF_STEPS = "^(samples|channel_uses_.*|uplink_bits|gradient_bits|tx_power_dbm)$"
 """Columns of ``curves`` that came later."""
@@ -58,6 +58,8 @@ def _comparable(out: Path, name: str) -> pd.DataFrame:
     found = pd.read_parquet(out / name).drop(columns=UNCOMPARED, errors="ignore")
     if name != "results":
         found = found.drop(columns="users")
+    if name == "answers":
+        found = found.drop(columns="latency_ms")
     if name == "curves":
         found = found.drop(columns=found.filter(regex=COSTS_OF_STEPS).columns)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,12 @@ from studies.figures.interactive_users import draw_users
 from studies.figures.printed_users import users_figure
 from studies.figures.users import users_of
 from studies.plan.study import Study
+from studies.tables.columns import TableLayout
+from studies.tables.lateness import lateness
 from studies.tables.layout import layout_of
 from studies.tables.service import (
+    answer_times,
+    answered_in_turn,
     jain_index,
     loss_fractions,
     service_columns,
@@ -51,6 +56,11 @@ def once() -> pd.DataFrame:
     )
 
 
+def _columns(journal: pd.DataFrame, traffic: Traffic, **computing: float) -> dict[str, Any]:
+    times = answer_times(journal, traffic, INTERVAL_S, **computing)
+    return service_columns(journal, traffic, INTERVAL_S, times)
+
+
 @pytest.mark.parametrize(
     ("values", "index"),
     [
@@ -67,7 +77,7 @@ def test_jains_index(values: list[float], index: float) -> None:
 
 
 def test_latencies_run_from_asking_to_the_last_symbol(once: pd.DataFrame, traffic: Traffic) -> None:
-    found = service_columns(once, traffic, INTERVAL_S)
+    found = _columns(once, traffic)
     latencies_ms = [20, 20, 40]
     assert found["latency_ms"] == pytest.approx(np.mean(latencies_ms))
     for percent in (50, 95, 99):
@@ -79,10 +89,43 @@ def test_latencies_run_from_asking_to_the_last_symbol(once: pd.DataFrame, traffi
 
 
 def test_latencies_count_computing(once: pd.DataFrame, traffic: Traffic) -> None:
-    found = service_columns(once, traffic, INTERVAL_S, computing_ms=20.0)
+    found = _columns(once, traffic, device_ms=15.0, station_ms=5.0)
     assert found["latency_ms"] == pytest.approx(np.mean([40, 40, 60]))
     assert found["latency_p50_ms"] == pytest.approx(40)
     assert found["fairness"] == pytest.approx(jain_index([1 / 0.04, 1 / 0.06, 0.0]))
+    assert found["answers_per_s"] == pytest.approx(3 / (0.34 + 0.005))
+
+
+def test_a_busy_base_station_answers_what_arrived_first(
+    once: pd.DataFrame, traffic: Traffic
+) -> None:
+    """Questions arrive at 0.02, 0.12 and 0.24 s and take 0.11 s each."""
+    found = _columns(once, traffic, station_ms=110.0)
+    assert found["latency_ms"] == pytest.approx(np.mean([130, 140, 150]))
+    assert found["latency_p50_ms"] == pytest.approx(140)
+    assert found["answers_per_s"] == pytest.approx(3 / (0.34 + 0.11))
+    slow = _columns(once, traffic, station_ms=1000.0)  # as many in a second as it can answer
+    assert slow["answers_per_s"] == pytest.approx(1.0, rel=0.2)
+    assert slow["latency_ms"] == pytest.approx(np.mean([1020, 1920, 2820]))
+
+
+def test_a_server_whose_customers_come_evenly_is_never_or_ever_more_late() -> None:
+    """D/D/1: none waits below full use; above it each waits longer than the one before."""
+    arrived_s = pd.Series(0.01 * np.arange(100), np.arange(100)[::-1])
+    assert answered_in_turn(arrived_s, 0.0).equals(arrived_s)
+    waited_s = answered_in_turn(arrived_s, 0.008) - arrived_s - 0.008
+    assert waited_s.abs().max() < 1e-12
+    waited_s = answered_in_turn(arrived_s, 0.012) - arrived_s - 0.012
+    assert waited_s.to_numpy() == pytest.approx(0.002 * np.arange(100))
+
+
+@pytest.mark.parametrize("used", [0.3, 0.7, 0.9])
+def test_a_server_of_random_arrivals_has_the_wait_of_pollaczek_and_khinchine(used: float) -> None:
+    """M/D/1: the mean wait is ``used / (2 (1 - used))`` times what each takes."""
+    gaps_s = np.random.default_rng(0).exponential(1.0, 1_000_000)
+    arrived_s = pd.Series(gaps_s.cumsum()).sample(frac=1, random_state=1)
+    waited_s = answered_in_turn(arrived_s, used) - arrived_s - used
+    assert waited_s.mean() == pytest.approx(used**2 / (2 * (1 - used)), rel=0.03)
 
 
 def test_latencies_count_the_slowest_straggler_that_is_waited_for(
@@ -94,7 +137,7 @@ def test_latencies_count_the_slowest_straggler_that_is_waited_for(
     """
     sound = once.assign(stream="sound", waited_ms=[4.0, 0.0, 99.0, 99.0, 11.0, 99.0])
     journal = pd.concat([once.assign(waited_ms=[0.0, 7.0, 0.0, 0.0, 9.0, 0.0]), sound])
-    found = service_columns(journal, traffic, INTERVAL_S)
+    found = _columns(journal, traffic)
     assert found["latency_ms"] == pytest.approx(np.mean([20, 23, 47]))
     assert found["transmissions"] == 6 / 4
     assert found["fairness"] == pytest.approx(
@@ -105,16 +148,28 @@ def test_latencies_count_the_slowest_straggler_that_is_waited_for(
 def test_fairness_is_that_of_users_and_counts_what_was_given_up(
     once: pd.DataFrame, traffic: Traffic
 ) -> None:
-    found = service_columns(once, traffic, INTERVAL_S)
+    found = _columns(once, traffic)
     assert found["fairness"] == pytest.approx(jain_index([1 / 0.02, 1 / 0.04, 0.0]))
 
 
 def test_an_emulation_that_answers_nothing_has_no_latency(
     once: pd.DataFrame, traffic: Traffic
 ) -> None:
-    found = service_columns(once.assign(received=False), traffic, INTERVAL_S)
+    found = _columns(once.assign(received=False), traffic, station_ms=5.0)
     assert found["answered_fraction"] == found["answers_per_s"] == 0
     assert found["latency_ms"] is found["latency_p99_ms"] is found["fairness"] is None
+
+
+def test_a_deadline_is_met_if_one_question_in_twenty_is_late_at_most() -> None:
+    """Though their mean may be in time, or may not."""
+    punctual: list[float | None] = [1.0] * 95
+    for late in ([1e6] * 5, [None] * 5, [math.nan] * 4 + [501.0]):
+        found = lateness(500.0, [*punctual, *late])
+        assert found == {"late_fraction": 0.05, "meets_deadline": True}
+    found = lateness(500.0, [*punctual, *[501.0] * 6])
+    assert found == {"late_fraction": pytest.approx(6 / 101), "meets_deadline": False}
+    assert lateness(None, [None]) == {"late_fraction": None, "meets_deadline": True}
+    assert lateness(500.0, [500.0]) == {"late_fraction": 0.0, "meets_deadline": True}
 
 
 def test_losses_are_told_apart_by_the_first_cause_that_is_enough() -> None:
@@ -155,7 +210,7 @@ def test_the_screen_shows_the_mean_of_seeds() -> None:
         "users": 40, "answered_fraction": 0.9, "transmissions": 1.2, "latency_ms": 30.0,
         "latency_p50_ms": 20.0, "latency_p95_ms": 60.0, "latency_p99_ms": 80.0,
         "answers_per_s": 5.0, "fairness": 0.8, "lost_outage_fraction": 0.1,
-        "lost_deadline_fraction": 0.0, "lost_straggler_fraction": 0.02,
+        "lost_deadline_fraction": 0.0, "lost_straggler_fraction": 0.02, "late_fraction": math.nan,
     }  # fmt: skip
     other = {**seed, "latency_p50_ms": 22.0, "fairness": 0.7}
     reference = {**dict.fromkeys(seed, 1.0), "users": 1, "answers_per_s": math.nan}
@@ -163,13 +218,18 @@ def test_the_screen_shows_the_mean_of_seeds() -> None:
         pd.DataFrame([{**condition, **row} for row in (seed, other, reference)]), layout
     )
     assert len(service) == 1
-    console = Console(file=io.StringIO(), width=80)
+    shown = ["aligned", "umi", "-", "4+4", ".900", "21.0/60.0/80.0"]
+    assert _shown(service, layout) == [*shown, ".750", ".100/.000/.020"]
+    held = service.assign(deadline_ms=70.0, late_fraction=0.04)
+    assert _shown(held, layout) == [*shown, ".040", ".750", ".100/.000/.020"]
+
+
+def _shown(service: pd.DataFrame, layout: TableLayout) -> list[str]:
+    """The words of the last row on the screen."""
+    console = Console(file=io.StringIO(), width=90)
     console.print(service_table(service, layout))
     assert isinstance(console.file, io.StringIO)
-    *_, row = console.file.getvalue().strip().splitlines()
-    assert row.split() == [
-        *("aligned", "umi", "-", "4+4", ".900", "21.0/60.0/80.0", ".750", ".100/.000/.020"),
-    ]
+    return console.file.getvalue().strip().splitlines()[-1].split()
 
 
 def test_the_title_of_the_picture_counts_the_users_that_it_shows() -> None:

@@ -9,7 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest, sem, t
 
-from studies.tables.statistics import clip_interval, expected_half_width, mean_interval
+from studies.tables.statistics import (
+    clip_interval,
+    expected_half_width,
+    mean_interval,
+    needed_for,
+)
 
 Counts = NDArray[np.int64]
 TRIALS = 300
@@ -159,6 +164,21 @@ def test_the_expected_half_width_is_that_of_intervals(seeds: int) -> None:
         found.append((interval.high - interval.low) / 2)
     expected = expected_half_width(seeds, 1000, 0.2 * 0.5**2, 0.02)
     assert np.mean(found) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("half_width", [0.02, 0.01])
+def test_no_fewer_answers_give_as_narrow_an_interval(half_width: float) -> None:
+    seeds, questions = needed_for(half_width, 3, 800)
+    assert expected_half_width(seeds, questions) <= half_width
+    assert expected_half_width(seeds, questions - 1) > half_width
+    for count in range(3, 4 * seeds, 3):
+        fewer = (seeds * questions - 1) // count
+        assert fewer < 800 or expected_half_width(count, fewer) > half_width
+
+
+def test_what_is_there_is_not_asked_for_less() -> None:
+    assert needed_for(0.5, 1, 800) == (3, 800)
+    assert needed_for(0.5, 7, 900) == (7, 900)
 
 
 def test_it_stays_where_scores_are() -> None:

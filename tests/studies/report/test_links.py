@@ -19,7 +19,7 @@ from studies.storage.folder import StudyFolder
 from studies.tables.files import Tables
 from studies.tables.findings import Findings
 
-from ..outcomes import finish, tables_of
+from ..outcomes import emulated, finish, outcome, tables_of
 from .conftest import accuracy
 
 
@@ -60,14 +60,47 @@ def test_computing_stays_on_another_link_and_counts_for_the_deadline(
         studies.budget(tmp_path, 5e6, airtime_ms, 0.0)
 
 
-def test_a_share_of_the_band_is_as_fast_as_the_users_of_an_emulation_had_it(
-    tmp_path: Path, study: Study
-) -> None:
-    changed = {"emulate": {"users_at_once": 4}, "bandwidth_hz": [2e7], "seeds": [0]}
-    finish(Study(**{**study.model_dump(), **changed}), StudyFolder(tmp_path), accuracy)
-    found = studies.budget(tmp_path, 2e7, snr_db=0.0, users=4)
-    measured = studies.summarise(tmp_path).query("eval_snr_db == 0 and method != 'blind'")
-    assert sorted(found["airtime_ms"]) == pytest.approx(sorted(measured["airtime_ms"]))
+def test_another_link_carries_what_was_sent_rather_than_the_longest(tmp_path: Path) -> None:
+    """A text of 512 symbols beside 256 of each other device, in 1 ms and 1.6 + 2 x .8 mJ.
+
+    On 48 subcarriers of each device they take 11 and 6 OFDM symbols, on 216 of them 3 and 2; and
+    two of pilots. A text of 32 tokens would have been four times as long.
+    """
+    study = Study(name="s", methods=["aligned"], tokens={"audio": 4, "vision": 4})
+    finish(study, StudyFolder(tmp_path), accuracy)
+    (measured,) = studies.budget(tmp_path, 5e6).to_dict("records")
+    assert (measured["airtime_ms"], measured["energy_mj"]) == pytest.approx((1.0, 3.2))
+    (wide,) = studies.budget(tmp_path, 20e6).to_dict("records")
+    assert wide["airtime_ms"] == pytest.approx(5 / 13)
+    assert wide["energy_mj"] == pytest.approx(1.6 * 5 / 13 + 2 * 0.8 * 4 / 8)
+    with pytest.raises(ValueError, match=r"takes 0.3 ms or less .* the shortest takes 0.385 ms"):
+        studies.budget(tmp_path, 20e6, 0.3)
+
+
+def test_what_users_waited_for_each_other_holds_at_their_bandwidth_alone(tmp_path: Path) -> None:
+    """One question in ten took 900 ms: in the mean they are in time within 500 ms."""
+    study = Study(name="s", methods=["aligned"], emulate={"users": 7}, bandwidth_hz=[5e6])
+    folder = StudyFolder(tmp_path)
+    finish(study, folder, accuracy)
+    (cell,) = (c for c in Plan(study).known_cells({}) if c.reference is None)
+    found = outcome(cell, 10.0, 0.6)
+    asked = len(found.asked)
+    late = emulated(found, [900.0 if i < asked // 10 else 100.0 for i in range(asked)])
+    tables_of(study, folder).write_answers(cell, [late])
+    tables_of(study, folder).write_results(cell, [late], 1.0)
+    for deadline_ms in (None, 900.0):
+        (row,) = studies.budget(tmp_path, 5e6, deadline_ms).to_dict("records")
+        assert (row["latency_ms"], row["airtime_ms"]) == pytest.approx((180.0, 1.0))
+    with pytest.raises(
+        ValueError, match=r"500 ms or less .* the shortest takes 180 ms in the mean"
+    ):
+        studies.budget(tmp_path, 5e6, 500.0)
+    with pytest.raises(
+        ValueError, match=r"1e\+07 was not emulated.* there are: 5e\+06; emulate it"
+    ):
+        studies.budget(tmp_path, 1e7)
+    with pytest.raises(ValueError, match="users 4: in this study emulated users share the band"):
+        studies.budget(tmp_path, 5e6, users=4)
 
 
 def test_deadlines_that_share_their_answers_count_once(tmp_path: Path, study: Study) -> None:

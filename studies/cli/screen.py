@@ -21,13 +21,6 @@ Row = dict[str, Any]
 _Column = tuple[str, Callable[[Row], str]]
 _LATENCIES = tuple(f"latency_p{percent}_ms" for percent in PERCENTILES)
 
-SERVICE_NOTE = (
-    f"{', '.join(f'{percent}th' for percent in PERCENTILES)} percentile of the latency; Jain's "
-    "fairness of the users' service rates; fraction of the transmissions lost to outage, deadline, "
-    "stragglers; questions that were not answered were given up"
-)
-"""A note that explains the columns of :func:`service_table`."""
-
 
 def conditions_table(summary: pd.DataFrame, layout: TableLayout, realised: bool = False) -> Table:
     """A row for each condition of :func:`studies.tables.summary.summarise`.

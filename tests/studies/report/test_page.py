@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import math
 import re
 import shutil
@@ -83,19 +85,44 @@ def test_what_a_study_changes_gives_it_again(preset: str) -> None:
     assert study.description
 
 
+_TELEPHONE = """<iframe width="400" height="900" srcdoc="{page}"></iframe><script>
+addEventListener("load", () => {{
+  const {{ document: inner, Plotly }} = document.querySelector("iframe").contentWindow;
+  const labels = [...inner.querySelectorAll(".js-plotly-plot")].map((plot) => {{
+    const curve = plot.data.findIndex((trace) => trace.hovertemplate);
+    Plotly.Fx.hover(plot, [{{ curveNumber: curve, pointNumber: 0 }}]);
+    return plot.querySelector(".hoverlayer").textContent;
+  }});
+  const drawn = inner.querySelectorAll(".js-plotly-plot > .plot-container .main-svg").length;
+  const root = inner.documentElement;
+  document.body.dataset.seen = JSON.stringify([drawn, labels, root.clientWidth, root.scrollWidth]);
+}});
+</script>"""
+"""A window as narrow as no browser's own: points at a value of every chart, measures the page."""
+
+
 def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
-    """Without a network: every chart is drawn, with no complaint on the console."""
+    """Without a network and on a telephone: every chart is drawn and tells its values, nothing is
+    wider than the window, and there is no complaint on the console.
+    """
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium on this machine")
+    text = page.read_text()
+    file = tmp_path / "telephone.html"
+    file.write_text(_TELEPHONE.format(page=html.escape(text)))
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    options += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--window-size=400,900"]
-    options += ["--disable-background-networking", "--dump-dom", page.as_uri()]
+    options += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--window-size=600,1000"]
+    options += ["--disable-background-networking", "--dump-dom", file.as_uri()]
     shown = subprocess.run([browser, *options], capture_output=True, text=True, timeout=120)
-    plots = re.findall(r'<div id="[a-z_]+-\d+" class="plotly-graph-div', shown.stdout)
-    assert len(plots) >= 4
-    assert shown.stdout.count('class="main-svg"') >= len(plots)
     assert "CONSOLE" not in shown.stderr
+    (seen,) = re.findall(r'data-seen="(.*?)"', shown.stdout)
+    drawn, labels, width, needed = json.loads(html.unescape(seen))
+    plots = len(re.findall(r'class="plotly-graph-div', text))
+    assert len(labels) == plots >= 4
+    assert drawn >= plots
+    assert [label for label in labels if not re.search(r": \d", label)] == []
+    assert needed <= width <= 400
 
 
 def test_the_page_has_claims_of_which_none_was_tested(tmp_path: Path, study: Study) -> None:

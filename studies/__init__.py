@@ -169,7 +169,8 @@ def budget(
         out: Folder or URI of the study.
         bandwidth_hz: Bandwidth of all users together.
         deadline_ms: Longest latency of a question; any by default.
-        snr_db: SNR at the receiver; every evaluated one by default.
+        snr_db: SNR at the receiver, without airs that have a link budget; every evaluated one by
+            default.
         users: Number of users who send at once, each on an equal share of the band.
 
     Returns:

@@ -34,16 +34,15 @@ def allocate(
     from .. import allocate as allocate_blocks
     from ..storage.folder import StudyFolder
     from ..tables.layout import layout_of
-    from .screen import accuracy_text, allocation_table, starred_note
+    from .screen import accuracy_text, allocation_table, budgets_notes, starred_note
 
     policy = cast("Policy", by)  # refused there if it is none
     found = allocate_blocks(folder, bandwidth, deadline, snr, policy, method=method, air=air)
     study = StudyFolder(folder).open()
-    print_table(console, allocation_table(found, layout_of(study)))
+    layout = layout_of(study)
+    print_table(console, allocation_table(found, layout))
     names = ("accuracy", "accuracy_low", "accuracy_high")
     mean = accuracy_text({name: found[name].mean(skipna=False) for name in names}, mixed=False)
     used, total = found["resource_blocks"].sum(), study.link_at(bandwidth).resource_blocks
-    console.print(
-        f"mean accuracy of the users {mean}; {used} of {total} resource blocks; "
-        f"{starred_note(found)}"
-    )
+    notes = [f"mean accuracy of the users {mean}", f"{used} of {total} resource blocks"]
+    console.print("; ".join([*notes, *budgets_notes(layout), starred_note(found)]))

@@ -10,10 +10,9 @@ from rich.console import Console
 from ..plan.budgets import loss_at_bandwidth_db
 from ..storage.folder import StudyFolder
 from ..tables.findings import Findings
-from ..tables.service import summarise_service
+from ..tables.service import SERVICE_NOTE, summarise_service
 from .printing import print_table
 from .screen import (
-    SERVICE_NOTE,
     claims_table,
     conditions_note,
     conditions_table,
@@ -25,6 +24,8 @@ from .screen import (
 def print_results(console: Console, findings: Findings) -> None:
     """Prints what a study has found."""
     study, results = findings.study, findings.results
+    if missing := findings.missing_note:
+        console.print(missing, soft_wrap=True)
     summary, layout = findings.summary, findings.tables.layout
     moved = any(loss_at_bandwidth_db(study, hz) for hz in study.bandwidth_hz)
     if not summary.empty:

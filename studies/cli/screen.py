@@ -21,13 +21,6 @@ Row = dict[str, Any]
 _Column = tuple[str, Callable[[Row], str]]
 _LATENCIES = tuple(f"latency_p{percent}_ms" for percent in PERCENTILES)
 
-SERVICE_NOTE = (
-    f"{', '.join(f'{percent}th' for percent in PERCENTILES)} percentile of the latency; Jain's "
-    "fairness of the users' service rates; fraction of the transmissions lost to outage, deadline, "
-    "stragglers; questions that were not answered were given up, and count as late"
-)
-"""A note that explains the columns of :func:`service_table`."""
-
 
 def conditions_table(summary: pd.DataFrame, layout: TableLayout, realised: bool = False) -> Table:
     """A row for each condition of :func:`studies.tables.summary.summarise`.
@@ -201,12 +194,18 @@ def _table(rows: pd.DataFrame, columns: Sequence[_Column]) -> Table:
 
 def conditions_note(results: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> str:
     """A note that explains the columns of :func:`conditions_table`."""
-    parts = [starred_note(summary)]
-    if layout.budgets:
-        parts.append(f"{'+'.join(layout.budgets)} tokens")
-    parts.append("channel uses and airtime of a question")
-    parts.append(f"majority answer per template {results['majority_accuracy'].mean():.3f}")
-    return "; ".join(parts)
+    return "; ".join(
+        [
+            *(starred_note(summary), *budgets_notes(layout)),
+            "channel uses and airtime of a question",
+            f"majority answer per template {results['majority_accuracy'].mean():.3f}",
+        ]
+    )
+
+
+def budgets_notes(layout: TableLayout) -> list[str]:
+    """A note of whose token lengths ``16+16`` are; none where no method has any."""
+    return [f"{'+'.join(layout.budgets)} tokens"] if layout.budgets else []
 
 
 def infeasible_notes(reasons: Iterable[str], cells: int) -> list[Text]:

@@ -237,11 +237,21 @@ def budget(
     from .. import budget as affordable
     from ..storage.folder import StudyFolder
     from ..tables.layout import layout_of
-    from .screen import conditions_table, starred_note
+    from .screen import budgets_notes, conditions_table, starred_note
 
     found = affordable(folder, bandwidth, deadline, snr, users)
-    print_table(console, conditions_table(found, layout_of(StudyFolder(folder).open())))
-    console.print(f"{starred_note(found)}; ms on this link, the most accurate first")
+    study = StudyFolder(folder).open()
+    layout = layout_of(study)
+    print_table(console, conditions_table(found, layout))
+    notes = [
+        starred_note(found),
+        *budgets_notes(layout),
+        "ms on this link, the most accurate first",
+    ]
+    own = [air.label for air in study.airs if not air.sets_snr]
+    if snr is not None and own:
+        notes.append(f"without airs whose SNRs are those of a link budget: {', '.join(own)}")
+    console.print("; ".join(notes))
 
 
 def _run(study: Study, out: str, address: str | None) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
 
+from ..plan.loggers import PACKAGES
 from .findings import Finding
 
 _PACKAGE = "tokcom"
@@ -15,6 +16,8 @@ _ALWAYS_SHOWN = ("torch", "ray", "sionna", "transformers", "peft")
 _VIRTUALENV = "virtualenv"
 _EXTRAS = (
     ("diffusion", "diffusers", "tokcom draw"),
+    ("search", "optuna", "searches by Optuna: tokcom search --by optuna"),
+    ("tsne", "scikit-learn", "tokcom study tsne"),
     ("tensorflow", "tensorflow", "air tensorflow: a TensorFlow function of one's own"),
 )
 """Each extra, its package and what that is for."""
@@ -33,7 +36,7 @@ def package_findings() -> list[Finding]:
 
 
 def optional_findings() -> Iterator[Finding]:
-    """The pocket checkpoints, what traces rays, the rooms of TensorFlow, and the extras."""
+    """The pocket checkpoints, what traces rays, the rooms of TensorFlow, extras and loggers."""
     yield _pocket_checkpoints()
     yield _ray_tracing()
     yield _isolated_sionna()
@@ -41,6 +44,8 @@ def optional_findings() -> Iterator[Finding]:
         known = (own for own in _requirements(extra) if own.name == name)
         remedy = f'pip install "{_PACKAGE}[{extra}]"'
         yield _package(next(known, Requirement(name)), purpose, remedy)
+    for logger, package in PACKAGES.items():
+        yield _package(Requirement(package), f"loggers: {logger}", f"pip install {package}")
 
 
 def _package(wanted: Requirement, cost: str, remedy: str, needed: bool = False) -> Finding:

@@ -15,19 +15,21 @@ from tokcom_core.tasks.folders import SplitCheck, check_splits
 from ..execution.cluster import check_device, check_gpus, module_source
 from ..execution.data import check_data
 from ..plan.cells import Plan
+from ..plan.loggers import AnyLogger, check_package
 from ..plan.modules import modules_of
 from ..plan.study import Study
 from .findings import Finding
 
 
 def study_findings(study: Study) -> list[Finding]:
-    """Checkpoints, data, airs and GPUs of a study, and whether they fit together."""
+    """Checkpoints, data, airs, GPUs and loggers of a study, and whether they fit together."""
     checkpoints = [_checkpoint(wanted) for wanted in study.checkpoints]
     found = [
         *checkpoints,
         *_data(study),
         *(_air(air, study) for air in study.airs),
         _device(study),
+        *(_logger(logger) for logger in study.loggers),
     ]
     if any(own.cost for own in checkpoints) or any(own.fails for own in found):
         return found  # what is left asks the checkpoints, and may download them
@@ -101,6 +103,15 @@ def _device(study: Study) -> Finding:
         return _refused("device", error)
     device = pick_device(study.torch_device)
     return Finding("device", f"{device}; a trial takes cpu: {asked.cpu:g}, gpu: {asked.gpu:g}")
+
+
+def _logger(logger: AnyLogger) -> Finding:
+    subject = f"logger {logger.name}"
+    try:
+        check_package(logger)
+    except ValueError as error:
+        return _refused(subject, error)
+    return Finding(subject, f"{logger.package} is installed")
 
 
 def _modules(study: Study) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 from ray.air.constants import TRAINING_ITERATION
@@ -15,7 +14,7 @@ from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 
 from ..errors import reason_of
-from ..plan.loggers import AnyLogger, MlflowConfig, WandbConfig
+from ..plan.loggers import AnyLogger, MlflowConfig, WandbConfig, check_package
 from ..plan.specs import Cell, PhaseSpec, ValidationSpec
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
@@ -131,10 +130,7 @@ def loggers_of(study: Study, folder: StudyFolder) -> list[SpecLogger]:
         ValueError: if a package is missing, or a logger cannot begin.
     """
     for config in study.loggers:
-        if find_spec(config.package) is None:
-            raise ValueError(
-                f"loggers: {config.package} is not installed; pip install {config.package}"
-            )
+        check_package(config)
     return [
         SpecLogger(config.name, _begun(config, study, folder), study.name, folder)
         for config in study.loggers

@@ -18,6 +18,9 @@ _NOISELESS_GAP_DB = 5.0
 _USES = "uplink_channel_uses"
 _TRAINING = "train_airtime_s"
 _Y_LABEL = "test accuracy"
+_MIN_SPAN_DB = 1.0
+_MOST_TICKS = 10
+"""Number of places, as close as the closest two, from which on not all have a tick."""
 
 
 def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
@@ -30,7 +33,12 @@ def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayo
     """
 
     def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
-        return Panel(title, "SNR (dB)", lines, _levels(done, layout), ticks=_snr_ticks(rows))
+        realised = rows["eval_snr_db"].isna().all()
+        label = "receive SNR, linear mean (dB)" if realised else "SNR (dB)"
+        return Panel(
+            title, label, lines, _levels(done, layout), ticks=_snr_ticks(rows),
+            min_span=_MIN_SPAN_DB,
+        )  # fmt: skip
 
     rows, means = (_placed(frame, layout, "snr_db", "tokens") for frame in (done, summary))
     panels = _panels(rows, means, layout, panel)
@@ -93,7 +101,7 @@ def accuracy_by_group(
         summaries: Summary of each group.
         layout: Layout of the tables.
     """
-    groups = list(summaries)
+    ticks = {float(place): group for place, group in enumerate(summaries)}
     frames = [rows.assign(place=float(place)) for place, rows in enumerate(summaries.values())]
     means = _placed(pd.concat(frames, ignore_index=True), layout, "place", "tokens")
     nominal_db = means["eval_snr_db"]
@@ -102,7 +110,7 @@ def accuracy_by_group(
 
     def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
         snr = rows["snr"].iloc[0]
-        return Panel(f"{title}, {snr}", "", lines, ticks=dict(enumerate(groups)))
+        return Panel(f"{title}, {snr}", "", lines, _levels(rows, layout, "x"), ticks=ticks)
 
     panels = _panels(means.iloc[:0], means, layout, panel)
     note = f"bars: {interval_note(means)}"
@@ -162,16 +170,38 @@ def _panels(
 
 
 def _snr_ticks(rows: pd.DataFrame) -> dict[float, str]:
-    """Labels of the evaluated SNRs, if one of them is infinite."""
-    at = rows.drop_duplicates("snr_db").sort_values("snr_db")
-    if not np.isinf(at["eval_snr_db"]).any():
+    """Labels of the evaluated SNRs, if there is room for them or one of them is infinite."""
+    at = rows.dropna(subset="eval_snr_db").drop_duplicates("snr_db").sort_values("snr_db")
+    span_db = at["snr_db"].max() - at["snr_db"].min()
+    crowded = span_db > _MOST_TICKS * at["snr_db"].diff().min()
+    if crowded and not np.isinf(at["eval_snr_db"]).any():
         return {}
-    labels = [NOISELESS if math.isinf(snr_db) else f"{snr_db:g}" for snr_db in at["eval_snr_db"]]
+    labels = [
+        NOISELESS if math.isinf(snr_db) else f"{snr_db:g}".replace("-", "\N{MINUS SIGN}")
+        for snr_db in at["eval_snr_db"]
+    ]
     return dict(zip(at["snr_db"], labels, strict=True))
 
 
-def _levels(rows: pd.DataFrame, layout: TableLayout) -> dict[str, float]:
-    """Accuracies of the references, the upper ones first."""
-    ordered = sorted(layout.references, key=lambda reference: reference.bound == "lower")
-    levels = {reference.label: float(rows[reference.column].mean()) for reference in ordered}
-    return {label: level for label, level in levels.items() if not math.isnan(level)}
+def _levels(
+    rows: pd.DataFrame, layout: TableLayout, by: str | None = None
+) -> dict[str, dict[float | None, float]]:
+    """Accuracies of the references, the upper ones first.
+
+    Args:
+        rows: Rows with an accuracy of each reference.
+        layout: Layout of the tables.
+        by: Column of the places that have levels of their own; None for one across the panel.
+    """
+    found: dict[str, dict[float | None, float]] = {}
+    for reference in sorted(layout.references, key=lambda reference: reference.bound == "lower"):
+        known = rows.dropna(subset=reference.column)
+        if known.empty:
+            continue
+        accuracy = known[reference.column]
+        if by is None:
+            found[reference.label] = {None: float(accuracy.mean())}
+        else:
+            means = accuracy.groupby(known[by]).mean()
+            found[reference.label] = dict(zip(means.index, means, strict=True))
+    return found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from .looks import Look
@@ -15,6 +16,14 @@ Kind = Literal["lines", "dots", "curves"]
 
 NOISELESS = "∞"
 """Label of an evaluation without noise, whose place is to the right of all SNRs."""
+
+_SPREAD = {"dots": 0.7, "lines": 0.25}
+"""Most that lines beside each other take up of the distance between two places."""
+_STEP = 0.012
+"""Most that lines of numbers are apart, by the distance of the outermost places."""
+
+LEVEL_WIDTH = 0.84
+"""Width of a horizontal line at a place, by the distance between places."""
 
 _NO_SEEDS = pd.DataFrame(columns=["x", "y"])
 """One for all lines, of which there may be thousands."""
@@ -45,24 +54,34 @@ class Panel:
         title: What its lines have in common.
         x_label: Label of the horizontal axis.
         lines: Its lines.
-        levels: Heights of horizontal lines by label, the uppermost first.
+        levels: Heights of horizontal lines by label, the uppermost first, and by place; the place
+            None is the whole panel.
         fronts: Points ``x`` and ``y`` that no other point exceeds at less ``x``, of each front.
         ticks: Labels of places; chosen when it is drawn, if empty.
         log_x: Whether the horizontal axis is logarithmic.
+        min_span: Least width of the horizontal axis, where its places are next to each other.
     """
 
     title: str
     x_label: str
     lines: Sequence[Line]
-    levels: dict[str, float] = field(default_factory=dict)
+    levels: dict[str, dict[float | None, float]] = field(default_factory=dict)
     fronts: Sequence[pd.DataFrame] = ()
     ticks: dict[float, str] = field(default_factory=dict)
     log_x: bool = False
+    min_span: float = 0.0
 
     @property
     def places(self) -> list[float]:
         """All ``x`` of its lines."""
         return [float(x) for line in self.lines for x in line.points["x"]]
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Ends of the horizontal axis; None where the places and a margin are wide enough."""
+        low, high = min(self.places, default=0.0), max(self.places, default=0.0)
+        middle, half = (low + high) / 2, self.min_span / 2
+        return (middle - half, middle + half) if high - low < self.min_span else None
 
     def value(self, x: float, kind: Kind) -> float | str:
         """What a place stands for: a label, where dots have labels, or an SNR without noise."""
@@ -98,14 +117,21 @@ class Chart:
     apart: bool = False
 
     def offsets(self, panel: Panel) -> list[float]:
-        """How far each line of a panel is drawn beside its places, in steps of the drawing."""
+        """How far each line of a panel is drawn beside its places, far less than to the next."""
         count = len(panel.lines)
-        return [place - (count - 1) / 2 if self.apart else 0.0 for place in range(count)]
+        if not self.apart or not count:
+            return [0.0] * count
+        span = (max(panel.places) - min(panel.places)) or 1.0
+        gaps = [gap for line in panel.lines for gap in np.diff(line.points["x"]) if gap > 0]
+        step = _SPREAD[self.kind] * float(min(gaps, default=span)) / count
+        if self.kind == "lines":
+            step = min(step, _STEP * span)
+        return [step * (number - (count - 1) / 2) for number in range(count)]
 
     @property
     def table(self) -> pd.DataFrame:
         """The values that the chart shows: a row for each point of a line, with its seed if that is
-        one seed's, then one without a place for each level.
+        one seed's, then one for each level, without a place if it is the whole panel's.
         """
         names = {"x": self.x_name, "y": self.y_name}
         names |= {end: f"{self.y_name}_{end}" for end in ("low", "high")}
@@ -123,8 +149,14 @@ class Chart:
         if any(line.seed is not None for _, line in lines):
             rows.insert(2, "seed", [lines[i][1].seed for i in number])
         levels = [
-            {"panel": panel.title, "line": label, self.y_name: level}
+            {
+                "panel": panel.title,
+                "line": label,
+                **({} if place is None else {self.x_name: panel.value(place, self.kind)}),
+                self.y_name: height,
+            }
             for panel in self.panels
-            for label, level in panel.levels.items()
+            for label, heights in panel.levels.items()
+            for place, height in heights.items()
         ]
         return pd.concat([rows, pd.DataFrame(levels)], ignore_index=True) if levels else rows

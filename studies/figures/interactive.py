@@ -8,7 +8,8 @@ from typing import Any
 
 import plotly.io as pio
 
-from .chart import Chart, Line, Panel
+from .chart import LEVEL_WIDTH, Chart, Line, Panel
+from .looks import wrapped
 
 _DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 _LEVELS = ("--", ":", "-.")
@@ -18,8 +19,9 @@ _SVG_DASHES = {"-": "none", "--": "6 4", ":": "2 3", "-.": "7 3 2 3"}
 _GREY = "#737373"
 _FRONT, _FRONT_COLOUR = "Pareto front", "#d0d0d0"
 _GRID = "#e5e5e5"
-_STEP = 0.012
-"""Offset between lines that share their places, by the distance of the outermost places."""
+_TITLE_LETTERS = 44
+"""A title's line fits a telephone."""
+_TITLE_LINE_PX = 18
 _WIDTH = {"overlaying": "x", "range": [0, 1], "visible": False, "fixedrange": True}
 """A second horizontal axis, from one end of a panel to the other."""
 
@@ -35,26 +37,29 @@ def draw(panel: Panel, chart: Chart) -> Json:
         x_axis |= {"tickvals": list(panel.ticks), "ticktext": list(panel.ticks.values())}
     if panel.log_x:
         x_axis["type"] = "log"
-    y_axis = {"type": "log"} if chart.kind == "curves" else {"range": [0, 1]}
+    if panel.limits is not None:
+        x_axis["range"] = list(panel.limits)
+    y_axis = {"type": "log"} if chart.kind == "curves" else {"range": [-0.02, 1.02]}
     layout = laid_out(panel.title, panel.x_label, chart.y_label)
     layout["xaxis"] |= x_axis
     layout["yaxis"] |= y_axis
-    if panel.levels:
+    if any(None in heights for heights in panel.levels.values()):
         layout["xaxis2"] = _WIDTH
     return {"data": _traces(panel, chart), "layout": layout}
 
 
 def laid_out(title: str, x_label: str, y_label: str) -> Json:
     """The layout that all figures of a page share."""
+    lines = wrapped(title, _TITLE_LETTERS)
     return {
-        "title": heading(text=title, x=0.5, font={"size": 14}),
+        "title": heading(text="<br>".join(lines), x=0.5, font={"size": 14}),
         "template": _template(),
         "font": {"family": "system-ui, sans-serif", "size": 12},
         "showlegend": False,
         "height": 360,
         "hovermode": "closest",
         "hoverlabel": {"namelength": -1},
-        "margin": {"l": 55, "r": 10, "t": 40, "b": 50},
+        "margin": {"l": 55, "r": 10, "t": 40 + _TITLE_LINE_PX * (len(lines) - 1), "b": 50},
         "xaxis": {"title": heading(text=x_label), "gridcolor": _GRID},
         "yaxis": {"title": heading(text=y_label), "gridcolor": _GRID},
     }
@@ -86,18 +91,17 @@ def _traces(panel: Panel, chart: Chart) -> list[Json]:
     fronts = [
         {
             "type": "scatter", "x": [_rounded(x) for x in front["x"]], "y": list(front["y"]),
-            "mode": "lines",
-            "name": _FRONT, "line": {"shape": "hv", "color": _FRONT_COLOUR, "width": 4},
+            "mode": "lines+markers", "name": _FRONT,
+            "line": {"shape": "hv", "color": _FRONT_COLOUR, "width": 4},
+            "marker": {"size": 15, "color": _FRONT_COLOUR},
             "hoverinfo": "skip",
         }
         for front in panel.fronts
     ]  # fmt: skip
-    places = [_rounded(x) for x in panel.places]
-    step = _STEP * ((max(places) - min(places)) or 1.0) if places else 0.0
     lines = [
         trace
         for line, offset in zip(panel.lines, chart.offsets(panel), strict=True)
-        for trace in _drawn(line, chart, panel.ticks, step * offset)
+        for trace in _drawn(line, chart, panel.ticks, offset)
     ]
     return [*fronts, *lines, *_levels(panel)]
 
@@ -153,16 +157,27 @@ def _trace(line: Line, chart: Chart, ticks: Mapping[float, str]) -> Json:
 
 
 def _levels(panel: Panel) -> list[Json]:
-    """A horizontal line for each reference, as wide as the panel."""
+    """Horizontal lines of each reference, as wide as the panel or at its places."""
     return [
         {
-            "type": "scatter", "x": [0, 1], "xaxis": "x2", "y": [level] * 2, "mode": "lines",
-            "name": label,
+            "type": "scatter", **_level(heights), "mode": "lines", "name": label,
             "line": {"color": _GREY, "dash": _DASHES[_LEVELS[i % len(_LEVELS)]], "width": 1.2},
             "hovertemplate": "%{y:.3f}",
         }
-        for i, (label, level) in enumerate(panel.levels.items())
+        for i, (label, heights) in enumerate(panel.levels.items())
     ]  # fmt: skip
+
+
+def _level(heights: Mapping[float | None, float]) -> Json:
+    """Where the lines of a reference are; with a gap after each, if there are several."""
+    if None in heights:
+        return {"x": [0, 1], "xaxis": "x2", "y": [heights[None]] * 2}
+    places = [place for place in heights if place is not None]
+    half = LEVEL_WIDTH / 2
+    return {
+        "x": [x for place in places for x in (place - half, place + half, None)],
+        "y": [y for place in places for y in (heights[place], heights[place], None)],
+    }
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,8 @@ class Look:
 class Looks:
     """Styles of a figure's lines: a colour for each method, a marker for each other value.
 
+    Methods beyond as many as there are colours have further markers.
+
     Args:
         methods: All methods of the study, of which a figure may show some: each has the same colour
             in all of its figures.
@@ -54,13 +57,19 @@ class Looks:
 
     def of(self, method: str, name: str) -> Look:
         """The style of the line of a method and, say, a token budget; ``-`` for none."""
-        number = self._names.index(name)
+        round_, colour = divmod(self._methods.index(method), len(COLOURS))
+        number = self._names.index(name) + round_ * len(self._names)
         return Look(
-            COLOURS[self._methods.index(method) % len(COLOURS)],
+            COLOURS[colour],
             _LINES[number % len(_LINES)],
             _MARKERS[number % len(_MARKERS)],
             method if name == "-" else f"{method}, {name}",
         )
+
+
+def wrapped(text: str, letters: int) -> list[str]:
+    """The lines of a text of which none has more letters; a name is not parted at a hyphen."""
+    return textwrap.wrap(text, letters, break_on_hyphens=False) or [text]
 
 
 def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:

@@ -17,11 +17,12 @@ from plotly.offline import get_plotlyjs
 
 from channel_models import Link
 
-from ..plan.differences import without_defaults
+from ..plan.differences import preset_differences, without_defaults
 from ..plan.study import Study
 from ..tables.columns import PACKET_BITS, TableLayout
 from ..tables.findings import Findings
 from ..tables.frontier import pareto
+from ..tables.service import SERVICE_NOTE, summarise_service
 from ..tables.summary import interval_note
 from .chart import Chart
 from .interactive import Json, draw, legend
@@ -53,11 +54,15 @@ def render(findings: Findings, charts: Mapping[str, Chart], users: Mapping[str, 
     study, results, layout = findings.study, findings.results, findings.tables.layout
     return environment.get_template("page.html").render(
         study=study,
+        changes="; ".join(preset_differences(study)),
+        missing=findings.missing_note,
         plotly=Markup(get_plotlyjs()),
         set_up=_set_up(study, findings.summary),
         claims=_table(_claims(findings.verdicts, layout)),
         conditions=_table(_results(findings.summary, layout)),
-        fronts=_table(_fronts(findings.summary, layout)),
+        fronts=_table(_fronts(findings)),
+        service=_table(_service(results, layout)),
+        service_note=SERVICE_NOTE,
         interval=interval_note(findings.summary),
         references=_references_note(layout),
         charts=[_chart(name, chart) for name, chart in charts.items() if chart.panels],
@@ -78,20 +83,20 @@ def render(findings: Findings, charts: Mapping[str, Chart], users: Mapping[str, 
 def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
     """The axes of the study, in words."""
     snrs = [f"{snr:g}" if isinstance(snr, float) else str(snr) for snr in study.train_snr_db]
+    tested = [f"{snr:g}" for snr in study.eval_snr_db]
     made = study.data.made
     budgets = ["+".join(str(n) for n in tokens.values()) or "-" for tokens in study.tokens]
-    users = () if study.emulate is None else study.emulate.users
     rows = {
         "task": study.task.name,
         "data": made.identity if made else str(study.data.folder),
         "methods": ", ".join(method.label for method in study.methods),
         "airs": ", ".join(air.label for air in study.airs),
-        "trained at (dB)": ", ".join(snrs),
-        "evaluated at (dB)": ", ".join(f"{snr:g}" for snr in study.eval_snr_db),
+        "trained at (dB)": _snrs(study, snrs),
+        "evaluated at (dB)": _snrs(study, tested),
         "bandwidth (MHz)": ", ".join(f"{hz / 1e6:g}" for hz in study.bandwidth_hz),
         f"tokens ({'+'.join(study.tokens[0]) or '-'})": ", ".join(budgets),
         **_radio(study),
-        **_several("users", users),
+        **_emulation(study),
         **_several("bits of a value", study.digital.bits),
         "seeds": ", ".join(str(seed) for seed in study.seeds),
     }
@@ -99,6 +104,28 @@ def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
         asked = f"{summary['questions'].max():,.0f}"
         rows["test questions of a condition, all seeds"] = asked
     return list(rows.items())
+
+
+def _snrs(study: Study, values: Sequence[str]) -> str:
+    """Average SNRs of the airs that take one; others have those of their link budgets."""
+    budgets = [air.label for air in study.airs if not air.sets_snr]
+    said = [", ".join(values)] if len(budgets) < len(study.airs) else []
+    return "; ".join([*said, *(f"{label}: by its link budget" for label in budgets)])
+
+
+def _emulation(study: Study) -> dict[str, str]:
+    """Users of an emulation, what they ask, who is served first, and faults."""
+    emulate = study.emulate
+    if emulate is None:
+        return {}
+    faults = emulate.faults.model_dump(exclude_defaults=True)
+    return {
+        "users": ", ".join(map(str, emulate.users)),
+        "questions per second of a user": f"{emulate.questions_per_s:g}",
+        "duration (s)": f"{emulate.duration_s:g}",
+        "scheduler": f"{emulate.scheduler}, users at once: {emulate.users_at_once}",
+        "faults": ", ".join(f"{name} {value:g}" for name, value in faults.items()) or "none",
+    }
 
 
 def _radio(study: Study) -> dict[str, str]:
@@ -140,19 +167,30 @@ def _results(summary: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
     return summary.drop(columns=[*same, *told, *_interval_column(summary)])
 
 
-def _fronts(summary: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
+def _service(results: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
+    """How the users of an emulation were served, without columns in which no conditions differ."""
+    service = summarise_service(results, layout)
+    varied = {"method", "air", *_conditions(service, layout)}
+    return service.drop(columns=[name for name in layout.condition if name not in varied])
+
+
+def _fronts(findings: Findings) -> pd.DataFrame:
     """What each airtime buys: of every channel, the conditions that no other exceeds by then.
 
-    No rows if only references have finished.
+    No rows if only references have finished. A deadline is named if it decides about tokens: else
+    it changes no accuracy.
     """
-    methods = without_references(summary, layout)
+    layout = findings.tables.layout
+    methods = without_references(findings.summary, layout)
     if methods.empty:
         return methods
     named = {"method", "bandwidth_hz", "deadline_ms", PACKET_BITS, *layout.budget_columns}
     differ = _conditions(methods, layout)
     channel = list(dict.fromkeys(["air", *(name for name in differ if name not in named)]))
     tokens = [name for name in layout.budget_columns if methods[name].any()]
-    tokens += [name for name in differ if name == PACKET_BITS]
+    fits = findings.study.deadline_policy == "fit"
+    budgets = ("bandwidth_hz", *(["deadline_ms"] if fits else []), PACKET_BITS)
+    tokens += [name for name in budgets if name in differ]
     bought = ["accuracy", "accuracy_low", "accuracy_high", "uplink_channel_uses", "energy_mj"]
     fronts = [pareto(own, "airtime_ms") for _, own in methods.groupby(channel, dropna=False)]
     return pd.concat(fronts)[[*channel, "airtime_ms", "method", *tokens, *bought]]

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any, cast
 
 import matplotlib
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
-from matplotlib.transforms import ScaledTranslation, Transform
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from .chart import Chart, Line, Panel
-from .looks import Look
+from .chart import LEVEL_WIDTH, Chart, Line, Panel
+from .looks import Look, wrapped
 
 _LEVEL_DASHES = ((4, 3), (1, 1), (3, 1, 1, 1))
-_STEP_INCH = 0.055
-"""Offset between lines that share their places."""
 _LEGEND_LINE_INCH = 0.17
+_TITLE_LETTERS = 50
+_HANDLE_INCH = 0.6
+"""Width of a legend's entry without its label."""
+_NAME_INCH_A_LETTER = 0.03
+"""Height that the name of a place takes, as it is turned."""
+_FEW_DECADES = 2.0
+"""An axis of fewer has labels between the powers of ten."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +41,14 @@ class Style:
     Attributes:
         suffix: File type.
         columns: Maximum number of panels beside each other.
+        rows: Maximum number of rows of panels in a file.
         panel_inch: Width and height of a panel.
         settings: Settings of matplotlib.
     """
 
     suffix: str
     columns: int
+    rows: int
     panel_inch: tuple[float, float]
     settings: dict[str, Any]
 
@@ -53,32 +62,33 @@ class Style:
 SCREEN = Style(
     ".png",
     3,
+    100,
     (4.2, 3.6),
     {
         "savefig.dpi": 130,
-        "figure.labelsize": 10,
         "axes.titlesize": 10,
         "legend.fontsize": 8,
         "legend.title_fontsize": 8,
+        "lines.markersize": 5,
     },
 )
 STYLES = {
     "ieee": Style(
         ".pdf",
         1,
-        (3.5, 2.4),  # a column of IEEE's journals
+        3,
+        (3.5, 2.4),  # a column of IEEE's journals, and with a legend no more than one
         {
             "font.family": "STIXGeneral",
             "mathtext.fontset": "stix",
             "font.size": 8,
-            "figure.labelsize": 8,
             "axes.titlesize": 8,
             "axes.labelsize": 8,
             "xtick.labelsize": 7,
             "ytick.labelsize": 7,
             "legend.fontsize": 7,
             "legend.title_fontsize": 7,
-            "lines.markersize": 3,
+            "lines.markersize": 3.5,
             "pdf.fonttype": 42,  # fonts that can be edited and searched
         },
     ),
@@ -107,22 +117,38 @@ def plain(text: str) -> str:
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
+def sheets(chart: Chart, style: Style) -> list[Chart]:
+    """The chart, in parts of as many panels as fit a file."""
+    most = style.rows * style.columns
+    starts = range(0, len(chart.panels), most)
+    return [replace(chart, panels=chart.panels[i : i + most]) for i in starts] or [chart]
+
+
 def draw(chart: Chart, style: Style = SCREEN) -> Figure:
     """Methods by colour, bars for intervals, seeds as dots, references as levels."""
-    figure, axes = _axes(len(chart.panels) or 1, style)
+    figure, axes = _axes(chart, style)
     for panel, own in zip(chart.panels, axes, strict=False):
         _draw_panel(own, panel, chart)
-    figure.supylabel(chart.y_label)
+    columns = _columns(len(axes), style)
+    for own in axes[::columns]:
+        own.set_ylabel(chart.y_label)
+    if chart.kind == "dots":  # the names of a column's panels are the same
+        for own in axes[:-columns]:
+            own.tick_params(labelbottom=False)
     _add_legend(figure, axes, chart.note, columns=3 if style.columns > 1 < len(axes) else 2)
     return figure
 
 
-def _axes(panels: int, style: Style) -> tuple[Figure, list[Axes]]:
-    columns = min(2 if panels == 4 else panels, style.columns)
+def _axes(chart: Chart, style: Style) -> tuple[Figure, list[Axes]]:
+    panels = len(chart.panels) or 1
+    columns = _columns(panels, style)
     lines = math.ceil(panels / columns)
     width, height = style.panel_inch
     whole = width if style.columns == 1 else 1.2 + width * max(columns, 1.3)
-    figure = Figure(figsize=(whole, height * lines), layout="constrained")
+    names = [name for panel in chart.panels for name in panel.ticks.values()]
+    below = max(map(len, names), default=0) if chart.kind == "dots" else 0
+    size = (whole, height * lines + _NAME_INCH_A_LETTER * below)
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
     axes = list(grid.flat)
     for unused in axes[panels:]:
@@ -130,33 +156,44 @@ def _axes(panels: int, style: Style) -> tuple[Figure, list[Axes]]:
     return figure, axes[:panels]
 
 
+def _columns(panels: int, style: Style) -> int:
+    return min(2 if panels == 4 else panels, style.columns)
+
+
 def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
-    axes.set_title(plain(panel.title))
+    axes.set_title(plain("\n".join(wrapped(panel.title, _TITLE_LETTERS))))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(panel.x_label)
     for front in panel.fronts:
         axes.step(
-            front["x"], front["y"], where="post", color="0.75", linewidth=3, zorder=0,
-            label="Pareto front",
+            front["x"], front["y"], "o-", where="post", color="0.8", linewidth=3, zorder=0,
+            markersize=2 * rcParams["lines.markersize"], clip_on=False, label="Pareto front",
         )  # fmt: skip
     if chart.kind == "curves":
         _draw_curves(axes, panel.lines)
     else:
         for line, offset in zip(panel.lines, chart.offsets(panel), strict=True):
-            _draw_line(axes, line, chart, _STEP_INCH * offset)
+            _draw_line(axes, line, chart, offset)
     axes.autoscale_view()
-    for (label, level), dashes in zip(panel.levels.items(), cycle(_LEVEL_DASHES), strict=False):
-        axes.axhline(level, color="0.45", linewidth=1, linestyle=(0, dashes), label=plain(label))
+    for (label, heights), dashes in zip(panel.levels.items(), cycle(_LEVEL_DASHES), strict=False):
+        _draw_level(axes, heights, color="0.45", linestyle=(0, dashes), label=plain(label))
     if panel.ticks:
         axes.set_xticks(list(panel.ticks), [plain(label) for label in panel.ticks.values()])
     if chart.kind == "dots":  # names
         axes.tick_params(axis="x", rotation=40)
+        axes.set_xlim(-0.5, len(panel.ticks) - 0.5)
         for name in axes.get_xticklabels():
             name.set_horizontalalignment("right")
     if panel.log_x:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
+        low, high = axes.get_xlim()
+        if high < low * 10**_FEW_DECADES:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(9, 9)))
+    elif panel.limits is not None:
+        axes.set_xlim(panel.limits)
     if chart.kind == "curves":
         axes.set_yscale("log")
     else:
@@ -177,43 +214,73 @@ def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
         axes.plot([], [], look.line, color=look.colour, label=plain(look.label))
 
 
-def _draw_line(axes: Axes, line: Line, chart: Chart, offset_inch: float) -> None:
-    """Draws the points with their intervals, if there are any, and the seeds."""
+def _draw_line(axes: Axes, line: Line, chart: Chart, offset: float) -> None:
+    """Draws the points with their intervals, if there are any, and the seeds.
+
+    Whole markers, also on the edge of the panel.
+    """
     look, points = line.look, line.points
-    beside = _beside(axes, offset_inch)
     style = look.line if chart.kind == "lines" else "none"
-    axes.update_datalim(np.column_stack([points["x"], points["y"]]))  # moved lines set no limits
     reach = [points["y"] - points["low"], points["high"] - points["y"]]
-    axes.errorbar(
-        points["x"], points["y"], np.clip(reach, 0, None), color=look.colour, linestyle=style,
-        linewidth=1.3, marker=look.marker, markersize=5, elinewidth=0.9, capsize=2,
-        transform=beside,
+    bars = axes.errorbar(
+        points["x"] + offset, points["y"], np.clip(reach, 0, None), color=look.colour,
+        linestyle=style, linewidth=1.3, marker=look.marker, elinewidth=0.9, capsize=2,
     )  # fmt: skip
+    for drawn in bars.get_children():
+        drawn.set_clip_on(False)
+    if len(line.seeds):
+        axes.plot(
+            line.seeds["x"] + offset, line.seeds["y"], look.marker, color=look.colour, alpha=0.4,
+            markersize=0.6 * rcParams["lines.markersize"], clip_on=False,
+        )  # fmt: skip
     axes.plot(
-        line.seeds["x"], line.seeds["y"], look.marker, color=look.colour, alpha=0.4, markersize=3,
-        transform=beside,
-    )  # fmt: skip
-    axes.plot(
-        [], [], linestyle=style, marker=look.marker, color=look.colour, markersize=5,
-        label=plain(look.label),
-    )  # fmt: skip
+        [], [], linestyle=style, marker=look.marker, color=look.colour, label=plain(look.label)
+    )
 
 
-def _beside(axes: Axes, inch: float) -> Transform:
-    """Moves a line sideways."""
-    return axes.transData + ScaledTranslation(inch, 0, axes.figure.dpi_scale_trans)
+def _draw_level(axes: Axes, heights: Mapping[float | None, float], **style: Any) -> None:
+    """Draws a reference, across the panel or at its places."""
+    if None in heights:
+        axes.axhline(heights[None], linewidth=1, **style)
+        return
+    places, half = np.array(list(heights), float), LEVEL_WIDTH / 2
+    axes.hlines(
+        list(heights.values()), places - half, places + half, linewidth=1, clip_on=False, **style
+    )
 
 
 def _add_legend(figure: Figure, axes: list[Axes], note: str, columns: int) -> None:
-    """One legend for all panels."""
+    """One legend for all panels, in as many columns as its labels leave room for."""
     named = {
         name: handle
         for own in axes
         for handle, name in zip(*own.get_legend_handles_labels(), strict=True)
     }
-    lines = -(-len(named) // columns) + bool(note)
     width, height = figure.get_size_inches()
+    longest_inch = max(map(_legend_inch, named), default=0.0)
+    columns = min(columns, max(1, int(width / (_HANDLE_INCH + longest_inch))))
+    labels = [_fitted(name, width / columns - _HANDLE_INCH) for name in named]
+    title = _fitted(note, width)
+    lines = math.ceil(sum(label.count("\n") + 1 for label in labels) / columns)
+    lines += title.count("\n") + 1 if title else 0
     figure.set_size_inches(width, height + _LEGEND_LINE_INCH * lines)
     figure.legend(
-        named.values(), named, loc="outside lower center", ncols=columns, frameon=False, title=note
-    )
+        named.values(), labels, loc="outside lower center", ncols=columns, frameon=False,
+        title=title,
+    )  # fmt: skip
+
+
+def _fitted(text: str, width_inch: float) -> str:
+    """A text of a legend in lines of no more than about this width."""
+    own_inch = _legend_inch(text)
+    if own_inch <= width_inch:
+        return text
+    return "\n".join(wrapped(text, max(1, int(len(text) * width_inch / own_inch))))
+
+
+def _legend_inch(text: str) -> float:
+    """Width of a text of a legend."""
+    if not text.strip():
+        return 0.0
+    path = TextPath((0, 0), text, prop=FontProperties(size=rcParams["legend.fontsize"]))
+    return float(path.get_extents().width) / 72

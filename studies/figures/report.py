@@ -25,7 +25,7 @@ from .chart import Chart
 from .learning import earlier_phases, learning_curves
 from .looks import budget_labels, panel_titles
 from .page import render
-from .printed import SCREEN, Style, draw
+from .printed import SCREEN, Style, draw, sheets
 from .printed_users import users_figure
 from .users import Users, users_of
 
@@ -43,9 +43,9 @@ def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
     folder.report.mkdir(parents=True, exist_ok=True)
     charts = {} if findings.done.empty else _charts(findings.tables, *_drawn(findings))
     if style is not None:
-        written = [_print(chart, folder.report / name, style) for name, chart in charts.items()]
+        written = _print(charts, folder.report, style)
     else:
-        figures = [_print(chart, folder.report / name, SCREEN) for name, chart in charts.items()]
+        figures = _print(charts, folder.report, SCREEN)
         data = [_write_table(chart, folder.report / name) for name, chart in charts.items()]
         users = _users(findings.tables, findings.done)
         people = [file for name, own in users.items() for file in _write_users(folder, name, own)]
@@ -97,11 +97,16 @@ def _charts(
     return charts
 
 
-def _print(chart: Chart, name: Path, style: Style) -> Path:
-    file = name.with_suffix(style.suffix)
-    with style.applied():
-        draw(chart, style).savefig(file)
-    return file
+def _print(charts: Mapping[str, Chart], report: Path, style: Style) -> list[Path]:
+    """Writes the figures of charts, one that does not fit a file as ``NAME``, ``NAME_2``..."""
+    written = []
+    for name, chart in charts.items():
+        for number, sheet in enumerate(sheets(chart, style), 1):
+            file = report / f"{name}{f'_{number}' if number > 1 else ''}{style.suffix}"
+            with style.applied():
+                draw(sheet, style).savefig(file)
+            written.append(file)
+    return written
 
 
 def _write_table(chart: Chart, name: Path) -> Path:

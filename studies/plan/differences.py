@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .loading import load, presets
 from .study import Study
 
 _CHANGES = {"description", "claims", "engine", "device", "resources", "loggers"}
@@ -29,6 +30,15 @@ def differences(old: Study, new: Study) -> list[str]:
         had, has = (_keys_at(keys, path) for keys in (before, after))
         if all(value in has.get(name, ()) for value in had.get(name, ())):
             had[name] = has.get(name)
+    return list(_differences(before, after, ()))
+
+
+def preset_differences(study: Study) -> list[str]:
+    """The keys in which a study is not the preset whose name and description it has."""
+    preset = load(study.name) if study.name in presets() else None
+    if preset is None or preset.description != study.description:
+        return []
+    before, after = (own.model_dump(mode="json", exclude=_CHANGES) for own in (preset, study))
     return list(_differences(before, after, ()))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from importlib.util import find_spec
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator
 
@@ -52,14 +53,15 @@ class WandbConfig(Config):
 
 AnyLogger = TensorboardConfig | MlflowConfig | WandbConfig
 
-LOGGERS = tuple(config().name for config in (TensorboardConfig, MlflowConfig, WandbConfig))
+PACKAGES = {config().name: config.package for config in get_args(AnyLogger)}
+"""The package of each logger, by its name."""
 
 
 def _as_mapping(value: Any) -> Any:
     """A bare name as a mapping; refuses names that there are not."""
     raw = {"name": value} if isinstance(value, str) else value
-    if isinstance(raw, Mapping) and raw.get("name") not in LOGGERS:
-        raise ValueError(f"no logger {raw.get('name')!r}; take some of {', '.join(LOGGERS)}")
+    if isinstance(raw, Mapping) and raw.get("name") not in PACKAGES:
+        raise ValueError(f"no logger {raw.get('name')!r}; take some of {', '.join(PACKAGES)}")
     return raw
 
 
@@ -73,3 +75,11 @@ def one_of_each(loggers: tuple[AnyLogger, ...]) -> tuple[AnyLogger, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"names are repeated: {', '.join(names)}")
     return loggers
+
+
+def check_package(logger: AnyLogger) -> None:
+    """Raises ValueError if a logger's package is not installed."""
+    if find_spec(logger.package) is None:
+        raise ValueError(
+            f"loggers: {logger.package} is not installed; pip install {logger.package}"
+        )

@@ -240,17 +240,22 @@ def _slower(before: Link, share: Link, senders: Sequence[_Sender]) -> tuple[floa
 def _at_snr(study: Study, rows: pd.DataFrame, snr_db: float | None) -> pd.DataFrame:
     """The conditions of every bandwidth at the next lower SNR that was received at it.
 
-    Those of airs with a link budget as well.
+    None of airs with a link budget, whose SNRs are their own.
 
     Raises:
         ValueError: if there is none.
     """
     if snr_db is None:
         return rows
+    if rows["eval_snr_db"].isna().all():
+        raise ValueError(
+            f"snr_db {snr_db:g} is none of an air with a link budget, which has its own; leave "
+            "snr_db out"
+        )
     lost_db = [loss_at_bandwidth_db(study, hz) for hz in rows["bandwidth_hz"]]
     received_db = rows["eval_snr_db"] - lost_db
     lower_db = received_db.where(received_db <= snr_db).groupby(rows["bandwidth_hz"])
-    found: pd.DataFrame = rows[received_db.isna() | (received_db == lower_db.transform("max"))]
+    found: pd.DataFrame = rows[received_db == lower_db.transform("max")]
     if found.empty:
         lowest_db = received_db.min()
         raise ValueError(f"snr_db {snr_db:g} is below all evaluated ones, from {lowest_db:g} on")

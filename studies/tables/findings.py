@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 
 import pandas as pd
 
+from ..plan.cells import Plan
 from ..plan.study import Study
 from .claims import judge
 from .files import Tables
@@ -30,6 +32,20 @@ class Findings:
     def done(self) -> pd.DataFrame:
         """The rows that have an accuracy."""
         return self.results[self.results["status"] == "ok"]
+
+    @cached_property
+    def missing_note(self) -> str:
+        """How many cells have finished, and which have not; empty if all have."""
+        plan = Plan(self.study)
+        cells = [c for own in plan.contenders for c in plan.cells_of(own, None)]
+        planned = Counter((cell.method, cell.air_label) for cell in cells)
+        finished = self.done.drop_duplicates("cell")
+        missing = planned - Counter(zip(finished["method"], finished["air"], strict=True))
+        if not missing:
+            return ""
+        named = [f"{m} on {a} ({n} of {planned[m, a]})" for (m, a), n in missing.items()]
+        count = len(cells) - missing.total()
+        return f"{count} of {len(cells)} cells have finished; missing: {', '.join(named)}"
 
     @cached_property
     def answered(self) -> pd.DataFrame:

@@ -13,6 +13,13 @@ from actors.emulation.traffic import Traffic
 
 from .columns import LOSS_COLUMNS, PERCENTILES, SERVICE_COLUMNS, TableLayout
 
+SERVICE_NOTE = (
+    f"{', '.join(f'{percent}th' for percent in PERCENTILES)} percentile of the latency; Jain's "
+    "fairness of the users' service rates; fraction of the transmissions lost to outage, deadline, "
+    "stragglers; questions that were not answered were given up, and count as late"
+)
+"""A note that explains the columns of :func:`summarise_service`."""
+
 
 def answer_times(
     journal: pd.DataFrame,

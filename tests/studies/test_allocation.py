@@ -241,6 +241,7 @@ def test_the_command_shows_each_user_and_the_mean(
     mean = studies.allocate(out, 7.2e6, 12.0, [0, 5, 18])[MEAN].mean()
     accuracy, low, high = (f"{value:.3f}".removeprefix("0") for value in mean)
     assert f"mean accuracy of the users {accuracy} [{low}, {high}]" in " ".join(said.split())
+    assert "audio+vision tokens" in said
     assert "of 20 resource blocks" in said
     assert refused(*band, "--snr", 0, "--by", "luck").startswith("tokcom: by 'luck' should be")
     assert "Missing option '--snr'" in refused(*band)

@@ -70,7 +70,7 @@ def test_what_is_optional_is_no_error(
     doctor: Callable[..., tuple[int, Rows]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def installed(name: str) -> str:
-        if name in ("diffusers", "virtualenv"):
+        if name in ("diffusers", "virtualenv", "optuna", "scikit-learn", "mlflow"):
             raise PackageNotFoundError(name)
         return version(name)
 
@@ -81,6 +81,9 @@ def test_what_is_optional_is_no_error(
     assert code == 0
     remedy = 'pip install "tokcom[diffusion]"'
     assert rows["diffusers"] == ["lacks", "not installed", "tokcom draw", remedy]
+    assert rows["optuna"][3] == 'pip install "tokcom[search]"'
+    assert rows["scikit-learn"][3] == 'pip install "tokcom[tsne]"'
+    assert rows["mlflow"] == ["lacks", "not installed", "loggers: mlflow", "pip install mlflow"]
     assert rows["Sionna 1.x, isolated"][3] == "pip install virtualenv"
     ok, here, cost, remedy = rows["ray tracing"]
     assert (ok, here) == ("lacks", "neither a GPU nor LLVM 16 or newer")
@@ -290,6 +293,19 @@ def test_modules_of_ones_own_are_named(
     code, rows = doctor("quickstart", "--set", own)
     assert rows["module my_airs"][:2] == ["ok", str(my_airs / "my_airs.py")]
     assert code == 0
+
+
+def test_loggers_of_a_study_are_needed(
+    doctor: Callable[..., tuple[int, Rows]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "studies.plan.loggers.find_spec", lambda name: None if name == "mlflow" else name
+    )
+    code, rows = doctor("quickstart", "--set", "loggers=[mlflow, tensorboard]")
+    assert rows["logger mlflow"][:2] == ["missing", "loggers: mlflow is not installed"]
+    assert rows["logger mlflow"][3] == "pip install mlflow"
+    assert rows["logger tensorboard"][:2] == ["ok", "tensorboardX is installed"]
+    assert code == 1
 
 
 def test_settings_without_a_study_are_refused(refused: Callable[..., str]) -> None:

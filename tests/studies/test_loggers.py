@@ -188,7 +188,7 @@ def test_other_loggers_do_not_make_another_study(tmp_path: Path) -> None:
 def test_a_package_that_is_missing_is_one_line_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
-    monkeypatch.setattr("studies.execution.loggers.find_spec", lambda _: None)
+    monkeypatch.setattr("studies.plan.loggers.find_spec", lambda _: None)
     file, out = write_study(tmp_path / "s.yaml", loggers=["mlflow"]), tmp_path / "out"
     said = refused("study", "run", file, "--out", out)
     assert said == "tokcom: loggers: mlflow is not installed; pip install mlflow"
@@ -239,7 +239,7 @@ def test_mlflow_leaves_the_environment_as_it_was(
         "ray.air.integrations.mlflow",
         cast(ModuleType, SimpleNamespace(MLflowLoggerCallback=Callback)),
     )
-    monkeypatch.setattr("studies.execution.loggers.find_spec", lambda _: True)
+    monkeypatch.setattr("studies.plan.loggers.find_spec", lambda _: True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     if known is None:
         monkeypatch.delenv("MLFLOW_TRACKING_URI")

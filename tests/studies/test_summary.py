@@ -257,7 +257,7 @@ def test_another_systems_conditions_are_shown(radio: TableLayout) -> None:
     for chart, label in ((accuracy_by_snr, "dense"), (accuracy_by_overhead, "dense, 0 dB")):
         (panel,) = chart(results, summary, radio).panels
         assert label in {line.look.label for line in panel.lines}
-        assert panel.levels == {"majority vote": pytest.approx(0.3)}
+        assert panel.levels == {"majority vote": {None: pytest.approx(0.3)}}
 
 
 def test_phases_that_train_the_same_loss_have_panels_of_their_own(radio: TableLayout) -> None:

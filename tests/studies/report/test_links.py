@@ -42,6 +42,23 @@ def test_a_narrower_link_carries_less_and_takes_longer(tables: Tables) -> None:
     assert len(in_time) and (in_time["airtime_ms"] <= short_ms).all()
 
 
+def test_an_air_with_a_link_budget_is_no_answer_to_an_snr(
+    tmp_path: Path, study: Study, shown: Callable[..., str], refused: Callable[..., str]
+) -> None:
+    keys = {"airs": ["awgn", "umi"], "seeds": [0]}
+    own = Study(**{**study.model_dump(), **keys})
+    both, cell = StudyFolder(tmp_path / "both"), StudyFolder(tmp_path / "cell")
+    finish(own, both, lambda cell, snr_db: accuracy(cell, 0.0))
+    assert set(studies.budget(both.root, 5e6)["air"]) == {"awgn", "umi"}
+    assert set(studies.budget(both.root, 5e6, snr_db=10)["air"]) == {"awgn"}
+    link = ("budget", both.root, "--bandwidth", 5e6)
+    assert "of a link budget: umi" in " ".join(shown(*link, "--snr", 10).split())
+    assert "link budget" not in shown(*link)
+    finish(own.model_copy(update={"airs": own.airs[1:]}), cell, lambda *_: 0.5)
+    said = refused("budget", cell.root, "--bandwidth", 5e6, "--snr", 10)
+    assert said.endswith("an air with a link budget, which has its own; leave snr_db out")
+
+
 def test_computing_stays_on_another_link_and_counts_for_the_deadline(
     tmp_path: Path, study: Study
 ) -> None:
@@ -185,4 +202,5 @@ def test_the_command_says_what_a_link_carries(
     lines = [line.split() for line in said.splitlines() if "aligned" in line]
     assert len(lines) == 4
     assert lines[0][0] == "aligned" and "ms on this link" in said
+    assert "audio+vision tokens" in said
     assert refused(*link, "--deadline", 0.001).startswith("tokcom: nothing that was measured")

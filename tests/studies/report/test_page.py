@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import math
 import re
 import shutil
@@ -22,6 +24,7 @@ from studies.plan.cells import Plan
 from studies.plan.differences import without_defaults
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from studies.tables.columns import SERVICE_COLUMNS
 from studies.tables.files import Tables
 from studies.tables.findings import Findings
 
@@ -82,19 +85,44 @@ def test_what_a_study_changes_gives_it_again(preset: str) -> None:
     assert study.description
 
 
+_TELEPHONE = """<iframe width="400" height="900" srcdoc="{page}"></iframe><script>
+addEventListener("load", () => {{
+  const {{ document: inner, Plotly }} = document.querySelector("iframe").contentWindow;
+  const labels = [...inner.querySelectorAll(".js-plotly-plot")].map((plot) => {{
+    const curve = plot.data.findIndex((trace) => trace.hovertemplate);
+    Plotly.Fx.hover(plot, [{{ curveNumber: curve, pointNumber: 0 }}]);
+    return plot.querySelector(".hoverlayer").textContent;
+  }});
+  const drawn = inner.querySelectorAll(".js-plotly-plot > .plot-container .main-svg").length;
+  const root = inner.documentElement;
+  document.body.dataset.seen = JSON.stringify([drawn, labels, root.clientWidth, root.scrollWidth]);
+}});
+</script>"""
+"""A window as narrow as no browser's own: points at a value of every chart, measures the page."""
+
+
 def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
-    """Without a network: every chart is drawn, with no complaint on the console."""
+    """Without a network and on a telephone: every chart is drawn and tells its values, nothing is
+    wider than the window, and there is no complaint on the console.
+    """
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium on this machine")
+    text = page.read_text()
+    file = tmp_path / "telephone.html"
+    file.write_text(_TELEPHONE.format(page=html.escape(text)))
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    options += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--window-size=400,900"]
-    options += ["--disable-background-networking", "--dump-dom", page.as_uri()]
+    options += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--window-size=600,1000"]
+    options += ["--disable-background-networking", "--dump-dom", file.as_uri()]
     shown = subprocess.run([browser, *options], capture_output=True, text=True, timeout=120)
-    plots = re.findall(r'<div id="[a-z_]+-\d+" class="plotly-graph-div', shown.stdout)
-    assert len(plots) >= 4
-    assert shown.stdout.count('class="main-svg"') >= len(plots)
     assert "CONSOLE" not in shown.stderr
+    (seen,) = re.findall(r'data-seen="(.*?)"', shown.stdout)
+    drawn, labels, width, needed = json.loads(html.unescape(seen))
+    plots = len(re.findall(r'class="plotly-graph-div', text))
+    assert len(labels) == plots >= 4
+    assert drawn >= plots
+    assert [label for label in labels if not re.search(r": \d", label)] == []
+    assert needed <= width <= 400
 
 
 def test_the_page_has_claims_of_which_none_was_tested(tmp_path: Path, study: Study) -> None:
@@ -118,6 +146,79 @@ def test_the_set_up_has_what_is_not_as_usual(tmp_path: Path, study: Study, page:
     texts = ("3, none (late)", "tdma, antennas: 1", "fixed, SNRs are those at 5 MHz", "device 20")
     for name, text in zip(names, texts, strict=True):
         assert f'<th scope="row">{name}</th><td>{text}</td>' in written.read_text()
+
+
+def test_what_airtime_buys_names_what_a_channel_and_budget_are(
+    tmp_path: Path, study: Study
+) -> None:
+    keys = {
+        "bandwidth_hz": [5e6, 2e7], "deadline_ms": [3, 4], "deadline_policy": "fit",
+        "methods": ["aligned"], "claims": [], "seeds": [0],
+    }  # fmt: skip
+    own = Study(**{**study.model_dump(), **keys})
+    tables = tables_of(own, StudyFolder(tmp_path))
+    *_, page = write_report(Findings(own, tables, finish(own, tables.folder, accuracy)))
+    bought = page.read_text().partition("<h2>What airtime buys</h2>")[2].partition("</table>")[0]
+    for name in ("bandwidth_hz", "deadline_ms"):
+        assert f'<button type="button">{name}</button>' in bought
+    late = own.model_copy(update={"deadline_policy": "late"})  # answers are those of any deadline
+    shown = render(Findings(late, tables, pd.read_parquet(tables.folder.results)), {}, {})
+    bought = shown.partition("<h2>What airtime buys</h2>")[2].partition("</table>")[0]
+    assert "bandwidth_hz" in bought and "deadline_ms" not in bought
+
+
+def test_an_emulation_is_told_with_how_its_users_were_served(
+    tables: Tables, study: Study, results: pd.DataFrame
+) -> None:
+    assert "How users were served" not in render(Findings(study, tables, results), {}, {})
+    emulate = {
+        "users": 500, "duration_s": 2.5, "questions_per_s": 0.4, "scheduler": "max-sinr",
+        "faults": {"outage_sinr_db": -3, "offline_prob": 0.1},
+    }  # fmt: skip
+    airs = [{"name": "umi", "speed_mps": 1.5}, "awgn"]
+    own = Study(**{**study.model_dump(), "emulate": emulate, "airs": airs})
+    served = dict.fromkeys(SERVICE_COLUMNS, 0.25) | {"latency_p95_ms": 77.7}
+    text = render(Findings(own, tables, results.assign(**served)), {}, {})
+    for name, said in {
+        "users": "500",
+        "duration (s)": "2.5",
+        "questions per second of a user": "0.4",
+        "scheduler": "max-sinr, users at once: 1",
+        "faults": "outage_sinr_db -3, offline_prob 0.1",
+        "evaluated at (dB)": "0, 10; umi speed_mps=1.5: by its link budget",
+    }.items():
+        assert f'<th scope="row">{name}</th><td>{said}</td>' in text
+    service = text.partition("<h2>How users were served</h2>")[2].partition("</table>")[0]
+    assert "Jain&#39;s fairness" in service and ">77.7<" in service
+    for column in SERVICE_COLUMNS:
+        assert f'<button type="button">{column}</button>' in service
+
+
+def test_the_page_says_what_is_other_than_in_the_preset(
+    tables: Tables, results: pd.DataFrame
+) -> None:
+    own = studies.load("emulate", {"emulate.users": 500})
+    assert "Other than the preset: emulate.users.0 3000 -&gt; 500." in render(
+        Findings(own, tables, results), {}, {}
+    )
+    for same in (studies.load("emulate"), own.model_copy(update={"description": "mine"})):
+        assert "Other than" not in render(Findings(same, tables, results), {}, {})
+
+
+def test_cells_that_have_not_finished_are_told(
+    tmp_path: Path, study: Study, shown: Callable[..., str]
+) -> None:
+    tables = tables_of(study, StudyFolder(tmp_path))
+    finish(study, tables.folder, accuracy)
+    page = tables.folder.report / "report.html"
+    said = "15 of 18 cells have finished; missing: unaligned on awgn (3 of 6)"
+    assert "have finished" not in shown("study", "report", tmp_path)
+    assert "have finished" not in page.read_text()
+    cells = [cell for cell in Plan(study).known_cells({}) if cell.method == "unaligned"]
+    for cell in cells[:3]:
+        tables.folder.result(cell.key).unlink()
+    assert said in shown("study", "report", tmp_path)
+    assert said in page.read_text()
 
 
 def test_a_study_of_which_nothing_succeeds_has_a_page_with_the_reasons(

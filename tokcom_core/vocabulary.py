@@ -163,6 +163,7 @@ def check_conversations(
     conversations: Sequence[Sequence[tuple[str, str]]],
     instruction: TextLimit,
     limit: TextLimit,
+    markup: int = 1,
 ) -> float:
     """The fraction of conversations of which training sees the first ``limit`` tokens alone.
 
@@ -170,13 +171,14 @@ def check_conversations(
 
     Args:
         tokenizer: Tokenizer that splits them.
-        conversations: Turns, each an instruction and a response, which a token ends.
+        conversations: Turns, each an instruction and a response.
         instruction: Maximum length of an instruction.
         limit: Maximum length of a conversation.
+        markup: Number of further tokens of a turn, such as the one that ends it.
     """
     sizes = _sizes(tokenizer, (text for own in conversations for turn in own for text in turn))
     lengths = [
-        sum(min(sizes[told], instruction.words) + sizes[said] + 1 for told, said in own)
+        sum(min(sizes[told], instruction.words) + sizes[said] + markup for told, said in own)
         for own in conversations
     ]
     return _cut_fraction(lengths, "conversations in training", limit)

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast, Qwen2Config
 
 from tokcom_core.answers import IGNORED
-from tokcom_core.systems.taichi.prompts import Words, count_markup
+from tokcom_core.systems.taichi.prompts import Words, count_markup, read_markup
 
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
@@ -85,6 +85,9 @@ def test_prompts_and_conversations_are_those_of_the_chat_template(
     before, after = told.before[0].tolist(), told.after[0].tolist()
     assert before + image + after == in_one_piece(name, template, shown, asks=False)
     responses = [token for token in told.labels[0].tolist() if token != IGNORED]
+    texts = sum(len(words.ids(text)) for text in (QUESTION, ANSWER, *SECOND))
+    markup = read_markup(PreTrainedTokenizerFast.from_pretrained(name)).count_turn
+    assert len(after) <= texts + 2 * markup  # what is said to be cut is no less than what is
     assert responses == [*words.ids(ANSWER), words.end, *words.ids(SECOND[1]), words.end]
     assert words.answers([ANSWER])[0].tolist() == responses[: len(words.ids(ANSWER)) + 1]
 

@@ -46,6 +46,11 @@ class Markup:
         """Number of tokens of a prompt beside image and instruction."""
         return len(self.opening) + len(self.gap) + len(self.reply)
 
+    @property
+    def count_turn(self) -> int:
+        """Number of tokens of a conversation's turn beside instruction and response."""
+        return max(len(self.gap), len(self.following)) + len(self.reply) + 1
+
 
 def read_markup(tokenizer: PreTrainedTokenizerBase) -> Markup:
     """The markup of a language model by its tokenizer.

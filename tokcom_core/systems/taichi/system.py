@@ -320,6 +320,7 @@ class Taichi(System):
             check_texts,
             check_training_answers,
         )
+        from .prompts import read_markup
 
         tokenizer = load_tokenizer(self.models.language)
         check_texts(tokenizer, task, samples, max_answer_tokens)
@@ -330,7 +331,8 @@ class Taichi(System):
         check_training_answers(tokenizer, answers, limit)
         columns = [*samples[PRETRAINING]["conversation"], *samples[TUNING]["conversation"]]
         limit = TextLimit(self.conversation_tokens, "conversation_tokens")
-        check_conversations(tokenizer, [*map(json.loads, columns)], instruction, limit)
+        markup = read_markup(tokenizer).count_turn
+        check_conversations(tokenizer, [*map(json.loads, columns)], instruction, limit, markup)
 
     def for_phase(self, phase: str) -> Taichi:
         """This system, with defaults for what a phase does not depend on.

@@ -35,7 +35,10 @@ _NO_TOKEN = (
     "the Ray cluster at {!r} asks for another token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
     "to its own (docs/cluster.md)"
 )
-_REFUSED = "Ray at {!r} did not start: {}; 'ray stop' ends what is left of an earlier one"
+_REFUSED = (
+    "Ray at {!r} did not start: {}; 'ray stop' ends what is left of an earlier one, and a machine "
+    "that is too busy starts it on another try"
+)
 _CLIENT = (
     "Ray Tune cannot run through Ray Client (ray://); run the command on a node of the cluster "
     "with --address auto, or have 'ray job submit' do so"
@@ -81,7 +84,7 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
                 runtime_env=shipped,
                 **own,
             )
-    except (ConnectionError, RayError, RuntimeError, OSError) as error:
+    except Exception as error:  # a bare one where the machine is too busy for Ray to start in time
         raise ValueError(_refusal(error, address)) from None
     if own:  # a cluster may still start nodes with GPUs
         try:

@@ -153,6 +153,18 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert start_ray(Study(name="s"), None)
 
 
+def test_a_machine_too_busy_to_start_ray_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray raises a bare Exception, which was a traceback."""
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(ValueError, match=r"did not start: .* timed out during startup.*too busy"):
+        start_ray(Study(name="s"), None)
+
+
 def test_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tune would move itself to the cluster, away from the study's folder and its graph."""
     with pytest.raises(ValueError, match=r"Ray Client \(ray://\); .* 'ray job submit'"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -56,8 +56,8 @@ def _telling(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 
 def _is_of_a_kind(item: ErrorDetails) -> bool:
     """Whether an error says that a value is of another kind, such as a mapping that is no word."""
-    no_word = item["type"] == "literal_error" and isinstance(item["input"], Mapping)
-    return item["type"].endswith("_type") or no_word
+    no_word = not isinstance(item["input"], str | int | float)
+    return item["type"].endswith("_type") or (item["type"] == "literal_error" and no_word)
 
 
 def _place(item: ErrorDetails) -> Key:

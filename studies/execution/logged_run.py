@@ -60,6 +60,8 @@ def settings_of(spec: Cell | PhaseSpec | ValidationSpec) -> dict[str, Any]:
     if spec.crossing is not None:
         snr_db = spec.nominal_snr_db if isinstance(spec, Cell) else spec.crossing.snr_db
         found |= {"air": spec.crossing.air.label, "train_snr_db": snr_db}
+        if isinstance(spec, Cell) and isinstance(snr_db, str):  # matched
+            found["eval_snr_db"] = spec.eval_snr_db[0]
         if spec.crossing.bits_per_value is not None:
             found["bits_per_value"] = spec.crossing.bits_per_value
     if trained.any_tokens is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from ..tables.columns import TableLayout
@@ -18,7 +20,8 @@ def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
     """Smoothed task loss by step of the phases that train it, a line per cell; no references.
 
     Args:
-        curves: Rows of ``curves``.
+        curves: Rows of ``curves``, with the ``eval_snr_db`` of a network that is trained at the one
+            SNR that it is tested at; NaN of others.
         layout: Layout of the tables, whose first loss is drawn.
     """
     loss = layout.losses[0]
@@ -43,7 +46,7 @@ def earlier_phases(curves: pd.DataFrame, layout: TableLayout) -> Chart:
 def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
     steps = without_references(steps, layout)
     steps = steps.sort_values([*layout.condition[:-1], "seed", "step"])
-    names = line_labels(budget_labels(steps, layout), steps, layout)
+    names = _with_snr(line_labels(budget_labels(steps, layout), steps, layout), steps)
     steps = steps.assign(panel=_titles(steps, layout), line=names)
     steps = steps.assign(x=steps["step"].astype(float), y=_smooth(steps, loss))
     looks = Looks(layout.methods, steps["line"])
@@ -55,6 +58,13 @@ def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
         ]
         panels.append(Panel(str(title), f"{rows['phase'].iloc[0]} step", lines))
     return panels
+
+
+def _with_snr(names: Sequence[str], steps: pd.DataFrame) -> list[str]:
+    """Names of lines, ``-`` for none, with the SNR of a network of one."""
+    snrs = ["-" if pd.isna(snr_db) else f"{snr_db:g} dB" for snr_db in steps["eval_snr_db"]]
+    pairs = zip(names, snrs, strict=True)
+    return [", ".join(part for part in pair if part != "-") or "-" for pair in pairs]
 
 
 def _smooth(steps: pd.DataFrame, loss: str) -> pd.Series[float]:

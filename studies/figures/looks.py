@@ -26,7 +26,9 @@ _SAID: dict[str, Callable[[Any], str]] = {
     "deadline_ms": lambda ms: f"deadline {ms:g} ms",
     "users": lambda users: f"{users:g} users" if users > 1 else "1 user",
     "train_snr_db": lambda snr_db: f"trained at {snr_db:g} dB",
-    "train_snr_span_db": lambda span_db: f"\N{PLUS-MINUS SIGN} {span_db / 2:g} dB",
+    "train_snr_span_db": lambda span_db: (
+        f"\N{PLUS-MINUS SIGN} {span_db / 2:g} dB" if span_db else ""
+    ),
 }
 
 
@@ -79,7 +81,8 @@ def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
     """
     titles = rows["air"].fillna("-").astype(str)
     for name in (name for name in swept(rows, layout) if name in _SAID):
-        said = {value: f", {_SAID[name](value)}" for value in rows[name].dropna().unique()}
+        words = {value: _SAID[name](value) for value in rows[name].dropna().unique()}
+        said = {value: f", {own}" if own else "" for value, own in words.items()}
         without = ", trained at each SNR" if name == "train_snr_span_db" else ""
         titles = titles + rows[name].map(said).fillna(without)
     return titles

@@ -244,6 +244,8 @@ def _text(value: object) -> _Entry:
 
 
 def _number(name: str, value: float | None) -> _Entry:
+    if value is None and name == "train_snr_span_db":
+        return _Entry("matched", "Infinity")
     if value is None or (value == 0 and name.startswith("tokens_")):  # no token length
         return _Entry("-", "-Infinity")
     if math.isinf(value):

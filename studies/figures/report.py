@@ -73,7 +73,7 @@ def _charts(
     tables: Tables, done: pd.DataFrame, summary: pd.DataFrame, answered: pd.DataFrame
 ) -> Mapping[str, Chart]:
     """All charts of a study, by file name."""
-    layout, curves = tables.layout, tables.read_curves(list(done["cell"].unique()))
+    layout, curves = tables.layout, _curves(tables, done)
     parts = {p: summarise_part(done, answered, layout, p) for p in layout.parts}
     groups = {g: summarise_part(done, answered, layout, g)[1] for g in layout.groups}
     asked = {group: rows for group, rows in groups.items() if len(rows)}
@@ -95,6 +95,14 @@ def _charts(
     if len(asked) > 1:
         charts["accuracy_by_group"] = accuracy_by_group(done, asked, layout)
     return charts
+
+
+def _curves(tables: Tables, done: pd.DataFrame) -> pd.DataFrame:
+    """The training steps of finished cells, with the SNR of those that are tested where trained."""
+    cells = done.drop_duplicates("cell").set_index("cell")
+    matched_db = cells["eval_snr_db"].where(cells["train_snr_span_db"].isna())
+    curves = tables.read_curves(list(cells.index))
+    return curves.assign(eval_snr_db=curves["cell"].map(matched_db))
 
 
 def _print(charts: Mapping[str, Chart], report: Path, style: Style) -> list[Path]:

@@ -49,11 +49,11 @@ def check_method(study: Study, contender: Contender) -> None:
         )
     phases = contender.system.phases(study.task)
     parts = [phase for phase in phases if phase.micro_batch_size is not None]
-    if study.emulate is not None and parts:
+    if study.emulate is not None and study.emulate.trains and parts:
         raise ValueError(
             f"method {contender.label!r} trains its phase {parts[0].name!r} in micro-batches, but "
-            "what many users of 'emulate' send at once is received at once; leave "
-            "micro_batch_size out"
+            "what many users send at once is received at once; leave micro_batch_size out, or "
+            "take emulate.trains: false"
         )
     _check_airs(study, contender)
 

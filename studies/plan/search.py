@@ -104,10 +104,9 @@ class Search(Config):
             known = ", ".join(method.label for method in study.methods)
             raise ValueError(f"no method {self.method!r} in the study; there are: {known}")
         counts = {axis: len(getattr(study, axis)) for axis in _AXES}
-        counts |= {
-            "train_snr_db": len(study.training_snrs),
-            "digital.bits": len(study.digital.bits),
-        }
+        counts |= {"digital.bits": len(study.digital.bits)}
+        if study.train_snr_db == ("matched",):
+            counts |= {"eval_snr_db": len(study.eval_snr_db)}
         if study.emulate is not None and study.emulate.trains:
             counts |= {"emulate.users": len(study.emulate.users)}
         for axis, count in counts.items():
@@ -140,7 +139,8 @@ class Search(Config):
         if place in _SHARED:
             raise ValueError(f"all trials of a search share their samples; take --set {key}=...")
         designed = key.split(".")[:2] == ["airs", "digital"]  # a link that may be
-        if place in _FIXED and not designed:
+        matched = place == "eval_snr_db" and "matched" in base.train_snr_db
+        if matched or (place in _FIXED and not designed):
             raise ValueError(
                 f"all trials of a search share their {place}, or the best would be the luckiest or "
                 f"have the easiest air; take --set {key}=..."

@@ -9,6 +9,8 @@ from tokcom_core.config import CUSTOM, listed, load_class
 from tokcom_core.datasets.data import smoke_data
 from tokcom_core.systems import SHORT_NAMES, SYSTEMS, System, merged
 
+from .lists import gridded
+
 Scale = Literal["full", "smoke"]
 
 _KEPT = {
@@ -25,7 +27,7 @@ def smoked(raw: Mapping[str, Any]) -> dict[str, Any]:
     found = {**raw, "data": smoke_data(raw.get("data"))}
     for key, count in _KEPT.items():
         if key in found:
-            found[key] = listed(found[key])[:count]
+            found[key] = (gridded if key == "tokens" else listed)(found[key])[:count]
     if "deadline_ms" in found:  # the longest, which all methods may meet
         deadlines_ms = listed(found["deadline_ms"])
         found["deadline_ms"] = None if None in deadlines_ms else max(deadlines_ms)

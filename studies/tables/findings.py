@@ -43,7 +43,11 @@ class Findings:
         missing = planned - Counter(zip(finished["method"], finished["air"], strict=True))
         if not missing:
             return ""
-        named = [f"{m} on {a} ({n} of {planned[m, a]})" for (m, a), n in missing.items()]
+        references = self.tables.layout.reference_methods
+        named = [
+            f"{m}{'' if m in references else f' on {a}'} ({n} of {planned[m, a]})"
+            for (m, a), n in missing.items()
+        ]
         count = len(cells) - missing.total()
         return f"{count} of {len(cells)} cells have finished; missing: {', '.join(named)}"
 

@@ -38,7 +38,10 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
     asked = table[table["status"].eq("ok") & table["method"].isin((first, second))]
     losses = tables.read_training_losses(list(asked["cell"].unique()), layout.losses[0])
     done = asked[asked["cell"].isin(losses.index)]
-    done = done.assign(loss=done["cell"].map(losses)).drop_duplicates(["method", "cell"])
+    matched = done["train_snr_span_db"].isna()  # each trained at the one SNR that it is tested at
+    done = done.assign(
+        loss=done["cell"].map(losses), eval_snr_db=done["eval_snr_db"].where(matched)
+    ).drop_duplicates(["method", "cell"])
     one, other = (done[done["method"] == method] for method in (first, second))
     left, right = _trained(layout, one), _trained(layout, other)
     shared = [*(name for name in left if name in right), "seed"]
@@ -58,14 +61,16 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
 
 
 def _trained(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
-    """Columns of a trained condition but the token lengths that these rows do not have."""
+    """Columns of a trained condition but the lengths and tested SNRs that these rows lack."""
     missing = {n for n in layout.budget_columns if layout.fitted or not rows[n].any()}
-    return [n for n in layout.condition if n not in missing | {"method", "eval_snr_db"}]
+    if rows["eval_snr_db"].isna().all():
+        missing.add("eval_snr_db")
+    return [n for n in layout.condition if n not in missing | {"method"}]
 
 
 def _difference(rows: pd.DataFrame) -> dict[str, Any]:
     """Mean of the seeds' differences, with its interval."""
-    values = rows.groupby("seed")["difference"].mean().to_numpy()
+    values = rows.groupby("seed")["difference"].mean(skipna=False).to_numpy()
     seeds, mean = len(values), float(np.mean(values))
     half = math.nan
     if seeds >= MIN_SEEDS:

@@ -74,6 +74,16 @@ def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:
         ({}, {"over": {"airs": ["awgn", "rayleigh"]}}, "share their airs, or the best would be"),
         ({}, {"over": {"airs.csi": ["perfect", "none"]}}, "easiest air; take --set airs.csi="),
         ({}, {"over": {"train_snr_db": [0, 10]}}, "share their train_snr_db, or"),
+        (
+            {"train_snr_db": "matched"},
+            {"over": {"eval_snr_db": [0, 10]}},
+            "share their eval_snr_db, or",
+        ),
+        (
+            {"train_snr_db": "matched", "eval_snr_db": [0, 10]},
+            {},
+            "has 2 eval_snr_db; choose one by --set eval_snr_db=[...]",
+        ),
         ({}, {"over": {"methods": ["aligned", "unaligned"]}}, "a search have its --method; search"),
     ],
 )

@@ -45,6 +45,8 @@ def test_token_lengths_are_pairs_or_a_grid(tmp_path: Path) -> None:
     both = [{"audio": [4, 16], "vision": 8}, pairs[0]]
     beside = [{"audio": 4, "vision": 8}, {"audio": 16, "vision": 8}, pairs[0]]
     assert list(_load(tmp_path, tokens=both).tokens) == beside
+    grid = {"audio": [4, 16], "vision": [4, 16]}
+    assert list(_load(tmp_path, tokens=grid, scale="smoke").tokens) == pairs[:1]
     with pytest.raises(ValueError, match="repeated"):
         _load(tmp_path, tokens=[{"audio": [4, 16], "vision": 4}, pairs[0]])
     with pytest.raises(ValueError, match=r"tokens"):
@@ -73,6 +75,7 @@ def test_quickstart_is_what_it_promises() -> None:
         ),
         ({"compute": 50}, "compute should be a mapping of keys to values (got 50); its keys are"),
         ({"train_snr_db": {"low": 5}}, "yaml: train_snr_db.0.high is missing"),
+        ({"train_snr_db": [[-6, 18]]}, "train_snr_db.0 should be a number"),
         (
             {"train_snr_db": {"low": 18, "high": -6}},
             "yaml: train_snr_db.0: a range of SNRs from 18",

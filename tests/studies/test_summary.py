@@ -25,6 +25,7 @@ from studies.storage.folder import StudyFolder
 from studies.tables.columns import Reference, TableLayout
 from studies.tables.files import Tables
 from studies.tables.findings import Findings
+from studies.tables.learning import compare_learning
 from studies.tables.statistics import mean_interval
 from studies.tables.summary import count_answers, interval_note, summarise
 
@@ -165,7 +166,8 @@ def test_no_line_goes_through_the_mean_of_two_conditions(found: Found) -> None:
 
 def test_learning_curves_have_a_panel_for_what_is_swept(found: Found) -> None:
     tables, table, _ = found
-    chart = learning_curves(tables.read_curves(list(table["cell"].unique())), tables.layout)
+    curves = tables.read_curves(list(table["cell"].unique())).assign(eval_snr_db=math.nan)
+    chart = learning_curves(curves, tables.layout)
     assert [panel.title for panel in chart.panels] == [
         f"rayleigh, {mhz} MHz, trained at {snr} dB" for mhz in (5, 10) for snr in (0, 10)
     ]
@@ -267,7 +269,7 @@ def test_phases_that_train_the_same_loss_have_panels_of_their_own(radio: TableLa
         for step in range(4)
     ]
     curves = pa.Table.from_pylist(rows, schema=radio.curves).to_pandas()
-    chart = learning_curves(curves, radio)
+    chart = learning_curves(curves.assign(eval_snr_db=math.nan), radio)
     assert [panel.title for panel in chart.panels] == ["pretraining: awgn", "tuning: awgn"]
     assert [panel.x_label for panel in chart.panels] == ["pretraining step", "tuning step"]
     assert chart.y_label == "pose loss (15-step mean)"
@@ -277,7 +279,7 @@ def test_phases_that_do_not_train_the_task_show_the_sum_of_their_losses(
     found: Found,
 ) -> None:
     tables, table, _ = found
-    curves = tables.read_curves(list(table["cell"].unique()))
+    curves = tables.read_curves(list(table["cell"].unique())).assign(eval_snr_db=math.nan)
     assert not earlier_phases(curves, tables.layout).panels
     first, second, third = tables.layout.losses[:3]
     own = curves.assign(phase="alignment", **{first: math.nan, second: 1.0, third: 2.0})
@@ -299,10 +301,27 @@ def test_networks_that_are_trained_where_they_are_tested_are_one_curve(tmp_path:
     titles = panel_titles(own, tables.layout)
     assert own.groupby(titles)["eval_snr_db"].agg(list).to_dict() == {
         "awgn, trained at each SNR": [0, 10],
-        "awgn, trained at 10 dB, \N{PLUS-MINUS SIGN} 0 dB": [0, 10],
+        "awgn, trained at 10 dB": [0, 10],
     }
     shown = _shown(summary, tables.layout)
     assert shown.count("matched") == 2
     curves = studies.curve(own)
     assert curves.index.to_list() == [0, 10] and curves.shape == (2, 2)
+    report = tables.folder.report
     write_report(Findings(study, tables, results))
+    assert ">matched<" in (report / "report.html").read_text()
+    learnt = pd.read_csv(report / "learning_curves.csv")
+    assert not learnt.duplicated(["panel", "line", "seed", "step"]).any()
+
+
+def test_matched_networks_learn_at_their_own_snr(tmp_path: Path) -> None:
+    study = Study(
+        name="matched",
+        methods=["aligned", "unaligned"],
+        train_snr_db="matched",
+        eval_snr_db=[0, 10],
+        seeds=[0, 1, 2],
+    )
+    tables, results, _ = _summary(study, tmp_path)
+    learnt = compare_learning(tables, results, "aligned", "unaligned")
+    assert learnt[["eval_snr_db", "seeds"]].to_numpy().tolist() == [[0, 3], [10, 3]]

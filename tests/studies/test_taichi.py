@@ -198,12 +198,14 @@ def _with_parents(spec: PhaseSpec | None) -> Iterator[PhaseSpec]:
 def test_a_micro_batch_is_a_key_of_a_training_with_one_user(keys: dict[str, Any]) -> None:
     """And cells without one keep the keys that they have always had."""
     method = {"name": "taichi", "tuning": {"micro_batch_size": 4}}
+    emulate = {"users": 20, "duration_s": 0.5}
     coding, others = (_last_phase(Plan(_study(keys, methods=[m]))) for m in (method, "taichi"))
     sizes = {spec.phase: spec.definition.micro_batch_size for spec in _with_parents(coding)}
     assert sizes == {"coding": None, "codec": None, "tuning": 4, "pretraining": None}
     assert "micro_batch_size" not in others.model_dump_json()
     with pytest.raises(ValueError, match="trains its phase 'tuning' in micro-batches"):
-        Plan(_study(keys, methods=[method], emulate={"users": 20, "duration_s": 0.5}))
+        Plan(_study(keys, methods=[method], emulate={**emulate, "trains": True}))
+    Plan(_study(keys, methods=[method], emulate=emulate))
 
 
 _LANGUAGES: dict[str, PreTrainedConfig] = {

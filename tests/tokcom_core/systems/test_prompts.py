@@ -22,7 +22,7 @@ GEMMA = (
 )
 LLAMA2 = (
     "{% for m in messages %}{% if m['role'] == 'user' %}<bos>[INST] {{ m['content'] }} [/INST]"
-    "{% else %}{{ m['content'] }}<eos>{% endif %}{% endfor %}"
+    "{% else %} {{ m['content'] }} <eos>{% endif %}{% endfor %}"
 )
 ENDS = {CHATML: "<|im_end|>", GEMMA: "<end_of_turn>", LLAMA2: "<eos>"}
 IMAGE, QUESTION, ANSWER = "IMAGE", "what color is the cube?", "Red, I think."
@@ -58,6 +58,8 @@ def in_one_piece(folder: str, template: str, about_image: str, asks: bool) -> li
         turns += [{"role": "user", "content": SECOND[0]}]
         turns += [{"role": "assistant", "content": SECOND[1]}]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks)
+    # Spaces around Llama-2's responses: SentencePiece makes the first, the other is left out.
+    text = text.replace("[/INST] ", "[/INST]").replace(" <eos>", "<eos>")
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not asks:  # nothing is said behind the last turn's end
         last = len(ids) - ids[::-1].index(tokenizer.convert_tokens_to_ids(ENDS[template]))
@@ -112,5 +114,11 @@ def test_without_a_chat_template_parts_are_lines(tmp_path: Path) -> None:
 
 def test_a_chat_template_that_does_not_show_an_answer_is_refused(tmp_path: Path) -> None:
     name = save_tokenizer(tmp_path, "{{ messages[0]['content'] }}")
+    with pytest.raises(ValueError, match=r"chat template of .* does not show every text"):
+        Words(name, "image-first", 64)
+
+
+def test_a_chat_template_that_refuses_an_assistant_is_refused(tmp_path: Path) -> None:
+    name = save_tokenizer(tmp_path, "{{ raise_exception('users alone') }}")
     with pytest.raises(ValueError, match=r"chat template of .* does not show every text"):
         Words(name, "image-first", 64)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -67,8 +68,11 @@ def read_markup(tokenizer: PreTrainedTokenizerBase) -> Markup:
     if not tokenizer.chat_template:
         return Markup(tokenizer("")["input_ids"], line, line, end, line)
     opening, reply, following = map(ids, _read_chat(tokenizer))
-    if following and following[0] in tokenizer.all_special_ids:
-        end, *following = following
+    blank = [not tokenizer.decode([token]).strip() for token in following]
+    ends = [token in tokenizer.all_special_ids for token in following]
+    if any(ends) and all(blank[: ends.index(True)]):  # Llama-2's has a space before its end
+        place = ends.index(True)
+        end, following = following[place], following[place + 1 :]
     return Markup(opening, line, reply, end, following)
 
 
@@ -82,7 +86,7 @@ def _read_chat(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
         both = tokenizer.apply_chat_template([*turns, *turns], tokenize=False)
         _, behind, _ = both.split(said)
         following, _ = behind.split(asked)
-    except ValueError:
+    except (ValueError, TemplateError):
         raise ValueError(
             f"the chat template of {tokenizer.name_or_path!r} does not show every text of user and "
             "assistant once; take another language model, or remove this one's chat_template"

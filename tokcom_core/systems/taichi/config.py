@@ -146,9 +146,12 @@ class InstructionTuning(PhaseConfig):
 
 
 class CodecTraining(PhaseConfig):
-    """Channel encoder and decoder by the states' squared error."""
+    """Channel encoder and decoder by the states' squared error.
 
-    steps: int = Field(default=400, ge=1)
+    With 400 steps the miniature world loses .16 of its accuracy over the air.
+    """
+
+    steps: int = Field(default=1600, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=8e-3, gt=0)
 
@@ -156,7 +159,7 @@ class CodecTraining(PhaseConfig):
 class CodingTraining(PhaseConfig):
     """Joint coding, or the codec alone, by the answers' cross-entropy."""
 
-    steps: int = Field(default=250, ge=1)
+    steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     station_learning_rate: float | None = Field(default=2e-3, gt=0)

@@ -22,7 +22,7 @@ from .engines.ray_engine import PlacementStrategy, RayEngine
 from .engines.retries import MAX_RETRIES, RetriesExhaustedError, retrying
 from .evaluation import Evaluation
 from .faults import Faults
-from .messages import Arrival, Batch, Gradient
+from .messages import Arrival, Batch, Gradient, StepPart
 from .network import Network, Progress
 from .population import UserPopulation, airtime_ms, interval_s, share_of
 from .reception import GRADIENT_BITS
@@ -64,6 +64,7 @@ __all__ = [
     "Share",
     "StateLostError",
     "StationConfig",
+    "StepPart",
     "UserPopulation",
     "airtime_ms",
     "hide_unreserved_gpus",

@@ -195,7 +195,8 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
             continue
         slower, more_energy = _slower(study.link_at(row["bandwidth_hz"]), share, senders)
         airtime_ms, energy_mj = row["airtime_ms"] * slower, row["energy_mj"] * more_energy
-        latency_ms = row["latency_ms"] + airtime_ms - row["airtime_ms"]
+        rest_ms = row["latency_ms"] - row["airtime_ms"]  # 0 where computing takes no time
+        latency_ms = airtime_ms + rest_ms
         costs = {"airtime_ms": airtime_ms, "energy_mj": energy_mj, "latency_ms": latency_ms}
         found.append({**row, **costs})
     if not found:

@@ -37,6 +37,9 @@ def test_a_narrower_link_carries_less_and_takes_longer(tables: Tables) -> None:
     assert quarter["airtime_ms"].min() > 2 * whole["airtime_ms"].min()
     shared = studies.budget(out, 5e6, snr_db=0.0, users=4)
     pd.testing.assert_frame_equal(shared, quarter)
+    for bandwidth_hz in (3e6, 7e6):  # computing takes no time, to the last bit
+        other = studies.budget(out, bandwidth_hz)
+        assert other["latency_ms"].equals(other["airtime_ms"])
     short_ms = float(quarter["airtime_ms"].min())
     in_time = studies.budget(out, 1.25e6, short_ms, 0.0)
     assert len(in_time) and (in_time["airtime_ms"] <= short_ms).all()

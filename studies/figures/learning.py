@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from ..tables.columns import TableLayout
 from .chart import Chart, Line, Panel
-from .looks import Looks, budget_labels, line_labels, panel_titles, without_references
+from .looks import (
+    Looks,
+    budget_labels,
+    line_labels,
+    panel_titles,
+    with_values,
+    without_references,
+)
 
 _SMOOTHING_STEPS = 15
 _MOST_POINTS = 300
@@ -46,7 +51,8 @@ def earlier_phases(curves: pd.DataFrame, layout: TableLayout) -> Chart:
 def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
     steps = without_references(steps, layout)
     steps = steps.sort_values([*layout.condition[:-1], "seed", "step"])
-    names = _with_snr(line_labels(budget_labels(steps, layout), steps, layout), steps)
+    names = line_labels(budget_labels(steps, layout), steps, layout)
+    names = with_values(names, steps["eval_snr_db"], "dB")
     steps = steps.assign(panel=_titles(steps, layout), line=names)
     steps = steps.assign(x=steps["step"].astype(float), y=_smooth(steps, loss))
     looks = Looks(layout.methods, steps["line"])
@@ -58,13 +64,6 @@ def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
         ]
         panels.append(Panel(str(title), f"{rows['phase'].iloc[0]} step", lines))
     return panels
-
-
-def _with_snr(names: Sequence[str], steps: pd.DataFrame) -> list[str]:
-    """Names of lines, ``-`` for none, with the SNR of a network of one."""
-    snrs = ["-" if pd.isna(snr_db) else f"{snr_db:g} dB" for snr_db in steps["eval_snr_db"]]
-    pairs = zip(names, snrs, strict=True)
-    return [", ".join(part for part in pair if part != "-") or "-" for pair in pairs]
 
 
 def _smooth(steps: pd.DataFrame, loss: str) -> pd.Series[float]:

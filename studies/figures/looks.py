@@ -103,8 +103,13 @@ def line_labels(names: Iterable[str], rows: pd.DataFrame, layout: TableLayout) -
     """Names of lines, ``-`` for none, with each row's bits of a value where these are swept."""
     if PACKET_BITS not in swept(rows, layout):
         return list(names)
-    bits = ["-" if pd.isna(count) else f"{count:g} bits" for count in rows[PACKET_BITS]]
-    pairs = zip(names, bits, strict=True)
+    return with_values(names, rows[PACKET_BITS], "bits")
+
+
+def with_values(names: Iterable[str], values: Iterable[float], unit: str) -> list[str]:
+    """Names of lines, ``-`` for none, each with its value; NaN for none."""
+    words = ["-" if pd.isna(value) else f"{value:g} {unit}" for value in values]
+    pairs = zip(names, words, strict=True)
     return [", ".join(part for part in pair if part != "-") or "-" for pair in pairs]
 
 

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast, Qwen2Config
 
 from tokcom_core.answers import IGNORED
+from tokcom_core.checkpoints import POCKET_IMAGES
 from tokcom_core.systems.taichi.prompts import Words, count_markup, read_markup
 
 CHATML = (
@@ -122,3 +123,18 @@ def test_a_chat_template_that_refuses_an_assistant_is_refused(tmp_path: Path) ->
     name = save_tokenizer(tmp_path, "{{ raise_exception('users alone') }}")
     with pytest.raises(ValueError, match=r"chat template of .* does not show every text"):
         Words(name, "image-first", 64)
+
+
+def test_answers_that_are_cut_have_no_end() -> None:
+    words = Words(POCKET_IMAGES, "image-first", 8)
+    short, long = "red", "red blue green"
+    one, two, three = (words.ids(own)[0] for own in long.split())
+    end, pad = words.end, IGNORED
+    assert words.answers([short, long], 2).tolist() == [[one, end, pad], [one, two, three]]
+    assert words.answers([short, long], 3).tolist() == [
+        [one, end, pad, pad],
+        [one, two, three, end],
+    ]
+    assert words.answers([long]).tolist() == [[one, two, three, end]]
+    assert words.answer_inputs([short, long], 2).tolist() == [[one, pad], [one, two]]
+    assert words.answer_inputs([short], 2).tolist() == [[one]]

@@ -18,13 +18,11 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, Phi3Config
 
 from actors.testing import SplitContract, SplitSystem
-from tokcom_core.answers import IGNORED
 from tokcom_core.checkpoints.loading import load_tokenizer
 from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.systems import Feedback, Phase, StreamInput
 from tokcom_core.systems.taichi import Taichi
 from tokcom_core.systems.taichi.parameters import named_weights
-from tokcom_core.systems.taichi.prompts import Words
 from tokcom_core.systems.taichi.receiver import TaichiReceiver
 from tokcom_core.systems.taichi.transmitter import TaichiTransmitter
 from tokcom_core.tasks import Avqa
@@ -378,21 +376,6 @@ def test_a_state_that_is_sent_by_itself_arrives_with_its_own_scale(case_of: Case
     torch.testing.assert_close(reply.symbols.abs().square().mean(1), torch.ones(2))
     assert (reply.scale / prompt.scale[rows] - 1).abs().min() > 1e-3
     assert reply.control_bits == 32
-
-
-def test_answers_that_are_cut_have_no_end(case_of: CaseOf) -> None:
-    words = Words(case_of().system.models.language, "image-first", 8)
-    short, long = "red", "red blue green"
-    one, two, three = (words.ids(own)[0] for own in long.split())
-    end, pad = words.end, IGNORED
-    assert words.answers([short, long], 2).tolist() == [[one, end, pad], [one, two, three]]
-    assert words.answers([short, long], 3).tolist() == [
-        [one, end, pad, pad],
-        [one, two, three, end],
-    ]
-    assert words.answers([long]).tolist() == [[one, two, three, end]]
-    assert words.answer_inputs([short, long], 2).tolist() == [[one, pad], [one, two]]
-    assert words.answer_inputs([short], 2).tolist() == [[one]]
 
 
 def test_settings_that_cannot_be_are_refused(case_of: CaseOf) -> None:

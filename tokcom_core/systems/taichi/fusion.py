@@ -182,21 +182,18 @@ class BilateralAttention(Fusion):
         asked = windows(query, *members)
         attended = F.scaled_dot_product_attention(asked, keys, values, mask.unsqueeze(1))
         (_, row_cell, row_slot), (_, column_cell, column_slot) = groups
-        sides = (len(low), cells[0], cells[1], members[0].shape[1], members[1].shape[1], self.width)
-        by_cell = attended.reshape(sides)
-        return by_cell[
-            :,
-            row_cell[:, None],
-            column_cell[None, :],
-            row_slot[:, None],
-            column_slot[None, :],
-        ]
+        cell = row_cell[:, None] * cells[1] + column_cell
+        slot = row_slot[:, None] * members[1].shape[1] + column_slot
+        found = (cell * attended.shape[2] + slot).to(low.device)
+        return attended.flatten(1, 2).index_select(1, found.flatten()).reshape(query.shape)
 
 
 def windows(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Windows ``[B, R * C, r * c, D]`` of ``[B, H, W, D]``, by places ``[R, r]``, ``[C, c]``."""
-    taken = features[:, rows[:, None, :, None], columns[None, :, None, :]]
-    return taken.flatten(3, 4).flatten(1, 2)
+    places = (rows[:, None, :, None] * features.shape[2] + columns[None, :, None, :]).flatten(2)
+    # Whole rows at once: several times as fast as to index both sides, above all backwards.
+    taken = features.flatten(1, 2).index_select(1, places.flatten())
+    return taken.unflatten(1, (places.shape[0] * places.shape[1], -1))
 
 
 def covering(places: int, cells: int) -> tuple[Tensor, Tensor]:

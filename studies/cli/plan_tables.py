@@ -25,7 +25,7 @@ from ..plan.specs import Cell
 from ..plan.study import Study
 from ..plan.workload import Usage
 from ..tables.claims import unjudged
-from ..tables.columns import PACKET_BITS, TableLayout
+from ..tables.columns import MAX_POWER, PACKET_BITS, TableLayout
 from ..tables.identity import budget_columns, identity
 from ..tables.layout import layout_of
 from ..tables.statistics import MIN_SEEDS, expected_half_width, needed_for
@@ -33,7 +33,12 @@ from ..tables.training import longest_step, phase_costs
 from .forecast_table import forecast_table
 from .screen import infeasible_notes
 
-_SWEPT = {"deadline (ms)": "deadline_ms", "users": "users", "bits": PACKET_BITS}
+_SWEPT = {
+    "dBm": MAX_POWER,
+    "deadline (ms)": "deadline_ms",
+    "users": "users",
+    "bits": PACKET_BITS,
+}
 """Columns that the cells' table has where cells differ in them, with the names of their values."""
 _FINE = 0.01
 """A half width that is fine enough for most comparisons."""

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..tables.claims import Verdict
-from ..tables.columns import LOSS_COLUMNS, PACKET_BITS, PERCENTILES, TableLayout
+from ..tables.columns import LOSS_COLUMNS, MAX_POWER, PACKET_BITS, PERCENTILES, TableLayout
 from ..tables.summary import SWEEPS, interval_note, swept
 
 Row = dict[str, Any]
@@ -160,6 +160,7 @@ def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Colu
     optional: dict[str, _Column] = {
         "access": ("access", lambda row: str(row["access"])),
         "bandwidth_hz": ("MHz", lambda row: _number(row["bandwidth_hz"] / 1e6)),
+        MAX_POWER: ("dBm", lambda row: _number(row[MAX_POWER])),
         "deadline_ms": ("deadline", lambda row: _number(row["deadline_ms"])),
         "users": ("users", lambda row: _number(row["users"])),
         PACKET_BITS: ("bits", lambda row: _number(row[PACKET_BITS])),

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..tables.columns import TableLayout
+from ..tables.columns import MAX_POWER, TableLayout
 from ..tables.frontier import pareto
-from ..tables.summary import interval_note
+from ..tables.summary import interval_note, swept
 from .chart import NOISELESS, Chart, Line, Panel
 from .looks import Looks, budget_labels, line_labels, panel_titles, without_references
 
@@ -26,6 +26,8 @@ _MOST_TICKS = 10
 def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
     """Accuracy by evaluated SNR, a line for each method, token budget and bits of a value.
 
+    Under a link budget by the transmit power if it is swept, or else by the receive SNR.
+
     Args:
         done: Finished rows of ``results``.
         summary: Summary of these rows.
@@ -33,17 +35,23 @@ def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayo
     """
 
     def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
-        realised = rows["eval_snr_db"].isna().all()
-        label = "receive SNR, linear mean (dB)" if realised else "SNR (dB)"
+        label = "SNR (dB)"
+        if x == MAX_POWER:
+            label = "transmit power (dBm)"
+        elif rows["eval_snr_db"].isna().all():
+            label = "receive SNR, linear mean (dB)"
         return Panel(
             title, label, lines, _levels(done, layout), ticks=_snr_ticks(rows),
             min_span=_MIN_SPAN_DB,
         )  # fmt: skip
 
-    rows, means = (_placed(frame, layout, "snr_db", "tokens") for frame in (done, summary))
+    x, title = "snr_db", "Accuracy by SNR"
+    if MAX_POWER in swept(summary, layout):
+        x, title = MAX_POWER, "Accuracy by transmit power"
+    rows, means = (_placed(frame, layout, x, "tokens") for frame in (done, summary))
     panels = _panels(rows, means, layout, panel)
     note = f"bars: {interval_note(summary)}"
-    return Chart("Accuracy by SNR", "snr_db", "accuracy", _Y_LABEL, panels, note, apart=True)
+    return Chart(title, x, "accuracy", _Y_LABEL, panels, note, apart=True)
 
 
 def accuracy_by_overhead(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
@@ -81,7 +89,7 @@ def _by_cost(
         wide = bool((x > 0).all() and x.max() > 20 * x.min())  # orders of magnitude
         fronts = [
             pareto(own, cost)[[cost, "accuracy"]].set_axis(["x", "y"], axis=1)
-            for _, own in rows.groupby("eval_snr_db", dropna=False)
+            for _, own in rows.groupby("snr", dropna=False)
         ]
         return Panel(name, label, lines, _levels(done, layout), fronts, log_x=wide)
 
@@ -94,7 +102,7 @@ def _by_cost(
 def accuracy_by_group(
     done: pd.DataFrame, summaries: dict[str, pd.DataFrame], layout: TableLayout
 ) -> Chart:
-    """Accuracy in each group of questions, at the highest evaluated SNR.
+    """Accuracy in each group of questions, at the highest evaluated SNR or transmit power.
 
     Args:
         done: Finished rows of ``results``.
@@ -104,9 +112,8 @@ def accuracy_by_group(
     ticks = {float(place): group for place, group in enumerate(summaries)}
     frames = [rows.assign(place=float(place)) for place, rows in enumerate(summaries.values())]
     means = _placed(pd.concat(frames, ignore_index=True), layout, "place", "tokens")
-    nominal_db = means["eval_snr_db"]
-    best_db = nominal_db.groupby(means["panel"]).transform("max")
-    means = means[nominal_db.eq(best_db) | nominal_db.isna()]
+    level_db = means["eval_snr_db"].fillna(means[MAX_POWER])
+    means = means[level_db.eq(level_db.groupby(means["panel"]).transform("max"))]
 
     def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
         snr = rows["snr"].iloc[0]
@@ -123,16 +130,19 @@ def accuracy_by_group(
 def _placed(rows: pd.DataFrame, layout: TableLayout, x: str, line: str) -> pd.DataFrame:
     """All rows but those of references, with the panel, line and place ``x`` of each.
 
-    ``x`` and ``line`` name columns; an infinite SNR is to the right of all others.
+    ``x`` and ``line`` name columns; an infinite SNR is to the right of all others. Transmit powers
+    that are swept stand in the place of SNRs, which are not asked of airs that have them.
     """
     rows = without_references(rows, layout)
     nominal_db = rows["eval_snr_db"]
     finite = nominal_db[np.isfinite(nominal_db)]
     noiseless_db = (finite.max() if len(finite) else 0.0) + _NOISELESS_GAP_DB
+    powers = MAX_POWER in swept(rows, layout)
+    unasked = rows[MAX_POWER].map("{:g} dBm".format) if powers else "link budget"
     placed = rows.assign(
         panel=panel_titles(rows, layout),
         tokens=budget_labels(rows, layout),
-        snr=["link budget" if math.isnan(snr) else f"{snr:g} dB" for snr in nominal_db],
+        snr=nominal_db.map("{:g} dB".format).where(nominal_db.notna(), unasked),
         snr_db=nominal_db.fillna(rows["realised_snr_db"]).replace(math.inf, noiseless_db),
     )
     return placed.assign(x=placed[x], line=line_labels(placed[line], rows, layout))
@@ -152,7 +162,7 @@ def _panels(
         layout: Layout of the tables.
         panel: Makes a panel of its title, lines and rows of the summary.
     """
-    means = means.sort_values([*layout.budget_columns, "eval_snr_db"])
+    means = means.sort_values([*layout.budget_columns, "eval_snr_db", MAX_POWER])
     looks = Looks(layout.methods, means["line"])
     ends = {"accuracy": "y", "accuracy_low": "low", "accuracy_high": "high"}
     found = []

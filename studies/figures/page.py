@@ -15,10 +15,9 @@ from markupsafe import Markup
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
-from channel_models import Link
-
 from ..plan.differences import preset_differences, without_defaults
 from ..plan.study import Study
+from ..plan.swept import SweptLink
 from ..tables.columns import PACKET_BITS, TableLayout
 from ..tables.findings import Findings
 from ..tables.frontier import pareto
@@ -130,7 +129,7 @@ def _emulation(study: Study) -> dict[str, str]:
 
 def _radio(study: Study) -> dict[str, str]:
     """Deadline, access, power and computing, where they are not a study's defaults."""
-    link, usual = Link(**study.link), Link()
+    link, usual = study.link, SweptLink()
     deadlines = ", ".join("none" if ms is None else f"{ms:g}" for ms in study.deadline_ms)
     speeds = {name.partition("_")[0]: speed for name, speed in study.compute if speed is not None}
     found = {}
@@ -138,6 +137,8 @@ def _radio(study: Study) -> dict[str, str]:
         found["deadline (ms)"] = f"{deadlines} ({study.deadline_policy})"
     if (link.access, link.antennas) != (usual.access, usual.antennas):
         found["access"] = f"{link.access}, antennas: {link.antennas}"
+    if link.tx_power_dbm != usual.tx_power_dbm:
+        found["transmit power (dBm)"] = ", ".join(f"{dbm:g}" for dbm in link.tx_power_dbm)
     if study.power_mode == "fixed_power":
         found["power"] = f"fixed, SNRs are those at {study.reference_bandwidth_hz / 1e6:g} MHz"
     if speeds:

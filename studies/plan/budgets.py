@@ -21,10 +21,11 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Budget:
-    """A bandwidth, a deadline, users, a digital link, and the token lengths of a system at them.
+    """A link, a deadline, users, and the token lengths of a system at them.
 
     Attributes:
         bandwidth_hz: Bandwidth of the link.
+        tx_power_dbm: Most power that a device sends at.
         deadline_ms: Deadline of a question; None for none.
         emulate: Users who ask; None for a single one.
         digital: Link of packets, if there are any.
@@ -33,6 +34,7 @@ class Budget:
     """
 
     bandwidth_hz: float
+    tx_power_dbm: float
     deadline_ms: float | None
     emulate: EmulationConfig | None
     digital: DigitalConfig
@@ -40,8 +42,11 @@ class Budget:
     infeasible: str | None = None
 
     def same_link(self, other: Budget) -> bool:
-        """Whether bandwidth and digital link are those of another budget."""
-        return (self.bandwidth_hz, self.digital) == (other.bandwidth_hz, other.digital)
+        """Whether bandwidth, transmit power and digital link are those of another budget."""
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("bandwidth_hz", "tx_power_dbm", "digital")
+        )
 
 
 def budget_of(study: Study, contender: Contender, asked: Budget) -> Budget:

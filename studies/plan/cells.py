@@ -30,7 +30,7 @@ class Point:
     Attributes:
         air: Air in the study.
         training: Nominal training SNR, and those that are evaluated.
-        budget: Bandwidth, deadline, users, digital link and token lengths.
+        budget: Link, deadline, users and token lengths.
         seed: Seed of the cell.
     """
 
@@ -87,6 +87,7 @@ class Plan:
                 budget_of(study, method, Budget(*asked))
                 for asked in product(
                     study.bandwidth_hz,
+                    study.link.tx_power_dbm,
                     study.deadline_ms,
                     users,
                     digital_links(study, method),
@@ -114,9 +115,9 @@ class Plan:
     def candidates(self) -> dict[str, list[ValidationSpec]]:
         """Validations of each method's learning rates; none if there is no choice.
 
-        They run on the study's first air and SNR, at the method's first bandwidth, number of users
-        and bits of a value with the last deadline and token budget there (a network of all token
-        lengths with the longest), for every seed.
+        They run on the study's first air and SNR, at the method's first bandwidth, transmit power,
+        number of users and bits of a value with the last deadline and token budget there (a network
+        of all token lengths with the longest), for every seed.
         """
         study = self.study
         return {
@@ -177,7 +178,8 @@ class Plan:
         if contender.reference is None:
             return [b for b in self._grid[contender.label] if b.infeasible is None]
         study = self.study
-        asked = Budget(self.bandwidths_hz[0], None, None, study.digital.each[0], study.tokens[0])
+        link = self.bandwidths_hz[0], study.link.tx_power_dbm[0]
+        asked = Budget(*link, None, None, study.digital.each[0], study.tokens[0])
         return [budget_of(study, contender, asked)]
 
     def _cells(
@@ -289,7 +291,7 @@ class Plan:
             snr_db = nominal_db - loss_db
         emulate = point.budget.emulate
         population = None if emulate is None else emulate.training_population
-        link = study.link_at(point.budget.bandwidth_hz)
+        link = study.link_at(point.budget.bandwidth_hz, point.budget.tx_power_dbm)
         travel = transports_of(study, contender, point.air)
         transport = {name: travel[name] for name in names if travel[name] != "analog"}
         in_packets = "digital" in transport.values()  # what is not has the same link at all bits
@@ -305,7 +307,7 @@ class Plan:
 
     def _link(self, contender: Contender, point: Point) -> Link:
         """The link of a contender; a reference has the plainest one, for airtime alone."""
-        link = self.study.link_at(point.budget.bandwidth_hz)
+        link = self.study.link_at(point.budget.bandwidth_hz, point.budget.tx_power_dbm)
         if contender.reference is None:
             return link
         return link.model_copy(update={"antennas": 1, "access": "ofdma"})

@@ -14,7 +14,7 @@ _CHANGES = {"description", "claims", "engine", "device", "resources", "loggers"}
 """Keys that change nothing in the table, whose rows say themselves on what they were computed."""
 _GROWS = [
     *("airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "deadline_ms", "tokens", "seeds"),
-    *("emulate.users", "digital.bits"),
+    *("link.tx_power_dbm", "emulate.users", "digital.bits"),
 ]
 """Keys with lists of values that a study may have more of later."""
 

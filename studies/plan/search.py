@@ -104,7 +104,10 @@ class Search(Config):
             known = ", ".join(method.label for method in study.methods)
             raise ValueError(f"no method {self.method!r} in the study; there are: {known}")
         counts = {axis: len(getattr(study, axis)) for axis in _AXES}
-        counts |= {"digital.bits": len(study.digital.bits)}
+        counts |= {
+            "digital.bits": len(study.digital.bits),
+            "link.tx_power_dbm": len(study.link.tx_power_dbm),
+        }
         if study.train_snr_db == ("matched",):
             counts |= {"eval_snr_db": len(study.eval_snr_db)}
         if study.emulate is not None and study.emulate.trains:

@@ -31,9 +31,10 @@ def smoked(raw: Mapping[str, Any]) -> dict[str, Any]:
     if "deadline_ms" in found:  # the longest, which all methods may meet
         deadlines_ms = listed(found["deadline_ms"])
         found["deadline_ms"] = None if None in deadlines_ms else max(deadlines_ms)
-    digital = _mapping(found.get("digital"))
-    if "bits" in digital:
-        found["digital"] = {**digital, "bits": listed(digital["bits"])[:1]}
+    for key, swept in (("digital", "bits"), ("link", "tx_power_dbm")):
+        keys = _mapping(found.get(key))
+        if swept in keys:
+            found[key] = {**keys, swept: listed(keys[swept])[:1]}
     own = _mapping(found.get("systems"))
     found["systems"] = {**own, **{name: _small(s, own.get(name)) for name, s in SYSTEMS.items()}}
     if "methods" in found:

@@ -186,6 +186,11 @@ class Cell(Spec):
         return 1 if self.emulate is None else self.emulate.users
 
     @property
+    def max_tx_power_dbm(self) -> float:
+        """Most power that a device sends at."""
+        return self.crossing.link.tx_power_dbm
+
+    @property
     def bits_per_value(self) -> int | None:
         """Those of the test, or else of the training."""
         crossings = (self.crossing, *(phase.crossing for phase in self.trained.lineage))

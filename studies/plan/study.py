@@ -42,7 +42,7 @@ from .loggers import NamedLogger, one_of_each
 from .models import ModelsName, with_models
 from .recipes import RecipeName, with_recipe
 from .smoke import Scale, smoked
-from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation, check_mcs
+from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation, SweptLink, check_mcs
 
 
 def _an_snr(value: float) -> float:
@@ -161,7 +161,7 @@ class Study(Config):
     )
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=_SEEDS)], ...], *SEVERAL] = (0,)
     digital: AnyDigital = SweptDigital()
-    link: dict[str, Any] = Field(default={}, validate_default=True)
+    link: SweptLink = SweptLink()
     power_mode: Literal["fixed_psd", "fixed_power"] = "fixed_psd"
     reference_bandwidth_hz: float = Field(default=5e6, gt=0, allow_inf_nan=False)
     deadline_ms: Annotated[tuple[Deadline, ...], *SEVERAL] = (None,)
@@ -210,6 +210,7 @@ class Study(Config):
     def _fits_together(self) -> Study:
         self._check_methods()
         _check_labels("airs", [air.label for air in self.airs])
+        self._check_powers()
         if self.deadline_policy == "fit" and not any(self.deadline_ms):
             raise ValueError("deadline_policy fit needs a deadline_ms to fit")
         if self.emulate is not None:
@@ -238,6 +239,16 @@ class Study(Config):
                 )
                 raise ValueError(f"tokens.{number}: {tokens} {remedy}")
 
+    def _check_powers(self) -> None:
+        """Raises ValueError for several transmit powers on an air whose SNR none of them moves."""
+        for air in self.airs:
+            if len(self.link.tx_power_dbm) > 1 and air.sets_snr:
+                raise ValueError(
+                    f"link.tx_power_dbm has {len(self.link.tx_power_dbm)} values, but air "
+                    f"{air.label!r} has the SNR that it is asked for, at any power; take one, "
+                    "eval_snr_db, or airs with a link budget, such as umi"
+                )
+
     def _check_emulation(self, emulate: SweptEmulation) -> None:
         for method in self.methods:
             if any(travels != "analog" for travels in method.transport.values()):
@@ -263,16 +274,6 @@ class Study(Config):
                 "train"
             )
 
-    @field_validator("link")
-    @classmethod
-    def _swept_elsewhere(cls, link: dict[str, Any]) -> dict[str, Any]:
-        if "bandwidth_hz" in link:
-            raise ValueError("bandwidth_hz is a key of the study itself, not of its link")
-        try:
-            return Link(**link).model_dump(exclude={"bandwidth_hz"})
-        except ValidationError as error:
-            raise ValueError(explain(error, Link)) from None
-
     @field_validator("device")
     @classmethod
     def _of_torch(cls, device: str) -> str:
@@ -292,9 +293,15 @@ class Study(Config):
                 check_mcs(air.digital)
         return airs
 
-    def link_at(self, bandwidth_hz: float) -> Link:
-        """The link at one of the study's bandwidths, which may be too narrow to carry anything."""
-        return Link(**self.link).model_copy(update={"bandwidth_hz": bandwidth_hz})
+    def link_at(self, bandwidth_hz: float, tx_power_dbm: float | None = None) -> Link:
+        """The link at a bandwidth, which may be too narrow to carry anything.
+
+        Args:
+            bandwidth_hz: Bandwidth.
+            tx_power_dbm: Transmit power; None for the study's first one, where any will do.
+        """
+        powers_dbm = self.link.tx_power_dbm
+        return self.link.at(bandwidth_hz, powers_dbm[0] if tx_power_dbm is None else tx_power_dbm)
 
     @property
     def training_snrs(self) -> tuple[TrainingSnr, ...]:

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from actors import EmulationConfig
-from channel_models import DigitalConfig
+from channel_models import DigitalConfig, Link
 
 from .lists import SEVERAL
 
 _Count = Annotated[int, Field(ge=1)]
+_Power = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def _keys(value: Any) -> Any:
     """The keys of a config that sweeps nothing, as one from Python may be."""
     return dict(value) if isinstance(value, BaseModel) else value
+
+
+class SweptLink(Link):
+    """Links that differ in their transmit power, and in the bandwidth, a key of the study itself.
+
+    Attributes:
+        tx_power_dbm: Most power that a device sends at, one value or several.
+    """
+
+    bandwidth_hz: float = Field(default=5e6, exclude=True)
+    tx_power_dbm: Annotated[tuple[_Power, ...], *SEVERAL] = (23.0,)  # type: ignore[assignment]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _swept_elsewhere(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "bandwidth_hz" in raw:
+            raise ValueError("bandwidth_hz is a key of the study itself, not of its link")
+        return raw
+
+    def at(self, bandwidth_hz: float, tx_power_dbm: float) -> Link:
+        """One of the links, which may be too narrow to carry anything."""
+        keys = self.model_dump() | {"tx_power_dbm": tx_power_dbm}
+        return Link(**keys).model_copy(update={"bandwidth_hz": bandwidth_hz})
 
 
 class SweptDigital(DigitalConfig):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 VERSION_KEY = b"tokcom_schema_version"
 
 WALL_CLOCK_COLUMNS = ("wall_s",)
@@ -21,6 +21,7 @@ SERVICE_COLUMNS = (
     *("late_fraction", "answers_per_s", "fairness", *LOSS_COLUMNS),
 )
 """How the users of an emulation were served, see :mod:`studies.tables.service`."""
+MAX_POWER = "max_tx_power_dbm"
 PACKET_BITS = "bits_per_value"
 """Column of the bits of a value in packets; null for what sends none, which is no other number."""
 LOCATION_COLUMNS = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
@@ -118,7 +119,8 @@ class TableLayout:
     def condition(self) -> tuple[str, ...]:
         """Columns that identify a condition of a table: all but the seed."""
         return (
-            *("method", "air", "access", "bandwidth_hz", "deadline_ms", "users", PACKET_BITS),
+            *("method", "air", "access", "bandwidth_hz", MAX_POWER),
+            *("deadline_ms", "users", PACKET_BITS),
             *("train_snr_db", "train_snr_span_db"),
             *self.budget_columns,
             "eval_snr_db",
@@ -144,7 +146,7 @@ class TableLayout:
             [
                 *_TRAINED,
                 *_reals("eval_snr_db", "realised_snr_db", "realised_sinr_db", "ebn0_db"),
-                *_reals("erased_fraction", "bandwidth_hz", "deadline_ms"),
+                *_reals("erased_fraction", "bandwidth_hz", MAX_POWER, "deadline_ms"),
                 ("meets_deadline", _FLAG),
                 (PACKET_BITS, _WHOLE),
                 *_reals(*(f"tokens_{device}" for device in self.devices), "tokens_total"),
@@ -216,7 +218,7 @@ class TableLayout:
     def _cell(self) -> _Columns:
         return [
             *_TRAINED,
-            *_reals("bandwidth_hz", "deadline_ms"),
+            *_reals("bandwidth_hz", MAX_POWER, "deadline_ms"),
             *(("users", _WHOLE), (PACKET_BITS, _WHOLE)),
             *_reals(*self.budget_columns),
         ]

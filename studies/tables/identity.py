@@ -13,7 +13,7 @@ from tokcom_core.systems import devices_of
 from ..plan.budgets import served_streams
 from ..plan.specs import Cell
 from ..plan.study import TokenBudget
-from .columns import PACKET_BITS, TableLayout
+from .columns import MAX_POWER, PACKET_BITS, TableLayout
 
 
 def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
@@ -40,6 +40,7 @@ def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
         "train_snr_db": middle_db,
         "train_snr_span_db": span_db,
         "bandwidth_hz": cell.bandwidth_hz,
+        MAX_POWER: cell.max_tx_power_dbm,
         "deadline_ms": cell.deadline_ms,
         "users": cell.users,
         PACKET_BITS: cell.bits_per_value,

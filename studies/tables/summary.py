@@ -11,12 +11,12 @@ import pandas as pd
 
 from channel_models import mean_db
 
-from .columns import PACKET_BITS, TableLayout
+from .columns import MAX_POWER, PACKET_BITS, TableLayout
 from .files import Tables
 from .statistics import Interval, mean_interval
 
 SWEEPS = (
-    *("access", "bandwidth_hz", "deadline_ms", "users", PACKET_BITS),
+    *("access", "bandwidth_hz", MAX_POWER, "deadline_ms", "users", PACKET_BITS),
     *("train_snr_db", "train_snr_span_db"),
 )
 """Columns beside method, air, tokens and evaluated SNR in which conditions may differ."""

@@ -43,6 +43,14 @@ def test_snr_follows_from_the_link_budget(name: str) -> None:
     assert float(ratio.mean()) == pytest.approx(1.0, abs=5 * float(ratio.std()) / 8)
 
 
+def test_snr_and_energy_follow_the_transmit_power() -> None:
+    """20 dB less of both, over the same channels."""
+    quiet = LINK.model_copy(update={"tx_power_dbm": LINK.tx_power_dbm - 20})
+    for got, low in zip(_send("umi"), _send("umi", quiet), strict=True):
+        assert torch.allclose(got.realised_snr_db - 20, low.realised_snr_db, atol=1e-3)
+        assert low.overhead.energy_mj == pytest.approx(got.overhead.energy_mj / 100)
+
+
 def test_every_sample_has_a_place_or_every_device() -> None:
     anew = _send("umi")
     assert len(anew[0].location["x_m"].unique()) == 64

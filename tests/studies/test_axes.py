@@ -1,4 +1,4 @@
-"""Numbers of users and bits of a value are axes of a study, as its other budgets are."""
+"""Transmit powers, numbers of users and bits of a value are axes of a study, as other budgets."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ from .outcomes import finish, tables_of
 from .small import ours, planned, small_study
 
 LINK = {"name": "rayleigh", "digital": {"bits": 8}}
+GROWN: dict[str, dict[str, Any]] = {
+    "digital": {"digital": {"bits": [4, 16]}},
+    "emulate": {"emulate": {"users": [20, 9]}},
+    "link": {"link": {"tx_power_dbm": [20, 10]}},
+}
+"""More values of a key that has one."""
 
 
 def _study(**keys: Any) -> Study:
@@ -45,6 +51,11 @@ def _cells(**keys: Any) -> list[Cell]:
 def _accuracy(cell: Cell, snr_db: float) -> float:
     """More bits of a value are better, more users worse."""
     return 0.6 + 0.01 * (cell.bits_per_value or 0) - 0.05 * cell.users
+
+
+def _louder(cell: Cell, snr_db: float) -> float:
+    """More power is better."""
+    return 0.6 + 0.01 * cell.max_tx_power_dbm
 
 
 def _text(*shown: Any) -> str:
@@ -109,6 +120,20 @@ def test_bits_matter_to_phases_with_packets_alone() -> None:
     assert four.crossing == sixteen.crossing
 
 
+def test_each_transmit_power_is_a_cell_with_a_training_of_its_own() -> None:
+    """Phases that cross no air, and references, are the same at all powers."""
+    keys: dict[str, Any] = {"airs": ["umi"], "link": {"tx_power_dbm": [3, 23], "access": "tdma"}}
+    methods = [{"name": "taichi", "codec": {"symbols_per_token": 8}}]
+    data = {"miniclevr": {"images": 40}}
+    low, high = _cells(methods=methods, task="clevr", data=data, tokens={"terminal": 9}, **keys)
+    assert (low.max_tx_power_dbm, high.max_tx_power_dbm) == (3, 23)
+    assert {cell.crossing.link.access for cell in (low, high)} == {"tdma"}
+    for one, other in zip(low.trained.lineage, high.trained.lineage, strict=True):
+        assert (one.key == other.key) == (one.crossing is None)
+    both = planned(methods=["aligned"], **keys)[1]
+    assert [cell.max_tx_power_dbm for cell in both if cell.reference is not None] == [3, 3]
+
+
 def test_fit_gives_fewer_bits_more_tokens() -> None:
     keys: dict[str, Any] = {"digital": {"mcs": 7, "bits": [4, 16]}, "bandwidth_hz": 2e7}
     keys |= {"tokens": {"audio": 50, "vision": 50}, "deadline_policy": "fit", "deadline_ms": 8}
@@ -131,6 +156,11 @@ def test_fit_gives_fewer_bits_more_tokens() -> None:
             "cell-d49e577d063bb0c4",
             "fine-tuning-3de3162fcc68ba96",
         ),
+        (
+            {"methods": ["aligned"], "airs": ["umi"], "link": {"tx_power_dbm": 20}},
+            "cell-2d32139571901038",
+            "fine-tuning-61c3e5cb6bc98092",
+        ),
     ],
 )
 def test_a_single_value_has_the_artifacts_that_it_had(
@@ -139,8 +169,8 @@ def test_a_single_value_has_the_artifacts_that_it_had(
     """Names of artifacts from before these keys took lists; a longer list keeps them."""
     (found,) = _cells(**keys)
     assert (found.key, found.trained.key) == (cell, trained)
-    grown = {"digital": {"bits": [4, 16]}} if "digital" in keys else {"emulate": {"users": [20, 9]}}
-    assert _cells(**{**keys, **grown})[0] == found
+    grown = GROWN[next(key for key in GROWN if key in keys)]
+    assert _cells(**{**keys, **grown})[0].key == found.key
     assert differences(_study(**keys), _study(**{**keys, **grown})) == []
     assert differences(_study(**{**keys, **grown}), _study(**keys))
 
@@ -160,6 +190,15 @@ def test_configs_from_python_are_taken_as_their_keys_are() -> None:
         ({"digital": {"bits": 5}}, "digital.bits.0 should be 4, 8 or 16 (got 5)"),
         ({"digital": {"bits": [4, 4]}}, "digital.bits: values are repeated: 4, 4"),
         ({"digital": {"bits": []}}, "digital.bits should have 1 or more values"),
+        (
+            {"link": {"tx_power_dbm": [3, "loud"]}},
+            "link.tx_power_dbm.1 should be a number (got 'loud')",
+        ),
+        ({"airs": ["umi"], "link": {"tx_power_dbm": [3, 3]}}, "link.tx_power_dbm: values are rep"),
+        (
+            {"airs": ["umi", "awgn"], "link": {"tx_power_dbm": [3, 23]}},
+            "link.tx_power_dbm has 2 values, but air 'awgn' has the SNR that it is asked for",
+        ),
         ({"emulate": {"users": [4, 0]}}, "emulate.users.1 should be at least 1 (got 0)"),
         ({"emulate": {"users": [4, 4]}}, "emulate.users: values are repeated: 4, 4"),
         (
@@ -187,10 +226,15 @@ def test_a_plan_has_columns_of_what_is_swept() -> None:
     emulate = {"users": [100, 500]}
     users = _text(plan_tables(_study(methods=["aligned"], emulate=emulate), [])[0])
     assert "users" in users and " 100 " in users and " 500 " in users
+    link = {"tx_power_dbm": [-7, 23]}
+    powers = _text(plan_tables(_study(methods=["aligned"], airs=["umi"], link=link), [])[0])
+    assert "dBm" in powers and " -7 " in powers and " 23 " in powers
 
 
 def test_a_smoke_test_has_the_first_bits() -> None:
-    study = _study(scale="smoke", digital={"bits": [16, 4], "mcs": 7}, emulate={"users": [4, 9]})
+    keys: dict[str, Any] = {"digital": {"bits": [16, 4], "mcs": 7}, "emulate": {"users": [4, 9]}}
+    study = _study(scale="smoke", link={"tx_power_dbm": [3, 9], "access": "tdma"}, **keys)
+    assert (study.link.tx_power_dbm, study.link.access) == ((3,), "tdma")
     assert (study.digital.bits, study.digital.mcs) == ((16,), 7)
     assert study.emulate is not None
     assert study.emulate.users == (20,)
@@ -278,3 +322,34 @@ def test_users_who_ask_are_a_row_for_each_number(minimusic: Path, tmp_path: Path
     of_two = pd.concat([results.assign(seed=1, cell=results["cell"]), results])
     write_report(Findings(study, tables_of(study, folder), of_two))
     assert "3 users, 4+4 tokens, seed 0" in (folder.report / "report.html").read_text()
+
+
+def test_powers_stand_in_the_place_of_snrs(tmp_path: Path) -> None:
+    """In the table, paired differences, claims, what a link can carry, and the charts."""
+    claims = [{"better": "aligned", "than": "reconstruction"}]
+    link = {"tx_power_dbm": [-7, 13, 23]}
+    study = _study(
+        methods=["aligned", "reconstruction"], airs=["umi"], link=link, claims=claims, seeds=[0, 1]
+    )
+    folder = StudyFolder(tmp_path)
+    results = finish(study, folder, _louder)
+    ours = results[results["method"] == "aligned"]
+    assert sorted(ours["max_tx_power_dbm"].unique()) == [-7, 13, 23]
+    summary = summarise(tmp_path)
+    shown = _text(conditions_table(summary, layout_of(study)))
+    assert "dBm" in shown and " -7 " in shown
+    lines = curve(summary.query("method == 'aligned'"), x="max_tx_power_dbm")
+    assert lines["aligned"].is_monotonic_increasing and len(lines) == 3
+    assert sorted(compare(tmp_path, "aligned", "blind")["max_tx_power_dbm"]) == [-7, 13, 23]
+    assert len(judge(tmp_path)) == 3
+    assert sorted(budget(tmp_path, 5e6)["max_tx_power_dbm"].unique()) == [-7, 13, 23]
+    write_report(Findings(study, tables_of(study, folder), results))
+    by_power = pd.read_csv(folder.report / "accuracy_by_snr.csv")
+    assert sorted(by_power["max_tx_power_dbm"].dropna().unique()) == [-7, 13, 23]
+    assert by_power["panel"].nunique() == 1
+    by_uses = pd.read_csv(folder.report / "accuracy_by_overhead.csv")
+    assert {"aligned, -7 dBm", "aligned, 23 dBm"} <= {*by_uses["line"]}
+    by_group = pd.read_csv(folder.report / "accuracy_by_group.csv")
+    assert by_group["panel"].str.endswith("23 dBm").all()
+    page = (folder.report / "report.html").read_text()
+    assert "transmit power (dBm)" in page and "Accuracy by transmit power" in page

@@ -29,7 +29,7 @@ def test_fit_takes_the_longest_tokens_that_meet_the_deadline() -> None:
 
     def fitted(deadline_ms: float) -> dict[str, int]:
         study = Study(name="s", deadline_policy="fit", deadline_ms=100.0)
-        budget = Budget(5e6, deadline_ms, None, DigitalConfig(), _LONG)
+        budget = Budget(5e6, 23.0, deadline_ms, None, DigitalConfig(), _LONG)
         return fit(study, method, budget, link)
 
     assert fitted(1e3) == _LONG
@@ -120,7 +120,7 @@ def test_fit_tries_every_length() -> None:
     study = Study(name="s", deadline_policy="fit", deadline_ms=100.0)
     for count in (37, 41, 54, 97, 113):
         exact = airtime_ms(link, served_streams(system, Avqa(), {"audio": 1, "vision": count}))
-        budget = Budget(2.5e6, exact, None, DigitalConfig(), {"audio": 1, "vision": 128})
+        budget = Budget(2.5e6, 23.0, exact, None, DigitalConfig(), {"audio": 1, "vision": 128})
         found = fit(study, method, budget, link)["vision"]
         more = served_streams(system, Avqa(), {"audio": 1, "vision": found + 1})
         assert found >= count

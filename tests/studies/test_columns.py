@@ -12,7 +12,7 @@ from studies.tables.layout import layout_of
 RESULTS = """
 study cell seed method air access train_snr_db train_snr_span_db
 eval_snr_db realised_snr_db realised_sinr_db ebn0_db erased_fraction
-bandwidth_hz deadline_ms meets_deadline bits_per_value
+bandwidth_hz max_tx_power_dbm deadline_ms meets_deadline bits_per_value
 tokens_text tokens_audio tokens_vision tokens_total
 devices users answered_fraction transmissions
 latency_ms latency_p50_ms latency_p95_ms latency_p99_ms late_fraction answers_per_s fairness
@@ -30,8 +30,8 @@ train_steps train_channel_uses train_airtime_s train_energy_j train_uplink_bits 
 learning_rate wall_s status reason config versions
 """
 CELL = """
-study cell seed method air access train_snr_db train_snr_span_db bandwidth_hz deadline_ms
-users bits_per_value tokens_audio tokens_vision
+study cell seed method air access train_snr_db train_snr_span_db bandwidth_hz max_tx_power_dbm
+deadline_ms users bits_per_value tokens_audio tokens_vision
 """
 CURVES = """
 phase step task first_token reconstruction_caption reconstruction_question contrastive_audio
@@ -46,8 +46,8 @@ outage_fraction questions accuracy transmissions uplink_channel_uses payload_bit
 energy_mj x_m y_m height_m path_loss_db tx_power_dbm
 """
 CONDITION = """
-method air access bandwidth_hz deadline_ms users bits_per_value train_snr_db train_snr_span_db
-tokens_audio tokens_vision eval_snr_db
+method air access bandwidth_hz max_tx_power_dbm deadline_ms users bits_per_value train_snr_db
+train_snr_span_db tokens_audio tokens_vision eval_snr_db
 """
 
 

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from tokcom_core.checkpoints import pocket_folder
-from tokcom_core.checkpoints.loading import load_tokenizer
+from tokcom_core.checkpoints.loading import load_model, load_tokenizer
 from tokcom_core.encoders.audio import AudioEncoder
 from tokcom_core.encoders.text import TextEncoder
 from tokcom_core.encoders.vision import VisionEncoder
@@ -255,3 +255,19 @@ def test_a_tokenizer_without_an_end_is_refused(language: Path) -> None:
     (language / "tokenizer_config.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="has no eos_token"):
         load_tokenizer(str(language))
+
+
+def test_the_first_layers_of_a_language_model_are_read_alone(language: Path) -> None:
+    """A terminal's memory holds its own layers: the others may be anywhere else."""
+    whole = load_model(AutoModel, str(language), "language", torch.float32)
+    _edit(language, lambda state: state.pop("model.layers.3.input_layernorm.weight"))
+    first = load_model(AutoModel, str(language), "language", torch.float32, layers=3)
+    assert len(first.layers) == 3
+    found, expected = dict(first.named_parameters()), dict(whole.named_parameters())
+    assert not any("layers.3." in name or "lm_head" in name for name in found)
+    assert all(torch.equal(own, expected[name]) for name, own in found.items())
+    with pytest.raises(ValueError, match="lacks tensors"):
+        load_model(AutoModel, str(language), "language", torch.float32)
+    _edit(language, lambda state: state.pop("model.layers.2.input_layernorm.weight"))
+    with pytest.raises(ValueError, match=r"lacks tensors of a Qwen2Model: layers.2"):
+        load_model(AutoModel, str(language), "language", torch.float32, layers=3)

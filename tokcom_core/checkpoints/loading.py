@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -28,6 +30,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cache
 from .configs import from_pretrained, read_config, unreadable
 
 _SHOWN = 3
+_LAYER = re.compile(r"\blayers\.(\d+)\.")
 
 
 def load_tokenizer(name: str, answers: bool = True) -> PreTrainedTokenizerBase:
@@ -62,7 +65,12 @@ def load_processor(loader: type[Any], name: str, kind: str) -> Any:
 
 
 def load_model(
-    loader: type[Any], name: str, kind: str, dtype: torch.dtype, **options: object
+    loader: type[Any],
+    name: str,
+    kind: str,
+    dtype: torch.dtype,
+    layers: int | None = None,
+    **options: object,
 ) -> PreTrainedModel:
     """A model whose weights all come from its checkpoint.
 
@@ -74,11 +82,15 @@ def load_model(
         name: Name of the checkpoint.
         kind: Kind of the model, see :data:`.KINDS`.
         dtype: Data type of the weights.
+        layers: Number of a language model's first layers, none of whose other layers are read; None
+            for all.
         options: Further arguments of ``from_pretrained``.
 
     Raises:
         ValueError: if tensors are missing, of another shape or of another backbone; names some.
     """
+    if layers is not None:
+        options["config"] = _first_layers(name, layers)
     with _without_loading_report():
         model, found = from_pretrained(
             loader.from_pretrained,
@@ -95,7 +107,7 @@ def load_model(
             key for key, *_ in found["mismatched_keys"]
         ],
         "has tensors that its config.json does not ask for": _of_backbone(
-            model, found["unexpected_keys"]
+            model, [key for key in found["unexpected_keys"] if not _is_beyond(key, layers)]
         ),
     }
     for what, keys in wrong.items():
@@ -104,6 +116,22 @@ def load_model(
                 f"{kind} checkpoint {name!r} {what}: {_some(keys)}; take a whole checkpoint"
             )
     return model
+
+
+def _first_layers(name: str, layers: int) -> PreTrainedConfig:
+    """Configuration of a language model's first layers."""
+    config = read_config(name, "language")
+    decoder = config.get_text_config()
+    decoder.num_hidden_layers = min(layers, decoder.num_hidden_layers)
+    if getattr(decoder, "layer_types", None) is not None:
+        decoder.layer_types = decoder.layer_types[:layers]
+    return config
+
+
+def _is_beyond(key: str, layers: int | None) -> bool:
+    """Whether a tensor is one of the layers behind so many."""
+    number = _LAYER.search(key)
+    return layers is not None and number is not None and int(number[1]) >= layers
 
 
 def load_input_embedding(name: str) -> nn.Embedding:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from peft import inject_adapter_in_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
+from transformers import AutoModel, AutoModelForCausalLM, DynamicCache, GenerationConfig
 from transformers.masking_utils import create_masks_for_generate
 
 from ...checkpoints.loading import load_model
@@ -78,7 +78,8 @@ class LanguageLayers(nn.Module):
     Args:
         name: Hugging Face name, local folder or a pocket checkpoint.
         device: Torch device or ``auto``.
-        layers: Number of layers to keep, from the first one; None keeps all, and the head.
+        layers: Number of layers to keep, from the first one, and to read; None keeps all, and the
+            head.
         lora: Low-rank adapter on the layers that are kept; None for none.
         single_precision: Whether weights are float32 everywhere, as whole training needs it.
 
@@ -97,9 +98,11 @@ class LanguageLayers(nn.Module):
         super().__init__()
         self.device = pick_device(device)
         dtype = torch.float32 if single_precision else pick_dtype(self.device)
-        whole = load_model(
-            AutoModelForCausalLM, name, "language", dtype, generation_config=GenerationConfig()
-        )
+        if layers is None:
+            own = GenerationConfig()  # the checkpoint's may not be sound
+            whole = load_model(AutoModelForCausalLM, name, "language", dtype, generation_config=own)
+        else:  # of which the first tells how layers call their cache
+            whole = load_model(AutoModel, name, "language", dtype, layers=max(1, layers))
         base = whole.base_model
         if not all(hasattr(base, part) for part in ("layers", "rotary_emb", "norm")):
             raise _not_cut(name, whole, "its base model has no layers, rotary_emb and norm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -50,7 +51,8 @@ def step_costs(
     ``uplink_bits`` information bits of packets and the power scales, ``gradient_bits`` the gradient
     that returns: two values a token symbol, and that of the power scale, but nothing of files, nor
     of samples that sent nothing or were lost.
-    ``tx_power_dbm`` is there where it is not the link's.
+    ``tx_power_dbm``, the mean over the time in which some device sends, is there where it is not
+    the link's.
 
     Args:
         frames: Frames that cross the air.
@@ -62,7 +64,9 @@ def step_costs(
     samples = max(len(frame.scale) for frame in frames)
     parts = [len(frame.scale) / samples for frame in frames]  # a small split has fewer
     costs = [reception.overhead for reception in receptions]
-    powers_dbm = [r.location["tx_power_dbm"] for r in receptions if "tx_power_dbm" in r.location]
+    airtime_ms = sum(part * cost.airtime_ms for part, cost in zip(parts, costs, strict=True))
+    budgeted = airtime_ms > 0 and any("tx_power_dbm" in own.location for own in receptions)
+    energy_mj = sum(part * cost.energy_mj for part, cost in zip(parts, costs, strict=True))
     return {
         "samples": float(samples),
         **{
@@ -78,7 +82,7 @@ def step_costs(
             for frame, part in zip(frames, parts, strict=True)
             if frame.transport != "file"
         ),
-        **({"tx_power_dbm": mean_db(torch.cat(powers_dbm))} if powers_dbm else {}),
+        **({"tx_power_dbm": 10 * math.log10(1e3 * energy_mj / airtime_ms)} if budgeted else {}),
     }
 
 

@@ -9,7 +9,7 @@ from .config import AirBase
 from .digital.config import DigitalConfig
 from .frame import Frame, Members, Transport
 from .generators import kept_generators
-from .numerology import InfeasibleBudgetError, Link, Overhead
+from .numerology import InfeasibleBudgetError, Link, LinkSettings, Overhead
 from .power import from_db, mean_db, normalise, to_db
 from .reception.linear import LinearAir
 from .reception.receiver import Receiver
@@ -27,6 +27,7 @@ __all__ = [
     "InfeasibleBudgetError",
     "LinearAir",
     "Link",
+    "LinkSettings",
     "Members",
     "NamedAir",
     "Overhead",

@@ -83,8 +83,8 @@ class Grid:
         return SYMBOLS_PER_SLOT * self.slots
 
 
-class Link(BaseModel):
-    """The band, how the devices share it, and the base station's antennas.
+class LinkSettings(BaseModel):
+    """How the devices share the band, and the base station's antennas, whatever band and power.
 
     ``ofdma`` splits the resource blocks evenly and all send at once; with ``tdma`` each has the
     whole band in turn; with ``sdma`` all send at once on the whole band and the base station tells
@@ -93,12 +93,17 @@ class Link(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bandwidth_hz: float = Field(default=5e6, gt=0, allow_inf_nan=False)
     subcarrier_spacing_khz: Literal[15, 30, 60, 120] = 30
     dmrs_symbols: Literal[0, 1, 2, 3, 4] = 2
-    tx_power_dbm: float = Field(default=23.0, allow_inf_nan=False)
     access: Access = "ofdma"
     antennas: int = Field(default=1, ge=1, le=256)
+
+
+class Link(LinkSettings):
+    """A band, what its devices send at, how they share it, and the base station's antennas."""
+
+    bandwidth_hz: float = Field(default=5e6, gt=0, allow_inf_nan=False)
+    tx_power_dbm: float = Field(default=23.0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _has_a_block(self) -> Link:

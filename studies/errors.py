@@ -126,8 +126,7 @@ def _keys_at(config: Any, place: Key) -> list[str]:
             models = [model for annotation in below for model in _models(annotation)]
         else:
             models = [m for m in models if part == m.__name__ or part in _tags(m)]
-    fields = [field for model in models for field in model.model_fields.items()]
-    return list(dict.fromkeys(name for name, own in fields if not own.exclude))
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..tables.columns import TableLayout
+from ..tables.columns import MAX_POWER, TableLayout
+from ..tables.summary import swept
 from .chart import Chart, Line, Panel
 from .looks import (
     Looks,
@@ -53,6 +54,8 @@ def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
     steps = steps.sort_values([*layout.condition[:-1], "seed", "step"])
     names = line_labels(budget_labels(steps, layout), steps, layout)
     names = with_values(names, steps["eval_snr_db"], "dB")
+    if MAX_POWER in swept(steps, layout):
+        names = with_values(names, steps[MAX_POWER], "dBm")
     steps = steps.assign(panel=_titles(steps, layout), line=names)
     steps = steps.assign(x=steps["step"].astype(float), y=_smooth(steps, loss))
     looks = Looks(layout.methods, steps["line"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..storage.folder import StudyFolder
-from ..tables.columns import TableLayout
+from ..tables.columns import MAX_POWER, TableLayout
 from ..tables.files import Tables
 from ..tables.findings import Findings
 from ..tables.service import emulated
@@ -140,12 +140,13 @@ def _users(tables: Tables, done: pd.DataFrame) -> dict[str, Users]:
 
 
 def _titles(asked: pd.DataFrame, layout: TableLayout) -> list[str]:
-    """What tells each emulated row apart: of SNR and seed, those that there are several of."""
+    """What tells emulated rows apart: of SNR, power and seed, those that there are several of."""
     titles = asked["method"].astype(str) + ", " + panel_titles(asked, layout)
     budgets = pd.Series(budget_labels(asked, layout), asked.index)
     titles += (", " + budgets).where(budgets != "-", "")
-    if asked["eval_snr_db"].nunique() > 1:
-        titles += asked["eval_snr_db"].map(", {:g} dB".format, na_action="ignore").fillna("")
+    for level, text in (("eval_snr_db", ", {:g} dB"), (MAX_POWER, ", {:g} dBm")):
+        if asked[level].nunique() > 1:
+            titles += asked[level].map(text.format, na_action="ignore").fillna("")
     if asked["seed"].nunique() > 1:
         titles += ", seed " + asked["seed"].astype(str)
     return list(titles)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from actors import EmulationConfig
-from channel_models import DigitalConfig, Link
+from channel_models import DigitalConfig, Link, LinkSettings
 
 from .lists import SEVERAL
 
@@ -20,15 +20,14 @@ def _keys(value: Any) -> Any:
     return dict(value) if isinstance(value, BaseModel) else value
 
 
-class SweptLink(Link):
+class SweptLink(LinkSettings):
     """Links that differ in their transmit power, and in the bandwidth, a key of the study itself.
 
     Attributes:
         tx_power_dbm: Most power that a device sends at, one value or several.
     """
 
-    bandwidth_hz: float = Field(default=5e6, exclude=True)
-    tx_power_dbm: Annotated[tuple[_Power, ...], *SEVERAL] = (23.0,)  # type: ignore[assignment]
+    tx_power_dbm: Annotated[tuple[_Power, ...], *SEVERAL] = (23.0,)
 
     @model_validator(mode="before")
     @classmethod

@@ -181,6 +181,9 @@ def _as_emulated(rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
 def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
     """The conditions that a user's share of a link carries, with their costs on it.
 
+    An air with a link budget spreads its power over the share: on a narrower one than was measured
+    its SNR is higher, and the accuracy at least this; a wider one carries nothing of it.
+
     Raises:
         InfeasibleBudgetError: if it carries none.
     """
@@ -193,7 +196,11 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
         except InfeasibleBudgetError as error:
             reasons.append(str(error))
             continue
-        slower, more_energy = _slower(study.link_at(row["bandwidth_hz"]), share, senders)
+        before = study.link_at(row["bandwidth_hz"])
+        if math.isnan(row["eval_snr_db"]) and share.bandwidth_hz > before.bandwidth_hz:
+            reasons.append(_thinner(row, share.bandwidth_hz))
+            continue
+        slower, more_energy = _slower(before, share, senders)
         airtime_ms, energy_mj = row["airtime_ms"] * slower, row["energy_mj"] * more_energy
         rest_ms = row["latency_ms"] - row["airtime_ms"]  # 0 where computing takes no time
         latency_ms = airtime_ms + rest_ms
@@ -202,6 +209,15 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
     if not found:
         raise InfeasibleBudgetError(reasons[0])
     return pd.DataFrame(found).astype(cast(Any, rows.dtypes.to_dict()))
+
+
+def _thinner(row: dict[Any, Any], share_hz: float) -> str:
+    """The reason why what was measured under a link budget does not hold on a wider band."""
+    return (
+        f"air {row['air']!r} has a link budget, whose SNR on {share_hz:g} Hz is lower than on the "
+        f"{row['bandwidth_hz']:g} that were measured; take {row['bandwidth_hz']:g} or less, or run "
+        "the study with a further bandwidth_hz"
+    )
 
 
 def _share(study: Study, devices: int, limits: LinkLimits) -> Link:

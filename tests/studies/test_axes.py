@@ -22,6 +22,7 @@ from studies.plan.cells import Plan
 from studies.plan.differences import differences
 from studies.plan.specs import Cell
 from studies.plan.study import Study
+from studies.plan.swept import SweptLink
 from studies.storage.folder import StudyFolder
 from studies.tables.findings import Findings
 from studies.tables.layout import layout_of
@@ -176,6 +177,7 @@ def test_a_single_value_has_the_artifacts_that_it_had(
 
 
 def test_configs_from_python_are_taken_as_their_keys_are() -> None:
+    assert _study(link=SweptLink(antennas=2)) == _study(link={"antennas": 2, "tx_power_dbm": 23})
     given = _study(
         emulate=EmulationConfig(users=20, faults=Faults(outage_sinr_db=0.0)),
         digital=DigitalConfig(bits=4),
@@ -351,5 +353,7 @@ def test_powers_stand_in_the_place_of_snrs(tmp_path: Path) -> None:
     assert {"aligned, -7 dBm", "aligned, 23 dBm"} <= {*by_uses["line"]}
     by_group = pd.read_csv(folder.report / "accuracy_by_group.csv")
     assert by_group["panel"].str.endswith("23 dBm").all()
+    learnt = pd.read_csv(folder.report / "learning_curves.csv")
+    assert {"aligned, 16+16 tokens, -7 dBm", "aligned, 16+16 tokens, 23 dBm"} <= {*learnt["line"]}
     page = (folder.report / "report.html").read_text()
     assert "transmit power (dBm)" in page and "Accuracy by transmit power" in page

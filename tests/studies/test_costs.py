@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from actors.reception import step_costs
+from channel_models import Link, named_air
+from channel_models.testing import frame
 from studies.plan.cells import Plan
 from studies.plan.specs import Cell
 from studies.plan.study import Study
@@ -109,6 +113,20 @@ def test_training_costs_what_its_steps_send() -> None:
     )
     weak = training_columns(cell, [{**step, "tx_power_dbm": 13.0} for step in steps])
     assert weak == pytest.approx({**found, "train_energy_j": found["train_energy_j"] / 10})
+
+
+def test_energy_of_training_follows_power_control() -> None:
+    """Of devices that differ in what they send at and how long, as each transmission's own."""
+    link = Link()
+    air = named_air("umi", p0_dbm=-95.0, drop_seed=0).build(link, math.nan)
+    frames = [frame(name, symbols=n) for name, n in (("a", 100), ("b", 1024), ("c", 4000))]
+    frames = [replace(own, valid=torch.ones_like(own.valid)) for own in frames]
+    got = air.transmit(frames, 3)
+    costs = step_costs(frames, got, {})
+    full = link.model_copy(update={"tx_power_dbm": costs["tx_power_dbm"]})
+    uses = [cost.overhead.data_channel_uses for cost in got]
+    energy_mj = sum(cost.energy_mj for cost in full.overheads("abc", uses, control_bits=0))
+    assert energy_mj == pytest.approx(sum(cost.overhead.energy_mj for cost in got))
 
 
 def test_training_by_many_users_takes_emulated_time() -> None:

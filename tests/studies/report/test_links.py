@@ -62,6 +62,17 @@ def test_an_air_with_a_link_budget_is_no_answer_to_an_snr(
     assert said.endswith("an air with a link budget, which has its own; leave snr_db out")
 
 
+def test_the_power_of_a_link_budget_is_thinner_on_a_wider_band(tmp_path: Path) -> None:
+    """Two users who share twice the band have as much each as was measured."""
+    finish(Study(name="s", methods=["aligned"], airs=["umi"]), StudyFolder(tmp_path), accuracy)
+    for narrow in (studies.budget(tmp_path, 4e6), studies.budget(tmp_path, 1e7, users=2)):
+        assert len(narrow) == 1
+    with pytest.raises(
+        ValueError, match=r"SNR on 2e\+07 Hz is lower than on the 5e\+06 .* take 5e\+06 or less"
+    ):
+        studies.budget(tmp_path, 2e7)
+
+
 def test_computing_stays_on_another_link_and_counts_for_the_deadline(
     tmp_path: Path, study: Study
 ) -> None:

@@ -285,10 +285,6 @@ class BaseStation:
         self.load(folder)
         self._optimiser.load(folder / "station-optimiser.safetensors")
 
-    def parameter_counts(self) -> dict[str, int]:
-        """See :meth:`Receiver.parameter_counts`."""
-        return self.receiver.parameter_counts()
-
     def hardware(self) -> dict[str, str]:
         """See :func:`tokcom_core.devices.hardware_of`."""
         return hardware_of(self._device)

@@ -179,11 +179,6 @@ class Network(OnEngine):
         peers = [*(self._peer[name] for name in names), self._station]
         self._wait([ref for peer in peers for ref in peer.call("load", folder)])
 
-    def parameter_counts(self) -> dict[str, int]:
-        """Weights at the base station, see :meth:`BaseStation.parameter_counts`."""
-        counts: dict[str, int] = self._wait(self._station.call("parameter_counts"))[0]
-        return counts
-
     def hardware(self) -> dict[str, str]:
         """What the base station runs on, see :meth:`BaseStation.hardware`."""
         found: dict[str, str] = self._wait(self._station.call("hardware"))[0]

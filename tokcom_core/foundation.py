@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from .answers import IGNORED, AnswerLosses, answer_losses, padded
-from .checkpoints.loading import load_model, load_tokenizer
+from .checkpoints.loading import load_model, load_tokenizer, model_without_weights
 from .devices import pick_device, pick_dtype
 from .storage import check_saved
 from .weights import matrix_weights
@@ -59,6 +60,23 @@ def _peft_config(lora: LoraShape) -> LoraConfig:
     )
 
 
+@cache
+def applied_weights(name: str, lora: LoraShape | None = _PAPERS) -> tuple[int, int]:
+    """Number of weights of a :class:`FoundationModel` that every token meets, and of its head.
+
+    Its configuration tells; none are loaded. The input embedding is looked up. The head, which may
+    be the same matrix, is applied where an answer is predicted and nowhere else.
+    """
+    model = model_without_weights(name)
+    if lora is not None:
+        with torch.device("meta"):
+            inject_adapter_in_model(_peft_config(lora), model)
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    apart = {id(p) for own in (embedding, head) for p in own.parameters()}
+    layers = (p for p in model.parameters() if id(p) not in apart)
+    return matrix_weights(layers), matrix_weights(head.parameters())
+
+
 class FoundationModel(nn.Module):
     """A causal language model of Hugging Face with frozen weights W_0 and an adapter B A^T.
 
@@ -98,18 +116,6 @@ class FoundationModel(nn.Module):
     def embedding_rms(self) -> float:
         """Root mean square of the input embeddings."""
         return float(self.embedding.weight.float().square().mean().sqrt())
-
-    @property
-    def parameter_counts(self) -> dict[str, int]:
-        """Number of weights that every token meets (``layers``), and those of the ``head``.
-
-        The input embedding is looked up. The head, which may be the same matrix, is applied where
-        an answer is predicted and nowhere else.
-        """
-        head = self.model.get_output_embeddings()
-        apart = {id(p) for own in (self.embedding, head) for p in own.parameters()}
-        layers = (p for p in self.model.parameters() if id(p) not in apart)
-        return {"layers": matrix_weights(layers), "head": matrix_weights(head.parameters())}
 
     def answer_ids(self, answers: Sequence[str]) -> Tensor:
         """Token ids ``[B, A]`` of the answers with end-of-sequence, padded with IGNORED."""

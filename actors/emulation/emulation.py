@@ -102,11 +102,6 @@ class Emulation(OnEngine):
         self.served.update(request.members.users[served.received].tolist())
         return after
 
-    def parameter_counts(self) -> dict[str, int]:
-        """Weights at the base station, see :meth:`BaseStation.parameter_counts`."""
-        counts: dict[str, int] = self._engine.get(self._station.call("parameter_counts"))[0]
-        return counts
-
     def hardware(self) -> dict[str, str]:
         """What the base station runs on, see :meth:`BaseStation.hardware`."""
         found: dict[str, str] = self._engine.get(self._station.call("hardware"))[0]

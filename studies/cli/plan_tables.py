@@ -17,9 +17,10 @@ from tokcom_core.checkpoints import POCKETS
 from tokcom_core.systems import devices_of
 
 from ..execution.progress import KIND_NAMES
-from ..plan.budgets import encoding_ms, meets, served_streams, user_link
+from ..plan.budgets import meets, operations_of_longest, user_link
 from ..plan.cells import Plan
 from ..plan.forecast import Forecast, specs_of
+from ..plan.operations import served_streams
 from ..plan.spec import Spec
 from ..plan.specs import Cell
 from ..plan.study import Study
@@ -138,10 +139,11 @@ def _artifacts(plan: Plan, cells: Sequence[Cell], specs: Sequence[Spec]) -> Tabl
 def _budgets(plan: Plan) -> Table:
     """Table of the airtime of the longest sample, as token symbols."""
     study = plan.study
-    encodes = study.compute.device_gflops is not None
+    compute = study.compute
+    encodes, answers = compute.device_gflops is not None, compute.station_gflops is not None
     shown = Table(
         "MHz", "tokens of each stream", "symbols", *(["encoding (ms)"] if encodes else []),
-        "airtime (ms)", "deadline (ms)",
+        "airtime (ms)", *(["answering (ms)"] if answers else []), "deadline (ms)",
         title="airtime of one question as token symbols, at its longest", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     rows: dict[tuple[str, ...], None] = {}
@@ -150,16 +152,18 @@ def _budgets(plan: Plan) -> Table:
             streams = served_streams(contender.system, study.task, budget.tokens)
             link = user_link(study, budget.bandwidth_hz, len(devices_of(streams)))
             needed_ms = airtime_ms(link, streams)
-            computing_ms = encoding_ms(study, contender, budget.tokens)
+            operations = operations_of_longest(study, contender, budget.tokens)
+            device_ms, station_ms = operations.device_ms(compute), operations.station_ms(compute)
             deadline_ms = budget.deadline_ms
             on_air_ms = needed_ms if study.emulate is None else 1e3 * interval_s(link, streams)
-            late = not meets(deadline_ms, computing_ms + on_air_ms)
+            late = not meets(deadline_ms, device_ms + on_air_ms + station_ms)
             row: tuple[str, ...] = (
                 f"{budget.bandwidth_hz / 1e6:g}",
                 ", ".join(f"{s.max_tokens} {s.name}" for s in streams),
                 str(sum(s.max_tokens * s.symbols_per_token for s in streams)),
-                *([f"{computing_ms:.2f}"] if encodes else []),
+                *([f"{device_ms:.2f}"] if encodes else []),
                 f"{needed_ms:.2f}{' (late)' if late else ''}",
+                *([f"{station_ms:.2f}"] if answers else []),
                 _number(deadline_ms),
             )
             rows[row] = None

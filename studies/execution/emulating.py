@@ -7,7 +7,7 @@ from functools import partial
 
 from actors import Emulation, EmulationSetup, EmulationState
 
-from ..plan.budgets import gflop_of_devices, longest_tokens, served_streams
+from ..plan.operations import longest_tokens, operations_of, served_streams
 from ..plan.spec import Spec
 from ..plan.specs import Cell
 from ..storage.folder import StudyFolder
@@ -57,8 +57,7 @@ class CellEmulator:
         asked = self._networks.asked(cell)
         streams = served_streams(cell.system, cell.task, cell.tested.tokens)
         windows = self._networks.windows(cell, asked)
-        longest = longest_tokens(streams)
-        gflop = gflop_of_devices(cell.system, cell.task, cell.tested.tokens, longest, windows)
+        operations = operations_of(cell, longest_tokens(streams), windows)
         return EmulationSetup(
             devices=tuple(devices),
             station=station,
@@ -69,7 +68,9 @@ class CellEmulator:
             split=cell.task.test_split,
             samples=len(asked),
             seed=cell.seed,
-            encoding_ms={name: cell.compute.device_ms(own) for name, own in gflop.items()},
+            encoding_ms={
+                name: cell.compute.device_ms(own) for name, own in operations.device_gflop.items()
+            },
         )
 
     def _fetches(self, cell: Cell) -> Callable[[], None]:

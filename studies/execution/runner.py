@@ -121,7 +121,6 @@ class SpecRunner:
             sizes = NetworkSizes(
                 self._networks.windows(cell, asked),
                 network.device_weights(),
-                network.parameter_counts(),
                 network.hardware(),
             )
             for nominal_db, snr_db in zip(cell.eval_snr_db, cell.eval_air_snr_db, strict=True):

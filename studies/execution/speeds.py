@@ -15,9 +15,9 @@ from actors import ActorSpec, InlineEngine, Peer
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.systems import devices_of
 
-from ..plan.budgets import gflop_of_devices
 from ..plan.cells import NOISELESS, Plan, features_of
 from ..plan.compute import Compute
+from ..plan.operations import operations_of
 from ..plan.specs import Cell
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
@@ -113,11 +113,10 @@ def measure_speeds(folder: StudyFolder, method: str | None, questions: int) -> S
         for peer in engine.peers:
             peer.seconds = 0.0
         found = network.evaluate(served, split, 1, len(timed))
-        weights = network.parameter_counts()
     station_s, *device_s = (peer.seconds / len(timed) for peer in engine.peers)
     tokens = tokens_sent(found.arrivals.values())
     lengths = cell.tested.tokens
-    gflop = gflop_of_devices(system, task, lengths, tokens, networks.windows(cell, timed))
+    operations = operations_of(cell, tokens, networks.windows(cell, timed))
     encoding_s = _encoding_seconds(folder, study, cell, timed)
     names = devices_of(system.streams(task, lengths))
     sent_s = dict(zip(names, device_s, strict=True))
@@ -127,9 +126,9 @@ def measure_speeds(folder: StudyFolder, method: str | None, questions: int) -> S
         questions=len(timed),
         devices={
             name: Speed(own, encoding_s.get(name, 0.0) + sent_s[name])
-            for name, own in gflop.items()
+            for name, own in operations.device_gflop.items()
         },
-        station=Speed(system.station_gflop(tokens, weights), station_s),
+        station=Speed(operations.station_gflop, station_s),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from actors import EmulationConfig, interval_s, share_of
@@ -13,6 +13,7 @@ from tokcom_core.systems import Stream, System, devices_of, transport_of
 from tokcom_core.tasks import Task
 
 from .contenders import Contender, air_of, transports_of
+from .operations import Operations, longest_tokens, served_streams
 from .study import Study, TokenBudget
 from .swept import mcs_choices
 
@@ -81,18 +82,12 @@ def user_link(study: Study, bandwidth_hz: float, devices: int) -> Link:
     return share_of(link, study.emulate.users_at_once, devices)
 
 
-def served_streams(system: System, task: Task, tokens: TokenBudget) -> tuple[Stream, ...]:
-    """The streams that a test sample consists of, in order."""
-    by_name = {stream.name: stream for stream in system.streams(task, tokens)}
-    return tuple(by_name[name] for name in system.served(task))
-
-
 def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> TokenBudget:
     """The longest token lengths, in the proportion of the budget's, that meet its deadline.
 
     On all airs, and of those that the system takes, such as whole grids of an image. Counted are
-    the slowest device's encoding of one window, and the airtime of the longest sample; packets are
-    sent once. Sizes of files and the base station's time are not known yet.
+    the time of :func:`operations_of_longest`, and the airtime of the longest sample; packets are
+    sent once. Sizes of files, and how many rounds an answer takes, are not known yet.
 
     Args:
         study: Study.
@@ -104,7 +99,7 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
         InfeasibleBudgetError: if even one token of each device does not meet it.
         ValueError: for packets whose MCS follows the channel.
     """
-    tokens, deadline_ms = budget.tokens, budget.deadline_ms
+    tokens, deadline_ms, compute = budget.tokens, budget.deadline_ms, study.compute
     assert deadline_ms is not None
     most = max(tokens.values())
 
@@ -116,18 +111,24 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
 
     def needed_ms(part: int) -> float:
         airtime_ms = _airtime_ms(study, contender, budget.digital, streams_at(part), link)
-        return encoding_ms(study, contender, lengths(part)) + airtime_ms
+        operations = operations_of_longest(study, contender, lengths(part))
+        return operations.device_ms(compute) + airtime_ms + operations.station_ms(compute)
 
     in_time = bisect_left(range(most + 1), True, key=lambda n: not meets(deadline_ms, needed_ms(n)))
     for part in reversed(range(in_time)):
         if _takes(contender.system, study.task, lengths(part)):
             return lengths(part)
-    streams, computing_ms = streams_at(0), encoding_ms(study, contender, lengths(0))
+    streams, operations = streams_at(0), operations_of_longest(study, contender, lengths(0))
     rest = ", ".join(f"{s.max_tokens} of {s.name}" for s in streams if s.device not in tokens)
-    encoded = f", {computing_ms:.3g} ms of them encoding," if computing_ms else ""
+    spent_ms = {
+        "encoding": operations.device_ms(compute),
+        "at the base station": operations.station_ms(compute),
+    }
+    computed = " and ".join(f"{ms:.3g} ms of them {what}" for what, ms in spent_ms.items() if ms)
     raise InfeasibleBudgetError(
         f"deadline_ms {deadline_ms:g} is too short: one token of each device"
-        f"{f' and {rest}' if rest else ''} take {needed_ms(0):.3g} ms{encoded} "
+        f"{f' and {rest}' if rest else ''} take {needed_ms(0):.3g} ms"
+        f"{f', {computed},' if computed else ''} "
         f"at {link.bandwidth_hz:g} Hz; take a longer one, or more bandwidth"
     )
 
@@ -150,49 +151,16 @@ def _takes(system: System, task: Task, lengths: TokenBudget) -> bool:
     return True
 
 
-def encoding_ms(study: Study, contender: Contender, lengths: TokenBudget) -> float:
-    """Time in which the slowest device encodes the longest sample, one window of each encoder."""
+def operations_of_longest(study: Study, contender: Contender, lengths: TokenBudget) -> Operations:
+    """Operations of a method's longest sample, one window of each encoder."""
     system, task = contender.system, study.task
     streams = served_streams(system, task, lengths)
     sent = longest_tokens(streams)
     windows = {
         device: dict.fromkeys(system.features(task, device, lengths), 1.0) for device in sent
     }
-    gflop = gflop_of_devices(system, task, lengths, sent, windows)
-    encodes = {
-        stream.device for stream in streams if transport_of(stream, contender.transport) != "file"
-    }
-    return study.compute.device_ms(max((gflop[device] for device in encodes), default=0.0))
-
-
-def gflop_of_devices(
-    system: System,
-    task: Task,
-    lengths: TokenBudget,
-    sent: Mapping[str, float],
-    windows: Mapping[str, Mapping[str, float]],
-) -> dict[str, float]:
-    """Compute of each device that a test sample is sent by, in 1e9 operations.
-
-    Args:
-        system: System.
-        task: Task.
-        lengths: Token length of each device of the budgets.
-        sent: Number of tokens that each device sends.
-        windows: Number of the encoders' windows, by device and name of the features.
-    """
-    return {
-        device: system.device_gflop(task, device, sent, windows.get(device, {}), lengths)
-        for device in devices_of(served_streams(system, task, lengths))
-    }
-
-
-def longest_tokens(streams: Sequence[Stream]) -> dict[str, int]:
-    """Number of tokens of the longest sample, by device."""
-    found = dict.fromkeys(devices_of(streams), 0)
-    for stream in streams:
-        found[stream.device] += stream.max_tokens
-    return found
+    files = {s.name for s in streams if transport_of(s, contender.transport) == "file"}
+    return Operations(system, task, lengths, sent, windows, files)
 
 
 def loss_at_bandwidth_db(study: Study, bandwidth_hz: float) -> float:

@@ -9,9 +9,9 @@ from statistics import fmean
 
 from actors import GRADIENT_BITS, Arrival
 from channel_models import mean_db
-from tokcom_core.systems import Stream, devices_of
+from tokcom_core.systems import devices_of
 
-from ..plan.budgets import gflop_of_devices, served_streams
+from ..plan.operations import operations_of, served_streams
 from ..plan.specs import Cell, streams_of
 
 
@@ -62,13 +62,11 @@ class NetworkSizes:
     Attributes:
         windows: Mean number of the encoders' windows in a sample's media, by device and name.
         devices: Number of trained weights of each device.
-        station: Number of weights of each part of the base station.
         hardware: What the base station runs on, see :meth:`actors.BaseStation.hardware`.
     """
 
     windows: Mapping[str, Mapping[str, float]]
     devices: Mapping[str, int]
-    station: Mapping[str, int]
     hardware: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -77,37 +75,21 @@ def network_columns(
 ) -> dict[str, float]:
     """Compute of one sample, its time, and the bits that training sends besides the uplink.
 
-    ``device_ms`` is that of the slowest device, since they compute at the same time.
-
     Args:
         cell: Cell of the condition.
         sizes: Sizes of the network.
         tokens: Mean number of tokens that each device sends for a sample; those of other systems'
             devices do not count.
     """
-    lengths = cell.tested.tokens
-    gflop = gflop_of_devices(cell.system, cell.task, lengths, tokens, sizes.windows)
-    uploads = [device for device in gflop if _uploads(cell, device)]  # encoded at the station
-    encoded_there = sum(gflop.pop(device) for device in uploads)
-    at_station = encoded_there + cell.system.station_gflop(tokens, sizes.station)
+    operations = operations_of(cell, tokens, sizes.windows)
     return {
-        "device_gflop": sum(gflop.values()),
-        "bs_gflop": at_station,
-        "device_ms": cell.compute.device_ms(max(gflop.values(), default=0.0)),
-        "station_ms": cell.compute.station_ms(at_station),
+        "device_gflop": sum(operations.device_gflop.values()),
+        "bs_gflop": operations.station_gflop,
+        "device_ms": operations.device_ms(cell.compute),
+        "station_ms": operations.station_ms(cell.compute),
         "downlink_bits": _downlink_bits(cell, sizes, tokens),
         "exchanged_bits": _exchanged_bits(cell, sizes),
     }
-
-
-def _uploads(cell: Cell, device: str) -> bool:
-    """Whether a device sends nothing but files."""
-    own = [s for s in _served(cell) if s.device == device]
-    return bool(own) and all(cell.crossing.transport.get(s.name) == "file" for s in own)
-
-
-def _served(cell: Cell) -> tuple[Stream, ...]:
-    return served_streams(cell.system, cell.task, cell.tested.tokens)
 
 
 def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float]) -> float:
@@ -115,7 +97,8 @@ def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float])
 
     0 if the devices train nothing: references, files encoded at the station.
     """
-    sent = [s for s in _served(cell) if cell.crossing.transport.get(s.name) != "file"]
+    served = served_streams(cell.system, cell.task, cell.tested.tokens)
+    sent = [s for s in served if cell.crossing.transport.get(s.name) != "file"]
     if cell.reference is not None or not any(sizes.devices.get(s.device) for s in sent):
         return 0.0
     values = sum(2 * s.symbols_per_token * tokens[s.device] for s in sent)

@@ -55,7 +55,6 @@ def emulated_outcome(
     sizes = NetworkSizes(
         windows,
         emulation.device_weights(),
-        emulation.parameter_counts(),
         emulation.hardware(),
     )
     network = network_columns(cell, sizes, tokens_sent(scores.arrivals.values()))

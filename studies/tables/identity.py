@@ -10,7 +10,7 @@ from typing import Any
 from channel_models import SnrRange
 from tokcom_core.systems import devices_of
 
-from ..plan.budgets import served_streams
+from ..plan.operations import served_streams
 from ..plan.specs import Cell
 from ..plan.study import TokenBudget
 from .columns import MAX_POWER, PACKET_BITS, TableLayout

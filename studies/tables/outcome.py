@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from actors import Evaluation
 from tokcom_core.datasets.samples import Samples
 
-from ..plan.budgets import served_streams
+from ..plan.operations import served_streams
 from ..plan.specs import Cell
 from .columns import LOCATION_COLUMNS, TableLayout
 from .costs import NetworkSizes, air_columns, ebn0_db, network_columns, tokens_sent

@@ -66,8 +66,7 @@ def outcome(cell: Cell, snr_db: float, accuracy: float) -> Outcome:
     evaluation = Evaluation(predicted, scores, hits, losses, arrivals, 1.0)
     windows = {device: {device: 1.0} for device in cell.trained.tokens}
     weights = {"audio": 10, "vision": 10, "text": 10}
-    station = {"layers": 1000, "head": 500, **weights}
-    sizes = NetworkSizes(windows, weights, station, {"device": "Card", "dtype": "bfloat16"})
+    sizes = NetworkSizes(windows, weights, {"device": "Card", "dtype": "bfloat16"})
     return Outcome(cell, snr_db, evaluation, asked, sizes)
 
 

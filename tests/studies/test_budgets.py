@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from shutil import copytree, ignore_patterns
 from typing import Any
 
 import pytest
 
-from actors import airtime_ms
+from actors import airtime_ms, interval_s
 from channel_models import DigitalConfig, Link
-from studies.plan.budgets import Budget, fit, loss_at_bandwidth_db, meets, served_streams
+from studies.plan.budgets import Budget, fit, loss_at_bandwidth_db, meets
 from studies.plan.contenders import Contender
+from studies.plan.operations import served_streams
 from studies.plan.study import Study
+from tokcom_core.checkpoints import POCKET, resolve
+from tokcom_core.systems import Stream
 from tokcom_core.systems.mlms import Mlms
 from tokcom_core.tasks import Avqa
 
-from .small import ours, planned
+from .here import run_here
+from .small import ours, planned, small_study
 
 _LONG = {"audio": 48, "vision": 48}
 
@@ -67,9 +73,70 @@ def test_fit_counts_encoding_and_sharing_the_band() -> None:
     shared = fitted(emulate={"users_at_once": 2}, deadline_ms=4.5)
     assert airtime(shared, half) <= 4.5 < airtime(shared + 1, half)
     assert shared < 48
-    for compute in ({"device_gflops": 10}, {"device_gflops": 10, "station_gflops": 1}):
-        with pytest.raises(ValueError, match=r"take 10.5 ms, 8.67 ms of them encoding, at 5e\+06"):
-            fitted(compute=compute)
+    with pytest.raises(ValueError, match=r"take 10.5 ms, 8.67 ms of them encoding, at 5e\+06"):
+        fitted(compute={"device_gflops": 10})
+
+
+def test_fit_counts_what_the_base_station_computes() -> None:
+    """For the longest question, also among users who send in whole intervals."""
+    system, link, compute = Mlms(), Link(bandwidth_hz=5e6), {"station_gflops": 50}
+
+    def streams(count: int) -> tuple[Stream, ...]:
+        return served_streams(system, Avqa(), dict.fromkeys(_LONG, count))
+
+    def answering(count: int) -> float:
+        tokens = {**dict.fromkeys(_LONG, count), "text": system.question_tokens}
+        return 1e3 * system.station_gflop(Avqa(), tokens) / 50
+
+    def alone(count: int) -> float:
+        return airtime_ms(link, streams(count)) + answering(count)
+
+    def among_others(count: int) -> float:
+        return 1e3 * interval_s(Link(bandwidth_hz=2.5e6), streams(count)) + answering(count)
+
+    def fitted(**keys: Any) -> int:
+        study = {"tokens": _LONG, "deadline_policy": "fit", **keys}
+        (cell,) = ours(planned(methods=["aligned"], **study)[1])
+        return cell.trained.tokens["audio"]
+
+    assert fitted(deadline_ms=4.5) == 48
+    found = fitted(deadline_ms=4.5, compute=compute)
+    assert alone(found) <= 4.5 < alone(found + 1)
+    found = fitted(deadline_ms=8, compute=compute, emulate={"users_at_once": 2})
+    assert among_others(found) <= 8 < among_others(found + 1)
+    said = r"take 3.26 ms, 1.44 ms of them at the base station, at 5e\+06"
+    with pytest.raises(ValueError, match=said):
+        fitted(deadline_ms=2.0, compute=compute)
+
+
+def test_fit_reads_no_weights(tmp_path: Path) -> None:
+    """A plan may be made before large checkpoints are there, of which it has the configurations."""
+    language = tmp_path / "language"
+    copytree(resolve(POCKET, "language"), language, ignore=ignore_patterns("*.safetensors"))
+    assert (language / "config.json").exists()
+    keys = {"methods": ["aligned"], "tokens": _LONG, "compute": {"station_gflops": 50}}
+    keys |= {"deadline_policy": "fit", "deadline_ms": 4.5}
+    (bare,) = ours(planned(**keys, systems={"mlms": {"models": {"language": str(language)}}})[1])
+    (whole,) = ours(planned(**keys)[1])
+    assert bare.trained.tokens == whole.trained.tokens
+
+
+def test_fitted_lengths_meet_their_deadline(minimusic: Path, tmp_path: Path) -> None:
+    study = small_study(
+        data={"folder": str(minimusic)},
+        airs=["awgn"],
+        tokens=_LONG,
+        deadline_ms=4.5,
+        deadline_policy="fit",
+        compute={"device_gflops": 200, "station_gflops": 50},
+        evaluation={"questions": 8},
+    )
+    table = run_here(study, tmp_path / "out").set_index("method")
+    row = table.loc["aligned"]
+    assert row["status"] == "ok"
+    assert row["latency_ms"] == row["device_ms"] + row["airtime_ms"] + row["station_ms"] <= 4.5
+    assert row["meets_deadline"]
+    assert row["station_ms"] > 0 < row["device_ms"]
 
 
 def test_fit_counts_packets_of_a_fixed_mcs() -> None:

@@ -12,6 +12,7 @@ import pytest
 from channel_models.digital.harq import FILE_PACKET_BITS
 from studies import load
 from studies.execution.data import check_data
+from studies.plan.budgets import operations_of_longest
 from studies.plan.cells import Plan
 from studies.plan.study import Study
 from studies.tables.costs import NetworkSizes, network_columns
@@ -113,6 +114,20 @@ def test_a_file_is_the_jpeg(table: pd.DataFrame, asked: Samples, world: Path) ->
     assert upload["bs_gflop"] > table.loc["aligned", "bs_gflop"]
 
 
+def test_a_plan_counts_no_fewer_operations_than_the_rows(
+    keys: dict[str, Any], table: pd.DataFrame
+) -> None:
+    """Those of the longest question, and at the base station also what files leave to encode."""
+    plan = Plan(Study(**keys))
+    for contender in plan.contenders:
+        (budget,) = plan.budgets(contender)
+        longest = operations_of_longest(plan.study, contender, budget.tokens)
+        row = table.loc[contender.label]
+        assert 0 < row["bs_gflop"] <= longest.station_gflop
+        assert row["device_gflop"] <= sum(longest.device_gflop.values())
+        assert (row["device_gflop"] > 0) == any(longest.device_gflop.values())
+
+
 def test_a_study_need_not_say_more_than_its_methods(keys: dict[str, Any]) -> None:
     """Neither models nor token lengths: they are those of the task's media."""
     study = Study(name="s", data=keys["data"], task="clevr", methods=["aligned", "taichi"])
@@ -154,8 +169,7 @@ def test_the_compute_of_a_system_is_that_of_its_own_devices() -> None:
         windows = {
             d: dict.fromkeys(system.features(task, d, cell.trained.tokens), 1.0) for d in own
         }
-        weights = {"decoder": 10, "layers": 10, "head": 10}
-        sizes = NetworkSizes(windows, dict.fromkeys(own, 10), weights)
+        sizes = NetworkSizes(windows, dict.fromkeys(own, 10))
         sent = dict.fromkeys(own, 4.0)
         alone = network_columns(cell, sizes, sent)
         beside = network_columns(cell, sizes, {**dict.fromkeys(devices, 0.0), **sent})

@@ -140,7 +140,7 @@ def load_input_embedding(name: str) -> nn.Embedding:
     Raises:
         ValueError: if the checkpoint has no such tensor in a safetensors file.
     """
-    model = _without_weights(name)
+    model = model_without_weights(name)
     embedding = model.get_input_embeddings()
     if type(embedding) is not nn.Embedding:
         raise ValueError(
@@ -160,11 +160,16 @@ def load_input_embedding(name: str) -> nn.Embedding:
 @cache
 def linear_modules(name: str) -> tuple[str, ...]:
     """Paths of the linear modules in the layers of a language model; no weights are read."""
-    layers = getattr(_without_weights(name).base_model, "layers", nn.ModuleList())
+    layers = getattr(model_without_weights(name).base_model, "layers", nn.ModuleList())
     return tuple(path for path, own in layers.named_modules() if isinstance(own, nn.Linear))
 
 
-def _without_weights(name: str) -> PreTrainedModel:
+def model_without_weights(name: str) -> PreTrainedModel:
+    """A language model as its configuration describes it, on torch's ``meta`` device.
+
+    Raises:
+        ValueError: if there is no such checkpoint, or its configuration cannot be read.
+    """
     config = read_config(name, "language")
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config)

@@ -153,13 +153,6 @@ class Receiver(Trained, ABC):
         """Goes on with answers, by the device's reply to the last feedback."""
         raise NotImplementedError(f"{type(self).__name__} answers in one round")
 
-    def parameter_counts(self) -> dict[str, int]:
-        """Number of weights of each part, for :meth:`System.station_gflop`.
-
-        Of matrices, see :func:`tokcom_core.weights.matrix_weights`.
-        """
-        return {}
-
     def prepare(self, train: Samples) -> None:
         """Takes what it needs of the training split, such as its answers, once it is built."""
 
@@ -310,14 +303,15 @@ class System(Named, ABC):
         """
         return 0.0
 
-    def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
+    def station_gflop(self, task: Task, tokens: Mapping[str, float]) -> float:
         """Floating-point operations of the base station for one sample, in 1e9.
 
         Counted as those of a device, up to the first token of an answer: how many follow is not
-        known before.
+        known before. Plans count them, too, so that settings and configurations of checkpoints
+        have to tell: no weights are loaded.
 
         Args:
+            task: Task of the samples.
             tokens: Mean number of tokens that each device sends.
-            weights: Number of weights of each part, see :meth:`Receiver.parameter_counts`.
         """
         return 0.0

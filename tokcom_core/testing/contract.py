@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Iterable
 from dataclasses import replace
@@ -61,6 +62,19 @@ class SystemContract:
         for device, longest in case.system.max_tokens(case.task).items():
             with pytest.raises(ValueError, match=str(longest + 1)):
                 case.system.check(case.task, {**case.tokens, device: longest + 1})
+
+    def test_operations_are_counted_before_there_are_weights(self, case: SystemCase) -> None:
+        """A plan searches for the longest tokens in time, so that fewer of them take no longer."""
+        system, task = case.system, case.task
+        counted = []
+        for tokens in (dict.fromkeys(case.tokens, 1), case.tokens):
+            sent = dict.fromkeys((stream.device for stream in case.streams.values()), 0.0)
+            for stream in system.streams(task, tokens):
+                if stream.name in system.served(task):
+                    sent[stream.device] += stream.max_tokens
+            counted.append(system.station_gflop(task, sent))
+        fewest, most = counted
+        assert 0 <= fewest <= most < math.inf
 
     def test_no_weight_depends_on_the_token_lengths_of_one_that_takes_any(
         self, case: SystemCase

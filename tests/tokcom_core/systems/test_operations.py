@@ -17,12 +17,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import GPT2Config
 
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.encoders import Ast, Clip, Convnext, EncoderConfig, Vivit
 from tokcom_core.encoders.named import token_width
-from tokcom_core.foundation import FoundationModel
-from tokcom_core.systems import Received, System
+from tokcom_core.foundation import FoundationModel, applied_weights
+from tokcom_core.systems import Received
 from tokcom_core.systems.deepsc import Deepsc, DeepscVqa, Udeepsc
 from tokcom_core.systems.deepsc.embeddings import FeatureEmbedding
 from tokcom_core.systems.deepsc.family import DeepScSystem
@@ -33,6 +34,7 @@ from tokcom_core.systems.mlms.receiver import MlmsReceiver
 from tokcom_core.systems.taichi import Taichi
 from tokcom_core.systems.taichi.language import LanguageLayers, positions_of
 from tokcom_core.systems.taichi.receiver import TaichiReceiver
+from tokcom_core.systems.taichi.sizes import TokenMacs, token_macs
 from tokcom_core.systems.taichi.transmitter import TaichiTransmitter
 from tokcom_core.tasks import Avqa, Task
 from tokcom_core.tasks.clevr import Clevr
@@ -140,14 +142,25 @@ def _agrees(system: Taichi, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [36, 4])
-@pytest.mark.parametrize("coding", ["joint", "mse"])
-def test_the_station_of_taichi_answers_where_the_prompt_ends(coding: str, count: int) -> None:
-    system = _taichi(coding=coding)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"coding": "joint"},
+        {"coding": "mse"},
+        {"transmitter_layers": 0, "codec": {"symbols_per_token": None}},
+        {"language_tuning": "lora", "lora": {"rank": 2, "modules": ["q_proj", "down_proj"]}},
+        {"decoding": "relay"},
+    ],
+)
+def test_the_station_of_taichi_answers_where_the_prompt_ends(
+    keys: dict[str, Any], count: int
+) -> None:
+    system = _taichi(**keys)
     receiver = system.receiver(Clevr(), seeded, {"terminal": count}, "cpu", 4)
     assert isinstance(receiver, TaichiReceiver)
     tokens = count + WORDS
-    prompt = _arrived(tokens, system.codec.symbols_per_token or 0)
-    found = system.station_gflop({"terminal": tokens}, receiver.parameter_counts())
+    prompt = _arrived(tokens, receiver.decoder.symbols_per_token)
+    found = system.station_gflop(Clevr(), {"terminal": tokens})
     run = partial(_first_word, receiver, prompt)
     assert found == pytest.approx(measured(run), rel=REL)
 
@@ -224,7 +237,7 @@ def test_receivers_of_the_deepsc_family(system: DeepScSystem, task: Task) -> Non
         for stream in system.streams(task, {})
     }
     run = partial(receiver.logits, vectors, torch.zeros(1, dtype=torch.long))
-    found = system.station_gflop({}, receiver.parameter_counts())
+    found = system.station_gflop(task, {})
     assert found == pytest.approx(measured(run), rel=REL)
 
 
@@ -254,14 +267,28 @@ def test_devices_of_paper_1(hearing: SystemCase, selection: str) -> None:
         assert found == pytest.approx(measured(*runs), rel=REL)
 
 
-def test_the_station_of_paper_1_answers_where_the_prompt_ends(hearing: SystemCase) -> None:
-    receiver = hearing.receiver().eval()
+@pytest.mark.parametrize("receiver_input", ["symbols", "symbols+noise"])
+def test_the_station_of_paper_1_answers_where_the_prompt_ends(
+    hearing: SystemCase, receiver_input: str
+) -> None:
+    system = Mlms.model_validate({"models": {"receiver_input": receiver_input}})
+    receiver = replace(hearing, system=system).receiver().eval()
     assert isinstance(receiver, MlmsReceiver)
     sent = {"audio": 6, "vision": 4, "question": WORDS}
     symbols = receiver.foundation.token_width // 2
     received = {name: _arrived(count, symbols) for name, count in sent.items()}
-    tokens = {"audio": 6, "vision": 4, "text": WORDS}
-    found = hearing.system.station_gflop(tokens, receiver.parameter_counts())
+    found = system.station_gflop(hearing.task, {"audio": 6, "vision": 4, "text": WORDS})
+    assert found == pytest.approx(measured(lambda: _first_answer(receiver, received)), rel=REL)
+
+
+def test_the_station_of_a_reference_of_paper_1_has_no_receivers(hearing: SystemCase) -> None:
+    (blind, *_) = hearing.task.references(None)
+    system = Mlms().reference(blind)
+    assert system is not None
+    receiver = replace(hearing, system=system, tokens={}).receiver().eval()
+    assert isinstance(receiver, MlmsReceiver)
+    received = {"question": _arrived(WORDS, receiver.foundation.token_width // 2)}
+    found = system.station_gflop(hearing.task, {"text": WORDS})
     assert found == pytest.approx(measured(lambda: _first_answer(receiver, received)), rel=REL)
 
 
@@ -278,10 +305,15 @@ def test_both_papers_count_a_language_model_alike() -> None:
     layers = LanguageLayers("pocket", "cpu")
     bare = sum(p.numel() for p in layers.layers.parameters() if p.dim() > 1)
     vocabulary, width = model.get_input_embeddings().weight.shape
-    assert foundation.parameter_counts == {"layers": bare + adapter, "head": vocabulary * width}
-    system: System = Mlms()
-    weights = {"layers": 10, "head": 1000}
-    assert system.station_gflop({"text": 3}, weights) == pytest.approx(2e-9 * (30 + 1000))
-    assert Taichi().station_gflop({"terminal": 3}, {**weights, "decoder": 0}) == pytest.approx(
-        2e-9 * (30 + 1000)
-    )
+    assert applied_weights("pocket") == (bare + adapter, vocabulary * width)
+    assert applied_weights("pocket", lora=None) == (bare, vocabulary * width)
+    whole = {"transmitter_layers": 0, "codec": {"symbols_per_token": None}, "coding": "none"}
+    found = token_macs(_taichi(models={"language": "pocket"}, **whole))
+    assert found == TokenMacs(terminal=0, station=bare, head=vocabulary * width)
+
+
+def test_a_language_model_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
+    GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=16).save_pretrained(tmp_path)
+    system = _taichi(models={"language": str(tmp_path)}, coding="mse")
+    with pytest.raises(ValueError, match=r"GPT2LMHeadModel, cannot be cut between its layers"):
+        system.station_gflop(Clevr(), {"terminal": 9})

@@ -242,7 +242,7 @@ class DeepScSystem(System):
         embedding = token_width(text.tokenizer) * text.size.width
         return text.max_words * (text_macs(text.tokenizer, text.layer) + embedding)
 
-    def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
+    def station_gflop(self, task: Task, tokens: Mapping[str, float]) -> float:
         """Operations of the receiver in 1e9, of a text of full length."""
         return 2e-9 * self.receiver_macs
 

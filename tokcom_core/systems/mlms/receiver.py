@@ -18,7 +18,6 @@ from ...datasets.samples import Samples
 from ...foundation import FoundationModel, concatenate
 from ...storage import check_saved
 from ...tasks.base import Task
-from ...weights import matrix_weights
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Received
 from ..tokens import by_token, reconstruction_loss, unpack
@@ -57,20 +56,14 @@ class MlmsReceiver(Receiver):
         self._alignment = system.alignment
         self._answer_loss = system.fine_tuning.answer_loss
         self._max_answer_tokens = max_answer_tokens
-        models = system.models
+        language = system.models.language_for(task.media)
         with seeded("adapter"):
-            self.foundation = FoundationModel(models.language_for(task.media), device=torch_device)
+            self.foundation = FoundationModel(language, device=torch_device)
         width = self.foundation.token_width
         self.receivers = nn.ModuleDict()
         for modality in (*self._media, TEXT):
             with seeded("receiver", modality):
-                self.receivers[modality] = (
-                    IntactText(width)
-                    if system.intact_texts
-                    else TokenReceiver(
-                        width, models.receiver_width, models.receiver_input == "symbols+noise"
-                    )
-                )
+                self.receivers[modality] = token_receiver(system, width)
         self.receivers.to(self.foundation.device)
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
@@ -194,11 +187,6 @@ class MlmsReceiver(Receiver):
         self.receivers.load_state_dict(saved)
         self.foundation.load_adapter(folder / "adapter")
 
-    def parameter_counts(self) -> dict[str, int]:
-        """Number of weights of each receiver, and of the foundation model's layers and head."""
-        counts = {m: matrix_weights(own.parameters()) for m, own in self.receivers.items()}
-        return {**counts, **self.foundation.parameter_counts}
-
     def _tokens(self, stream: str, received: Received) -> Tensor:
         tokens: Tensor = self.receivers[_modality(stream)](received.symbols, received.noise_var)
         return tokens
@@ -219,6 +207,14 @@ class MlmsReceiver(Receiver):
         return concatenate(
             [(self._tokens(name, own), self._by_token(own.delivered)) for name, own in ordered]
         )
+
+
+def token_receiver(system: Mlms, width: int) -> TokenReceiver | IntactText:
+    """The receiver of a modality, for tokens of ``width`` features."""
+    if system.intact_texts:
+        return IntactText(width)
+    models = system.models
+    return TokenReceiver(width, models.receiver_width, models.receiver_input == "symbols+noise")
 
 
 def _modality(stream: str) -> str:

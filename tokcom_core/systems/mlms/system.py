@@ -366,14 +366,22 @@ class Mlms(System):
         scored = self.models.slid_length(device) if self.models.selection == "learned" else 0
         return shape.gflop(windows[device]) + 2e-9 * (projection + shape.width * scored)
 
-    def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
+    def station_gflop(self, task: Task, tokens: Mapping[str, float]) -> float:
         """Operations of receivers and foundation model in 1e9, and of the head at its answer.
 
         They run over all tokens that are sent; the head once, where the prompt ends.
         """
-        receivers = sum(weights.get(device, 0) * count for device, count in tokens.items())
-        layers = weights["layers"] * sum(tokens.values())
-        return 2e-9 * (receivers + layers + weights["head"])
+        import torch
+
+        from ...foundation import applied_weights
+        from ...weights import matrix_weights
+        from .receiver import token_receiver
+
+        with torch.device("meta"):
+            receiver = token_receiver(self, self._token_width(task))
+        layers, head = applied_weights(self.models.language_for(task.media))
+        own = matrix_weights(receiver.parameters()) + layers
+        return 2e-9 * (own * sum(tokens.values()) + head)
 
     def _token_width(self, task: Task) -> int:
         from ...encoders.named import token_width

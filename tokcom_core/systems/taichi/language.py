@@ -103,9 +103,7 @@ class LanguageLayers(nn.Module):
             whole = load_model(AutoModelForCausalLM, name, "language", dtype, generation_config=own)
         else:  # of which the first tells how layers call their cache
             whole = load_model(AutoModel, name, "language", dtype, layers=max(1, layers))
-        base = whole.base_model
-        if not all(hasattr(base, part) for part in ("layers", "rotary_emb", "norm")):
-            raise _not_cut(name, whole, "its base model has no layers, rotary_emb and norm")
+        base = parts_of(name, whole)
         self._config = whole.config.get_text_config()
         self.embedding: nn.Embedding = whole.get_input_embeddings()
         self._cache_keyword = _cache_keyword(base.layers[0])
@@ -210,6 +208,18 @@ class LanguageLayers(nn.Module):
     def weights(self) -> list[nn.Parameter]:
         """All other parameters."""
         return [p for name, p in self.named_parameters() if "lora_" not in name]
+
+
+def parts_of(name: str, whole: nn.Module) -> Any:
+    """The base model of a causal language model, which has the parts that it is cut into.
+
+    Raises:
+        ValueError: for a model of another structure.
+    """
+    base = whole.base_model
+    if not all(hasattr(base, part) for part in ("layers", "rotary_emb", "norm")):
+        raise _not_cut(name, whole, "its base model has no layers, rotary_emb and norm")
+    return base
 
 
 def _not_cut(name: str, whole: nn.Module, reason: str) -> ValueError:

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from ...answers import IGNORED, answer_losses, greedy_answers
 from ...datasets.samples import Samples
 from ...foundation import concatenate
-from ...weights import matrix_weights
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Feedback, Received
 from ..tokens import reconstruction_loss
@@ -234,13 +233,4 @@ class TaichiReceiver(Receiver):
             name: p
             for name, p in named_weights(self).items()
             if whole or not is_language(name) or "lora_" in name
-        }
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Number of weights that a token of the prompt meets here, and those of the head."""
-        upper = list(self.language.layers)[self._system.layers_below :]
-        return {
-            "decoder": matrix_weights(self.decoder.parameters()),
-            "layers": matrix_weights(p for layer in upper for p in layer.parameters()),
-            "head": matrix_weights(self.language.head.parameters()),
         }

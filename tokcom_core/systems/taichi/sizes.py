@@ -1,8 +1,9 @@
-"""Sizes of TaiChi: grids of visual tokens, and operations of its terminal."""
+"""Sizes of TaiChi: grids of visual tokens, and operations of both sides."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -40,31 +41,60 @@ def query_grid(low: Grid, stride: int, count: int) -> tuple[int, int]:
 
 
 @cache
-def device_macs(system: Taichi, visual_tokens: int) -> tuple[int, int]:
-    """Multiplications by a weight for an image, and for a token of the prompt.
-
-    Those of an image are of BAN and projector; those of a token of lower layers, with their
-    adapter, and channel encoder.
-    """
+def visual_macs(system: Taichi, visual_tokens: int) -> int:
+    """Multiplications by a weight for an image: those of BAN and projector."""
     import torch
-    from peft import inject_adapter_in_model
-    from transformers import AutoModelForCausalLM
 
-    from ...checkpoints.configs import read_config
-    from ...weights import matrix_weights
-    from .codec import ChannelEncoder
     from .fusion import build_fusion
     from .projectors import projector_macs
 
     fused = visual_tokens * system.projector.stride**2
-    width = system.token_width
     with torch.device("meta"):
         fusion = build_fusion(system.fusion, *system.models.grids())
-        encoder = ChannelEncoder(system.codec, width)
-        config = read_config(system.models.language, "language")
-        every = AutoModelForCausalLM.from_config(config).base_model.layers
-        layers = torch.nn.ModuleList(list(every)[: system.layers_below])
-        if system.adapter is not None and len(layers):
+    projected = projector_macs(system.projector, fusion.width, system.token_width, fused)
+    return fusion.macs(fused) + projected
+
+
+@dataclass(frozen=True)
+class TokenMacs:
+    """Multiplications by a weight for a token of the prompt, and for a word of the answer.
+
+    Attributes:
+        terminal: Of lower layers, with their adapter, and channel encoder.
+        station: Of channel decoder and upper layers, with their adapter.
+        head: Of the language model's head, where a word is predicted.
+    """
+
+    terminal: int
+    station: int
+    head: int
+
+
+@cache
+def token_macs(system: Taichi) -> TokenMacs:
+    """Those of both sides; the language model's configuration tells, no weights are loaded.
+
+    Raises:
+        ValueError: for a language model that cannot be cut between its layers.
+    """
+    import torch
+    from peft import inject_adapter_in_model
+
+    from ...checkpoints.loading import model_without_weights
+    from ...weights import matrix_weights
+    from .codec import ChannelDecoder, ChannelEncoder
+    from .language import parts_of
+
+    model = model_without_weights(system.models.language)
+    layers = parts_of(system.models.language, model).layers
+    with torch.device("meta"):
+        encoder = ChannelEncoder(system.codec, system.token_width)
+        decoder = ChannelDecoder(system.codec, system.token_width)
+        if system.adapter is not None:
             inject_adapter_in_model(system.adapter.peft_config(), layers)
-    visual = fusion.macs(fused) + projector_macs(system.projector, fusion.width, width, fused)
-    return visual, matrix_weights([*layers.parameters(), *encoder.parameters()])
+    below, above = layers[: system.layers_below], layers[system.layers_below :]
+    return TokenMacs(
+        terminal=matrix_weights([*below.parameters(), *encoder.parameters()]),
+        station=matrix_weights([*above.parameters(), *decoder.parameters()]),
+        head=matrix_weights(model.get_output_embeddings().parameters()),
+    )

@@ -35,7 +35,7 @@ from .names import (
     VISUAL,
 )
 from .projectors import ProjectorConfig
-from .sizes import device_macs, query_grid
+from .sizes import query_grid, token_macs, visual_macs
 
 
 class Taichi(System):
@@ -385,17 +385,16 @@ class Taichi(System):
         encoders: float = sum(
             own.shape().gflop(windows[name]) for name, own in self._encoders.items()
         )
-        visual, below = device_macs(self, lengths[device])
-        images = next(iter(windows.values()))
-        return encoders + 2e-9 * (visual * images + below * tokens[device])
+        visual, images = visual_macs(self, lengths[device]), next(iter(windows.values()))
+        return encoders + 2e-9 * (visual * images + token_macs(self).terminal * tokens[device])
 
-    def station_gflop(self, tokens: Mapping[str, float], weights: Mapping[str, int]) -> float:
+    def station_gflop(self, task: Task, tokens: Mapping[str, float]) -> float:
         """Operations of channel decoder and upper layers in 1e9, and of the head at its answer.
 
         They run over all tokens that are sent; the head once, where the prompt ends.
         """
-        own = weights["decoder"] + weights["layers"]
-        return 2e-9 * (own * sum(tokens.values()) + weights["head"])
+        own = token_macs(self)
+        return 2e-9 * (own.station * sum(tokens.values()) + own.head)
 
 
 _ANSWER = ("task", "first_token")

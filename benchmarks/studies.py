@@ -1,12 +1,15 @@
-"""What a study of thousands of tiny cells takes, and what Ray Tune adds to its cells::
+"""What a study of thousands of tiny cells takes, what Ray Tune adds to its cells, and how well a
+plan predicts a study's time::
 
     python benchmarks/studies.py many [--cells 2000] [--seed 0]
     python benchmarks/studies.py overhead [--cells 8] [--seconds 30]
+    python benchmarks/studies.py prediction [--seeds 3]
 
 ``many`` runs a study by the command, kills the command and all its processes three times at random,
 resumes it, and checks that every row is there once; then it times plan and report of that folder.
 ``overhead`` runs a study whose trainings only sleep, one at a time, once by Ray Tune and once in a
-bare loop, and prints what the former adds, the start of Ray included.
+bare loop, and prints what the former adds, the start of Ray included. ``prediction`` runs a small
+study of one seed, lets a plan predict by it the time of the same study with more, and runs that.
 """
 
 from __future__ import annotations
@@ -29,12 +32,14 @@ import yaml
 sys.path.remove(str(Path(__file__).parent))  # this file is called as the package is
 
 from studies import load, run
+from studies.cli.forecast_table import trials_at_once
 from studies.execution.runner import SpecRunner
 from studies.execution.splits import write_samples
 from studies.plan.cells import Plan
-from studies.plan.forecast import specs_of
+from studies.plan.forecast import Forecast, specs_of
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from studies.storage.usage import read_usages
 
 TOY = Path(__file__).parent / "toy"
 COMMAND = [sys.executable, "-m", "studies.cli", "study"]
@@ -47,6 +52,14 @@ GRID = {
 }
 PER_SEED = 40
 """Number of cells of a seed."""
+PREDICTED = "quickstart"
+FEWER = (
+    "data.minimusic.clips=600",
+    "airs=awgn",
+    "tokens=[{audio: 4, vision: 4}]",
+    "evaluation.questions=300",
+)
+"""What makes the predicted study small."""
 
 
 def study_file(folder: Path, keys: dict[str, Any], **settings: Any) -> Path:
@@ -108,6 +121,26 @@ def overhead(cells: int, seconds: float) -> None:
     )
 
 
+def prediction(seeds: int) -> None:
+    """Compares the time that a plan predicts, by a study of one seed, with that of so many."""
+    one, several = (
+        load(PREDICTED, (*FEWER, f"seeds={list(range(count))}")) for count in (1, seeds)
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        run(one, Path(temporary) / "one")
+        out, plan = Path(temporary) / "several", Plan(several)
+        specs = specs_of(plan, plan.known_cells({}))
+        forecast = Forecast(plan, specs, read_usages(StudyFolder(out)))
+        predicted_s = forecast.elapsed_s(trials_at_once(several))
+        start = time.monotonic()
+        run(several, out)
+        taken_s = time.monotonic() - start
+    print(
+        f"{seeds} seeds by one: {predicted_s:.0f} s predicted, {taken_s:.0f} s taken with Ray's "
+        f"start and the report, {taken_s / predicted_s:.2f} times as long"
+    )
+
+
 def bare_loop(study: Study, out: Path) -> None:
     """Runs the specs of a study one after the other, in this process and without Ray."""
     plan, folder = Plan(study), StudyFolder(out)
@@ -145,7 +178,7 @@ def _finished(out: Path) -> int:
 
 
 def main() -> None:
-    """Runs one of the two."""
+    """Runs one of the three."""
     parser = argparse.ArgumentParser(description=__doc__.split("::")[0])
     modes = parser.add_subparsers(dest="mode", required=True)
     one = modes.add_parser("many")
@@ -154,13 +187,17 @@ def main() -> None:
     other = modes.add_parser("overhead")
     other.add_argument("--cells", type=int, default=8)
     other.add_argument("--seconds", type=float, default=30.0)
+    third = modes.add_parser("prediction")
+    third.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     sys.path.insert(0, str(TOY))
     os.chdir(TOY)
     if given.mode == "many":
         many(given.cells, given.seed)
-    else:
+    elif given.mode == "overhead":
         overhead(given.cells, given.seconds)
+    else:
+        prediction(given.seeds)
 
 
 if __name__ == "__main__":

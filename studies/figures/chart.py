@@ -79,6 +79,8 @@ class Panel:
     @property
     def limits(self) -> tuple[float, float] | None:
         """Ends of the horizontal axis; None where the places and a margin are wide enough."""
+        if not self.min_span:
+            return None
         low, high = min(self.places, default=0.0), max(self.places, default=0.0)
         middle, half = (low + high) / 2, self.min_span / 2
         return (middle - half, middle + half) if high - low < self.min_span else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from ..tables.columns import MAX_POWER, TableLayout
@@ -19,15 +20,19 @@ from .looks import (
 _SMOOTHING_STEPS = 15
 _MOST_POINTS = 300
 _CURVE = ["panel", "line", "cell"]
-_LINE = ["method", "line", "cell"]
+
+
+def curve_columns(layout: TableLayout) -> list[str]:
+    """The columns of ``curves`` that the charts are made from."""
+    return [*layout.cell_columns, "phase", "step", *layout.losses]
 
 
 def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
     """Smoothed task loss by step of the phases that train it, a line per cell; no references.
 
     Args:
-        curves: Rows of ``curves``, with the ``eval_snr_db`` of a network that is trained at the one
-            SNR that it is tested at; NaN of others.
+        curves: Rows of ``curves``, of :func:`curve_columns` at least, with the ``eval_snr_db`` of a
+            network that is trained at the one SNR that it is tested at; NaN of others.
         layout: Layout of the tables, whose first loss is drawn.
     """
     loss = layout.losses[0]
@@ -41,7 +46,7 @@ def earlier_phases(curves: pd.DataFrame, layout: TableLayout) -> Chart:
     alignment; for the rest as :func:`learning_curves`.
     """
     known = curves[layout.losses[0]].notna()
-    trains_task = known.groupby([curves["cell"], curves["phase"]]).transform(any)
+    trains_task = known.groupby([curves["cell"], curves["phase"]]).transform("any")
     steps = curves[~trains_task]
     steps = steps.assign(loss=steps[list(layout.losses)].sum(axis=1))
     name = f"sum of losses ({_SMOOTHING_STEPS}-step mean)"
@@ -51,7 +56,7 @@ def earlier_phases(curves: pd.DataFrame, layout: TableLayout) -> Chart:
 
 def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
     steps = without_references(steps, layout)
-    steps = steps.sort_values([*layout.condition[:-1], "seed", "step"])
+    steps = steps.sort_values([*layout.condition[:-1], "seed", "cell", "step"])
     names = line_labels(budget_labels(steps, layout), steps, layout)
     names = with_values(names, steps["eval_snr_db"], "dB")
     if MAX_POWER in swept(steps, layout):
@@ -59,14 +64,23 @@ def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
     steps = steps.assign(panel=_titles(steps, layout), line=names)
     steps = steps.assign(x=steps["step"].astype(float), y=_smooth(steps, loss))
     looks = Looks(layout.methods, steps["line"])
-    panels = []
-    for title, rows in steps.groupby("panel", sort=False):
-        lines = [
-            Line(looks.of(str(method), str(name)), _thin(own[["x", "y"]]), seed=own["seed"].iloc[0])
-            for (method, name, _), own in rows.groupby(_LINE, sort=False)[["x", "y", "seed"]]
-        ]
-        panels.append(Panel(str(title), f"{rows['phase'].iloc[0]} step", lines))
-    return panels
+    return [
+        Panel(str(title), f"{rows['phase'].iloc[0]} step", _lines(rows, looks))
+        for title, rows in steps.groupby("panel", sort=False)
+    ]
+
+
+def _lines(rows: pd.DataFrame, looks: Looks) -> list[Line]:
+    """A line of each cell, whose rows follow each other."""
+    starts = np.flatnonzero(rows["cell"].ne(rows["cell"].shift()))
+    first, points = rows.iloc[starts], rows[["x", "y"]]
+    found = []
+    for method, name, seed, start, end in zip(
+        first["method"], first["line"], first["seed"], starts, [*starts[1:], len(rows)], strict=True
+    ):
+        own = _thin(points.iloc[start:end])
+        found.append(Line(looks.of(str(method), str(name)), own, seed=seed))
+    return found
 
 
 def _smooth(steps: pd.DataFrame, loss: str) -> pd.Series[float]:

@@ -257,10 +257,12 @@ def _add_legend(figure: Figure, axes: list[Axes], note: str, columns: int) -> No
         for handle, name in zip(*own.get_legend_handles_labels(), strict=True)
     }
     width, height = figure.get_size_inches()
-    longest_inch = max(map(_legend_inch, named), default=0.0)
+    inches = {name: _legend_inch(name) for name in named}
+    longest_inch = max(inches.values(), default=0.0)
     columns = min(columns, max(1, int(width / (_HANDLE_INCH + longest_inch))))
-    labels = [_fitted(name, width / columns - _HANDLE_INCH) for name in named]
-    title = _fitted(note, width)
+    label_inch = width / columns - _HANDLE_INCH
+    labels = [_fitted(name, own_inch, label_inch) for name, own_inch in inches.items()]
+    title = _fitted(note, _legend_inch(note), width)
     lines = math.ceil(sum(label.count("\n") + 1 for label in labels) / columns)
     lines += title.count("\n") + 1 if title else 0
     figure.set_size_inches(width, height + _LEGEND_LINE_INCH * lines)
@@ -270,9 +272,8 @@ def _add_legend(figure: Figure, axes: list[Axes], note: str, columns: int) -> No
     )  # fmt: skip
 
 
-def _fitted(text: str, width_inch: float) -> str:
-    """A text of a legend in lines of no more than about this width."""
-    own_inch = _legend_inch(text)
+def _fitted(text: str, own_inch: float, width_inch: float) -> str:
+    """A text of a legend, of its own width, in lines of no more than about another."""
     if own_inch <= width_inch:
         return text
     return "\n".join(wrapped(text, max(1, int(len(text) * width_inch / own_inch))))

@@ -22,7 +22,7 @@ from .accuracy import (
     accuracy_by_training,
 )
 from .chart import Chart
-from .learning import earlier_phases, learning_curves
+from .learning import curve_columns, earlier_phases, learning_curves
 from .looks import budget_labels, panel_titles
 from .page import render
 from .printed import SCREEN, Style, draw, sheets
@@ -101,7 +101,7 @@ def _curves(tables: Tables, done: pd.DataFrame) -> pd.DataFrame:
     """The training steps of finished cells, with the SNR of those that are tested where trained."""
     cells = done.drop_duplicates("cell").set_index("cell")
     matched_db = cells["eval_snr_db"].where(cells["train_snr_span_db"].isna())
-    curves = tables.read_curves(list(cells.index))
+    curves = tables.read_curves(list(cells.index), curve_columns(tables.layout))
     return curves.assign(eval_snr_db=curves["cell"].map(matched_db))
 
 

@@ -200,12 +200,11 @@ class Plan:
                 for air in study.airs
                 for training in (study.training_snrs if air.sets_snr else unset)
             ]
-        cells = [
-            self._cell(contender, Point(*channel, budget, seed), learning_rate)
-            for channel in channels
-            for budget in budgets
-            for seed in study.seeds
-        ]
+        first, *others = study.seeds
+        cells = []
+        for channel, budget in product(channels, budgets):
+            cell = self._cell(contender, Point(*channel, budget, first), learning_rate)
+            cells += [cell, *map(cell.with_seed, others)]
         return list({cell.key: cell for cell in cells}.values())
 
     def _cell(self, contender: Contender, point: Point, learning_rate: float | None) -> Cell:

@@ -102,6 +102,11 @@ class PhaseSpec(Spec):
         """The token lengths that its steps have, each of them as likely as another."""
         return self.any_tokens or (self.tokens,)
 
+    def with_seed(self, seed: int) -> PhaseSpec:
+        """The phase, and all before it, at another seed."""
+        parent = None if self.parent is None else self.parent.with_seed(seed)
+        return self.model_copy(update={"seed": seed, "parent": parent})
+
     def user_link(self, link: Link) -> Link:
         """The link of one user of the phase, who may share the band with others."""
         population = None if self.crossing is None else self.crossing.population
@@ -172,6 +177,10 @@ class Cell(Spec):
     @property
     def seed(self) -> int:
         return self.trained.seed
+
+    def with_seed(self, seed: int) -> Cell:
+        """The cell at another seed."""
+        return self.model_copy(update={"trained": self.trained.with_seed(seed)})
 
     @property
     def tested(self) -> PhaseSpec:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,6 +52,10 @@ class LocalStore:
     def fetch(self, path: Path) -> Path:
         """Fetches a kept file or folder, if it is not here; returns its path."""
         return path
+
+    def fetch_several(self, paths: Sequence[Path]) -> list[Path]:
+        """Fetches each of these as :meth:`fetch` does."""
+        return list(paths)
 
     def names(self, folder: Path) -> list[str]:
         """Names of everything that has been kept of a folder."""
@@ -140,6 +146,10 @@ class MirroredStore(LocalStore):
         elif self._changes(path):
             self._refresh(path, self._fs.get_file_info(self._there(path)))
         return path
+
+    def fetch_several(self, paths: Sequence[Path]) -> list[Path]:
+        with ThreadPoolExecutor() as threads:  # each waits for the network
+            return list(threads.map(self.fetch, paths))
 
     def _refresh(self, path: Path, kept: FileInfo) -> None:
         """Copies a file here again if another machine has written it since."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,9 @@ from .outcome import Outcome
 from .references import read_references, with_references, write_references
 from .rows import read_config, read_rows, read_values, write_rows
 from .training import training_columns
+
+_FILES_AT_ONCE = 10
+"""Number of files that are read before their rows are copied together."""
 
 
 class Tables:
@@ -160,8 +162,9 @@ class Tables:
     ) -> pd.DataFrame:
         """The rows of the cells of these keys, or some columns of them."""
         files = [self.folder.answers / _name(cell) for cell in cells]
-        schema = self.layout.answers if columns is None else _part(self.layout.answers, columns)
-        return self._read([f for f in files if self.folder.store.fetch(f).exists()], schema)
+        schema = _part(self.layout.answers, columns)
+        here = self.folder.store.fetch_several(files)
+        return self._read([file for file in here if file.exists()], schema)
 
     def write_submissions(self, cell: Cell, outcomes: Sequence[Outcome]) -> None:
         """Writes the official results file of each evaluated condition, if the task has one."""
@@ -189,9 +192,11 @@ class Tables:
         rows = [{**own, **step} for step in steps]
         self._write(self.folder.curves / _name(cell.key), rows, self.layout.curves)
 
-    def read_curves(self, cells: Sequence[str]) -> pd.DataFrame:
-        """The training steps of the finished cells of these keys."""
-        return self._read(self._curves(cells), self.layout.curves)
+    def read_curves(
+        self, cells: Sequence[str], columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """The training steps of the finished cells of these keys, or some columns of them."""
+        return self._read(self._curves(cells), _part(self.layout.curves, columns))
 
     def read_training_losses(self, cells: Sequence[str], loss: str) -> pd.Series[float]:
         """Mean of a loss over the steps that have it, by key of the cells that have some.
@@ -200,8 +205,7 @@ class Tables:
         would take for the same.
         """
         schema = _part(self.layout.curves, ["cell", loss])
-        found = self._tables(self._curves(cells), schema)
-        steps = pa.concat_tables([schema.empty_table(), *found]).drop_null()
+        steps = self._table(self._curves(cells), schema).drop_null()
         means = steps.group_by("cell").aggregate([(loss, "mean")]).to_pandas()
         losses: pd.Series[float] = means.set_index("cell")[f"{loss}_mean"]
         return losses
@@ -247,21 +251,28 @@ class Tables:
         return rows
 
     def _read(self, files: Sequence[Path], schema: pa.Schema) -> pd.DataFrame:
-        found = self._tables(files, schema)
-        frame: pd.DataFrame = pa.concat_tables([schema.empty_table(), *found]).to_pandas()
+        frame: pd.DataFrame = self._table(files, schema).to_pandas()
         return frame
 
-    def _tables(self, files: Sequence[Path], schema: pa.Schema) -> list[pa.Table]:
-        """Each file's table, in their order. Several are fetched at once; reading several takes
-        twice the time of one after the other, as threads wait for Python's lock.
+    def _table(self, files: Sequence[Path], schema: pa.Schema) -> pa.Table:
+        """The rows of these files, in their order.
+
+        They are read one after the other, as threads would wait for Python's lock, and copied
+        together before the processor's caches have lost them. In one piece, as thousands of pieces
+        make pandas slow.
         """
-        with ThreadPoolExecutor() as threads:
-            here = list(threads.map(self.folder.store.fetch, files))
-        return [read_rows(file, schema) for file in here]
+        here = self.folder.store.fetch_several(files)
+        parts = [schema.empty_table()]
+        for start in range(0, len(here), _FILES_AT_ONCE):
+            few = [read_rows(file, schema) for file in here[start : start + _FILES_AT_ONCE]]
+            parts.append(pa.concat_tables(few).combine_chunks())
+        return pa.concat_tables(parts).combine_chunks()
 
 
-def _part(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
-    """A schema with some of the columns alone."""
+def _part(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+    """A schema with some of the columns alone; with all of them for None."""
+    if columns is None:
+        return schema
     return pa.schema([schema.field(name) for name in columns], schema.metadata)
 
 

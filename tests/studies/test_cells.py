@@ -60,6 +60,13 @@ def test_budgets_of_other_methods_make_no_cells() -> None:
     ]
 
 
+def test_cells_of_several_seeds_are_those_of_each() -> None:
+    both = {cell.key for cell in planned(seeds=[3, 5])[1]}
+    each = [{cell.key for cell in planned(seeds=[seed])[1]} for seed in (3, 5)]
+    assert both == each[0] | each[1]
+    assert not each[0] & each[1]
+
+
 def test_cells_share_their_stages() -> None:
     _, cells = planned(methods=["aligned"], bandwidth_hz=[5e6, 10e6], eval_snr_db=[0, 10])
     assert len(ours(cells)) == 2

@@ -49,6 +49,9 @@ def test_what_is_kept_is_seen_from_everywhere(store: Callable[[], MirroredStore]
     assert two.has(there)
     assert not there.exists()
     assert (two.fetch(there) / "adapter" / "weights").read_bytes() == b"12"
+    several = [two.root / "results" / name for name in ("nothing.parquet", "a.parquet")]
+    assert two.fetch_several(several) == several
+    assert [file.exists() for file in several] == [False, True]
     assert [f.read_bytes() for f in two.fetch_all(two.root / "results").iterdir()] == [b"34"]
     two.remove(two.root / "results" / "a.parquet")
     assert not one.has(table)

@@ -312,6 +312,8 @@ def test_networks_that_are_trained_where_they_are_tested_are_one_curve(tmp_path:
     assert ">matched<" in (report / "report.html").read_text()
     learnt = pd.read_csv(report / "learning_curves.csv")
     assert not learnt.duplicated(["panel", "line", "seed", "step"]).any()
+    curves_of = learnt.groupby(["panel", "line", "seed"]).ngroups
+    assert (learnt["step"].diff() <= 0).sum() + 1 == curves_of  # none is drawn in pieces
 
 
 def test_matched_networks_learn_at_their_own_snr(tmp_path: Path) -> None:

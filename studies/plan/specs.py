@@ -195,9 +195,9 @@ class Cell(Spec):
         return 1 if self.emulate is None else self.emulate.users
 
     @property
-    def max_tx_power_dbm(self) -> float:
-        """Most power that a device sends at."""
-        return self.crossing.link.tx_power_dbm
+    def max_tx_power_dbm(self) -> float | None:
+        """Most power that a device sends at; none of a reference, whose air has no noise."""
+        return None if self.reference is not None else self.crossing.link.tx_power_dbm
 
     @property
     def bits_per_value(self) -> int | None:

@@ -21,7 +21,7 @@ def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec
     for split in study.task.splits:
         own = [spec for spec in features if split in spec.features.splits]
         unreadable = [spec.features.damaged(folder.artifacts.path(spec)) for spec in own]
-        samples = study.task.samples(root, split)
+        samples = study.task.samples(root, split).with_unique_ids()
         media = set(samples.media_id)
         damaged = {m: why for found in unreadable for m, why in found.items() if m in media}
         if damaged:

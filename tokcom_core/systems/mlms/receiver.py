@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ...answers import answer_losses, greedy_answers
+from ...answers import answer_losses, greedy_answers, token_count
 from ...datasets.samples import Samples
 from ...foundation import FoundationModel, concatenate
 from ...storage import check_saved
@@ -113,6 +113,12 @@ class MlmsReceiver(Receiver):
             "task": getattr(found, self._answer_loss),
             "first_token": found.first_token.detach(),
         }
+
+    def loss_counts(self, phase: str, targets: Mapping[str, Samples]) -> dict[str, int]:
+        if phase == ALIGNMENT or self._answer_loss == "first_token":
+            return {}
+        (samples,) = targets.values()
+        return {"task": token_count(self.foundation.answer_ids(samples.answer))}
 
     def _alignment_losses(self, received: Mapping[str, Received]) -> dict[str, Tensor]:
         """Losses (9) and (11) over the streams that have arrived."""

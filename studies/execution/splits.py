@@ -27,11 +27,28 @@ def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec
         if damaged:
             named = "; ".join(f"{media_id}: {why}" for media_id, why in damaged.items())
             logger.warning("skipped %d clips of %s: %s", len(damaged), split, named)
+            _warn_of_repaired(folder, study, own, set(damaged))
         samples = samples.keep(media - set(damaged))
         if not len(samples):
             raise ValueError(f"split {split!r} of {root} has no readable sample")
         with folder.write(folder.samples(split)) as partial:
             samples.write(partial)
+
+
+def _warn_of_repaired(
+    folder: StudyFolder, study: Study, features: list[FeaturesSpec], skipped: set[str]
+) -> None:
+    """Says which skipped clips have become readable: networks were trained without them."""
+    for spec in features:
+        store, root = folder.artifacts.path(spec), folder.data(study)
+        broken = set(spec.features.damaged(store))
+        skipped = skipped - (broken - spec.features.repaired(store, study.task, root))
+    if skipped:
+        logger.warning(
+            "%d of them can be read by now, such as %s; what is in %s goes on without them, as it "
+            "began, and a study with another --out takes them in",
+            len(skipped), min(skipped), folder.root,
+        )  # fmt: skip
 
 
 def uploads_files(study: Study) -> bool:

@@ -19,7 +19,7 @@ from ...encoders import ENCODERS, Ast, AudioSpan, Clip, Crop, EncoderConfig, Viv
 from ...features import FeatureDtype, Sliding
 from ...selection import Selection
 from ...slide import Rounding
-from ..config import Checkpoint, LearningRates, MicroBatchSize, absolute
+from ..config import AdaptedModules, Checkpoint, LearningRates, MicroBatchSize, absolute
 from .transceiver import RECEIVER_WIDTH, AudioPooling, Pooling, VisionPooling
 
 AlignmentLosses = Literal["none", "reconstruction", "contrastive"]
@@ -112,6 +112,16 @@ class Models(Config):
     def skipped(self, medium: str) -> int:
         """Number of tokens at the front that the slide leaves out."""
         return 0 if self.slide == "all" else self.encoder(medium).shape().summary_tokens
+
+
+class LoraSettings(AdaptedModules):
+    """Low-rank adapter of the foundation model, eq. (13); its shape is that of the authors' code.
+
+    Attributes:
+        modules: By default the query and value projections, as Llama, Qwen and others name them.
+    """
+
+    modules: tuple[str, ...] = Field(default=("q_proj", "v_proj"), min_length=1)
 
 
 class PoolingConfig(Config):

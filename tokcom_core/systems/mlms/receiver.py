@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...answers import answer_losses, greedy_answers, token_count
 from ...datasets.samples import Samples
-from ...foundation import FoundationModel, concatenate
+from ...foundation import FoundationModel, LoraShape, concatenate
 from ...storage import check_saved
 from ...tasks.base import Task
 from ...weights import matrix_weights
@@ -59,7 +59,8 @@ class MlmsReceiver(Receiver):
         self._max_answer_tokens = max_answer_tokens
         models = system.models
         with seeded("adapter"):
-            self.foundation = FoundationModel(models.language_for(task.media), device=torch_device)
+            lora = LoraShape(modules=system.lora.modules)
+            self.foundation = FoundationModel(models.language_for(task.media), lora, torch_device)
         width = self.foundation.token_width
         self.receivers = nn.ModuleDict()
         for modality in (*self._media, TEXT):

@@ -146,7 +146,7 @@ class BaseStation:
                 self._phase.name, _received(leaves, receptions, logs), targets
             )
         if losses:
-            (part.fraction * torch.stack(list(losses.values())).sum()).backward()
+            part.weighed(losses).backward()
         if part.last:
             self._optimiser.step()
         crossing = self._phase.crossing
@@ -157,6 +157,15 @@ class BaseStation:
             loss_rates={s: 1 - float(log.received.double().mean()) for s, log in logs.items()},
         )
         return (report, *(Gradient(f.stream, f.symbols.grad, f.scale.grad) for f in leaves))
+
+    def loss_counts(self, parts: Sequence[Rows]) -> list[dict[str, int]]:
+        """What the losses of a batch's parts are means of, see :meth:`Receiver.loss_counts`."""
+        assert self._phase is not None, "begin() begins a phase"
+        found = []
+        for part in parts:
+            targets = {split: self._samples[split].take(rows) for split, rows in part.items()}
+            found.append(self.receiver.loss_counts(self._phase.name, targets))
+        return found
 
     @torch.no_grad()
     def answer(

@@ -34,12 +34,20 @@ class StepPart:
     """What part of a step's batch some frames are.
 
     Attributes:
-        fraction: Part of its samples, by which gradients are weighed.
+        fractions: Part of what each loss of the whole batch is the mean of, by its name; losses are
+            weighed by it.
+        fraction: The same of losses that are not named: part of the samples.
         last: Whether it is the last part, after which everybody's optimiser steps.
     """
 
     fraction: float = 1.0
     last: bool = True
+    fractions: Mapping[str, float] = field(default_factory=dict)
+
+    def weighed(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The part's share of the batch's loss, a scalar."""
+        shares = [self.fractions.get(name, self.fraction) * own for name, own in losses.items()]
+        return torch.stack(shares).sum()
 
 
 @dataclass(frozen=True)

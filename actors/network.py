@@ -311,14 +311,14 @@ class Network(OnEngine):
         seed = spawn_seed(self._seed, phase.name, number)
         tokens = _drawn_tokens(phase, seed)
         batches = batch.parts(phase.micro_batch_size)
+        parts = self._parts(batches)
         reports = []
-        for place, own in enumerate(batches):
-            part = StepPart(own.size / batch.size, last=place == len(batches) - 1)
+        for place, (own, part) in enumerate(zip(batches, parts, strict=True)):
             own_seed = spawn_seed(seed, "part", place) if place else seed
             asked = self._requests_of(phase, own, tokens)
             requests = [_without(request, phase, own_seed) for request in asked]
             reports.append(self._exchange(own_seed, part, own, requests))
-        done = merge_reports(reports, [own.size for own in batches])
+        done = merge_reports(reports, parts)
         found = {**done.losses, **done.costs}
         if "gradient_bits" in found and not self._learn:
             found["gradient_bits"] = 0.0
@@ -326,6 +326,23 @@ class Network(OnEngine):
             return found
         lost = {f"loss_rate_{stream}": rate for stream, rate in done.loss_rates.items()}
         return {**found, **lost, "emulated_s": batch.emulated_s}
+
+    def _parts(self, batches: Sequence[TrainingBatch]) -> list[StepPart]:
+        """What part of a step each of these is; a loss weighs by what it is the mean of."""
+        if len(batches) == 1:
+            return [StepPart()]
+        counts: list[dict[str, int]]
+        (counts,) = self._wait(self._station.call("loss_counts", [own.rows for own in batches]))
+        samples = sum(own.size for own in batches)
+        totals = {name: sum(own[name] for own in counts) for name in counts[0]}
+        return [
+            StepPart(
+                own.size / samples,
+                last=own is batches[-1],
+                fractions={name: n / max(1, totals[name]) for name, n in count.items()},
+            )
+            for own, count in zip(batches, counts, strict=True)
+        ]
 
     def _exchange(
         self, seed: int, part: StepPart, batch: TrainingBatch, requests: Sequence[Batch]

@@ -11,7 +11,7 @@ from torch import Tensor
 from channel_models import Frame, Link, Reception, mean_db
 from tokcom_core.systems.tokens import by_token
 
-from .messages import Arrival, Rules, StepReport, StreamLog
+from .messages import Arrival, Rules, StepPart, StepReport, StreamLog
 
 GRADIENT_BITS = 32
 """Bits of a value of a gradient."""
@@ -86,23 +86,29 @@ def step_costs(
     }
 
 
-def merge_reports(reports: Sequence[StepReport], counts: Sequence[int]) -> StepReport:
-    """The report of a step of several parts of ``counts`` samples: means over all samples.
+def merge_reports(reports: Sequence[StepReport], parts: Sequence[StepPart]) -> StepReport:
+    """The report of a step of several parts: losses and costs of the whole batch.
 
     A loss that a part does not have, as nothing of it arrived, is that of the others.
     """
     if len(reports) == 1:
         return reports[0]
+    losses, costs = [own.losses for own in reports], [own.costs for own in reports]
+    return StepReport(
+        {
+            name: _merged(name, losses, [part.fractions.get(name, part.fraction) for part in parts])
+            for name in _names(losses)
+        },
+        {name: _merged(name, costs, [part.fraction for part in parts]) for name in _names(costs)},
+    )
 
-    def merged(found: Sequence[dict[str, float]]) -> dict[str, float]:
-        names = dict.fromkeys(name for own in found for name in own)
-        return {name: _merged(name, found, counts) for name in names}
 
-    return StepReport(merged([r.losses for r in reports]), merged([r.costs for r in reports]))
+def _names(found: Sequence[Mapping[str, float]]) -> Iterable[str]:
+    return dict.fromkeys(name for own in found for name in own)
 
 
-def _merged(name: str, found: Sequence[dict[str, float]], counts: Sequence[int]) -> float:
-    pairs = [(own[name], n) for own, n in zip(found, counts, strict=True) if name in own]
+def _merged(name: str, found: Sequence[Mapping[str, float]], fractions: Sequence[float]) -> float:
+    pairs = [(own[name], n) for own, n in zip(found, fractions, strict=True) if name in own]
     if name == "samples":
         return sum(value for value, _ in pairs)
     total = sum(n for _, n in pairs)

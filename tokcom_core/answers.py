@@ -23,6 +23,11 @@ def padded(rows: Iterable[Sequence[int]]) -> Tensor:
     return pad_sequence(found, batch_first=True, padding_value=IGNORED)
 
 
+def token_count(labels: Tensor) -> int:
+    """Number of tokens among labels, of any shape."""
+    return int((labels != IGNORED).sum())
+
+
 class AnswerLosses(NamedTuple):
     """Cross-entropies over the whole vocabulary: two readings of eq. (14) of paper 1.
 
@@ -52,7 +57,7 @@ def answer_losses(logits: Tensor, answers: Tensor) -> AnswerLosses:
     return AnswerLosses(
         F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED),
         F.cross_entropy(logits[:, 0], answers[:, 0]),
-        int((answers != IGNORED).sum()),
+        token_count(answers),
     )
 
 

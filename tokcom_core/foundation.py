@@ -26,11 +26,12 @@ from .weights import matrix_weights
 
 @dataclass(frozen=True)
 class LoraShape:
-    """The low-rank adapter of eq. (13), on the query and value projections."""
+    """The low-rank adapter of eq. (13), by default on the query and value projections."""
 
     rank: int = 4
     alpha: int = 16
     dropout: float = 0.1
+    modules: tuple[str, ...] = ("q_proj", "v_proj")
 
 
 _PAPERS = LoraShape()
@@ -56,7 +57,7 @@ def _peft_config(lora: LoraShape) -> LoraConfig:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=["q_proj", "v_proj"],
+        target_modules=list(lora.modules),
     )
 
 

@@ -48,7 +48,7 @@ def check(
     lines = [line.replace(f"{root}/", "") for line in _complaints(every)]
     if any(split.unprepared for split in every):
         lines.append(f"'tokcom data prepare {folder}' extracts frames and sound")
-    for line in lines:
+    for line in [*lines, *_remarks(every)]:
         console.print(line, soft_wrap=True, highlight=False)
     if not all(split.complete for split in every):
         sys.exit(1)
@@ -69,6 +69,20 @@ def _table(tasks: Sequence[Task], checks: dict[str, list[SplitCheck]]) -> Table:
             counts = (split.media, split.ready, *lacks)
             shown.add_row(task.name, split.split, f"{split.samples}", groups, *map(str, counts))
     return shown
+
+
+def _remarks(splits: Sequence[SplitCheck]) -> list[str]:
+    """Lines about what can be used, but should be known."""
+    found = []
+    for split in splits:
+        name = f"{split.task}, {split.split}"
+        if split.repeated_ids:
+            number = f"{split.repeated_ids} ids occur more than once about the same clip or image"
+            found.append(f"{name}: {number}; in a study the later ones are ID-2, ID-3 ...")
+        if split.tested:
+            number = f"{split.tested} of {split.media} clips or images"
+            found.append(f"{name}: {number} are in the test split as well")
+    return found
 
 
 def _complaints(splits: Sequence[SplitCheck]) -> list[str]:

@@ -21,17 +21,34 @@ def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec
     for split in study.task.splits:
         own = [spec for spec in features if split in spec.features.splits]
         unreadable = [spec.features.damaged(folder.artifacts.path(spec)) for spec in own]
-        samples = study.task.samples(root, split)
+        samples = study.task.samples(root, split).with_unique_ids()
         media = set(samples.media_id)
         damaged = {m: why for found in unreadable for m, why in found.items() if m in media}
         if damaged:
             named = "; ".join(f"{media_id}: {why}" for media_id, why in damaged.items())
             logger.warning("skipped %d clips of %s: %s", len(damaged), split, named)
+            _warn_of_repaired(folder, study, own, set(damaged))
         samples = samples.keep(media - set(damaged))
         if not len(samples):
             raise ValueError(f"split {split!r} of {root} has no readable sample")
         with folder.write(folder.samples(split)) as partial:
             samples.write(partial)
+
+
+def _warn_of_repaired(
+    folder: StudyFolder, study: Study, features: list[FeaturesSpec], skipped: set[str]
+) -> None:
+    """Says which skipped clips have become readable: networks were trained without them."""
+    for spec in features:
+        store, root = folder.artifacts.path(spec), folder.data(study)
+        broken = set(spec.features.damaged(store))
+        skipped = skipped - (broken - spec.features.repaired(store, study.task, root))
+    if skipped:
+        logger.warning(
+            "%d of them can be read by now, such as %s; what is in %s goes on without them, as it "
+            "began, and a study with another --out takes them in",
+            len(skipped), min(skipped), folder.root,
+        )  # fmt: skip
 
 
 def uploads_files(study: Study) -> bool:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from actors import Device, InlineEngine
-from actors.messages import Batch, StepReport
+from actors.messages import Batch, StepPart, StepReport
 from actors.reception import merge_reports
 from actors.training.optimiser import Optimiser
 from channel_models import Frame, named_air
+from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.systems import Phase
 from tokcom_core.systems.mlms import Mlms
 
 from .conftest import NetworkParts, PartsOf
 
-FIRST_TOKEN = Mlms.model_validate(
-    {"caption_tokens": 64, "fine_tuning": {"answer_loss": "first_token"}}
+ALL_TOKENS, FIRST_TOKEN = (
+    Mlms.model_validate({"caption_tokens": 64, "fine_tuning": {"answer_loss": loss}})
+    for loss in ("all_tokens", "first_token")
 )
-"""Its loss is a mean over samples, so that a batch's is the mean of its parts'."""
+"""Losses that are means over the answers' tokens, of which parts have different numbers, and over
+the samples."""
 
 Trained = tuple[list[dict[str, float]], Mapping[str, torch.Tensor]]
 
@@ -31,6 +35,16 @@ def _train(parts: NetworkParts, phase: Phase, snr_db: float) -> Trained:
     with parts.network(InlineEngine()) as network:
         network.set_channel(named_air("awgn"), snr_db)
         return network.train(phase), network.state()
+
+
+def _with_long_answers(parts: NetworkParts, folder: Path) -> NetworkParts:
+    """Every seventh answer of many tokens, so that parts of a batch have unlike numbers of them."""
+    samples = {split: read_samples(file) for split, file in parts.station.samples.items()}
+    files = {split: folder / f"{split}.parquet" for split in samples}
+    for split, own in samples.items():
+        answers = (f"{a} " * (9 if i % 7 == 0 else 1) for i, a in enumerate(own.answer))
+        Samples({**own.columns, "answer": tuple(answers)}).write(files[split])
+    return replace(parts, station=replace(parts.station, samples=files))
 
 
 @pytest.fixture
@@ -60,14 +74,17 @@ def gradients(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     return found
 
 
+@pytest.mark.parametrize("system", [ALL_TOKENS, FIRST_TOKEN])
 def test_a_step_in_parts_is_the_step_on_the_whole_batch(
+    system: Mlms,
     parts_of: PartsOf,
     sent: list[int],
     gradients: list[torch.Tensor],
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, values: values)
-    parts = parts_of(system=FIRST_TOKEN)
+    parts = _with_long_answers(parts_of(system=system), tmp_path)
     phase = parts.phases(steps=1)[-1]
     (expected,), _ = _train(parts, phase, math.inf)
     whole = gradients.copy()
@@ -99,11 +116,16 @@ def test_a_batch_that_fits_is_not_split(parts_of: PartsOf) -> None:
     assert fits == whole
 
 
-def test_reports_are_merged_by_samples() -> None:
-    first = StepReport({"task": 1.0}, {"samples": 6.0, "uplink_bits": 10.0, "tx_power_dbm": 10.0})
-    other = StepReport({}, {"samples": 2.0, "uplink_bits": 30.0, "tx_power_dbm": 20.0})
-    merged = merge_reports([first, other], [6, 2])
-    assert merged.losses == {"task": 1.0}  # nothing of the other part has arrived
+def test_reports_are_merged_by_what_they_are_means_of() -> None:
+    first = StepReport(
+        {"task": 1.0, "long": 1.0}, {"samples": 6.0, "uplink_bits": 10.0, "tx_power_dbm": 10.0}
+    )
+    other = StepReport({"long": 2.0}, {"samples": 2.0, "uplink_bits": 30.0, "tx_power_dbm": 20.0})
+    parts = [StepPart(0.75, fractions={"long": 0.2}), StepPart(0.25, fractions={"long": 0.8})]
+    merged = merge_reports([first, other], parts)
+    assert merged.losses == pytest.approx(
+        {"task": 1.0, "long": 1.8}
+    )  # nothing of the other part has arrived
     assert merged.costs == pytest.approx(
         {
             "samples": 8.0,

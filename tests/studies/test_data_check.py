@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -13,7 +14,14 @@ from PIL import Image
 
 from studies.cli.main import main
 from tests.tokcom_core.tasks.published import write_clevr
-from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, frames_folder, sound_file, video_file
+from tokcom_core.datasets.layout import (
+    MUSIC_AVQA,
+    VALOR,
+    annotation_file,
+    frames_folder,
+    sound_file,
+    video_file,
+)
 from tokcom_core.datasets.minimusic.write import write_minimusic
 from tokcom_core.tasks.folders import check_splits, tasks_in
 
@@ -133,6 +141,20 @@ def test_other_tasks_are_found_by_their_files(
     assert "clevr, test: image CLEVR_v1.0/images/val/CLEVR_val_000002.png cannot be read" in said
 
 
+def test_repeated_ids_and_shared_clips_are_told(
+    minimusic: Path, tmp_path: Path, checked: Callable[..., tuple[int, str]]
+) -> None:
+    root = shutil.copytree(minimusic, tmp_path / "data")
+    asked = [annotation_file(root / MUSIC_AVQA, "avqa", split) for split in ("val", "test")]
+    val, test = (json.loads(file.read_text()) for file in asked)
+    asked[0].write_text(json.dumps([*val, {**val[0], "anser": "two"}, test[0]]))
+    code, said = checked(root)
+    assert code == 0
+    assert "avqa, val: 1 ids occur more than once about the same clip or image" in said
+    assert "avqa, val: 1 of " in said and "are in the test split as well" in said
+    assert "avqa, test: " not in said
+
+
 def test_a_folder_without_the_layout_is_refused(
     twelve: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
@@ -149,3 +171,5 @@ def test_real_annotations_are_counted() -> None:
     checks = {split.split: split for split in check_splits(task, REAL, read=False)}
     assert (checks["val"].samples, checks["test"].samples) == (4595, 9185)
     assert len(checks["test"].groups) == 9
+    assert (checks["val"].repeated_ids, checks["test"].repeated_ids) == (27, 55)
+    assert (checks["val"].tested, checks["val"].media) == (2296, 3815)

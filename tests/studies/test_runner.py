@@ -51,6 +51,46 @@ def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
     assert len(read_samples(folder.samples("test"))) == len(Avqa().samples(data, "test"))
 
 
+def test_a_clip_that_comes_later_is_told_and_left_out_as_before(
+    minimusic: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(minimusic, data, ignore=shutil.ignore_patterns("video"))
+    clip = Avqa().samples(data, "test").media_id[0]
+    sound = sound_file(data / MUSIC_AVQA, clip)
+    moved = sound.rename(tmp_path / "later.wav")
+    study = Study(name="s", data={"folder": data})
+    _, folder = encoded(study, tmp_path / "out")
+    assert "can be read by now" not in caplog.text
+    before = read_samples(folder.samples("test"))
+    moved.rename(sound)
+    write_samples(folder, study, Plan(study).features())
+    assert f"skipped 1 clips of test: {clip}: " in caplog.text
+    assert f"1 of them can be read by now, such as {clip}; what is in" in caplog.text
+    assert read_samples(folder.samples("test")) == before
+
+
+def test_questions_that_share_an_id_are_told_apart(minimusic: Path, tmp_path: Path) -> None:
+    """As 55 pairs of MUSIC-AVQA's test questions, each about one clip, with two answers."""
+    data = tmp_path / "data"
+    for file in Avqa().annotation_files(minimusic):
+        copied = data / file.relative_to(minimusic)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copied)
+    file = annotation_file(data / MUSIC_AVQA, "avqa", "test")
+    first, *others = json.loads(file.read_text())
+    file.write_text(json.dumps([first, *others, {**first, "anser": "two"}]))
+    study = Study(name="s", data={"folder": data})
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(study)
+    write_samples(folder, study, [])
+    found = read_samples(folder.samples("test"))
+    assert found.media_id[0] == found.media_id[-1] == first["video_id"]
+    assert found.sample_id[0] == str(first["question_id"])
+    assert found.sample_id[-1] == f"{first['question_id']}-2"
+    assert len(set(found.sample_id)) == len(found)
+
+
 def test_a_clip_that_stands_in_two_splits_is_encoded_once(
     minimusic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

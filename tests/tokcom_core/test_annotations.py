@@ -11,6 +11,7 @@ import pytest
 
 from tokcom_core.datasets.annotations import QUESTION_TYPES, fill, read_music_avqa, read_valor
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file
+from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import Avqa
 
 REAL = Path(os.environ.get("TOKCOM_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -39,6 +40,16 @@ def test_captions_of_asked_clips_are_part_of_the_data(tmp_path: Path) -> None:
         captions.write_text(content)
         found.append(task.identity(tmp_path))
     assert len(set(found)) == 3
+
+
+def test_ids_are_made_unique_among_samples_about_the_same_media() -> None:
+    columns = {"sample_id": ("7", "7", "7", "7-2", "7"), "media_id": ("a", "a", "b", "a", "a")}
+    samples = Samples({**columns, "group": ("",) * 5, "answer": ("",) * 5})
+    assert samples.repeated_ids == 1
+    unique = samples.with_unique_ids()
+    assert unique.repeated_ids == 0
+    assert unique.sample_id[:3] == ("7", "7-2", "7")
+    assert unique.with_unique_ids() == unique
 
 
 @needs_real_data

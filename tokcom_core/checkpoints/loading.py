@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from .configs import from_pretrained, read_config, unreadable
@@ -160,8 +161,9 @@ def load_input_embedding(name: str) -> nn.Embedding:
 @cache
 def linear_modules(name: str) -> tuple[str, ...]:
     """Paths of the linear modules in the layers of a language model; no weights are read."""
-    layers = getattr(model_without_weights(name).base_model, "layers", nn.ModuleList())
-    return tuple(path for path, own in layers.named_modules() if isinstance(own, nn.Linear))
+    base = model_without_weights(name).base_model
+    layers, kinds = getattr(base, "layers", base), (nn.Linear, Conv1D)
+    return tuple(path for path, own in layers.named_modules() if isinstance(own, kinds))
 
 
 def model_without_weights(name: str) -> PreTrainedModel:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, count
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +20,10 @@ REQUIRED = ("sample_id", "media_id", "group", "answer")
 class Samples:
     """Columns of equal length, all of them text.
 
-    ``sample_id`` is the data set's own, ``media_id`` names the media of a sample (a clip, a
-    picture; answers about the same media are correlated), ``group`` the kind of question, and
-    ``answer`` the true one. Further columns (question, caption ...) are up to the task.
+    ``sample_id`` is the data set's own (see :meth:`with_unique_ids`), ``media_id`` names the media
+    of a sample (a clip, a picture; answers about the same media are correlated), ``group`` the kind
+    of question, and ``answer`` the true one. Further columns (question, caption ...) are up to the
+    task.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -55,6 +58,20 @@ class Samples:
     @property
     def answer(self) -> tuple[str, ...]:
         return self.columns["answer"]
+
+    @property
+    def repeated_ids(self) -> int:
+        """Number of ids that several samples about the same media share."""
+        counts = Counter(zip(self.media_id, self.sample_id, strict=True))
+        return sum(count > 1 for count in counts.values())
+
+    def with_unique_ids(self) -> Samples:
+        """The same samples, with ``1138-2`` for the second ``1138`` about the same media."""
+        found: dict[tuple[str, str], None] = {}
+        for media_id, own in zip(self.media_id, self.sample_id, strict=True):
+            names = chain([own], (f"{own}-{number}" for number in count(2)))
+            found[next((media_id, name) for name in names if (media_id, name) not in found)] = None
+        return Samples({**self.columns, "sample_id": tuple(name for _, name in found)})
 
     def keep(self, media_ids: Collection[str]) -> Samples:
         """Only the samples of these media."""

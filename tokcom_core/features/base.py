@@ -46,6 +46,10 @@ class Features(Config, ABC):
         """Media that could not be read, with the reasons; their samples are left out."""
         return {}
 
+    def repaired(self, folder: Path, task: Task, root: Path) -> set[str]:
+        """Those of :meth:`damaged` whose files have come or changed since, and can be read now."""
+        return set()
+
     def windows(self, folder: Path, media_ids: Sequence[str]) -> float:
         """Mean number of the encoder's windows in some media, for counting operations."""
         return 0.0

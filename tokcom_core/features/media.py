@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from ..tasks.base import Task
 from .base import Features
 
 FeatureDtype = Literal["float16", "float32"]
+
+_META = "meta.json"
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,20 @@ class MediaFeatures(Features):
     def damaged(self, folder: Path) -> dict[str, str]:
         return open_features(folder).damaged
 
+    def repaired(self, folder: Path, task: Task, root: Path) -> set[str]:
+        from ..datasets.reading import check_readable
+
+        encoded_ns = (folder / _META).stat().st_mtime_ns
+        found = set()
+        for media_id in self.damaged(folder):
+            file = task.media_file(root, self.splits[0], self.medium, media_id)
+            if file is None or not file.exists() or file.stat().st_ctime_ns <= encoded_ns:
+                continue
+            with suppress(ValueError):
+                check_readable(file)
+                found.add(media_id)
+        return found
+
     def windows(self, folder: Path, media_ids: Sequence[str]) -> float:
         return open_features(folder).mean_windows(media_ids)
 
@@ -262,7 +279,7 @@ def write_features(
         "damaged": damaged,
         "absent": absent,
     }
-    (folder / "meta.json").write_text(json.dumps(meta))
+    (folder / _META).write_text(json.dumps(meta))
     return damaged
 
 
@@ -307,7 +324,7 @@ def open_features(folder: Path) -> FeatureStore:
         ValueError: for a damaged folder.
     """
     with reading(folder):
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / _META).read_text())
         tokens = np.load(folder / "tokens.npy", mmap_mode="r")
     return FeatureStore(
         tokens=tokens,

@@ -132,6 +132,18 @@ class Receiver(Trained, ABC):
             targets: Samples of the batch by split.
         """
 
+    def loss_counts(self, phase: str, targets: Mapping[str, Samples]) -> dict[str, int]:
+        """Number of values that each of :meth:`losses` is the mean of, by its name.
+
+        It is left out of a loss that is a mean of samples. By them a batch's loss is put together
+        from those of its parts, see :attr:`Phase.micro_batch_size`.
+
+        Args:
+            phase: Name of the phase.
+            targets: Samples of the part by split, all of which arrive.
+        """
+        return {}
+
     def embeddings(self, received: Mapping[str, Received]) -> dict[str, Tensor]:
         """Embeddings ``[B, D]`` of streams that a phase aligns, see :attr:`Phase.aligned`.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..checkpoints import checkpoint
-from ..config import listed
+from ..config import Config, listed
 
 
 def absolute(name: str) -> str:
@@ -26,3 +26,32 @@ MicroBatchSize = Annotated[
 
 LearningRates = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(listed)]
 """Candidates, all positive; a single number is a list of one."""
+
+
+class AdaptedModules(Config):
+    """Where a language model has a low-rank adapter.
+
+    Attributes:
+        modules: Linear layers that have one, by the ends of their names.
+    """
+
+    modules: tuple[str, ...] = Field(min_length=1)
+
+    def check(self, language: str) -> None:
+        """Refuses modules that a language model lacks: PEFT adapts the others and says nothing.
+
+        Raises:
+            ValueError: naming those that there are.
+        """
+        from ..checkpoints.loading import linear_modules
+
+        paths = linear_modules(language)
+        lacking = [
+            own for own in self.modules if not any(f".{p}".endswith(f".{own}") for p in paths)
+        ]
+        if paths and lacking:
+            there = dict.fromkeys(path.rpartition(".")[2] for path in paths)
+            raise ValueError(
+                f"the layers of language model {language!r} have no {', '.join(lacking)} for the "
+                f"adapter; set lora.modules of the system to some of {', '.join(there)}"
+            )

@@ -76,8 +76,8 @@ class Phase:
             the devices are built for.
         aligned: Streams whose embeddings the losses bring together, the anchor first, see
             :meth:`Receiver.embeddings`; none in a phase that aligns nothing.
-        micro_batch_size: Maximum number of samples that are sent and learnt from at once; a step
-            is the mean of these. None takes the batch whole.
+        micro_batch_size: Maximum number of samples that are sent and learnt from at once; the
+            losses of a step are those of the whole batch. None takes it whole.
     """
 
     name: str

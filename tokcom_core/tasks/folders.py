@@ -34,6 +34,8 @@ class SplitCheck:
         unprepared: Recordings that ``tokcom data prepare`` has not extracted yet.
         missing: Files that are not there.
         damaged: Files that cannot be read, each with the reason.
+        repeated_ids: Number of ids that several samples about the same media share.
+        tested: Number of its clips or images that the test split is about as well.
         unreadable: Reason why its samples cannot be read; empty if they can.
     """
 
@@ -45,6 +47,8 @@ class SplitCheck:
     unprepared: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
+    repeated_ids: int = 0
+    tested: int = 0
     unreadable: str = ""
 
     @property
@@ -110,7 +114,13 @@ def check_splits(
         for media_id in () if isinstance(own, str) else own.media_id:
             jobs.setdefault((task.dataset(split), media_id), (task, root, split, media_id))
     states = dict(zip(jobs, _states(list(jobs.values()), read, progress), strict=True))
-    return [_summary(task, split, own, states) for split, own in splits.items()]
+    tested = splits[task.test_split]
+    test = set() if isinstance(tested, str) else _media_of(task, task.test_split, tested)
+    return [_summary(task, split, own, states, test) for split, own in splits.items()]
+
+
+def _media_of(task: Task, split: str, samples: Samples) -> set[_Key]:
+    return {(task.dataset(split), media_id) for media_id in samples.media_id}
 
 
 def _states(
@@ -126,7 +136,11 @@ def _states(
 
 
 def _summary(
-    task: Task, split: str, own: Samples | str, states: Mapping[_Key, tuple[_State, str]]
+    task: Task,
+    split: str,
+    own: Samples | str,
+    states: Mapping[_Key, tuple[_State, str]],
+    test: set[_Key],
 ) -> SplitCheck:
     if isinstance(own, str):
         return SplitCheck(task.name, split, unreadable=own)
@@ -144,6 +158,8 @@ def _summary(
         unprepared=tuple(by_state.get("unprepared", ())),
         missing=tuple(by_state.get("missing", ())),
         damaged=tuple(by_state.get("damaged", ())),
+        repeated_ids=own.repeated_ids,
+        tested=0 if split == task.test_split else len(test.intersection(media)),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import GPT2Config, Phi3Config, PreTrainedConfig
 
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.features import TextFeatures
@@ -23,8 +24,9 @@ from tokcom_core.tasks import Avqa, Task
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.instructions import COLUMNS
 from tokcom_core.testing import ROWS, SystemCase, SystemContract, Unsplit, handed_over
+from tokcom_core.testing.case import seeded
 
-from ..pictures import Pictures, write_models, write_pictures
+from ..pictures import Pictures, write_language, write_models, write_pictures
 
 TOKENS = {"audio": 6, "vision": 6}
 
@@ -376,6 +378,33 @@ def test_what_it_cannot_learn_is_refused() -> None:
     unaligned = Mlms.model_validate({"alignment": {"losses": "none"}})
     unaligned.check(Bare(kind="texts"), {"audio": 4})
     assert unaligned.served(Bare(kind="texts")) == ("audio", "question")
+
+
+@pytest.mark.parametrize(
+    ("config", "there"),
+    [
+        (Phi3Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2), "qkv_proj"),
+        (GPT2Config(n_embd=16, n_layer=1, n_head=2), "c_attn"),
+    ],
+)
+def test_an_adapter_goes_where_the_language_model_has_modules(
+    tmp_path: Path, config: PreTrainedConfig, there: str
+) -> None:
+    """Refused when the study is planned, not by PEFT when the first network is built."""
+    models = {"language": str(write_language(tmp_path, config))}
+    with pytest.raises(ValueError, match=f"no q_proj, v_proj for the adapter; set .*{there}"):
+        Mlms.model_validate({"models": models}).check(Avqa(), TOKENS)
+    system = Mlms.model_validate({"models": models, "lora": {"modules": [there]}})
+    system.check(Avqa(), TOKENS)
+    receiver = system.receiver(Avqa(), seeded, TOKENS, "cpu", 4)
+    adapted = {name for name, p in receiver.named_parameters() if "lora_" in name}
+    assert adapted and all(f".{there}." in name for name in adapted)
+
+
+def test_the_papers_adapter_leaves_the_names_of_artifacts_as_they_were() -> None:
+    own = {"modules": ["q_proj", "v_proj"]}
+    assert "lora" not in Mlms.model_validate({"lora": own}).model_dump(mode="json")
+    assert "lora" in Mlms.model_validate({"lora": {"modules": ["q_proj"]}}).model_dump(mode="json")
 
 
 def test_a_class_token_is_pooled_where_the_encoder_has_one() -> None:

@@ -240,6 +240,25 @@ def test_a_long_text_is_validated_on_as_far_as_answers_go(case_of: CaseOf) -> No
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["tuning", "coding"])
+def test_a_batchs_loss_is_that_of_its_parts_by_their_tokens(
+    case_of: CaseOf, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    both = case_of().unsplit()
+    (phase,) = (phase for phase in both.case.phases if phase.name == name)
+    whole = both.losses(phase)["task"]
+    losses, counts = [], []
+    for rows in (ROWS[:1], ROWS[1:]):
+        monkeypatch.setattr("tokcom_core.testing.case.ROWS", rows)
+        losses.append(both.losses(phase)["task"])
+        targets = {own.split: both.case.batch(own.split) for own in phase.inputs}
+        counts.append(both.receiver.loss_counts(name, targets)["task"])
+    assert counts[0] * 3 != counts[1]  # not as many tokens a sample
+    together = sum(n * loss for n, loss in zip(counts, losses, strict=True)) / sum(counts)
+    torch.testing.assert_close(together, whole)
+
+
+@torch.no_grad()
 def test_image_states_depend_on_an_instruction_only_if_it_comes_first(case_of: CaseOf) -> None:
     for order in ("image-first", "instruction-first"):
         case = case_of(order=order, codec={"symbols_per_token": None}, transmitter_layers=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -19,8 +19,11 @@ from ...encoders import ENCODERS, Ast, AudioSpan, Clip, Crop, EncoderConfig, Viv
 from ...features import FeatureDtype, Sliding
 from ...selection import Selection
 from ...slide import Rounding
-from ..config import Checkpoint, LearningRates, MicroBatchSize, absolute
+from ..config import AdaptedModules, Checkpoint, LearningRates, MicroBatchSize, absolute
 from .transceiver import RECEIVER_WIDTH, AudioPooling, Pooling, VisionPooling
+
+if TYPE_CHECKING:
+    from ...foundation import LoraShape
 
 AlignmentLosses = Literal["none", "reconstruction", "contrastive"]
 AnswerLoss = Literal["all_tokens", "first_token"]
@@ -112,6 +115,23 @@ class Models(Config):
     def skipped(self, medium: str) -> int:
         """Number of tokens at the front that the slide leaves out."""
         return 0 if self.slide == "all" else self.encoder(medium).shape().summary_tokens
+
+
+class LoraSettings(AdaptedModules):
+    """Low-rank adapter of the foundation model, eq. (13); its shape is that of the authors' code.
+
+    Attributes:
+        modules: By default the query and value projections, as Llama, Qwen and others name them.
+    """
+
+    modules: tuple[str, ...] = Field(default=("q_proj", "v_proj"), min_length=1)
+
+    @property
+    def shape(self) -> LoraShape:
+        """The adapter's shape."""
+        from ...foundation import LoraShape
+
+        return LoraShape(modules=self.modules)
 
 
 class PoolingConfig(Config):

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ...answers import answer_losses, greedy_answers
+from ...answers import answer_losses, greedy_answers, token_count
 from ...datasets.samples import Samples
 from ...foundation import FoundationModel, concatenate
 from ...storage import check_saved
@@ -58,7 +58,7 @@ class MlmsReceiver(Receiver):
         self._max_answer_tokens = max_answer_tokens
         language = system.models.language_for(task.media)
         with seeded("adapter"):
-            self.foundation = FoundationModel(language, device=torch_device)
+            self.foundation = FoundationModel(language, system.lora.shape, torch_device)
         width = self.foundation.token_width
         self.receivers = nn.ModuleDict()
         for modality in (*self._media, TEXT):
@@ -106,6 +106,12 @@ class MlmsReceiver(Receiver):
             "task": getattr(found, self._answer_loss),
             "first_token": found.first_token.detach(),
         }
+
+    def loss_counts(self, phase: str, targets: Mapping[str, Samples]) -> dict[str, int]:
+        if phase == ALIGNMENT or self._answer_loss == "first_token":
+            return {}
+        (samples,) = targets.values()
+        return {"task": token_count(self.foundation.answer_ids(samples.answer))}
 
     def _alignment_losses(self, received: Mapping[str, Received]) -> dict[str, Tensor]:
         """Losses (9) and (11) over the streams that have arrived."""

@@ -17,7 +17,7 @@ from ...tasks.base import Reference, Task
 from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
 from ..phases import Phase, StreamInput, Training
 from ..streams import Stream
-from .config import AlignmentConfig, FineTuningConfig, Models
+from .config import AlignmentConfig, FineTuningConfig, LoraSettings, Models
 from .methods import METHODS
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Mlms(System):
         question_tokens, caption_tokens: Maximum number of tokens; longer texts are cut.
         alignment: Alignment, stage 1 of Algorithm 1.
         fine_tuning: Fine-tuning, stage 2 of Algorithm 1.
+        lora: Low-rank adapter of the foundation model, which all phases build.
         intact_texts: Columns of the texts that a reference reads, intact and without other streams.
     """
 
@@ -51,6 +52,10 @@ class Mlms(System):
     caption_tokens: int = Field(default=256, ge=1)
     alignment: AlignmentConfig = AlignmentConfig()
     fine_tuning: FineTuningConfig = FineTuningConfig()
+    lora: LoraSettings = Field(
+        default=LoraSettings(),
+        exclude_if=lambda own: own == LoraSettings(),  # keys of before stay
+    )
     intact_texts: tuple[str, ...] = ()
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = METHODS
@@ -239,6 +244,7 @@ class Mlms(System):
                 "alignment: none"
             )
         super().check(task, tokens)
+        self.lora.check(self.models.language_for(task.media))
         for medium in self.budgets(task):
             self._check_selection(medium)
         if self.alignment.losses == "contrastive":
@@ -379,7 +385,7 @@ class Mlms(System):
 
         with torch.device("meta"):
             receiver = token_receiver(self, self._token_width(task))
-        layers, head = applied_weights(self.models.language_for(task.media))
+        layers, head = applied_weights(self.models.language_for(task.media), self.lora.shape)
         own = matrix_weights(receiver.parameters()) + layers
         return 2e-9 * (own * sum(tokens.values()) + head)
 

@@ -10,7 +10,7 @@ from ...checkpoints import POCKET_IMAGES
 from ...config import Config
 from ...encoders import Clip, Convnext, Grid, NamedEncoder
 from ...features import FeatureDtype
-from ..config import MicroBatchSize
+from ..config import AdaptedModules, MicroBatchSize
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -47,12 +47,12 @@ class Models(Config):
         return low, high
 
 
-class LoraSettings(Config):
+class LoraSettings(AdaptedModules):
     """Low-rank adapter of the language model; the paper does not say its shape.
 
     Attributes:
         rank, alpha: Rank, and the factor of the adapter times its rank.
-        modules: Linear layers that have one, by the names that Qwen2 and Gemma share.
+        modules: By default those that Qwen2 and Gemma share.
     """
 
     rank: int = Field(default=8, ge=1)
@@ -67,25 +67,6 @@ class LoraSettings(Config):
         from peft import LoraConfig
 
         return LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(self.modules))
-
-    def check(self, language: str) -> None:
-        """Refuses modules that a language model lacks: PEFT adapts the others and says nothing.
-
-        Raises:
-            ValueError: naming those that there are.
-        """
-        from ...checkpoints.loading import linear_modules
-
-        paths = linear_modules(language)
-        lacking = [
-            own for own in self.modules if not any(f".{p}".endswith(f".{own}") for p in paths)
-        ]
-        if paths and lacking:
-            there = dict.fromkeys(path.rpartition(".")[2] for path in paths)
-            raise ValueError(
-                f"the layers of language model {language!r} have no {', '.join(lacking)} for the "
-                f"adapter; set lora.modules of the system to some of {', '.join(there)}"
-            )
 
 
 class CodecConfig(Config):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...answers import IGNORED, answer_losses, greedy_answers
+from ...answers import IGNORED, answer_losses, greedy_answers, token_count
 from ...datasets.samples import Samples
 from ...foundation import concatenate
 from ..base import Predictions, Receiver, Seeded
@@ -127,6 +127,18 @@ class TaichiReceiver(Receiver):
         logits = self._logits(prompt.take(asked.nonzero()[:, 0]), answers.shape[1])
         losses = answer_losses(logits, answers[asked])
         return {"task": losses.all_tokens, "first_token": losses.first_token.detach()}
+
+    def loss_counts(self, phase: str, targets: Mapping[str, Samples]) -> dict[str, int]:
+        """Of answers their tokens; of states the samples, as it is not known what will arrive."""
+        (samples,) = targets.values()
+        if phase == CODEC:
+            return {}
+        if phase in OFF_AIR:
+            longest = self._system.conversation_tokens
+            labels = self._words.conversations(samples["conversation"], longest).labels
+        else:
+            labels = self._words.answers(samples.answer, self._system.answer_tokens)
+        return {"task": token_count(labels)}
 
     def _conversation_losses(self, visual: Received, samples: Samples) -> dict[str, Tensor]:
         """Eq. (16) on the responses alone: cross-entropy of the words that come next.

@@ -187,7 +187,7 @@ class _StudyRun:
                 runner.emulate(cell, progress.watch)
             except StorageError:
                 raise
-            except Exception as error:  # any failure becomes a row of the table
+            except (Exception, SystemExit) as error:  # any failure becomes a row of the table
                 logger.exception("%s failed", cell.key)
                 failures[cell.key] = reason_of(error)
                 if gpu_is_lost(error):

@@ -20,6 +20,7 @@ import studies
 from studies.execution.finished import finished
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
+from studies.plan.modules import code_of
 from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.artifacts import Artifacts
@@ -179,6 +180,38 @@ def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
         folder.begin(Study(name="other", task="clevr", data={"miniclevr": {}}, models="pocket"))
     with pytest.raises(ValueError, match="no study in"):
         StudyFolder(tmp_path / "empty").open()
+
+
+def test_a_folder_belongs_to_one_version_of_own_code(my_airs: Path, tmp_path: Path) -> None:
+    """Else results of earlier code would pass for those of today, or stand beside them."""
+    study = Study(name="s", airs=["awgn", {"name": "custom", "class": "my_airs:Nakagami"}])
+    folder, file = StudyFolder(tmp_path / "out"), my_airs / "my_airs.py"
+    folder.begin(study)
+    earlier = file.read_text()
+    file.write_text(f"{earlier}# changed\n")
+    told = r"code of my_airs has changed .*; choose another --out, .* remove code\.json"
+    with pytest.raises(ValueError, match=told):
+        folder.check(study.model_copy(update={"seeds": (0, 1)}))
+    StudyFolder(tmp_path / "other").check(study)
+    folder.code.unlink()
+    folder.begin(study)
+    file.write_text(earlier)
+    with pytest.raises(ValueError, match=told):
+        folder.check(study)
+
+
+def test_a_package_of_ones_own_is_one_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "their_package"
+    (package / "deep").mkdir(parents=True)
+    for name in ("__init__", "deep/__init__", "deep/of_theirs"):
+        (package / f"{name}.py").write_text("")
+    names = ["their_package.deep.of_theirs", "their_package"]
+    monkeypatch.setattr("studies.plan.modules.modules_of", lambda _: names)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = code_of(Study(name="s"))
+    assert list(before) == ["their_package"]
+    (package / "deep" / "__init__.py").write_text("answer = 42")
+    assert code_of(Study(name="s")) != before
 
 
 def test_references_reach_the_rows_of_all_others(study: Study, tmp_path: Path) -> None:

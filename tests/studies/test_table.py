@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +27,7 @@ from studies.storage.artifacts import Artifacts
 from studies.storage.folder import StudyFolder
 from studies.storage.store import LocalStore
 from studies.tables.columns import VERSION_KEY
+from studies.tables.files import Tables
 from studies.tables.findings import Findings
 from studies.tables.layout import layout_of
 from studies.tables.references import read_references, write_references
@@ -161,6 +162,26 @@ def test_answers_are_what_the_results_count(study: Study, tmp_path: Path) -> Non
     row = results[(results["cell"] == cell) & results["eval_snr_db"].eq(0)].iloc[0]
     interval = clip_interval(one["media_id"].tolist(), one["exact"].tolist())
     assert (row["accuracy_low"], row["accuracy_high"]) == (interval.low, interval.high)
+
+
+def test_a_training_that_has_diverged_is_told(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: Callable[..., str]
+) -> None:
+    """Its row is one like the others, but its accuracy is that of no method."""
+    write = Tables.write_phase_curves
+
+    def diverge(tables: Tables, file: Path, phase: str, losses: Sequence[dict[str, float]]) -> None:
+        wild = [{**own, "task": math.nan} if i > 6 else own for i, own in enumerate(losses)]
+        write(tables, file, phase, [{}, *wild])
+
+    monkeypatch.setattr(Tables, "write_phase_curves", diverge)
+    rows = finish(study, StudyFolder(tmp_path), lambda *_: 0.5)
+    told = "task of phase fine-tuning is nan at step 8"
+    assert set(rows["status"]) == {"ok"}
+    assert set(rows["reason"]) == {told}
+    said = " ".join(shown("study", "report", tmp_path).split())
+    assert f"training has diverged: aligned on awgn: {told}" in said
+    assert said.count(f"aligned on awgn: {told}") == 1
 
 
 def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:

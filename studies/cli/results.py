@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from ..plan.budgets import loss_at_bandwidth_db
 from ..storage.folder import StudyFolder
@@ -17,6 +18,7 @@ from .screen import (
     conditions_note,
     conditions_table,
     infeasible_notes,
+    reasons_note,
     service_table,
 )
 
@@ -38,6 +40,10 @@ def print_results(console: Console, findings: Findings) -> None:
     if study.claims:
         print_table(console, claims_table(findings.verdicts))
         console.print("in how many conditions; differences and intervals: report.html")
+    diverged = findings.done[findings.done["reason"] != ""]
+    if len(diverged):
+        told = reasons_note(diverged, layout)
+        console.print(Text("training has diverged", "red") + Text(": ") + told)
     cells = results.drop_duplicates("cell")
     reasons = cells.loc[cells["status"] == "infeasible", "reason"]
     for note in infeasible_notes(reasons, len(cells)):

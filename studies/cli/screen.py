@@ -19,6 +19,8 @@ from ..tables.summary import SWEEPS, interval_note, swept
 
 Row = dict[str, Any]
 _Column = tuple[str, Callable[[Row], str]]
+_SHOWN = 8
+"""Number of reasons that are told of many rows."""
 _LATENCIES = tuple(f"latency_p{percent}_ms" for percent in PERCENTILES)
 
 
@@ -215,6 +217,16 @@ def infeasible_notes(reasons: Iterable[str], cells: int) -> list[Text]:
         Text(f"{count} of {cells} cells {'is' if count == 1 else 'are'} infeasible: {reason}")
         for reason, count in Counter(reasons).items()
     ]
+
+
+def reasons_note(rows: pd.DataFrame, layout: TableLayout) -> Text:
+    """``LABEL on AIR: reason`` of rows, each once and the first of many; references have no air."""
+    named = rows["method"].where(
+        rows["method"].isin(layout.reference_methods), rows["method"] + " on " + rows["air"]
+    )
+    told = sorted(set(named + ": " + rows["reason"]))
+    more = f"; and {len(told) - _SHOWN} more, see 'reason'" if len(told) > _SHOWN else ""
+    return Text("; ".join(told[:_SHOWN]) + more)
 
 
 def starred_note(rows: pd.DataFrame) -> str:

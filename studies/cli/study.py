@@ -258,6 +258,7 @@ def _run(study: Study, out: str, address: str | None) -> None:
     from ..execution.run import run_study
     from ..storage.folder import StudyFolder
     from .results import print_folders, print_results
+    from .screen import reasons_note
 
     try:
         findings = run_study(study, out, console, address)
@@ -274,6 +275,6 @@ def _run(study: Study, out: str, address: str | None) -> None:
     print_folders(console, findings.tables.folder)
     failed = findings.results[findings.results["status"] == "failed"]
     if len(failed):
-        reasons = "; ".join(sorted(set(failed["reason"])))
-        console.print(Text("some cells failed", "red") + Text(f": {reasons}"))
+        told = reasons_note(failed, findings.tables.layout)
+        console.print(Text("some cells failed", "red") + Text(": ") + told)
         sys.exit(1)

@@ -12,11 +12,11 @@ from tokcom_core.checkpoints.presence import local_folder
 from tokcom_core.devices import pick_device
 from tokcom_core.tasks.folders import SplitCheck, check_splits
 
-from ..execution.cluster import check_device, check_gpus, module_source
+from ..execution.cluster import check_device, check_gpus
 from ..execution.data import check_data
 from ..plan.cells import Plan
 from ..plan.loggers import AnyLogger, check_package
-from ..plan.modules import modules_of
+from ..plan.modules import module_source, modules_of
 from ..plan.study import Study
 from .findings import Finding
 

@@ -10,8 +10,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,6 +18,7 @@ from ray.exceptions import RayError
 
 from tokcom_core.devices import pick_device
 
+from ..plan.modules import module_source
 from ..plan.study import Study
 from ..tables.layout import layout_of
 
@@ -173,19 +172,6 @@ def _runtime_env(modules: Sequence[str]) -> dict[str, Any]:
     if here not in sys.path:  # a command's own folder is first, not the user's
         sys.path.insert(0, here)
     return {"py_modules": [str(module_source(name)) for name in modules]}
-
-
-def module_source(name: str) -> Path:
-    """The file of a module, or the folder of a package, that holds a dotted name.
-
-    Raises:
-        ValueError: if there is no such module.
-    """
-    found = find_spec(name.partition(".")[0])
-    if found is None or found.origin is None:
-        raise ValueError(f"no module {name!r} in {os.getcwd()} or installed; modules are names")
-    file = Path(found.origin)
-    return file.parent if file.name == "__init__.py" else file
 
 
 @contextmanager

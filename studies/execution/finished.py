@@ -43,10 +43,11 @@ def forget_failures(out: str | Path) -> int:
     """Removes the rows of failed cells, so that a resume runs them again; returns their number.
 
     Raises:
-        ValueError: if there is no study in ``out``, or a run is at work there.
+        ValueError: if there is no study in ``out``, it cannot go on (see
+            :meth:`StudyFolder.check`), or a run is at work there.
     """
     folder = StudyFolder(out)
-    folder.open()
+    folder.check(folder.open())
     with folder.alone():
         kept = map(Path, folder.store.names(folder.results))
         names = [name for name in kept if name.match("cell-*.parquet")]

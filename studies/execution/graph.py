@@ -19,11 +19,13 @@ class Milestone:
         after: Specs that must be done first; if one of them fails, the study stops.
         then: Returns the specs that are known then, or further milestones.
         due: Whether what it waits for besides specs has happened.
+        despite_failures: Whether it is reached all the same if some of the specs have failed.
     """
 
     after: Sequence[Spec]
     then: Callable[[], Iterable[Spec | Milestone]]
     due: Callable[[], bool] = lambda: True
+    despite_failures: bool = False
 
 
 class State(Enum):
@@ -120,7 +122,8 @@ class SpecGraph:
     @property
     def stopped_by(self) -> Spec | None:
         """A failed spec that a milestone waits for, if there is one."""
-        awaited = (spec for milestone in self._milestones for spec in milestone.after)
+        strict = (m for m in self._milestones if not m.despite_failures)
+        awaited = (spec for milestone in strict for spec in milestone.after)
         return next((spec for spec in awaited if spec.key in self.failures), None)
 
     def grow(self) -> None:
@@ -178,7 +181,8 @@ class SpecGraph:
 
     def _reached(self, milestone: Milestone) -> bool:
         nodes = (self._nodes.get(spec.key) for spec in milestone.after)
-        return milestone.due() and all(n is None or n.state is State.DONE for n in nodes)
+        ended = {State.DONE, *([State.FAILED] if milestone.despite_failures else [])}
+        return milestone.due() and all(n is None or n.state in ended for n in nodes)
 
     def _add(self, spec: Spec) -> _Node | None:
         """Adds a spec and the inputs that it still needs; None if it is done already."""

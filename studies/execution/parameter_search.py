@@ -54,6 +54,10 @@ _REDUCTION = 3
 """ASHA keeps one of so many trials at each rung."""
 
 
+class _StoppedError(BaseException):
+    """Tune has stopped a trial; it raises SystemExit, as code of the user's own may do."""
+
+
 def search_settings(
     study: Study,
     search: Search,
@@ -219,9 +223,11 @@ def _try(config: dict[str, Any], base: Study, folder: StudyFolder) -> None:
     try:
         variant = variant_of(base, config)
         measured = _learn(variant, folder)
+    except _StoppedError:
+        return
     except StorageError:
         raise
-    except Exception as error:  # a setting that fails is a row of the table
+    except BaseException as error:  # a setting that fails, or exits, is a row of the table
         logger.exception("failed: %s", config)
         if gpu_is_lost(error):  # Tune begins the trial again in another worker
             raise RuntimeError(reason_of(error)) from error
@@ -239,7 +245,10 @@ def _learn(variant: Variant, folder: StudyFolder) -> dict[str, float]:
         if loss in measured:
             step = measured["step"]
             known = {_STEP: step, _LOSS: measured[loss], "tokens": variant.tokens}
-            tune.report({_TRAINED: step, **known})
+            try:
+                tune.report({_TRAINED: step, **known})
+            except SystemExit:
+                raise _StoppedError from None
 
     with closing(SpecRunner(variant.study, folder, variant.features)) as runner:
         for spec in (*variant.features, *last.lineage, validation):

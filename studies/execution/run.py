@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def _run_missing(
                 air.prepare(study.link_at(bandwidth_hz))
             folder.begin(study)
             with preparing_data(plan, folder, progress) as data:
-                _StudyRun(study, folder, plan, loggers).run(data, progress, interrupt)
+                _StudyRun(plan, folder, loggers, data).run(progress, interrupt)
         finally:
             if started_ray:
                 ray.shutdown()
@@ -103,52 +103,99 @@ def _is_finished(plan: Plan, folder: StudyFolder) -> bool:
 
 
 class _StudyRun:
-    """One run of a study, whose specs become known as it goes."""
+    """One run of a study, whose specs become known as it goes.
+
+    Args:
+        plan: Plan of the study.
+        folder: Its folder.
+        loggers: What shows the running specs.
+        data: Ends when the data are ready.
+    """
 
     def __init__(
-        self, study: Study, folder: StudyFolder, plan: Plan, loggers: Sequence[SpecLogger]
+        self,
+        plan: Plan,
+        folder: StudyFolder,
+        loggers: Sequence[SpecLogger],
+        data: Future[None],
     ) -> None:
-        self._study = study
+        self._study = plan.study
         self._folder = folder
         self._plan = plan
         self._loggers = loggers
-        self._tables = Tables(folder, layout_of(study))
+        self._data = data
+        self._tables = Tables(folder, layout_of(plan.study))
         self._features = plan.features()
+        self._graph = SpecGraph(folder.has, Milestone([], self._after_data, due=data.done))
 
-    def run(self, data: Future[None], progress: StudyProgress, interrupt: Interrupt) -> None:
-        """Runs everything once ``data`` are ready; infeasible and failed cells are rows, too.
+    def run(self, progress: StudyProgress, interrupt: Interrupt) -> None:
+        """Runs everything once the data are ready; infeasible and failed cells are rows, too.
 
         Raises:
-            ValueError: if the data cannot be learned, or frozen tokens or a choice of learning
-                rates failed.
+            ValueError: if the data cannot be learned, the frozen tokens of all methods failed, or a
+                choice of learning rates did.
         """
+        graph = self._graph
         for found in self._plan.infeasible():
             if not self._folder.has(found.cell):
                 self._tables.write_infeasible(found.cell, found.reason)
-        ready = Milestone([], partial(self._after_data, data), due=data.done)
-        graph = SpecGraph(self._folder.has, ready)
         TuneRun(self._study, self._folder, self._features, self._loggers).run(
             graph, SpecProgress(progress), interrupt
         )
-        data.result()
+        self._data.result()
         if (failed := graph.stopped_by) is not None:
             raise ValueError(f"{failed.kind} failed: {graph.failures[failed.key]}")
+        if self._lost and not self._able():
+            raise ValueError(next(iter(self._lost.values())))
         cells = self._plan.known_cells(choose_learning_rates(self._plan, self._folder))
-        failures = self._emulate(cells, graph, progress)
+        failures = self._emulate(cells, progress)
         for cell in self._to_evaluate(cells):
-            reason = failures.get(cell.key) or graph.blocked(cell) or "it left no result"
+            reason = failures.get(cell.key) or self._blocked(cell) or "it left no result"
             self._tables.write_failure(cell, reason)
+        self._copy_evaluated(cells)
+        if unchosen := self._lost.keys() & self._plan.candidates().keys():
+            raise ValueError(f"method {min(unchosen)!r}: {self._lost[min(unchosen)]}")
+
+    def _copy_evaluated(self, cells: Sequence[Cell]) -> None:
+        """Copies the tables of cells to those that are evaluated like them."""
         evaluated = {cell.evaluation: cell for cell in cells if self._folder.has(cell)}
         for cell in self._waiting(cells):
             self._tables.copy(evaluated[cell.evaluation], cell)
 
-    def _after_data(self, data: Future[None]) -> list[Milestone]:
+    def _after_data(self) -> list[Milestone]:
         """The frozen tokens; nothing if the data cannot be learned, which ends the run."""
-        return [] if data.exception() else [Milestone(self._features, self._after_features)]
+        if self._data.exception():
+            return []
+        return [Milestone(self._features, self._after_features, despite_failures=True)]
+
+    @cached_property
+    def _lost(self) -> dict[str, str]:
+        """The reason of each method and reference whose frozen tokens failed; known after them."""
+        failures = self._graph.failures
+        return {
+            contender.label: f"frozen tokens of {spec.title} failed: {failures[spec.key]}"
+            for spec in self._features
+            if spec.key in failures
+            for contender in self._plan.contenders
+            if self._plan.reads(contender, spec)
+        }
+
+    def _able(self) -> list[Contender]:
+        """The methods and references whose frozen tokens did not fail; none without a method."""
+        able = [own for own in self._plan.contenders if own.label not in self._lost]
+        return able if not self._lost or any(own.reference is None for own in able) else []
+
+    def _blocked(self, cell: Cell) -> str | None:
+        """Reason why a cell cannot run; None if it can."""
+        return self._lost.get(cell.method) or self._graph.blocked(cell)
 
     def _after_features(self) -> list[Milestone]:
-        """Milestones of all methods, at which their learning rates can be chosen."""
-        write_samples(self._folder, self._study, self._features)
+        """Milestones of all methods that can run, at which their learning rates can be chosen."""
+        able = self._able()
+        if not able:
+            return []
+        made = [spec for spec in self._features if spec.key not in self._graph.failures]
+        write_samples(self._folder, self._study, made)
         if uploads_files(self._study):
             write_file_bits(self._folder, self._study)
         candidates = self._plan.candidates()
@@ -156,7 +203,7 @@ class _StudyRun:
             Milestone(
                 candidates.get(contender.label, []), partial(self._after_candidates, contender)
             )
-            for contender in self._plan.contenders
+            for contender in able
         ]
 
     def _after_candidates(self, contender: Contender) -> list[Spec]:
@@ -169,9 +216,7 @@ class _StudyRun:
             for spec in ((cell,) if cell.emulate is None else cell.inputs)
         ]
 
-    def _emulate(
-        self, cells: Sequence[Cell], graph: SpecGraph, progress: StudyProgress
-    ) -> dict[str, str]:
+    def _emulate(self, cells: Sequence[Cell], progress: StudyProgress) -> dict[str, str]:
         """Runs emulated cells one after the other: each uses the whole machine or cluster.
 
         One that loses the GPU of this process is the last one.
@@ -179,7 +224,7 @@ class _StudyRun:
         Returns the reasons of failed cells.
         """
         waiting = self._to_evaluate(cells)
-        able = [c for c in waiting if c.emulate is not None and not graph.blocked(c)]
+        able = [c for c in waiting if c.emulate is not None and not self._blocked(c)]
         runner = SpecRunner(self._study, self._folder, self._features)
         failures: dict[str, str] = {}
         for number, cell in enumerate(able, 1):
@@ -187,7 +232,7 @@ class _StudyRun:
                 runner.emulate(cell, progress.watch)
             except StorageError:
                 raise
-            except Exception as error:  # any failure becomes a row of the table
+            except (Exception, SystemExit) as error:  # any failure becomes a row of the table
                 logger.exception("%s failed", cell.key)
                 failures[cell.key] = reason_of(error)
                 if gpu_is_lost(error):

@@ -47,9 +47,10 @@ class SpecTrainable(tune.Trainable):  # type: ignore[misc]
     """A trial that runs one spec; workers are reused, so that each imports torch once.
 
     The spec runs in a thread of its own, and every result of the trial is its next report. An
-    error of the spec ends its trial with the reason as a result, not as a crash: cells that depend
-    on it become failed rows. If the disk is full, the result says what could not be written. An
-    error that costs the worker its GPU is a crash: Tune begins the trial again in another worker.
+    error of the spec, or a ``sys.exit`` in it, ends its trial with the reason as a result, not as a
+    crash: cells that depend on it become failed rows. If the disk is full, the result says what
+    could not be written. An error that costs the worker its GPU is a crash: Tune begins the trial
+    again in another worker.
     """
 
     def setup(
@@ -102,7 +103,7 @@ class SpecTrainable(tune.Trainable):  # type: ignore[misc]
             self._runner.run(spec, lambda report: self._reports.put({REPORT: report}))
         except StorageError as error:
             return {"unwritten": (error.errno, str(error.filename), error.strerror)}
-        except Exception as error:  # any other failure becomes a row of the table
+        except BaseException as error:  # any other failure, or sys.exit, becomes a row of the table
             logger.exception("failed: %s", self._config["spec"])
             if gpu_is_lost(error):
                 raise RuntimeError(reason_of(error)) from error

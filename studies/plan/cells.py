@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -106,11 +106,19 @@ class Plan:
         """Frozen tokens of every device, at the token lengths of all cells."""
         found: list[AnyFeatures] = []
         for contender in self.contenders:
-            for budget in self.budgets(contender):
-                every = features_of(contender.system, self.study.task, budget.tokens)
-                for one in (one for wanted in every.values() for one in wanted):
-                    _add(found, one)
+            for one in self._features_of(contender):
+                _add(found, one)
         return [FeaturesSpec(data=self._data, task=self.study.task, features=f) for f in found]
+
+    def reads(self, contender: Contender, spec: FeaturesSpec) -> bool:
+        """Whether a method reads some of these frozen tokens."""
+        return any(spec.features.covers(own) for own in self._features_of(contender))
+
+    def _features_of(self, contender: Contender) -> Iterator[AnyFeatures]:
+        for budget in self.budgets(contender):
+            every = features_of(contender.system, self.study.task, budget.tokens)
+            for wanted in every.values():
+                yield from wanted
 
     def candidates(self) -> dict[str, list[ValidationSpec]]:
         """Validations of each method's learning rates; none if there is no choice.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -24,6 +28,36 @@ def modules_of(study: Study) -> list[str]:
     ]
     found = {type(c).__module__ for c in _configs([study, *systems, *features])}
     return sorted(name for name in found if name.partition(".")[0] not in _OWN)
+
+
+def module_source(name: str) -> Path:
+    """The file of a module, or the folder of a package, that holds a dotted name.
+
+    Raises:
+        ValueError: if there is no such module.
+    """
+    found = find_spec(name.partition(".")[0])
+    if found is None or found.origin is None:
+        raise ValueError(f"no module {name!r} in {os.getcwd()} or installed; modules are names")
+    file = Path(found.origin)
+    return file.parent if file.name == "__init__.py" else file
+
+
+def code_of(study: Study) -> dict[str, str]:
+    """Digests of the code outside the package: of each module's file, or of its whole package.
+
+    Raises:
+        ValueError: if a module is gone.
+    """
+    names = dict.fromkeys(name.partition(".")[0] for name in modules_of(study))
+    return {name: _code_digest(module_source(name)) for name in names}
+
+
+def _code_digest(source: Path) -> str:
+    found = hashlib.blake2b(digest_size=8)
+    for file in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+        found.update(f"{file.relative_to(source.parent)}\0".encode() + file.read_bytes())
+    return found.hexdigest()
 
 
 def _configs(value: Any) -> Iterator[BaseModel]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from actors import EmulationConfig, Federation, UserPopulation, share_of
 from channel_models import Link, NamedAir, SnrRange
-from tokcom_core.features import AnyFeatures
+from tokcom_core.features import AnyFeatures, MediaFeatures
 from tokcom_core.systems import NamedSystem, Phase, Stream, System, Transport, devices_of
 from tokcom_core.tasks import NamedTask, Task
 
@@ -29,6 +29,13 @@ class FeaturesSpec(Spec):
     data: str
     task: NamedTask
     features: AnyFeatures
+
+    @property
+    def title(self) -> str:
+        """What they are made of, and by what."""
+        if isinstance(self.features, MediaFeatures):
+            return f"{self.features.medium} by encoder {self.features.encoder.name}"
+        return f"{self.features.kind} by {self.features.checkpoint}"
 
 
 class Crossing(Spec):

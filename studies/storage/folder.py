@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from tokcom_core.storage import atomic_file, remove_partials, writing
 
 from ..plan.differences import differences
 from ..plan.loading import load
+from ..plan.modules import code_of
 from ..plan.spec import Spec
 from ..plan.study import Study
 from .artifacts import Artifacts
@@ -24,7 +26,7 @@ _SHOWN = 5
 
 
 class StudyFolder:
-    """``DIR/study.yaml``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
+    """``DIR/study.yaml``, ``code.json``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
     ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``usage/``,
     ``logs/``, ``report/``.
 
@@ -36,6 +38,7 @@ class StudyFolder:
         self.store = store_at(place)
         self.root = self.store.root
         self.config = self.root / "study.yaml"
+        self.code = self.root / "code.json"
         self.artifacts = Artifacts(self.root / "artifacts", self.store)
         self.results = self.root / "results"
         self.curves = self.root / "curves"
@@ -133,7 +136,8 @@ class StudyFolder:
 
         Raises:
             ValueError: if another study was begun here, with the keys that differ. More values of
-                a swept key are the same study, grown.
+                a swept key are the same study, grown. Also if modules of the user's own have
+                changed since.
         """
         self.store.begin()
         if not self.begun:
@@ -145,12 +149,26 @@ class StudyFolder:
                 f"{self.store} holds another study ({', '.join(found[:_SHOWN])}{more}); choose "
                 "another --out"
             )
+        before, now = self._begun_code(), code_of(study)
+        if changed := [name for name in now if before.get(name, now[name]) != now[name]]:
+            raise ValueError(
+                f"the code of {', '.join(changed)} has changed since the results in {self.store} "
+                "were made by it; choose another --out, or take the earlier code; where the change "
+                f"does not matter to them, remove {self.code.name} there"
+            )
+
+    def _begun_code(self) -> dict[str, str]:
+        """Digests of the modules of the user's own that the study was begun with, by name."""
+        if not self.store.has(self.code):
+            return {}
+        found: dict[str, str] = json.loads(self.store.fetch(self.code).read_text())
+        return found
 
     def begin(self, study: Study) -> None:
         """Claims the folder for a study, or goes on with the same one, which may have grown.
 
         Raises:
-            ValueError: if another study was begun here.
+            ValueError: as :meth:`check`.
         """
         self.check(study)
         for folder in (
@@ -166,6 +184,10 @@ class StudyFolder:
         if not self.begun or self.open() != study:
             with self.write(self.config) as partial:
                 partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        before = self._begun_code()
+        if (code := before | code_of(study)) != before:
+            with self.write(self.code) as partial:
+                partial.write_text(json.dumps(code, indent=1))
 
     def keep_cells(self, keys: Collection[str]) -> None:
         """Removes the tables of all other cells."""

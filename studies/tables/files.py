@@ -20,7 +20,7 @@ from .lateness import lateness
 from .outcome import Outcome
 from .references import read_references, with_references, write_references
 from .rows import read_config, read_rows, read_values, write_rows
-from .training import training_columns
+from .training import divergence, training_columns
 
 _FILES_AT_ONCE = 10
 """Number of files that are read before their rows are copied together."""
@@ -41,15 +41,17 @@ class Tables:
     def write_results(self, cell: Cell, outcomes: Sequence[Outcome], wall_s: float) -> None:
         """Writes a finished cell's rows, with the accuracies of the references at its seed.
 
-        What training cost follows from the cell's curves, which are written before.
+        What training cost, and whether it diverged, follows from the cell's curves, which are
+        written before.
         """
-        task = cell.task
+        task, steps = cell.task, self._steps(cell)
         splits = task.train_split, task.test_split
         train, test = (read_samples(self.folder.samples(split)) for split in splits)
         shared = {
             **self._references(cell),
             "majority_accuracy": task.majority_accuracy(train, outcomes[0].asked, test),
-            **training_columns(cell, self._steps(cell)),
+            **training_columns(cell, steps),
+            "reason": divergence(cell, steps),
             "wall_s": wall_s,
         }
         rows = [{**outcome.result_row(self.layout), **shared} for outcome in outcomes]

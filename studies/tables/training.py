@@ -68,6 +68,24 @@ def phase_costs(spec: PhaseSpec, link: Link, steps: Sequence[Step]) -> TrainingC
     return total if emulated_s is None else replace(total, airtime_s=emulated_s)
 
 
+def divergence(cell: Cell, steps: Iterable[Step]) -> str:
+    """Where the training of a cell has diverged, by its first loss that is not finite.
+
+    Empty if it has not. What comes after starts from there, and is not told.
+
+    Args:
+        cell: The cell.
+        steps: Its rows of ``curves``, in their order.
+    """
+    losses = {spec.phase: spec.definition.losses for spec in cell.trained.lineage}
+    for step in steps:
+        for name in losses.get(step["phase"], ()):
+            loss = step.get(name)
+            if loss is not None and not math.isfinite(loss):
+                return f"{name} of phase {step['phase']} is {loss} at step {step['step']}"
+    return ""
+
+
 def longest_step(spec: PhaseSpec, link: Link) -> Step:
     """A step of a phase whose samples are as long as can be, as token symbols on a link.
 

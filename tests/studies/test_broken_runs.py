@@ -24,9 +24,11 @@ import yaml
 import studies
 from actors import Evaluation, Network, PeerLostError
 from studies.execution.finished import choose_learning_rates, forget_failures
+from studies.execution.graph import SpecGraph
 from studies.execution.runner import SpecRunner
 from studies.plan.cells import Plan
-from studies.plan.specs import Cell
+from studies.plan.specs import Cell, FeaturesSpec
+from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 
 from ..conftest import Disk
@@ -303,6 +305,56 @@ def test_an_emulation_that_loses_the_gpu_is_the_last(
     assert len(later) == 2
     told = f"not begun, as {second} has lost the GPU: {results.loc[second, 'reason']}"
     assert set(results.loc[later, "reason"]) == {told}
+
+
+class _Tune:
+    """In place of Tune's run: makes frozen tokens without content, and ends with them.
+
+    Those with the text ``broken`` among their settings fail.
+    """
+
+    broken = ""
+
+    def __init__(self, study: Study, folder: StudyFolder, *_: object) -> None:
+        self._folder = folder
+
+    def run(self, graph: SpecGraph, *_: object) -> None:
+        graph.grow()
+        while isinstance(spec := graph.take(), FeaturesSpec):
+            if self.broken in spec.model_dump_json():
+                graph.fail(spec.key, "KeyError: 'codebook'")
+            else:
+                with self._folder.artifacts.write(spec):
+                    graph.succeed(spec.key)
+            graph.grow()
+
+
+@pytest.fixture
+def _tokens_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready: Future[None] = Future()
+    ready.set_result(None)
+    monkeypatch.setattr("studies.execution.run.start_ray", lambda *_: False)
+    monkeypatch.setattr("studies.execution.run.preparing_data", lambda *_: nullcontext(ready))
+    monkeypatch.setattr("studies.execution.run.write_samples", lambda *_: None)
+    monkeypatch.setattr("studies.execution.run.TuneRun", _Tune)
+
+
+@pytest.mark.usefixtures("_tokens_alone")
+def test_frozen_tokens_that_fail_cost_only_the_methods_that_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run with no method left stops, as it has nothing to compare."""
+    whole = {"name": "unaligned", "label": "whole", "models": {"audio_span": "whole"}}
+    study = small_study(methods=["unaligned", whole])
+    monkeypatch.setattr(_Tune, "broken", '"span":"whole"')
+    results = studies.run(study, tmp_path / "out").set_index("method")
+    told = "frozen tokens of audio by encoder ast failed: KeyError: 'codebook'"
+    assert results.loc["whole", "reason"] == told
+    assert results.loc["unaligned", "reason"] == "it left no result"
+
+    monkeypatch.setattr(_Tune, "broken", '"medium":"audio"')
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        studies.run(study, tmp_path / "none")
 
 
 def test_a_process_that_dies_while_questions_are_answered_costs_a_new_start(

@@ -262,6 +262,30 @@ def test_no_trial_is_stopped_for_the_validation_of_another(
     assert asha.on_trial_result(None, lagging, {**trained[0], "loss": 3.0}) == "STOP"
 
 
+def test_own_code_that_exits_fails_its_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune ends a trial that it stops early by SystemExit, too; that one is no failure."""
+    base = _search().base(small_study())
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(base)
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(tune, "report", told.append)
+    monkeypatch.setattr(SpecRunner, "run", lambda *_: sys.exit(0))
+    _try({_RATES: 0.001}, base, folder)
+    (row,) = told
+    assert row["status"] == "failed"
+    assert row["reason"].startswith("SystemExit: 0")
+
+    loss = base.system(base.methods[0]).validation_loss
+    monkeypatch.setattr(SpecRunner, "run", lambda _, spec, report: report({"step": 1, loss: 2.0}))
+    monkeypatch.setattr(tune, "report", lambda _: sys.exit(0))
+    made = {variant_of(base, {_RATES: 0.001}).validation.trained.key}
+    monkeypatch.setattr(StudyFolder, "has", lambda _, spec: spec.key not in made)
+    _try({_RATES: 0.001}, base, folder)
+    assert len(told) == 1
+
+
 def test_trials_come_by_validation_loss_and_failures_last(found: Path) -> None:
     table = pd.read_parquet(found / "out" / "search.parquet")
     done = table[table["status"] == "done"]

@@ -139,6 +139,23 @@ def test_a_failure_of_what_is_awaited_stops_the_study() -> None:
     assert not graph.expects_more
 
 
+def test_a_milestone_may_be_reached_despite_failures() -> None:
+    """Not before all that it waits for has ended."""
+    tokens, other = AlignmentSpec(name="tokens"), AlignmentSpec(name="other")
+    cell = Cell(name="cell")
+    then = Milestone([tokens, other], lambda: [cell], despite_failures=True)
+    graph = SpecGraph(lambda _: False, then)
+    assert [graph.take(), graph.take()] == [tokens, other]
+    graph.fail(tokens.key, "no clip")
+    graph.grow()
+    assert graph.take() is None
+    assert graph.expects_more
+    graph.succeed(other.key)
+    graph.grow()
+    assert graph.take() == cell
+    assert graph.stopped_by is None
+
+
 @pytest.fixture
 def searcher() -> SpecSearcher:
     """Of a first spec, a second that waits for it, and room for three trials."""

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 import studies
-from studies.cli.screen import conditions_note, conditions_table
+from studies.cli.screen import conditions_note, conditions_table, reasons_note
 from studies.figures.accuracy import accuracy_by_overhead, accuracy_by_snr
 from studies.figures.chart import Chart
 from studies.figures.learning import earlier_phases, learning_curves
@@ -25,6 +25,7 @@ from studies.storage.folder import StudyFolder
 from studies.tables.columns import Reference, TableLayout
 from studies.tables.files import Tables
 from studies.tables.findings import Findings
+from studies.tables.layout import layout_of
 from studies.tables.learning import compare_learning
 from studies.tables.statistics import mean_interval
 from studies.tables.summary import count_answers, interval_note, summarise
@@ -327,3 +328,12 @@ def test_matched_networks_learn_at_their_own_snr(tmp_path: Path) -> None:
     tables, results, _ = _summary(study, tmp_path)
     learnt = compare_learning(tables, results, "aligned", "unaligned")
     assert learnt[["eval_snr_db", "seeds"]].to_numpy().tolist() == [[0, 3], [10, 3]]
+
+
+def test_reasons_are_told_once_with_method_and_air_and_not_all_of_many() -> None:
+    layout = layout_of(Study(name="s"))
+    rows = [("own", "awgn", "no clip"), ("own", "awgn", "no clip"), ("blind", "awgn", "no text")]
+    few = pd.DataFrame(rows, columns=["method", "air", "reason"])
+    assert reasons_note(few, layout).plain == "blind: no text; own on awgn: no clip"
+    many = pd.DataFrame({"method": "own", "air": "awgn", "reason": [f"no {i}" for i in range(10)]})
+    assert reasons_note(many, layout).plain.endswith("own on awgn: no 7; and 2 more, see 'reason'")

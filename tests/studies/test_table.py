@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -20,12 +20,14 @@ import studies
 from studies.execution.finished import finished
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
+from studies.plan.modules import code_of
 from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.artifacts import Artifacts
 from studies.storage.folder import StudyFolder
 from studies.storage.store import LocalStore
 from studies.tables.columns import VERSION_KEY
+from studies.tables.files import Tables
 from studies.tables.findings import Findings
 from studies.tables.layout import layout_of
 from studies.tables.references import read_references, write_references
@@ -162,6 +164,26 @@ def test_answers_are_what_the_results_count(study: Study, tmp_path: Path) -> Non
     assert (row["accuracy_low"], row["accuracy_high"]) == (interval.low, interval.high)
 
 
+def test_a_training_that_has_diverged_is_told(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: Callable[..., str]
+) -> None:
+    """Its row is one like the others, but its accuracy is that of no method."""
+    write = Tables.write_phase_curves
+
+    def diverge(tables: Tables, file: Path, phase: str, losses: Sequence[dict[str, float]]) -> None:
+        wild = [{**own, "task": math.nan} if i > 6 else own for i, own in enumerate(losses)]
+        write(tables, file, phase, [{}, *wild])
+
+    monkeypatch.setattr(Tables, "write_phase_curves", diverge)
+    rows = finish(study, StudyFolder(tmp_path), lambda *_: 0.5)
+    told = "task of phase fine-tuning is nan at step 8"
+    assert set(rows["status"]) == {"ok"}
+    assert set(rows["reason"]) == {told}
+    said = " ".join(shown("study", "report", tmp_path).split())
+    assert f"training has diverged: aligned on awgn: {told}" in said
+    assert said.count(f"aligned on awgn: {told}") == 1
+
+
 def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     folder.begin(study)
@@ -179,6 +201,38 @@ def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
         folder.begin(Study(name="other", task="clevr", data={"miniclevr": {}}, models="pocket"))
     with pytest.raises(ValueError, match="no study in"):
         StudyFolder(tmp_path / "empty").open()
+
+
+def test_a_folder_belongs_to_one_version_of_own_code(my_airs: Path, tmp_path: Path) -> None:
+    """Else results of earlier code would pass for those of today, or stand beside them."""
+    study = Study(name="s", airs=["awgn", {"name": "custom", "class": "my_airs:Nakagami"}])
+    folder, file = StudyFolder(tmp_path / "out"), my_airs / "my_airs.py"
+    folder.begin(study)
+    earlier = file.read_text()
+    file.write_text(f"{earlier}# changed\n")
+    told = r"code of my_airs has changed .*; choose another --out, .* remove code\.json"
+    with pytest.raises(ValueError, match=told):
+        folder.check(study.model_copy(update={"seeds": (0, 1)}))
+    StudyFolder(tmp_path / "other").check(study)
+    folder.code.unlink()
+    folder.begin(study)
+    file.write_text(earlier)
+    with pytest.raises(ValueError, match=told):
+        folder.check(study)
+
+
+def test_a_package_of_ones_own_is_one_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "their_package"
+    (package / "deep").mkdir(parents=True)
+    for name in ("__init__", "deep/__init__", "deep/of_theirs"):
+        (package / f"{name}.py").write_text("")
+    names = ["their_package.deep.of_theirs", "their_package"]
+    monkeypatch.setattr("studies.plan.modules.modules_of", lambda _: names)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = code_of(Study(name="s"))
+    assert list(before) == ["their_package"]
+    (package / "deep" / "__init__.py").write_text("answer = 42")
+    assert code_of(Study(name="s")) != before
 
 
 def test_references_reach_the_rows_of_all_others(study: Study, tmp_path: Path) -> None:

@@ -265,6 +265,20 @@ def test_a_full_disk_ends_the_run_and_is_no_failure(
     assert (stopper.error.errno, stopper.error.filename) == (errno.ENOSPC, "/out/a")
 
 
+def test_own_code_that_exits_fails_its_trial(
+    trial: SpecTrainable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread of the spec would end without a result, and the study wait for ever."""
+
+    def leave(*_: object) -> None:
+        sys.exit("no microphone")
+
+    monkeypatch.setattr(SpecRunner, "run", leave)
+    outcome = trial._outcome()
+    assert outcome["failure"].startswith("SystemExit: no microphone (test_trial.py, line ")
+    assert trial.step()["failure"] == outcome["failure"]
+
+
 def test_a_spec_that_is_no_longer_valid_fails_with_one_line(trial: SpecTrainable) -> None:
     text = trial.config["spec"]
     trial.reset_config({**trial.config, "spec": text.replace('"ast"', '"nose"')})

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..numerology import SYMBOLS_PER_SLOT, Allocation, Link
+from ..numerology import SYMBOLS_PER_SLOT, Link
 from ..seeding import sionna_seeded
 from ..sionna_api import (
     BaseChannelEstimator,
@@ -21,11 +21,11 @@ from ..sionna_api import (
     LSChannelEstimator,
     ResourceGrid,
 )
-from ..sources.source import Request, Source
+from ..sources.source import Source
+from .interpolation import Interpolated, interpolated
 from .receiver import Interpolation
-from .response import frequency_response, subcarrier_hz
+from .statistics import covariances
 
-_STATISTICS_BATCH = 400
 _SEED = 38_211
 _MIN_POWER = 1e-30
 
@@ -37,25 +37,25 @@ class _Pilots:
     Attributes:
         estimator: Sionna's estimator.
         sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of others.
-        noise_gain: variance of the estimate for unit noise ``[U, 14, F]``; None for ``lmmse``,
-            which states its own error.
+        interpolated: statistics of the estimate; None for ``lmmse``, which states its own error.
     """
 
     estimator: BaseChannelEstimator
     sequences: Tensor
-    noise_gain: Tensor | None
+    interpolated: Interpolated | None
 
 
 class PilotEstimator:
     """Least squares at the pilots, then interpolation over each slot.
 
     The users of one allocation share its pilot symbols as combs (Sionna's Kronecker pattern), at
-    the power of their data. ``lmmse`` interpolates with the source's own second-order statistics.
+    the power of their data. ``lmmse`` interpolates with the source's own second-order statistics;
+    of the others, the error's variance follows from them.
 
     Args:
         link: numerology and pilots.
         interpolation: ``nearest``, ``linear`` or ``lmmse``.
-        source: channels whose statistics ``lmmse`` uses.
+        source: channels of one user, for their statistics.
         device: torch device.
     """
 
@@ -86,7 +86,8 @@ class PilotEstimator:
 
         Returns:
             of each user, the response ``[B, M, rows, F]`` at the data symbols and the variance
-            ``[B, rows, F]`` of its error: that of the noise, as the interpolation passes it on.
+            ``[B, rows, F]`` of its error: what the interpolation makes of the noise, and what it
+            misses of the channel between the pilots.
         """
         batch, antennas, slots, _, subcarriers = pilots[0].shape
         made = self._pilots(len(pilots), subcarriers)
@@ -109,13 +110,16 @@ class PilotEstimator:
         )
         level = level.reshape(-1, *[1] * (response.ndim - 1))
         shape = (batch, slots, antennas, len(pilots), SYMBOLS_PER_SLOT, subcarriers)
-        stated = (error * level.square()).expand(response.shape).reshape(shape)
-        response = self._data_rows((response * level).reshape(shape), rows)
-        if made.noise_gain is None:
-            error = self._data_rows(stated, rows)
+        found = response * level
+        response = self._data_rows(found.reshape(shape), rows)
+        if made.interpolated is None:
+            stated = (error * level.square()).expand(found.shape)
+            error = self._data_rows(stated.reshape(shape), rows)
         else:
-            noise = (noise_power * made.noise_gain).expand(shape)
-            response, error = _shrunk(response, self._data_rows(noise, rows))
+            of_rows = made.interpolated.mapped(
+                lambda slot: self._data_rows(slot.expand(1, slots, 1, *slot.shape), rows)
+            )
+            response, error = of_rows.shrunk(response, noise_power)
         return [(h, e.mean(1)) for h, e in zip(response, error, strict=True)]
 
     def _data_rows(self, grids: Tensor, rows: int) -> Tensor:
@@ -146,31 +150,13 @@ class PilotEstimator:
                 )
             sequences = grid.pilot_pattern.pilots.reshape(users, -1, subcarriers)
             estimator = self._build(grid, subcarriers)
-            stated = self._interpolation == "lmmse"
-            gain = None if stated else self._noise_gain(estimator, sequences)
-            self._made[key] = _Pilots(estimator, sequences, gain)
+            of_estimate = (
+                None
+                if self._interpolation == "lmmse"
+                else interpolated(estimator, sequences, self._link, self._source)
+            )
+            self._made[key] = _Pilots(estimator, sequences, of_estimate)
         return self._made[key]
-
-    def _noise_gain(self, estimator: BaseChannelEstimator, sequences: Tensor) -> Tensor:
-        """Variance ``[U, 14, F]`` that an interpolation with weights w makes of unit noise.
-
-        That is the sum of w^2 over the pilots; Sionna states the sum of w, as if the noise of two
-        pilots were the same. A value is interpolated from neighbouring pilots, so that impulses at
-        every second pilot of one symbol do not overlap, and show each weight.
-        """
-        _, count, subcarriers = sequences.shape
-        sends = sequences.abs() > 0
-        odd = sends.cumsum(-1) % 2 == 1
-        impulses = torch.zeros(
-            2 * count, 1, 1, SYMBOLS_PER_SLOT, subcarriers,
-            dtype=sequences.dtype, device=sequences.device,
-        )  # fmt: skip
-        for k, position in enumerate(self._link.pilot_positions):
-            for i, chosen in enumerate((sends & odd, sends & ~odd)):
-                impulses[2 * k + i, 0, 0, position] = chosen[:, k].any(0).to(impulses.dtype)
-        weights, _ = estimator(impulses, torch.ones(len(impulses), device=sequences.device))
-        gain: Tensor = weights.abs().square().sum(0)
-        return gain.reshape(-1, SYMBOLS_PER_SLOT, subcarriers)
 
     def _build(self, grid: ResourceGrid, subcarriers: int) -> BaseChannelEstimator:
         if self._interpolation == "lmmse":
@@ -190,39 +176,5 @@ class PilotEstimator:
 
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:
-        """Covariances of the normalised response over the symbols of a slot, and over the band."""
-        band = Allocation(0, self._link.subcarriers)
-        channel = self._source.realise(
-            Request(
-                batch=_STATISTICS_BATCH,
-                steps=SYMBOLS_PER_SLOT,
-                sampling_hz=1e3 / self._link.symbol_ms,
-                subcarriers=band.subcarriers,
-                seed=_SEED,
-                sender="",
-            )
-        )
-        response = frequency_response(
-            channel, subcarrier_hz(self._link, band, channel.gains.device)
-        )
-        level = response.abs().square().mean((1, 2, 3), keepdim=True).sqrt()
-        response = response / level.clamp(min=_MIN_POWER)
-        by_symbol = response.permute(2, 0, 1, 3).flatten(1)[:, :: self._link.subcarriers // 12]
-        by_subcarrier = response.permute(3, 0, 1, 2)[..., :1].flatten(1)
-        return _covariance(by_symbol), _covariance(by_subcarrier)
-
-
-def _shrunk(response: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
-    """What least squares says of a Gaussian channel: its mean and variance given the estimate.
-
-    An estimate is its channel plus an error, and so too large on average; the channel's own power
-    is what the estimate's power over the grid exceeds the error's by. ``[U, B, M, T, F]``.
-    """
-    observed = response.abs().square().mean((2, 3, 4), keepdim=True)
-    own = (observed - error.mean((2, 3, 4), keepdim=True)).clamp(min=0.0)
-    share = own / (own + error).clamp(min=_MIN_POWER)
-    return share * response, share * error
-
-
-def _covariance(observations: Tensor) -> Tensor:
-    return observations @ observations.mH / observations.shape[1]
+        """Covariances of the response over the symbols of a slot, and over the band."""
+        return covariances(self._link, self._source)

@@ -25,6 +25,8 @@ STATIONS_M: dict[str, tuple[float, float, float]] = {
 """Where the base station stands in Sionna's scenes, unless told otherwise."""
 USER_HEIGHT_M = 1.5
 _BATCH = 10
+_DRAWING = "disc"
+"""How places are drawn: part of a trace's name, so that none of another drawing is taken."""
 MIN_LLVM = 16
 LLVM_REMEDY = "install libllvm19 (Debian, Ubuntu) or point DRJIT_LIBLLVM_PATH to libLLVM.so"
 
@@ -36,7 +38,7 @@ class Survey:
     Attributes:
         scene: one of :data:`STATIONS_M`, or an ``.xml`` file.
         station_m: place of the base station.
-        radius_m: users stand at most so far away (a square around the station).
+        radius_m: users stand at most so far away, on the ground.
         positions: number of places to keep, each with at least one path.
         max_depth: reflections of a path.
         carrier_hz: carrier frequency.
@@ -55,7 +57,7 @@ class Survey:
 
     def file(self) -> Path:
         """Where its trace is stored."""
-        described = asdict(self)
+        described = {**asdict(self), "drawing": _DRAWING}
         if self.scene not in STATIONS_M:
             described["content"] = hashlib.sha256(Path(self.scene).read_bytes()).hexdigest()
         key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
@@ -130,16 +132,22 @@ def _trace(survey: Survey) -> Trace:
     found: list[tuple[NDArray[np.generic], ...]] = []
     kept = 0
     for _ in range(max(1, 20 * survey.positions // _BATCH)):
-        places = rng.uniform(-survey.radius_m, survey.radius_m, (_BATCH, 3))
-        places = places + np.asarray([*survey.station_m[:2], 0.0])
-        places[:, 2] = USER_HEIGHT_M
-        found.append(_solve(scene, places, survey))
+        found.append(_solve(scene, draw_places(rng, survey, _BATCH), survey))
         kept += len(found[-1][0])
         if kept >= survey.positions:
             break
     if not kept:
         raise ValueError(f"no place within {survey.radius_m:g} m of the station has a path to it")
     return _collect(found, survey)
+
+
+def draw_places(rng: np.random.Generator, survey: Survey, count: int) -> NDArray[np.float64]:
+    """Places ``[count, 3]`` (m), uniform over the disc of a survey's radius."""
+    distance_m = survey.radius_m * np.sqrt(rng.random(count))
+    azimuth = rng.uniform(0, 2 * np.pi, count)
+    x_m, y_m, _ = survey.station_m
+    east_m, north_m = distance_m * np.cos(azimuth), distance_m * np.sin(azimuth)
+    return np.stack([x_m + east_m, y_m + north_m, np.full(count, USER_HEIGHT_M)], axis=1)
 
 
 def _solve(

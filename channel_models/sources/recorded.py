@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..numerology import SPEED_OF_LIGHT_MPS
@@ -20,13 +21,13 @@ from .trace import PLACE, Trace
 class RecordedSource(Source):
     """Replays a trace: the seed chooses the realisations, among the sender's own if it has any.
 
-    Where users move, or their places are known, the request's place chooses them instead.
+    Where users move, or their places are known, the request's place chooses them instead, and the
+    seed draws uniform phases of the paths, as a user a few wavelengths off would have them.
 
     Args:
         trace: the recorded realisations.
         antennas: number of the base station's antennas; must be that of the trace.
-        moving_mps: speed for paths of known directions; each sample also gets uniform phases, as a
-            user a few wavelengths off would.
+        moving_mps: speed for paths of known directions.
         keep_place: each sender stays with one realisation, chosen by this seed and its name.
         device: torch device.
 
@@ -57,6 +58,7 @@ class RecordedSource(Source):
             sender: torch.tensor([i for i, s in enumerate(trace.senders) if s == sender])
             for sender in dict.fromkeys(trace.senders)
         }
+        self._placed = moving_mps is not None or bool(np.isfinite(trace.places_m).all())
         self.static = trace.gains.shape[3] == 1 and not moving_mps
         self.flat = trace.gains.shape[2] == 1 and not trace.delays_s.any()
 
@@ -64,22 +66,24 @@ class RecordedSource(Source):
         own = self._rows.get(request.sender, torch.arange(len(self._trace.senders)))
         generator = torch.Generator().manual_seed(request.seed)
         if self._keep_place is None or not request.sender:
-            placed = self._moving_mps is not None or bool(np.isfinite(self._trace.places_m).all())
-            chooser = torch.Generator().manual_seed(request.place) if placed else generator
+            chooser = torch.Generator().manual_seed(request.place) if self._placed else generator
             chosen = own[torch.randint(len(own), (request.batch,), generator=chooser)]
         else:
             place = spawn_seed(self._keep_place, request.sender) % len(own)
             chosen = own[place].expand(request.batch)
         places = torch.from_numpy(self._trace.places_m)[chosen].to(self._device)
-        gains = self._in_time(self._gains[chosen.to(self._device)], request, generator, chosen)
+        gains = self._gains[chosen.to(self._device)]
+        if self._placed:
+            gains = gains * random_phases(gains, generator)
+        gains = self._in_time(gains, request, generator, chosen)
         location = dict(zip(PLACE, places.unbind(1), strict=True))
         return Realisation(gains, self._delays[chosen.to(self._device)], location)
 
     def _in_time(
         self, gains: Tensor, request: Request, generator: torch.Generator, chosen: Tensor
     ) -> Tensor:
-        if self._moving_mps is not None:
-            return gains * self._rotation(gains, request, generator, chosen)
+        if self._moving_mps and self._trace.directions is not None:
+            return gains * self._doppler(self._trace.directions, request, generator, chosen)
         recorded = gains.shape[3]
         if recorded == 1 or request.steps == 1:
             return gains[..., :1].expand(-1, -1, -1, request.steps)
@@ -95,20 +99,21 @@ class RecordedSource(Source):
             )
         return gains[..., : request.steps]
 
-    def _rotation(
-        self, gains: Tensor, request: Request, generator: torch.Generator, chosen: Tensor
+    def _doppler(
+        self,
+        directions: NDArray[np.float32],
+        request: Request,
+        generator: torch.Generator,
+        chosen: Tensor,
     ) -> Tensor:
-        """Random phases of the paths, and their Doppler shifts: ``[B, 1, P, T]``."""
-        phases = random_phases(gains, generator).expand(-1, -1, -1, request.steps)
-        if self._trace.directions is None or not self._moving_mps:
-            return phases
+        """Rotations by the paths' Doppler shifts, ``[B, 1, P, T]``; users head anywhere."""
         heading = 2 * torch.pi * torch.rand(len(chosen), generator=generator)
         velocity = self._moving_mps * torch.stack(
             [heading.cos(), heading.sin(), torch.zeros_like(heading)], dim=1
         )
-        direction = torch.from_numpy(self._trace.directions)[chosen]
+        direction = torch.from_numpy(directions)[chosen]
         wavelength = SPEED_OF_LIGHT_MPS / self._trace.carrier_hz
         doppler_hz = (direction @ velocity[:, :, None]) / wavelength
         turns = doppler_hz * torch.arange(request.steps) / request.sampling_hz
         shift = (2 * torch.pi * turns).to(self._device)[:, None]
-        return phases * torch.polar(torch.ones_like(shift), shift)
+        return torch.polar(torch.ones_like(shift), shift)

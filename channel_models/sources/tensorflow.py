@@ -108,15 +108,17 @@ class BankedSource(Source):
     """Channels of a service, ordered ahead as a bank of batches.
 
     The seed of a request chooses a batch of the bank and realisations of the batch, so that the
-    same requests meet the same channels, and only the first of them waits. Requests that differ in
-    their number of steps meet the same ones for a shorter or longer while, as far as the service
-    draws alike for both (Sionna does): whoever probes a channel sees what a frame then meets.
+    same requests meet the same channels, and only the first of them waits. Larger requests go on
+    with the next batches: their realisations are distinct as far as the bank goes. Requests that
+    differ in their number of steps meet the same ones for a shorter or longer while, as far as the
+    service draws alike for both (Sionna does): whoever probes a channel sees what a frame then
+    meets.
 
     Args:
         service: makes the realisations.
         static: whether nothing moves.
         batches: number of batches in the bank.
-        batch: realisations of each; larger requests meet some twice.
+        batch: realisations of each; requests for more than the whole bank meet some twice.
         device: torch device.
     """
 
@@ -139,11 +141,14 @@ class BankedSource(Source):
             self._service.ask(self._batch, request.steps, request.sampling_hz, seed)
             for seed in self._seeds
         ]
-        gains, delays = self._service.get(bank[request.seed % len(bank)])
         generator = torch.Generator().manual_seed(request.seed)
-        order = torch.randperm(self._batch, generator=generator)
-        rows = order.repeat(-(-request.batch // self._batch))[: request.batch].numpy()
+        parts, missing = [], request.batch
+        while missing > 0:
+            gains, delays = self._service.get(bank[(request.seed + len(parts)) % len(bank)])
+            rows = torch.randperm(self._batch, generator=generator)[:missing].numpy()
+            parts.append((gains[rows], delays[rows]))
+            missing -= len(rows)
+        gains, delays = (np.concatenate(part) for part in zip(*parts, strict=True))
         return as_realisation(
-            torch.from_numpy(gains[rows]).to(self._device),
-            torch.from_numpy(delays[rows]).to(self._device),
+            torch.from_numpy(gains).to(self._device), torch.from_numpy(delays).to(self._device)
         )

@@ -160,6 +160,42 @@ def test_an_estimate_errs_as_much_as_it_says(
     assert float(muted.float().mean()) < (0.15 if snr_db < 0 else 0.03)
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "linear"])
+@pytest.mark.parametrize(
+    ("name", "settings", "users"),
+    [
+        ("tdl-a", {"delay_spread_ns": 300.0}, 1),
+        ("tdl-a", {"speed_mps": 30.0}, 1),
+        ("tdl-a", {"delay_spread_ns": 300.0, "speed_mps": 83.0}, 1),
+        ("tdl-c", {"delay_spread_ns": 1000.0}, 4),
+        ("umi", {"speed_mps": 30.0}, 1),
+    ],
+)
+def test_what_interpolation_misses_is_announced(
+    name: str, settings: dict[str, float], users: int, interpolation: Interpolation
+) -> None:
+    """At 30 dB that is most of the error where users move, or share the pilots as combs."""
+    link = Link(access="sdma", antennas=8, bandwidth_hz=2.88e6) if users > 1 else LINK
+    air = named_air(name, csi="estimated", interpolation=interpolation, **settings)
+    names = [str(number) for number in range(users)]
+    sent = [frame(one, batch=400 // users, symbols=1000, seed=int(one)) for one in names]
+    got = air.build(link, 30.0).transmit(sent, seed=3)
+    valid = sent[0].valid
+    true = torch.stack([squared_errors(*pair)[valid] for pair in zip(sent, got, strict=True)])
+    announced = torch.stack([one.noise_var[valid] for one in got])
+    assert 0.85 < float(true.mean() / announced.mean()) < 1.15
+
+
+def test_a_still_user_alone_is_interpolated_without_loss() -> None:
+    """Its pilots are on every subcarrier: all that is announced is the noise's part."""
+    source = named_air("tdl-c", delay_spread_ns=1000.0).source(LINK, "cpu")
+    estimator = PilotEstimator(LINK, "linear", source, "cpu")
+    interpolated = estimator._pilots(1, 24).interpolated
+    assert interpolated is not None
+    assert float(interpolated.missed.max()) < 1e-10
+    torch.testing.assert_close(interpolated.kept, torch.ones_like(interpolated.kept))
+
+
 def test_more_users_than_antennas_are_told_apart_as_far_as_may_be() -> None:
     """Three on one antenna: two thirds of each one's power is the others', at any SNR."""
     for snr_db in (60.0, 80.0, math.inf):

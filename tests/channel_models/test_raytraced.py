@@ -9,11 +9,17 @@ import sys
 from pathlib import Path
 
 import drjit
+import numpy as np
 import pytest
 import torch
 
 from channel_models import Air, named_air
-from channel_models.sources.raytraced import tracing_is_possible
+from channel_models.sources.raytraced import (
+    USER_HEIGHT_M,
+    Survey,
+    draw_places,
+    tracing_is_possible,
+)
 from channel_models.testing import LINK, AirContract, frame
 
 can_trace = pytest.mark.skipif(
@@ -65,6 +71,19 @@ def test_a_scene_of_ones_own_is_asked_for_its_station(tmp_path: Path) -> None:
     absent = named_air("site", scene=str(tmp_path / "a.xml"), station_m=(0, 0, 10))
     with pytest.raises(ValueError, match="no scene"):
         absent.build(LINK, math.nan)
+
+
+def test_places_are_uniform_within_the_radius() -> None:
+    """Of a disc a quarter lies within half the radius."""
+    survey = Survey("munich", (8.5, 21.0, 27.0), 150.0, 200, 3, 3.5e9, 1, seed=0)
+    count = 4000
+    places = draw_places(np.random.default_rng(0), survey, count)
+    assert (places[:, 2] == USER_HEIGHT_M).all()
+    offset_m = places[:, :2] - survey.station_m[:2]
+    distance_m = np.hypot(*offset_m.T)
+    assert 149 < distance_m.max() <= 150
+    assert (distance_m < 75).mean() == pytest.approx(0.25, abs=5 * math.sqrt(0.1875 / count))
+    assert np.abs(offset_m.mean(0)).max() < 5 * 75 / math.sqrt(count)
 
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, llvm: int, gpu: bool) -> None:

@@ -82,6 +82,15 @@ def test_a_bank_is_ordered_once_and_its_seed_chooses() -> None:
     assert service.asked == 8
 
 
+def test_many_users_have_distinct_channels_as_far_as_the_bank_goes() -> None:
+    """One interval's users, as a population asks for them."""
+    source = BankedSource(_LocalService(), static=False, batches=4, batch=16)
+    for users, distinct in ((16, 16), (50, 50), (64, 64), (70, 64)):
+        gains = source.realise(replace(REQUEST, batch=users)).gains
+        assert len(gains) == users
+        assert len(torch.unique(torch.view_as_real(gains), dim=0)) == distinct
+
+
 def test_a_probe_meets_the_channel_of_a_longer_frame() -> None:
     source = BankedSource(_LocalService(), static=False, batches=4, batch=16)
     probed, met = (source.realise(replace(REQUEST, steps=steps)).gains for steps in (1, 28))

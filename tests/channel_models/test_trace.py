@@ -78,6 +78,24 @@ def test_a_sender_meets_its_own_realisations_in_time() -> None:
     assert torch.equal(channel.gains, again.gains)
 
 
+@pytest.mark.parametrize("steps", [1, 28])
+def test_at_a_known_place_attempts_and_streams_have_phases_of_their_own(steps: int) -> None:
+    """As in the radio cell that was recorded: the same paths, and other phases of each."""
+    trace = replace(_trace(speed_mps=3.0), places_m=np.ones((100, 3), np.float32))
+    trace = replace(trace, gains=trace.gains[..., :steps])
+    source = RecordedSource(trace, 1)
+    first, again, other = (
+        source.realise(replace(REQUEST, steps=steps, place_seed=5, seed=seed, attempt=attempt))
+        for seed, attempt in ((1, 0), (1, 0), (2, 1))
+    )
+    assert torch.equal(first.gains, again.gains)
+    torch.testing.assert_close(other.gains.abs(), first.gains.abs())
+    turned = (other.gains * first.gains.conj()).sgn()
+    torch.testing.assert_close(turned, turned[..., :1].expand_as(turned))
+    mean = turned[..., 0].mean()
+    assert float(mean.abs()) < 5 / turned[..., 0].numel() ** 0.5
+
+
 def test_a_generator_of_sionnas_kind_becomes_a_trace() -> None:
     def generator() -> Iterator[tuple[Tensor, Tensor]]:
         for i in range(5):

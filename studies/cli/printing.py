@@ -21,9 +21,8 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def quieten() -> None:
-    """Keeps progress bars and warnings of transformers off the screen, but not its errors."""
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+    """Keeps warnings of transformers off the screen, but not its errors."""
+    from transformers.utils.logging import set_verbosity_error
 
-    disable_progress_bar()
     set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning)

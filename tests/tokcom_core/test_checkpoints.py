@@ -96,8 +96,10 @@ def test_whole_checkpoints_are_read_and_heads_may_be_left_over(
     audio: Path,
     vision: Path,
     caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Without a report or a progress bar of transformers."""
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     FoundationModel(str(language))
     AudioEncoder(str(audio))
@@ -105,6 +107,7 @@ def test_whole_checkpoints_are_read_and_heads_may_be_left_over(
     _edit(audio, _drop("classifier"))
     AudioEncoder(str(audio))
     assert "LOAD REPORT" not in caplog.text
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

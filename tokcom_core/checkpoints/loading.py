@@ -27,6 +27,11 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils.logging import (
+    disable_progress_bar,
+    enable_progress_bar,
+    is_progress_bar_enabled,
+)
 
 from .configs import from_pretrained, read_config, unreadable
 
@@ -231,14 +236,18 @@ def _some(keys: Collection[str]) -> str:
 
 @contextmanager
 def _without_loading_report() -> Iterator[None]:
-    """Keeps transformers' report of tensors off the log: unused heads are expected, and errors are
-    raised here."""
+    """Keeps transformers' report of tensors off the log, and its progress off the screen: unused
+    heads are expected, and errors are raised here."""
     logger = logging.getLogger("transformers.modeling_utils")
+    shown = is_progress_bar_enabled()
     logger.addFilter(_is_no_report)
+    disable_progress_bar()
     try:
         yield
     finally:
         logger.removeFilter(_is_no_report)
+        if shown:
+            enable_progress_bar()
 
 
 def _is_no_report(record: logging.LogRecord) -> bool:

@@ -51,7 +51,7 @@ class RecordedSource(Source):
         self._trace = trace
         self._gains = torch.from_numpy(trace.gains).to(device)
         self._delays = torch.from_numpy(trace.delays_s).to(device)
-        self._moving_mps = moving_mps
+        self._speed_mps = moving_mps or 0.0
         self._keep_place = keep_place
         self._device = device
         self._rows = {
@@ -82,7 +82,7 @@ class RecordedSource(Source):
     def _in_time(
         self, gains: Tensor, request: Request, generator: torch.Generator, chosen: Tensor
     ) -> Tensor:
-        if self._moving_mps and self._trace.directions is not None:
+        if self._speed_mps and self._trace.directions is not None:
             return gains * self._doppler(self._trace.directions, request, generator, chosen)
         recorded = gains.shape[3]
         if recorded == 1 or request.steps == 1:
@@ -108,7 +108,7 @@ class RecordedSource(Source):
     ) -> Tensor:
         """Rotations by the paths' Doppler shifts, ``[B, 1, P, T]``; users head anywhere."""
         heading = 2 * torch.pi * torch.rand(len(chosen), generator=generator)
-        velocity = self._moving_mps * torch.stack(
+        velocity = self._speed_mps * torch.stack(
             [heading.cos(), heading.sin(), torch.zeros_like(heading)], dim=1
         )
         direction = torch.from_numpy(directions)[chosen]

@@ -142,7 +142,8 @@ class BankedSource(Source):
             for seed in self._seeds
         ]
         generator = torch.Generator().manual_seed(request.seed)
-        parts, missing = [], request.batch
+        parts: list[Arrays] = []
+        missing = request.batch
         while missing > 0:
             gains, delays = self._service.get(bank[(request.seed + len(parts)) % len(bank)])
             rows = torch.randperm(self._batch, generator=generator)[:missing].numpy()

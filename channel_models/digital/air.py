@@ -19,10 +19,13 @@ from .config import DigitalConfig
 from .harq import HarqTransmission, silent_frame
 from .link import transmit_bits
 from .modem import MCS_COUNT, codable, encodable
+from .probe import Probe, probe_of
 from .quantiser import quantised_symbols
 
 _MIN_PROFILE_SYMBOLS = 1024
 _PROFILE_POINTS = 128
+_PACKET_POINTS = 64
+_PACKETS_AT_ONCE = 256
 
 
 class DigitalAir(Air):
@@ -142,17 +145,23 @@ class DigitalAir(Air):
 
         The same uniform number decides after every transmission, so that more never hurts.
         """
+        static, probe = self._inner.static, probe_of(self._inner, transmissions)
         frames = []
         for s, count in zip(transmissions, self._profile_symbols(transmissions), strict=True):
-            lengths = s.due_symbols
-            s.sent += lengths
-            if s.is_file:  # interleaved over the band: a stretch of it speaks for all
+            lengths = probe.lengths(s.due_symbols)
+            s.sent += s.due_symbols
+            if s.is_file and static:  # over the whole band: a stretch of it speaks for all
                 lengths = lengths.clamp(max=count)
-            frames.append(silent_frame(s.frame, lengths, s.attempt))
+            frames.append(silent_frame(s.frame, lengths, s.attempt, probe.stride))
         outputs = self._inner.propagate(frames, seed)
         for s, frame, output in zip(transmissions, frames, outputs, strict=True):
             sinr = _sinr(output.noise_var.expand(frame.symbols.shape)) * frame.valid
-            effective = _effective_sinr(s, sinr)
+            if not s.is_file:
+                effective = _of_tokens(s, sinr, probe)
+            elif static:
+                effective = effective_sinr(sinr, s.mcs)[:, None].expand(s.due.shape)
+            else:
+                effective = _of_file(s, sinr, probe)
             s.soft_buffer = effective if s.soft_buffer is None else s.soft_buffer + effective
             mcs, size = (of[:, None].expand(s.due.shape) for of in (s.mcs, s.packet_symbols))
             rate = block_error_rate(s.soft_buffer, mcs, size)
@@ -187,14 +196,29 @@ def _emptied(frame: Frame) -> Frame:
     return silent_frame(frame, torch.zeros_like(frame.scale, dtype=torch.long))
 
 
-def _effective_sinr(transmission: HarqTransmission, sinr: Tensor) -> Tensor:
-    """Effective SINR of each packet ``[B, K]``, given that of each symbol ``[B, N]``."""
-    shape = transmission.due.shape
-    if transmission.is_file:
-        return effective_sinr(sinr, transmission.mcs)[:, None].expand(shape)
+def _of_tokens(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Tensor:
+    """Effective SINR of each packet ``[B, K]``, of all its symbols.
+
+    Args:
+        transmission: tokens, a packet each.
+        sinr: SINR of each symbol of the probe, ``[B, N]``.
+        probe: where in it the packets' symbols are.
+    """
     at, real = transmission.slots()
-    of_packet = sinr.gather(1, at.flatten(1)).reshape(at.shape) * real
-    return effective_sinr(of_packet, transmission.mcs[:, None].expand(shape))
+    of_packet = sinr.gather(1, probe.positions(at).flatten(1)).reshape(at.shape) * real
+    return effective_sinr(of_packet, transmission.mcs[:, None].expand(real.shape[:2]))
+
+
+def _of_file(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Tensor:
+    """The same of a file's packets, of some symbols that spread over each."""
+    due, parts = transmission.due, []
+    for first in range(0, due.shape[1], _PACKETS_AT_ONCE):
+        packets = slice(first, first + _PACKETS_AT_ONCE)
+        at = probe.positions(transmission.spread(_PACKET_POINTS, packets))
+        of_packet = sinr.gather(1, at.flatten(1)).reshape(at.shape) * due[:, packets, None]
+        mcs = transmission.mcs[:, None].expand(due[:, packets].shape)
+        parts.append(effective_sinr(of_packet, mcs))
+    return torch.cat(parts, dim=1)
 
 
 def _sinr(noise_var: Tensor) -> Tensor:

@@ -91,6 +91,16 @@ class HarqTransmission:
         real = self.due[..., None] & (offset < size[:, None, None])
         return torch.where(real, start[..., None] + offset, 0), real
 
+    def spread(self, points: int, packets: slice) -> Tensor:
+        """Positions of symbols spread evenly over each of some packets, ``[B, packets, points]``.
+
+        0 for packets that are not due.
+        """
+        size = self.packet_symbols
+        start = (self.due.cumsum(1)[:, packets] - 1) * size[:, None]
+        offset = torch.arange(points, device=size.device) * size[:, None] // points
+        return torch.where(self.due[:, packets, None], start[..., None] + offset[:, None], 0)
+
     def kinds_due(self) -> list[tuple[int, int]]:
         """Payload bits and MCS of the packets that are due, each pair once."""
         pairs = torch.stack([self.packet_bits, self.mcs], dim=1)[self.due.any(1)]
@@ -128,12 +138,19 @@ class HarqTransmission:
         self.due = self.due & ~arrived
 
 
-def silent_frame(frame: Frame, lengths: Tensor, attempt: int = 0) -> Frame:
-    """A frame of so many silent symbols, ``[B]``, from the same sender."""
+def silent_frame(frame: Frame, lengths: Tensor, attempt: int = 0, stride: int = 1) -> Frame:
+    """A frame of so many silent symbols, ``[B]``, from the same sender.
+
+    Args:
+        frame: whose sender and members they have.
+        lengths: number of symbols of each sample.
+        attempt, stride: see :class:`~channel_models.frame.Frame`.
+    """
     longest = max(1, int(lengths.max()))
     valid = torch.arange(longest, device=lengths.device) < lengths[:, None]
     silence = torch.zeros(valid.shape, dtype=torch.complex64, device=lengths.device)
     ones = torch.ones_like(frame.scale)
     return Frame(
-        frame.sender, frame.stream, silence, valid, ones, members=frame.members, attempt=attempt
-    )
+        frame.sender, frame.stream, silence, valid, ones,
+        members=frame.members, attempt=attempt, stride=stride,
+    )  # fmt: skip

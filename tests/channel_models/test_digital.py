@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from channel_models import Air, DigitalConfig, Frame, Link, named_air
+from channel_models.digital import probe
 from channel_models.digital.modem import modem, packet
 from channel_models.digital.quantiser import dequantise, quantise, quantised_symbols
 from channel_models.testing import LINK, AirContract, NormalisedAirContract, frame
@@ -349,3 +350,33 @@ def test_users_on_the_same_resources_send_alike() -> None:
     air = named_air("rayleigh", digital={}).build(Link(access="sdma", antennas=4), 12.0)
     with pytest.raises(ValueError, match="all send symbols or all packets"):
         air.transmit([frame("b"), _tokens()], seed=0)
+
+
+def _files_lost(fidelity: str, speed_mps: float, batch: int, packets: int) -> float:
+    """Fraction of files lost, of QPSK at rate 0.59 and 10 dB."""
+    sent = _file(torch.full((batch,), 3824.0 * packets))
+    digital = DigitalConfig(mcs=4, fidelity=fidelity)
+    air = named_air("tdl-a", delay_spread_ns=10.0, speed_mps=speed_mps, digital=digital)
+    (got,) = air.build(LINK, 10.0).transmit([sent], seed=3)
+    return float(got.erased.all(1).double().mean())
+
+
+@pytest.mark.parametrize(("speed_mps", "packets"), [(0.0, 1), (10.0, 8)])
+def test_the_abstraction_loses_as_many_files_as_the_link(speed_mps: float, packets: int) -> None:
+    """Packets of 1.75 slots each, which all have to arrive: within three standard errors."""
+    few, many = 24, 400  # decoding takes its time
+    decoded = _files_lost("link", speed_mps, few, packets)
+    abstract = _files_lost("abstract", speed_mps, many, packets)
+    variance = abstract * (1 - abstract) * (1 / few + 1 / many)
+    assert abstract == pytest.approx(decoded, abs=3 * variance**0.5)
+
+
+def test_fading_over_a_long_file_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty packets in 35 ms at 3 m/s meet more fades than the first of them does.
+
+    As many are lost where the probe of such a file is too large to see every OFDM symbol.
+    """
+    still, moving = (_files_lost("abstract", speed_mps, 100, 40) for speed_mps in (0.0, 3.0))
+    assert still < 0.3 < 0.6 < moving
+    monkeypatch.setattr(probe, "_MAX_GAINS", 2**20)
+    assert _files_lost("abstract", 3.0, 100, 40) == pytest.approx(moving, abs=0.05)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..air import ChannelOutput
+from ..frame import Frame
 from ..numerology import SYMBOLS_PER_SLOT, Link
 from ..reception.linear import LinearAir
 from .harq import HarqTransmission
@@ -59,17 +61,34 @@ class Probe:
 
 def probe_of(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> Probe:
     """The finest probe of bounded memory of all due packets of an interval."""
-    link = air.link
-    shares = link.allocations([s.frame.sender for s in transmissions])
-    subcarriers = next(iter(shares.values())).subcarriers
+    subcarriers = own_subcarriers(air, transmissions)
     if air.static:
-        return Probe(link, subcarriers)
+        return Probe(air.link, subcarriers)
     longest = max(int(s.due_symbols.max()) for s in transmissions)
-    steps = link.grid(longest, subcarriers).steps
-    gains = max(len(s.frame.scale) for s in transmissions) * link.antennas * subcarriers
-    if steps * gains <= _MAX_GAINS:
-        return Probe(link, subcarriers)
-    if air.csi == "estimated":  # the estimator has a slot for every row
-        gains *= SYMBOLS_PER_SLOT
-    rows = max(_MIN_ROWS, _MAX_GAINS // gains)
-    return Probe(link, subcarriers, math.ceil(steps / rows))
+    steps = air.link.grid(longest, subcarriers).steps
+    if steps * _gains_of_row(air, transmissions) <= _MAX_GAINS:
+        return Probe(air.link, subcarriers)
+    return Probe(air.link, subcarriers, math.ceil(steps / max_rows(air, transmissions)))
+
+
+def own_subcarriers(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> int:
+    """Number of subcarriers of each sender of an interval."""
+    shares = air.link.allocations([s.frame.sender for s in transmissions])
+    return next(iter(shares.values())).subcarriers
+
+
+def max_rows(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> int:
+    """Rows of the largest strided probe: where pilots are estimated, each takes a slot."""
+    in_row = SYMBOLS_PER_SLOT if air.csi == "estimated" else 1
+    return max(_MIN_ROWS, _MAX_GAINS // (in_row * _gains_of_row(air, transmissions)))
+
+
+def _gains_of_row(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> int:
+    batch = max(len(s.frame.scale) for s in transmissions)
+    return batch * air.link.antennas * own_subcarriers(air, transmissions)
+
+
+def sinr_of(output: ChannelOutput, frame: Frame) -> Tensor:
+    """SINR ``[B, N]`` of each symbol of a probe's frame, after an LMMSE estimate."""
+    noise_var = output.noise_var.expand(frame.symbols.shape)
+    return 1.0 / noise_var.clamp(min=1e-9) - 1.0

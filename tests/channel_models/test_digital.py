@@ -380,3 +380,17 @@ def test_fading_over_a_long_file_loses_it(monkeypatch: pytest.MonkeyPatch) -> No
     assert still < 0.3 < 0.6 < moving
     monkeypatch.setattr(probe, "_MAX_GAINS", 2**20)
     assert _files_lost("abstract", 3.0, 100, 40) == pytest.approx(moving, abs=0.05)
+
+
+def test_adaptation_follows_a_channel_that_moves() -> None:
+    """Over 5 ms at 3 m/s the last tokens are lost no more often than the first: each slot has an
+    MCS of its own, and so each packet its own size."""
+    batch, tokens, block = 150, 80, 32
+    sent = frame("a", batch, tokens * block, transport="digital")
+    sent = replace(sent, block=block, valid=torch.ones_like(sent.valid))
+    air = named_air("tdl-a", delay_spread_ns=30.0, speed_mps=3.0, digital=DigitalConfig())
+    (got,) = air.build(LINK, 12.0).transmit([sent], seed=3)
+    lost = got.erased[:, ::block].double().mean(0)
+    assert got.overhead.airtime_ms > 4.0
+    assert float(lost[-20:].mean()) < float(lost[:20].mean()) + 0.05
+    assert float(lost[-20:].mean()) < 0.15

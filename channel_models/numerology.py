@@ -21,6 +21,8 @@ from .power import energy_mj, from_db
 SUBCARRIERS_PER_BLOCK = 12
 SYMBOLS_PER_SLOT = 14
 SPEED_OF_LIGHT_MPS = 299_792_458.0
+ROUND_TRIP_MS = 8.0
+"""Time from one attempt to the next, as that of LTE's HARQ."""
 
 _PILOT_POSITIONS: dict[int, tuple[int, ...]] = {
     0: (),
@@ -264,3 +266,24 @@ class Link(BaseModel):
             own[sender] = own[sender] + airtime_ms if sender in own else airtime_ms
         by_device = torch.stack(list(own.values()))
         return by_device.sum(0) if self.access == "tdma" else by_device.amax(0)
+
+    def waits_ms(
+        self, senders: Sequence[str], airtimes_ms: Sequence[Tensor], waiting_ms: Sequence[Tensor]
+    ) -> Tensor:
+        """How much longer than its airtime the interval of each sample is, ``[B]``.
+
+        Frames that take turns wait for their further attempts at the same time.
+
+        Args:
+            senders: the sender of each frame.
+            airtimes_ms: airtimes ``[B]`` of each frame's samples.
+            waiting_ms: waiting times ``[B]`` between their attempts.
+        """
+        airtime: dict[str, Tensor] = {}
+        waiting: dict[str, Tensor] = {}
+        for sender, sent_ms, own_ms in zip(senders, airtimes_ms, waiting_ms, strict=True):
+            turn = "" if self.access == "tdma" else sender
+            airtime[turn] = airtime[turn] + sent_ms if turn in airtime else sent_ms
+            waiting[turn] = torch.maximum(waiting.get(turn, own_ms), own_ms)
+        sent, waited = (torch.stack(list(times.values())) for times in (airtime, waiting))
+        return (sent + waited).amax(0) - sent.amax(0)

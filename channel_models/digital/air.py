@@ -170,7 +170,7 @@ class DigitalAir(Air):
         frames = []
         for s, count in zip(transmissions, self._profile_symbols(transmissions), strict=True):
             lengths = probe.lengths(s.due_symbols)
-            s.sent += s.due_symbols
+            s.sent.append(s.due_symbols)
             if s.is_file and static:  # over the whole band: a stretch of it speaks for all
                 lengths = lengths.clamp(max=count)
             frames.append(silent_frame(s.frame, lengths, s.attempt, probe.stride))
@@ -204,7 +204,7 @@ class DigitalAir(Air):
             error,
             transmission.last.realised_snr_db,
             erased,
-            channel_uses=transmission.sent,
+            channel_uses=torch.stack(transmission.sent, dim=1),
             payload_bits=transmission.payload_bits,
             location=transmission.last.location,
             biased=False,

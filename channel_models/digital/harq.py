@@ -33,7 +33,7 @@ class HarqTransmission:
         mcs: ``[B, K]``, of each packet.
         soft_buffer: what the receiver has of each packet, summed over its transmissions: effective
             SINR ``[B, K]``, or log-likelihood ratios ``[B, K, coded bits]``.
-        sent: symbols sent so far, ``[B]``.
+        sent: symbols sent in each attempt so far, ``[B]`` each.
         attempt: how often they were sent before.
         last: what the linear air said of the last transmission.
     """
@@ -58,7 +58,7 @@ class HarqTransmission:
         self.due = self.wanted
         self.mcs = torch.zeros_like(self.wanted, dtype=torch.long)
         self.soft_buffer: Tensor | None = None
-        self.sent = torch.zeros_like(frame.scale)
+        self.sent: list[Tensor] = []
         self.attempt = 0
         self.last: ChannelOutput | None = None
 

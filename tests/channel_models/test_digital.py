@@ -160,6 +160,24 @@ def test_a_retransmission_saves_packets_and_costs_symbols(fidelity: str) -> None
     lost = float(once.erased[:, ::16].sum(1).float().mean())  # padding is sent by nobody
     symbols = packet(2 * 16 * 8 + 16, 8).symbols
     assert resent == pytest.approx(symbols * lost)
+    again = once.erased.any(1)
+    assert torch.equal(twice.waiting_ms, torch.where(again, 8.0, 0.0).double())
+    assert (once.waiting_ms == 0).all()
+
+
+def test_a_retransmission_is_a_transmission_of_its_own() -> None:
+    """A text of 286 symbols that is always lost: OFDM symbols of data in one slot, with two
+    of pilots, and all of it again."""
+    sent = _file(torch.full((3,), TEXT_BITS))
+    once, twice = (
+        _air("awgn", -20.0, mcs=4, retransmissions=n).transmit([sent], seed=1)[0] for n in (0, 1)
+    )
+    assert twice.overhead.data_channel_uses == 2 * 286
+    for cost in ("airtime_ms", "pilot_channel_uses", "energy_mj"):
+        alone = getattr(once.overhead, cost)
+        assert getattr(twice.overhead, cost) == pytest.approx(2 * alone), cost
+    assert twice.overhead.control_bits == once.overhead.control_bits
+    assert (twice.waiting_ms == 8.0).all()
 
 
 def test_a_file_arrives_whole_or_not_at_all() -> None:
@@ -308,7 +326,7 @@ def test_a_file_is_coded_for_the_whole_of_a_wide_band() -> None:
     (sent,) = digital.propagate([_file(torch.full((200,), 4e5))], seed=2)
     assert sent.channel_uses is not None
     for band, least, most in ((sinr, 0.95, 1.0), (sinr[:, :1024], 0.5, 0.9)):
-        rates = torch.stack([torch.log2(1 + band).mean(1), 1 / sent.channel_uses])
+        rates = torch.stack([torch.log2(1 + band).mean(1), 1 / sent.channel_uses[:, 0]])
         assert least < float(torch.corrcoef(rates)[0, 1]) < most
 
 

@@ -43,7 +43,7 @@ from .messages import (
     merge,
 )
 from .reception import arrival, step_costs, stream_logs
-from .rounds import AnswerSession, interval_ms
+from .rounds import AnswerSession, interval_ms, waiting_ms
 from .training.optimiser import Optimiser, seeded
 
 Rows = Mapping[str, Sequence[int]]
@@ -188,6 +188,7 @@ class BaseStation:
                 for frame, reception in zip(frames, receptions, strict=True)
             },
             interval_ms=interval_ms(frames, receptions, self._config.link),
+            waiting_ms=waiting_ms(frames, receptions, self._config.link),
         )
         everyone = torch.ones(len(rows), dtype=torch.bool, device=self._device)
         return self._answered(self.receiver.predict(received, samples, everyone))
@@ -216,6 +217,7 @@ class BaseStation:
             loss_counts=found.loss_counts,
             arrivals=session.arrivals,
             interval_ms=session.interval_ms,
+            waiting_ms=session.waiting_ms,
             feedback_bits=session.feedback_bits,
         )
 
@@ -370,6 +372,7 @@ def _without_air(frame: Frame) -> Reception:
         erased=nothing.bool(),
         overhead=Overhead(),
         airtime_ms=torch.zeros(len(frame.scale), dtype=torch.float64),
+        waiting_ms=torch.zeros(len(frame.scale), dtype=torch.float64),
         location={},
     )
 

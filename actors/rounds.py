@@ -25,6 +25,7 @@ class AnswerSession:
         arrivals: Reception of each stream: SNRs of the first round, tokens, which of them were
             erased, and costs of all.
         interval_ms: Airtime of a sample in all rounds.
+        waiting_ms: Time in all rounds that a sample waits beyond that, for retransmissions.
         feedback_bits: Downlink bits of a sample's feedback.
     """
 
@@ -32,6 +33,7 @@ class AnswerSession:
     corpus: Samples
     arrivals: dict[str, Arrival]
     interval_ms: float
+    waiting_ms: float = 0.0
     feedback_bits: float = 0.0
 
     def return_feedback(self, feedback: Feedback) -> None:
@@ -53,12 +55,20 @@ class AnswerSession:
             overhead=_sum(before.overhead, more.overhead, fraction),
         )
         self.interval_ms += fraction * interval_ms([frame], [reception], link)
+        self.waiting_ms += fraction * waiting_ms([frame], [reception], link)
 
 
 def interval_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
     """Mean airtime of a sample: of its slowest device, or of all devices (TDMA)."""
     senders = [frame.sender for frame in frames]
     return float(link.intervals_ms(senders, [own.airtime_ms for own in receptions]).mean())
+
+
+def waiting_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
+    """Mean time that a sample takes beyond its airtime: round trips before retransmissions."""
+    senders = [frame.sender for frame in frames]
+    airtimes_ms = [own.airtime_ms for own in receptions]
+    return float(link.waits_ms(senders, airtimes_ms, [own.waiting_ms for own in receptions]).mean())
 
 
 def _sum(before: Overhead, more: Overhead, fraction: float) -> Overhead:

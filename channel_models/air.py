@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .frame import Frame, Members, Transport
-from .numerology import Link, Overhead
+from .numerology import ROUND_TRIP_MS, Link, Overhead
 from .power import to_db
 from .seeding import attempt_seed, spawn_seed
 
@@ -29,7 +29,8 @@ class ChannelOutput:
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading, the
             mean over all subcarriers of the sender, those that it fills or not.
         erased: bool ``[B, N]``, True where nothing arrived; None for nowhere.
-        channel_uses: data symbols that each sample sent, ``[B]``; None counts the valid symbols.
+        channel_uses: data symbols that each sample sent in each of its attempts, ``[B, attempts]``;
+            None counts the valid symbols, sent once.
         payload_bits: information bits that a digital link sent, per sample.
         location: what is known of each sample's place, float ``[B]`` by name (``x_m``,
             ``path_loss_db``; ``tx_power_dbm`` where it is not the link's).
@@ -57,7 +58,8 @@ class Reception:
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
         erased: bool ``[B, N]``, True where nothing arrived.
         overhead: what the frame cost, per sample: the means.
-        airtime_ms: float64 ``[B]``, how long each sample took.
+        airtime_ms: float64 ``[B]``, how long each sample was sent.
+        waiting_ms: float64 ``[B]``, how long it waited between its attempts.
         location: what is known of each sample's place, float ``[B]`` by name.
         biased: whether the symbols are an LMMSE estimate.
     """
@@ -69,6 +71,7 @@ class Reception:
     erased: Tensor
     overhead: Overhead
     airtime_ms: Tensor
+    waiting_ms: Tensor
     location: dict[str, Tensor]
     biased: bool = True
 
@@ -144,16 +147,20 @@ class Air(ABC):
 
 
 class _Costs(NamedTuple):
-    """What a frame's samples cost: the means, and the airtime ``[B]`` of each."""
+    """What a frame's samples cost: the means, and each one's airtime and waiting time ``[B]``."""
 
     mean: Overhead
     airtime_ms: Tensor
+    waiting_ms: Tensor
 
 
 def _costs(
     frame: Frame, counts: Sequence[int], output: ChannelOutput, link: Link, devices: int
 ) -> _Costs:
     """What a frame cost, at the power that each sample was really sent at.
+
+    Every attempt is a transmission of its own, with slots and pilots of its own, a round trip after
+    the one before.
 
     Args:
         frame: what was sent.
@@ -162,23 +169,25 @@ def _costs(
         link: the band.
         devices: number of devices that share it.
     """
-    sent = counts if output.channel_uses is None else output.channel_uses.tolist()
-    costs = link.costs(sent, devices)
+    attempts = [counts] if output.channel_uses is None else output.channel_uses.T.tolist()
+    costs = [link.costs(uses, devices) for uses in attempts]
 
     def of_samples(name: str) -> Tensor:
-        return torch.tensor([getattr(cost, name) for cost in costs], dtype=torch.float64)
+        found = [[getattr(cost, name) for cost in of_attempt] for of_attempt in costs]
+        return torch.tensor(found, dtype=torch.float64).sum(0)
 
     airtime_ms = of_samples("airtime_ms")
     energy_mj = of_samples("energy_mj") * link.power_fraction(output.location).cpu()
     mean = Overhead(
-        data_channel_uses=sum(sent) / len(sent),
+        data_channel_uses=float(of_samples("data_channel_uses").mean()),
         pilot_channel_uses=float(of_samples("pilot_channel_uses").mean()),
-        control_bits=frame.control_bits * sum(uses > 0 for uses in sent) / len(sent),
+        control_bits=frame.control_bits * int((airtime_ms > 0).sum()) / len(counts),
         airtime_ms=float(airtime_ms.mean()),
         energy_mj=float(energy_mj.mean()),
         payload_bits=output.payload_bits,
     )
-    return _Costs(mean, airtime_ms)
+    resent = (torch.tensor(attempts[1:]).reshape(-1, len(counts)) > 0).double().sum(0)
+    return _Costs(mean, airtime_ms, ROUND_TRIP_MS * resent)
 
 
 def _received(frame: Frame, fewest: int, output: ChannelOutput, costs: _Costs) -> Reception:
@@ -200,6 +209,7 @@ def _received(frame: Frame, fewest: int, output: ChannelOutput, costs: _Costs) -
         erased=nowhere.expand(symbols.shape) if output.erased is None else output.erased,
         overhead=costs.mean,
         airtime_ms=costs.airtime_ms,
+        waiting_ms=costs.waiting_ms,
         location=output.location,
         biased=output.biased,
     )

@@ -56,6 +56,8 @@ class Frame:
         members: who of a population sends each sample; None where all are the sender's own.
         attempt: how often it was sent before in its interval: the sender stands where it stood,
             under fading of its own.
+        stride: OFDM symbols from one row of subcarriers to the next; above 1 for a silent frame
+            that probes a long transmission, in whose slots the channel is taken to stand still.
     """
 
     sender: str
@@ -69,6 +71,7 @@ class Frame:
     members: Members | None = None
     attempt: int = 0
     sends_scale: bool = True
+    stride: int = 1
 
     @property
     def control_bits(self) -> int:

@@ -21,6 +21,8 @@ from .power import energy_mj, from_db
 SUBCARRIERS_PER_BLOCK = 12
 SYMBOLS_PER_SLOT = 14
 SPEED_OF_LIGHT_MPS = 299_792_458.0
+ROUND_TRIP_MS = 8.0
+"""Time from one attempt to the next, as that of LTE's HARQ."""
 
 _PILOT_POSITIONS: dict[int, tuple[int, ...]] = {
     0: (),
@@ -70,17 +72,31 @@ class Grid:
         slots: number of slots that are begun.
         data_steps: numbers of the OFDM symbols with data, counted from the transmission's start.
         pilot_steps: numbers of the OFDM symbols with pilots.
+        stride: OFDM symbols from one step to the next. Above 1, each row has a slot of its own, in
+            which the channel stands still.
     """
 
     subcarriers: int
     slots: int
     data_steps: tuple[int, ...]
     pilot_steps: tuple[int, ...]
+    stride: int = 1
 
     @property
     def steps(self) -> int:
-        """Number of OFDM symbols in all slots."""
-        return SYMBOLS_PER_SLOT * self.slots
+        """Number of instants at which the channel is needed: OFDM symbols in all slots."""
+        return self.slots if self.stride > 1 else SYMBOLS_PER_SLOT * self.slots
+
+    @property
+    def rows(self) -> list[int]:
+        """Numbers of the OFDM symbols with data among those of all slots.
+
+        Strided rows take the places in a slot in turn.
+        """
+        if self.stride == 1:
+            return list(range(len(self.data_steps)))
+        in_slot = SYMBOLS_PER_SLOT - len(self.pilot_steps) // self.slots
+        return [in_slot * slot + slot % in_slot for slot in self.data_steps]
 
 
 class LinkSettings(BaseModel):
@@ -134,6 +150,11 @@ class Link(LinkSettings):
         return _PILOT_POSITIONS[self.dmrs_symbols]
 
     @property
+    def data_positions(self) -> tuple[int, ...]:
+        """OFDM symbols of a slot that carry data."""
+        return tuple(i for i in range(SYMBOLS_PER_SLOT) if i not in self.pilot_positions)
+
+    @property
     def subcarrier_spacing_hz(self) -> float:
         return self.subcarrier_spacing_khz * 1e3
 
@@ -167,7 +188,7 @@ class Link(LinkSettings):
     def grid(self, symbols: int, subcarriers: int) -> Grid:
         """The grid that carries so many data symbols."""
         pilots = self.pilot_positions
-        in_slot = [i for i in range(SYMBOLS_PER_SLOT) if i not in pilots]
+        in_slot = self.data_positions
         rows = math.ceil(symbols / subcarriers)
         slots = math.ceil(rows / len(in_slot))
         starts = [SYMBOLS_PER_SLOT * slot for slot in range(slots)]
@@ -177,6 +198,12 @@ class Link(LinkSettings):
             data_steps=tuple(start + i for start in starts for i in in_slot)[:rows],
             pilot_steps=tuple(start + i for start in starts for i in pilots),
         )
+
+    def strided_grid(self, symbols: int, subcarriers: int, stride: int) -> Grid:
+        """The grid of a probe whose rows of symbols are so many OFDM symbols apart."""
+        instants = tuple(range(math.ceil(symbols / subcarriers)))
+        pilots = tuple(i for i in instants for _ in self.pilot_positions)
+        return Grid(subcarriers, len(instants), instants, pilots, stride)
 
     def transmission(self, data_channel_uses: float, blocks: int) -> Overhead:
         """One device's transmission of so many data symbols on ``blocks`` resource blocks."""
@@ -244,3 +271,24 @@ class Link(LinkSettings):
             own[sender] = own[sender] + airtime_ms if sender in own else airtime_ms
         by_device = torch.stack(list(own.values()))
         return by_device.sum(0) if self.access == "tdma" else by_device.amax(0)
+
+    def waits_ms(
+        self, senders: Sequence[str], airtimes_ms: Sequence[Tensor], waiting_ms: Sequence[Tensor]
+    ) -> Tensor:
+        """How much longer than its airtime the interval of each sample is, ``[B]``.
+
+        Frames that take turns wait for their further attempts at the same time.
+
+        Args:
+            senders: the sender of each frame.
+            airtimes_ms: airtimes ``[B]`` of each frame's samples.
+            waiting_ms: waiting times ``[B]`` between their attempts.
+        """
+        airtime: dict[str, Tensor] = {}
+        waiting: dict[str, Tensor] = {}
+        for sender, sent_ms, own_ms in zip(senders, airtimes_ms, waiting_ms, strict=True):
+            turn = "" if self.access == "tdma" else sender
+            airtime[turn] = airtime[turn] + sent_ms if turn in airtime else sent_ms
+            waiting[turn] = torch.maximum(waiting.get(turn, own_ms), own_ms)
+        sent, waited = (torch.stack(list(times.values())) for times in (airtime, waiting))
+        return (sent + waited).amax(0) - sent.amax(0)

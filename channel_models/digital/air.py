@@ -6,7 +6,7 @@ those of a file), ``S`` symbols of a packet, ``N`` symbols of a frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,14 +15,18 @@ from ..air import Air, ChannelOutput
 from ..frame import TRANSPORTS, Frame, Members
 from ..reception.linear import LinearAir
 from .abstraction import adapt_mcs, block_error_rate, effective_sinr, usable_mcs
+from .adaptation import Choice, adapt_by_slot
 from .config import DigitalConfig
 from .harq import HarqTransmission, silent_frame
 from .link import transmit_bits
 from .modem import MCS_COUNT, codable, encodable
+from .probe import Probe, probe_of, sinr_of
 from .quantiser import quantised_symbols
 
 _MIN_PROFILE_SYMBOLS = 1024
 _PROFILE_POINTS = 128
+_PACKET_POINTS = 64
+_PACKETS_AT_ONCE = 256
 
 
 class DigitalAir(Air):
@@ -97,7 +101,10 @@ class DigitalAir(Air):
         return [self._hand_over(transmission) for transmission in transmissions]
 
     def _choose_mcs(self, transmissions: Sequence[HarqTransmission], seed: int) -> None:
-        """The configured MCS, or the highest that meets the target under each sample's channel."""
+        """The configured MCS, or the highest that meets the target under the channel.
+
+        That is one for all of a sample's packets, or on a channel that moves one for each slot.
+        """
         possible = encodable if self._config.fidelity == "link" else codable
         if self._config.mcs != "adaptive":
             for s in transmissions:
@@ -109,26 +116,43 @@ class DigitalAir(Air):
                     )
                 s.mcs = torch.full_like(s.mcs, self._config.mcs)
             return
+        choices = [self._adaptation(s, possible) for s in transmissions]
+        if not self._inner.static:
+            adapt_by_slot(self._inner, transmissions, choices, seed)
+            return
+        profiles = self._profiles(transmissions, seed)
+        for s, sinr, choose in zip(transmissions, profiles, choices, strict=True):
+            s.mcs = choose(sinr)[:, None].expand(s.mcs.shape)
+
+    def _adaptation(
+        self, transmission: HarqTransmission, possible: Callable[[int, int], bool]
+    ) -> Choice:
+        """How a transmission's MCS follows from SINRs.
+
+        Args:
+            transmission: whose packets are coded.
+            possible: whether a payload can be coded at an MCS.
+        """
         choices = usable_mcs(self._device)
-        for s, sinr in zip(transmissions, self._profiles(transmissions, seed), strict=True):
-            sizes, which = s.packet_bits.unique(return_inverse=True)
-            table = [[possible(bits, mcs) for mcs in choices] for bits in sizes.tolist()]
-            fits = torch.tensor(table, device=sizes.device)[which]
-            targets = s.bler_targets(self._config.bler_target)
-            s.mcs = adapt_mcs(sinr, s.packet_bits, targets, choices, fits)
+        payload_bits = transmission.packet_bits
+        sizes, which = payload_bits.unique(return_inverse=True)
+        table = [[possible(bits, mcs) for mcs in choices] for bits in sizes.tolist()]
+        fits = torch.tensor(table, device=sizes.device)[which]
+        targets = transmission.bler_targets(self._config.bler_target)
+        return lambda sinr: adapt_mcs(sinr, payload_bits, targets, choices, fits)
 
     def _profiles(self, transmissions: Sequence[HarqTransmission], seed: int) -> list[Tensor]:
         """SINR ``[B, points]`` of each sample over its share of the band, nothing being sent."""
         counts = self._profile_symbols(transmissions)
         probes = [
-            silent_frame(s.frame, torch.full_like(s.mcs, count))
+            silent_frame(s.frame, torch.full_like(s.packet_bits, count))
             for s, count in zip(transmissions, counts, strict=True)
         ]
         outputs = self._inner.propagate(probes, seed)
         found = []
         for probe, output, count in zip(probes, outputs, counts, strict=True):
             points = torch.linspace(0, count - 1, _PROFILE_POINTS).long()
-            found.append(_sinr(output.noise_var.expand(probe.symbols.shape)[:, points]))
+            found.append(sinr_of(output, probe)[:, points])
         return found
 
     def _profile_symbols(self, transmissions: Sequence[HarqTransmission]) -> list[int]:
@@ -142,20 +166,25 @@ class DigitalAir(Air):
 
         The same uniform number decides after every transmission, so that more never hurts.
         """
+        static, probe = self._inner.static, probe_of(self._inner, transmissions)
         frames = []
         for s, count in zip(transmissions, self._profile_symbols(transmissions), strict=True):
-            lengths = s.due_symbols
-            s.sent += lengths
-            if s.is_file:  # interleaved over the band: a stretch of it speaks for all
+            lengths = probe.lengths(s.due_symbols)
+            s.sent.append(s.due_symbols)
+            if s.is_file and static:  # over the whole band: a stretch of it speaks for all
                 lengths = lengths.clamp(max=count)
-            frames.append(silent_frame(s.frame, lengths, s.attempt))
+            frames.append(silent_frame(s.frame, lengths, s.attempt, probe.stride))
         outputs = self._inner.propagate(frames, seed)
         for s, frame, output in zip(transmissions, frames, outputs, strict=True):
-            sinr = _sinr(output.noise_var.expand(frame.symbols.shape)) * frame.valid
-            effective = _effective_sinr(s, sinr)
+            sinr = sinr_of(output, frame) * frame.valid
+            if not s.is_file:
+                effective = _of_tokens(s, sinr, probe)
+            elif static:
+                effective = effective_sinr(sinr, s.mcs[:, 0])[:, None].expand(s.due.shape)
+            else:
+                effective = _of_file(s, sinr, probe)
             s.soft_buffer = effective if s.soft_buffer is None else s.soft_buffer + effective
-            mcs, size = (of[:, None].expand(s.due.shape) for of in (s.mcs, s.packet_symbols))
-            rate = block_error_rate(s.soft_buffer, mcs, size)
+            rate = block_error_rate(s.soft_buffer, s.mcs, s.packet_symbols)
             s.mark_arrived(s.block_error_draws(seed) >= rate)
             s.last = s.last or output
 
@@ -175,7 +204,7 @@ class DigitalAir(Air):
             error,
             transmission.last.realised_snr_db,
             erased,
-            channel_uses=transmission.sent,
+            channel_uses=torch.stack(transmission.sent, dim=1),
             payload_bits=transmission.payload_bits,
             location=transmission.last.location,
             biased=False,
@@ -187,16 +216,25 @@ def _emptied(frame: Frame) -> Frame:
     return silent_frame(frame, torch.zeros_like(frame.scale, dtype=torch.long))
 
 
-def _effective_sinr(transmission: HarqTransmission, sinr: Tensor) -> Tensor:
-    """Effective SINR of each packet ``[B, K]``, given that of each symbol ``[B, N]``."""
-    shape = transmission.due.shape
-    if transmission.is_file:
-        return effective_sinr(sinr, transmission.mcs)[:, None].expand(shape)
+def _of_tokens(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Tensor:
+    """Effective SINR of each packet ``[B, K]``, of all its symbols.
+
+    Args:
+        transmission: tokens, a packet each.
+        sinr: SINR of each symbol of the probe, ``[B, N]``.
+        probe: where in it the packets' symbols are.
+    """
     at, real = transmission.slots()
-    of_packet = sinr.gather(1, at.flatten(1)).reshape(at.shape) * real
-    return effective_sinr(of_packet, transmission.mcs[:, None].expand(shape))
+    of_packet = sinr.gather(1, probe.positions(at).flatten(1)).reshape(at.shape) * real
+    return effective_sinr(of_packet, transmission.mcs)
 
 
-def _sinr(noise_var: Tensor) -> Tensor:
-    """SINR of an LMMSE estimate with that error variance."""
-    return 1.0 / noise_var.clamp(min=1e-9) - 1.0
+def _of_file(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Tensor:
+    """The same of a file's packets, of some symbols that spread over each."""
+    due, parts = transmission.due, []
+    for first in range(0, due.shape[1], _PACKETS_AT_ONCE):
+        packets = slice(first, first + _PACKETS_AT_ONCE)
+        at = probe.positions(transmission.spread(_PACKET_POINTS, packets))
+        of_packet = sinr.gather(1, at.flatten(1)).reshape(at.shape) * due[:, packets, None]
+        parts.append(effective_sinr(of_packet, transmission.mcs[:, packets]))
+    return torch.cat(parts, dim=1)

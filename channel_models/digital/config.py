@@ -13,7 +13,7 @@ class DigitalConfig(BaseModel):
     Attributes:
         bits: bits of each real value of a token.
         mcs: index into TS 38.214 table 5.1.3.1-2, or ``adaptive``: the highest that meets
-            ``bler_target`` under the channel of the moment.
+            ``bler_target`` under the channel at the beginning of the slot.
         bler_target: block error rate that link adaptation aims at, for a token or a whole file.
         retransmissions: a packet whose CRC fails is sent again so often, a round trip later under
             fading of its own, and combined with what came before (chase combining).

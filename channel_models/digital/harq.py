@@ -30,10 +30,10 @@ class HarqTransmission:
         packet_bits: payload of each packet of a sample, ``[B]``.
         wanted: bool ``[B, K]``, packets that a sample has at all.
         due: bool ``[B, K]``, packets that have not arrived yet.
-        mcs: ``[B]``, of each sample's packets.
+        mcs: ``[B, K]``, of each packet.
         soft_buffer: what the receiver has of each packet, summed over its transmissions: effective
             SINR ``[B, K]``, or log-likelihood ratios ``[B, K, coded bits]``.
-        sent: symbols sent so far, ``[B]``.
+        sent: symbols sent in each attempt so far, ``[B]`` each.
         attempt: how often they were sent before.
         last: what the linear air said of the last transmission.
     """
@@ -56,9 +56,9 @@ class HarqTransmission:
             self.packet_bits = torch.full_like(frame.scale, payload, dtype=torch.long)
             self.wanted = frame.valid[:, :: frame.block or frame.symbols.shape[1]]
         self.due = self.wanted
-        self.mcs = torch.zeros_like(self.packet_bits)
+        self.mcs = torch.zeros_like(self.wanted, dtype=torch.long)
         self.soft_buffer: Tensor | None = None
-        self.sent = torch.zeros_like(frame.scale)
+        self.sent: list[Tensor] = []
         self.attempt = 0
         self.last: ChannelOutput | None = None
 
@@ -75,30 +75,46 @@ class HarqTransmission:
 
     @property
     def packet_symbols(self) -> Tensor:
-        """Symbols of a packet, ``[B]``."""
-        return packet_symbols(self.packet_bits, self.mcs)
+        """Symbols of each packet, ``[B, K]``."""
+        return packet_symbols(self.packet_bits[:, None], self.mcs)
 
     @property
     def due_symbols(self) -> Tensor:
         """Symbols of all packets that are due, ``[B]``."""
-        return self.due.sum(1) * self.packet_symbols
+        return (self.due * self.packet_symbols).sum(1)
+
+    @property
+    def _starts(self) -> Tensor:
+        """Position of the first symbol of each packet that is due, ``[B, K]``."""
+        own = self.due * self.packet_symbols
+        return own.cumsum(1) - own
 
     def slots(self) -> tuple[Tensor, Tensor]:
         """Where the symbols of the due packets go: positions and which are real, ``[B, K, S]``."""
         size = self.packet_symbols
-        start = (self.due.cumsum(1) - 1) * size[:, None]
         offset = torch.arange(int(size.max()), device=size.device)
-        real = self.due[..., None] & (offset < size[:, None, None])
-        return torch.where(real, start[..., None] + offset, 0), real
+        real = self.due[..., None] & (offset < size[..., None])
+        return torch.where(real, self._starts[..., None] + offset, 0), real
+
+    def spread(self, points: int, packets: slice) -> Tensor:
+        """Positions of symbols spread evenly over each of some packets, ``[B, packets, points]``.
+
+        0 for packets that are not due.
+        """
+        size = self.packet_symbols[:, packets, None]
+        offset = torch.arange(points, device=size.device) * size // points
+        start = self._starts[:, packets, None]
+        return torch.where(self.due[:, packets, None], start + offset, 0)
 
     def kinds_due(self) -> list[tuple[int, int]]:
         """Payload bits and MCS of the packets that are due, each pair once."""
-        pairs = torch.stack([self.packet_bits, self.mcs], dim=1)[self.due.any(1)]
+        payload_bits = self.packet_bits[:, None].expand(self.mcs.shape)
+        pairs = torch.stack([payload_bits, self.mcs], dim=-1)[self.due]
         return [(payload_bits, mcs) for payload_bits, mcs in pairs.unique(dim=0).tolist()]
 
     def due_of(self, payload_bits: int, mcs: int) -> Tensor:
         """Which packets of a kind are due, bool ``[B, K]``."""
-        return self.due & ((self.packet_bits == payload_bits) & (self.mcs == mcs))[:, None]
+        return self.due & (self.packet_bits == payload_bits)[:, None] & (self.mcs == mcs)
 
     def payload(self, seed: int) -> Tensor:
         """The bits of every packet ``[B, K, longest]``: quantised tokens, or a file's."""
@@ -128,12 +144,19 @@ class HarqTransmission:
         self.due = self.due & ~arrived
 
 
-def silent_frame(frame: Frame, lengths: Tensor, attempt: int = 0) -> Frame:
-    """A frame of so many silent symbols, ``[B]``, from the same sender."""
+def silent_frame(frame: Frame, lengths: Tensor, attempt: int = 0, stride: int = 1) -> Frame:
+    """A frame of so many silent symbols, ``[B]``, from the same sender.
+
+    Args:
+        frame: whose sender and members they have.
+        lengths: number of symbols of each sample.
+        attempt, stride: see :class:`~channel_models.frame.Frame`.
+    """
     longest = max(1, int(lengths.max()))
     valid = torch.arange(longest, device=lengths.device) < lengths[:, None]
     silence = torch.zeros(valid.shape, dtype=torch.complex64, device=lengths.device)
     ones = torch.ones_like(frame.scale)
     return Frame(
-        frame.sender, frame.stream, silence, valid, ones, members=frame.members, attempt=attempt
-    )
+        frame.sender, frame.stream, silence, valid, ones,
+        members=frame.members, attempt=attempt, stride=stride,
+    )  # fmt: skip

@@ -31,7 +31,7 @@ def transmit_bits(transmissions: Sequence[HarqTransmission], air: Air, seed: int
 def _modulated(transmission: HarqTransmission, seed: int) -> Frame:
     """A frame of the symbols of all due packets, one after the other."""
     lengths = transmission.due_symbols
-    transmission.sent += lengths
+    transmission.sent.append(lengths)
     frame = silent_frame(transmission.frame, lengths, transmission.attempt)
     at, real = transmission.slots()
     bits = transmission.payload(seed)

@@ -74,13 +74,17 @@ class PilotEstimator:
         self._made: dict[tuple[int, int], _Pilots] = {}
 
     def estimate(
-        self, pilots: Sequence[Tensor], rows: int, noise_power: float, generator: torch.Generator
+        self,
+        pilots: Sequence[Tensor],
+        rows: Sequence[int],
+        noise_power: float,
+        generator: torch.Generator,
     ) -> list[tuple[Tensor, Tensor]]:
         """Estimates every user's channel from what the pilot symbols bring.
 
         Args:
             pilots: each user's true response at the pilot symbols ``[B, M, S, K, F]``.
-            rows: OFDM symbols with data.
+            rows: numbers of the OFDM symbols with data among those of all slots.
             noise_power: N0 per antenna.
             generator: draws the noise on the pilots.
 
@@ -122,10 +126,11 @@ class PilotEstimator:
             response, error = of_rows.shrunk(response, noise_power)
         return [(h, e.mean(1)) for h, e in zip(response, error, strict=True)]
 
-    def _data_rows(self, grids: Tensor, rows: int) -> Tensor:
+    def _data_rows(self, grids: Tensor, rows: Sequence[int]) -> Tensor:
         """``[B, S, M, U, 14, F]`` to ``[U, B, M, rows, F]``."""
-        positions = [i for i in range(SYMBOLS_PER_SLOT) if i not in self._link.pilot_positions]
-        return grids[:, :, :, :, positions].permute(3, 0, 2, 1, 4, 5).flatten(3, 4)[:, :, :, :rows]
+        positions = self._link.data_positions
+        of_slots = grids[:, :, :, :, positions].permute(3, 0, 2, 1, 4, 5).flatten(3, 4)
+        return of_slots[:, :, :, list(rows)]
 
     def _pilots(self, users: int, subcarriers: int) -> _Pilots:
         """Pilots of so many users, and what estimates their channels from them."""

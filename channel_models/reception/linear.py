@@ -80,6 +80,11 @@ class LinearAir(Air):
                 link, receiver.interpolation, statistics or source, device
             )
 
+    @property
+    def static(self) -> bool:
+        """Whether every channel stands still while a frame is sent."""
+        return self._channel is None or self._channel.static
+
     def at(self, noise_power: float) -> LinearAir:
         """The same air at another N0; both share what is known of the channel's statistics."""
         other = copy.copy(self)
@@ -149,8 +154,9 @@ class LinearAir(Air):
         n0 = torch.full((), self._noise_power, device=self._device)
         if self._estimator is None or signal.pilots is None:
             return received[:, 0], n0.expand(received[:, 0].shape)
-        rows = received.shape[2]
-        h, error = self._estimator.estimate([signal.pilots], rows, self._noise_power, generator)[0]
+        h, error = self._estimator.estimate(
+            [signal.pilots], signal.rows, self._noise_power, generator
+        )[0]
         return lmmse_combine(received, h, n0 + error)
 
     def _receive_several(
@@ -173,7 +179,7 @@ class LinearAir(Air):
         active = torch.stack([on_grid(f.valid, received.shape[2:]) for f in frames], dim=-1)
         known, noise = [a.response for a in signals], n0
         if self._estimator is not None:
-            rows = received.shape[2]
+            rows = signals[0].rows
             pilots = [a.pilots for a in signals if a.pilots is not None]
             estimates = self._estimator.estimate(pilots, rows, self._noise_power, generator)
             known = [h for h, _ in estimates]

@@ -31,12 +31,14 @@ class UserSignal:
         symbols: ``[B, T, F]``.
         response: ``[B, M, T or 1, F]`` at the data symbols.
         pilots: ``[B, M, slots, pilots of a slot, F]``; None unless the channel is estimated.
+        rows: numbers of the data symbols among all those of the slots.
         location: see :class:`~channel_models.air.ChannelOutput`.
     """
 
     symbols: Tensor
     response: Tensor
     pilots: Tensor | None
+    rows: list[int]
     location: dict[str, Tensor]
 
 
@@ -56,6 +58,11 @@ class FadingChannel:
         self._with_pilots = with_pilots
         self._device = device
 
+    @property
+    def static(self) -> bool:
+        """Whether the channel stands still while a frame is sent."""
+        return self._source.static
+
     def signal(
         self, frame: Frame, allocation: Allocation, seed: int, longest: int = 0
     ) -> UserSignal:
@@ -63,18 +70,24 @@ class FadingChannel:
         source, link = self._source, self._link
         length = max(longest, frame.symbols.shape[1])
         flat = source.flat and source.static and not self._with_pilots
-        grid = Grid(length, 1, (0,), ()) if flat else link.grid(length, allocation.subcarriers)
+        if flat:
+            grid = Grid(length, 1, (0,), ())
+        elif frame.stride > 1:
+            grid = link.strided_grid(length, allocation.subcarriers, frame.stride)
+        else:
+            grid = link.grid(length, allocation.subcarriers)
         channel = source.realise(
             Request(
                 batch=len(frame.symbols),
                 steps=1 if source.static else grid.steps,
-                sampling_hz=1e3 / link.symbol_ms,
+                sampling_hz=1e3 / link.symbol_ms / grid.stride,
                 subcarriers=allocation.subcarriers,
                 seed=Air.seed_of(frame, seed, "fading"),
                 sender=frame.sender,
                 members=frame.members,
                 place_seed=spawn_seed(seed, frame.sender, "place"),
                 attempt=frame.attempt,
+                stride=grid.stride,
             )
         )
         if flat:
@@ -88,6 +101,7 @@ class FadingChannel:
             on_grid(frame.symbols, (len(grid.data_steps), grid.subcarriers)),
             response if source.static else at_steps(response, grid.data_steps),
             pilots,
+            grid.rows,
             channel.location,
         )
 

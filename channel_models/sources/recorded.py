@@ -87,17 +87,19 @@ class RecordedSource(Source):
         recorded = gains.shape[3]
         if recorded == 1 or request.steps == 1:
             return gains[..., :1].expand(-1, -1, -1, request.steps)
-        if request.steps > recorded:
+        needed = request.stride * (request.steps - 1) + 1
+        if needed > recorded:
             raise ValueError(
-                f"the trace has {recorded} time steps, the transmission takes {request.steps}; "
+                f"the trace has {recorded} time steps, the transmission takes {needed}; "
                 "record longer realisations"
             )
-        if not math.isclose(request.sampling_hz, self._trace.sampling_hz, rel_tol=1e-6):
+        symbol_hz = request.sampling_hz * request.stride
+        if not math.isclose(symbol_hz, self._trace.sampling_hz, rel_tol=1e-6):
             raise ValueError(
                 f"the trace was sampled at {self._trace.sampling_hz:g} Hz, the link needs "
-                f"{request.sampling_hz:g}; record it with the link's subcarrier spacing"
+                f"{symbol_hz:g}; record it with the link's subcarrier spacing"
             )
-        return gains[..., : request.steps]
+        return gains[..., : needed : request.stride]
 
     def _doppler(
         self,

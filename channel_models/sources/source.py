@@ -28,6 +28,7 @@ class Request:
         batch: independent channels.
         steps: instants, 1 / ``sampling_hz`` apart.
         sampling_hz: rate of the instants.
+        stride: OFDM symbols from one instant to the next.
         subcarriers: number of subcarriers that the user's power is spread over.
         seed: fixes the realisation.
         sender: tells users apart whose place outlives an interval; empty for places of nobody's.
@@ -49,6 +50,7 @@ class Request:
     neighbours: bool = False
     place_seed: int | None = None
     attempt: int = 0
+    stride: int = 1
 
     @property
     def place(self) -> int:

@@ -15,12 +15,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..frame import Members
-from ..numerology import SPEED_OF_LIGHT_MPS
+from ..numerology import ROUND_TRIP_MS, SPEED_OF_LIGHT_MPS
 from ..seeding import attempt_seed, spawn_seed
 from ..sources.source import Realisation, Request, Source
-
-ROUND_TRIP_S = 8e-3
-"""Time from one attempt to the next, as that of LTE's HARQ; users who stand still meet the same."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ class PlacedPopulation(Source):
         members = _members(request)
         turns, shift_hz = (m[members.users] for m in self._turning(request.sender))
         step = torch.arange(request.steps, device=self._device) / request.sampling_hz
-        begins_s = members.starts_s + request.attempt * ROUND_TRIP_S
+        begins_s = members.starts_s + request.attempt * 1e-3 * ROUND_TRIP_MS
         elapsed = begins_s.to(self._device)[:, None] + step
         turned = turns[..., None] + shift_hz[..., None] * elapsed[:, None]
         phase = (2 * math.pi * torch.frac(turned)).float()[:, None]

@@ -81,7 +81,8 @@ class Outcome:
         air = air_columns(list(arrivals.values()))
         airtime_ms = self.evaluation.interval_ms
         network = network_columns(self.cell, self.sizes, tokens)
-        latency_ms = network["device_ms"] + airtime_ms + network["station_ms"]
+        on_air_ms = airtime_ms + self.evaluation.waiting_ms
+        latency_ms = network["device_ms"] + on_air_ms + network["station_ms"]
         served = {**_ONE_USER, "latency_ms": latency_ms}
         latencies_ms: Sequence[float | None] = (latency_ms,)
         if self.emulation is not None:

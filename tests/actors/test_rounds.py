@@ -30,6 +30,7 @@ def test_costs_of_all_rounds_are_means_over_all_samples(air: Air) -> None:
     """Two of eight samples take a second round: a quarter of its costs."""
     first, second = _frame(8, 400), _frame(2, 4)
     (one,), (two,) = air.transmit([first], 1), air.transmit([second], 2)
+    two = replace(two, waiting_ms=torch.full((2,), 8.0, dtype=torch.float64))
     columns = ("sample_id", "media_id", "group", "answer")
     samples = Samples(dict.fromkeys(columns, tuple("abcdefgh")))
     session = AnswerSession(
@@ -52,6 +53,7 @@ def test_costs_of_all_rounds_are_means_over_all_samples(air: Air) -> None:
     assert session.interval_ms == pytest.approx(
         one.overhead.airtime_ms + two.overhead.airtime_ms / 4
     )
+    assert session.waiting_ms == pytest.approx(8.0 / 4)
     assert after.sinr_db == before.sinr_db
 
 

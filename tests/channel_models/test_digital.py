@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from channel_models import Air, DigitalConfig, Frame, Link, named_air
+from channel_models.digital import probe
 from channel_models.digital.modem import modem, packet
 from channel_models.digital.quantiser import dequantise, quantise, quantised_symbols
 from channel_models.testing import LINK, AirContract, NormalisedAirContract, frame
@@ -159,6 +160,24 @@ def test_a_retransmission_saves_packets_and_costs_symbols(fidelity: str) -> None
     lost = float(once.erased[:, ::16].sum(1).float().mean())  # padding is sent by nobody
     symbols = packet(2 * 16 * 8 + 16, 8).symbols
     assert resent == pytest.approx(symbols * lost)
+    again = once.erased.any(1)
+    assert torch.equal(twice.waiting_ms, torch.where(again, 8.0, 0.0).double())
+    assert (once.waiting_ms == 0).all()
+
+
+def test_a_retransmission_is_a_transmission_of_its_own() -> None:
+    """A text of 286 symbols that is always lost: OFDM symbols of data in one slot, with two
+    of pilots, and all of it again."""
+    sent = _file(torch.full((3,), TEXT_BITS))
+    once, twice = (
+        _air("awgn", -20.0, mcs=4, retransmissions=n).transmit([sent], seed=1)[0] for n in (0, 1)
+    )
+    assert twice.overhead.data_channel_uses == 2 * 286
+    for cost in ("airtime_ms", "pilot_channel_uses", "energy_mj"):
+        alone = getattr(once.overhead, cost)
+        assert getattr(twice.overhead, cost) == pytest.approx(2 * alone), cost
+    assert twice.overhead.control_bits == once.overhead.control_bits
+    assert (twice.waiting_ms == 8.0).all()
 
 
 def test_a_file_arrives_whole_or_not_at_all() -> None:
@@ -307,7 +326,7 @@ def test_a_file_is_coded_for_the_whole_of_a_wide_band() -> None:
     (sent,) = digital.propagate([_file(torch.full((200,), 4e5))], seed=2)
     assert sent.channel_uses is not None
     for band, least, most in ((sinr, 0.95, 1.0), (sinr[:, :1024], 0.5, 0.9)):
-        rates = torch.stack([torch.log2(1 + band).mean(1), 1 / sent.channel_uses])
+        rates = torch.stack([torch.log2(1 + band).mean(1), 1 / sent.channel_uses[:, 0]])
         assert least < float(torch.corrcoef(rates)[0, 1]) < most
 
 
@@ -349,3 +368,47 @@ def test_users_on_the_same_resources_send_alike() -> None:
     air = named_air("rayleigh", digital={}).build(Link(access="sdma", antennas=4), 12.0)
     with pytest.raises(ValueError, match="all send symbols or all packets"):
         air.transmit([frame("b"), _tokens()], seed=0)
+
+
+def _files_lost(fidelity: str, speed_mps: float, batch: int, packets: int) -> float:
+    """Fraction of files lost, of QPSK at rate 0.59 and 10 dB."""
+    sent = _file(torch.full((batch,), 3824.0 * packets))
+    digital = DigitalConfig(mcs=4, fidelity=fidelity)
+    air = named_air("tdl-a", delay_spread_ns=10.0, speed_mps=speed_mps, digital=digital)
+    (got,) = air.build(LINK, 10.0).transmit([sent], seed=3)
+    return float(got.erased.all(1).double().mean())
+
+
+@pytest.mark.parametrize(("speed_mps", "packets"), [(0.0, 1), (10.0, 8)])
+def test_the_abstraction_loses_as_many_files_as_the_link(speed_mps: float, packets: int) -> None:
+    """Packets of 1.75 slots each, which all have to arrive: within three standard errors."""
+    few, many = 24, 400  # decoding takes its time
+    decoded = _files_lost("link", speed_mps, few, packets)
+    abstract = _files_lost("abstract", speed_mps, many, packets)
+    variance = abstract * (1 - abstract) * (1 / few + 1 / many)
+    assert abstract == pytest.approx(decoded, abs=3 * variance**0.5)
+
+
+def test_fading_over_a_long_file_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty packets in 35 ms at 3 m/s meet more fades than the first of them does.
+
+    As many are lost where the probe of such a file is too large to see every OFDM symbol.
+    """
+    still, moving = (_files_lost("abstract", speed_mps, 100, 40) for speed_mps in (0.0, 3.0))
+    assert still < 0.3 < 0.6 < moving
+    monkeypatch.setattr(probe, "_MAX_GAINS", 2**20)
+    assert _files_lost("abstract", 3.0, 100, 40) == pytest.approx(moving, abs=0.05)
+
+
+def test_adaptation_follows_a_channel_that_moves() -> None:
+    """Over 5 ms at 3 m/s the last tokens are lost no more often than the first: each slot has an
+    MCS of its own, and so each packet its own size."""
+    batch, tokens, block = 150, 80, 32
+    sent = frame("a", batch, tokens * block, transport="digital")
+    sent = replace(sent, block=block, valid=torch.ones_like(sent.valid))
+    air = named_air("tdl-a", delay_spread_ns=30.0, speed_mps=3.0, digital=DigitalConfig())
+    (got,) = air.build(LINK, 12.0).transmit([sent], seed=3)
+    lost = got.erased[:, ::block].double().mean(0)
+    assert got.overhead.airtime_ms > 4.0
+    assert float(lost[-20:].mean()) < float(lost[:20].mean()) + 0.05
+    assert float(lost[-20:].mean()) < 0.15

@@ -101,3 +101,15 @@ def test_bad_links_are_refused(bad: dict[str, object]) -> None:
 def test_too_many_devices_for_the_band_are_refused() -> None:
     with pytest.raises(ValueError, match="1 resource blocks for 3 devices"):
         Link(bandwidth_hz=360e3).overheads(["a", "b", "c"], [1, 1, 1], 0)
+
+
+@pytest.mark.parametrize(("access", "expected_ms"), [("ofdma", [7.0, 8.0]), ("tdma", [8.0, 8.0])])
+def test_devices_wait_for_their_retransmissions_at_once(
+    access: str, expected_ms: list[float]
+) -> None:
+    """One device sends for 1 ms, the other two streams for 1 ms each."""
+    link = Link(access=access)
+    airtimes_ms = [torch.ones(2, dtype=torch.float64)] * 3
+    waiting_ms = [torch.tensor(waits, dtype=torch.float64) for waits in ([8, 0], [0, 8], [0, 8])]
+    found = link.waits_ms(["audio", "text", "text"], airtimes_ms, waiting_ms)
+    assert found.tolist() == expected_ms

@@ -150,7 +150,7 @@ def test_an_estimate_errs_as_much_as_it_says(
     estimator = PilotEstimator(LINK, interpolation, source, "cpu")
     pilots = [signal.pilots for signal in signals if signal.pilots is not None]
     n0, generator = 10 ** (-snr_db / 10), torch.Generator().manual_seed(1)
-    found = estimator.estimate(pilots, rows, n0, generator)
+    found = estimator.estimate(pilots, range(rows), n0, generator)
     true = [
         (h - s.response).abs().square().mean() for (h, _), s in zip(found, signals, strict=True)
     ]

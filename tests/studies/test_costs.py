@@ -59,6 +59,17 @@ def test_latency_is_encoding_airtime_and_answering() -> None:
     assert _row(compute=SPEEDS, deadline_ms=6.5)["meets_deadline"]
 
 
+def test_a_round_trip_before_a_retransmission_makes_a_question_late() -> None:
+    study = Study(name="s", tokens={"audio": 4, "vision": 4}, methods=["aligned"], deadline_ms=5.0)
+    found = outcome(Plan(study).known_cells({})[-1], 10.0, 0.6)
+    for waiting_ms in (0.0, 8.0):
+        evaluation = replace(found.evaluation, waiting_ms=waiting_ms)
+        row = replace(found, evaluation=evaluation).result_row(layout_of(study))
+        assert row["airtime_ms"] == AIRTIME_MS
+        assert row["latency_ms"] == AIRTIME_MS + waiting_ms
+        assert row["meets_deadline"] == (waiting_ms == 0)
+
+
 def test_without_speeds_computing_takes_no_time() -> None:
     row = _row(deadline_ms=1.0)
     assert (row["device_ms"], row["station_ms"]) == (0.0, 0.0)

@@ -1,0 +1,102 @@
+"""Link adaptation on channels that move: an MCS for each slot.
+
+Shapes: ``B`` samples, ``K`` packets of a sample, ``L`` looks at the channel, ``P`` points of the
+band.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..numerology import SYMBOLS_PER_SLOT
+from ..reception.linear import LinearAir
+from .harq import HarqTransmission, silent_frame
+from .modem import packet_symbols
+from .probe import Probe, max_rows, own_subcarriers, sinr_of
+
+_POINTS = 32
+
+Choice = Callable[[Tensor], Tensor]
+"""From SINRs ``[B, P]`` to the MCS ``[B]`` of a transmission."""
+
+
+def adapt_by_slot(
+    air: LinearAir, transmissions: Sequence[HarqTransmission], choices: Sequence[Choice], seed: int
+) -> None:
+    """Gives every packet the MCS of the slot it begins in, chosen at the beginning of that slot.
+
+    The number of slots follows from the MCSs, so that the horizon grows until all packets begin
+    before it. Where that is very long, several slots share an MCS.
+
+    Args:
+        air: the air that the packets cross.
+        transmissions: packets of all frames of the interval.
+        choices: of each transmission, chooses its MCS.
+        seed: seed of the interval.
+    """
+    link, most = air.link, max_rows(air, transmissions)
+    subcarriers = own_subcarriers(air, transmissions)
+    slot_symbols = subcarriers * len(link.data_positions)
+    horizon, needed = 0, 1
+    while needed > horizon:
+        horizon = max(needed, 5 * horizon // 4)
+        span = math.ceil(horizon / most)
+        probe = Probe(link, subcarriers, SYMBOLS_PER_SLOT * span)
+        looks = math.ceil(horizon / span)
+        symbols = [
+            _assign(s, sinr, choose, span * slot_symbols)
+            for s, sinr, choose in zip(
+                transmissions, _look(air, transmissions, probe, looks, seed), choices, strict=True
+            )
+        ]
+        needed = math.ceil(max(symbols) / slot_symbols)
+
+
+def _look(
+    air: LinearAir, transmissions: Sequence[HarqTransmission], probe: Probe, looks: int, seed: int
+) -> list[Tensor]:
+    """SINR ``[B, L, P]`` at each row of a probe."""
+    count = looks * probe.subcarriers
+    frames = [
+        silent_frame(s.frame, torch.full_like(s.packet_bits, count), stride=probe.stride)
+        for s in transmissions
+    ]
+    points = torch.linspace(0, probe.subcarriers - 1, _POINTS).long()
+    outputs = air.propagate(frames, seed)
+    return [
+        sinr_of(output, frame).unflatten(1, (looks, -1))[..., points]
+        for output, frame in zip(outputs, frames, strict=True)
+    ]
+
+
+def _assign(transmission: HarqTransmission, sinr: Tensor, choose: Choice, span: int) -> float:
+    """Sets the MCS of all packets; those that begin after the last look have that of the last.
+
+    Args:
+        transmission: whose packets they are.
+        sinr: at each look, ``[B, L, P]``.
+        choose: chooses the MCS.
+        span: symbols from one look to the next.
+
+    Returns:
+        symbols of the longest sample.
+    """
+    s = transmission
+    number = (s.due.cumsum(1) - 1).clamp(min=0)
+    packets, last = s.due.sum(1), sinr.shape[1] - 1
+    assigned, sent = torch.zeros_like(packets), torch.zeros_like(packets)
+    for look, of_band in enumerate(sinr.unbind(1)):
+        mcs = choose(of_band)
+        size = packet_symbols(s.packet_bits, mcs)
+        left = packets - assigned
+        begins = torch.ceil(((look + 1) * span - sent).clamp(min=0) / size).long()
+        more = left if look == last else torch.minimum(left, begins)
+        s.mcs = torch.where(number >= assigned[:, None], mcs[:, None], s.mcs)
+        assigned, sent = assigned + more, sent + more * size
+        if bool((assigned == packets).all()):
+            break
+    return float(sent.max())

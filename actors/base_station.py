@@ -24,11 +24,20 @@ from channel_models import (
     spawn_seed,
 )
 from tokcom_core.datasets.samples import Samples, read_samples
-from tokcom_core.devices import hardware_of
+from tokcom_core.devices import hardware_of, pick_device
 from tokcom_core.storage import reading
-from tokcom_core.systems import STATION, Feedback, Phase, Predictions, Received, System
+from tokcom_core.systems import (
+    STATION,
+    Feedback,
+    Phase,
+    Predictions,
+    Received,
+    Receiver,
+    System,
+)
 from tokcom_core.tasks import Task
 
+from .contract import checked_answers, checked_losses, checked_part, checked_scores
 from .engines.tensorflow import tensorflow_service
 from .messages import (
     Answers,
@@ -93,14 +102,16 @@ class BaseStation:
 
     def __init__(self, config: StationConfig) -> None:
         self._config = config
-        self.receiver = config.system.receiver(
+        built = config.system.receiver(
             config.task,
             lambda *role: seeded(spawn_seed(config.seed, "station", *role)),
             config.tokens,
             config.device,
             config.max_answer_tokens,
         )
-        self._device = next(self.receiver.parameters()).device
+        self.receiver = checked_part(config.system, "receiver", built, Receiver)
+        weights = next(self.receiver.parameters(), None)
+        self._device = pick_device(config.device) if weights is None else weights.device
         self._samples = {split: read_samples(file) for split, file in config.samples.items()}
         self.receiver.prepare(self._samples[config.task.train_split])
         self._air: Air | None = None
@@ -142,9 +153,9 @@ class BaseStation:
         receptions, logs = self._receive_logged(leaves, seed, rules, self._phase.crossing)
         targets = {split: self._samples[split].take(own) for split, own in rows.items()}
         with seeded(spawn_seed(seed, "dropout")):
-            losses = self.receiver.losses(
-                self._phase.name, _received(leaves, receptions, logs), targets
-            )
+            received = _received(leaves, receptions, logs)
+            given = self.receiver.losses(self._phase.name, received, targets)
+            losses = checked_losses(self.receiver, self._phase, given)
         if losses:
             (part.fraction * torch.stack(list(losses.values())).sum()).backward()
         if part.last:
@@ -195,6 +206,7 @@ class BaseStation:
     def _answered(self, found: Predictions | Feedback) -> Answers | Feedback:
         assert self._session is not None, "answer() begins a batch"
         session = self._session
+        found = checked_answers(self.receiver, len(session.samples), found)
         if isinstance(found, Feedback):
             session.return_feedback(found)
             return found
@@ -245,7 +257,8 @@ class BaseStation:
             received = _received(frames, receptions, logs)
             corpus = self._samples[request.split]
             samples = corpus.take(request.rows.tolist())
-            found = self.receiver.predict(received, samples, answerable.to(self._device))
+            given = self.receiver.predict(received, samples, answerable.to(self._device))
+            found = checked_answers(self.receiver, int(answerable.sum()), given)
             assert isinstance(found, Predictions), "many users are answered in one round"
             own = samples.take(answerable.nonzero()[:, 0].tolist())
             scored = self._scored(found, own, corpus)
@@ -257,8 +270,9 @@ class BaseStation:
 
     def _scored(self, found: Predictions, samples: Samples, corpus: Samples) -> _Scored:
         """Answers with their scores within their split."""
-        scores = tuple(self._config.task.scores(found.texts, samples, corpus))
-        return _Scored(found.texts, scores, found.first_token)
+        task = self._config.task
+        scores = task.scores(found.texts, samples, corpus)
+        return _Scored(found.texts, checked_scores(task, len(samples), scores), found.first_token)
 
     def state(self) -> dict[str, Tensor]:
         """The trained tensors."""

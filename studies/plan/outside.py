@@ -35,9 +35,10 @@ def check_outside(system: System, task: Task, tokens: TokenLengths) -> None:
     streams = own.given("streams", Stream, lambda: system.streams(task, tokens))
     names = own.unique("streams", [stream.name for stream in streams])
     for stream in streams:
-        for size in ("max_tokens", "symbols_per_token"):
-            if (count := getattr(stream, size)) < 1:
-                own.refuse("streams", f"has {size} {count} of {stream.name!r}; take 1 or more")
+        if (count := stream.symbols_per_token) < 1:
+            own.refuse(
+                "streams", f"has symbols_per_token {count} of {stream.name!r}; take 1 or more"
+            )
     served = own.given("served", str, lambda: system.served(task))
     own.known("served", "stream", served, names)
     phases = own.given("phases", Phase, lambda: system.phases(task))

@@ -250,7 +250,9 @@ class BaseStation:
         self.receiver.eval()
         frames = tuple(_moved(frame, self._device) for frame in merge(batches))
         receptions, logs = self._receive_logged(frames, seed, rules)
-        answerable = torch.stack([logs[name].received for name in self._config.required]).all(0)
+        needed = [logs[name].received for name in self._config.required]
+        everyone = torch.ones(len(request.rows), dtype=torch.bool)
+        answerable = torch.stack([everyone, *needed]).all(0)
         predicted = [""] * len(answerable)
         scores, first_token = torch.zeros(len(answerable)).double(), torch.zeros_like(answerable)
         if answerable.any():

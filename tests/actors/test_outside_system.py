@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from actors.messages import FrameBatch, Rules, TransmitRequest
 from actors.testing import SplitContract, SplitSystem
+from channel_models import Members
 from tokcom_core.systems import StreamInput
-from tokcom_core.testing import SystemCase, SystemContract
+from tokcom_core.testing import ROWS, SystemCase, SystemContract
 
 DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
 
@@ -118,6 +122,21 @@ class TestRadars(SystemContract, SplitContract):
         said = rf"Radars\.{side} should give a {side.capitalize()}, gave None"
         with pytest.raises(ValueError, match=said):
             SplitSystem(case, "awgn", 10.0)
+
+    def test_without_required_streams_everyone_is_answered(self, case: SystemCase) -> None:
+        """Even those of whom nothing has arrived."""
+        split, count = SplitSystem(case, "awgn", 10.0), len(ROWS)
+        members = Members(torch.arange(count), torch.zeros(count).long(), torch.zeros(count))
+        frames = [
+            replace(frame, members=members)
+            for frame in split.transmit(_served(case), training=False)
+        ]
+        late_ms = {frame.stream: torch.tensor([9.0, 9.0, 0.0, 0.0]) for frame in frames}
+        rules = Rules(-math.inf, 5.0, dict.fromkeys(late_ms, 0.0), late_ms)
+        request = TransmitRequest("test", torch.tensor(ROWS), members, {})
+        found = split.station.serve(1, request, rules, FrameBatch(torch.arange(count), (*frames,)))
+        assert found.streams["left"].received.tolist() == [False, False, True, True]
+        assert all(found.predicted)
 
 
 Slip = Callable[..., Any]

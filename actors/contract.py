@@ -8,7 +8,7 @@ Shapes: ``B`` samples of a batch, ``N`` complex symbols of a stream.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,8 +16,10 @@ from torch import Tensor
 from tokcom_core.systems import Feedback, Phase, Predictions, Stream
 from tokcom_core.tasks import Task
 
+P = TypeVar("P")
 
-def checked_part(system: object, method: str, found: Any, kind: type) -> Any:
+
+def checked_part(system: object, method: str, found: Any, kind: type[P]) -> P:
     """What a system's method builds for a device or the base station.
 
     Raises:

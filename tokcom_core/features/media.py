@@ -290,17 +290,15 @@ def _check_tokens(encoder: MediaEncoder, found: Sequence[object], files: int) ->
     if len(found) != files:
         raise ValueError(f"{name} should give tokens of each of {files} files, gave {len(found)}")
     for own in found:
-        shaped = isinstance(own, Tensor) and own.shape[1:] == (encoder.length, encoder.width)
-        if not shaped or not own.is_floating_point():
-            gave = (
-                f"{str(own.dtype).removeprefix('torch.')} {list(own.shape)}"
-                if isinstance(own, Tensor)
-                else type(own).__name__
-            )
-            raise ValueError(
-                f"{name} should give float32 [windows, {encoder.length}, {encoder.width}] of a "
-                f"file, gave {gave}"
-            )
+        gave = type(own).__name__
+        if isinstance(own, Tensor):
+            if own.shape[1:] == (encoder.length, encoder.width) and own.is_floating_point():
+                continue
+            gave = f"{str(own.dtype).removeprefix('torch.')} {list(own.shape)}"
+        raise ValueError(
+            f"{name} should give float32 [windows, {encoder.length}, {encoder.width}] of a file, "
+            f"gave {gave}"
+        )
 
 
 def _finite(tokens: Tensor) -> Tensor:

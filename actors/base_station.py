@@ -123,7 +123,13 @@ class BaseStation:
     def set_channel(
         self, air: AirBase, snr_db: float | SnrRange, population: PopulationSize | None = None
     ) -> None:
-        """Sets the air between the devices, of one user or many, and this station."""
+        """Sets the air between the devices, of one user or many, and this station.
+
+        Raises:
+            ValueError: for what is no air, such as its name, or an air that the link cannot have.
+        """
+        if not isinstance(air, AirBase):
+            raise ValueError(f"{air!r} is no air; take named_air({air!r})")
         device = str(self._device)
         self._air = air.build(self._config.link, snr_db, device, self._services, population)
 

@@ -123,6 +123,10 @@ class TestRadars(SystemContract, SplitContract):
         with pytest.raises(ValueError, match=said):
             SplitSystem(case, "awgn", 10.0)
 
+    def test_the_name_of_an_air_is_none(self, case: SystemCase) -> None:
+        with pytest.raises(ValueError, match=r"'rayleigh' is no air; take named_air\('rayleigh'\)"):
+            SplitSystem(case, "awgn", 10.0).station.set_channel("rayleigh", 10.0)  # type: ignore[arg-type]
+
     def test_without_required_streams_everyone_is_answered(self, case: SystemCase) -> None:
         """Even those of whom nothing has arrived."""
         split, count = SplitSystem(case, "awgn", 10.0), len(ROWS)

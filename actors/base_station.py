@@ -24,11 +24,20 @@ from channel_models import (
     spawn_seed,
 )
 from tokcom_core.datasets.samples import Samples, read_samples
-from tokcom_core.devices import hardware_of
+from tokcom_core.devices import hardware_of, pick_device
 from tokcom_core.storage import reading
-from tokcom_core.systems import STATION, Feedback, Phase, Predictions, Received, System
+from tokcom_core.systems import (
+    STATION,
+    Feedback,
+    Phase,
+    Predictions,
+    Received,
+    Receiver,
+    System,
+)
 from tokcom_core.tasks import Task
 
+from .contract import checked_answers, checked_losses, checked_part, checked_scores
 from .engines.tensorflow import tensorflow_service
 from .messages import (
     Answers,
@@ -93,14 +102,16 @@ class BaseStation:
 
     def __init__(self, config: StationConfig) -> None:
         self._config = config
-        self.receiver = config.system.receiver(
+        built = config.system.receiver(
             config.task,
             lambda *role: seeded(spawn_seed(config.seed, "station", *role)),
             config.tokens,
             config.device,
             config.max_answer_tokens,
         )
-        self._device = next(self.receiver.parameters()).device
+        self.receiver = checked_part(config.system, "receiver", built, Receiver)
+        weights = next(self.receiver.parameters(), None)
+        self._device = pick_device(config.device) if weights is None else weights.device
         self._samples = {split: read_samples(file) for split, file in config.samples.items()}
         self.receiver.prepare(self._samples[config.task.train_split])
         self._air: Air | None = None
@@ -112,7 +123,13 @@ class BaseStation:
     def set_channel(
         self, air: AirBase, snr_db: float | SnrRange, population: PopulationSize | None = None
     ) -> None:
-        """Sets the air between the devices, of one user or many, and this station."""
+        """Sets the air between the devices, of one user or many, and this station.
+
+        Raises:
+            ValueError: for what is no air, such as its name, or an air that the link cannot have.
+        """
+        if not isinstance(air, AirBase):
+            raise ValueError(f"{air!r} is no air; take named_air({air!r})")
         device = str(self._device)
         self._air = air.build(self._config.link, snr_db, device, self._services, population)
 
@@ -142,9 +159,9 @@ class BaseStation:
         receptions, logs = self._receive_logged(leaves, seed, rules, self._phase.crossing)
         targets = {split: self._samples[split].take(own) for split, own in rows.items()}
         with seeded(spawn_seed(seed, "dropout")):
-            losses = self.receiver.losses(
-                self._phase.name, _received(leaves, receptions, logs), targets
-            )
+            received = _received(leaves, receptions, logs)
+            given = self.receiver.losses(self._phase.name, received, targets)
+            losses = checked_losses(self.receiver, self._phase, given)
         if losses:
             part.weighed(losses).backward()
         if part.last:
@@ -205,6 +222,7 @@ class BaseStation:
     def _answered(self, found: Predictions | Feedback) -> Answers | Feedback:
         assert self._session is not None, "answer() begins a batch"
         session = self._session
+        found = checked_answers(self.receiver, len(session.samples), found)
         if isinstance(found, Feedback):
             session.return_feedback(found)
             return found
@@ -249,14 +267,17 @@ class BaseStation:
         self.receiver.eval()
         frames = tuple(_moved(frame, self._device) for frame in merge(batches))
         receptions, logs = self._receive_logged(frames, seed, rules)
-        answerable = torch.stack([logs[name].received for name in self._config.required]).all(0)
+        needed = [logs[name].received for name in self._config.required]
+        everyone = torch.ones(len(request.rows), dtype=torch.bool)
+        answerable = torch.stack([everyone, *needed]).all(0)
         predicted = [""] * len(answerable)
         scores, first_token = torch.zeros(len(answerable)).double(), torch.zeros_like(answerable)
         if answerable.any():
             received = _received(frames, receptions, logs)
             corpus = self._samples[request.split]
             samples = corpus.take(request.rows.tolist())
-            found = self.receiver.predict(received, samples, answerable.to(self._device))
+            given = self.receiver.predict(received, samples, answerable.to(self._device))
+            found = checked_answers(self.receiver, int(answerable.sum()), given)
             assert isinstance(found, Predictions), "many users are answered in one round"
             own = samples.take(answerable.nonzero()[:, 0].tolist())
             scored = self._scored(found, own, corpus)
@@ -268,8 +289,9 @@ class BaseStation:
 
     def _scored(self, found: Predictions, samples: Samples, corpus: Samples) -> _Scored:
         """Answers with their scores within their split."""
-        scores = tuple(self._config.task.scores(found.texts, samples, corpus))
-        return _Scored(found.texts, scores, found.first_token)
+        task = self._config.task
+        scores = task.scores(found.texts, samples, corpus)
+        return _Scored(found.texts, checked_scores(task, len(samples), scores), found.first_token)
 
     def state(self) -> dict[str, Tensor]:
         """The trained tensors."""

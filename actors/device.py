@@ -14,9 +14,10 @@ from channel_models import Frame, normalise, spawn_seed
 from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.devices import pick_device
 from tokcom_core.storage import reading
-from tokcom_core.systems import Feedback, Phase, Stream, System, Transport
+from tokcom_core.systems import Feedback, Phase, Stream, System, Transmitter, Transport
 from tokcom_core.tasks import Task
 
+from .contract import checked_part, checked_symbols
 from .messages import Batch, Gradient, StepPart
 from .training.federation import Federation, UserModels
 from .training.optimiser import Optimiser, seeded
@@ -78,9 +79,10 @@ class Device:
             else pd.read_parquet(config.file_bits).set_index("media_id")
         )
         with seeded(spawn_seed(config.seed, config.name, "projection")):
-            self.transmitter = config.system.transmitter(
+            built = config.system.transmitter(
                 config.task, config.name, config.tokens, config.features, config.device
             )
+        self.transmitter = checked_part(config.system, "transmitter", built, Transmitter)
         self._users = (
             UserModels(config.federation, self.transmitter)
             if config.federation is not None and self.trained_weights
@@ -115,15 +117,18 @@ class Device:
         samples = self._samples[batch.split].take(batch.rows)
         inputs = self.transmitter.read(batch.stream, batch.split, samples)
         with torch.set_grad_enabled(batch.training):
-            symbols, valid = (
+            given = (
                 self._users.transmit(batch, *inputs)
                 if self._users is not None and batch.training
                 else self.transmitter(batch.stream, *inputs)
             )
+            own = self._streams[batch.stream]
+            symbols, valid = checked_symbols(
+                self.transmitter, "forward", own, len(batch.rows), given
+            )
             if batch.muted:
                 valid = valid & ~torch.tensor(batch.muted, device=valid.device)[:, None]
             symbols, scale = normalise(symbols, valid)
-        own = self._streams[batch.stream]
         if batch.training and symbols.requires_grad:
             self._sent[batch.stream] = (symbols, scale) if own.sends_scale else (symbols,)
         uploads = self._transport(batch.stream) == "file"
@@ -134,7 +139,9 @@ class Device:
     @torch.no_grad()
     def reply(self, feedback: Feedback) -> Frame:
         """The next frame of a stream, about samples of its last one whose answers go on."""
-        symbols, valid = self.transmitter.reply(feedback)
+        own, rows = self._streams[feedback.stream], len(feedback.rows)
+        given = self.transmitter.reply(feedback)
+        symbols, valid = checked_symbols(self.transmitter, "reply", own, rows, given)
         symbols, scale = normalise(symbols, valid)
         return self._frame(feedback.stream, symbols, valid, scale)
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 
+from .errors import placed_line
+
 CUSTOM = "custom"
 """Name of a config whose class is outside the package:
 ``{name: custom, class: package.module:Class}``."""
@@ -42,20 +44,28 @@ def load_class(path: str, base: type[N]) -> type[N]:
     """The class at ``package.module:Class``.
 
     Raises:
-        ValueError: if there is none, or it does not inherit ``base``.
+        ValueError: if there is none, its module cannot be imported, or it does not inherit
+            ``base``.
     """
-    module, separator, name = path.partition(":")
-    if not separator:
+    module, _, name = path.partition(":")
+    if not (name and all(part.isidentifier() for part in module.split("."))):
         raise ValueError(f"class {path!r} should be package.module:Class")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
-        raise ValueError(
-            f"class {path!r}: no module {module!r} ({error}); install it, or put it on PYTHONPATH"
-        ) from None
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and _is_or_holds(error.name, module):
+            said = f"no module {module!r} ({error}); install it, or put it on PYTHONPATH"
+        else:
+            said = placed_line(error, module)
+        raise ValueError(f"class {path!r}: {said}") from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(f"class {path!r} should be a class that inherits {base.__name__}")
     return found
+
+
+def _is_or_holds(package: str | None, module: str) -> bool:
+    """Whether a name is that of a module, or of a package that the module is in."""
+    return package is not None and f"{module}.".startswith(f"{package}.")
 
 
 def class_path(cls: type) -> str:
@@ -83,8 +93,10 @@ def validate_named(raw: Any, base: type[N], known: Mapping[str, type[N]]) -> N:
         )
     name = str(keys["name"])
     if name == CUSTOM:
+        if "class" not in keys:
+            raise ValueError(f"a {kind} {CUSTOM!r} needs class: package.module:Class")
         own = {key: value for key, value in keys.items() if key not in ("name", "class")}
-        return load_class(str(keys.get("class", "")), base).model_validate(own)
+        return load_class(str(keys["class"]), base).model_validate(own)
     if name not in known:
         raise ValueError(f"no {kind} {name!r}; take some of {', '.join([*known, CUSTOM])}")
     return known[name].model_validate(keys)

@@ -2,8 +2,50 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message that is not empty; its type if there is none."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
+
+
+def placed_line(error: Exception, module: str) -> str:
+    """``SyntaxError in x.py, line 53: invalid syntax``: the place in the code of a module.
+
+    Args:
+        error: Error that has been raised.
+        module: Name of the module that it came up in.
+    """
+    kind, said = type(error).__name__, first_line(error)
+    places = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") == module
+    ]
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        places, said = [(error.filename, error.lineno or 0)], error.msg
+    place = f" in {Path(places[-1][0]).name}, line {places[-1][1]}" if places else ""
+    return f"{kind}{place}: {said}"
+
+
+@contextmanager
+def in_one_line(cls: type, what: str) -> Iterator[None]:
+    """Makes whatever a class from outside the package raises a ValueError of one line.
+
+    A ValueError, by which it tells what is wrong, passes as it is.
+
+    Args:
+        cls: The class.
+        what: What it is asked for, such as the name of a method.
+    """
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{cls.__name__}.{what}: {placed_line(error, cls.__module__)}") from error

@@ -9,6 +9,7 @@ from itertools import product
 
 from channel_models import AirBase, Link, SnrRange, named_air
 from tokcom_core.datasets.data import Data
+from tokcom_core.errors import in_one_line
 from tokcom_core.features import AnyFeatures
 from tokcom_core.systems import Phase, System, devices_of
 from tokcom_core.tasks import Task
@@ -57,7 +58,8 @@ def data_id(data: Data, task: Task) -> str:
     if data.made is not None:
         return data.made.identity
     assert data.folder is not None
-    return task.identity(data.folder)
+    with in_one_line(type(task), "identity()"):
+        return task.identity(data.folder)
 
 
 class Plan:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tokcom_core.errors import in_one_line
 from tokcom_core.systems import STREAM_KINDS, System
 from tokcom_core.tasks import TASKS, Task
 
 from .contenders import Contender, air_of, transports_of
+from .outside import check_outside
 from .study import Study
 
 
@@ -33,9 +35,15 @@ def _files(task: Task) -> list[Path]:
 
 
 def check_method(study: Study, contender: Contender) -> None:
-    """Raises ValueError for lengths, streams, transports and airs that a method cannot have."""
+    """Raises ValueError for lengths, streams, transports and airs that a method cannot have.
+
+    Of a system from outside the package also for what it gives wrongly, see :mod:`.outside`.
+    """
+    system = contender.system
+    check_outside(system, study.task, study.tokens[0])
     for tokens in study.tokens:
-        contender.system.check(study.task, tokens)
+        with in_one_line(type(system), "check()"):
+            system.check(study.task, tokens)
     if contender.any_tokens and not contender.system.ANY_LENGTH:
         raise ValueError(
             f"method {contender.label!r}: train_tokens 'any' draws token lengths at every step, "

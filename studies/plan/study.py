@@ -31,7 +31,17 @@ from tokcom_core.checkpoints import NamedCheckpoint
 from tokcom_core.config import Config, listed
 from tokcom_core.datasets.data import Data, MiniMusic
 from tokcom_core.devices import pick_device
-from tokcom_core.systems import DEFAULT_METHODS, SYSTEMS, Method, System, Systems, system_of
+from tokcom_core.errors import in_one_line
+from tokcom_core.systems import (
+    DEFAULT_METHODS,
+    SYSTEMS,
+    Method,
+    System,
+    Systems,
+    method_keys,
+    system_class,
+    system_of,
+)
 from tokcom_core.tasks import Avqa, NamedTask, Task
 
 from ..errors import explain
@@ -201,10 +211,11 @@ class Study(Config):
     @field_validator("methods", mode="before")
     @classmethod
     def _without_references(cls, methods: Any, info: ValidationInfo) -> Any:
-        """Drops references, which every study has anyway."""
+        """Drops references, which every study has anyway; a system itself becomes its keys."""
         task: Task | None = info.data.get("task")
         names = _reference_names(task) if task else ()
-        return [m for m in listed(methods) if not (isinstance(m, str) and m in names)]
+        given = [method_keys(m) if isinstance(m, System) else m for m in listed(methods)]
+        return [m for m in given if not (isinstance(m, str) and m in names)]
 
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
@@ -229,7 +240,9 @@ class Study(Config):
         budgets: list[str] = []
         for method in self.methods:
             system = self.system(method)
-            budgets += [name for name in system.budgets(self.task) if name not in budgets]
+            with in_one_line(type(system), "budgets()"):
+                own = system.budgets(self.task)
+            budgets += [name for name in own if name not in budgets]
         for number, tokens in enumerate(self.tokens):
             if set(tokens) != set(budgets):
                 remedy = (
@@ -338,7 +351,7 @@ class Study(Config):
         try:
             return system_of(method, self.systems)
         except ValidationError as error:
-            found = explain(error, SYSTEMS.get(method.system))
+            found = explain(error, system_class(method))
             raise ValueError(f"methods: {method.label}: {found}") from None
 
 

@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
 
 from studies import load
+from studies.plan.cells import Plan
 from studies.plan.study import Study
 from tokcom_core.systems.mlms import Mlms
 
@@ -93,3 +95,106 @@ def test_what_a_system_from_outside_goes_without_stays_out_of_its_smoke_test() -
         assert isinstance(system, Mlms)
         assert system.alignment.losses == "none"
     assert system.fine_tuning.steps == 2
+
+
+STREAMS = 'Stream(s, s, "radar", tokens[s], 2, medium=s)'
+TASK = 'Phase("task", inputs, training, 32, ("task",))'
+SLIPS = {
+    "class Beacons(Task):": {
+        "class Beacons(Task:": r"class 'slip\d+:Beacons': SyntaxError in slip\d+\.py, line \d+: ",
+        "import nump\nclass Beacons(Task):": r"slip\d+\.py, line \d+: No module named 'nump'$",
+        "unknown\nclass Beacons(Task):": r"NameError in slip\d+\.py, line \d+: name 'unknown'",
+    },
+    "    steps: int = 200": {
+        "    steps = 200": r"PydanticUserError in slip\d+\.py, line \d+: .*annot.*`steps = 200`",
+        "    steps: int = 0": "a training of 0 steps should have at least one$",
+        "    steps: int = 200\n    transport: str = ''": "Radars has the field 'transport'",
+    },
+    "    def shape(self)": {
+        "    def shaped(self)": r"Radars\.features\(\): TypeError in slip\d+\.py, line \d+: .*Sw",
+    },
+    f"return tuple({STREAMS}": {
+        f"tuple({STREAMS}": r"Radars\.streams\(\) should give a tuple of Stream, gave None$",
+    },
+    STREAMS: {
+        STREAMS.replace("s, s", "'s', s", 1): "has the name 's' twice",
+        STREAMS.replace("2", "0"): "has symbols_per_token 0 of 'left'; take 1 or more$",
+    },
+    "-> tuple[str, ...]:\n        return SIDES\n\n    def phases": {
+        f"-> tuple[str, ...]:\n        return {found}\n\n    def phases": complaint
+        for found, complaint in {
+            "('up',)": "names an unknown stream 'up'; take some of left, right$",
+            "'left'": "should give a tuple of names, gave 'left'$",
+        }.items()
+    },
+    "StreamInput(side, task.train_split)": {
+        "StreamInput(side + 'x', task.train_split)": "phases.. names an unknown stream 'leftx'",
+        "StreamInput(side, 'training')": "unknown split 'training'; take some of train, val, test$",
+    },
+    TASK: {
+        TASK.replace("task", "adaptation", 1): r"phases\(\) has the name 'adaptation' twice",
+        TASK.replace('("task",)', '"task"'): "a tuple of names as losses of 'task', gave 'task'$",
+    },
+    "        return (\n            Phase": {
+        "        return ()\n        return (\n            Phase": "a tuple of Phase, gave \\(\\)$",
+    },
+    '2e-2, "linear"': {"2e-2, 'cosin'": "no schedule 'cosin'; take some of cosine_with_min_lr"},
+    "        files = [root": {
+        "        raise KeyError('x')\n        files = [root": (
+            r"Beacons\.identity\(\): KeyError in slip\d+\.py, line \d+: 'x'$"
+        ),
+    },
+}
+"""Slips by the code of the example that they stand in the place of, each with the complaint."""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "complaint"),
+    [(right, wrong, said) for right, slips in SLIPS.items() for wrong, said in slips.items()],
+)
+def test_a_slip_in_a_class_from_outside_is_refused_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str, complaint: str
+) -> None:
+    code, (study,) = "\n".join(_blocks("python")), _blocks("yaml")
+    assert right in code
+    name = f"slip{len([*folder.glob('slip*.py')])}"
+    (folder / f"{name}.py").write_text(code.replace(right, wrong))
+    (folder / f"{name}.yaml").write_text(study.replace("beacons:", f"{name}:"))
+    (folder / "data").mkdir(exist_ok=True)
+    for split in ("train", "val", "test"):
+        (folder / "data" / f"{split}.json").touch()
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(ValueError, match=complaint) as refusal:
+        Plan(load(folder / f"{name}.yaml"))
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_key_of_a_system_from_outside_has_a_suggestion() -> None:
+    own = {"system": "custom", "class": "tokcom_core.systems.mlms:Mlms", "question_token": 3}
+    with pytest.raises(ValueError, match="did you mean 'question_tokens'"):
+        Study(name="s", methods=[{**own, "label": "mine"}])
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("./file.py:Class", r"class './file\.py:Class' should be package\.module:Class"),
+        (None, "a system 'custom' needs class: package.module:Class"),
+    ],
+)
+def test_a_class_is_named_by_its_module(path: str | None, complaint: str) -> None:
+    named = {} if path is None else {"class": path}
+    with pytest.raises(ValueError, match=complaint):
+        Study(name="s", methods=[{"system": "custom", "label": "mine", **named}])
+
+
+class Mine(Mlms):
+    name: Literal["mine"] = "mine"  # type: ignore[assignment]
+
+
+def test_methods_may_be_systems_themselves() -> None:
+    mine = Mine(question_tokens=7)
+    study = Study(name="s", methods=[mine, Mlms(), "aligned"])
+    assert [method.label for method in study.methods] == ["mine", "mlms", "aligned"]
+    assert [study.system(method) for method in study.methods[:2]] == [mine, Mlms()]
+    assert Study.model_validate(study.model_dump(mode="json")) == study

@@ -72,6 +72,7 @@ def test_its_keys_survive_json() -> None:
         ({"class": f"{HERE}:Nobody"}, "should be a class that inherits EncoderConfig"),
         ({"class": f"{HERE}:NoEncoder"}, "should be a class that inherits EncoderConfig"),
         ({"class": "no.such.module:Encoder"}, "no module 'no.such.module'"),
+        ({"class": "json.nothing:Encoder"}, "no module 'json.nothing'"),
         ({"class": HERE}, "should be package.module:Class"),
         ({"octaves": 3}, "octaves"),
     ],

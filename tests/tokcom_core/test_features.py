@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import wave
 from collections.abc import Sequence
@@ -175,6 +176,24 @@ def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
     assert float(open_features(tmp_path).select(["a"], 2).max()) == 1e5
     with pytest.raises(ValueError, match="a: the encoder makes tokens of it that are not finite"):
         write_features(tmp_path, _Loud(math.nan), tmp_path.joinpath, ["a"], Sliding(counts=(2,)))
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ([torch.ones(1, 2, 3)], "[windows, 2, 4] of a file, gave float32 [1, 2, 3]"),
+        ([torch.ones(2, 4)], "[windows, 2, 4] of a file, gave float32 [2, 4]"),
+        ([torch.ones(1, 2, 4) * 1j], "[windows, 2, 4] of a file, gave complex64 [1, 2, 4]"),
+        ([np.ones((1, 2, 4))], "[windows, 2, 4] of a file, gave ndarray"),
+        ([], "tokens of each of 1 files, gave 0"),
+    ],
+)
+def test_what_an_encoder_gives_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[Tensor], complaint: str
+) -> None:
+    monkeypatch.setattr(_Loud, "encode", lambda self, clips: given)
+    with pytest.raises(ValueError, match=rf"_Loud\.encode should give .*{re.escape(complaint)}"):
+        write_features(tmp_path, _Loud(1.0), tmp_path.joinpath, ["a"], Sliding(counts=(2,)))
 
 
 def _write_sound(file: Path, samples: int) -> None:

@@ -240,8 +240,8 @@ def write_features(
         sliding: Selection and format of the store.
 
     Raises:
-        ValueError: if there are clips, but none can be read, or a token is too large for the
-            store's precision.
+        ValueError: if there are clips, but none can be read, a token is too large for the store's
+            precision, or the encoder gives something else than tokens of its shape.
     """
     found = {media_id: media(media_id) for media_id in media_ids}
     files = {media_id: file for media_id, file in found.items() if file is not None}
@@ -256,7 +256,8 @@ def write_features(
     with (folder / "tokens.npy").open("r+b") as file:  # on a full disk a map would end the process
         os.posix_fallocate(file.fileno(), 0, stored.offset + stored.nbytes)
     for batch in _batches(encoder, files, damaged):
-        encoded = sliding.encode(encoder, list(batch.values()))
+        encoded = [*sliding.encode(encoder, list(batch.values()))]
+        _check_tokens(encoder, [tokens for tokens, _ in encoded], len(batch))
         for media_id, (tokens, attention) in zip(batch, encoded, strict=True):
             try:
                 chosen = sliding.selected(_finite(tokens), attention, encoder.summary_tokens)
@@ -300,6 +301,23 @@ def _batches(
         yield batch
 
 
+def _check_tokens(encoder: MediaEncoder, found: Sequence[object], files: int) -> None:
+    """Raises ValueError unless there are real ``[windows, length, width]`` of each file."""
+    name = f"{type(encoder).__name__}.encode"
+    if len(found) != files:
+        raise ValueError(f"{name} should give tokens of each of {files} files, gave {len(found)}")
+    for own in found:
+        gave = type(own).__name__
+        if isinstance(own, Tensor):
+            if own.shape[1:] == (encoder.length, encoder.width) and own.is_floating_point():
+                continue
+            gave = f"{str(own.dtype).removeprefix('torch.')} {list(own.shape)}"
+        raise ValueError(
+            f"{name} should give float32 [windows, {encoder.length}, {encoder.width}] of a file, "
+            f"gave {gave}"
+        )
+
+
 def _finite(tokens: Tensor) -> Tensor:
     if not bool(torch.isfinite(tokens).all()):
         raise ValueError("the encoder makes tokens of it that are not finite")
@@ -308,7 +326,7 @@ def _finite(tokens: Tensor) -> Tensor:
 
 def _rounded(tokens: Tensor, dtype: DTypeLike, media_id: str) -> NDArray[np.floating]:
     with np.errstate(over="ignore"):
-        rounded = tokens.numpy().astype(dtype)
+        rounded = tokens.detach().numpy().astype(dtype)
     if not np.isfinite(rounded).all():
         raise ValueError(
             f"clip {media_id}: a token's feature of {float(tokens.abs().max()):.3g} is beyond "

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from ..config import CUSTOM, Config, named, validate_named
+from ..config import CUSTOM, Config, dump_named, load_class, named, validate_named
 from .base import (
     STATION,
     FeatureFolders,
@@ -19,6 +18,7 @@ from .base import (
 from .deepsc import Deepsc, DeepscVqa, Udeepsc
 from .deepsc.published import PUBLISHED
 from .methods import (
+    OWN_KEYS,
     SHORT_NAMES,
     STREAM_KINDS,
     SUMMARIES,
@@ -75,21 +75,45 @@ NamedSystem = named(System, lambda: SYSTEMS)
 """A system by name, a mapping with one, or a custom class."""
 
 
+def system_class(method: Method) -> type[System]:
+    """The class of a method's system.
+
+    Raises:
+        ValueError: for an unknown system, one that cannot be loaded, or one with a field that is a
+            key of methods.
+    """
+    if method.system in SYSTEMS:
+        return SYSTEMS[method.system]
+    if method.system != CUSTOM:
+        known = ", ".join([*SYSTEMS, CUSTOM])
+        raise ValueError(f"no system {method.system!r}; take some of {known}")
+    if "class" not in method.settings:
+        raise ValueError(f"a system {CUSTOM!r} needs class: package.module:Class")
+    cls = load_class(str(method.settings["class"]), System)
+    if taken := [key for key in OWN_KEYS if key in cls.model_fields]:
+        raise ValueError(
+            f"{cls.__name__} has the field {taken[0]!r}, which is a key of methods; rename it"
+        )
+    return cls
+
+
 def system_of(method: Method, systems: Systems) -> System:
     """The system of a method, with its own settings on top of the study's.
 
     Raises:
-        ValueError: for an unknown system, or settings that it does not have.
+        ValueError: as :func:`system_class`, or for settings that it does not have.
     """
-    settings: Mapping[str, Any] = method.settings
+    cls, settings = system_class(method), method.settings
     if method.system in SYSTEMS:
-        cls = SYSTEMS[method.system]
         under = getattr(systems, method.system).model_dump(mode="json")
         settings = merged(under, cls.expanded(method.settings))
-    elif method.system != CUSTOM:
-        known = ", ".join([*SYSTEMS, CUSTOM])
-        raise ValueError(f"no system {method.system!r}; take some of {known}")
     return validate_named({**settings, "name": method.system}, System, SYSTEMS)
+
+
+def method_keys(system: System) -> dict[str, Any]:
+    """Keys of a method that has all settings of a system, and is called by its name."""
+    keys = dump_named(system, SYSTEMS)
+    return {"label": system.name, "system": keys.pop("name"), **keys}
 
 
 __all__ = [
@@ -120,6 +144,8 @@ __all__ = [
     "devices_of",
     "flattened",
     "merged",
+    "method_keys",
+    "system_class",
     "system_of",
     "transport_of",
 ]

@@ -10,7 +10,8 @@ from pydantic import Field, model_serializer, model_validator
 from ..config import CUSTOM, Config
 from .streams import Stream, Transport
 
-_OWN = ("label", "system", "transport", "train_tokens")
+OWN_KEYS = ("label", "system", "transport", "train_tokens")
+"""Keys of a method itself, which no system can have."""
 
 TrainTokens = Literal["matched", "any"]
 """Token lengths of a method's trainings: those that it is evaluated at, each with a network of its
@@ -57,8 +58,8 @@ class Method(Config):
             keys.setdefault("label", _label(str(keys["system"]), own))
         else:
             raise ValueError("a method needs 'name', one of the short names, or 'system'")
-        settings = {key: value for key, value in keys.items() if key not in _OWN}
-        return {**{key: keys[key] for key in _OWN if key in keys}, "settings": settings}
+        settings = {key: value for key, value in keys.items() if key not in OWN_KEYS}
+        return {**{key: keys[key] for key in OWN_KEYS if key in keys}, "settings": settings}
 
     @model_serializer
     def _short(self) -> Any:

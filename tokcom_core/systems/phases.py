@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
+
+Schedule = Literal["cosine_with_min_lr", "linear", "constant_with_warmup"]
+"""Name of a schedule of ``transformers.get_scheduler``."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,7 @@ class Training:
     Attributes:
         steps: Number of steps.
         learning_rate: Peak learning rate.
-        schedule: Name of a schedule of ``transformers.get_scheduler``.
+        schedule: Name of its schedule.
         min_learning_rate: Final learning rate of ``cosine_with_min_lr``.
         warmup_steps: Number of warm-up steps.
         gradient_clip: Maximum gradient norm of each device, and of the base station; None does not
@@ -22,16 +25,27 @@ class Training:
         station_learning_rate: Peak learning rate of the base station; that of the devices by
             default.
         weight_decay: Weight decay of AdamW.
+
+    Raises:
+        ValueError: for no steps, or an unknown schedule.
     """
 
     steps: int
     learning_rate: float
-    schedule: Literal["cosine_with_min_lr", "linear", "constant_with_warmup"]
+    schedule: Schedule
     min_learning_rate: float = 1e-6
     warmup_steps: int = 0
     gradient_clip: float | None = 1.0
     station_learning_rate: float | None = None
     weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"a training of {self.steps} steps should have at least one")
+        if self.schedule not in get_args(Schedule):
+            raise ValueError(
+                f"no schedule {self.schedule!r}; take some of {', '.join(get_args(Schedule))}"
+            )
 
     @property
     def at_station(self) -> Training:

@@ -1,0 +1,112 @@
+"""What is wrong with a system from outside the package: its streams, phases, splits and names."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Any, NoReturn, TypeVar
+
+from tokcom_core.errors import in_one_line
+from tokcom_core.features import Features
+from tokcom_core.systems import (
+    SYSTEMS,
+    Phase,
+    Stream,
+    StreamInput,
+    System,
+    TokenLengths,
+    Training,
+    devices_of,
+)
+from tokcom_core.tasks import Task
+
+T = TypeVar("T")
+
+
+def check_outside(system: System, task: Task, tokens: TokenLengths) -> None:
+    """Raises ValueError, in one line, for what a system from outside the package may not give.
+
+    Those of the package have tests instead.
+    """
+    if type(system) in SYSTEMS.values():
+        return
+    own = _Answers(system)
+    streams = own.given("streams", Stream, lambda: system.streams(task, tokens))
+    names = own.unique("streams", [stream.name for stream in streams])
+    for stream in streams:
+        if (count := stream.symbols_per_token) < 1:
+            own.refuse(
+                "streams", f"has symbols_per_token {count} of {stream.name!r}; take 1 or more"
+            )
+    served = own.given("served", str, lambda: system.served(task))
+    own.known("served", "stream", served, names)
+    phases = own.given("phases", Phase, lambda: system.phases(task))
+    own.unique("phases", [phase.name for phase in phases])
+    for phase in phases:
+        _check_phase(own, phase, names, task)
+    for device in devices_of(streams):
+        own.features(partial(system.features, task, device, tokens))
+
+
+def _check_phase(own: _Answers, phase: Phase, streams: Collection[str], task: Task) -> None:
+    inputs = own.listed("phases", f"inputs of {phase.name!r}", StreamInput, phase.inputs)
+    own.listed("phases", f"losses of {phase.name!r}", str, phase.losses)
+    named = [sent.stream for sent in inputs]
+    own.known("phases", "stream", (*named, *phase.dropped, *phase.aligned), streams)
+    own.known("phases", "split", [sent.split for sent in inputs], task.splits)
+    if not isinstance(phase.training, Training) or phase.batch_size < 1:
+        own.refuse("phases", f"needs a Training and a batch_size of 1 or more in {phase.name!r}")
+
+
+class _Answers:
+    """A system whose methods are called, and whose answers are looked at.
+
+    Args:
+        system: System from outside the package.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._class = type(system)
+
+    def given(self, method: str, kind: type[T], call: Callable[[], Any]) -> tuple[T, ...]:
+        """What a method gives: one or more of a kind."""
+        with in_one_line(self._class, f"{method}()"):
+            found = call()
+        return self.listed(method, "", kind, found)
+
+    def listed(self, method: str, part: str, kind: type[T], found: Any) -> tuple[T, ...]:
+        """One or more of a kind, in a tuple or list; ``part`` says which ones of a method's."""
+        proper = isinstance(found, tuple | list) and all(isinstance(own, kind) for own in found)
+        if not proper or not found:
+            name = "names" if kind is str else kind.__name__
+            wanted = f"a tuple of {name}{f' as {part}' if part else ''}"
+            self.refuse(method, f"should give {wanted}, gave {reprlib.repr(found)}")
+        return tuple(found)
+
+    def unique(self, method: str, names: list[str]) -> list[str]:
+        """Names, none of which is there twice."""
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                self.refuse(method, f"has the name {name!r} twice; give one another")
+        return names
+
+    def known(self, method: str, kind: str, names: Iterable[str], allowed: Collection[str]) -> None:
+        """Refuses names that do not belong to the allowed ones."""
+        for name in names:
+            if name not in allowed:
+                some = ", ".join(allowed)
+                self.refuse(method, f"names an unknown {kind} {name!r}; take some of {some}")
+
+    def features(self, call: Callable[[], Any]) -> None:
+        """Refuses what are no features by name."""
+        with in_one_line(self._class, "features()"):
+            found = call()
+        if not isinstance(found, dict):
+            self.refuse("features", f"should give a dict, gave {reprlib.repr(found)}")
+        for name, own in found.items():
+            self.listed("features", f"{name!r}", Features, own)
+
+    def refuse(self, method: str, said: str) -> NoReturn:
+        """Raises ValueError about what a method gives."""
+        raise ValueError(f"{self._class.__name__}.{method}() {said}")

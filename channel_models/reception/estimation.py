@@ -21,7 +21,7 @@ from ..sionna_api import (
     LSChannelEstimator,
     ResourceGrid,
 )
-from ..sources.source import Request, Source
+from ..sources.source import Request, Source, draw
 from .receiver import Interpolation
 from .response import frequency_response, subcarrier_hz
 
@@ -192,7 +192,8 @@ class PilotEstimator:
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Covariances of the normalised response over the symbols of a slot, and over the band."""
         band = Allocation(0, self._link.subcarriers)
-        channel = self._source.realise(
+        channel = draw(
+            self._source,
             Request(
                 batch=_STATISTICS_BATCH,
                 steps=SYMBOLS_PER_SLOT,
@@ -200,7 +201,8 @@ class PilotEstimator:
                 subcarriers=band.subcarriers,
                 seed=_SEED,
                 sender="",
-            )
+            ),
+            self._link.antennas,
         )
         response = frequency_response(
             channel, subcarrier_hz(self._link, band, channel.gains.device)

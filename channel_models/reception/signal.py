@@ -15,7 +15,7 @@ from ..air import Air
 from ..frame import Frame, Members
 from ..numerology import Allocation, Grid, Link
 from ..seeding import spawn_seed
-from ..sources.source import Request, Source
+from ..sources.source import Request, Source, draw
 from .grid import at_steps, on_grid
 from .response import frequency_response, subcarrier_hz
 
@@ -64,7 +64,8 @@ class FadingChannel:
         length = max(longest, frame.symbols.shape[1])
         flat = source.flat and source.static and not self._with_pilots
         grid = Grid(length, 1, (0,), ()) if flat else link.grid(length, allocation.subcarriers)
-        channel = source.realise(
+        channel = draw(
+            source,
             Request(
                 batch=len(frame.symbols),
                 steps=1 if source.static else grid.steps,
@@ -75,7 +76,8 @@ class FadingChannel:
                 members=frame.members,
                 place_seed=spawn_seed(seed, frame.sender, "place"),
                 attempt=frame.attempt,
-            )
+            ),
+            link.antennas,
         )
         if flat:
             response = channel.gains.sum(2)[..., None]
@@ -104,6 +106,7 @@ class FadingChannel:
         )
         band = subcarrier_hz(self._link, allocation, self._device)
         probes = band[:: max(1, len(band) // _PROBES)]
-        response = frequency_response(self._source.realise(request), probes)
+        channel = draw(self._source, request, self._link.antennas)
+        response = frequency_response(channel, probes)
         power = response.real.square() + response.imag.square()
         return power.sum(1).mean((1, 2))

@@ -15,7 +15,7 @@ from ..air import Air
 from ..frame import Frame, Members
 from ..numerology import Allocation, Grid, Link
 from ..seeding import spawn_seed
-from ..sources.source import Request, Source
+from ..sources.source import Request, Source, draw
 from .grid import at_steps, on_grid
 from .response import frequency_response, subcarrier_hz
 
@@ -76,7 +76,8 @@ class FadingChannel:
             grid = link.strided_grid(length, allocation.subcarriers, frame.stride)
         else:
             grid = link.grid(length, allocation.subcarriers)
-        channel = source.realise(
+        channel = draw(
+            source,
             Request(
                 batch=len(frame.symbols),
                 steps=1 if source.static else grid.steps,
@@ -88,7 +89,8 @@ class FadingChannel:
                 place_seed=spawn_seed(seed, frame.sender, "place"),
                 attempt=frame.attempt,
                 stride=grid.stride,
-            )
+            ),
+            link.antennas,
         )
         if flat:
             response = channel.gains.sum(2)[..., None]
@@ -118,6 +120,7 @@ class FadingChannel:
         )
         band = subcarrier_hz(self._link, allocation, self._device)
         probes = band[:: max(1, len(band) // _PROBES)]
-        response = frequency_response(self._source.realise(request), probes)
+        channel = draw(self._source, request, self._link.antennas)
+        response = frequency_response(channel, probes)
         power = response.real.square() + response.imag.square()
         return power.sum(1).mean((1, 2))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from ..numerology import SYMBOLS_PER_SLOT, Allocation, Link
-from ..sources.source import Realisation, Request, Source
+from ..sources.source import Realisation, Request, Source, draw
 from .response import frequency_response, subcarrier_hz
 
 _REALISATIONS = 400
@@ -22,7 +22,8 @@ def normalised_responses(
     link: Link, source: Source, subcarriers: int, at_once: int = _REALISATIONS
 ) -> Iterator[Tensor]:
     """Responses over a slot ``[R, M, 14, F]``, each realisation of unit mean power, in parts."""
-    drawn = source.realise(
+    drawn = draw(
+        source,
         Request(
             batch=_REALISATIONS,
             steps=SYMBOLS_PER_SLOT,
@@ -30,7 +31,8 @@ def normalised_responses(
             subcarriers=subcarriers,
             seed=_SEED,
             sender="",
-        )
+        ),
+        link.antennas,
     )
     frequencies_hz = subcarrier_hz(link, Allocation(0, subcarriers), drawn.gains.device)
     for first in range(0, _REALISATIONS, at_once):

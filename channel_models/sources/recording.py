@@ -8,11 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..seeding import spawn_seed
 from .source import Request, Source
 from .trace import PLACE, Trace
+
+MAX_DELAY_S = 1e-3
+"""No path of a cell is as long: it would be 300 km."""
 
 
 def record(
@@ -52,11 +56,25 @@ def trace_of_generator(
 ) -> Trace:
     """A trace of what a generator for Sionna's ``CIRDataset`` yields.
 
-    Each item is ``a`` ``[1, M, 1, 1, P, T]`` and ``tau`` ``[1, 1, P]`` of one user.
+    Each item is ``a`` ``[1, M, 1, 1, P, T]`` and ``tau`` ``[1, 1, P]`` (s) of one user.
+
+    Raises:
+        ValueError: for no item, one of other shapes, or gains and delays that cannot be.
     """
-    items = [(np.asarray(a)[0, :, 0, 0], np.asarray(tau).reshape(-1)) for a, tau in generator]
+    items = [
+        _item(f"realisation {number} of the generator", np.asarray(a), np.asarray(tau))
+        for number, (a, tau) in enumerate(generator)
+    ]
     if not items:
         raise ValueError("the generator yields no realisation")
+    shape = items[0][0].shape
+    for number, (gains, _) in enumerate(items):
+        if gains.shape != shape:
+            raise ValueError(
+                f"realisation {number} of the generator has {list(gains.shape)} antennas, paths "
+                f"and time steps, the first {list(shape)}; they should have as many: pad with "
+                "paths of zero gain"
+            )
     return Trace(
         np.stack([a for a, _ in items]).astype(np.complex64),
         np.stack([tau for _, tau in items]).astype(np.float32),
@@ -66,3 +84,32 @@ def trace_of_generator(
         physical,
         np.full((len(items), 3), math.nan, dtype=np.float32),
     )
+
+
+def _item(
+    which: str, gains: NDArray[np.complex64], delays_s: NDArray[np.float32]
+) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    """Gains ``[M, P, T]`` and delays ``[P]`` of what a generator yields.
+
+    Raises:
+        ValueError: see :func:`trace_of_generator`.
+    """
+    if gains.ndim != 6 or gains.shape[0] != 1 or gains.shape[2:4] != (1, 1):
+        raise ValueError(
+            f"{which} has gains {list(gains.shape)}; give [1, antennas, 1, 1, paths, steps]"
+        )
+    own, delays_s = gains[0, :, 0, 0], delays_s.reshape(-1)
+    if len(delays_s) != own.shape[1]:
+        raise ValueError(
+            f"{which} has {own.shape[1]} paths, but {len(delays_s)} delays; give each path one"
+        )
+    if not (np.iscomplexobj(own) and np.isfinite(own).all()):
+        said = "that are not finite" if np.iscomplexobj(own) else f"of {own.dtype}"
+        raise ValueError(f"{which} has gains {said}; give finite complex amplitudes")
+    if not ((delays_s >= 0) & (delays_s < MAX_DELAY_S)).all():
+        least, most = delays_s.min() + 0.0, delays_s.max() + 0.0  # -0 is 0
+        raise ValueError(
+            f"{which} has delays from {least:g} to {most:g} s; give seconds, from 0 to below "
+            f"{MAX_DELAY_S:g}"
+        )
+    return own, delays_s

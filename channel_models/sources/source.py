@@ -5,6 +5,7 @@ Shapes: ``B`` samples, ``M`` antennas of the base station, ``P`` paths, ``T`` ti
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from ..seeding import sionna_seeded, spawn_seed
 ChannelModel = Callable[[int, int, float], tuple[Tensor, Tensor]]
 """Sionna's signature: batch size, time steps and sampling frequency (Hz) in; out come gains ``a``
 ``[B, 1, M, 1, 1, P, T]`` and delays ``tau`` ``[B, 1, 1, P]`` (s)."""
+
+_SAME = 1e-3
+"""Gains that differ by less, of the largest of them, are the same."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,65 @@ class Source(ABC):
     @abstractmethod
     def realise(self, request: Request) -> Realisation:
         """Draws the channels of one user."""
+
+
+def draw(source: Source, request: Request, antennas: int) -> Realisation:
+    """What a source yields for a request.
+
+    Args:
+        source: yields it.
+        request: what is asked of it.
+        antennas: number of the base station's antennas.
+
+    Raises:
+        ValueError: for what is no realisation of this request, or not as the source says that its
+            realisations are.
+    """
+    channel, who = source.realise(request), f"source {type(source).__name__}"
+    if not isinstance(channel, Realisation):
+        raise ValueError(f"{who} yields {type(channel).__name__}; return a Realisation")
+    gains, delays_s = channel.gains, channel.delays_s
+    if not (isinstance(gains, Tensor) and gains.is_complex()):
+        raise ValueError(f"{who} yields gains of {_kind(gains)}; return a complex64 tensor")
+    paths = gains.shape[2] if gains.ndim == 4 else "paths"
+    if gains.shape != (request.batch, antennas, paths, request.steps):
+        raise ValueError(
+            f"{who} yields gains {list(gains.shape)}; return samples, antennas, paths and time "
+            f"steps, here [{request.batch}, {antennas}, {paths}, {request.steps}]"
+        )
+    if not isinstance(delays_s, Tensor):
+        raise ValueError(f"{who} yields delays of {_kind(delays_s)}; return a float32 tensor")
+    if delays_s.shape not in ((1, paths), (request.batch, paths)):
+        raise ValueError(
+            f"{who} yields delays {list(delays_s.shape)}; return one of each path, [1, {paths}], "
+            f"or of every sample, [{request.batch}, {paths}]"
+        )
+    least, most = (float(end) for end in torch.aminmax(delays_s))
+    if not 0 <= least <= most < math.inf:
+        raise ValueError(
+            f"{who} yields delays from {least:g} to {most:g} s; they should be finite, 0 or more"
+        )
+    if source.flat and most > 0:
+        raise ValueError(
+            f"{who} is flat, but yields delays of up to {most:g} s; say flat = False, or have no "
+            "delays"
+        )
+    if source.static and request.steps > 1 and _varies(gains):
+        raise ValueError(
+            f"{who} is static, but its gains vary over time steps; say static = False, or have "
+            "the same at each"
+        )
+    return channel
+
+
+def _varies(gains: Tensor) -> bool:
+    """Whether gains differ between time steps by more than rounding."""
+    change = (gains - gains[..., :1]).abs().max()
+    return bool(change > _SAME * gains.abs().max())
+
+
+def _kind(value: object) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
 
 
 class SionnaSource(Source):

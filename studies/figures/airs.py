@@ -13,6 +13,7 @@ from channel_models import AirBase, Frame, Link, Request
 from channel_models.checks import Check
 from channel_models.numerology import Allocation
 from channel_models.reception.response import frequency_response, subcarrier_hz
+from channel_models.sources.source import draw
 
 _SAMPLES = 400
 _DRAWN = 6
@@ -55,7 +56,7 @@ def air_figure(air: AirBase, link: Link, snr_db: float, seed: int) -> Figure:
     if source is not None:
         band = Allocation(0, link.subcarriers)
         request = Request(_SAMPLES, 14, 1e3 / link.symbol_ms, link.subcarriers, seed, "device")
-        channel = source.realise(request)
+        channel = draw(source, request, link.antennas)
         frequencies = subcarrier_hz(link, band, torch.device("cpu"))
         response = frequency_response(channel, frequencies)[:_DRAWN, 0]
         gain_db = 20 * torch.log10(response.abs().clamp(min=1e-9))

@@ -6,9 +6,24 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import TypeAdapter, ValidationError
 
-from channel_models import Air, AirBase, Link, NamedAir, PopulationSize, Request, named_air
+from channel_models import (
+    Air,
+    AirBase,
+    Frame,
+    LinearAir,
+    Link,
+    NamedAir,
+    PopulationSize,
+    Realisation,
+    Receiver,
+    Request,
+    Source,
+    named_air,
+)
+from channel_models.sources.source import draw
 from channel_models.testing import LINK, NormalisedAirContract
 
 ADAPTER: TypeAdapter[AirBase] = TypeAdapter(NamedAir)
@@ -102,3 +117,59 @@ def test_builtin_airs_keep_their_places_of_complaint() -> None:
     with pytest.raises(ValidationError) as refusal:
         named_air("rician", k_factor=3)
     assert refusal.value.errors()[0]["loc"] == ("rician", "k_factor")
+
+
+class _Given(Source):
+    """Yields what it has been given."""
+
+    def __init__(self, yields: object, flat: bool = False, static: bool = False) -> None:
+        self._yields, self.flat, self.static = yields, flat, static
+
+    def realise(self, request: Request) -> Realisation:
+        return self._yields  # type: ignore[return-value]
+
+
+_REQUEST = Request(batch=4, steps=3, sampling_hz=1.0, subcarriers=12, seed=0, sender="a")
+_GAINS, _DELAYS_S = torch.ones(4, 2, 5, 3, dtype=torch.complex64), torch.zeros(1, 5)
+
+
+@pytest.mark.parametrize(
+    ("yields", "complaint"),
+    [
+        ((_GAINS, _DELAYS_S), "tuple; return a Realisation"),
+        (Realisation(_GAINS.real, _DELAYS_S), r"gains of torch\.float32; return a complex64"),
+        (Realisation(_GAINS[:3], _DELAYS_S), r"gains \[3, 2, 5, 3\]; return .* \[4, 2, 5, 3\]"),
+        (Realisation(_GAINS[:, :1], _DELAYS_S), r"gains \[4, 1, 5, 3\]; return"),
+        (Realisation(_GAINS[..., :1], _DELAYS_S), r"gains \[4, 2, 5, 1\]; return"),
+        (Realisation(_GAINS[0], _DELAYS_S), r"gains \[2, 5, 3\]; return .* \[4, 2, paths, 3\]"),
+        (Realisation(_GAINS, _DELAYS_S[0]), r"delays \[5\]; return .*\[1, 5\], .*\[4, 5\]"),
+        (Realisation(_GAINS, _DELAYS_S[:, :1]), r"delays \[1, 1\]; return"),
+        (Realisation(_GAINS, _DELAYS_S - 1e-6), "delays from -1e-06 to -1e-06 s; they should be"),
+        (Realisation(_GAINS, _DELAYS_S + math.nan), "delays from nan to nan s; they should be"),
+    ],
+)
+def test_what_is_no_realisation_of_a_request_is_refused(yields: object, complaint: str) -> None:
+    """Many of them would be received at an SNR like any other."""
+    with pytest.raises(ValueError, match=f"^source _Given yields {complaint}"):
+        draw(_Given(yields), _REQUEST, antennas=2)
+
+
+def test_a_source_should_be_as_flat_and_static_as_it_says() -> None:
+    good = Realisation(_GAINS, _DELAYS_S)
+    assert draw(_Given(good, flat=True, static=True), _REQUEST, antennas=2) is good
+    late = Realisation(_GAINS, _DELAYS_S + 3e-7)
+    assert draw(_Given(late), _REQUEST, antennas=2) is late
+    with pytest.raises(ValueError, match=r"is flat, .* delays of up to 3e-07 s; say flat = False"):
+        draw(_Given(late, flat=True), _REQUEST, antennas=2)
+    moving = Realisation(_GAINS * torch.polar(torch.ones(3), torch.arange(3.0)), _DELAYS_S)
+    with pytest.raises(ValueError, match=r"is static, .* vary over time steps; say static = False"):
+        draw(_Given(moving, static=True), _REQUEST, antennas=2)
+
+
+def test_a_wrong_source_is_refused_on_the_air() -> None:
+    for csi in ("perfect", "estimated"):
+        air = LinearAir(LINK, 0.1, _Given(None), Receiver(csi, "linear"))
+        ones = torch.ones(4, 32)
+        frame = Frame("a", "s", ones.to(torch.complex64), ones.bool(), torch.ones(4))
+        with pytest.raises(ValueError, match="yields NoneType"):
+            air.transmit([frame], 0)

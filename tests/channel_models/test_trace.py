@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from channel_models import Air, Link, Request, named_air
@@ -99,13 +100,47 @@ def test_at_a_known_place_attempts_and_streams_have_phases_of_their_own(steps: i
 def test_a_generator_of_sionnas_kind_becomes_a_trace() -> None:
     def generator() -> Iterator[tuple[Tensor, Tensor]]:
         for i in range(5):
-            yield torch.full((1, 2, 1, 1, 3, 1), i, dtype=torch.complex64), torch.rand(1, 1, 3)
+            gains = torch.full((1, 2, 1, 1, 3, 1), i, dtype=torch.complex64)
+            yield gains, 1e-6 * torch.rand(1, 1, 3)
 
     trace = trace_of_generator(generator(), 28e3, 3.5e9)
     assert trace.gains.shape == (5, 2, 3, 1)
     assert trace.gains[4, 1, 2, 0] == 4
     with pytest.raises(ValueError, match="no realisation"):
         trace_of_generator([], 28e3, 3.5e9)
+
+
+_GAINS, _DELAYS_S = np.ones((1, 1, 1, 1, 3, 1), complex), np.array([[[0.0, 8e-8, 2e-7]]])
+
+
+@pytest.mark.parametrize(
+    ("gains", "delays_s", "complaint"),
+    [
+        (_GAINS[0], _DELAYS_S, r"has gains \[1, 1, 1, 3, 1\]; give \[1, antennas, 1, 1, paths"),
+        (_GAINS.real, _DELAYS_S, "has gains of float64; give finite complex amplitudes"),
+        (_GAINS * np.nan, _DELAYS_S, "has gains that are not finite"),
+        (_GAINS[..., :2, :], _DELAYS_S, "has 2 paths, but 3 delays"),
+        (
+            _GAINS,
+            1e9 * _DELAYS_S,
+            "has delays from 0 to 200 s; give seconds, from 0 to below 0.001",
+        ),
+        (_GAINS, -_DELAYS_S, "has delays from -2e-07 to 0 s; give seconds"),
+        (_GAINS, np.nan * _DELAYS_S, "has delays from nan to nan s; give seconds"),
+        (
+            _GAINS[..., :2, :],
+            _DELAYS_S[..., :2],
+            r"has \[1, 2, 1\] .*, the first \[1, 3, 1\]; .*pad",
+        ),
+    ],
+)
+def test_measurements_that_cannot_be_are_refused(
+    gains: NDArray[np.complex128], delays_s: NDArray[np.float64], complaint: str
+) -> None:
+    """Delays in ns, say, would make a channel like any other."""
+    items = [(_GAINS, _DELAYS_S), (gains, delays_s)]
+    with pytest.raises(ValueError, match=f"^realisation 1 of the generator {complaint}"):
+        trace_of_generator(items, 28e3, 3.5e9)
 
 
 def test_paths_of_known_direction_shift_by_doppler() -> None:

@@ -18,7 +18,7 @@ def pick_device(device: str) -> torch.device:
         raise ValueError(f"no device {device!r}; take auto, cpu, cuda or cuda:N") from None
 
 
-def gpu_is_lost(error: Exception) -> bool:
+def gpu_is_lost(error: BaseException) -> bool:
     """Whether an error has cost the process its GPU: CUDA repeats it at every later call.
 
     Memory that has run out is no such error.

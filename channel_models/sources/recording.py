@@ -106,6 +106,7 @@ def _item(
     if not (np.iscomplexobj(own) and np.isfinite(own).all()):
         said = "that are not finite" if np.iscomplexobj(own) else f"of {own.dtype}"
         raise ValueError(f"{which} has gains {said}; give finite complex amplitudes")
+    delays_s = np.where(own.any((0, 2)), delays_s, 0.0)  # Sionna pads by -1 or 1 s
     if not ((delays_s >= 0) & (delays_s < MAX_DELAY_S)).all():
         least, most = delays_s.min() + 0.0, delays_s.max() + 0.0  # -0 is 0
         raise ValueError(

@@ -125,7 +125,8 @@ def draw(source: Source, request: Request, antennas: int) -> Realisation:
             f"or of every sample, [{request.batch}, {paths}]"
         )
     least, most = (float(end) for end in torch.aminmax(delays_s))
-    if not 0 <= least <= most < math.inf:
+    early = least < 0 and bool(((delays_s < 0) & (gains != 0).any(3).any(1)).any())
+    if early or not -math.inf < least <= most < math.inf:
         raise ValueError(
             f"{who} yields delays from {least:g} to {most:g} s; they should be finite, 0 or more"
         )

@@ -154,6 +154,15 @@ def test_what_is_no_realisation_of_a_request_is_refused(yields: object, complain
         draw(_Given(yields), _REQUEST, antennas=2)
 
 
+def test_a_path_without_gain_may_have_any_delay() -> None:
+    """Sionna's ray tracer says -1 s of one that is not there."""
+    delays_s = torch.tensor([[0.0, 0.0, 0.0, 0.0, -1.0]])
+    with pytest.raises(ValueError, match="delays from -1 to 0 s"):
+        draw(_Given(Realisation(_GAINS, delays_s)), _REQUEST, antennas=2)
+    absent = torch.tensor([1, 1, 1, 1, 0])[:, None]
+    draw(_Given(Realisation(_GAINS * absent, delays_s)), _REQUEST, antennas=2)
+
+
 def test_a_source_should_be_as_flat_and_static_as_it_says() -> None:
     good = Realisation(_GAINS, _DELAYS_S)
     assert draw(_Given(good, flat=True, static=True), _REQUEST, antennas=2) is good

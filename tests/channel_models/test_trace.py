@@ -110,6 +110,13 @@ def test_a_generator_of_sionnas_kind_becomes_a_trace() -> None:
         trace_of_generator([], 28e3, 3.5e9)
 
 
+def test_a_path_without_gain_may_have_any_delay() -> None:
+    gains = np.ones((1, 1, 1, 1, 2, 1), complex)
+    gains[..., 1, :] = 0
+    trace = trace_of_generator([(gains, np.array([[[0.0, -1.0]]]))], 28e3, 3.5e9)
+    assert not trace.delays_s.any()
+
+
 _GAINS, _DELAYS_S = np.ones((1, 1, 1, 1, 3, 1), complex), np.array([[[0.0, 8e-8, 2e-7]]])
 
 

@@ -6,16 +6,25 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 import pytest
+import torch
+import yaml
+from torch import Tensor
 
 from studies import load
 from studies.plan.cells import Plan
 from studies.plan.study import Study
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.encoders import MediaEncoder
+from tokcom_core.features import Sliding, write_features
 from tokcom_core.systems.mlms import Mlms
+
+from .small import small_study
 
 DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
 
@@ -186,6 +195,39 @@ def test_a_class_is_named_by_its_module(path: str | None, complaint: str) -> Non
     named = {} if path is None else {"class": path}
     with pytest.raises(ValueError, match=complaint):
         Study(name="s", methods=[{"system": "custom", "label": "mine", **named}])
+
+
+def test_a_codec_from_outside_stands_beside_aligned(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (code,) = _blocks("py")
+    (folder / "mine.py").write_text(code)
+    monkeypatch.syspath_prepend(folder)
+    (methods,) = re.findall(r"`(methods: \[aligned, .*\])`", DOCS.read_text())
+    study, lengths = small_study(**yaml.safe_load(methods)), {"audio": 4, "vision": 4}
+    Plan(study)
+    aligned, mine = (study.system(method) for method in study.methods)
+    assert mine.streams(study.task, lengths) == aligned.streams(study.task, lengths)
+    write_features(tmp_path, _Ones(), tmp_path.joinpath, ["a"], Sliding(counts=(4,)))
+    sides = [
+        system.transmitter(study.task, "audio", lengths, {"audio": {"test": tmp_path}}, "cpu")
+        for system in (aligned, mine)
+    ]
+    columns = dict.fromkeys(("sample_id", "media_id", "group", "answer"), ("a", "a"))
+    samples = Samples(columns)
+    sent = [side("audio", *side.read("audio", "test", samples)) for side in sides]
+    assert sent[0][0].shape == sent[1][0].shape
+    assert [len(side.trainable("alignment")) for side in sides] == [2, 4]
+
+
+class _Ones(MediaEncoder):
+    name, length, width, summary_tokens = "ones", 8, 6, 0
+
+    def read(self, file: Path) -> Tensor:
+        return torch.ones(1, 8, 6)
+
+    def encode(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        return [*clips]
 
 
 class Mine(Mlms):

@@ -93,7 +93,7 @@ class Mlms(System):
         return {medium: self.models.slid_length(medium) for medium in self.budgets(task)}
 
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
-        symbols = self._token_width(task) // 2
+        symbols = self.token_width(task) // 2
         media = [
             Stream(m, m, m, tokens[m], symbols, medium=m) for m in self.budgets(task) if m in tokens
         ]
@@ -210,7 +210,7 @@ class Mlms(System):
         if device == TEXT:
             texts = [stream for stream in self.streams(task, tokens) if stream.device == TEXT]
             return TextTransmitter(features[TEXT], texts, torch_device)
-        width = self._token_width(task)
+        width = self.token_width(task)
         if self.models.selection == "learned":
             lengths = (self.models.slid_length(device), tokens[device])
             return LearnedTransmitter(features[device], lengths, width, torch_device)
@@ -368,7 +368,7 @@ class Mlms(System):
         if device == TEXT or not tokens.get(device):
             return 0.0
         shape = self.models.encoder(device).shape()
-        projection = self._token_width(task) * shape.width * tokens[device]
+        projection = self.token_width(task) * shape.width * tokens[device]
         scored = self.models.slid_length(device) if self.models.selection == "learned" else 0
         return shape.gflop(windows[device]) + 2e-9 * (projection + shape.width * scored)
 
@@ -384,12 +384,13 @@ class Mlms(System):
         from .receiver import token_receiver
 
         with torch.device("meta"):
-            receiver = token_receiver(self, self._token_width(task))
+            receiver = token_receiver(self, self.token_width(task))
         layers, head = applied_weights(self.models.language_for(task.media), self.lora.shape)
         own = matrix_weights(receiver.parameters()) + layers
         return 2e-9 * (own * sum(tokens.values()) + head)
 
-    def _token_width(self, task: Task) -> int:
+    def token_width(self, task: Task) -> int:
+        """Features of a token of the foundation model for a task, d_T."""
         from ...encoders.named import token_width
 
         return token_width(self.models.language_for(task.media))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers.utils import logging as transformers_logging
 
 from ..checkpoints import POCKET_DRAWING
 from ..devices import pick_device, pick_dtype
@@ -85,6 +86,7 @@ def require_diffusers() -> None:
             'drawing needs diffusers, which is not installed: pip install "tokcom[diffusion]"'
         ) from None
     disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # of the text encoder, which transformers loads
     set_verbosity_error()
 
 

@@ -162,8 +162,8 @@ class BaseStation:
             received = _received(leaves, receptions, logs)
             given = self.receiver.losses(self._phase.name, received, targets)
             losses = checked_losses(self.receiver, self._phase, given)
-        if losses:
-            part.weighed(losses).backward()
+        if (share := part.weighed(losses)) is not None:
+            share.backward()
         if part.last:
             self._optimiser.step()
         crossing = self._phase.crossing

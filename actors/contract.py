@@ -7,7 +7,8 @@ Shapes: ``B`` samples of a batch, ``N`` complex symbols of a stream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any, TypeVar
 
 import torch
@@ -103,23 +104,27 @@ def checked_answers(receiver: object, samples: int, found: Any) -> Predictions |
             raise ValueError(
                 f"{name} should have {samples} {part}, one of each sample, not {count}"
             )
-    if not all(isinstance(text, str) for text in found.texts):
-        raise ValueError(f"{name} should be texts, not {shown(found.texts[0])}")
+    for text in found.texts:
+        if not isinstance(text, str):
+            raise ValueError(f"{name} should be texts, not {shown(text)}")
     return found
 
 
-def checked_scores(task: Task, samples: int, found: Sequence[float]) -> tuple[float, ...]:
+def checked_scores(task: Task, samples: int, found: Iterable[Any]) -> tuple[float, ...]:
     """A score of each answer.
 
     Raises:
-        ValueError: for more or fewer of them.
+        ValueError: for more or fewer of them, or what is no number.
     """
-    if len(found) != samples:
+    name, scores = f"{type(task).__name__}.scores", tuple(found)
+    if len(scores) != samples:
         raise ValueError(
-            f"{type(task).__name__}.scores should give {samples} scores, one of each answer, gave "
-            f"{len(found)}"
+            f"{name} should give {samples} scores, one of each answer, gave {len(scores)}"
         )
-    return tuple(found)
+    for score in scores:
+        if not isinstance(score, Real):
+            raise ValueError(f"{name} should give numbers, gave {shown(score)}")
+    return scores
 
 
 def shown(value: object) -> str:

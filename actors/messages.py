@@ -44,10 +44,11 @@ class StepPart:
     last: bool = True
     fractions: Mapping[str, float] = field(default_factory=dict)
 
-    def weighed(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The part's share of the batch's loss, a scalar."""
-        shares = [self.fractions.get(name, self.fraction) * own for name, own in losses.items()]
-        return torch.stack(shares).sum()
+    def weighed(self, losses: Mapping[str, Tensor]) -> Tensor | None:
+        """The part's share of the batch's loss, a scalar; None if that is the mean of nothing."""
+        weights = {name: self.fractions.get(name, self.fraction) for name in losses}
+        shares = [weight * losses[name] for name, weight in weights.items() if weight]
+        return torch.stack(shares).sum() if shares else None
 
 
 @dataclass(frozen=True)

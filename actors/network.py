@@ -334,14 +334,15 @@ class Network(OnEngine):
         counts: list[dict[str, int]]
         (counts,) = self._wait(self._station.call("loss_counts", [own.rows for own in batches]))
         samples = sum(own.size for own in batches)
-        totals = {name: sum(own[name] for own in counts) for name in counts[0]}
+        names = dict.fromkeys(name for own in counts for name in own)
+        totals = {name: sum(own.get(name, 0) for own in counts) for name in names}
         return [
             StepPart(
-                own.size / samples,
-                last=own is batches[-1],
-                fractions={name: n / max(1, totals[name]) for name, n in count.items()},
+                part.size / samples,
+                last=part is batches[-1],
+                fractions={name: count.get(name, 0) / max(1, n) for name, n in totals.items()},
             )
-            for own, count in zip(batches, counts, strict=True)
+            for part, count in zip(batches, counts, strict=True)
         ]
 
     def _exchange(

@@ -111,6 +111,7 @@ def _merged(name: str, found: Sequence[Mapping[str, float]], fractions: Sequence
     pairs = [(own[name], n) for own, n in zip(found, fractions, strict=True) if name in own]
     if name == "samples":
         return sum(value for value, _ in pairs)
+    pairs = [pair for pair in pairs if pair[1]] or [(value, 1.0) for value, _ in pairs]
     total = sum(n for _, n in pairs)
     weights = [n / total for _, n in pairs]
     values = [value for value, _ in pairs]

@@ -48,7 +48,7 @@ def load_class(path: str, base: type[N]) -> type[N]:
             ``base``.
     """
     module, _, name = path.partition(":")
-    if not (name and all(part.isidentifier() for part in module.split("."))):
+    if not (name and all(module.split(".")) and "/" not in module):
         raise ValueError(f"class {path!r} should be package.module:Class")
     try:
         found = getattr(importlib.import_module(module), name, None)

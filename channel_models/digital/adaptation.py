@@ -19,9 +19,11 @@ from .modem import packet_symbols
 from .probe import Probe, max_rows, own_subcarriers, sinr_of
 
 _POINTS = 32
+_MOST_LOOKS = 512
+_CHOICES_AT_ONCE = 4096
 
 Choice = Callable[[Tensor], Tensor]
-"""From SINRs ``[B, P]`` to the MCS ``[B]`` of a transmission."""
+"""From SINRs ``[B, L, P]`` to the MCS ``[B, L]`` of a transmission at each look."""
 
 
 def adapt_by_slot(
@@ -30,7 +32,7 @@ def adapt_by_slot(
     """Gives every packet the MCS of the slot it begins in, chosen at the beginning of that slot.
 
     The number of slots follows from the MCSs, so that the horizon grows until all packets begin
-    before it. Where that is very long, several slots share an MCS.
+    before it. Where these are many, several of them share an MCS.
 
     Args:
         air: the air that the packets cross.
@@ -38,7 +40,7 @@ def adapt_by_slot(
         choices: of each transmission, chooses its MCS.
         seed: seed of the interval.
     """
-    link, most = air.link, max_rows(air, transmissions)
+    link, most = air.link, min(_MOST_LOOKS, max_rows(air, transmissions))
     subcarriers = own_subcarriers(air, transmissions)
     slot_symbols = subcarriers * len(link.data_positions)
     horizon, needed = 0, 1
@@ -89,8 +91,9 @@ def _assign(transmission: HarqTransmission, sinr: Tensor, choose: Choice, span: 
     number = (s.due.cumsum(1) - 1).clamp(min=0)
     packets, last = s.due.sum(1), sinr.shape[1] - 1
     assigned, sent = torch.zeros_like(packets), torch.zeros_like(packets)
-    for look, of_band in enumerate(sinr.unbind(1)):
-        mcs = choose(of_band)
+    at_once = max(1, _CHOICES_AT_ONCE // len(sinr))
+    chosen = (mcs for some in sinr.split(at_once, dim=1) for mcs in choose(some).unbind(1))
+    for look, mcs in enumerate(chosen):
         size = packet_symbols(s.packet_bits, mcs)
         left = packets - assigned
         begins = torch.ceil(((look + 1) * span - sent).clamp(min=0) / size).long()

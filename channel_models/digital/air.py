@@ -122,7 +122,7 @@ class DigitalAir(Air):
             return
         profiles = self._profiles(transmissions, seed)
         for s, sinr, choose in zip(transmissions, profiles, choices, strict=True):
-            s.mcs = choose(sinr)[:, None].expand(s.mcs.shape)
+            s.mcs = choose(sinr[:, None]).expand(s.mcs.shape)
 
     def _adaptation(
         self, transmission: HarqTransmission, possible: Callable[[int, int], bool]
@@ -139,7 +139,15 @@ class DigitalAir(Air):
         table = [[possible(bits, mcs) for mcs in choices] for bits in sizes.tolist()]
         fits = torch.tensor(table, device=sizes.device)[which]
         targets = transmission.bler_targets(self._config.bler_target)
-        return lambda sinr: adapt_mcs(sinr, payload_bits, targets, choices, fits)
+
+        def choose(sinr: Tensor) -> Tensor:
+            looks = sinr.shape[1]
+            of_samples = (own.repeat_interleave(looks, 0) for own in (payload_bits, targets, fits))
+            payloads, aims, possible_mcs = of_samples
+            mcs = adapt_mcs(sinr.flatten(0, 1), payloads, aims, choices, possible_mcs)
+            return mcs.reshape(-1, looks)
+
+        return choose
 
     def _profiles(self, transmissions: Sequence[HarqTransmission], seed: int) -> list[Tensor]:
         """SINR ``[B, points]`` of each sample over its share of the band, nothing being sent."""

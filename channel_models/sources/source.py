@@ -124,6 +124,8 @@ def draw(source: Source, request: Request, antennas: int) -> Realisation:
             f"{who} yields delays {list(delays_s.shape)}; return one of each path, [1, {paths}], "
             f"or of every sample, [{request.batch}, {paths}]"
         )
+    if delays_s.is_cuda:  # a look at its values would wait for the GPU at every step
+        return channel
     least, most = (float(end) for end in torch.aminmax(delays_s))
     early = least < 0 and bool(((delays_s < 0) & (gains != 0).any(3).any(1)).any())
     if early or not -math.inf < least <= most < math.inf:

@@ -62,6 +62,7 @@ def run_study(
     folder = StudyFolder(out)
     with folder.alone():
         folder.check(study)
+        Tables(folder, layout_of(study)).check_version()
         _run_missing(plan, folder, console, address)
         results = update_rows(plan, folder)
         remove_outgrown(plan, folder, results)

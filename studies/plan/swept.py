@@ -32,6 +32,8 @@ class SweptLink(LinkSettings):
     @model_validator(mode="before")
     @classmethod
     def _swept_elsewhere(cls, raw: Any) -> Any:
+        if isinstance(raw, Link):
+            raw = raw.model_dump(include=raw.model_fields_set)
         if isinstance(raw, dict) and "bandwidth_hz" in raw:
             raise ValueError("bandwidth_hz is a key of the study itself, not of its link")
         return raw

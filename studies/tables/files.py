@@ -19,7 +19,7 @@ from .identity import cell_columns, identity
 from .lateness import lateness
 from .outcome import Outcome
 from .references import read_references, with_references, write_references
-from .rows import read_config, read_rows, read_values, write_rows
+from .rows import check_version, read_config, read_rows, read_values, write_rows
 from .training import divergence, training_columns
 
 _FILES_AT_ONCE = 10
@@ -37,6 +37,12 @@ class Tables:
     def __init__(self, folder: StudyFolder, layout: TableLayout) -> None:
         self.folder = folder
         self.layout = layout
+
+    def check_version(self) -> None:
+        """Raises ValueError if the tables that are here have another schema version."""
+        store, results = self.folder.store, self.folder.results
+        for name in store.names(results)[:1]:
+            check_version(store.fetch(results / name), self.layout.results)
 
     def write_results(self, cell: Cell, outcomes: Sequence[Outcome], wall_s: float) -> None:
         """Writes a finished cell's rows, with the accuracies of the references at its seed.

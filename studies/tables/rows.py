@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,20 @@ def _read(file: Path, schema: pa.Schema, columns: Sequence[str] | None, remedy: 
 def _opened(file: Path, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
     with pq.ParquetFile(file, pre_buffer=False) as opened:  # files are small, and many
         table = opened.read(columns=columns, use_threads=False)
-    found, expected = (
-        (s.metadata or {}).get(VERSION_KEY, b"none").decode() for s in (table.schema, schema)
-    )
+    _compare_versions(file, table.schema, schema)
+    return table if columns is None else table.select(columns)
+
+
+def check_version(file: Path, schema: pa.Schema) -> None:
+    """Raises ValueError for a file of another schema version; one that is damaged passes."""
+    with suppress(pa.ArrowInvalid, FileNotFoundError):
+        _compare_versions(file, pq.read_schema(file), schema)
+
+
+def _compare_versions(file: Path, own: pa.Schema, schema: pa.Schema) -> None:
+    found, expected = ((s.metadata or {}).get(VERSION_KEY, b"none").decode() for s in (own, schema))
     if found != expected:
         raise ValueError(
             f"{file} has schema version {found}, not {expected}; run its study again with "
             "another --out"
         )
-    return table if columns is None else table.select(columns)

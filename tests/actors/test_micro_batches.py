@@ -133,3 +133,14 @@ def test_reports_are_merged_by_what_they_are_means_of() -> None:
             "tx_power_dbm": 10 * math.log10((6 * 10 + 2 * 100) / 8),
         }
     )
+
+
+def test_a_mean_of_nothing_counts_for_nothing() -> None:
+    """Its value, NaN, is in neither the gradient nor the report, where others have the loss."""
+    nothing, all_of_it = (StepPart(0.5, fractions={"task": own}) for own in (0.0, 1.0))
+    losses = {"task": torch.tensor(math.nan, requires_grad=True)}
+    assert nothing.weighed(losses) is None
+    reports = [StepReport({"task": math.nan}, {}), StepReport({"task": 2.0}, {})]
+    assert merge_reports(reports, [nothing, all_of_it]).losses == {"task": 2.0}
+    alone = merge_reports([reports[0], StepReport({}, {})], [nothing, all_of_it])
+    assert math.isnan(alone.losses["task"])

@@ -113,6 +113,9 @@ class TestRadars(SystemContract, SplitContract):
         monkeypatch.setattr(type(case.task), "scores", lambda *given: [1.0])
         with pytest.raises(ValueError, match=r"Beacons\.scores should give 4 scores, .* gave 1"):
             split.answer("test", split.transmit(_served(case), training=False))
+        monkeypatch.setattr(type(case.task), "scores", lambda *given: [1.0, 0.0, "no", 1.0])
+        with pytest.raises(ValueError, match=r"Beacons\.scores should give numbers, gave str"):
+            split.answer("test", split.transmit(_served(case), training=False))
 
     @pytest.mark.parametrize("side", ["transmitter", "receiver"])
     def test_both_sides_are_built(

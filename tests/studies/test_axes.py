@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from actors import EmulationConfig, Faults
-from channel_models import DigitalConfig
+from channel_models import DigitalConfig, Link
 from studies import budget, compare, curve, judge, summarise
 from studies.cli.plan_tables import plan_tables
 from studies.cli.screen import conditions_table
@@ -177,7 +177,8 @@ def test_a_single_value_has_the_artifacts_that_it_had(
 
 
 def test_configs_from_python_are_taken_as_their_keys_are() -> None:
-    assert _study(link=SweptLink(antennas=2)) == _study(link={"antennas": 2, "tx_power_dbm": 23})
+    same = [SweptLink(antennas=2), Link(antennas=2), {"antennas": 2, "tx_power_dbm": 23}]
+    assert _study(link=same[0]) == _study(link=same[1]) == _study(link=same[2])
     given = _study(
         emulate=EmulationConfig(users=20, faults=Faults(outage_sinr_db=0.0)),
         digital=DigitalConfig(bits=4),

@@ -18,6 +18,7 @@ from pandas.testing import assert_frame_equal
 
 import studies
 from studies.execution.finished import finished
+from studies.execution.run import run_study
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
 from studies.plan.modules import code_of
@@ -102,6 +103,18 @@ def test_tables_of_another_schema_version_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"schema version 5, not 6; .* another --out"):
         read_rows(tmp_path / "t.parquet", new)
     assert read_rows(tmp_path / "t.parquet", old).to_pylist() == [{"a": 1}]
+
+
+def test_a_folder_of_another_version_is_refused_before_anything_runs(
+    study: Study, tmp_path: Path
+) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.begin(study)
+    folder.results.mkdir(exist_ok=True)
+    tables_of(study, folder).check_version()
+    write_rows(folder.results / "cell-1.parquet", [], pa.schema([("a", pa.int64())]))
+    with pytest.raises(ValueError, match=r"schema version none, not .* another --out"):
+        run_study(study, tmp_path)
 
 
 def test_a_phase_may_have_been_trained_by_another_study(study: Study, tmp_path: Path) -> None:

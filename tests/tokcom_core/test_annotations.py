@@ -50,6 +50,7 @@ def test_ids_are_made_unique_among_samples_about_the_same_media() -> None:
     assert unique.repeated_ids == 0
     assert unique.sample_id[:3] == ("7", "7-2", "7")
     assert unique.with_unique_ids() == unique
+    assert unique.published_ids == samples.sample_id == samples.published_ids
 
 
 @needs_real_data

@@ -13,6 +13,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 REQUIRED = ("sample_id", "media_id", "group", "answer")
+_PUBLISHED = "published_id"
+"""Column of the data set's own ids, where some had to be made unique."""
 """Columns that every task has; texts that a data set does not have are empty."""
 
 
@@ -65,13 +67,21 @@ class Samples:
         counts = Counter(zip(self.media_id, self.sample_id, strict=True))
         return sum(count > 1 for count in counts.values())
 
+    @property
+    def published_ids(self) -> tuple[str, ...]:
+        """The data set's own ids, by which official evaluations know samples."""
+        return self.columns.get(_PUBLISHED, self.sample_id)
+
     def with_unique_ids(self) -> Samples:
         """The same samples, with ``1138-2`` for the second ``1138`` about the same media."""
+        if not self.repeated_ids:
+            return self
         found: dict[tuple[str, str], None] = {}
         for media_id, own in zip(self.media_id, self.sample_id, strict=True):
             names = chain([own], (f"{own}-{number}" for number in count(2)))
             found[next((media_id, name) for name in names if (media_id, name) not in found)] = None
-        return Samples({**self.columns, "sample_id": tuple(name for _, name in found)})
+        unique = tuple(name for _, name in found)
+        return Samples({**self.columns, "sample_id": unique, _PUBLISHED: self.sample_id})
 
     def keep(self, media_ids: Collection[str]) -> Samples:
         """Only the samples of these media."""

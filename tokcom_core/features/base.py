@@ -47,7 +47,7 @@ class Features(Config, ABC):
         return {}
 
     def repaired(self, folder: Path, task: Task, root: Path) -> set[str]:
-        """Those of :meth:`damaged` whose files have come or changed since, and can be read now."""
+        """Those of :meth:`damaged` whose files can be read by now."""
         return set()
 
     def windows(self, folder: Path, media_ids: Sequence[str]) -> float:

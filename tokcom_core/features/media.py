@@ -190,11 +190,10 @@ class MediaFeatures(Features):
     def repaired(self, folder: Path, task: Task, root: Path) -> set[str]:
         from ..datasets.reading import check_readable
 
-        encoded_ns = (folder / _META).stat().st_mtime_ns
         found = set()
         for media_id in self.damaged(folder):
             file = task.media_file(root, self.splits[0], self.medium, media_id)
-            if file is None or not file.exists() or file.stat().st_ctime_ns <= encoded_ns:
+            if file is None or not file.exists():
                 continue
             with suppress(ValueError):
                 check_readable(file)

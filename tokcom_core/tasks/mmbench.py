@@ -99,7 +99,7 @@ class MmBench(InstructionTask):
     def measure(
         self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
     ) -> dict[str, float]:
-        rows = complete(samples, [_question(index) for index in samples.sample_id], scores)
+        rows = complete(samples, [_question(index) for index in samples.published_ids], scores)
         if rows.empty:
             return {}
         return {"mmbench_circular": 100 * float(rows.groupby("whole")["right"].min().mean())}

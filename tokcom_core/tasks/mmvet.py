@@ -55,4 +55,4 @@ class MmVet(InstructionTask):
 
     def submission(self, predicted: Sequence[str], samples: Samples) -> Any:
         """The official results file: ``{"v1_0": "text", ...}``."""
-        return dict(zip(samples.sample_id, predicted, strict=True))
+        return dict(zip(samples.published_ids, predicted, strict=True))

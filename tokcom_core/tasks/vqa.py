@@ -38,7 +38,7 @@ class _TenAnswers(InstructionTask):
         """The official results file: ``[{"question_id": 1, "answer": "red"}]``."""
         return [
             {"question_id": int(name), "answer": text}
-            for name, text in zip(samples.sample_id, predicted, strict=True)
+            for name, text in zip(samples.published_ids, predicted, strict=True)
         ]
 
 

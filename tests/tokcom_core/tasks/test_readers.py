@@ -69,6 +69,9 @@ def test_vqav2(tmp_path: Path) -> None:
     assert task.scores(["dark red"], found) == [pytest.approx(0.6)]
     assert _measured(task, ["dark red"], found) == {"vqav2_accuracy": pytest.approx(60)}
     assert task.submission(["red"], found) == [{"question_id": 70, "answer": "red"}]
+    twice = found.take([0, 0]).with_unique_ids()
+    assert twice.sample_id == ("70", "70-2")
+    assert [own["question_id"] for own in task.submission(["red", "red"], twice)] == [70, 70]
     assert len(task.samples(tmp_path, "train")) == 1
 
 

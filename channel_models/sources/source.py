@@ -94,7 +94,7 @@ class Source(ABC):
 
 
 def draw(source: Source, request: Request, antennas: int) -> Realisation:
-    """What a source yields for a request.
+    """What a source yields for a request; of tensors on a GPU, shapes and types alone are checked.
 
     Args:
         source: yields it.

@@ -28,11 +28,17 @@ from .here import encoded
 from .small import mlms
 
 
+@pytest.fixture
+def data(minimusic: Path, tmp_path: Path) -> Path:
+    """A copy of the data, whose clips may be damaged."""
+    copy = tmp_path / "data"
+    shutil.copytree(minimusic, copy, ignore=shutil.ignore_patterns("video"))
+    return copy
+
+
 def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
-    minimusic: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(minimusic, data, ignore=shutil.ignore_patterns("video"))
     clip = Avqa().samples(data, "val").media_id[0]
     sound_file(data / MUSIC_AVQA, clip).write_bytes(b"RIFF")
     study = Study(name="s", data={"folder": data})
@@ -52,10 +58,8 @@ def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
 
 
 def test_a_clip_that_comes_later_is_told_and_left_out_as_before(
-    minimusic: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(minimusic, data, ignore=shutil.ignore_patterns("video"))
     clip = Avqa().samples(data, "test").media_id[0]
     sound = sound_file(data / MUSIC_AVQA, clip)
     moved = sound.rename(tmp_path / "later.wav")

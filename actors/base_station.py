@@ -1,10 +1,9 @@
-"""The base station: the air, a system's receiver, and its optimiser."""
+"""The base station: a system's receiver behind the air, and its optimiser."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,14 +11,11 @@ import torch
 from torch import Tensor
 
 from channel_models import (
-    Air,
     AirBase,
     Frame,
     Link,
     Members,
-    Overhead,
     PopulationSize,
-    Reception,
     SnrRange,
     spawn_seed,
 )
@@ -31,14 +27,12 @@ from tokcom_core.systems import (
     Feedback,
     Phase,
     Predictions,
-    Received,
     Receiver,
     System,
 )
 from tokcom_core.tasks import Task
 
 from .contract import checked_answers, checked_losses, checked_part, checked_scores
-from .engines.tensorflow import tensorflow_service
 from .messages import (
     Answers,
     FrameBatch,
@@ -47,13 +41,13 @@ from .messages import (
     Served,
     StepPart,
     StepReport,
-    StreamLog,
     TransmitRequest,
     merge,
 )
-from .reception import arrival, step_costs, stream_logs
+from .reception import arrival, step_costs
 from .rounds import AnswerSession, interval_ms, waiting_ms
 from .training.optimiser import Optimiser, seeded
+from .uplink import Uplink, as_leaf, exactly, moved, receiver_inputs
 
 Rows = Mapping[str, Sequence[int]]
 """Rows of each split."""
@@ -114,8 +108,7 @@ class BaseStation:
         self._device = pick_device(config.device) if weights is None else weights.device
         self._samples = {split: read_samples(file) for split, file in config.samples.items()}
         self.receiver.prepare(self._samples[config.task.train_split])
-        self._air: Air | None = None
-        self._services = cache(tensorflow_service)  # channels do not depend on the SNR
+        self._uplink = Uplink(config.link, self._device)
         self._phase: Phase | None = None
         self._optimiser: Optimiser | None = None
         self._session: AnswerSession | None = None
@@ -123,21 +116,16 @@ class BaseStation:
     def set_channel(
         self, air: AirBase, snr_db: float | SnrRange, population: PopulationSize | None = None
     ) -> None:
-        """Sets the air between the devices, of one user or many, and this station.
-
-        Raises:
-            ValueError: for what is no air, such as its name, or an air that the link cannot have.
-        """
-        if not isinstance(air, AirBase):
-            raise ValueError(f"{air!r} is no air; take named_air({air!r})")
-        device = str(self._device)
-        self._air = air.build(self._config.link, snr_db, device, self._services, population)
+        """Sets the air, see :meth:`Uplink.set_channel`."""
+        self._uplink.set_channel(air, snr_db, population)
 
     def calibrate(self, seed: int, phase: Phase, *frames: Frame) -> None:
         """Shows the receiver the streams of a phase before its first step."""
-        frames = tuple(_moved(frame, self._device) for frame in frames)
+        frames = tuple(moved(frame, self._device) for frame in frames)
         with torch.no_grad():
-            received = _received(frames, self._receive(frames, seed, phase.crossing), {})
+            received = receiver_inputs(
+                frames, self._uplink.receive(frames, seed, phase.crossing), {}
+            )
             self.receiver.calibrate(phase.name, received)
 
     def begin(self, phase: Phase) -> None:
@@ -155,11 +143,11 @@ class BaseStation:
         Samples that are lost by the ``rules`` of many users are not trained on.
         """
         assert self._phase is not None and self._optimiser is not None, "begin() begins a phase"
-        leaves = [_as_leaf(frame, self._device) for frame in frames]
-        receptions, logs = self._receive_logged(leaves, seed, rules, self._phase.crossing)
+        leaves = [as_leaf(frame, self._device) for frame in frames]
+        receptions, logs = self._uplink.receive_logged(leaves, seed, rules, self._phase.crossing)
         targets = {split: self._samples[split].take(own) for split, own in rows.items()}
         with seeded(spawn_seed(seed, "dropout")):
-            received = _received(leaves, receptions, logs)
+            received = receiver_inputs(leaves, receptions, logs)
             given = self.receiver.losses(self._phase.name, received, targets)
             losses = checked_losses(self.receiver, self._phase, given)
         if (share := part.weighed(losses)) is not None:
@@ -193,9 +181,9 @@ class BaseStation:
         Feedback is for a device; its reply goes to :meth:`resume`.
         """
         self.receiver.eval()
-        frames = tuple(_moved(frame, self._device) for frame in frames)
-        receptions = self._receive(frames, seed)
-        received = _received(frames, receptions, {})
+        frames = tuple(moved(frame, self._device) for frame in frames)
+        receptions = self._uplink.receive(frames, seed)
+        received = receiver_inputs(frames, receptions, {})
         samples = self._samples[split].take(rows)
         self._session = AnswerSession(
             samples=samples,
@@ -214,10 +202,10 @@ class BaseStation:
     def resume(self, seed: int, frame: Frame) -> Answers | Feedback:
         """Goes on with the answers to the last batch, by a device's reply to the feedback."""
         assert self._session is not None, "answer() begins a batch"
-        frame = _moved(frame, self._device)
-        receptions = self._receive([frame], seed)
+        frame = moved(frame, self._device)
+        receptions = self._uplink.receive([frame], seed)
         self._session.receive(frame, receptions[0], self._config.link)
-        return self._answered(self.receiver.resume(_received([frame], receptions, {})))
+        return self._answered(self.receiver.resume(receiver_inputs([frame], receptions, {})))
 
     def _answered(self, found: Predictions | Feedback) -> Answers | Feedback:
         assert self._session is not None, "answer() begins a batch"
@@ -246,8 +234,8 @@ class BaseStation:
         See :meth:`Receiver.embeddings`.
         """
         self.receiver.eval()
-        frames = tuple(_moved(frame, self._device) for frame in frames)
-        received = _received(frames, [_without_air(frame) for frame in frames], {})
+        frames = tuple(moved(frame, self._device) for frame in frames)
+        received = receiver_inputs(frames, [exactly(frame) for frame in frames], {})
         found = self.receiver.embeddings(received)
         return {
             name: own.masked_fill(~received[name].valid.any(1, keepdim=True), torch.nan).cpu()
@@ -256,8 +244,7 @@ class BaseStation:
 
     def predict_rates(self, senders: Sequence[str], members: Members) -> Tensor:
         """Achievable rates ``[B]`` of many users in bit/s/Hz, for a scheduler."""
-        assert self._air is not None, "set_channel() chooses an air"
-        return torch.log2(1 + self._air.predict_snr(senders, members)).float().cpu()
+        return self._uplink.predict_rates(senders, members)
 
     @torch.no_grad()
     def serve(
@@ -265,15 +252,15 @@ class BaseStation:
     ) -> Served:
         """Answers questions of many users; missing and lost streams are masked."""
         self.receiver.eval()
-        frames = tuple(_moved(frame, self._device) for frame in merge(batches))
-        receptions, logs = self._receive_logged(frames, seed, rules)
+        frames = tuple(moved(frame, self._device) for frame in merge(batches))
+        receptions, logs = self._uplink.receive_logged(frames, seed, rules)
         needed = [logs[name].received for name in self._config.required]
         everyone = torch.ones(len(request.rows), dtype=torch.bool)
         answerable = torch.stack([everyone, *needed]).all(0)
         predicted = [""] * len(answerable)
         scores, first_token = torch.zeros(len(answerable)).double(), torch.zeros_like(answerable)
         if answerable.any():
-            received = _received(frames, receptions, logs)
+            received = receiver_inputs(frames, receptions, logs)
             corpus = self._samples[request.split]
             samples = corpus.take(request.rows.tolist())
             given = self.receiver.predict(received, samples, answerable.to(self._device))
@@ -321,98 +308,3 @@ class BaseStation:
     def hardware(self) -> dict[str, str]:
         """See :func:`tokcom_core.devices.hardware_of`."""
         return hardware_of(self._device)
-
-    def _receive(
-        self, frames: Sequence[Frame], seed: int, crossing: Collection[str] | None = None
-    ) -> list[Reception]:
-        """Receives frames; all of them cross the air by default, or only those of some streams."""
-        sent = [f for f in frames if crossing is None or f.stream in crossing]
-        found = {f.stream: _without_air(f) for f in frames}
-        if sent:
-            assert self._air is not None, "set_channel() chooses an air"
-            received = self._air.transmit(sent, spawn_seed(seed, "air"))
-            found |= {f.stream: r for f, r in zip(sent, received, strict=True)}
-        return [found[frame.stream] for frame in frames]
-
-    def _receive_logged(
-        self,
-        frames: Sequence[Frame],
-        seed: int,
-        rules: Rules | None,
-        crossing: Collection[str] | None = None,
-    ) -> tuple[list[Reception], dict[str, StreamLog]]:
-        """Receives frames; with rules, what crosses has a log, and lost samples are erased."""
-        received = self._receive(frames, seed, crossing)
-        if rules is None:
-            return received, {}
-        crossed = [
-            (f, r)
-            for f, r in zip(frames, received, strict=True)
-            if crossing is None or f.stream in crossing
-        ]
-        logs = stream_logs(crossed, self._config.link, rules)
-        kept = [
-            _without(r, logs[f.stream].lost.to(self._device)) if f.stream in logs else r
-            for f, r in zip(frames, received, strict=True)
-        ]
-        return kept, logs
-
-
-def _received(
-    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, StreamLog]
-) -> dict[str, Received]:
-    """The inputs of a system's receiver, by stream."""
-    found = {}
-    for frame, reception in zip(frames, receptions, strict=True):
-        everything = torch.ones_like(frame.scale, dtype=torch.bool)
-        log = logs.get(frame.stream)
-        found[frame.stream] = Received(
-            symbols=reception.symbols,
-            noise_var=reception.noise_var,
-            valid=frame.valid,
-            erased=reception.erased,
-            sent=(frame.symbols * frame.scale[:, None]).detach(),
-            arrived=everything if log is None else log.received.to(frame.symbols.device),
-        )
-    return found
-
-
-def _without(reception: Reception, lost: Tensor) -> Reception:
-    """A reception in which some samples ``[B]`` are lost: zero, and erased."""
-    symbols = torch.where(lost[:, None], 0, reception.symbols)
-    return replace(reception, symbols=symbols, erased=reception.erased | lost[:, None])
-
-
-def _without_air(frame: Frame) -> Reception:
-    """The reception of a phase that does not cross the air: exact and without overhead."""
-    nothing = torch.zeros(1, 1, device=frame.symbols.device).expand(frame.symbols.shape)
-    return Reception(
-        symbols=torch.where(frame.valid, frame.symbols * frame.scale[:, None], 0),
-        valid=frame.valid,
-        noise_var=nothing,
-        realised_snr_db=torch.full_like(frame.scale, torch.inf),
-        erased=nothing.bool(),
-        overhead=Overhead(),
-        airtime_ms=torch.zeros(len(frame.scale), dtype=torch.float64),
-        waiting_ms=torch.zeros(len(frame.scale), dtype=torch.float64),
-        location={},
-    )
-
-
-def _moved(frame: Frame, device: torch.device) -> Frame:
-    return replace(
-        frame,
-        symbols=frame.symbols.to(device),
-        valid=frame.valid.to(device),
-        scale=frame.scale.to(device),
-    )
-
-
-def _as_leaf(frame: Frame, device: torch.device) -> Frame:
-    """A copy whose symbols and scale collect gradients."""
-    moved = _moved(frame, device)
-    return replace(
-        moved,
-        symbols=moved.symbols.detach().clone().requires_grad_(),
-        scale=moved.scale.detach().clone().requires_grad_(),
-    )

@@ -1,0 +1,160 @@
+"""The way of frames over the air, from devices to the base station's receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from channel_models import (
+    Air,
+    AirBase,
+    Frame,
+    Link,
+    Members,
+    Overhead,
+    PopulationSize,
+    Reception,
+    SnrRange,
+    spawn_seed,
+)
+from tokcom_core.systems import Received
+
+from .engines.tensorflow import tensorflow_service
+from .messages import Rules, StreamLog
+from .reception import stream_logs
+
+
+class Uplink:
+    """The air between the devices, of one user or many, and the base station.
+
+    Args:
+        link: Link, for airtime and energy.
+        device: Torch device on which frames are received.
+    """
+
+    def __init__(self, link: Link, device: torch.device) -> None:
+        self._link = link
+        self._device = device
+        self._air: Air | None = None
+        self._services = cache(tensorflow_service)  # channels do not depend on the SNR
+
+    def set_channel(
+        self, air: AirBase, snr_db: float | SnrRange, population: PopulationSize | None = None
+    ) -> None:
+        """Sets the air.
+
+        Raises:
+            ValueError: for what is no air, such as its name, or an air that the link cannot have.
+        """
+        if not isinstance(air, AirBase):
+            raise ValueError(f"{air!r} is no air; take named_air({air!r})")
+        self._air = air.build(self._link, snr_db, str(self._device), self._services, population)
+
+    @property
+    def air(self) -> Air:
+        """The air that :meth:`set_channel` has set."""
+        assert self._air is not None, "set_channel() chooses an air"
+        return self._air
+
+    def predict_rates(self, senders: Sequence[str], members: Members) -> Tensor:
+        """Achievable rates ``[B]`` of many users in bit/s/Hz, for a scheduler."""
+        return torch.log2(1 + self.air.predict_snr(senders, members)).float().cpu()
+
+    def receive(
+        self, frames: Sequence[Frame], seed: int, crossing: Collection[str] | None = None
+    ) -> list[Reception]:
+        """Receives frames; all of them cross the air by default, or only those of some streams."""
+        sent = [f for f in frames if crossing is None or f.stream in crossing]
+        found = {f.stream: exactly(f) for f in frames}
+        if sent:
+            received = self.air.transmit(sent, spawn_seed(seed, "air"))
+            found |= {f.stream: r for f, r in zip(sent, received, strict=True)}
+        return [found[frame.stream] for frame in frames]
+
+    def receive_logged(
+        self,
+        frames: Sequence[Frame],
+        seed: int,
+        rules: Rules | None,
+        crossing: Collection[str] | None = None,
+    ) -> tuple[list[Reception], dict[str, StreamLog]]:
+        """Receives frames; with rules, what crosses has a log, and lost samples are erased."""
+        received = self.receive(frames, seed, crossing)
+        if rules is None:
+            return received, {}
+        crossed = [
+            (f, r)
+            for f, r in zip(frames, received, strict=True)
+            if crossing is None or f.stream in crossing
+        ]
+        logs = stream_logs(crossed, self._link, rules)
+        kept = [
+            _without(r, logs[f.stream].lost.to(self._device)) if f.stream in logs else r
+            for f, r in zip(frames, received, strict=True)
+        ]
+        return kept, logs
+
+
+def receiver_inputs(
+    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, StreamLog]
+) -> dict[str, Received]:
+    """The inputs of a system's receiver, by stream."""
+    found = {}
+    for frame, reception in zip(frames, receptions, strict=True):
+        everything = torch.ones_like(frame.scale, dtype=torch.bool)
+        log = logs.get(frame.stream)
+        found[frame.stream] = Received(
+            symbols=reception.symbols,
+            noise_var=reception.noise_var,
+            valid=frame.valid,
+            erased=reception.erased,
+            sent=(frame.symbols * frame.scale[:, None]).detach(),
+            arrived=everything if log is None else log.received.to(frame.symbols.device),
+        )
+    return found
+
+
+def exactly(frame: Frame) -> Reception:
+    """The reception of a frame that does not cross the air: exact and without overhead."""
+    nothing = torch.zeros(1, 1, device=frame.symbols.device).expand(frame.symbols.shape)
+    return Reception(
+        symbols=torch.where(frame.valid, frame.symbols * frame.scale[:, None], 0),
+        valid=frame.valid,
+        noise_var=nothing,
+        realised_snr_db=torch.full_like(frame.scale, torch.inf),
+        erased=nothing.bool(),
+        overhead=Overhead(),
+        airtime_ms=torch.zeros(len(frame.scale), dtype=torch.float64),
+        waiting_ms=torch.zeros(len(frame.scale), dtype=torch.float64),
+        location={},
+    )
+
+
+def _without(reception: Reception, lost: Tensor) -> Reception:
+    """A reception in which some samples ``[B]`` are lost: zero, and erased."""
+    symbols = torch.where(lost[:, None], 0, reception.symbols)
+    return replace(reception, symbols=symbols, erased=reception.erased | lost[:, None])
+
+
+def moved(frame: Frame, device: torch.device) -> Frame:
+    """A frame on a device."""
+    return replace(
+        frame,
+        symbols=frame.symbols.to(device),
+        valid=frame.valid.to(device),
+        scale=frame.scale.to(device),
+    )
+
+
+def as_leaf(frame: Frame, device: torch.device) -> Frame:
+    """A copy on a device whose symbols and scale collect gradients."""
+    copy = moved(frame, device)
+    return replace(
+        copy,
+        symbols=copy.symbols.detach().clone().requires_grad_(),
+        scale=copy.scale.detach().clone().requires_grad_(),
+    )

@@ -16,7 +16,7 @@ _ALWAYS_SHOWN = ("torch", "ray", "sionna", "transformers", "peft")
 _VIRTUALENV = "virtualenv"
 _EXTRAS = (
     ("diffusion", "diffusers", "tokcom draw"),
-    ("search", "optuna", "searches by Optuna: tokcom search --by optuna"),
+    ("search", "optuna", "searches by Optuna: tokcom study search --by optuna"),
     ("tsne", "scikit-learn", "tokcom study tsne"),
     ("tensorflow", "tensorflow", "air tensorflow: a TensorFlow function of one's own"),
 )

@@ -93,7 +93,7 @@ def network_columns(
 
 
 def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float]) -> float:
-    """Gradient bits of one training sample: every value of its symbols, and the power scales.
+    """Gradient bits of one training sample: two values a symbol, and one a power scale sent.
 
     0 if the devices train nothing: references, files encoded at the station.
     """
@@ -101,8 +101,8 @@ def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float])
     sent = [s for s in served if cell.crossing.transport.get(s.name) != "file"]
     if cell.reference is not None or not any(sizes.devices.get(s.device) for s in sent):
         return 0.0
-    values = sum(2 * s.symbols_per_token * tokens[s.device] for s in sent)
-    return GRADIENT_BITS * (values + len(sent))
+    symbols = sum(s.symbols_per_token * tokens[s.device] for s in sent)
+    return GRADIENT_BITS * (2 * symbols + sum(s.sends_scale for s in sent))
 
 
 def _exchanged_bits(cell: Cell, sizes: NetworkSizes) -> float:

@@ -175,3 +175,21 @@ def test_the_compute_of_a_system_is_that_of_its_own_devices() -> None:
         beside = network_columns(cell, sizes, {**dict.fromkeys(devices, 0.0), **sent})
         assert beside == alone
         assert beside["device_gflop"] > 0 or cell.reference is not None
+
+
+@pytest.mark.parametrize("sends_scale", [False, True])
+def test_gradients_of_power_scales_return_only_where_they_are_sent(sends_scale: bool) -> None:
+    """For 4 tokens of 8 complex symbols: two values of 32 bits a symbol, and one a scale."""
+    systems = {"taichi": {"codec": {"sends_scale": sends_scale}}}
+    study = Study(
+        name="s",
+        data={"miniclevr": {}},
+        task="clevr",
+        methods=["taichi"],
+        tokens={"terminal": 9},
+        systems=systems,
+    )
+    cell = Plan(study).known_cells({})[-1]
+    sizes = NetworkSizes({"terminal": {"low": 1.0, "high": 1.0}}, {"terminal": 10})
+    columns = network_columns(cell, sizes, {"terminal": 4.0})
+    assert columns["downlink_bits"] == 32 * (2 * 8 * 4 + sends_scale)

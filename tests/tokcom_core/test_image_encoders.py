@@ -17,6 +17,7 @@ from transformers import (
     ConvNextConfig,
     ConvNextImageProcessorPil,
     ConvNextModel,
+    LlavaImageProcessorPil,
 )
 
 from tokcom_core.datasets.images import read_image
@@ -62,6 +63,18 @@ def test_pictures_of_all_shapes_are_cropped_as_by_hugging_face(
     Image.fromarray(picture).save(tmp_path / "a.png")
     encoder = ClipEncoder(str(clip), "cpu", -1, crop="center")
     processor = CLIPImageProcessorPil.from_pretrained(clip)
+    pixels = processor(Image.open(tmp_path / "a.png"), return_tensors="pt")
+    torch.testing.assert_close(encoder.read(tmp_path / "a.png"), pixels["pixel_values"])
+
+
+@pytest.mark.parametrize("shape", [(427, 640), (640, 427), (48, 48), (31, 200)])
+def test_pictures_are_padded_as_by_llava(
+    clip: Path, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    encoder = ClipEncoder(str(clip), "cpu", -1, crop="pad")
+    processor = LlavaImageProcessorPil.from_pretrained(clip, do_pad=True)
     pixels = processor(Image.open(tmp_path / "a.png"), return_tensors="pt")
     torch.testing.assert_close(encoder.read(tmp_path / "a.png"), pixels["pixel_values"])
 

@@ -11,12 +11,16 @@ from PIL import Image, ImageOps
 
 from ..errors import first_line
 
+ImageCrop = Literal["none", "center", "pad"]
+Color = tuple[int, int, int]
+
 
 def read_image(
     file: Path,
     size: tuple[int, int],
-    crop: Literal["none", "center"] = "none",
+    crop: ImageCrop = "none",
     resample: Image.Resampling = Image.Resampling.BICUBIC,
+    background: Color = (0, 0, 0),
 ) -> NDArray[np.uint8]:
     """Reads an image and resizes it, ``[height, width, 3]``, upright as its EXIF data say.
 
@@ -24,8 +28,10 @@ def read_image(
         file: The image file.
         size: Height and width to resize to.
         crop: ``none`` resizes the whole image, whatever its proportions; ``center`` resizes it
-            until it covers the size, and cuts off what stands out at both sides.
+            until it covers the size, and cuts off what stands out at both sides; ``pad`` adds
+            borders at both sides until the image has the size's proportions, as LLaVA does.
         resample: Filter, which averages where it makes the image smaller.
+        background: Red, green and blue of the borders, 0 to 255.
 
     Raises:
         ValueError: if there is no such file, it is damaged or of another format.
@@ -35,12 +41,23 @@ def read_image(
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {file} cannot be read: {first_line(error)}") from None
-    if crop == "none":
+    if crop == "pad":
+        image = _padded(image, size, background)
+    if crop != "center":
         return np.asarray(image.resize(size[::-1], resample))
     covering = _covering(size, image.height, image.width)
     left, top = (covering[0] - size[1]) // 2, (covering[1] - size[0]) // 2
     resized = image.resize(covering, resample)
     return np.asarray(resized.crop((left, top, left + size[1], top + size[0])))
+
+
+def _padded(image: Image.Image, size: tuple[int, int], background: Color) -> Image.Image:
+    """An image in the middle of the smallest canvas around it with the proportions of a size."""
+    width = max(image.width, image.height * size[1] // size[0])
+    height = max(image.height, image.width * size[0] // size[1])
+    canvas = Image.new("RGB", (width, height), background)
+    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    return canvas
 
 
 def _covering(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:

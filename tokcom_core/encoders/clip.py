@@ -8,11 +8,11 @@ from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPVisionModel
 
 from ..checkpoints.loading import load_model, load_processor
-from ..datasets.images import read_image
+from ..datasets.images import ImageCrop
 from ..devices import pick_device, pick_dtype
 from .attention import AttendingEncoder
 from .base import freeze
-from .named import Crop
+from .pictures import read_for
 from .sizes import clip_layers, clip_shape, read_clip, sides
 
 
@@ -24,17 +24,17 @@ class ClipEncoder(AttendingEncoder):
         device: Torch device or ``auto``.
         layer: Hidden state that is taken, as transformers counts them (0: before the first layer).
             The layers above it are not computed.
-        crop: Part of the image, see :func:`~tokcom_core.datasets.images.read_image`; ``center`` is
-            what the checkpoint's own processor does.
+        crop: How an image becomes a square, see :func:`~tokcom_core.datasets.images.read_image`;
+            ``center`` is what the checkpoint's own processor does.
     """
 
     summary_tokens = 1  # CLS
 
     def __init__(
-        self, name: str, device: str = "auto", layer: int = -2, crop: Crop = "none"
+        self, name: str, device: str = "auto", layer: int = -2, crop: ImageCrop = "none"
     ) -> None:
         self.name = name
-        self._crop: Crop = crop
+        self._crop: ImageCrop = crop
         self._device = pick_device(device)
         self._processor = load_processor(CLIPImageProcessorPil, name, "clip")
         self._size = sides(read_clip(name).image_size)
@@ -45,7 +45,7 @@ class ClipEncoder(AttendingEncoder):
         self._model = freeze(model, self._device)
 
     def read(self, file: Path) -> Tensor:
-        image = read_image(file, self._size, self._crop, self._processor.resample)
+        image = read_for(self._processor, file, self._size, self._crop)
         pixels: Tensor = self._processor(
             image, do_resize=False, do_center_crop=False, return_tensors="pt"
         )["pixel_values"]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.loading import load_model
-from ..datasets.images import read_image
+from ..datasets.images import ImageCrop
 from ..devices import pick_device, pick_dtype
 from .base import ENCODER_BATCH, MediaEncoder, freeze
-from .named import Crop
+from .pictures import read_for
 from .sizes import convnext_shape
 from .stages import fold_stages
 from .timm import convnext_class, convnext_processor, image_size, read_convnext
@@ -36,7 +36,7 @@ class ConvnextEncoder(MediaEncoder):
         size_px: Side of the images; None takes the checkpoint's own.
         stages: Stages that are kept, from 1, ascending; None keeps all. Those above the last one
             are not computed.
-        crop: Part of the image, see :func:`~tokcom_core.datasets.images.read_image`.
+        crop: How an image becomes a square, see :func:`~tokcom_core.datasets.images.read_image`.
     """
 
     summary_tokens = 0
@@ -47,10 +47,10 @@ class ConvnextEncoder(MediaEncoder):
         device: str = "auto",
         size_px: int | None = None,
         stages: tuple[int, ...] | None = None,
-        crop: Crop = "none",
+        crop: ImageCrop = "none",
     ) -> None:
         self.name = name
-        self._crop: Crop = crop
+        self._crop: ImageCrop = crop
         self._device = pick_device(device)
         config = read_convnext(name)
         self._size = image_size(config, size_px)
@@ -64,7 +64,7 @@ class ConvnextEncoder(MediaEncoder):
         self._model: Any = freeze(model, self._device)
 
     def read(self, file: Path) -> Tensor:
-        image = read_image(file, self._size, self._crop, self._processor.resample)
+        image = read_for(self._processor, file, self._size, self._crop)
         pixels: Tensor = self._processor(image, do_resize=False, return_tensors="pt")[
             "pixel_values"
         ]

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from ..checkpoints import POCKET, POCKET_IMAGES, NamedCheckpoint
 from ..config import named
+from ..datasets.images import ImageCrop
 from ..datasets.layout import FrameChoice
 from .base import EncoderConfig, EncoderShape, Grid, MediaEncoder, Stage
 from .sizes import ast_shape, clip_shape, convnext_shape, vivit_shape
@@ -68,7 +69,7 @@ class Clip(EncoderConfig):
     Attributes:
         checkpoint: A CLIP with a ViT, such as ``openai/clip-vit-large-patch14-336``.
         layer: Hidden state that is taken; LLaVA, Mini-Gemini and MobileVLM take the last but one.
-        crop: Part of the image, see :func:`~tokcom_core.datasets.images.read_image`.
+        crop: How an image becomes a square, see :func:`~tokcom_core.datasets.images.read_image`.
     """
 
     ATTENDS: ClassVar[bool] = True
@@ -76,7 +77,7 @@ class Clip(EncoderConfig):
     name: Literal["clip"] = "clip"
     checkpoint: str = POCKET_IMAGES
     layer: int = -2
-    crop: Crop = "none"
+    crop: ImageCrop = "none"
 
     def shape(self) -> EncoderShape:
         return clip_shape(self.checkpoint, self.layer)
@@ -100,14 +101,14 @@ class Convnext(EncoderConfig):
         size_px: Side of the image, a multiple of the stride (32); None takes the checkpoint's own.
             Mini-Gemini takes 768 beside a CLIP of 336.
         stages: Stages whose features are kept, from 1; all of them by default.
-        crop: Part of the image that is encoded, the same as CLIP's: their grids must correspond.
+        crop: How an image becomes a square, the same as CLIP's: their grids must correspond.
     """
 
     name: Literal["convnext"] = "convnext"
     checkpoint: str = POCKET_IMAGES
     size_px: int | None = Field(default=None, ge=1)
     stages: tuple[int, ...] | None = Field(default=None, min_length=1)
-    crop: Crop = "none"
+    crop: ImageCrop = "none"
 
     def shape(self) -> EncoderShape:
         return _convnext_shape(self.checkpoint, self.size_px, self.stages)

@@ -20,8 +20,10 @@ from transformers import AutoModelForCausalLM, Phi3Config
 from actors.testing import SplitContract, SplitSystem
 from tokcom_core.checkpoints.loading import load_tokenizer
 from tokcom_core.datasets.samples import Samples, read_samples
+from tokcom_core.encoders import Clip
 from tokcom_core.systems import Feedback, Phase, StreamInput
 from tokcom_core.systems.taichi import Taichi
+from tokcom_core.systems.taichi.config import Models
 from tokcom_core.systems.taichi.parameters import named_weights
 from tokcom_core.systems.taichi.receiver import TaichiReceiver
 from tokcom_core.systems.taichi.transmitter import TaichiTransmitter
@@ -411,6 +413,8 @@ def test_settings_that_cannot_be_are_refused(case_of: CaseOf) -> None:
             case.system.check(case.task, {"terminal": tokens})
     with pytest.raises(ValueError, match="instruction task"):
         case_of().system.check(Avqa(), {"terminal": 9})
+    with pytest.raises(ValueError, match=r"crop 'pad' of models.low and 'none' of models.high"):
+        Models(low=Clip(crop="pad"))
 
 
 def test_an_adapter_of_modules_that_the_language_model_lacks_is_refused(

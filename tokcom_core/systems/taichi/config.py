@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ...checkpoints import POCKET_IMAGES
 from ...config import Config
@@ -33,6 +33,16 @@ class Models(Config):
     low: NamedEncoder = Clip()
     high: NamedEncoder = Convnext()
     feature_dtype: FeatureDtype = "float16"
+
+    @model_validator(mode="after")
+    def _same_places(self) -> Models:
+        low, high = (getattr(own, "crop", "none") for own in (self.low, self.high))
+        if low != high:
+            raise ValueError(
+                f"crop {low!r} of models.low and {high!r} of models.high should be the same, as "
+                "tokens of the same place are fused"
+            )
+        return self
 
     def grids(self) -> tuple[Grid, Grid]:
         """Places that the tokens of both encoders stand for.

@@ -146,7 +146,7 @@ def test_a_language_model_of_another_world_is_refused(keys: dict[str, Any], worl
 def test_the_preset_compares_them_all() -> None:
     plan = Plan(load("taichi-overhead"))
     labels = [contender.label for contender in plan.contenders]
-    own = ["taichi", "aligned", "digital", "jpeg", "taichi-digital"]
+    own = ["taichi", "taichi-4", "aligned", "digital", "jpeg", "taichi-digital"]
     assert labels == ["blind", "text-oracle", *own]
     assert plan.study.data.miniclevr is not None
     assert plan.study.data.miniclevr.jpeg_quality == 75

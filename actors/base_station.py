@@ -133,14 +133,14 @@ class BaseStation:
         self._phase = phase
         self.receiver.begin(phase.name)
         self._optimiser = Optimiser(self.receiver.trainable(phase.name), phase.training.at_station)
-        self.receiver.zero_grad()  # of what learns in this phase, but did not in the one before
+        self.receiver.zero_grad()  # weights untrained in the phase before have collected some
 
     def step(
         self, seed: int, part: StepPart, rules: Rules | None, rows: Rows, *frames: Frame
     ) -> tuple[StepReport | Gradient, ...]:
-        """One step of a phase, or a part of it; returns a report and each frame's gradient.
+        """Runs a step of a phase, or a part of one; returns a report and each frame's gradient.
 
-        Samples that are lost by the ``rules`` of many users are not trained on.
+        Samples that are lost according to ``rules``, which many users have, are not trained on.
         """
         assert self._phase is not None and self._optimiser is not None, "begin() begins a phase"
         leaves = [as_leaf(frame, self._device) for frame in frames]
@@ -164,7 +164,10 @@ class BaseStation:
         return (report, *(Gradient(f.stream, f.symbols.grad, f.scale.grad) for f in leaves))
 
     def loss_counts(self, parts: Sequence[Rows]) -> list[dict[str, int]]:
-        """What the losses of a batch's parts are means of, see :meth:`Receiver.loss_counts`."""
+        """Number of values that each loss is the mean of, for each part of a batch.
+
+        See :meth:`Receiver.loss_counts`.
+        """
         assert self._phase is not None, "begin() begins a phase"
         found = []
         for part in parts:
@@ -178,7 +181,7 @@ class BaseStation:
     ) -> Answers | Feedback:
         """Answers one batch of questions and scores the answers.
 
-        Feedback is for a device; its reply goes to :meth:`resume`.
+        If it returns feedback instead, that goes to a device, whose reply goes to :meth:`resume`.
         """
         self.receiver.eval()
         frames = tuple(moved(frame, self._device) for frame in frames)
@@ -200,7 +203,7 @@ class BaseStation:
 
     @torch.no_grad()
     def resume(self, seed: int, frame: Frame) -> Answers | Feedback:
-        """Goes on with the answers to the last batch, by a device's reply to the feedback."""
+        """Goes on with the answers to the last batch, given a device's reply to the feedback."""
         assert self._session is not None, "answer() begins a batch"
         frame = moved(frame, self._device)
         receptions = self._uplink.receive([frame], seed)
@@ -229,9 +232,9 @@ class BaseStation:
 
     @torch.no_grad()
     def embed(self, *frames: Frame) -> dict[str, Tensor]:
-        """Embeddings ``[B, D]`` of streams that arrive exactly, by name; NaN where nothing is sent.
+        """Embeddings ``[B, D]`` of streams by name, received without error.
 
-        See :meth:`Receiver.embeddings`.
+        They are NaN where nothing is sent. See :meth:`Receiver.embeddings`.
         """
         self.receiver.eval()
         frames = tuple(moved(frame, self._device) for frame in frames)
@@ -275,7 +278,7 @@ class BaseStation:
         return Served(answerable, tuple(predicted), scores, first_token, logs)
 
     def _scored(self, found: Predictions, samples: Samples, corpus: Samples) -> _Scored:
-        """Answers with their scores within their split."""
+        """Scores answers; ``corpus`` is the whole split that their samples belong to."""
         task = self._config.task
         scores = task.scores(found.texts, samples, corpus)
         return _Scored(found.texts, checked_scores(task, len(samples), scores), found.first_token)
@@ -306,5 +309,5 @@ class BaseStation:
         self._optimiser.load(folder / "station-optimiser.safetensors")
 
     def hardware(self) -> dict[str, str]:
-        """See :func:`tokcom_core.devices.hardware_of`."""
+        """What the base station runs on, see :func:`tokcom_core.devices.hardware_of`."""
         return hardware_of(self._device)

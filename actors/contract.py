@@ -1,7 +1,8 @@
-"""What transmitters, receivers and tasks should give, checked where devices and station get it.
+"""Checks of what transmitters, receivers and tasks return to devices and the base station.
 
-Shapes and types alone, so that a step takes no longer: no tensor is read. A system of the package
-passes its tests; one from outside is told here what tokcom's own code would stumble over later.
+Only shapes and types are checked, and no tensor is read, so that a step takes no longer. Systems of
+the package are tested for all of this. A system from outside gets a clear error here, before
+tokcom's own code stumbles over its mistake.
 Shapes: ``B`` samples of a batch, ``N`` complex symbols of a stream.
 """
 
@@ -21,10 +22,10 @@ P = TypeVar("P")
 
 
 def checked_part(system: object, method: str, found: Any, kind: type[P]) -> P:
-    """What a system's method builds for a device or the base station.
+    """Returns what a system's method has built for a device or the base station.
 
     Raises:
-        ValueError: if it is nothing of its kind.
+        ValueError: if it is not of the expected kind.
     """
     if not isinstance(found, kind):
         raise ValueError(
@@ -36,17 +37,17 @@ def checked_part(system: object, method: str, found: Any, kind: type[P]) -> P:
 def checked_symbols(
     source: object, method: str, stream: Stream, samples: int, found: Any
 ) -> tuple[Tensor, Tensor]:
-    """Symbols complex64 ``[B, N]`` of a stream and which are valid, bool ``[B, N]``.
+    """Returns a stream's symbols, complex64 ``[B, N]``, and which are valid, bool ``[B, N]``.
 
     Args:
-        source: Transmitter.
-        method: Its method.
-        stream: Stream that they are of.
+        source: Transmitter that gave them.
+        method: Name of its method.
+        stream: Stream that the symbols belong to.
         samples: Number of samples, B.
-        found: What the method gave.
+        found: What the method returned.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it returned anything else.
     """
     name = f"{type(source).__name__}.{method} of stream {stream.name!r}"
     if not (isinstance(found, tuple | list) and len(found) == 2):
@@ -69,10 +70,11 @@ def checked_symbols(
 
 
 def checked_losses(receiver: object, phase: Phase, found: Any) -> Mapping[str, Tensor]:
-    """Losses of a step: scalars by name, some of which are trained; none if nothing arrived.
+    """Returns the losses of a step: scalars by name; none if nothing arrived.
 
     Raises:
-        ValueError: for anything else, or a loss that :attr:`Phase.losses` does not name.
+        ValueError: for anything else, for a loss that :attr:`Phase.losses` does not name, or if
+            all losses are detached, so that nothing is trained.
     """
     name = f"{type(receiver).__name__}.losses in phase {phase.name!r}"
     if not isinstance(found, Mapping):
@@ -89,10 +91,10 @@ def checked_losses(receiver: object, phase: Phase, found: Any) -> Mapping[str, T
 
 
 def checked_answers(receiver: object, samples: int, found: Any) -> Predictions | Feedback:
-    """Answers to some samples, a text and a first token for each, or feedback.
+    """Returns answers, with a text and a first token for each sample, or feedback.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the receiver gave anything else.
     """
     name = f"{type(receiver).__name__}'s answers"
     if isinstance(found, Feedback):
@@ -111,10 +113,10 @@ def checked_answers(receiver: object, samples: int, found: Any) -> Predictions |
 
 
 def checked_scores(task: Task, samples: int, found: Iterable[Any]) -> tuple[float, ...]:
-    """A score of each answer.
+    """Returns one score for each answer.
 
     Raises:
-        ValueError: for more or fewer of them, or what is no number.
+        ValueError: for more or fewer scores, or a score that is not a number.
     """
     name, scores = f"{type(task).__name__}.scores", tuple(found)
     if len(scores) != samples:
@@ -128,7 +130,10 @@ def checked_scores(task: Task, samples: int, found: Iterable[Any]) -> tuple[floa
 
 
 def shown(value: object) -> str:
-    """``float32 [8, 256]`` of a tensor; otherwise its type, of what is in a tuple too."""
+    """Describes a value: a tensor as ``float32 [8, 256]``, anything else by its type.
+
+    Each item of a tuple or list is described.
+    """
     if isinstance(value, Tensor):
         return f"{_kind(value.dtype)} {list(value.shape)}"
     if isinstance(value, tuple | list):

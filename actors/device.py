@@ -106,7 +106,7 @@ class Device:
         self.transmitter.begin(phase.name)
         trainable = self.transmitter.trainable(phase.name)
         self._optimiser = Optimiser(trainable, phase.training)
-        self.transmitter.zero_grad()  # of what learns in this phase, but did not in the one before
+        self.transmitter.zero_grad()  # weights untrained in the phase before have collected some
         if self._users is not None:
             self._users.begin(phase)
         return bool(trainable)
@@ -138,7 +138,7 @@ class Device:
 
     @torch.no_grad()
     def reply(self, feedback: Feedback) -> Frame:
-        """The next frame of a stream, about samples of its last one whose answers go on."""
+        """Returns a stream's next frame, for the samples of its last one whose answers go on."""
         own, rows = self._streams[feedback.stream], len(feedback.rows)
         given = self.transmitter.reply(feedback)
         symbols, valid = checked_symbols(self.transmitter, "reply", own, rows, given)
@@ -146,7 +146,7 @@ class Device:
         return self._frame(feedback.stream, symbols, valid, scale)
 
     def _set_length(self, count: int | None) -> None:
-        """Sets the token length of the transmitter; None is the one that it is built for."""
+        """Sets the token length of the transmitter; None stands for the one it is built for."""
         length = self._config.tokens.get(self.name) if count is None else count
         if length is not None and length != self._length:
             self.transmitter.set_length(length)
@@ -164,7 +164,7 @@ class Device:
         file_bits: Tensor | None = None,
     ) -> Frame:
         own = self._streams[name]
-        if valid.all():  # one byte for all is cheap to send
+        if valid.all():  # an expanded mask is sent as a single byte
             valid = valid[:1, :1].expand_as(valid)
         return Frame(
             self.name,
@@ -190,7 +190,7 @@ class Device:
         return bits.to(self._device)
 
     def learn(self, part: StepPart, *gradients: Gradient) -> None:
-        """Back-propagates the gradients of the frames sent last; steps after a batch's last."""
+        """Back-propagates gradients of the frames sent last; steps after a batch's last part."""
         assert self._optimiser is not None, "begin() begins a phase"
         for gradient in gradients:
             sent = self._sent.pop(gradient.stream, None)

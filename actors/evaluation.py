@@ -38,9 +38,9 @@ class Evaluation:
 
 
 def merge_answers(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluation:
-    """Merges the answers to batches of ``counts`` samples; the result is that of a single batch.
+    """Merges the answers to batches of ``counts`` samples, as if they had been a single batch.
 
-    SNRs are averaged linearly.
+    SNRs are averaged on the linear scale.
     """
     streams = {name: [a.arrivals[name] for a in answered] for name in answered[0].arrivals}
     return Evaluation(
@@ -65,7 +65,7 @@ def _merge_losses(answered: Sequence[Answers], counts: Sequence[int]) -> dict[st
 
 
 def _merge_arrivals(parts: Sequence[Arrival], counts: Sequence[int]) -> Arrival:
-    """Each number is averaged over what it counts: samples, those that send something, tokens."""
+    """Averages each number over what it counts: samples, those that send something, or tokens."""
     pairs = list(zip(parts, counts, strict=True))
     sending = [count * part.sent_fraction for part, count in pairs]
     sent = [count * part.tokens for part, count in pairs]
@@ -93,10 +93,13 @@ def _mean_snr(values_db: Sequence[float], weights: Sequence[float]) -> float:
 
 
 def _weighed(values: Sequence[float], weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Values of some weight, and their shares of it; of no weight at all, equal shares."""
+    """Values whose weight is not zero, and their weights, scaled to add up to 1.
+
+    If all weights are zero, the values weigh alike.
+    """
     kept = torch.tensor(values, dtype=torch.float64)
     shares = torch.tensor(weights, dtype=torch.float64)
     if not shares.any():
         shares = torch.ones_like(shares)
-    kept, shares = kept[shares > 0], shares[shares > 0]  # infinite values may have none
+    kept, shares = kept[shares > 0], shares[shares > 0]  # else inf * 0 is NaN
     return kept, shares / shares.sum()

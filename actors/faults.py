@@ -1,4 +1,4 @@
-"""Fault injection, by a seed of its own."""
+"""Fault injection, with a seed of its own."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Faults(BaseModel):
 
     Attributes:
         outage_sinr_db: SINR after equalisation below which a device is not received (deep fade).
-        deadline_ms: Time, encoding and stragglers' delay included, after which a device is not
-            received.
+        deadline_ms: Time after which a device is no longer received; it includes encoding, a
+            straggler's delay and airtime.
         offline_prob: Probability that a device is offline during an interval.
         straggler_prob: Probability that a device is a straggler in an interval.
         straggler_ms: Mean delay of a straggler, exponentially distributed.
@@ -47,11 +47,11 @@ class Faults(BaseModel):
 
     @property
     def need_ray(self) -> bool:
-        """Whether processes are killed, or Ray's object store is filled."""
+        """Whether the faults kill processes or fill Ray's object store, which only Ray allows."""
         return bool(self.pool_crash_prob or self.station_crash_prob or self.spill_mb)
 
     def of_devices(self) -> Faults:
-        """The faults of devices alone; those of processes change no number."""
+        """The faults of devices alone; faults of processes change no result."""
         none = {"pool_crash_prob": 0.0, "station_crash_prob": 0.0, "spill_mb": 0.0}
         return self.model_copy(update=none)
 

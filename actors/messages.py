@@ -31,13 +31,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class StepPart:
-    """What part of a step's batch some frames are.
+    """The part of a step's batch that some frames carry.
 
     Attributes:
-        fractions: Part of what each loss of the whole batch is the mean of, by its name; losses are
-            weighed by it.
-        fraction: The same of losses that are not named: part of the samples.
-        last: Whether it is the last part, after which everybody's optimiser steps.
+        fractions: Weight of each of the part's losses, by name: this part's fraction of the values
+            that the loss of the whole batch is the mean of.
+        fraction: Weight of losses that are not named there: this part's fraction of the samples.
+        last: Whether this is the last part, after which all optimisers step.
     """
 
     fraction: float = 1.0
@@ -45,7 +45,7 @@ class StepPart:
     fractions: Mapping[str, float] = field(default_factory=dict)
 
     def weighed(self, losses: Mapping[str, Tensor]) -> Tensor | None:
-        """The part's share of the batch's loss, a scalar; None if that is the mean of nothing."""
+        """The part's share of the batch's loss, a scalar; None if no loss has any weight."""
         weights = {name: self.fractions.get(name, self.fraction) for name in losses}
         shares = [weight * losses[name] for name, weight in weights.items() if weight]
         return torch.stack(shares).sum() if shares else None
@@ -53,7 +53,7 @@ class StepPart:
 
 @dataclass(frozen=True)
 class Gradient:
-    """What the base station returns to the sender of a frame; ``None`` means nothing to learn."""
+    """What the base station returns to the sender of a frame; None means nothing to learn from."""
 
     stream: str
     symbols: Tensor | None
@@ -62,9 +62,13 @@ class Gradient:
 
 @dataclass(frozen=True)
 class StepReport:
-    """Losses of one training step, trained on or only reported; what it cost on the air, see
-    :func:`.reception.step_costs`; of many users also the fraction of samples that were not
-    received, by stream."""
+    """Report of one training step.
+
+    Attributes:
+        losses: Losses by name, whether trained on or only reported.
+        costs: Costs on the air, see :func:`.reception.step_costs`.
+        loss_rates: Fraction of samples that were not received, by stream; only of many users.
+    """
 
     losses: dict[str, float]
     costs: dict[str, float]
@@ -73,7 +77,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Arrival:
-    """Reception of one stream; means over samples, of SNRs on the linear scale.
+    """Reception of one stream: means over samples. SNRs are averaged on the linear scale.
 
     Attributes:
         sender: Name of the device that sent it.
@@ -82,7 +86,8 @@ class Arrival:
         sinr_db: SINR after equalisation; infinite where a digital link delivers exact values.
         erased_fraction: Fraction of its tokens that were erased.
         lost_fraction: Fraction of samples of which nothing was received.
-        sent_fraction: Fraction of samples that send something, of which SINR and losses are.
+        sent_fraction: Fraction of samples that send something. SINR and lost fraction are those of
+            these samples.
         overhead: Channel uses, airtime, energy and control bits.
         location: What is known of the sender's location, by name.
     """
@@ -107,7 +112,8 @@ class Answers:
         scores: Score of each generated answer by its task, from 0 to 1.
         first_token: Whether the first token of each answer is the true one's.
         losses: Mean test losses over the batch, by name.
-        loss_counts: What they are means of, see :class:`tokcom_core.systems.Predictions`.
+        loss_counts: Number of values that a loss is the mean of, see
+            :class:`tokcom_core.systems.Predictions`.
         arrivals: Reception of each stream.
         interval_ms: Airtime of a sample: of the slowest device, or of all devices (TDMA).
         waiting_ms: Time that a sample takes beyond that: round trips before retransmissions.
@@ -133,10 +139,11 @@ class StreamLog:
         sender: Name of the device that sent it.
         sent: Whether it was sent, bool; False where a user's device is missing or offline.
         lost: Whether it was sent but not received, bool: in a deep fade, or too late.
-        ends_ms: Time from the beginning of the interval to its end, with what was sent before in
-            its turn, without a straggler's delay.
-        waited_ms: Time that the base station waits for a straggler beyond that, until the deadline
-            at most; 0 where nothing was sent.
+        ends_ms: Time from the beginning of the interval to the end of this stream: its airtime and
+            that of the streams before it, which are those of its device, or of all devices (TDMA).
+            It includes neither encoding nor a straggler's delay.
+        waited_ms: Time that the base station waits for a straggler beyond that, at most until the
+            deadline; 0 where nothing was sent.
         tokens, realised_snr_db, sinr_db: See :class:`Arrival`.
         costs: Values of ``data_channel_uses, pilot_channel_uses, control_bits, airtime_ms,
             energy_mj``; 0 where nothing was sent.
@@ -181,11 +188,11 @@ class Served:
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules by which what a device sent counts as lost.
+    """Rules by which what a device has sent counts as lost.
 
     Attributes:
         outage_sinr_db: SINR after equalisation below which nothing is received.
-        deadline_ms: Maximum time of a device: encoding, a straggler's delay, airtime.
+        deadline_ms: Maximum sum of encoding, a straggler's delay, and the time until a stream ends.
         encoding_ms: Time that a device computes before it sends, by stream.
         delay_ms: Delay of stragglers, ``[B]`` by stream.
     """
@@ -226,7 +233,7 @@ class TransmitRequest:
         return len(self.rows)
 
     def of(self, where: Tensor) -> TransmitRequest:
-        """The request to the users at some places of the batch."""
+        """The part of the request for some places of the batch."""
         members = Members(
             self.members.users[where], self.members.intervals[where], self.members.starts_s[where]
         )
@@ -236,14 +243,14 @@ class TransmitRequest:
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """Frames of a pool, one a stream, and the places of their samples in the whole batch."""
+    """Frames of a pool, one per stream, and the places of their samples in the whole batch."""
 
     places: Tensor
     frames: tuple[Frame, ...]
 
 
 def merge(frame_batches: Sequence[FrameBatch]) -> tuple[Frame, ...]:
-    """Merges the frames of all pools into one frame a stream, in the order of the batch."""
+    """Merges the frames of all pools into one frame per stream, in the order of the batch."""
     order = torch.argsort(torch.cat([batch.places for batch in frame_batches]))
     merged = []
     for parts in zip(*(batch.frames for batch in frame_batches), strict=True):

@@ -44,8 +44,8 @@ class Network(OnEngine):
         station: The base station; its link is one user's share of the band.
         sizes: Number of samples of each split.
         engine: Engine that they live on; released with the network.
-        population: Users that are scheduled on the air, each with such devices and samples of its
-            own; None for a single user.
+        population: Users that are scheduled on the air, each with devices like these and samples of
+            its own; None for a single user.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Network(OnEngine):
         self._air: tuple[AirBase, float | SnrRange] | None = None
         self._learn = False
         self._blank: list[Peer] = []
-        """Restarted peers that no checkpoint has been restored to yet."""
+        """Restarted peers to which no checkpoint has been restored yet."""
 
     def set_channel(self, air: AirBase, snr_db: float | SnrRange) -> None:
-        """Puts an air of an average SNR, or a range of them, between devices and station."""
+        """Puts an air between devices and station, at an average SNR or a range of them."""
         self._air = air, snr_db
         users = PopulationSize(self._population.users, self._seed) if self._population else None
         self._wait(self._station.call("set_channel", air, snr_db, users))
@@ -138,7 +138,7 @@ class Network(OnEngine):
         return merge_answers(answered, counts)
 
     def _finished(self, reply: Answers | Feedback, seed: int) -> Answers:
-        """The answers to a batch, after as many rounds between devices and station as they take."""
+        """Returns the answers to a batch, after as many rounds with the devices as they take."""
         number = 0
         while isinstance(reply, Feedback):
             number += 1
@@ -151,7 +151,7 @@ class Network(OnEngine):
     def embed(
         self, streams: Sequence[str], split: str, rows: Sequence[int], batch_size: int
     ) -> dict[str, Tensor]:
-        """Embeddings ``[B, D]`` of samples without an air, see :meth:`BaseStation.embed`."""
+        """Embeddings ``[B, D]`` of samples that cross no air, see :meth:`BaseStation.embed`."""
         parts: list[dict[str, Tensor]] = []
         for start in range(0, len(rows), batch_size):
             own = tuple(rows[start : start + batch_size])
@@ -170,11 +170,11 @@ class Network(OnEngine):
         }
 
     def save(self, folder: Path) -> None:
-        """Saves everything trained below ``folder``."""
+        """Saves all trained tensors below ``folder``."""
         self._every_peer("save", folder)
 
     def load(self, folder: Path, devices: Sequence[str] | None = None) -> None:
-        """Loads what :meth:`save` saved; only of some devices, if not all of them were trained."""
+        """Loads what :meth:`save` saved; only of some devices if not all of them were trained."""
         names = self._peer if devices is None else devices
         peers = [*(self._peer[name] for name in names), self._station]
         self._wait([ref for peer in peers for ref in peer.call("load", folder)])
@@ -208,7 +208,7 @@ class Network(OnEngine):
     ) -> Losses:
         """Runs the steps of a phase; rolls back to the last checkpoint when a process dies.
 
-        A step depends on its number and on the state in the checkpoint alone, so that neither a
+        A step depends only on its number and on the state that checkpoints hold, so that neither a
         crash nor a resume changes the result.
 
         Raises:
@@ -303,10 +303,10 @@ class Network(OnEngine):
         ]
 
     def _step(self, phase: Phase, batch: TrainingBatch, number: int) -> dict[str, float]:
-        """One step on a batch, in as many parts as the phase asks for.
+        """Runs one step on a batch, in as many parts as the phase asks for.
 
         Returns the losses and costs, and of many users also loss rates and the emulated time.
-        Where no sender learns, no gradient is sent.
+        If no sender learns, no gradient is sent back, and ``gradient_bits`` is 0.
         """
         seed = spawn_seed(self._seed, phase.name, number)
         tokens = _drawn_tokens(phase, seed)
@@ -328,7 +328,7 @@ class Network(OnEngine):
         return {**found, **lost, "emulated_s": batch.emulated_s}
 
     def _parts(self, batches: Sequence[TrainingBatch]) -> list[StepPart]:
-        """What part of a step each of these is; a loss weighs by what it is the mean of."""
+        """The step's parts, one per batch; a loss weighs by the number of values it averages."""
         if len(batches) == 1:
             return [StepPart()]
         counts: list[dict[str, int]]

@@ -38,11 +38,11 @@ class UserPopulation(BaseModel):
 
     @property
     def users_an_interval(self) -> int:
-        """The most users that send in an interval."""
+        """Maximum number of users that send in one interval."""
         return min(self.users_at_once, self.users)
 
     def whole_batch(self, batch_size: int) -> int:
-        """The most samples of a batch that fill whole intervals; all, if they fill none."""
+        """The batch size rounded down to whole intervals, unless it is less than one interval."""
         return batch_size // self.users_an_interval * self.users_an_interval or batch_size
 
     def missing(self, seed: int, devices: Sequence[str]) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ class UserPopulation(BaseModel):
 
 
 def share_of(link: Link, users_at_once: int, devices: int) -> Link:
-    """Each user's share of the band.
+    """The link of one user, which has an equal share of the band.
 
     Raises:
         InfeasibleBudgetError: if a share is too narrow for its devices.
@@ -74,7 +74,7 @@ def share_of(link: Link, users_at_once: int, devices: int) -> Link:
 
 
 def airtime_ms(link: Link, streams: Sequence[Stream]) -> float:
-    """Airtime of the longest streams of one sample, as token symbols.
+    """Airtime of one sample whose streams all have their maximum length, sent as token symbols.
 
     Args:
         link: One user's share of the band.
@@ -86,6 +86,6 @@ def airtime_ms(link: Link, streams: Sequence[Stream]) -> float:
 
 
 def interval_s(link: Link, streams: Sequence[Stream]) -> float:
-    """Length of a scheduling interval: :func:`airtime_ms` in whole slots."""
+    """Length of a scheduling interval: :func:`airtime_ms` rounded up to whole slots."""
     slot_ms = 14 * link.symbol_ms
     return math.ceil(airtime_ms(link, streams) / slot_ms - 1e-9) * slot_ms / 1e3

@@ -14,13 +14,13 @@ from tokcom_core.systems.tokens import by_token
 from .messages import Arrival, Rules, StepPart, StepReport, StreamLog
 
 GRADIENT_BITS = 32
-"""Bits of a value of a gradient."""
+"""Bits of each value of a gradient."""
 
 
 def arrival(frame: Frame, reception: Reception) -> Arrival:
-    """Reception of one stream; means over samples, of SNRs on the linear scale.
+    """Reception of one stream: means over samples. SNRs are averaged on the linear scale.
 
-    SINR and losses are those of samples that send something.
+    SINR and lost fraction are those of the samples that send something.
     """
     sent = by_token(frame.valid, frame.block)
     erased = by_token(reception.erased, frame.block) & sent
@@ -45,14 +45,16 @@ def arrival(frame: Frame, reception: Reception) -> Arrival:
 def step_costs(
     frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, StreamLog]
 ) -> dict[str, float]:
-    """Costs on the air of one training step, per sample of the step; none if nothing crosses it.
+    """Costs of one training step on the air, per sample of the step; none if nothing crosses it.
 
-    ``samples`` is their number. ``channel_uses_STREAM`` are data symbols of each stream,
-    ``uplink_bits`` information bits of packets and the power scales, ``gradient_bits`` the gradient
-    that returns: two values a token symbol, and that of the power scale, but nothing of files, nor
-    of samples that sent nothing or were lost.
-    ``tx_power_dbm``, the mean over the time in which some device sends, is there where it is not
-    the link's.
+    - ``samples``: number of samples of the step;
+    - ``channel_uses_STREAM``: data symbols of each stream;
+    - ``uplink_bits``: information bits of packets, and the power scales;
+    - ``gradient_bits``: the gradient that returns: two values for each token symbol, and one for a
+      power scale that was sent. Nothing returns for files, nor for samples that sent nothing or
+      were lost;
+    - ``tx_power_dbm``: mean transmit power of the devices over their airtime; only there if it is
+      not the link's.
 
     Args:
         frames: Frames that cross the air.
@@ -87,9 +89,9 @@ def step_costs(
 
 
 def merge_reports(reports: Sequence[StepReport], parts: Sequence[StepPart]) -> StepReport:
-    """The report of a step of several parts: losses and costs of the whole batch.
+    """Merges the reports of a step's parts into the losses and costs of the whole batch.
 
-    A loss that a part does not have, as nothing of it arrived, is that of the others.
+    A loss that a part lacks, because nothing of it arrived, is the mean over the other parts.
     """
     if len(reports) == 1:
         return reports[0]
@@ -121,7 +123,7 @@ def _merged(name: str, found: Sequence[Mapping[str, float]], fractions: Sequence
 
 
 def _mean_gradient(frame: Frame, log: StreamLog | None) -> float:
-    """Mean number of a sample's values whose gradient returns."""
+    """Mean number of values per sample whose gradient returns."""
     sent = frame.valid.any(1)
     back = sent if log is None else log.received.to(sent.device)
     values = (2 * frame.valid.sum(1) + frame.sends_scale) * back
@@ -134,9 +136,9 @@ def stream_logs(
     """Reception of the streams of many users, sample by sample.
 
     Args:
-        received: Frames as they were sent, those of one device one after the other, and their
-            receptions.
-        link: One user's share of the band, which is divided among the devices.
+        received: Frames and their receptions, in the order of sending; a device sends its frames
+            one after the other.
+        link: One user's share of the band, which is divided among the user's devices.
         rules: Rules by which a sample counts as lost.
     """
     devices = len({frame.sender for frame, _ in received})
@@ -144,7 +146,7 @@ def stream_logs(
     logs = {}
     for frame, reception in received:
         costs = _costs(frame, reception, link, devices)
-        turn = "all" if link.access == "tdma" else frame.sender  # one after the other
+        turn = "all" if link.access == "tdma" else frame.sender  # whose frames follow each other
         own_ms = costs["airtime_ms"]
         ends_ms[turn] = ends_ms[turn] + own_ms if turn in ends_ms else own_ms
         logs[frame.stream] = _log(frame, reception, rules, ends_ms[turn], costs)

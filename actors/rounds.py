@@ -17,15 +17,15 @@ from .reception import arrival
 class AnswerSession:
     """One batch of questions until all of its answers are finished.
 
-    Costs are means over all samples of the batch, also over those that took fewer rounds.
+    Costs are means over all samples of the batch, including those that took fewer rounds.
 
     Attributes:
         samples: Samples that are asked about.
         corpus: All samples of their split, which some scores are relative to.
-        arrivals: Reception of each stream: SNRs of the first round, tokens, which of them were
-            erased, and costs of all.
+        arrivals: Reception of each stream. Tokens, their erased fraction and costs are those of all
+            rounds; SNRs and the rest are those of the first.
         interval_ms: Airtime of a sample in all rounds.
-        waiting_ms: Time in all rounds that a sample waits beyond that, for retransmissions.
+        waiting_ms: Time beyond that which a sample waits for retransmissions in all rounds.
         feedback_bits: Downlink bits of a sample's feedback.
     """
 
@@ -37,11 +37,11 @@ class AnswerSession:
     feedback_bits: float = 0.0
 
     def return_feedback(self, feedback: Feedback) -> None:
-        """Counts what the base station returns."""
+        """Counts the bits of feedback that the base station returns."""
         self.feedback_bits += feedback.bits * len(feedback.rows) / len(self.samples)
 
     def receive(self, frame: Frame, reception: Reception, link: Link) -> None:
-        """Adds the costs of a further frame of a stream, about some of the samples."""
+        """Adds tokens and costs of a further frame of a stream, sent for some of the samples."""
         fraction = len(frame.scale) / len(self.samples)
         more = arrival(frame, reception)
         before = self.arrivals[frame.stream]

@@ -42,8 +42,8 @@ class IntervalScheduler:
         population: Users and their scheduler.
         interval_s: Length of an interval.
         predict_rates: Achievable rates of users; called only for channel-aware schedulers.
-        lookahead: Number of intervals whose rates are predicted in one call; more than one pays
-            for users that nearly always wait.
+        lookahead: Number of intervals whose rates are predicted in one call; more than one pays off
+            if users nearly always wait.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class IntervalScheduler:
         return self._scheduler.state()
 
     def restore(self, interval: int, state: Tensor) -> None:
-        """Goes back to an interval, see :meth:`state`."""
+        """Returns to an interval, with the scheduler in the state that :meth:`state` gave."""
         self.interval = interval
         self._scheduler.restore(state)
         self._predicted = None

@@ -1,6 +1,6 @@
 """The contract of a system that is split over an air, as tests to inherit; needs pytest.
 
-Inherited beside :class:`tokcom_core.testing.SystemContract`, which shows how.
+A test class inherits them beside :class:`tokcom_core.testing.SystemContract`, which says how.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ class SplitSystem:
     def step(
         self, phase: Phase, rules: Rules | None = None, frames: Sequence[Frame] | None = None
     ) -> dict[str, float]:
-        """One step of a phase that has begun, of its own frames by default; returns the losses."""
+        """Runs a step of a phase that has begun; returns the losses.
+
+        The devices send the phase's batch, unless ``frames`` are given.
+        """
         rows = {own.split: ROWS for own in phase.inputs}
         sent = self.transmit(phase.inputs, training=True) if frames is None else frames
         report, *gradients = self.station.step(SEED, StepPart(), rules, rows, *sent)

@@ -1,4 +1,4 @@
-"""The way of frames over the air, from devices to the base station's receiver."""
+"""The uplink: how frames cross the air from the devices to the base station's receiver."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Uplink:
         """Sets the air.
 
         Raises:
-            ValueError: for what is no air, such as its name, or an air that the link cannot have.
+            ValueError: if ``air`` is not an air (but its name, say), or if the link cannot have it.
         """
         if not isinstance(air, AirBase):
             raise ValueError(f"{air!r} is no air; take named_air({air!r})")
@@ -67,7 +67,10 @@ class Uplink:
     def receive(
         self, frames: Sequence[Frame], seed: int, crossing: Collection[str] | None = None
     ) -> list[Reception]:
-        """Receives frames; all of them cross the air by default, or only those of some streams."""
+        """Receives frames, by default all of them over the air.
+
+        With ``crossing``, only frames of these streams cross it; the others are received exactly.
+        """
         sent = [f for f in frames if crossing is None or f.stream in crossing]
         found = {f.stream: exactly(f) for f in frames}
         if sent:
@@ -82,7 +85,11 @@ class Uplink:
         rules: Rules | None,
         crossing: Collection[str] | None = None,
     ) -> tuple[list[Reception], dict[str, StreamLog]]:
-        """Receives frames; with rules, what crosses has a log, and lost samples are erased."""
+        """Receives frames as :meth:`receive` does, and applies the rules of many users.
+
+        With ``rules``, lost samples are erased, and every stream that crosses the air has a log.
+        Without, there are no logs.
+        """
         received = self.receive(frames, seed, crossing)
         if rules is None:
             return received, {}
@@ -135,13 +142,13 @@ def exactly(frame: Frame) -> Reception:
 
 
 def _without(reception: Reception, lost: Tensor) -> Reception:
-    """A reception in which some samples ``[B]`` are lost: zero, and erased."""
+    """The reception with its lost samples, bool ``[B]``, set to zero and erased."""
     symbols = torch.where(lost[:, None], 0, reception.symbols)
     return replace(reception, symbols=symbols, erased=reception.erased | lost[:, None])
 
 
 def moved(frame: Frame, device: torch.device) -> Frame:
-    """A frame on a device."""
+    """The frame on a torch device."""
     return replace(
         frame,
         symbols=frame.symbols.to(device),
@@ -151,7 +158,7 @@ def moved(frame: Frame, device: torch.device) -> Frame:
 
 
 def as_leaf(frame: Frame, device: torch.device) -> Frame:
-    """A copy on a device whose symbols and scale collect gradients."""
+    """A copy of the frame on a torch device; its symbols and scale collect gradients."""
     copy = moved(frame, device)
     return replace(
         copy,

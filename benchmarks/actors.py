@@ -1,14 +1,14 @@
 """Rounds of many devices that exchange 100 kB each way, beside bare Ray moving the same bytes.
 
-Each round, every device's symbols go to the base station and a gradient of the same size comes
-back. Two processes of devices and one base station, alternating with bare Ray, one call a
-process; then the cost of a device::
+In each round, every device's symbols go to the base station, and a gradient of the same size comes
+back. There are two processes of devices and one base station. Rounds alternate with those of bare
+Ray, which likewise makes one call for all devices of a process::
 
     python benchmarks/actors.py [--devices 100 1000 10000] [--others FILE.json ...]
 
 ``--others`` adds what ``benchmarks/others/flower.sh`` measured of Flower. 10,000 devices move 1 GB
-each way. The object store is in memory from the start: the first access to a fresh page would
-otherwise cost several times a round.
+each way. The object store is in memory from the start: otherwise, the first access to fresh pages
+would take several times as long as a round.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 import ray
 import torch
 
-sys.path.remove(str(Path(__file__).parent))  # this file is called as the package is
+sys.path.remove(str(Path(__file__).parent))  # this file would hide the package of its name
 
 from actors import ActorSpec, Gradient, RayEngine
 from actors.emulation.pool import FrameBatch
@@ -118,7 +118,7 @@ def bare_ray(devices: int) -> Callable[[], None]:
 
 
 def time_rounds(devices: int, repeats: int) -> dict[str, float]:
-    """Seconds of a round, the median of ``repeats``, alternating."""
+    """Seconds per round of each contender: the median of ``repeats`` rounds, which alternate."""
     contenders = {"tokcom": ours(devices), "bare Ray": bare_ray(devices)}
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for repeat in range(WARM_UP + repeats):

@@ -1,12 +1,12 @@
 """Complex symbols per second of each air, beside bare torch and Sionna's own blocks.
 
-One thread, batch 32, everything in one run that alternates between contenders, so that only the
-ratios count::
+One thread, batch 32. Everything is measured in one run that alternates between contenders, and only
+the ratios between them count::
 
     python benchmarks/air.py [--repeats 15] [--others FILE.json ...]
 
 ``--others`` adds what ``benchmarks/others/run.sh`` measured of other libraries in environments of
-their own. A transmission of 12 OFDM symbols with data, 1020 subcarriers wide, is 12,240 symbols.
+their own. A transmission of 12 OFDM symbols with data on 1020 subcarriers has 12,240 symbols.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Step = Callable[[Tensor], Tensor]
 
 
 def ours(name: str, **settings: object) -> Step:
-    """The whole of an air: fading, noise, equalisation, overhead."""
+    """A whole air: fading, noise, equalisation, overhead."""
     air = named_air(name, **settings).build(LINK, SNR_DB)
     valid = torch.ones(BATCH, COUNT, dtype=torch.bool)
     scale = torch.ones(BATCH)
@@ -73,14 +73,14 @@ def sionna_awgn() -> Step:
 
 
 def sionna_flat() -> Step:
-    """Sionna's flat-fading channel: a fade for every symbol, as it has no block of its own."""
+    """Sionna's flat-fading channel, which knows no blocks: every symbol has its own fading."""
     channel = FlatFadingChannel(1, 1, precision="single", device="cpu")
     n0 = torch.tensor(0.1)
     return lambda symbols: channel(symbols.reshape(-1, 1), n0).reshape(symbols.shape)
 
 
 def sionna_ofdm(model: object) -> Step:
-    """Sionna's generate-and-apply chain, noise added, not equalised."""
+    """Sionna's generate-and-apply chain, with noise but without equalisation."""
     grid = ResourceGrid(ROWS, SUBCARRIERS, 30e3, precision="single", device="cpu")
     channel = OFDMChannel(model, grid, precision="single", device="cpu")
     n0 = torch.tensor(0.1)
@@ -102,7 +102,7 @@ def _cdl(speed_mps: float) -> CDL:
 
 
 def sionna_cell() -> Step:
-    """Sionna's UMi, its user at another place of the sector in every sample."""
+    """Sionna's UMi, with the user at another place of the sector in every sample."""
     one = linear_array(1, 3.5e9, "cpu")
     model = UMi(3.5e9, "low", one, one, "uplink", precision="single", device="cpu")
     apply = sionna_ofdm(model)
@@ -164,7 +164,7 @@ def time_subject(
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep freed memory, so that no contender pays for page faults of another."""
+    """Makes glibc keep freed memory, so that no contender pays for another's page faults."""
     trim_threshold, mmap_threshold = -1, -3
     for threshold in (trim_threshold, mmap_threshold):
         getattr(ctypes.CDLL(None), "mallopt", lambda *_: None)(threshold, 1 << 30)

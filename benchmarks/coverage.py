@@ -2,11 +2,14 @@
 
     python benchmarks/coverage.py [--trials 400]
 
-Networks of some seeds answer 1,000 questions about 200 clips. The log odds of a right answer are
-those of the clip, alike for all networks, of the network, and of both together. Prints, for the
-standard deviation of the networks' accuracies and the number of seeds, the fraction of intervals
-that hold the accuracy over all clips and networks there are, and of paired intervals that hold the
-difference of two methods; beside them those of a bootstrap over seeds and clips.
+In a study, the networks of some seeds answer 1,000 questions about 200 clips. The log odds of a
+right answer are the mean of the method plus three random terms: one of the clip, which all networks
+share, one of the network, and one of the clip and the network together.
+
+Prints, by the standard deviation of the networks' accuracies and the number of seeds, the fraction
+of intervals that hold the accuracy over all possible clips and networks, and the fraction of paired
+intervals that hold the difference between two methods. Beside them are the fractions of a bootstrap
+over seeds and clips.
 """
 
 from __future__ import annotations
@@ -21,17 +24,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-sys.path.remove(str(Path(__file__).parent))  # studies.py is called as the package is
+sys.path.remove(str(Path(__file__).parent))  # studies.py would hide the package of its name
 
 from studies.tables.statistics import mean_interval
 
 CLIPS, PER_CLIP = 200, 5
 CLIP_SPREAD, SHARED_SPREAD = 1.5, 0.5
-"""Standard deviations of the log odds of a clip, and of a clip with a network."""
+"""Standard deviations of a clip's term of the log odds, and of a clip's and network's together."""
 MEAN_LOG_ODDS = (1.2, 0.9)
-"""Of two methods."""
+"""Mean log odds of two methods."""
 SPREADS = (0.0, 0.1, 0.25, 0.5)
-"""Standard deviations of a network's log odds."""
+"""Standard deviations of a network's term of the log odds."""
 
 RESAMPLES = 500
 
@@ -41,7 +44,7 @@ Array = NDArray[np.float64]
 def answers(
     rng: np.random.Generator, clip: Array, means: Sequence[float], spread: float, seeds: int
 ) -> list[NDArray[np.int64]]:
-    """Right answers ``[seeds, clips]`` of each method."""
+    """Number of right answers ``[seeds, clips]`` of each method."""
     found = []
     for mean in means:
         network = rng.normal(0, spread, (seeds, 1))
@@ -51,7 +54,7 @@ def answers(
 
 
 def accuracy(mean: float, spread: float, rng: np.random.Generator) -> float:
-    """Accuracy over all clips and networks there are."""
+    """Accuracy over all possible clips and networks."""
     odds = np.hypot(np.hypot(CLIP_SPREAD, SHARED_SPREAD), spread) * rng.normal(size=2_000_000)
     return float(expit(mean + odds).mean())
 
@@ -64,7 +67,7 @@ def spread_of_accuracy(spread: float, rng: np.random.Generator) -> float:
 
 
 def coverage(paired: bool, spread: float, seeds: int, trials: int) -> dict[str, float]:
-    """Fraction of intervals that hold the truth: ours, and a bootstrap's over seeds and clips."""
+    """Fraction of intervals that hold the truth, for ours and a bootstrap over seeds and clips."""
     rng = np.random.default_rng([paired, int(100 * spread), seeds])
     means = MEAN_LOG_ODDS if paired else MEAN_LOG_ODDS[:1]
     truth = [accuracy(mean, spread, rng) for mean in means]

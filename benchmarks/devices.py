@@ -1,6 +1,7 @@
-"""What a device costs to have: seconds to start and memory, over the number of devices.
+"""What a device costs: seconds to start and memory, by the number of devices.
 
-Needs the folder of a finished ``tokcom emulate``; each number of devices has a process of its own::
+Needs the folder of a finished ``tokcom emulate``. Each number of devices is measured in a process
+of its own::
 
     python benchmarks/devices.py DIR [--devices 99 999 9999 99999]
 """
@@ -24,8 +25,11 @@ def _resident_kb() -> float:
 
 
 def cost_of_devices(study: Path, devices: int) -> tuple[float, float]:
-    """Seconds and kilobytes of so many devices in a cell, beyond those that three have taken."""
-    sys.path.remove(str(Path(__file__).parent))  # files here are called as the packages are
+    """Seconds in which so many devices of a cell start, and kilobytes that they add.
+
+    Three devices run before them: what is loaded once is not measured.
+    """
+    sys.path.remove(str(Path(__file__).parent))  # files here would hide the packages of their names
     from actors import Emulation, EmulationConfig
     from studies.execution.emulating import CellEmulator
     from studies.execution.finished import choose_learning_rates
@@ -63,7 +67,7 @@ def main() -> None:
     print("| devices | s to start | MB more | kB a device |")
     print("|---|---|---|---|")
     for devices in options.devices:
-        # -P: beside this file lies one that is called as the package 'actors' is.
+        # -P: a file beside this one would hide the package 'actors'.
         command = [sys.executable, "-P", __file__, options.study, "--devices", str(devices)]
         done = subprocess.run(
             [*command, "--alone"], stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT_S

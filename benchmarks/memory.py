@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py tokcom emulate --users 3000 --air umi --duration 30
 
-Proportional set sizes: what processes share counts once, Ray's object store included.
+Proportional set sizes: memory that processes share counts once, Ray's object store included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EVERY_S = 5.0
 
 
 def memory_mb(root: psutil.Process) -> tuple[int, float]:
-    """Number of processes, and their memory."""
+    """Number of processes from ``root`` downwards, and their memory in megabytes."""
     processes, used = 0, 0.0
     for process in [root, *root.children(recursive=True)]:
         with contextlib.suppress(psutil.Error):  # it has ended meanwhile

@@ -21,7 +21,7 @@ KINDS = ("mlp", "kan", "ldp")
 
 
 def saved_mb(projector: nn.Module, tokens: torch.Tensor) -> float:
-    """Tensors that the backward pass needs, in megabytes; parameters are not counted."""
+    """Megabytes of the tensors that the backward pass needs, without parameters."""
     own = {p.untyped_storage().data_ptr() for p in projector.parameters()}
     kept: dict[int, int] = {}
 
@@ -38,7 +38,7 @@ def saved_mb(projector: nn.Module, tokens: torch.Tensor) -> float:
 
 
 def seconds(projector: nn.Module, tokens: torch.Tensor) -> tuple[float, float]:
-    """Of one forward and one backward pass."""
+    """Seconds of one forward and of one backward pass."""
     start = time.perf_counter()
     loss = projector(tokens).float().square().mean()
     loss.item()  # waits for a GPU

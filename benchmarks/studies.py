@@ -8,8 +8,9 @@ plan predicts a study's time::
 ``many`` runs a study by the command, kills the command and all its processes three times at random,
 resumes it, and checks that every row is there once; then it times plan and report of that folder.
 ``overhead`` runs a study whose trainings only sleep, one at a time, once by Ray Tune and once in a
-bare loop, and prints what the former adds, the start of Ray included. ``prediction`` runs a small
-study of one seed, lets a plan predict by it the time of the same study with more, and runs that.
+bare loop, and prints what Ray Tune adds, the start of Ray included. ``prediction`` runs a small
+study of one seed, lets a plan predict from it the time of the same study with more seeds, and runs
+that study, too.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import pandas as pd
 import psutil
 import yaml
 
-sys.path.remove(str(Path(__file__).parent))  # this file is called as the package is
+sys.path.remove(str(Path(__file__).parent))  # this file would hide the package of its name
 
 from studies import load, run
 from studies.cli.forecast_table import trials_at_once
@@ -51,7 +52,7 @@ GRID = {
     "tokens": [{"sender": count} for count in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)],
 }
 PER_SEED = 40
-"""Number of cells of a seed."""
+"""Number of cells per seed."""
 PREDICTED = "quickstart"
 FEWER = (
     "data.minimusic.clips=600",
@@ -59,7 +60,7 @@ FEWER = (
     "tokens=[{audio: 4, vision: 4}]",
     "evaluation.questions=300",
 )
-"""What makes the predicted study small."""
+"""Settings that make the predicted study small."""
 
 
 def study_file(folder: Path, keys: dict[str, Any], **settings: Any) -> Path:
@@ -122,7 +123,7 @@ def overhead(cells: int, seconds: float) -> None:
 
 
 def prediction(seeds: int) -> None:
-    """Compares the time that a plan predicts, by a study of one seed, with that of so many."""
+    """Compares the time of so many seeds with what a plan predicts from a study of one seed."""
     one, several = (
         load(PREDICTED, (*FEWER, f"seeds={list(range(count))}")) for count in (1, seeds)
     )
@@ -178,7 +179,7 @@ def _finished(out: Path) -> int:
 
 
 def main() -> None:
-    """Runs one of the three."""
+    """Runs one of the three measurements."""
     parser = argparse.ArgumentParser(description=__doc__.split("::")[0])
     modes = parser.add_subparsers(dest="mode", required=True)
     one = modes.add_parser("many")

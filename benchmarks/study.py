@@ -1,4 +1,4 @@
-"""Seconds that a study of 20 cells takes beyond its training, of which there is next to none.
+"""Seconds that a study of 20 cells takes besides its training, of which there is next to none.
 
     python benchmarks/study.py [inline] [ray]
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _cpu_s() -> float:
-    """Of the whole machine: Ray's processes are nobody's children when they end."""
+    """CPU seconds of the whole machine, as Ray's processes are nobody's children when they end."""
     spent = psutil.cpu_times()
     return spent.user + spent.nice + spent.system  # Ray makes its processes nice
 

@@ -1,4 +1,4 @@
-"""Keys of an emulation in a study file, and what it is made of besides."""
+"""Keys of an emulation in a study file, and the other things that it is made of."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class EmulationConfig(UserPopulation):
     """Many users, and what they ask.
 
     Attributes:
-        duration_s: Time in which they ask; what is waiting then is still served.
+        duration_s: Time in which they ask; questions that still wait at its end are served, too.
         questions_per_s: Mean rate of each user.
-        retransmissions: Number of times that a lost question is sent again, with all that belongs
-            to it.
-        pools: Number of processes of devices; None for one a CPU of the engine.
-        batch_size: Maximum number of questions that the base station answers in one batch, whole
-            intervals of them.
+        retransmissions: Maximum number of times that a lost question is sent again, with all of its
+            streams.
+        pools: Number of processes of devices; None for as many as the engine can run at once.
+        batch_size: Maximum number of questions that the base station answers in one batch, which
+            consists of whole intervals.
         feedback_ms: Time after which the scheduler learns of losses.
         trains: Whether the same users, rather than one user without faults, train every phase.
     """
@@ -50,7 +50,7 @@ class EmulationConfig(UserPopulation):
 
     @property
     def training_population(self) -> UserPopulation | None:
-        """Who trains, and all that training depends on."""
+        """The users who train, with all that training depends on; None if a single user trains."""
         if not self.trains:
             return None
         own = {name: getattr(self, name) for name in UserPopulation.model_fields}
@@ -62,14 +62,14 @@ class EmulationSetup:
     """What an emulation is made of, besides its config.
 
     Attributes:
-        devices: One of each name, as the users have them.
+        devices: Devices that a user has, one of each name.
         station: The base station; its link is the whole band.
         streams: Streams that a question consists of.
         trained: Folder of the trained network.
         air: Air between users and base station.
         snr_db: Average SNR, where the air takes one.
         split: Split that the questions come from.
-        samples: Number of its samples that are asked.
+        samples: Number of its samples that are asked about.
         seed: Seed of traffic, places and noise.
         encoding_ms: Time that each device computes before it sends; none by default.
     """

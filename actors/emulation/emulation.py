@@ -113,7 +113,7 @@ class Emulation(OnEngine):
         return counts
 
     def _predict_rates(self, members: Members) -> Tensor:
-        senders = self._device_names  # in the order of their frames, which their subcarriers follow
+        senders = self._device_names  # subcarriers are allocated in this order
         rates: Tensor = self._persist(
             lambda: self._engine.get(self._station.call("predict_rates", senders, members))[0]
         )

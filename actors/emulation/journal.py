@@ -1,4 +1,4 @@
-"""The journal of an emulation: one file a batch, written whole or not at all."""
+"""The journal of an emulation: one file per batch, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class EmulationState:
         interval, now_s: Number and start time of the next scheduling interval.
         admitted: Number of questions that have been asked.
         waiting: Questions that still wait, oldest first.
-        tries: Number of times that a waiting question has been lost, by question.
-        due: Interval from which on each of them may be sent again, its feedback being known.
+        tries: Number of losses of each waiting question that has been lost, by question.
+        due: Interval from which each of these may be sent again, as its feedback is known by then.
         scheduler: State of the scheduler.
         planned: Number of questions in the last batch.
-        answered, given_up: Number of such questions so far.
+        answered, given_up: Number of questions so far that were answered, or given up.
         score: Sum of the scores of all answers so far.
         energy_mj: Transmit energy of all devices so far.
     """
@@ -57,7 +57,7 @@ class EmulationState:
 
 
 class Journal:
-    """One file a batch: a row for each question and stream, and the state after the batch.
+    """One file per batch: a row for each question and stream, and the state after the batch.
 
     Args:
         folder: Folder of the files.
@@ -93,7 +93,8 @@ class Journal:
             return None
         try:
             memory = json.loads(pq.read_schema(files[-1]).metadata[b"tokcom_state"])
-            memory.setdefault("due", dict.fromkeys(memory["tries"], memory["interval"]))  # of old
+            # Journals of an earlier version have no due intervals.
+            memory.setdefault("due", dict.fromkeys(memory["tries"], memory["interval"]))
             state = EmulationState(**memory)
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError):
             raise ValueError(f"{files[-1]} is damaged; remove it to do its batch again") from None
@@ -106,7 +107,7 @@ class Journal:
         )
 
     def read(self) -> pd.DataFrame:
-        """Every transmission: a row for each question, stream and attempt, in their order."""
+        """Every transmission, in order: a row for each question, stream and attempt."""
         return pd.concat([pd.read_parquet(file) for file in self._files()], ignore_index=True)
 
     def users(self) -> set[int]:
@@ -124,7 +125,7 @@ class Journal:
 
 
 def _rows(questions: Tensor, request: TransmitRequest, served: Served) -> pd.DataFrame:
-    """One row for each question of a batch and stream."""
+    """One row for each question and stream of a batch."""
     frames = []
     for stream, log in served.streams.items():
         columns = {

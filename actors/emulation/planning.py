@@ -51,11 +51,11 @@ class BatchPlan:
             self._send(self._scheduler.grant(self._waiting_users(), room, self.grants))
 
     def left(self) -> list[int]:
-        """Questions that still wait, those whose loss is not known yet among them."""
+        """Questions that still wait, including lost ones whose feedback is not known yet."""
         return [*self._lost, *(question for queue in self._queues.values() for question in queue)]
 
     def due(self) -> dict[int, int]:
-        """Interval from which on each question of the batch may be sent again."""
+        """Interval from which each question of the batch may be sent again, if it is lost."""
         known = self._feedback_intervals
         sent = zip(self.questions, self.grants.intervals, strict=True)
         return {question: interval + known for question, interval in sent}
@@ -63,8 +63,8 @@ class BatchPlan:
     def _continues(self) -> bool:
         """Admits what may be sent by now; if nobody waits, skips to the next question.
 
-        Returns False if the batch has no room for all who could send in the next interval, or its
-        first feedback is due.
+        Returns False if there is no next question, if the batch has no room for all who could send
+        in the next interval, or if its first feedback is due.
         """
         room = self._config.batch_size - len(self.questions)
         if not room:

@@ -1,8 +1,8 @@
 """Device pools: the devices of many users in one process.
 
-A process that has imported torch costs a hundred megabytes or more, and a device must not: the
-users of a pool share its frozen encoders, its feature stores and its projections, and what they
-send in a batch travels in one message.
+A process that has imported torch takes a hundred megabytes or more, which is too much for each
+device. The users of a pool therefore share its frozen encoders, feature stores and projections, and
+what they send in a batch travels in one message.
 """
 
 from __future__ import annotations

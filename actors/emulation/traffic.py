@@ -16,7 +16,7 @@ class Traffic:
 
     Attributes:
         users: User that asks each question, int64.
-        rows: Sample of the split that each question is, int64.
+        rows: Sample of the split that each question is about, int64.
         arrivals_s: Arrival time of each question, float64.
     """
 
@@ -37,7 +37,7 @@ def poisson_traffic(
         users: Number of users.
         questions_per_s: Mean rate of each user.
         duration_s: Duration of the traffic.
-        samples: Number of samples of the split; all are asked before any is asked again.
+        samples: Number of samples of the split; all are asked about before any is repeated.
         seed: Seed of the traffic.
     """
     rng = np.random.default_rng(spawn_seed(seed, "traffic"))

@@ -25,7 +25,10 @@ class EngineTimeoutError(RuntimeError):
 
 
 class Peer(ABC):
-    """A device or base station on an engine. Calls return refs, to be passed on or fetched."""
+    """A device or base station on an engine.
+
+    Calls return refs, to be passed to further calls or fetched with :meth:`Engine.get`.
+    """
 
     @abstractmethod
     def call(self, method: str, *arguments: Any, returns: int = 1) -> list[Any]:
@@ -37,13 +40,13 @@ class PeerLostError(RuntimeError):
 
 
 class StateLostError(RuntimeError):
-    """A process has died with state that no checkpoint holds; the network must be made anew."""
+    """A process has died with state that no checkpoint holds; the network has to be rebuilt."""
 
 
 class Engine(ABC):
-    """Makes the peers of one network after another, and fetches the values of refs.
+    """Makes the peers of one network at a time, and fetches the values of refs.
 
-    As a context manager it closes itself.
+    As a context manager, it closes itself at the end.
     """
 
     @property
@@ -65,7 +68,7 @@ class Engine(ABC):
 
     @abstractmethod
     def fill_object_store(self, megabytes: float) -> None:
-        """Fills Ray's object store; replaces what an earlier call has put there."""
+        """Puts so much data into Ray's object store, in place of what an earlier call put there."""
 
     @abstractmethod
     def restart_dead(self) -> list[Peer]:
@@ -123,10 +126,10 @@ class InlineEngine(Engine):
 
 
 class OnEngine:
-    """Base of classes with peers on an engine; as a context manager it releases them.
+    """Base of classes with peers on an engine; as a context manager, it releases them at the end.
 
     Args:
-        engine: Engine that the peers live on; None for this process. Its maker closes it.
+        engine: Engine that the peers live on, which its maker closes; None for this process.
     """
 
     def __init__(self, engine: Engine | None) -> None:

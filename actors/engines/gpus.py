@@ -1,4 +1,4 @@
-"""GPUs that a process of Ray sees: those that it reserves."""
+"""Lets a process of Ray see only the GPUs that it reserves."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import ray
 
 
 def hide_unreserved_gpus() -> None:
-    """Lets an actor that reserves no GPU see none; to be called before it uses CUDA.
+    """Hides all GPUs from an actor that reserves none; to be called before the actor uses CUDA.
 
-    Ray itself sets ``CUDA_VISIBLE_DEVICES`` only of processes that reserve some: all others would
-    take the first GPU of their node. Outside of actors, as in a notebook, nothing changes.
+    Ray itself sets ``CUDA_VISIBLE_DEVICES`` only in processes that reserve GPUs; all others would
+    use the first GPU of their node. Outside of actors, as in a notebook, nothing changes.
     """
     if not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
         return

@@ -28,7 +28,7 @@ DEATHS = (
     ray.exceptions.NodeDiedError,
     ray.exceptions.ObjectLostError,
 )
-"""Errors of Ray by which a process, or what it has made, is lost; its memory monitor kills, too."""
+"""Ray's errors if a process or an object that it made is lost; Ray's memory monitor kills, too."""
 
 _VACATE_TIMEOUT_S = 10.0
 """Time that a process has to release its peer before another one is started."""
@@ -47,11 +47,11 @@ class GpuLostError(RuntimeError):
 
 
 class PeerProcess:
-    """The Ray actor, reused because starting it (imports) costs far more than a new peer.
+    """The Ray actor, reused because starting it (imports) takes far longer than making a peer.
 
     Args:
         threads: Number of torch threads.
-        prepare: Called before any peer is made, such as to fetch files.
+        prepare: Called before any peer is made, for example to fetch files.
     """
 
     def __init__(self, threads: int, prepare: Callable[[], None] | None) -> None:
@@ -74,7 +74,7 @@ class PeerProcess:
             return getattr(self._peer, method)(*arguments)
 
     def check(self) -> None:
-        """Ends the process if it has lost its GPU: a restarted one has it again."""
+        """Ends the process if it has lost its GPU; a restarted process has the GPU again."""
         if self._lacks_gpu:
             os._exit(1)
 
@@ -83,13 +83,13 @@ class PeerProcess:
         self.check()
         self._peer = None
         gc.collect()
-        gc.freeze()  # what is left are modules: later collections need not look at them (.2 s each)
+        gc.freeze()  # what is left are modules; later collections skip them (0.2 s each)
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
     @contextmanager
     def _noticing_lost_gpu(self) -> Iterator[None]:
-        """Raises GpuLostError if a block has lost the GPU; the next check ends the process."""
+        """Raises GpuLostError if a block loses the GPU; the next :meth:`check` ends the process."""
         try:
             yield
         except Exception as error:
@@ -149,7 +149,7 @@ class Process:
         self._vacated = self.actor.vacate.remote()
 
     def is_vacant(self) -> bool:
-        """Whether the process lives and has released its peer; kills it if not."""
+        """Whether the process is alive and has released its peer; kills it if not."""
         done, _ = ray.wait([self._vacated], timeout=_VACATE_TIMEOUT_S)
         try:
             if ray.get(done):

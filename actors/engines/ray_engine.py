@@ -68,16 +68,17 @@ class _RayPeer(Peer):
 class RayEngine(Engine):
     """One Ray actor for each peer; frames and gradients move through the object store.
 
-    Without ``placement``, actors ask for no CPU: they work one after the other, on the CPU of their
-    maker, and inside a Ray Tune trial they live in its placement group. Their processes outlive a
+    Without ``placement``, actors reserve no CPU: they work one after the other, on the CPU of their
+    maker, and inside a Ray Tune trial they live in its placement group. These processes outlive a
     network and host the peers of the next one, until the engine is closed.
 
     Args:
-        deadline_s: Timeout of every wait, but for a peer to be made, which may load a large model.
+        deadline_s: Timeout of every wait, except that for a peer to be made, which may load a large
+            model.
         threads: Torch threads of each actor; results can depend on it in the last bit.
         shares: Resources that a process of each role reserves; none by default.
         placement: Strategy of a placement group for a network's processes; None makes no group.
-        prepare: Called in every process before its peer is made, such as to fetch files.
+        prepare: Called in every process before its peer is made, for example to fetch files.
     """
 
     def __init__(
@@ -231,7 +232,7 @@ class RayEngine(Engine):
         self._fetch([peer.actor.check.remote()])
 
     def _await_made(self, peer: _RayPeer) -> None:
-        """Waits until a process has made its peer, or has failed to, which the next call tells.
+        """Waits until a process has made its peer, or failed to; the next call raises the reason.
 
         Raises:
             PeerLostError: if its placement group is lost.
@@ -261,23 +262,23 @@ class RayEngine(Engine):
         return bool(placement_group_table(self._group)["state"] == "CREATED")
 
     def _leave_group(self) -> None:
-        """Restarts no process in the group, which stays for those that still live in it."""
+        """Keeps restarted processes out of the group; those that still live in it stay there."""
         for peer in self._peers:
             peer.process.leave_group()
 
 
 def _lost(error: Exception) -> PeerLostError:
-    """One line for a process that died; its own error, if it could not begin."""
+    """The error of a process that died, in one line: its own, if it failed while it started."""
     lines = str(error).strip().splitlines()
     failed = isinstance(error, ray.exceptions.RayActorError) and error.actor_init_failed
     return PeerLostError(lines[-1 if failed else 0].strip())
 
 
 def _beside(station: float, pool: float, gpus: int) -> int:
-    """Number of pools that find room on GPUs beside the station.
+    """Number of pools that find room on the GPUs beside the station.
 
     Args:
-        station: GPUs that the station reserves. A fraction of a GPU lies on one of them.
+        station: GPUs that the station reserves; a fraction of a GPU is part of a single one.
         pool: GPUs that each pool reserves.
         gpus: Number of GPUs.
     """
@@ -292,8 +293,8 @@ def _within(shares: Sequence[Share]) -> list[Share]:
     """The shares, with their CPUs scaled down to what the cluster has.
 
     Raises:
-        ValueError: if they reserve more GPUs than the cluster has. One without any may start nodes
-            that have some.
+        ValueError: if they reserve more GPUs than the cluster has. A cluster without any is not
+            checked, as it may start nodes that have some.
     """
     total = ray.cluster_resources()
     gpus, there = sum(share.gpu for share in shares), float(total.get("GPU", 0.0))

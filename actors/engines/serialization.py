@@ -1,8 +1,7 @@
 """Tensors through Ray's object store without copies.
 
 Ray itself pickles a tensor with its bytes inside, which copies them several times. An array of
-bytes is not copied, and its receiver maps the same memory, so that received tensors must not be
-written to.
+bytes is not copied. Its receiver maps the same memory, so received tensors must not be written to.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _Packed = tuple[Any, torch.dtype, torch.Size, torch.Size]
 
 
 def _as_bytes(tensor: Tensor) -> _Packed:
-    """Sends values that are repeated along an axis (``expand``) once."""
+    """Packs a tensor as bytes; values that are repeated along an axis (``expand``) go once."""
     plain = tensor.detach().cpu().resolve_conj()
     once = plain
     for axis, stride in enumerate(plain.stride()):
         if stride == 0 and plain.shape[axis] > 1:
             once = once.narrow(axis, 0, 1)
-    # A single element of stride 0 counts as contiguous, but has no bytes to look at.
+    # A single element of stride 0 counts as contiguous, but cannot be viewed as bytes.
     once = once.contiguous() if once is plain else once.clone(memory_format=torch.contiguous_format)
     return once.reshape(-1).view(torch.uint8).numpy(), once.dtype, once.shape, plain.shape
 

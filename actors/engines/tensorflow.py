@@ -19,7 +19,7 @@ SIONNA_1 = "sionna-no-rt==1.2.2"
 
 
 class RayChannelService(ChannelService):
-    """One actor, whose arrays come back through the object store, each made once.
+    """A service of one actor; its arrays come through the object store, each computed once.
 
     The first start installs Sionna 1.x with TensorFlow into an environment that Ray keeps, which
     takes about a minute.

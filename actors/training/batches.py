@@ -58,7 +58,7 @@ class TrainingBatch:
 
     @property
     def size(self) -> int:
-        """Number of samples of the split that has most."""
+        """Number of samples of the split that has the most."""
         return max(len(rows) for rows in self.rows.values())
 
     def parts(self, size: int | None) -> list[TrainingBatch]:
@@ -101,12 +101,12 @@ class ShuffledSampler(BatchSampler):
 
 
 class ScheduledSampler(BatchSampler):
-    """Batches of many users, each with samples of its own, that are scheduled on the air.
+    """Batches of many users who are scheduled on the air, each with samples of its own.
 
-    Sample i of every split belongs to user i mod ``population.users``. Everybody always has
+    Sample i of every split belongs to user i mod ``population.users``. Every user always has
     something to send, but sends no sample twice in a batch; in every interval the scheduler lets
-    some users send their next one. A batch has whole intervals where it is not smaller than one.
-    Batches depend on channels and seeds, not on what is learnt.
+    some users send their next one. The batch size is rounded down to whole intervals, unless it is
+    less than one. Batches depend on channels and seeds, not on what is learnt.
 
     Args:
         population: Users, scheduler, faults.
@@ -152,7 +152,7 @@ class ScheduledSampler(BatchSampler):
             before = self._scheduler.interval, self._scheduler.state(), self._sent.clone()
             try:
                 self._planned.append(self._plan(len(self._planned)))
-            except BaseException:  # the base station died meanwhile: nothing has been planned
+            except BaseException:  # such as the base station's death: undo the unfinished plan
                 interval, memory, self._sent = before
                 self._scheduler.restore(interval, memory)
                 raise
@@ -184,9 +184,9 @@ class ScheduledSampler(BatchSampler):
 
 
 def in_order(rows: Sequence[int], users: int, users_at_once: int, interval_s: float) -> Members:
-    """Users that send their own samples, those of a split one after the other.
+    """Assigns samples of a split to the users who own them and, in order, to intervals.
 
-    When a sample is sent does not depend on the batch that it is received in.
+    The time at which a sample is sent does not depend on its batch.
     """
     numbers = torch.tensor(rows)
     when = numbers // users_at_once
@@ -194,7 +194,7 @@ def in_order(rows: Sequence[int], users: int, users_at_once: int, interval_s: fl
 
 
 def _dealt(size: int, users: int, seed: int) -> list[np.ndarray]:
-    """The samples of each user, each in a random order."""
+    """The samples of each user, in a random order."""
     rng = np.random.default_rng(seed)
     return [rng.permutation(np.arange(user, size, users)) for user in range(users)]
 

@@ -29,7 +29,7 @@ class Checkpoints:
         return step % self._every == 0
 
     def write(self, losses: Losses, save: Callable[[Path], None]) -> None:
-        """Writes a checkpoint by ``save``, and removes the one before."""
+        """Writes a checkpoint with ``save``, then removes the one before."""
         before = self._kept()
         whole = self._folder / f"{len(losses):08d}"
         shutil.rmtree(whole, ignore_errors=True)

@@ -75,9 +75,9 @@ class UserModels:
         self._rounds_left = phase.training.steps
 
     def transmit(self, batch: Batch, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Sends each sample by its user's transmitter; see :meth:`Transmitter.forward`.
+        """Sends each sample through its user's transmitter, see :meth:`Transmitter.forward`.
 
-        What is muted trains nobody.
+        Muted samples do not count as trained on.
         """
         owner = torch.tensor(batch.rows) % self._federation.users
         order = torch.argsort(owner, stable=True)

@@ -23,8 +23,8 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 class Optimiser:
     """AdamW with its learning-rate schedule over some parameters (maybe none).
 
-    ``torch.optim.AdamW`` would import torch's compiler, which is a third of the time that a
-    process of devices takes to start; the function that it calls does not.
+    ``torch.optim.AdamW`` would import torch's compiler, which takes a third of the time in which a
+    process of devices starts. The function that it calls, which is used here, does not.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:

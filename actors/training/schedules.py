@@ -1,7 +1,7 @@
 """Learning-rate schedules, as ``transformers.get_scheduler`` names and defines them.
 
-Importing that takes three seconds and 200 MB, which a process of devices would need for nothing
-else; a test compares the two.
+Importing ``transformers`` takes three seconds and 200 MB, and a process of devices needs it for
+nothing else. A test compares the two.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tokcom_core.systems import Training
 
 
 def learning_rate_at(step: int, training: Training) -> float:
-    """The learning rate of a phase at a step: a linear warm-up, then what the schedule's name says.
+    """The learning rate of a phase at a step: a linear warm-up, then the named schedule.
 
     Args:
         step: Number of steps before it.

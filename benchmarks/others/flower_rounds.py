@@ -16,7 +16,7 @@ from flwr.simulation import run_simulation
 
 CLIENTS, ROUNDS = 1000, 3
 VALUES = 25_000
-"""float32: 100,000 bytes."""
+"""Number of float32 values: 100,000 bytes."""
 
 client = ClientApp()
 server = ServerApp()

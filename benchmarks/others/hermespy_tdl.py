@@ -1,7 +1,7 @@
-"""Million complex symbols/s of HermesPy's OFDM over its TDL-A channel; run by ``run.sh``.
+"""Million complex symbols/s of OFDM over HermesPy's TDL-A channel; run by ``run.sh``.
 
-An OFDM waveform is modulated to samples, propagated over a realisation of the channel, and
-demodulated, a slot of 14 symbols at a time, as HermesPy does it.
+12 OFDM symbols at a time are modulated to samples, propagated over a realisation of HermesPy's
+channel, and demodulated.
 """
 
 import json

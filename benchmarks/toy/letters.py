@@ -34,7 +34,7 @@ MAX_TOKENS = 16
 
 
 class Guessing(Task):
-    """Which letter was sent? Questions come out of nowhere, and are always the same."""
+    """Which letter was sent? Samples are drawn without any files, and are always the same."""
 
     name: str = "guessing"
     texts: ClassVar[tuple[str, ...]] = ("letter",)

@@ -292,7 +292,7 @@ class Network(OnEngine):
         if self._population is not None:
             length_s = interval_s(self._link, [self._streams[name] for name in inputs])
             users = self._population
-            members = in_order(rows, users.users, users.users_at_once, length_s)
+            members = in_order(rows, users.users, users.users_an_interval, length_s)
         return [Batch(s, split, rows, False, members=members) for s, split in inputs.items()]
 
     def _transmit(self, batches: Sequence[Batch]) -> list[Any]:

@@ -25,7 +25,7 @@ _Packed = tuple[Any, torch.dtype, torch.Size, torch.Size]
 
 def _as_bytes(tensor: Tensor) -> _Packed:
     """Packs a tensor as bytes; values that are repeated along an axis (``expand``) go once."""
-    plain = tensor.detach().cpu().resolve_conj()
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
     once = plain
     for axis, stride in enumerate(plain.stride()):
         if stride == 0 and plain.shape[axis] > 1:

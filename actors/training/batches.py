@@ -183,13 +183,13 @@ class ScheduledSampler(BatchSampler):
         )
 
 
-def in_order(rows: Sequence[int], users: int, users_at_once: int, interval_s: float) -> Members:
+def in_order(rows: Sequence[int], users: int, users_an_interval: int, interval_s: float) -> Members:
     """Assigns samples of a split to the users who own them and, in order, to intervals.
 
     The time at which a sample is sent does not depend on its batch.
     """
     numbers = torch.tensor(rows)
-    when = numbers // users_at_once
+    when = numbers // users_an_interval
     return Members(numbers % users, when, when.double() * interval_s)
 
 

@@ -47,7 +47,7 @@ class NetworkFactory:
     def load_start(self, network: Network, spec: PhaseSpec) -> None:
         """Loads what a phase starts from: its parent's weights, if it has one."""
         if spec.parent is not None:
-            network.load(self.folder.artifacts.path(spec.parent), _senders(spec.parent))
+            network.load(self.folder.artifacts.path(spec.parent), _trained_devices(spec.parent))
 
     def parts(
         self, spec: PhaseSpec, crossing: Crossing | None
@@ -131,6 +131,11 @@ class NetworkFactory:
         return found
 
 
-def _senders(spec: PhaseSpec) -> tuple[str, ...]:
-    """Devices that take part in a phase."""
-    return devices_of(streams_of(spec.system, spec.task, spec.tokens, spec.definition))
+def _trained_devices(spec: PhaseSpec) -> tuple[str, ...]:
+    """Devices that take part in a phase, or in one before it."""
+    streams = [
+        stream
+        for own in spec.lineage
+        for stream in streams_of(own.system, own.task, own.tokens, own.definition)
+    ]
+    return devices_of(streams)

@@ -24,6 +24,7 @@ def _ray() -> Iterator[None]:
     [
         torch.randn(3, 4, dtype=torch.complex64),
         torch.randn(3, 4, dtype=torch.complex64).conj(),
+        torch.randn(3, 4, dtype=torch.complex64).conj().imag,
         torch.randn(6, 5).T,
         torch.randn(4, dtype=torch.bfloat16),
         torch.tensor([True, False]),

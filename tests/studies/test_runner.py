@@ -7,10 +7,12 @@ import logging
 import shutil
 import wave
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 
+from actors import Network
 from studies.execution.networks import NetworkFactory
 from studies.execution.runner import SpecRunner
 from studies.execution.splits import write_samples
@@ -159,3 +161,15 @@ def _write_sound(file: Path, seconds: int, sound: np.ndarray) -> None:
         writer.setsampwidth(2)
         writer.setframerate(16_000)
         writer.writeframes(samples.tobytes())
+
+
+def test_a_phase_starts_from_all_devices_that_earlier_phases_have_trained(tmp_path: Path) -> None:
+    """Also those that take no part in the phase just before it, here of the text device alone."""
+    study = Study(name="s", tokens={"audio": 4, "vision": 4}, methods=["aligned"])
+    blind, *_, aligned = (cell.trained for cell in Plan(study).known_cells({}))
+    between = blind.model_copy(update={"parent": aligned.parent})
+    last = aligned.model_copy(update={"parent": between})
+    network = create_autospec(Network, instance=True)
+    NetworkFactory(study, StudyFolder(tmp_path), []).load_start(network, last)
+    _, devices = network.load.call_args.args
+    assert set(devices) == {"audio", "vision", "text"}

@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 REQUIRED = ("sample_id", "media_id", "group", "answer")
+"""Columns that every task has; texts that a data set does not have are empty."""
+
 _PUBLISHED = "published_id"
 """Column of the data set's own ids, where some had to be made unique."""
-"""Columns that every task has; texts that a data set does not have are empty."""
 
 
 @dataclass(frozen=True)

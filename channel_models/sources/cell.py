@@ -102,7 +102,7 @@ class CellSource(Source):
         return Realisation(turned, channel.delays_s, location)
 
     def _channels(self, topology: Sequence[Tensor], request: Request) -> tuple[Tensor, Tensor]:
-        self._model.reset_topology()  # the old topology would change what it draws
+        self._model.reset_topology()  # buffers of the last topology would change the draws
         self._model.set_topology(*topology)
         gains, delays = self._model(request.steps, request.sampling_hz)
         return gains, delays

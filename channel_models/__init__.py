@@ -1,6 +1,6 @@
 """The air: Sionna in, torch out. Knows neither tokens nor Ray.
 
-Importing this imports no Sionna: that takes seconds, and is done by the airs that need it.
+Importing this package does not import Sionna, which takes seconds: the airs that need it do so.
 """
 
 from .air import Air, Reception

@@ -26,15 +26,16 @@ class ChannelOutput:
     Attributes:
         symbols: complex64 ``[B, N]``, equalised, power scale restored.
         noise_var: float32, error variance of a unit-power symbol, broadcastable to ``[B, N]``.
-        realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading, the
-            mean over all subcarriers of the sender, those that it fills or not.
-        erased: bool ``[B, N]``, True where nothing arrived; None for nowhere.
+        realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading. It is
+            the mean over all subcarriers of the sender, whether or not the frame fills them.
+        erased: bool ``[B, N]``, True where nothing arrived; None if nothing is erased.
         channel_uses: data symbols that each sample sent in each of its attempts, ``[B, attempts]``;
-            None counts the valid symbols, sent once.
+            None if every sample sent its valid symbols once.
         payload_bits: information bits that a digital link sent, per sample.
         location: what is known of each sample's place, float ``[B]`` by name (``x_m``,
-            ``path_loss_db``; ``tx_power_dbm`` where it is not the link's).
-        biased: whether the symbols are an LMMSE estimate; not so where nothing is equalised.
+            ``path_loss_db``; ``tx_power_dbm`` where a link budget sets it).
+        biased: whether the symbols are a (biased) LMMSE estimate; False where nothing is equalised,
+            and for packets.
     """
 
     symbols: Tensor
@@ -49,7 +50,7 @@ class ChannelOutput:
 
 @dataclass(frozen=True)
 class Reception:
-    """What the base station has of one frame after equalisation.
+    """What the base station receives of one frame, after equalisation.
 
     Attributes:
         symbols: complex64 ``[B, N]``, power scale restored, padding and erased symbols zero.
@@ -57,8 +58,8 @@ class Reception:
         noise_var: float32 ``[B, N]``, error variance per unit-power symbol after equalisation.
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
         erased: bool ``[B, N]``, True where nothing arrived.
-        overhead: what the frame cost, per sample: the means.
-        airtime_ms: float64 ``[B]``, how long each sample was sent.
+        overhead: what the frame cost, as means over its samples.
+        airtime_ms: float64 ``[B]``, how long each sample was on the air, all attempts together.
         waiting_ms: float64 ``[B]``, how long it waited between its attempts.
         location: what is known of each sample's place, float ``[B]`` by name.
         biased: whether the symbols are an LMMSE estimate.
@@ -79,7 +80,7 @@ class Reception:
     def sinr_db(self) -> Tensor:
         """Mean SINR of each sample's valid symbols after equalisation, float32 ``[B]``.
 
-        Infinite where they are without error; what is erased has none.
+        It is infinite where the symbols have no error. An erased symbol counts with an SINR of 0.
         """
         bias = 1.0 if self.biased else 0.0
         arrived = self.valid & ~self.erased
@@ -88,10 +89,10 @@ class Reception:
 
 
 class Air(ABC):
-    """All users' way to the base station, for one transmission interval.
+    """The channel from all users to the base station, for one transmission interval.
 
     Attributes:
-        transports: kinds of frames that it carries.
+        transports: the kinds of frames that it carries.
     """
 
     transports: tuple[Transport, ...] = ("analog",)
@@ -102,12 +103,13 @@ class Air(ABC):
     def transmit(self, frames: Sequence[Frame], seed: int) -> list[Reception]:
         """Carries the frames of one interval; differentiable in the symbols and the scale.
 
-        ``seed`` fixes noise and fading; a frame's own follow from it, its sender and its stream,
-        so that nobody's fading depends on who else is on the air.
+        ``seed`` fixes noise and fading. Those of a frame follow from the seed, its sender and its
+        stream, so that no user's fading depends on who else is on the air. The fading of frames
+        with members follows from the population's own seed instead.
 
         Raises:
-            ValueError: for no frames, two of the same sender and stream, or a transport that
-                this air does not carry.
+            ValueError: if there are no frames, if two have the same sender and stream, or if this
+                air does not carry the transport of one.
         """
         names = [(frame.sender, frame.stream) for frame in frames]
         if not names or len(set(names)) < len(names):
@@ -130,19 +132,19 @@ class Air(ABC):
 
     @abstractmethod
     def propagate(self, frames: Sequence[Frame], seed: int) -> list[ChannelOutput]:
-        """What :meth:`transmit` does, before overhead is counted and padding cleared."""
+        """Does what :meth:`transmit` does, but neither counts overhead nor clears padding."""
 
     @abstractmethod
     def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
         """Receive SNR (linear, mean over senders and the band, all antennas combined) ``[B]``.
 
-        What a scheduler may know of a population's users before they send: the channels that
-        frames of these senders and members will meet.
+        This is what a scheduler may know of a population's users before they send. It is computed
+        from the same channels that frames of these senders and members will meet.
         """
 
     @staticmethod
     def seed_of(frame: Frame, seed: int, *role: str) -> int:
-        """A frame's own seed of one interval, and of its attempt."""
+        """The seed of a frame for a role in one interval; every attempt has another."""
         return spawn_seed(attempt_seed(seed, frame.attempt), frame.sender, frame.stream, *role)
 
 
@@ -157,17 +159,17 @@ class _Costs(NamedTuple):
 def _costs(
     frame: Frame, counts: Sequence[int], output: ChannelOutput, link: Link, devices: int
 ) -> _Costs:
-    """What a frame cost, at the power that each sample was really sent at.
+    """What a frame cost, at the power that each sample was actually sent at.
 
-    Every attempt is a transmission of its own, with slots and pilots of its own, a round trip after
-    the one before.
+    Every attempt is a separate transmission with its own slots and pilots. It begins one round trip
+    after the attempt before it.
 
     Args:
         frame: what was sent.
-        counts: valid symbols of each sample.
+        counts: number of valid symbols of each sample.
         output: what the air hands over.
         link: the band.
-        devices: number of devices that share it.
+        devices: number of devices that share the band.
     """
     attempts = [counts] if output.channel_uses is None else output.channel_uses.T.tolist()
     costs = [link.costs(uses, devices) for uses in attempts]
@@ -191,9 +193,10 @@ def _costs(
 
 
 def _received(frame: Frame, fewest: int, output: ChannelOutput, costs: _Costs) -> Reception:
-    """Clears padding and erased symbols; every sample has ``fewest`` valid symbols or more.
+    """Clears padding and erased symbols.
 
-    Where all are valid, nothing needs a mask.
+    ``fewest`` is the smallest number of valid symbols of a sample. If all symbols are valid and
+    none is erased, no mask is needed.
     """
     symbols = output.symbols
     if output.erased is not None:

@@ -29,16 +29,17 @@ from .sources.tensorflow import ServiceFactory
 from .users.population import FreshPopulation, PopulationSize
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
-"""A path of a config: other processes, which read it later, have other current folders."""
+"""A path in a configuration, made absolute: processes that read it later run in other folders."""
 
 
 class AirBase(BaseModel):
     """One air.
 
-    ``csi`` is what the receiver knows of the channel: all of it, what the pilots tell
-    (``interpolation`` between them), or nothing. With ``digital`` it also carries coded packets,
-    of the streams that travel so. ``fidelity: abstract`` gives each sample's token symbols their
-    equivalent flat channel (a digital link has a fidelity of its own).
+    ``csi`` is what the receiver knows of the channel: everything (``perfect``), an estimate from
+    the pilots (``estimated``; ``interpolation`` is the method between them), or nothing (``none``).
+    With ``digital`` the air also carries the coded packets of streams that are sent as packets or
+    files. ``fidelity: abstract`` replaces the channel of each sample's token symbols by an
+    equivalent flat one (a digital link has a fidelity of its own).
 
     An air of one's own is a subclass with further keys and a :meth:`source`; a study names it as
     ``{name: custom, class: package.module:Class}`` with its keys.
@@ -51,7 +52,7 @@ class AirBase(BaseModel):
     flat: ClassVar[bool] = False
     """Whether all subcarriers and symbols of a sample have the same gain."""
     UNLABELLED: ClassVar[frozenset[str]] = frozenset()
-    """Keys that the label says otherwise."""
+    """Keys that the label leaves out."""
 
     name: str = "custom"
     csi: Csi = "perfect"
@@ -61,12 +62,12 @@ class AirBase(BaseModel):
 
     @property
     def sets_snr(self) -> bool:
-        """Whether an average SNR is asked of this air; otherwise it follows from a link budget."""
+        """Whether the air is built for an average SNR; if not, a link budget determines the SNR."""
         return True
 
     @property
     def label(self) -> str:
-        """Short and unique name for tables, with whatever is not as usual."""
+        """A short and unique name for tables, with every setting that differs from its default."""
         unusual = self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         custom = unusual.pop("class", None) is not None
         name = type(self).__name__.lower() if custom else self.name
@@ -85,14 +86,15 @@ class AirBase(BaseModel):
 
         Args:
             link: the band, how it is shared, the antennas.
-            snr_db: average receive SNR of an antenna, where the air takes one; a range draws one
-                for every interval.
+            snr_db: average receive SNR of an antenna, for airs that take one; from a range, one is
+                drawn for every interval.
             device: torch device.
             tensorflow: makes the service behind ``backend: tensorflow``.
-            population: puts so many users behind the air; its frames then name their members.
+            population: users to put behind the air; the frames must then name their members.
 
         Raises:
-            ValueError: for what is not an SNR, or combinations that cannot be received.
+            ValueError: for a number that is not an SNR, or settings whose signals cannot be
+                received.
         """
         self.check(link)
         one = source = self.source(link, device, tensorflow)
@@ -114,7 +116,7 @@ class AirBase(BaseModel):
         return at_snr(at, snr_db)
 
     def check(self, link: Link) -> None:
-        """Raises ValueError for combinations that cannot be received, before anything is built."""
+        """Raises ValueError for settings whose signals cannot be received; builds nothing."""
         self.receiver.check(link, self.fades)
         if self.csi == "none" and self.fidelity == "abstract":
             raise ValueError("fidelity abstract stands for an equaliser; csi none has none")
@@ -127,17 +129,20 @@ class AirBase(BaseModel):
         return Receiver(self.csi, self.interpolation)
 
     def matters(self, link: Link) -> Link:
-        """The part of a link that shapes the channel; links that are alike here share phases."""
+        """The part of a link that affects the channel.
+
+        A study trains only once for links that agree in this part.
+        """
         alone = self.flat and self.csi != "estimated" and link.access != "sdma"
         if alone and self.digital is None:
             return Link(antennas=link.antennas)
         return link
 
     def require(self, link: Link) -> None:
-        """Raises ValueError for what this machine lacks for this air, such as LLVM, at once."""
+        """Raises ValueError at once if this machine lacks what the air needs, such as LLVM."""
 
     def prepare(self, link: Link) -> None:
-        """Computes whatever this air computes once and keeps, such as a ray-traced site."""
+        """Computes in advance what this air computes once and keeps, such as a ray-traced site."""
 
     def populate(self, source: Source, size: PopulationSize, device: str) -> Source:
         """A population of users who meet this air's channels."""
@@ -151,7 +156,7 @@ class AirBase(BaseModel):
 
     @model_serializer(mode="wrap")
     def _with_class(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An air of one's own also says which class it is, so that it can be made again."""
+        """Adds the class of an air of one's own, so that the air can be made again."""
         dumped: dict[str, Any] = dump(self)
         if self.name == "custom":
             dumped["class"] = f"{type(self).__module__}:{type(self).__qualname__}"

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 Transport = Literal["analog", "digital", "file"]
-"""How a stream travels: token symbols themselves; coded packets of quantised tokens; or the coded
-file that stands behind the tokens, a media file or a text's UTF-8 bytes."""
+"""How a stream travels: as its token symbols; as coded packets of quantised tokens; or as the coded
+file that the tokens come from, a media file or a text's UTF-8 bytes."""
 
 TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
 
@@ -24,12 +24,12 @@ POWER_SCALE_BITS = 32
 
 @dataclass(frozen=True)
 class Members:
-    """Who of a population sends each sample of a batch, and when.
+    """The users of a population who send the samples of a batch, and when.
 
     Attributes:
-        users: int64 ``[B]``, numbers of the population's users.
-        intervals: int64 ``[B]``, numbers of the scheduling intervals.
-        starts_s: float64 ``[B]``, when those begin.
+        users: int64 ``[B]``, number of each sample's user within the population.
+        intervals: int64 ``[B]``, number of its scheduling interval.
+        starts_s: float64 ``[B]``, when that interval begins.
     """
 
     users: Tensor
@@ -48,16 +48,17 @@ class Frame:
         valid: bool ``[B, N]``, False for padding, which is neither sent nor counted.
         scale: float32 ``[B]``, what the receiver multiplies the symbols by (side information).
         sends_scale: whether the receiver has to be told the scale; otherwise it is 1.
-        block: symbols that belong together (a token): what a digital link quantises and, if it
-            is lost, loses as a whole. 0 takes all symbols as one block.
+        block: number of symbols that belong together (a token). A digital link quantises a block as
+            a whole, and loses it as a whole. 0 takes all symbols as one block.
         transport: how the stream travels; packets and files need an air with a digital link.
-        file_bits: float ``[B]``, size of the file behind each sample, for transport ``file``: so
-            many bits are sent and, if they arrive, the symbols are handed over as they are.
-        members: who of a population sends each sample; None where all are the sender's own.
-        attempt: how often it was sent before in its interval: the sender stands where it stood,
-            under fading of its own.
-        stride: OFDM symbols from one row of subcarriers to the next; above 1 for a silent frame
-            that probes a long transmission, in whose slots the channel is taken to stand still.
+        file_bits: float ``[B]``, size of the file behind each sample, for transport ``file``. That
+            many bits are sent and, if they arrive, the symbols are handed over unchanged.
+        members: the users of a population who send the samples; None without a population.
+        attempt: how often the frame was sent before in its interval. For every attempt the sender
+            stands at the same place, but the fading is another.
+        stride: OFDM symbols from one row of subcarriers to the next. Above 1 the frame is a silent
+            probe of a long transmission: each row has a slot of its own, during which the channel
+            is taken to stand still.
     """
 
     sender: str
@@ -75,7 +76,7 @@ class Frame:
 
     @property
     def control_bits(self) -> int:
-        """Control bits of a sample that is sent: those of its power scale."""
+        """Control bits of each sample that is sent: those of its power scale, if that is sent."""
         return POWER_SCALE_BITS if self.sends_scale else 0
 
     def __post_init__(self) -> None:

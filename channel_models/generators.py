@@ -1,4 +1,4 @@
-"""Torch's process-wide generators, kept in bounds."""
+"""Protects torch's process-wide generators from code that seeds them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 @contextmanager
 def kept_generators() -> Iterator[None]:
-    """Leaves torch's generators, of the CPU and of the GPU in use, as they were.
+    """Restores the state of torch's generators, of the CPU and of the current GPU, on leaving.
 
-    Those of other GPUs are not asked: torch would begin to use each of them.
+    Those of other GPUs are not touched: reading them would make torch begin to use these GPUs.
     """
     gpu = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(gpu):

@@ -1,4 +1,4 @@
-"""Objects by path, ``package.module:name``, as a study names a class or function of one's own."""
+"""Loads objects by ``package.module:name``, as studies name classes or functions of one's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def load_object(path: str) -> Any:
-    """What ``package.module:name`` names; importing the module runs it.
+    """Returns what ``package.module:name`` names; runs the module if it is not imported yet.
 
     Raises:
         ValueError: if the module cannot be imported, or has no such name.

@@ -1,6 +1,6 @@
 """From complex symbols to airtime: 5G NR resource blocks, shared by the devices.
 
-``bandwidth_hz`` is what the resource blocks themselves fill (guard bands lie outside). A slot of
+``bandwidth_hz`` is the band that the resource blocks fill; guard bands lie outside it. A slot of
 14 OFDM symbols, cyclic prefixes included, lasts 1 ms / 2^mu; ``dmrs_symbols`` of its symbols carry
 pilots only (TS 38.211, sections 4.3.2 and 6.4.1.1).
 """
@@ -22,7 +22,7 @@ SUBCARRIERS_PER_BLOCK = 12
 SYMBOLS_PER_SLOT = 14
 SPEED_OF_LIGHT_MPS = 299_792_458.0
 ROUND_TRIP_MS = 8.0
-"""Time from one attempt to the next, as that of LTE's HARQ."""
+"""Time from one attempt to the next, as in LTE's HARQ."""
 
 _PILOT_POSITIONS: dict[int, tuple[int, ...]] = {
     0: (),
@@ -37,14 +37,14 @@ Access = Literal["ofdma", "tdma", "sdma"]
 
 
 class InfeasibleBudgetError(ValueError):
-    """A bandwidth, number of devices or deadline that a link cannot carry; others may do."""
+    """A bandwidth, number of devices or deadline is infeasible on a link; others may work."""
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """What a transmission cost, per sample.
+    """What a transmission costs, per sample.
 
-    Channel uses count complex symbols; ``airtime_ms`` and ``energy_mj`` are the sender's own.
+    Channel uses count complex symbols; ``airtime_ms`` and ``energy_mj`` are those of the sender.
     """
 
     data_channel_uses: float = 0.0
@@ -57,7 +57,7 @@ class Overhead:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Neighbouring subcarriers of the band."""
+    """Adjacent subcarriers of the band."""
 
     first: int
     subcarriers: int
@@ -69,11 +69,12 @@ class Grid:
 
     Attributes:
         subcarriers: number of the sender's subcarriers.
-        slots: number of slots that are begun.
-        data_steps: numbers of the OFDM symbols with data, counted from the transmission's start.
-        pilot_steps: numbers of the OFDM symbols with pilots.
-        stride: OFDM symbols from one step to the next. Above 1, each row has a slot of its own, in
-            which the channel stands still.
+        slots: number of slots; the last one may be partly filled.
+        data_steps: indices of the steps with data. A step is one OFDM symbol, counted from the
+            transmission's start.
+        pilot_steps: indices of the steps with pilots.
+        stride: OFDM symbols from one step to the next. Above 1, each row of data symbols has a slot
+            of its own, during which the channel stands still; each such slot is one step.
     """
 
     subcarriers: int
@@ -84,14 +85,18 @@ class Grid:
 
     @property
     def steps(self) -> int:
-        """Number of instants at which the channel is needed: OFDM symbols in all slots."""
+        """Number of instants at which the channel is needed.
+
+        There is one for each OFDM symbol of the slots, or one for each slot of a strided grid.
+        """
         return self.slots if self.stride > 1 else SYMBOLS_PER_SLOT * self.slots
 
     @property
     def rows(self) -> list[int]:
-        """Numbers of the OFDM symbols with data among those of all slots.
+        """Index of each row of data symbols among all data positions of all slots.
 
-        Strided rows take the places in a slot in turn.
+        In a strided grid each slot has a single row, which takes the data positions of a slot in
+        turn: the first in the first slot, the second in the second, and so on.
         """
         if self.stride == 1:
             return list(range(len(self.data_steps)))
@@ -100,11 +105,11 @@ class Grid:
 
 
 class LinkSettings(BaseModel):
-    """How the devices share the band, and the base station's antennas, whatever band and power.
+    """How devices share a band, and the base station's antennas, for any bandwidth and power.
 
-    ``ofdma`` splits the resource blocks evenly and all send at once; with ``tdma`` each has the
-    whole band in turn; with ``sdma`` all send at once on the whole band and the base station tells
-    them apart with its antennas.
+    With ``ofdma`` the devices split the resource blocks evenly and all send at once. With ``tdma``
+    each has the whole band in turn. With ``sdma`` all send at once on the whole band, and the base
+    station tells them apart with its antennas.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,7 +121,7 @@ class LinkSettings(BaseModel):
 
 
 class Link(LinkSettings):
-    """A band, what its devices send at, how they share it, and the base station's antennas."""
+    """A band, its devices' transmit power and access, and the base station's antennas."""
 
     bandwidth_hz: float = Field(default=5e6, gt=0, allow_inf_nan=False)
     tx_power_dbm: float = Field(default=23.0, allow_inf_nan=False)
@@ -167,7 +172,7 @@ class Link(LinkSettings):
         """Resource blocks that one of ``devices`` devices sends on.
 
         Raises:
-            InfeasibleBudgetError: if there are fewer blocks than devices to split them.
+            InfeasibleBudgetError: if there are fewer blocks than devices that split them.
         """
         split = devices if self.access == "ofdma" else 1
         if self.resource_blocks < split:
@@ -186,7 +191,7 @@ class Link(LinkSettings):
         return {s: Allocation(i * own if split else 0, own) for i, s in enumerate(distinct)}
 
     def grid(self, symbols: int, subcarriers: int) -> Grid:
-        """The grid that carries so many data symbols."""
+        """The grid that carries ``symbols`` data symbols on ``subcarriers`` subcarriers."""
         pilots = self.pilot_positions
         in_slot = self.data_positions
         rows = math.ceil(symbols / subcarriers)
@@ -200,13 +205,13 @@ class Link(LinkSettings):
         )
 
     def strided_grid(self, symbols: int, subcarriers: int, stride: int) -> Grid:
-        """The grid of a probe whose rows of symbols are so many OFDM symbols apart."""
+        """The grid of a probe whose rows of symbols are ``stride`` OFDM symbols apart."""
         instants = tuple(range(math.ceil(symbols / subcarriers)))
         pilots = tuple(i for i in instants for _ in self.pilot_positions)
         return Grid(subcarriers, len(instants), instants, pilots, stride)
 
     def transmission(self, data_channel_uses: float, blocks: int) -> Overhead:
-        """One device's transmission of so many data symbols on ``blocks`` resource blocks."""
+        """The cost of one device's data symbols, sent on ``blocks`` resource blocks."""
         subcarriers = SUBCARRIERS_PER_BLOCK * blocks
         data_symbols = math.ceil(data_channel_uses / subcarriers)
         slots = math.ceil(data_symbols / (SYMBOLS_PER_SLOT - self.dmrs_symbols))
@@ -222,7 +227,7 @@ class Link(LinkSettings):
     def costs(self, data_channel_uses: Sequence[float], devices: int) -> list[Overhead]:
         """The overhead of each of many samples that one of ``devices`` devices sends.
 
-        No symbols, no cost.
+        A sample without symbols costs nothing.
         """
         blocks = self.blocks_per_device(devices)
         known = {uses: self.transmission(uses, blocks) for uses in set(data_channel_uses)}
@@ -231,8 +236,8 @@ class Link(LinkSettings):
     def power_fraction(self, location: Mapping[str, Tensor]) -> Tensor:
         """The fraction of ``tx_power_dbm`` that each sample was sent at, float64 ``[B]``.
 
-        Energies of :meth:`transmission` are at full power: multiply them by it. It is a single 1
-        where the location holds no power of its own.
+        The energies of :meth:`transmission` are at full power: multiply them by this fraction. If
+        the location holds no transmit power, the result is a single 1.
         """
         if "tx_power_dbm" not in location:
             return torch.ones(1, dtype=torch.float64)
@@ -255,12 +260,12 @@ class Link(LinkSettings):
         ]
 
     def interval_ms(self, senders: Sequence[str], overheads: Sequence[Overhead]) -> float:
-        """Airtime of the whole interval: the slowest device, or all in turn (TDMA)."""
+        """Airtime of the whole interval: of the slowest device, or of all in turn (TDMA)."""
         airtimes_ms = [torch.tensor(cost.airtime_ms, dtype=torch.float64) for cost in overheads]
         return float(self.intervals_ms(senders, airtimes_ms))
 
     def intervals_ms(self, senders: Sequence[str], airtimes_ms: Sequence[Tensor]) -> Tensor:
-        """The same of each of many samples.
+        """Airtime of the whole interval, as :meth:`interval_ms`, of each of many samples ``[B]``.
 
         Args:
             senders: the sender of each frame; frames of one sender follow each other.
@@ -275,9 +280,10 @@ class Link(LinkSettings):
     def waits_ms(
         self, senders: Sequence[str], airtimes_ms: Sequence[Tensor], waiting_ms: Sequence[Tensor]
     ) -> Tensor:
-        """How much longer than its airtime the interval of each sample is, ``[B]``.
+        """How much longer than its airtime each sample's interval is, ``[B]``.
 
-        Frames that take turns wait for their further attempts at the same time.
+        Frames that are sent in turn wait for their next attempts at the same time: only the longest
+        of these waits counts.
 
         Args:
             senders: the sender of each frame.

@@ -38,7 +38,7 @@ def noise_power(snr_db: float) -> float:
     """N0 at unit symbol power; 0 for an infinite SNR.
 
     Raises:
-        ValueError: for NaN or minus infinity.
+        ValueError: if ``snr_db`` is NaN or minus infinity.
     """
     if math.isnan(snr_db) or snr_db == -math.inf:
         raise ValueError(f"snr_db {snr_db} is not an SNR; take a number, or .inf for no noise")
@@ -51,7 +51,7 @@ def to_db(ratio: Tensor) -> Tensor:
 
 
 def from_db(ratio_db: Tensor) -> Tensor:
-    """The power ratio itself."""
+    """The power ratio of a value in dB."""
     return 10.0 ** (ratio_db / 10.0)
 
 

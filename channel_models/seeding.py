@@ -1,4 +1,4 @@
-"""Seeds by role, and Sionna's process-wide generator kept in bounds."""
+"""Seeds by role, and the seeding of Sionna's process-wide generators."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ def spawn_seed(seed: int, *role: str | int) -> int:
 
 
 def attempt_seed(seed: int, attempt: int) -> int:
-    """Seed of what is sent in an interval: the interval's own at first, another for each attempt.
+    """The seed of one attempt in an interval.
+
+    The first attempt has the interval's own seed, every later one another.
 
     Args:
-        seed: of the interval.
+        seed: seed of the interval.
         attempt: see :class:`~channel_models.frame.Frame`.
     """
     return spawn_seed(seed, "transmission", attempt) if attempt else seed
@@ -27,7 +29,7 @@ def attempt_seed(seed: int, attempt: int) -> int:
 
 @contextmanager
 def sionna_seeded(seed: int) -> Iterator[None]:
-    """Seeds Sionna's generators, and leaves torch's own, which Sionna seeds too, as they were."""
+    """Seeds Sionna's generators; torch's own, which Sionna seeds too, are restored on leaving."""
     with kept_generators():
         from .sionna_api import config
 

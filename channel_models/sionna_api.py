@@ -1,8 +1,8 @@
-"""Everything that this package takes of Sionna, in one place.
+"""Everything that this package uses of Sionna, in one place.
 
-Importing Sionna takes seconds and seeds torch's generator with a number of its own choice. So it
-is imported by whoever needs it when it is needed, never at the top of a module that does without,
-and torch's generator is left as it was.
+Importing Sionna takes seconds and seeds torch's generator with a number of Sionna's choice. So this
+module is imported only when Sionna is needed, never at the top of a module that can do without it,
+and it restores torch's generator.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from .seeding import spawn_seed
 
 
 class SnrRange(BaseModel):
-    """A range of SNRs in dB, all alike likely.
+    """A range of SNRs in dB, all equally likely.
 
     Attributes:
-        low, high: Its ends in dB.
+        low, high: the ends of the range in dB.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,14 +40,14 @@ class SnrRange(BaseModel):
 
     @property
     def span(self) -> float:
-        """Distance of its ends in dB."""
+        """Distance between its ends in dB."""
         return self.high - self.low
 
     def shifted(self, by_db: float) -> SnrRange:
-        """The same range, higher by some dB."""
+        """The range, moved up by ``by_db``."""
         return SnrRange(low=self.low + by_db, high=self.high + by_db)
 
     def draw(self, seed: int) -> float:
-        """The SNR in dB of the interval with a seed."""
+        """Draws the SNR in dB of the interval with this seed."""
         rng = np.random.default_rng(spawn_seed(seed, "snr"))
         return float(rng.uniform(self.low, self.high))

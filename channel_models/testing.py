@@ -1,6 +1,6 @@
-"""What every air keeps, as tests to inherit; needs pytest.
+"""The contract of every air, as tests to inherit; needs pytest.
 
-Whoever has written an air proves it in a test file of their own::
+To test an air of your own, inherit them in a test file::
 
     from channel_models import Link, named_air
     from channel_models.testing import NormalisedAirContract
@@ -9,8 +9,8 @@ Whoever has written an air proves it in a test file of their own::
         def build(self, snr_db):
             return named_air("custom", **{"class": "mine:Mine"}).build(Link(), snr_db)
 
-:class:`AirContract` is for all airs, those with a link budget and digital links included;
-:class:`NormalisedAirContract` adds what airs keep that are built for an average SNR.
+:class:`AirContract` holds for all airs, including those with a link budget and digital links.
+:class:`NormalisedAirContract` adds what holds for airs that are built for an average SNR.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def frame(
     requires_grad: bool = False,
     transport: Transport = "analog",
 ) -> Frame:
-    """Gaussian symbols in tokens of four, the last quarter of every second sample padding."""
+    """Gaussian symbols in tokens of four; the last quarter of every second sample is padding."""
     generator = torch.Generator().manual_seed(seed)
     raw = gain * torch.randn(batch, symbols, dtype=torch.complex64, generator=generator)
     valid = torch.ones(batch, symbols, dtype=torch.bool)
@@ -61,23 +61,23 @@ def squared_errors(sent: Frame, got: Reception) -> torch.Tensor:
 
 
 class AirContract:
-    """What every air keeps."""
+    """What holds for every air."""
 
     counts_symbols = True
-    """Whether the channel uses are the valid symbols themselves."""
+    """Whether there are as many channel uses as valid symbols."""
 
     transport: Transport = "analog"
     """How the frames travel."""
 
     many = 3000
-    """Samples of a mean."""
+    """Number of samples that a mean is taken over."""
 
     def frame(self, sender: str, **settings: Any) -> Frame:
         """A frame of :func:`frame` that travels as the class says."""
         return frame(sender, transport=self.transport, **settings)
 
     def build(self, snr_db: float) -> Air:
-        """The air; one with a link budget has no use for the SNR."""
+        """Builds the air; one with a link budget ignores the SNR."""
         raise AssertionError("a test class says how to build its air")
 
     def test_shapes_types_and_padding(self) -> None:
@@ -162,10 +162,10 @@ class AirContract:
 
 
 class NormalisedAirContract(AirContract):
-    """What those keep, besides, that are built for an SNR."""
+    """What also holds for airs that are built for an average SNR."""
 
     exact_when_noiseless = True
-    """Whether symbols arrive as they were sent where there is no noise."""
+    """Whether symbols arrive as they were sent if there is no noise."""
 
     fading = True
     """Whether the SNR, as a mean over the band, differs from sample to sample."""

@@ -39,11 +39,11 @@ AIRS: dict[str, type[AirBase]] = {
 """Every built-in air by name, with its configuration."""
 
 CUSTOM = "custom"
-"""The name of airs of one's own, which say their ``class``."""
+"""The name of airs of one's own, whose ``class`` is given as well."""
 
 
 def _as_mapping(value: Any) -> Any:
-    """A bare name as a mapping; refuses names that there are not."""
+    """Turns a bare name into a mapping; refuses unknown names."""
     raw = {"name": value} if isinstance(value, str) else value
     if isinstance(raw, dict) and raw.get("name") not in (*AIRS, CUSTOM):
         raise ValueError(f"no air {raw.get('name')!r}; take some of {', '.join((*AIRS, CUSTOM))}")
@@ -51,7 +51,7 @@ def _as_mapping(value: Any) -> Any:
 
 
 def _custom(value: Any) -> AirBase:
-    """An air of one's own; its class validates all keys but ``name`` and ``class``."""
+    """Makes an air of one's own; its class validates all keys except ``class``."""
     if isinstance(value, AirBase):
         return value
     path = value.get("class")
@@ -80,13 +80,13 @@ else:
         Discriminator(_name_of),
         BeforeValidator(_as_mapping),
     ]
-"""An air of a study: its name, or a mapping with its name and keys."""
+"""An air as a study writes it: its name, or a mapping with its name and keys."""
 
 _ADAPTER: TypeAdapter[AirBase] = TypeAdapter(NamedAir)
 
 
 def named_air(name: str, **settings: Any) -> AirBase:
-    """An air by name: ``named_air("tdl-a", speed_mps=30)``.
+    """Makes an air by name: ``named_air("tdl-a", speed_mps=30)``.
 
     Raises:
         ValueError: for an unknown name or setting.

@@ -17,7 +17,7 @@ from ..users.population import PlacedPopulation, PopulationSize
 
 
 class Placed(Budget, Mobile):
-    """Airs whose users have places; with ``drop_seed`` each device keeps its own."""
+    """Airs whose users have places; with ``drop_seed`` each device keeps one place."""
 
     drop_seed: int | None = Field(default=None, ge=0)
 
@@ -37,9 +37,9 @@ class Placed(Budget, Mobile):
 class CellConfig(Placed, AirBase):
     """Users dropped in a cell of TR 38.901: path loss, shadowing, O2I, mobility.
 
-    ``drop_seed`` lets each device keep its place; without it every sample has a new one, and
-    results are means over the cell. ``antenna_pattern`` is a sector's, of TR 38.901, by default; in
-    a hall it is omnidirectional.
+    With ``drop_seed`` each device keeps its place; without it every sample has a new one, and
+    results are means over the cell. ``antenna_pattern`` is by default that of a TR 38.901 sector,
+    and in a hall omnidirectional.
     """
 
     name: Literal["umi", "uma", "rma", "inh"]
@@ -68,8 +68,8 @@ class SiteConfig(Placed, AirBase):
     """A ray-traced place: one of Sionna's scenes, or ``site`` with an ``.xml`` file of one's own.
 
     The site is traced once, at ``positions`` places within ``radius_m`` of the base station, and
-    the trace is kept in the user's cache folder; every sample meets one of the places, or, with
-    ``drop_seed``, each device keeps its own.
+    the trace is kept in the user's cache folder. Every sample gets one of the places or, with
+    ``drop_seed``, each device keeps one.
     """
 
     name: Literal["munich", "etoile", "florence", "san_francisco", "site"]

@@ -20,7 +20,7 @@ from ..sources.trace import is_physical, read_trace
 class RecordedConfig(Budget, AirBase):
     """Realisations replayed from a file that ``tokcom air record`` or ``Trace.write`` wrote.
 
-    ``sha256`` of the file is filled in, so that a study knows when the file has changed.
+    ``sha256`` is filled in with the file's hash, so that a study notices if the file has changed.
     """
 
     UNLABELLED: ClassVar[frozenset[str]] = frozenset({"file", "sha256"})

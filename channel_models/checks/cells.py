@@ -1,4 +1,4 @@
-"""Users of a cell: SNR and path gain, against Sionna's model called bare and TR 38.901."""
+"""Users of a cell: SNR and path gain, against Sionna's model, called directly, and TR 38.901."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HALL_STATION_M = 3.0
 
 
 def cell() -> Iterator[Check]:
-    """SNR of users in a UMi sector against Sionna's model called bare, with a link budget."""
+    """SNR of users in a UMi sector against Sionna's model, called directly, and a link budget."""
     count = 3000
     _, symbols = qpsk(count, 1, seed=2)
     *_, snr_db = send(named_air("umi").build(_LINK, math.nan), symbols, seed=13)
@@ -64,10 +64,11 @@ def cell() -> Iterator[Check]:
 
 
 def path_gain() -> Iterator[Check]:
-    """Mean path gain over distance of users in UMi, outdoors, and in InH, by TR 38.901 itself.
+    """Mean path gain over distance in UMi, outdoors, and in InH, against TR 38.901 itself.
 
-    LOS probability of table 7.4.2-1, path loss and shadowing of table 7.4.1-1 (up to the breakpoint
-    distance of 210 m), the mean over lognormal shadowing; omnidirectional antennas.
+    The expected gain has the LOS probability of table 7.4.2-1, and path loss and shadowing of table
+    7.4.1-1 (up to the breakpoint distance of 210 m). It is a mean over lognormal shadowing, for
+    omnidirectional antennas.
     """
     distance_m, slant_m, gain = _users("umi", _UMI_STATION_M, indoor_prob=0.0)
     with_sight_db = 32.4 + 21 * slant_m.log10() + 20 * math.log10(3.5)
@@ -88,7 +89,7 @@ def path_gain() -> Iterator[Check]:
 
 
 def _users(name: str, station_m: float, **settings: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance on the ground and in space (m) of users of a cell at 3.5 GHz, and their gains."""
+    """Distances on the ground and in space (m) and linear path gains of users at 3.5 GHz."""
     air = named_air(name, antenna_pattern="omni", carrier_ghz=3.5, **settings)
     source = air.source(_LINK, "cpu")
     assert source is not None
@@ -101,7 +102,7 @@ def _users(name: str, station_m: float, **settings: float) -> tuple[Tensor, Tens
 def _by_distance(
     name: str, distance_m: Tensor, ratio: Tensor, expected: Tensor, bounds_m: Sequence[float]
 ) -> Iterator[Check]:
-    """Mean gains between the bounds, measured as their ratio to the expected ones."""
+    """Mean gains between the bounds, measured as a ratio to the expected gains."""
     curve = Curve("path gain", f"mean gain (dB), {name}", "distance (m)")
     for low, high in pairwise(bounds_m):
         inside = (distance_m >= low) & (distance_m < high)

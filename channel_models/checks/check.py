@@ -1,4 +1,4 @@
-"""One quantity, measured and expected, and the tolerances that chance allows."""
+"""Checks: a measured and an expected value, and the difference that chance allows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGMAS = 4.5
 """About one false alarm in 150,000 checks."""
 
 KS_CRITICAL = math.sqrt(-0.5 * math.log(stats.norm.sf(SIGMAS)))
-"""Kolmogorov-Smirnov distance of the same improbability, times the root of the sample size."""
+"""Kolmogorov-Smirnov distance of the same probability, times the root of the sample size."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Check:
     Attributes:
         subject: what is checked, such as ``qpsk on rayleigh``.
         quantity: what is measured.
-        x: abscissa of a curve, and what it is.
-        x_label: see ``x``; empty for a single number.
+        x: abscissa of a point of a curve; 0 for a single number.
+        x_label: what the abscissa is; empty for a single number.
         measured: value by simulation.
         expected: value by theory.
         tolerance: largest difference that chance allows.
@@ -75,7 +75,7 @@ class Curve:
 
 
 class Distribution(Protocol):
-    """A law of probability, as SciPy freezes them."""
+    """A probability distribution, such as a frozen one of SciPy."""
 
     def cdf(self, x: NDArray[np.float64]) -> NDArray[np.float64]: ...
 
@@ -85,7 +85,7 @@ class Distribution(Protocol):
 def check_distribution(
     subject: str, name: str, samples: NDArray[np.float64], law: Distribution
 ) -> Iterator[Check]:
-    """Powers ``|h|^2``: Kolmogorov-Smirnov distance to a law, and shares below its quantiles."""
+    """Checks powers ``|h|^2``: Kolmogorov-Smirnov distance to a law, shares below its quantiles."""
     count = len(samples)
     distance = float(stats.kstest(samples, law.cdf).statistic)
     critical = KS_CRITICAL / math.sqrt(count)
@@ -99,7 +99,7 @@ def check_distribution(
 
 
 def send(air: Air, symbols: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Sends symbols ``[B, N]``; returns what arrives, its error variance, the receive SNR."""
+    """Sends symbols ``[B, N]``; returns what arrives, its error variance and the SNR in dB."""
     ones = torch.ones(len(symbols))
     frame = Frame("a", "data", symbols, torch.ones(symbols.shape, dtype=torch.bool), ones)
     (got,) = air.transmit([frame], seed)

@@ -1,4 +1,4 @@
-"""Coded packets: block error rates of the code, and of the tables that stand for it."""
+"""Coded packets: block error rates of the code, and of the tables that replace decoding."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ldpc_on_awgn() -> Iterator[Check]:
 def phy_abstraction() -> Iterator[Check]:
     """SNR at which half the packets are lost: Sionna SYS's tables against decoding every packet.
 
-    The tables are sampled 1.6 dB apart: within 0.75 dB.
+    The tolerance is 0.75 dB, as the tables are sampled 1.6 dB apart.
     """
     curve = Curve("phy abstraction", "SNR (dB) at BLER 0.5", "MCS")
     for mcs in (4, 10, 19, 24):

@@ -1,4 +1,4 @@
-"""Taps, Doppler and amplitudes of fading channels, against standard and theory."""
+"""Taps, Doppler and amplitudes of fading channels, against the standard and theory."""
 
 from __future__ import annotations
 

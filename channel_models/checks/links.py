@@ -19,7 +19,7 @@ from .check import Check, Curve, qpsk, send
 
 
 def _bit_errors(air: str, ebn0_db: float, batch: int, count: int, antennas: int = 1) -> Tensor:
-    """Share of wrong bits of each sample ``[B]``; QPSK has two bits a symbol."""
+    """Share of wrong bits of each sample ``[B]``; QPSK has two bits per symbol."""
     bits, symbols = qpsk(batch, count, seed=1)
     built = named_air(air).build(Link(antennas=antennas), ebn0_db + 10 * math.log10(2))
     got, *_ = send(built, symbols, seed=11)
@@ -74,7 +74,7 @@ def ergodic_capacity() -> Iterator[Check]:
 def multiuser_mimo() -> Iterator[Check]:
     """Error variance of LMMSE detection, E[1 / (1 + g lambda)] over Wishart eigenvalues (Telatar).
 
-    Eight antennas; as the users become as many, the SINR falls.
+    There are eight antennas; as the number of users approaches eight, the SINR falls.
     """
     antennas, gamma = 8, 10.0
     link = Link(access="sdma", antennas=antennas)
@@ -90,7 +90,7 @@ def multiuser_mimo() -> Iterator[Check]:
 
 
 def _wishart_mean(antennas: int, users: int, f: Callable[[float], float]) -> float:
-    """Mean of f over an unordered eigenvalue of H^H H, H ``[antennas, users]`` of CN(0, 1)."""
+    """Mean of f over an unordered eigenvalue of H^H H; H is CN(0, 1) ``[antennas, users]``."""
     excess = antennas - users
 
     def density(x: NDArray[np.float64]) -> NDArray[np.float64]:

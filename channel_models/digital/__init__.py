@@ -1,1 +1,1 @@
-"""Digital links: packets in the place of token symbols."""
+"""Digital links: packets instead of token symbols."""

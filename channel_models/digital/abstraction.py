@@ -1,6 +1,7 @@
 """PHY abstraction: from the SINR of many symbols to an effective SINR and a block error rate.
 
-Sionna SYS's exponential effective SINR mapping and BLER tables, for one user at a time.
+It uses Sionna SYS's exponential effective SINR mapping and BLER tables, for one user at a time.
+
 Shapes: ``B`` samples, ``K`` packets of a sample, ``S`` symbols of a packet.
 """
 
@@ -31,7 +32,7 @@ def _tables(device: str) -> tuple[EESM, PHYAbstraction]:
 def effective_sinr(sinr: Tensor, mcs: Tensor) -> Tensor:
     """Linear effective SINR ``[...]`` of the symbols' SINRs ``[..., S]`` at MCS ``[...]``.
 
-    A SINR of zero stands for a symbol that is not sent.
+    An SINR of zero stands for a symbol that is not sent.
     """
     mapping, _ = _tables(str(sinr.device))
     shaped = torch.where(sinr > 0, sinr.clamp(min=_MIN_SINR), 0)[..., None, :, None, None]
@@ -42,9 +43,9 @@ def effective_sinr(sinr: Tensor, mcs: Tensor) -> Tensor:
 
 
 def block_error_rate(sinr: Tensor, mcs: Tensor, symbols: Tensor) -> Tensor:
-    """BLER ``[...]`` of transport blocks of so many symbols at effective SINRs ``[...]``.
+    """BLER ``[...]`` of transport blocks of ``symbols`` symbols at effective SINRs ``[...]``.
 
-    1 where Sionna has no table for the MCS.
+    It is 1 where Sionna has no table for the MCS.
     """
     _, abstraction = _tables(str(sinr.device))
     *_, rate, _ = abstraction(
@@ -65,16 +66,16 @@ def adapt_mcs(
     choices: Sequence[int],
     possible: Tensor,
 ) -> Tensor:
-    """The highest possible MCS ``[B]`` whose BLER meets the target; where none does, the lowest.
+    """The highest possible MCS ``[B]`` whose BLER meets the target; if none does, the lowest.
 
-    The channel is known to the sender, as in Sionna SYS's inner-loop link adaptation.
+    The sender is taken to know the channel, as in Sionna SYS's inner-loop link adaptation.
 
     Args:
         sinr: linear SINR of some symbols ``[B, S]``.
         payload_bits: payload of each sample's packets, ``[B]``.
         bler_targets: block error rates to aim at, ``[B]``.
-        choices: MCS indices to take, ascending.
-        possible: bool ``[B, choices]``, those that can code a sample's packets.
+        choices: MCS indices to choose from, ascending.
+        possible: bool ``[B, choices]``, whether an MCS can code a sample's packets.
     """
     mcs = torch.tensor(choices, device=sinr.device).expand(len(sinr), -1)
     symbols = packet_symbols(payload_bits[:, None], mcs)

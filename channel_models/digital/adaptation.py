@@ -1,7 +1,7 @@
 """Link adaptation on channels that move: an MCS for each slot.
 
-Shapes: ``B`` samples, ``K`` packets of a sample, ``L`` looks at the channel, ``P`` points of the
-band.
+Shapes: ``B`` samples, ``K`` packets of a sample, ``L`` looks (instants at which the channel is
+looked at), ``P`` points of the band.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ _MOST_LOOKS = 512
 _CHOICES_AT_ONCE = 4096
 
 Choice = Callable[[Tensor], Tensor]
-"""From SINRs ``[B, L, P]`` to the MCS ``[B, L]`` of a transmission at each look."""
+"""Chooses the MCS ``[B, L]`` of a transmission at each look, from SINRs ``[B, L, P]``."""
 
 
 def adapt_by_slot(
     air: LinearAir, transmissions: Sequence[HarqTransmission], choices: Sequence[Choice], seed: int
 ) -> None:
-    """Gives every packet the MCS of the slot it begins in, chosen at the beginning of that slot.
+    """Gives every packet the MCS of the slot it begins in.
 
-    The number of slots follows from the MCSs, so that the horizon grows until all packets begin
-    before it. Where these are many, several of them share an MCS.
+    That MCS is chosen for the channel at the beginning of the slot. How many slots are needed
+    depends on the MCSs themselves: the number of slots looked at grows until all packets fit in
+    them. If there are too many slots, several consecutive ones share an MCS.
 
     Args:
         air: the air that the packets cross.
         transmissions: packets of all frames of the interval.
-        choices: of each transmission, chooses its MCS.
+        choices: for each transmission, the function that chooses its MCS.
         seed: seed of the interval.
     """
     link, most = air.link, min(_MOST_LOOKS, max_rows(air, transmissions))
@@ -61,7 +62,7 @@ def adapt_by_slot(
 def _look(
     air: LinearAir, transmissions: Sequence[HarqTransmission], probe: Probe, looks: int, seed: int
 ) -> list[Tensor]:
-    """SINR ``[B, L, P]`` at each row of a probe."""
+    """SINR ``[B, L, P]`` of each transmission at each row of a probe."""
     count = looks * probe.subcarriers
     frames = [
         silent_frame(s.frame, torch.full_like(s.packet_bits, count), stride=probe.stride)
@@ -76,16 +77,16 @@ def _look(
 
 
 def _assign(transmission: HarqTransmission, sinr: Tensor, choose: Choice, span: int) -> float:
-    """Sets the MCS of all packets; those that begin after the last look have that of the last.
+    """Sets the MCS of all packets; all that begin after the last look get the last look's MCS.
 
     Args:
-        transmission: whose packets they are.
-        sinr: at each look, ``[B, L, P]``.
+        transmission: the transmission that the packets belong to.
+        sinr: SINR at each look, ``[B, L, P]``.
         choose: chooses the MCS.
-        span: symbols from one look to the next.
+        span: number of data symbols from one look to the next.
 
     Returns:
-        symbols of the longest sample.
+        number of symbols of the longest sample.
     """
     s = transmission
     number = (s.due.cumsum(1) - 1).clamp(min=0)

@@ -1,7 +1,9 @@
 """Digital links: tokens or files as coded packets over any linear air.
 
-What a user would otherwise use. Shapes: ``B`` samples, ``K`` packets of a sample (one a token, or
-those of a file), ``S`` symbols of a packet, ``N`` symbols of a frame.
+They are the conventional alternative to sending token symbols.
+
+Shapes: ``B`` samples, ``K`` packets of a sample (one per token, or those of a file), ``S`` symbols
+of a packet, ``N`` symbols of a frame.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ _PACKETS_AT_ONCE = 256
 
 
 class DigitalAir(Air):
-    """Packets over a linear air; frames of token symbols pass as they would without packets.
+    """Sends packets over a linear air; frames of token symbols pass as on an air without packets.
 
-    A token arrives as its quantiser left it, or is erased; a file arrives whole or not at all.
-    Gradients pass the quantiser straight through; what is erased learns nothing.
+    A token arrives quantised, or is erased. A file arrives as a whole or not at all. Gradients pass
+    straight through the quantiser; erased symbols get none.
 
     Args:
         inner: the air that carries the packets' modulated symbols.
@@ -42,7 +44,7 @@ class DigitalAir(Air):
         device: torch device.
 
     Raises:
-        ValueError: for an MCS that there is no table for.
+        ValueError: for an MCS without a table.
     """
 
     transports = TRANSPORTS
@@ -73,7 +75,7 @@ class DigitalAir(Air):
             raise ValueError(
                 "users that share resources (access sdma) should all send symbols or all packets"
             )
-        # Each kind leaves the other's share of the band empty.
+        # Frames of each kind leave the other kind's share of the band empty.
         symbols = [f if a else _emptied(f) for f, a in zip(frames, analog, strict=True)]
         packets = [_emptied(f) if a else f for f, a in zip(frames, analog, strict=True)]
         by_kind = zip(
@@ -101,9 +103,9 @@ class DigitalAir(Air):
         return [self._hand_over(transmission) for transmission in transmissions]
 
     def _choose_mcs(self, transmissions: Sequence[HarqTransmission], seed: int) -> None:
-        """The configured MCS, or the highest that meets the target under the channel.
+        """Sets the configured MCS, or the highest that meets the target on the channel.
 
-        That is one for all of a sample's packets, or on a channel that moves one for each slot.
+        The latter is one for all packets of a sample or, on a moving channel, one for each slot.
         """
         possible = encodable if self._config.fidelity == "link" else codable
         if self._config.mcs != "adaptive":
@@ -127,11 +129,11 @@ class DigitalAir(Air):
     def _adaptation(
         self, transmission: HarqTransmission, possible: Callable[[int, int], bool]
     ) -> Choice:
-        """How a transmission's MCS follows from SINRs.
+        """Makes the function that chooses a transmission's MCS from SINRs.
 
         Args:
-            transmission: whose packets are coded.
-            possible: whether a payload can be coded at an MCS.
+            transmission: the transmission whose packets are coded.
+            possible: tells whether a payload of so many bits can be coded at an MCS.
         """
         choices = usable_mcs(self._device)
         payload_bits = transmission.packet_bits
@@ -150,7 +152,7 @@ class DigitalAir(Air):
         return choose
 
     def _profiles(self, transmissions: Sequence[HarqTransmission], seed: int) -> list[Tensor]:
-        """SINR ``[B, points]`` of each sample over its share of the band, nothing being sent."""
+        """SINR ``[B, points]`` of each sample over its share of the band, from silent probes."""
         counts = self._profile_symbols(transmissions)
         probes = [
             silent_frame(s.frame, torch.full_like(s.packet_bits, count))
@@ -164,22 +166,22 @@ class DigitalAir(Air):
         return found
 
     def _profile_symbols(self, transmissions: Sequence[HarqTransmission]) -> list[int]:
-        """Number of symbols that meet each sender's whole share of the band."""
+        """For each transmission, enough symbols to cover its sender's whole share of the band."""
         senders = [s.frame.sender for s in transmissions]
         shares = self.link.allocations(senders)
         return [max(_MIN_PROFILE_SYMBOLS, shares[sender].subcarriers) for sender in senders]
 
     def _transmit_in_abstract(self, transmissions: Sequence[HarqTransmission], seed: int) -> None:
-        """Draws whether each packet arrives from the block error rate at its effective SINR.
+        """Draws whether each packet arrives, by the block error rate at its effective SINR.
 
-        The same uniform number decides after every transmission, so that more never hurts.
+        The same uniform number decides after every attempt, so that a further attempt never hurts.
         """
         static, probe = self._inner.static, probe_of(self._inner, transmissions)
         frames = []
         for s, count in zip(transmissions, self._profile_symbols(transmissions), strict=True):
             lengths = probe.lengths(s.due_symbols)
             s.sent.append(s.due_symbols)
-            if s.is_file and static:  # over the whole band: a stretch of it speaks for all
+            if s.is_file and static:  # packets span the band: a stretch stands for all
                 lengths = lengths.clamp(max=count)
             frames.append(silent_frame(s.frame, lengths, s.attempt, probe.stride))
         outputs = self._inner.propagate(frames, seed)
@@ -197,7 +199,7 @@ class DigitalAir(Air):
             s.last = s.last or output
 
     def _hand_over(self, transmission: HarqTransmission) -> ChannelOutput:
-        """What has arrived after the last transmission."""
+        """What has arrived after the last attempt."""
         frame, lost = transmission.frame, transmission.due
         assert transmission.last is not None
         if transmission.is_file:
@@ -220,17 +222,17 @@ class DigitalAir(Air):
 
 
 def _emptied(frame: Frame) -> Frame:
-    """The sender's share of the band, with nothing in it."""
+    """A frame that leaves the sender's share of the band empty."""
     return silent_frame(frame, torch.zeros_like(frame.scale, dtype=torch.long))
 
 
 def _of_tokens(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Tensor:
-    """Effective SINR of each packet ``[B, K]``, of all its symbols.
+    """Effective SINR of each token's packet ``[B, K]``, over all its symbols.
 
     Args:
-        transmission: tokens, a packet each.
+        transmission: tokens, one packet each.
         sinr: SINR of each symbol of the probe, ``[B, N]``.
-        probe: where in it the packets' symbols are.
+        probe: the probe, which tells where the packets' symbols are in it.
     """
     at, real = transmission.slots()
     of_packet = sinr.gather(1, probe.positions(at).flatten(1)).reshape(at.shape) * real
@@ -238,7 +240,7 @@ def _of_tokens(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Te
 
 
 def _of_file(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Tensor:
-    """The same of a file's packets, of some symbols that spread over each."""
+    """Effective SINR of a file's packets ``[B, K]``, over a few symbols spread over each packet."""
     due, parts = transmission.due, []
     for first in range(0, due.shape[1], _PACKETS_AT_ONCE):
         packets = slice(first, first + _PACKETS_AT_ONCE)

@@ -1,4 +1,4 @@
-"""How a digital link makes packets, as studies write it."""
+"""The settings of a digital link, as studies write them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ class DigitalConfig(BaseModel):
     """How tokens become packets.
 
     Attributes:
-        bits: bits of each real value of a token.
+        bits: number of bits of each real value of a token.
         mcs: index into TS 38.214 table 5.1.3.1-2, or ``adaptive``: the highest that meets
-            ``bler_target`` under the channel at the beginning of the slot.
+            ``bler_target`` on the channel at the beginning of the slot.
         bler_target: block error rate that link adaptation aims at, for a token or a whole file.
-        retransmissions: a packet whose CRC fails is sent again so often, a round trip later under
-            fading of its own, and combined with what came before (chase combining).
-        fidelity: ``link`` decodes every packet; ``abstract`` draws whether it arrives from the
-            block error rate at its effective SINR. Sionna's decoder does about 0.3 Mbit/s on one
-            CPU thread.
+        retransmissions: how often a packet whose CRC fails is sent again. Each retransmission comes
+            a round trip later, under fading of its own, and is combined with what came before
+            (chase combining).
+        fidelity: ``link`` decodes every packet, at about 0.3 Mbit/s on one CPU thread with Sionna's
+            decoder. ``abstract`` draws whether a packet arrives, by the block error rate at its
+            effective SINR.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +32,7 @@ class DigitalConfig(BaseModel):
     fidelity: Literal["abstract", "link"] = "abstract"
 
     def token_channel_uses(self, symbols_per_token: int) -> int | None:
-        """Channel uses of one token's packet, sent once; None if its MCS follows the channel."""
+        """Channel uses of one token's packet, sent once; None if the MCS is adaptive."""
         if self.mcs == "adaptive":
             return None
         from .modem import packet

@@ -1,4 +1,4 @@
-"""Packets of one frame on their way: what is sent, what is still due, what the receiver has.
+"""The packets of one frame: what is sent, what is still due, and what the receiver has.
 
 Shapes: ``B`` samples, ``K`` packets of a sample, ``S`` symbols of a packet.
 """
@@ -14,28 +14,29 @@ from .modem import packet_symbols
 from .quantiser import token_bits, token_packet_bits
 
 FILE_PACKET_BITS = 3824
-"""Payload of the packets that a file is cut into; a smaller file is one packet of its own size."""
+"""Payload of the packets of a file; a smaller file is a single packet of its own size."""
 
 
 class HarqTransmission:
-    """One frame's packets: a token each, or the parts of a file.
+    """One frame's packets: one per token, or the parts of a file.
 
     Args:
-        frame: whose packets they are.
-        bits: bits of each real value of a token.
+        frame: the frame that the packets carry.
+        bits: number of bits of each real value of a token.
 
     Attributes:
-        is_file: whether the packets of a sample stand or fall together.
-        together: number of packets of a sample that must all arrive, ``[B]``: a file's, or one.
+        is_file: whether a sample's packets are a file, which is lost if one of them is.
+        together: number of packets of a sample that must all arrive, ``[B]``: those of a file, or
+            one.
         packet_bits: payload of each packet of a sample, ``[B]``.
-        wanted: bool ``[B, K]``, packets that a sample has at all.
+        wanted: bool ``[B, K]``, packets that a sample really has.
         due: bool ``[B, K]``, packets that have not arrived yet.
-        mcs: ``[B, K]``, of each packet.
-        soft_buffer: what the receiver has of each packet, summed over its transmissions: effective
-            SINR ``[B, K]``, or log-likelihood ratios ``[B, K, coded bits]``.
-        sent: symbols sent in each attempt so far, ``[B]`` each.
-        attempt: how often they were sent before.
-        last: what the linear air said of the last transmission.
+        mcs: MCS of each packet, ``[B, K]``.
+        soft_buffer: what the receiver has of each packet, summed over the attempts: effective SINR
+            ``[B, K]``, or log-likelihood ratios ``[B, K, coded bits]``.
+        sent: number of symbols sent in each attempt so far, ``[B]`` each.
+        attempt: how often the packets were sent before.
+        last: output of the linear air in the first attempt, which tells SNR and location.
     """
 
     def __init__(self, frame: Frame, bits: int) -> None:
@@ -63,24 +64,24 @@ class HarqTransmission:
         self.last: ChannelOutput | None = None
 
     def bler_targets(self, target: float) -> Tensor:
-        """Block error rates to aim at ``[B]``: a file meets the target only if all packets do."""
+        """Block error rates of packets ``[B]`` at which a token or whole file meets the target."""
         return 1 - (1 - target) ** (1 / self.together.double())
 
     @property
     def payload_bits(self) -> float:
-        """Information bits of all packets, mean over samples."""
+        """Information bits of all packets of a sample, as a mean over samples."""
         largest = self.packet_bits.max().clamp(min=1)
         in_largest = self.wanted.sum(1) * (self.packet_bits / largest)
         return float(in_largest.mean() * largest)
 
     @property
     def packet_symbols(self) -> Tensor:
-        """Symbols of each packet, ``[B, K]``."""
+        """Number of symbols of each packet, ``[B, K]``."""
         return packet_symbols(self.packet_bits[:, None], self.mcs)
 
     @property
     def due_symbols(self) -> Tensor:
-        """Symbols of all packets that are due, ``[B]``."""
+        """Number of symbols of all packets that are due, ``[B]``."""
         return (self.due * self.packet_symbols).sum(1)
 
     @property
@@ -90,7 +91,10 @@ class HarqTransmission:
         return own.cumsum(1) - own
 
     def slots(self) -> tuple[Tensor, Tensor]:
-        """Where the symbols of the due packets go: positions and which are real, ``[B, K, S]``."""
+        """Positions of the due packets' symbols, and which of these are real, ``[B, K, S]``.
+
+        Packets that are not due, and the ends of those shorter than the longest, are not real.
+        """
         size = self.packet_symbols
         offset = torch.arange(int(size.max()), device=size.device)
         real = self.due[..., None] & (offset < size[..., None])
@@ -99,7 +103,7 @@ class HarqTransmission:
     def spread(self, points: int, packets: slice) -> Tensor:
         """Positions of symbols spread evenly over each of some packets, ``[B, packets, points]``.
 
-        0 for packets that are not due.
+        The positions are 0 for packets that are not due.
         """
         size = self.packet_symbols[:, packets, None]
         offset = torch.arange(points, device=size.device) * size // points
@@ -107,7 +111,7 @@ class HarqTransmission:
         return torch.where(self.due[:, packets, None], start + offset, 0)
 
     def kinds_due(self) -> list[tuple[int, int]]:
-        """Payload bits and MCS of the packets that are due, each pair once."""
+        """The kinds of packets that are due: each pair of payload bits and MCS, once."""
         payload_bits = self.packet_bits[:, None].expand(self.mcs.shape)
         pairs = torch.stack([payload_bits, self.mcs], dim=-1)[self.due]
         return [(payload_bits, mcs) for payload_bits, mcs in pairs.unique(dim=0).tolist()]
@@ -117,7 +121,7 @@ class HarqTransmission:
         return self.due & (self.packet_bits == payload_bits)[:, None] & (self.mcs == mcs)
 
     def payload(self, seed: int) -> Tensor:
-        """The bits of every packet ``[B, K, longest]``: quantised tokens, or a file's."""
+        """Bits of every packet ``[B, K, longest]``: quantised tokens, or random bits for a file."""
         if not self.is_file:
             return token_bits(self.frame, self._bits)
         device = self.frame.symbols.device
@@ -128,8 +132,8 @@ class HarqTransmission:
     def block_error_draws(self, seed: int) -> Tensor:
         """A uniform number for each packet ``[B, K]``.
 
-        Those of a file stay the same whatever the sizes of its batch-mates: all first packets are
-        drawn before the second ones.
+        A file's numbers do not depend on the sizes of the other files of the batch: those of all
+        first packets are drawn before those of the second ones.
         """
         device = self.frame.symbols.device
         generator = torch.Generator(device).manual_seed(Air.seed_of(self.frame, seed, "fate"))
@@ -140,16 +144,16 @@ class HarqTransmission:
         return torch.stack(drawn, dim=1)
 
     def mark_arrived(self, arrived: Tensor) -> None:
-        """Takes note of what has arrived, bool ``[B, K]``."""
+        """Notes which packets have arrived, bool ``[B, K]``."""
         self.due = self.due & ~arrived
 
 
 def silent_frame(frame: Frame, lengths: Tensor, attempt: int = 0, stride: int = 1) -> Frame:
-    """A frame of so many silent symbols, ``[B]``, from the same sender.
+    """A frame of silent symbols from the same sender.
 
     Args:
-        frame: whose sender and members they have.
-        lengths: number of symbols of each sample.
+        frame: the frame whose sender, stream and members are taken.
+        lengths: number of silent symbols of each sample, ``[B]``.
         attempt, stride: see :class:`~channel_models.frame.Frame`.
     """
     longest = max(1, int(lengths.max()))

@@ -1,4 +1,4 @@
-"""Packets sent for real: coded, modulated, carried by a linear air, demodulated and decoded."""
+"""Real packets: coded, modulated, carried by a linear air, demodulated and decoded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def transmit_bits(transmissions: Sequence[HarqTransmission], air: Air, seed: int
     Args:
         transmissions: packets of all frames of one interval.
         air: carries their symbols.
-        seed: seed of the interval, and of the files' bits.
+        seed: seed of the interval, which also determines the files' bits.
     """
     frames = [_modulated(s, seed) for s in transmissions]
     for s, frame, output in zip(transmissions, frames, air.propagate(frames, seed), strict=True):
-        # The air restored a power scale of 1.
+        # The frame's power scale is 1, so that the symbols are still of unit power.
         _decode(s, output.symbols, output.noise_var.expand(frame.symbols.shape))
         s.last = s.last or output
 
 
 def _modulated(transmission: HarqTransmission, seed: int) -> Frame:
-    """A frame of the symbols of all due packets, one after the other."""
+    """A frame of the modulated symbols of all due packets, one packet after the other."""
     lengths = transmission.due_symbols
     transmission.sent.append(lengths)
     frame = silent_frame(transmission.frame, lengths, transmission.attempt)
@@ -47,7 +47,7 @@ def _modulated(transmission: HarqTransmission, seed: int) -> Frame:
 
 
 def _decode(transmission: HarqTransmission, symbols: Tensor, noise_var: Tensor) -> None:
-    """Adds what the packets brought to their soft buffers, and marks those whose CRC holds."""
+    """Adds the received soft bits to the packets' buffers, and marks packets whose CRC holds."""
     at, _ = transmission.slots()
     arrived = torch.zeros_like(transmission.due)
     for payload_bits, mcs in transmission.kinds_due():

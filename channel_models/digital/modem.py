@@ -1,4 +1,4 @@
-"""A packet through 5G NR's transport-block chain (CRC, LDPC, rate matching, QAM), all Sionna's."""
+"""5G NR's transport-block chain for a packet (CRC, LDPC, rate matching, QAM), by Sionna."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MCS_TABLE = 2
 """TS 38.214 table 5.1.3.1-2: QPSK (0-4), 16-QAM (5-10), 64-QAM (11-19), 256-QAM (20-27)."""
 MCS_COUNT = 28
 PDSCH = 1
-"""Sionna's category of that table: its PUSCH table 2 is the transform-precoded one."""
+"""Sionna's category of that table: Sionna's PUSCH table 2 is the transform-precoded one."""
 _SMALL_BLOCK_BITS = 3824
 _MIN_BLOCK_BITS = 24
 """The smallest transport block, TS 38.214 table 5.1.3.2-1."""
@@ -34,9 +34,9 @@ class Packet:
     """One transport block of at least ``payload_bits`` bits at an MCS.
 
     Attributes:
-        payload_bits: payload that it holds; the rest of the transport block is zeros.
+        payload_bits: size of its payload; the rest of the transport block is zeros.
         mcs: index into :data:`MCS_TABLE`.
-        symbols: complex symbols that it takes.
+        symbols: number of complex symbols that it takes.
         block_bits: size of its transport block.
     """
 
@@ -66,7 +66,7 @@ def packet(payload_bits: int, mcs: int) -> Packet:
     order, rate = modulation(mcs)
     symbols = int(packet_symbols(torch.tensor(payload_bits), torch.tensor(mcs)))
     block_bits, wanted = 0, payload_bits
-    while block_bits < payload_bits:  # the standard's sizes are whole bytes of equal code blocks
+    while block_bits < payload_bits:  # standard sizes split into equal code blocks of whole bytes
         block_bits = int(
             calculate_tb_size(
                 modulation_order=order,
@@ -81,9 +81,9 @@ def packet(payload_bits: int, mcs: int) -> Packet:
 
 
 def packet_symbols(payload_bits: Tensor, mcs: Tensor) -> Tensor:
-    """Complex symbols of packets that hold such payloads, broadcast.
+    """Number of complex symbols of packets with given payloads and MCSs, broadcast.
 
-    Payload and CRC (TS 38.212 section 7.2.1) at the code rate of the MCS.
+    They carry payload and CRC (TS 38.212 section 7.2.1) at the code rate of the MCS.
     """
     crc_bits = torch.where(payload_bits <= _SMALL_BLOCK_BITS, 16, 24)
     coded_bits = payload_bits.clamp(min=_MIN_BLOCK_BITS) + crc_bits
@@ -92,18 +92,18 @@ def packet_symbols(payload_bits: Tensor, mcs: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _bits_per_symbol(device: torch.device) -> Tensor:
-    """Information bits of a symbol of each MCS, float64."""
+    """Information bits per symbol of each MCS, float64."""
     kinds = [modulation(mcs) for mcs in range(MCS_COUNT)]
     return torch.tensor([rate * order for order, rate in kinds], dtype=torch.float64).to(device)
 
 
 def codable(payload_bits: int, mcs: int) -> bool:
-    """Whether the standard's BG1 or BG2 codes such packets without repetition."""
+    """Whether the standard's BG1 or BG2 can code such packets without repetition."""
     return payload_bits <= _SMALL_BLOCK_BITS or modulation(mcs)[1] > 1 / 3
 
 
 def encodable(payload_bits: int, mcs: int) -> bool:
-    """Whether Sionna's encoder does: it counts the CRC among the bits that BG2 is for."""
+    """Whether Sionna's encoder can, too: it counts the CRC towards the limit of BG2's payload."""
     block_bits = packet(payload_bits, mcs).block_bits
     return codable(block_bits + 16, mcs)
 
@@ -112,7 +112,7 @@ class Modem:
     """Encodes and decodes packets of one kind.
 
     Args:
-        packet: kind of packets.
+        packet: the kind of packets.
         device: torch device.
     """
 
@@ -156,7 +156,7 @@ class Modem:
     def soft_bits(self, symbols: Tensor, noise_var: Tensor) -> Tensor:
         """Log-likelihood ratios of LMMSE estimates and their error variances, ``[packets, S]``.
 
-        The estimate is brought to its unbiased form first: the demapper expects x + noise.
+        The estimates are first made unbiased: the demapper expects x + noise.
         """
         error = noise_var.clamp(_CERTAIN, 1 - _CERTAIN)
         llr: Tensor = self._demapper(symbols / (1 - error), error / (1 - error))
@@ -170,5 +170,5 @@ class Modem:
 
 @lru_cache(maxsize=256)
 def modem(packet: Packet, device: str) -> Modem:
-    """A modem, kept: building its code takes a while."""
+    """A modem, cached because building its code takes a while."""
     return Modem(packet, device)

@@ -1,4 +1,4 @@
-"""Silent probes: what the symbols of a long transmission meet, without sending all of them."""
+"""Silent probes: find the SINR along a long transmission without sending all its symbols."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from ..reception.linear import LinearAir
 from .harq import HarqTransmission
 
 _MAX_GAINS = 2**23
-"""Channel gains of a probe: samples x antennas x OFDM symbols x subcarriers."""
+"""Most channel gains of a probe: samples x antennas x OFDM symbols x subcarriers."""
 _MIN_ROWS = 32
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A probe of the whole time and band of a transmission.
+    """A probe over the whole duration and band of a transmission.
 
-    It has every OFDM symbol, or every ``stride``-th one, which stands for those that follow it.
+    With ``stride`` 1 it has the transmission's own symbols. Otherwise its rows are every
+    ``stride``-th OFDM symbol, and each row stands for the OFDM symbols up to the next one.
 
     Attributes:
         link: numerology and pilots.
-        subcarriers: those of the sender.
+        subcarriers: number of the sender's subcarriers.
         stride: OFDM symbols from one row of the probe to the next.
     """
 
@@ -37,14 +38,14 @@ class Probe:
     stride: int = 1
 
     def lengths(self, symbols: Tensor) -> Tensor:
-        """Symbols of the probe that meet what so many first symbols of a transmission do."""
+        """How long a probe must be to cover the first ``symbols`` symbols of a transmission."""
         if self.stride == 1:
             return symbols
         last = self._row((symbols - 1).clamp(min=0) // self.subcarriers)
         return torch.where(symbols > 0, (last + 1) * self.subcarriers, 0)
 
     def positions(self, symbols: Tensor) -> Tensor:
-        """Positions in the probe of what is met by symbols at these positions."""
+        """Positions in the probe that stand for symbols at these positions of a transmission."""
         if self.stride == 1:
             return symbols
         return self._row(symbols // self.subcarriers) * self.subcarriers + (
@@ -52,7 +53,7 @@ class Probe:
         )
 
     def _row(self, data_row: Tensor) -> Tensor:
-        """Rows of the probe that stand for rows of data symbols, which leave out the pilots."""
+        """Rows of the probe that stand for rows of data symbols, counted without pilots."""
         in_slot = torch.tensor(self.link.data_positions, device=data_row.device)
         slot = data_row // len(in_slot)
         step = SYMBOLS_PER_SLOT * slot + in_slot[data_row % len(in_slot)]
@@ -60,7 +61,7 @@ class Probe:
 
 
 def probe_of(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> Probe:
-    """The finest probe of bounded memory of all due packets of an interval."""
+    """The finest probe within the memory limit that covers all due packets of an interval."""
     subcarriers = own_subcarriers(air, transmissions)
     if air.static:
         return Probe(air.link, subcarriers)
@@ -78,7 +79,10 @@ def own_subcarriers(air: LinearAir, transmissions: Sequence[HarqTransmission]) -
 
 
 def max_rows(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> int:
-    """Rows of the largest strided probe: where pilots are estimated, each takes a slot."""
+    """Largest number of rows of a strided probe.
+
+    If the channel is estimated, each row takes the memory of a whole slot.
+    """
     in_row = SYMBOLS_PER_SLOT if air.csi == "estimated" else 1
     return max(_MIN_ROWS, _MAX_GAINS // (in_row * _gains_of_row(air, transmissions)))
 
@@ -89,6 +93,6 @@ def _gains_of_row(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> 
 
 
 def sinr_of(output: ChannelOutput, frame: Frame) -> Tensor:
-    """SINR ``[B, N]`` of each symbol of a probe's frame, after an LMMSE estimate."""
+    """SINR ``[B, N]`` of each symbol of a probe's frame, after LMMSE estimation."""
     noise_var = output.noise_var.expand(frame.symbols.shape)
     return 1.0 / noise_var.clamp(min=1e-9) - 1.0

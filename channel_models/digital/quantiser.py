@@ -1,6 +1,6 @@
-"""The quantiser of a digital link: a token's values as whole numbers, and these as bits.
+"""The quantiser of a digital link: turns a token's values into integers, and these into bits.
 
-Shapes: ``B`` samples, ``K`` packets of a sample (one a token), ``N`` symbols of a frame.
+Shapes: ``B`` samples, ``K`` packets of a sample (one per token), ``N`` symbols of a frame.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ QUANTISER_SCALE_BITS = 16
 
 
 def quantise(values: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Uniform symmetric quantiser with a scale for each row: its largest value, rounded up.
+    """Quantises uniformly and symmetrically, with a scale for each row.
+
+    The scale is the largest magnitude of the row, rounded up to a bfloat16.
 
     Args:
         values: float32 ``[..., V]``.
-        bits: bits of each value.
+        bits: number of bits of each value.
 
     Returns:
-        whole numbers in 0 to 2^bits - 2, of ``values``' shape and integer type, and the step
-        ``[..., 1]`` between them.
+        integers from 0 to 2^bits - 2, of the shape of ``values``, and the step ``[..., 1]`` between
+        them.
     """
     half = 2 ** (bits - 1) - 1
     step = _next_bfloat16(values.abs().amax(-1, keepdim=True)).clamp(min=1e-12) / half
@@ -32,7 +34,7 @@ def quantise(values: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def dequantise(level: Tensor, step: Tensor, bits: int) -> Tensor:
-    """Undoes :func:`quantise` but for the rounding."""
+    """Undoes :func:`quantise`, except for the rounding."""
     half = 2 ** (bits - 1) - 1
     values: Tensor = (level - half) * step
     return values
@@ -44,7 +46,10 @@ def token_packet_bits(symbols_per_token: int, bits: int) -> int:
 
 
 def token_bits(frame: Frame, bits: int) -> Tensor:
-    """What the tokens' packets hold ``[B, K, packet bits]``: values, most significant bit first."""
+    """Bits of the tokens' packets ``[B, K, packet bits]``: values, then scale.
+
+    The most significant bit of each comes first.
+    """
     level, step = quantise(_values(frame), bits)
     shifts = torch.arange(bits - 1, -1, -1, device=level.device)
     values = ((level[..., None] >> shifts) & 1).flatten(2)

@@ -1,6 +1,7 @@
-"""Detection by linear MMSE, of one user and of several.
+"""Detection of one user and of several by linear MMSE.
 
-Shapes: ``B`` samples, ``U`` users, ``M`` antennas, ``T`` OFDM symbols, ``F`` subcarriers.
+Shapes: ``B`` samples, ``U`` users, ``M`` antennas, ``T`` OFDM symbols, ``F`` subcarriers. A
+response may have a single OFDM symbol or a single subcarrier, which then stands for all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def lmmse_combine(received: Tensor, response: Tensor, noise_power: Tensor) -> tu
 
     Args:
         received: ``[B, M, T, F]``.
-        response: ``[B, M, T or 1, F]``.
+        response: ``[B, M, T or 1, F or 1]``.
         noise_power: broadcastable to ``[B, T, F]``.
 
     Returns:
@@ -34,11 +35,12 @@ def detect_users(
 ) -> tuple[Tensor, Tensor]:
     """Multiuser LMMSE: x = (H^H H + N0 I)^-1 H^H y, error variances N0 diag (H^H H + N0 I)^-1.
 
-    In double precision: with more users than antennas H^H H is singular, and N0 may be small.
+    It computes in double precision: with more users than antennas H^H H is singular, and N0 may be
+    small.
 
     Args:
         received: ``[B, M, T, F]``.
-        responses: response of each user, ``[B, M, T or 1, F]``.
+        responses: response of each user, ``[B, M, T or 1, F or 1]``.
         active: bool ``[B, T, F, U]``, where a user sends.
         noise_power: broadcastable to ``[B, T, F]``.
 
@@ -61,10 +63,10 @@ def detect_users(
 def sample_lmmse_estimate(
     symbols: Tensor, error: Tensor, scale: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """An LMMSE estimate of known error variance e, drawn: ``scale ((1 - e) x + n)``.
+    """Draws an LMMSE estimate of known error variance e: ``scale ((1 - e) x + n)``.
 
-    Matched to the channel, the antennas' noise is one Gaussian of power e (1 - e): a single draw a
-    symbol, whatever the antennas.
+    After combining, the noise of all antennas is a single Gaussian n of power e (1 - e). So one
+    draw per symbol is enough, however many antennas there are.
 
     Args:
         symbols: x, complex64 ``[B, ...]`` of unit power.
@@ -78,19 +80,19 @@ def sample_lmmse_estimate(
     noise = _noise_parts(symbols.shape, 1.0, generator)
     if spread.shape[-1] > 1:
         return _mixed(torch.view_as_complex(noise), spread, symbols, gain)
-    # One weight a sample multiplies real and imaginary parts as they lie.
+    # A single weight per sample multiplies real and imaginary parts without a complex view.
     mixed = _mixed(noise, spread[..., None], torch.view_as_real(symbols), gain[..., None])
     return torch.view_as_complex(mixed)
 
 
 def _mixed(noise: Tensor, spread: Tensor, signal: Tensor, gain: Tensor) -> Tensor:
-    """``spread noise + gain signal``; the gradient of ``spread`` needs the noise as it was."""
+    """``spread noise + gain signal``; overwrites the noise unless ``spread`` needs a gradient."""
     noise = noise * spread if spread.requires_grad else noise.mul_(spread)
     return noise.addcmul_(signal, gain)
 
 
 def gaussian_noise(shape: Sequence[int], power: float, generator: torch.Generator) -> Tensor:
-    """Circular complex Gaussian noise of ``power`` a symbol."""
+    """Circular complex Gaussian noise of power ``power`` per symbol."""
     return torch.view_as_complex(_noise_parts(shape, power, generator))
 
 

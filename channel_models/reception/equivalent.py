@@ -22,15 +22,20 @@ _MIN_PROBED_SYMBOLS = 96
 class EquivalentAir(Air):
     """Carries symbols through as much noise as a linear air leaves on a few of them.
 
-    A probe of each frame's first symbols, silent, meets the linear air; the mean error variance e
-    of the LMMSE estimates, where a sample sends, makes its flat channel (1 - e) x + n with error
-    variance e. The probe fills the sender's whole band: one OFDM symbol, or the first slot where
-    pilots are interpolated, which errs differently from one OFDM symbol to the next. Thousands of
-    long frames so cost what short ones do; how the error varies within a sample is lost, and so is
-    what a channel that moves does after the probe.
+    A silent probe takes the place of each frame's first symbols and crosses the linear air. The
+    error variance of its LMMSE estimates, averaged over the symbols that a sample sends, is the e
+    of the sample. The sample's symbols x then cross the flat channel (1 - e) x + n, which has error
+    variance e.
+
+    The probe fills the sender's whole band for one OFDM symbol, or for the first slot if the
+    channel is estimated: interpolation between pilots errs differently from one OFDM symbol to the
+    next. It has 96 symbols or more, but no more than the frame.
+
+    Thousands of long frames thus cost as much as short ones. What is lost is how the error varies
+    within a sample, and how a moving channel changes after the probe.
 
     Args:
-        inner: the linear air, several users and all.
+        inner: the linear air, which also separates users who share resources.
         device: torch device.
     """
 
@@ -57,13 +62,13 @@ class EquivalentAir(Air):
         rows = SYMBOLS_PER_SLOT - self.link.dmrs_symbols if estimated else 1
         count = max(_MIN_PROBED_SYMBOLS, rows * allocation.subcarriers)
         silence = torch.zeros_like(frame.symbols[:, :count])
-        valid = frame.valid.any(1, keepdim=True).expand(silence.shape)  # no one else interferes
+        valid = frame.valid.any(1, keepdim=True).expand(silence.shape)  # idle ones do not interfere
         return Frame(frame.sender, frame.stream, silence, valid, frame.scale, members=frame.members)
 
     def _flat(self, frame: Frame, probed: ChannelOutput, seed: int) -> ChannelOutput:
         of_symbol = probed.noise_var.expand(probed.symbols.shape)
         own = frame.valid[:, : of_symbol.shape[1]]
-        own = own | ~own.any(1, keepdim=True)  # any error will do for what sends nothing
+        own = own | ~own.any(1, keepdim=True)  # idle samples: any error will do
         error = (of_symbol * own).sum(1, keepdim=True) / own.sum(1, keepdim=True)
         generator = torch.Generator(self._device).manual_seed(seed)
         estimate = sample_lmmse_estimate(frame.symbols, error, frame.scale, generator)

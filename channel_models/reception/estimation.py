@@ -36,7 +36,7 @@ class _Pilots:
 
     Attributes:
         estimator: Sionna's estimator.
-        sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of others.
+        sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
         interpolated: statistics of the estimate; None for ``lmmse``, which states its own error.
     """
 
@@ -49,13 +49,14 @@ class PilotEstimator:
     """Least squares at the pilots, then interpolation over each slot.
 
     The users of one allocation share its pilot symbols as combs (Sionna's Kronecker pattern), at
-    the power of their data. ``lmmse`` interpolates with the source's own second-order statistics;
-    of the others, the error's variance follows from them.
+    the power of their data. ``lmmse`` interpolates with the source's own second-order statistics.
+    ``nearest`` and ``linear`` interpolate without them; the same statistics then turn each estimate
+    into the channel's mean given the estimate, and yield the variance of its error.
 
     Args:
         link: numerology and pilots.
         interpolation: ``nearest``, ``linear`` or ``lmmse``.
-        source: channels of one user, for their statistics.
+        source: channels of one user, from which the statistics are taken.
         device: torch device.
     """
 
@@ -80,18 +81,18 @@ class PilotEstimator:
         noise_power: float,
         generator: torch.Generator,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Estimates every user's channel from what the pilot symbols bring.
+        """Estimates every user's channel from the pilot symbols as the base station receives them.
 
         Args:
             pilots: each user's true response at the pilot symbols ``[B, M, S, K, F]``.
-            rows: numbers of the OFDM symbols with data among those of all slots.
+            rows: index of each row of data symbols among all data positions of all slots.
             noise_power: N0 per antenna.
             generator: draws the noise on the pilots.
 
         Returns:
-            of each user, the response ``[B, M, rows, F]`` at the data symbols and the variance
-            ``[B, rows, F]`` of its error: what the interpolation makes of the noise, and what it
-            misses of the channel between the pilots.
+            for each user, the response ``[B, M, rows, F]`` at the data symbols and the variance
+            ``[B, rows, F]`` of its error. The error has two parts: the noise on the pilots as
+            interpolated, and what interpolation misses of the channel between the pilots.
         """
         batch, antennas, slots, _, subcarriers = pilots[0].shape
         made = self._pilots(len(pilots), subcarriers)
@@ -106,8 +107,8 @@ class PilotEstimator:
         )  # fmt: skip
         grids[:, 0, :, self._link.pilot_positions] = received.transpose(1, 2).flatten(0, 1)
         power = received.abs().square().mean((1, 2, 3, 4)).clamp(min=_MIN_POWER)
-        own = power / len(pilots)  # a user's comb has the power of all subcarriers
-        level = own.sqrt().repeat_interleave(slots)  # that of the statistics
+        own = power / len(pilots)  # on its comb a user sends the power of all subcarriers
+        level = own.sqrt().repeat_interleave(slots)  # scales to the statistics' unit power
         response, error = made.estimator(
             grids / level[:, None, None, None, None],
             noise_power / level.square(),
@@ -133,7 +134,7 @@ class PilotEstimator:
         return of_slots[:, :, :, list(rows)]
 
     def _pilots(self, users: int, subcarriers: int) -> _Pilots:
-        """Pilots of so many users, and what estimates their channels from them."""
+        """The pilots of ``users`` users, and the estimator of channels from these pilots."""
         key = (users, subcarriers)
         if key not in self._made:
             if subcarriers % users:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
-    """``[B, N]`` to ``[B, T, F]``, frequency first, the rest zero."""
+    """``[B, N]`` to ``[B, T, F]``, filled frequency first; the rest is zero."""
     rows, subcarriers = shape
     missing = rows * subcarriers - values.shape[1]
     padded = nn.functional.pad(values, (0, missing)) if missing else values
@@ -25,7 +25,7 @@ def off_grid(values: Tensor, count: int) -> Tensor:
 
 
 def at_steps(response: Tensor, steps: Sequence[int]) -> Tensor:
-    """A response ``[B, M, T, F]`` at some time steps; a single one stands for all."""
+    """A response ``[B, M, T, F]`` at some time steps; one with a single step holds at all."""
     if response.shape[2] == 1:
         return response.expand(-1, -1, len(steps), -1)
     return response[:, :, list(steps)]

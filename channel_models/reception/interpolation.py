@@ -1,4 +1,4 @@
-"""What interpolation between pilots makes of a channel and of the noise on the pilots.
+"""How interpolation between pilots distorts a channel, and what noise it adds.
 
 Shapes: ``U`` users, ``B`` samples, ``M`` antennas, ``K`` pilot symbols of a slot, ``T`` OFDM
 symbols with data, ``F`` subcarriers.
@@ -24,13 +24,13 @@ _MIN_POWER = 1e-30
 
 @dataclass(frozen=True)
 class Interpolated:
-    """An estimate c h + e of a channel h of unit power; e is uncorrelated with h.
+    """Statistics of an estimate c h + e of a channel h of unit power; e is uncorrelated with h.
 
     Attributes:
-        kept: c, complex64 ``[U, 14, F]``; 1 where the channel is that at the pilots.
-        missed: variance ``[U, 14, F]`` of e without noise: how far the channel strays from the
-            pilots'.
-        noise_gain: variance ``[U, 14, F]`` that unit noise adds to it.
+        kept: c, complex64 ``[U, 14, F]``; 1 where interpolation recovers the channel.
+        missed: variance ``[U, 14, F]`` of e without noise: how far the channel departs from what is
+            interpolated between the pilots.
+        noise_gain: variance ``[U, 14, F]`` that noise of unit power on the pilots adds to e.
     """
 
     kept: Tensor
@@ -38,16 +38,17 @@ class Interpolated:
     noise_gain: Tensor
 
     def mapped(self, each: Callable[[Tensor], Tensor]) -> Interpolated:
-        """The same of another part of the grid."""
+        """The statistics of another part of the grid: ``each`` is applied to every attribute."""
         return Interpolated(each(self.kept), each(self.missed), each(self.noise_gain))
 
     def shrunk(self, response: Tensor, noise_power: float) -> tuple[Tensor, Tensor]:
-        """What the estimate says of a Gaussian channel: mean and variance given the estimate.
+        """Mean and variance of a Gaussian channel given its estimate.
 
-        The channel's own power is what the estimate's power over the grid exceeds the noise's by.
+        The channel's power is measured over the grid: it is the power of the estimate less that of
+        the noise, divided by what interpolation makes of a channel of unit power.
 
         Args:
-            response: estimates ``[U, B, M, T, F]``; these statistics broadcast to them.
+            response: estimates ``[U, B, M, T, F]``, to which these statistics are broadcast.
             noise_power: N0 on the pilots.
         """
         over_grid = (2, 3, 4)
@@ -64,13 +65,13 @@ class Interpolated:
 def interpolated(
     estimator: BaseChannelEstimator, sequences: Tensor, link: Link, source: Source
 ) -> Interpolated:
-    """The statistics of an estimator that interpolates, over a slot.
+    """The statistics over a slot of an estimator that interpolates.
 
-    Each user has the source's channels, seen through pilots of its own.
+    All users have channels of the same source; each is estimated from its own pilots.
 
     Args:
-        estimator: Sionna's, linear in what is received.
-        sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of others.
+        estimator: Sionna's estimator, which must be linear in the received signal.
+        sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
         link: numerology and pilots.
         source: channels of one user.
     """
@@ -96,11 +97,11 @@ def interpolated(
 
 
 def _noise_gain(estimator: BaseChannelEstimator, sequences: Tensor, link: Link) -> Tensor:
-    """Variance ``[U, 14, F]`` that an interpolation with weights w makes of unit noise.
+    """Variance ``[U, 14, F]`` of noise of unit power after interpolation with weights w.
 
-    That is the sum of w^2 over the pilots; Sionna states the sum of w, as if the noise of two
-    pilots were the same. A value is interpolated from neighbouring pilots, so that impulses at
-    every second pilot of one symbol do not overlap, and show each weight.
+    It is the sum of w^2 over the pilots. Sionna states the sum of w instead, as if two pilots had
+    the same noise. The weights are measured as responses to impulses: a value is interpolated from
+    neighbouring pilots only, so that impulses at every second pilot of one symbol do not overlap.
     """
     _, count, subcarriers = sequences.shape
     sends = sequences.abs() > 0
@@ -116,7 +117,7 @@ def _noise_gain(estimator: BaseChannelEstimator, sequences: Tensor, link: Link) 
 
 
 def _estimate(estimator: BaseChannelEstimator, received: Tensor) -> Tensor:
-    """What it makes of grids ``[..., 14, F]`` that one antenna receives."""
+    """The estimate from grids ``[..., 14, F]`` that one antenna receives."""
     found: Tensor
     found, _ = estimator(received[:, None, None], torch.ones(len(received), device=received.device))
     return found

@@ -1,8 +1,8 @@
-"""Linear airs, eq. (6): y = H x + n on the resource grid, for whatever source of H.
+"""Linear airs, eq. (6): y = H x + n on the resource grid, for any source of H.
 
 Shapes: ``B`` samples, ``U`` users, ``M`` antennas of the base station, ``T`` OFDM symbols with
-data, ``F`` subcarriers, ``N`` symbols of a frame. A flat source has a single "subcarrier" with all
-symbols after each other.
+data, ``F`` subcarriers, ``N`` symbols of a frame. On a flat channel the grid is a single row of all
+``N`` symbols, see :mod:`~channel_models.reception.signal`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class LinearAir(Air):
-    """Noise behind an optional channel, equalised by LMMSE as far as the channel is known.
+    """An optional channel and noise, equalised by LMMSE as far as the channel is known.
 
-    The equaliser is the biased LMMSE estimate with error variance 1 - h^H R^-1 h: unbiased, as
-    Sionna's own, it would be zero forcing on one antenna, whose mean noise is infinite under
+    The equaliser yields the biased LMMSE estimate, with error variance 1 - h^H R^-1 h. An unbiased
+    one, such as Sionna's, would be zero forcing with one antenna: its mean noise is infinite under
     Rayleigh fading.
 
     Args:
@@ -42,15 +42,15 @@ class LinearAir(Air):
         source: yields channels; None for noise alone.
         receiver: what is known of the channel.
         device: torch device.
-        statistics: channels of one user, by whose statistics pilots are interpolated; ``source`` by
+        statistics: channels of one user, whose statistics channel estimation uses; ``source`` by
             default.
 
     Attributes:
         csi: what the receiver knows of the channel.
 
     Raises:
-        ValueError: for what cannot be received (several users or antennas without CSI, users on
-            the same subcarriers without fading, estimates without pilots).
+        ValueError: for signals that cannot be received (several users or antennas without CSI,
+            users on the same subcarriers without fading, estimates without pilots or fading).
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class LinearAir(Air):
         return self._channel is None or self._channel.static
 
     def at(self, noise_power: float) -> LinearAir:
-        """The same air at another N0; both share what is known of the channel's statistics."""
+        """The same air at another N0; both share the statistics for channel estimation."""
         other = copy.copy(self)
         other._noise_power = noise_power
         return other
@@ -114,7 +114,7 @@ class LinearAir(Air):
         return torch.stack(found).mean(0)
 
     def _receive_one(self, frame: Frame, allocation: Allocation, seed: int) -> ChannelOutput:
-        """One user on resources of its own."""
+        """Receives one user on resources of its own."""
         n0 = self._noise_power
         generator = self._generator(Air.seed_of(frame, seed, "noise"))
         if self._channel is None:
@@ -135,7 +135,7 @@ class LinearAir(Air):
         return _output(frame, estimate, noise_var, snr_db, signal, biased=self.csi != "none")
 
     def _through_noise(self, frame: Frame, generator: torch.Generator) -> ChannelOutput:
-        """One user where there is no channel: every antenna has the symbol, and its own noise."""
+        """Receives one user without a channel: each antenna gets the symbol and its own noise."""
         n0 = self._noise_power
         snr_db = to_db(torch.ones_like(frame.scale) / n0)
         if self.csi == "none":
@@ -150,7 +150,7 @@ class LinearAir(Air):
     def _equalise(
         self, received: Tensor, signal: UserSignal, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Without CSI, or with that of the pilots."""
+        """Symbols and their error variance, with CSI from the pilots; as received without CSI."""
         n0 = torch.full((), self._noise_power, device=self._device)
         if self._estimator is None or signal.pilots is None:
             return received[:, 0], n0.expand(received[:, 0].shape)
@@ -162,7 +162,7 @@ class LinearAir(Air):
     def _receive_several(
         self, frames: Sequence[Frame], allocation: Allocation, seed: int
     ) -> list[ChannelOutput]:
-        """Users on the same resources, told apart by multiuser LMMSE detection."""
+        """Receives users on the same resources, told apart by multiuser LMMSE detection."""
         if len({len(frame.symbols) for frame in frames}) > 1:
             raise ValueError(
                 "users that send at once need batches of one size, got "
@@ -202,7 +202,7 @@ class LinearAir(Air):
 
 
 def _rounds(frames: Sequence[Frame]) -> list[list[int]]:
-    """The frames that are on the air at once: the first of every sender, then the second."""
+    """Groups of frames that are on the air at once: the first of every sender, then the second."""
     rounds: list[list[int]] = []
     sent: dict[str, int] = {}
     for i, frame in enumerate(frames):
@@ -222,7 +222,7 @@ def _output(
     signal: UserSignal,
     biased: bool = True,
 ) -> ChannelOutput:
-    """The part of the grid ``[B, T, F]`` that is the frame's."""
+    """The output for a frame: its part of the grid ``[B, T, F]``."""
     count = frame.symbols.shape[1]
     noise_var = off_grid(noise_var.expand(estimate.shape), count)
     return ChannelOutput(

@@ -1,4 +1,4 @@
-"""What the base station's receiver knows of the channel, and what it can tell apart with that."""
+"""What the base station's receiver knows of the channel, and what it can receive with that."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Receiver:
     Attributes:
         csi: ``perfect``, ``estimated`` from the pilots, or ``none``, which leaves the received
             signal as it is.
-        interpolation: how an estimate continues between the pilots.
+        interpolation: how the channel is estimated between the pilots.
     """
 
     csi: Csi = "perfect"
     interpolation: Interpolation = "linear"
 
     def check(self, link: Link, fading: bool) -> None:
-        """Raises ValueError for what it cannot tell from noise or from each other."""
+        """Raises ValueError for a link on which it could not tell signals from noise or apart."""
         if self.csi == "none" and (link.antennas > 1 or link.access == "sdma"):
             raise ValueError("csi none receives one user with one antenna; take csi perfect")
         if link.access == "sdma" and not fading:

@@ -15,7 +15,7 @@ from ..sources.source import Realisation
 
 
 def subcarrier_hz(link: Link, allocation: Allocation, device: torch.device) -> Tensor:
-    """Baseband frequencies ``[F]`` of an allocation, the band's middle subcarrier at zero."""
+    """Baseband frequencies ``[F]`` of an allocation; the band's middle subcarrier is at zero."""
     first = allocation.first - link.subcarriers // 2
     index = torch.arange(first, first + allocation.subcarriers, device=device)
     return index * link.subcarrier_spacing_hz
@@ -27,8 +27,8 @@ _STRIDE = 32
 def _rotation(delays_s: Tensor, frequencies_hz: Tensor) -> Tensor:
     """``exp(-j 2 pi f tau)`` ``[B, P, F]`` at evenly spaced frequencies.
 
-    Each is a product of two factors, of every 32nd frequency and of those between, so that a
-    thousand subcarriers take some sixty exponentials a path.
+    Each is the product of two factors: one of every 32nd frequency, and one of the offset from it.
+    A thousand subcarriers thus take some sixty exponentials per path.
     """
     step = frequencies_hz[:_STRIDE] - frequencies_hz[0]
     fine, coarse = (
@@ -44,7 +44,7 @@ def _rotation(delays_s: Tensor, frequencies_hz: Tensor) -> Tensor:
 def frequency_response(channel: Realisation, frequencies_hz: Tensor) -> Tensor:
     """``H(t, f) = sum_p a_p(t) exp(-j 2 pi f tau_p)``: ``[B, M, T, F]``.
 
-    One matrix product a sample, or a single one where all samples share their delays.
+    Takes one matrix product per sample, or a single one if all samples share their delays.
     """
     gains = channel.gains.transpose(2, 3)
     rotation = _rotation(channel.delays_s, frequencies_hz)

@@ -1,7 +1,8 @@
 """Frames on the resource grid, and the channels that they meet there.
 
 Shapes: ``B`` samples, ``M`` antennas of the base station, ``T`` OFDM symbols with data, ``F``
-subcarriers. A flat source has a single "subcarrier" with all symbols after each other.
+subcarriers. If the channel is flat and static, and not estimated, the grid is a single row of all
+symbols, and the response is a single value per sample and antenna.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .grid import at_steps, on_grid
 from .response import frequency_response, subcarrier_hz
 
 _PROBES = 8
-"""Subcarriers of a user's part of the band that a scheduler looks at."""
+"""About how many subcarriers of a user's part of the band a scheduler looks at."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class UserSignal:
 
     Attributes:
         symbols: ``[B, T, F]``.
-        response: ``[B, M, T or 1, F]`` at the data symbols.
+        response: ``[B, M, T or 1, F or 1]`` at the data symbols.
         pilots: ``[B, M, slots, pilots of a slot, F]``; None unless the channel is estimated.
-        rows: numbers of the data symbols among all those of the slots.
+        rows: see :class:`~channel_models.numerology.Grid`.
         location: see :class:`~channel_models.air.ChannelOutput`.
     """
 
@@ -48,7 +49,7 @@ class FadingChannel:
     Args:
         link: numerology and pilots.
         source: yields channels.
-        with_pilots: whether the receiver estimates them, and so needs the pilots' responses.
+        with_pilots: whether the receiver estimates channels, and so needs the pilots' responses.
         device: torch device.
     """
 
@@ -66,7 +67,7 @@ class FadingChannel:
     def signal(
         self, frame: Frame, allocation: Allocation, seed: int, longest: int = 0
     ) -> UserSignal:
-        """Puts a frame on its grid and draws its channel, for ``longest`` symbols at least."""
+        """Puts a frame on its grid and draws its channel, both for at least ``longest`` symbols."""
         source, link = self._source, self._link
         length = max(longest, frame.symbols.shape[1])
         flat = source.flat and source.static and not self._with_pilots
@@ -108,7 +109,7 @@ class FadingChannel:
         )
 
     def probe_power(self, sender: str, members: Members, allocation: Allocation) -> Tensor:
-        """Power gain ``[B]`` of all antennas, the mean over a few subcarriers of an allocation."""
+        """Power gain ``[B]`` of all antennas, as a mean over a few subcarriers of an allocation."""
         request = Request(
             batch=len(members.users),
             steps=1,

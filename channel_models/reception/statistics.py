@@ -1,4 +1,4 @@
-"""Second-order statistics of a source's channels, from realisations of its own.
+"""Second-order statistics of a source's channels, estimated from its realisations.
 
 Shapes: ``R`` realisations, ``M`` antennas, ``F`` subcarriers.
 """
@@ -21,7 +21,10 @@ _MIN_POWER = 1e-30
 def normalised_responses(
     link: Link, source: Source, subcarriers: int, at_once: int = _REALISATIONS
 ) -> Iterator[Tensor]:
-    """Responses over a slot ``[R, M, 14, F]``, each realisation of unit mean power, in parts."""
+    """Yields responses over a slot, ``[R, M, 14, F]``, ``at_once`` realisations at a time.
+
+    Each realisation is scaled to unit mean power.
+    """
     drawn = draw(
         source,
         Request(
@@ -45,7 +48,7 @@ def normalised_responses(
 
 
 def covariances(link: Link, source: Source) -> tuple[Tensor, Tensor]:
-    """Those of the normalised response over the symbols of a slot, and over the band."""
+    """Covariances of the normalised response over the symbols of a slot, and over the band."""
     (response,) = normalised_responses(link, source, link.subcarriers)
     by_symbol = response.permute(2, 0, 1, 3).flatten(1)[:, :: link.subcarriers // 12]
     by_subcarrier = response.permute(3, 0, 1, 2)[..., :1].flatten(1)

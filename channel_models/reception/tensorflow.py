@@ -20,13 +20,16 @@ from ..numerology import Link
 from ..power import to_db
 
 TensorflowChannel = Callable[[Any, Any, int], Any]
-"""Complex symbols ``[batch, symbols]``, N0 and a seed in; what the receiver has out."""
+"""Takes complex symbols ``[batch, symbols]``, N0 and a seed; returns the received symbols."""
 
 _NO_TENSORFLOW = 'air tensorflow needs TensorFlow in this process; pip install "tokcom[tensorflow]"'
 
 
 class _Bridge(torch.autograd.Function):
-    """Forward in TensorFlow under a tape, backward through it; real and imaginary parts as axes."""
+    """Runs a channel in TensorFlow under a gradient tape, and goes back through the tape.
+
+    Real and imaginary parts are the last axis of the torch tensors.
+    """
 
     @staticmethod
     def forward(
@@ -59,8 +62,8 @@ class _Bridge(torch.autograd.Function):
 class TensorflowAir(Air):
     """Sends every frame through a TensorFlow function; gradients flow both ways.
 
-    The function does whatever the receiver would have done as well: what it returns is taken for
-    the equalised symbols, with an error variance of N0.
+    The function also stands for the receiver: what it returns is taken as the equalised symbols,
+    with an error variance of N0.
 
     Args:
         link: the band and how it is shared.
@@ -77,7 +80,7 @@ class TensorflowAir(Air):
         return [self._one(frame, Air.seed_of(frame, seed)) for frame in frames]
 
     def predict_snr(self, senders: Sequence[str], members: Members) -> Tensor:
-        """Nothing is known of the function: the SNR that was asked for."""
+        """The SNR that was asked for, as nothing is known of the function."""
         return torch.ones(len(members.users)) / self._noise_power
 
     def _one(self, frame: Frame, seed: int) -> ChannelOutput:
@@ -97,10 +100,10 @@ class TensorflowAir(Air):
 
 
 def load_channel(name: str) -> TensorflowChannel:
-    """A function by ``package.module:function``.
+    """Loads a function by ``package.module:function``.
 
     Raises:
-        ValueError: if TensorFlow or the function is not there.
+        ValueError: if TensorFlow or the function cannot be imported.
     """
     try:
         importlib.import_module("tensorflow")

@@ -11,15 +11,15 @@ from ..frame import Frame, Members
 from ..snr import SnrRange
 
 AirAt = Callable[[float], Air]
-"""Makes an air of an average SNR in dB."""
+"""Builds the air for an average SNR in dB."""
 
 
 class VaryingAir(Air):
     """Draws an SNR for every interval, the same for all frames of the interval.
 
     Args:
-        at: Makes an air of an SNR.
-        snr_db: Range of the SNRs.
+        at: builds the air for an SNR in dB.
+        snr_db: range of the SNRs.
     """
 
     def __init__(self, at: AirAt, snr_db: SnrRange) -> None:
@@ -36,5 +36,5 @@ class VaryingAir(Air):
 
 
 def at_snr(at: AirAt, snr_db: float | SnrRange) -> Air:
-    """The air of one SNR, or of a range of them."""
+    """The air for one SNR, or for a range of SNRs."""
     return VaryingAir(at, snr_db) if isinstance(snr_db, SnrRange) else at(snr_db)

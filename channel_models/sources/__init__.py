@@ -1,1 +1,1 @@
-"""Realisation sources: where the path gains and delays of linear airs come from."""
+"""Realisation sources, which yield the path gains and delays of linear airs."""

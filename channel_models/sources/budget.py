@@ -1,4 +1,4 @@
-"""The link budget: transmit power, path loss and thermal noise in the place of an average SNR."""
+"""The link budget: transmit power, path loss and thermal noise instead of an average SNR."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PowerControl:
     """Open-loop uplink power control of TS 38.213, section 7.1.1, up to the maximum power.
 
     Args:
-        p0_dbm: wanted receive power of a resource block; None sends at full power always.
+        p0_dbm: target receive power of a resource block; None always sends at maximum power.
         alpha: fraction of the path loss that is compensated.
     """
 
@@ -28,7 +28,7 @@ class PowerControl:
         self._alpha = alpha
 
     def watts(self, path_gain: Tensor, subcarriers: int, max_dbm: float) -> Tensor:
-        """Transmit power ``[B]`` of users of linear path gain ``[B]``."""
+        """Transmit power ``[B]`` of users with linear path gains ``[B]``."""
         from ..sionna_api import dbm_to_watt, open_loop_uplink_power_control
 
         if self._p0_dbm is None:
@@ -45,16 +45,16 @@ class PowerControl:
 
 
 class BudgetedSource(Source):
-    """A source of physical gains, scaled so that a unit-power symbol meets unit noise.
+    """A source of physical gains, scaled for unit-power symbols and noise of unit power.
 
-    Adds to the location: ``path_loss_db`` of the whole channel, shadowing and antenna gains
-    included, the mean over antennas; and ``tx_power_dbm``.
+    It adds two values to the location: ``tx_power_dbm``, and ``path_loss_db`` of the whole channel,
+    which includes shadowing and antenna gains and is the mean over antennas.
 
     Args:
-        source: yields gains with their path loss.
-        link: maximum power, subcarrier spacing.
+        source: yields gains that include the path loss.
+        link: maximum power and subcarrier spacing.
         noise_figure_db: noise figure of the base station.
-        power: power that users send at.
+        power: determines the power that users send at.
     """
 
     def __init__(
@@ -93,9 +93,9 @@ class BudgetedSource(Source):
 
 
 class Budget(BaseModel):
-    """Link budget in the place of an average SNR; the link's ``tx_power_dbm`` is the maximum.
+    """A link budget instead of an average SNR; the link's ``tx_power_dbm`` is the maximum power.
 
-    ``p0_dbm`` turns on open-loop power control: wanted receive power of a resource block.
+    ``p0_dbm``, the target receive power of a resource block, turns on open-loop power control.
     """
 
     noise_figure_db: float = Field(default=5.0, ge=0, allow_inf_nan=False)

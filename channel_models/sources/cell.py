@@ -18,7 +18,7 @@ from .source import Realisation, Request, Source, as_realisation, random_phases
 Scenario = Literal["umi", "uma", "rma", "inh"]
 
 _NEIGHBOURS = 1000
-"""Users of one drop at once: Sionna correlates each with each."""
+"""Most users in one topology: Sionna correlates every user with every other."""
 
 _HALL_M = (60.0, 50.0)
 _HALL_BS_HEIGHT_M = 3.0
@@ -33,10 +33,10 @@ class CellModel:
         scenario: name of the scenario.
         carrier_hz: carrier frequency.
         speed_mps: speed of every user, in a random direction.
-        indoor_prob: probability of a user to be indoors (not InH); None takes the scenario's.
+        indoor_prob: probability that a user is indoors (not for InH); None takes the scenario's.
         o2i: building penetration loss of UMi and UMa.
-        antennas: antennas of the base station.
-        antenna_pattern: pattern of its elements: ``38.901``, which in a hall faces down, or
+        antennas: number of the base station's antennas.
+        antenna_pattern: pattern of these antennas: ``38.901``, which faces down in a hall, or
             ``omni``.
     """
 
@@ -49,7 +49,7 @@ class CellModel:
     antenna_pattern: Literal["38.901", "omni"]
 
     def build(self, device: str) -> SystemLevelChannel:
-        """Sionna's model of it, in the uplink, on a torch device."""
+        """Sionna's model of the cell, in the uplink, on a torch device."""
         shared = {
             "carrier_frequency": self.carrier_hz,
             "ut_array": linear_array(1, self.carrier_hz, device),
@@ -68,11 +68,11 @@ class CellModel:
 class CellSource(Source):
     """Users at random places of a sector (UMi, UMa, RMa) or a hall (InH).
 
-    Place and paths follow from the request's place, the paths' phases from its seed.
+    The seed of the request's place determines places and paths, and its own seed the paths' phases.
 
     Args:
-        cell: the cell that they are dropped in.
-        drop_seed: each device keeps the place that follows from it and its name; None gives every
+        cell: the cell that users are dropped in.
+        drop_seed: determines, with its name, the place that each device keeps; None gives every
             sample a new place.
         device: torch device.
     """
@@ -102,16 +102,16 @@ class CellSource(Source):
         return Realisation(turned, channel.delays_s, location)
 
     def _channels(self, topology: Sequence[Tensor], request: Request) -> tuple[Tensor, Tensor]:
-        self._model.reset_topology()  # what it remembers would change what it draws
+        self._model.reset_topology()  # buffers of the last topology would change the draws
         self._model.set_topology(*topology)
         gains, delays = self._model(request.steps, request.sampling_hz)
         return gains, delays
 
     def _of_neighbours(self, topology: Sequence[Tensor], request: Request) -> tuple[Tensor, Tensor]:
-        """Channels whose large-scale parameters are alike where users are near each other.
+        """Channels with similar large-scale parameters for users near each other.
 
-        TR 38.901 section 7.5, step 4: their correlation falls off exponentially with distance.
-        Users who do not fit into one topology are divided by azimuth.
+        The correlation decays exponentially with distance (TR 38.901 section 7.5, step 4). Users
+        who do not fit into one topology are divided by azimuth.
         """
         users, station, facing, tilt, velocity, indoors = topology
         x_m, y_m, _ = (users - station)[:, 0].unbind(1)
@@ -129,7 +129,7 @@ class CellSource(Source):
         return all_gains, all_delays
 
     def _drop(self, batch: int) -> list[Tensor]:
-        """User and base station places, orientations, velocities, and who is indoors."""
+        """Places and orientations of users and base station, velocities, and who is indoors."""
         if self._cell.scenario == "inh":
             return self._drop_in_hall(batch)
         topology = gen_single_sector_topology(
@@ -145,7 +145,7 @@ class CellSource(Source):
         return upright(*topology)
 
     def _drop_in_hall(self, batch: int) -> list[Tensor]:
-        """Uniformly in a hall, the base station in the middle of its ceiling."""
+        """Drops users uniformly in a hall, with the base station in the middle of its ceiling."""
 
         def uniform(*shape: int) -> Tensor:
             generator = sionna_config.torch_rng(self._device)
@@ -168,8 +168,8 @@ class CellSource(Source):
 
 
 def upright(users: Tensor, station: Tensor, facing: Tensor, *others: Tensor) -> list[Tensor]:
-    """A topology whose users hold their antennas upright, as TR 38.901 (table 7.8-1) has it.
+    """A topology whose users hold their antennas upright, as in TR 38.901 (table 7.8-1).
 
-    Sionna turns them about all three axes, which costs 3.6 dB of polarisation mismatch.
+    Sionna rotates them about all three axes, which costs 3.6 dB by polarisation mismatch.
     """
     return [users, station, facing * facing.new_tensor([1.0, 0.0, 0.0]), *others]

@@ -1,4 +1,4 @@
-"""Delay lines: which profile, at what carrier frequency and speed."""
+"""Delay lines: their profile, carrier frequency and speed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class DelayLine:
     """A profile of TR 38.901 section 7.7, or of TS 38.101-4 annex B.2.1.
 
     Attributes:
-        family: ``tdl``, tapped, its antennas uncorrelated, or ``cdl``, clustered, the antennas a
-            row of omnidirectional elements half a wavelength apart.
+        family: ``tdl``, tapped, with uncorrelated antennas, or ``cdl``, clustered, with a row of
+            omnidirectional antennas half a wavelength apart.
         profile: ``a`` to ``e``, or a fixed one such as ``a30``.
-        delay_spread_s: RMS delay spread; None for the fixed profiles, which have their own.
+        delay_spread_s: RMS delay spread; None for a fixed profile, which has its own.
         carrier_hz: carrier frequency.
         speed_mps: speed of the user, for the Doppler spread.
         antennas: number of the base station's antennas.

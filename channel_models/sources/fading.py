@@ -1,4 +1,4 @@
-"""Block fading: one gain a sample and antenna."""
+"""Block fading: one gain per sample and antenna."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from .source import Realisation, Request, Source
 
 
 class BlockFading(Source):
-    """One path a sample: Rayleigh, or Rician with a line of sight of random angle; E|h|^2 = 1.
+    """One path per sample: Rayleigh, or Rician with a line of sight at a random angle; E|h|^2 = 1.
 
     Args:
         antennas: number of the base station's antennas, a uniform linear array of half-wavelength
             spacing.
-        k_factor_db: power of the line of sight over that of the scattered part; -inf is Rayleigh.
+        k_factor_db: ratio of the power of the line of sight to that of the scattered part; -inf
+            is Rayleigh fading.
         device: torch device of the realisations.
     """
 

@@ -39,7 +39,7 @@ def delay_line_source(line: DelayLine, device: str) -> Source:
 
 
 class _Cdl(CDL):  # type: ignore[misc]
-    """Sionna's, with its rays added up by :class:`~.rays.RaySum`."""
+    """Sionna's CDL, with its rays added up by :class:`~.rays.RaySum`."""
 
     def __init__(self, *arguments: Any, **keys: Any) -> None:
         super().__init__(*arguments, **keys)

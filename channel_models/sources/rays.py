@@ -1,10 +1,11 @@
 """Sionna's sum of rays, TR 38.901 eq. (7.5-22), in fewer operations.
 
-Sionna multiplies every ray by its Doppler rotation at every time step and then adds up the rays
-of a cluster: that is a matrix product, of the rays' gains with their rotations. It turns every
-ray's field from the antennas' coordinates to the world's and back: between upright, vertically
-polarised, omnidirectional antennas that leaves the ray's first phase. The random draws are
-Sionna's, and so are the numbers, to single precision.
+Sionna multiplies every ray by its Doppler rotation at every time step and then adds up the rays of
+a cluster. That is a matrix product of the rays' gains with their rotations, and is computed as one
+here. Sionna also transforms every ray's field from the antennas' coordinates to the world's and
+back. Between upright, vertically polarised, omnidirectional antennas, only the first of the ray's
+initial phases remains of that. The random draws are Sionna's, and so are the numbers, to single
+precision.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from ..sionna_api import ChannelCoefficientsGenerator, Rays, Topology
 class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
     """Channel coefficients of a CDL between the antennas of :func:`~.profiles.linear_array`.
 
-    Neither sub-clusters nor blockage, and no antenna is tilted or has a pattern.
+    There are neither sub-clusters nor blockage, and no antenna is tilted or has a pattern.
 
     Shapes: ``B`` links, ``C`` clusters, ``R`` rays, ``M`` receive and ``N`` transmit antennas,
-    ``T`` time steps; the dots are Sionna's axes of transmitters and receivers.
+    ``T`` time steps; the two dots are Sionna's axes of transmitters and receivers.
     """
 
     def _step_11_nlos(self, phi: Tensor, topology: Topology, rays: Rays, t: Tensor) -> Tensor:
-        """Clusters, their rays added up already: ``[B, ., ., C, 1, M, N, T]``."""
+        """Coefficients of clusters whose rays are added up: ``[B, ., ., C, 1, M, N, T]``."""
         arriving = self._directions(rays.zoa, rays.aoa)
         departing = self._directions(rays.zod, rays.aod)
         phase = self._radians(self._array_offsets_m(topology, arriving, departing))
@@ -43,14 +44,14 @@ class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
         return sums.reshape(*sums.shape[:-2], 1, *gains.shape[-2:], len(t))
 
     def _step_11_los(self, topology: Topology, t: Tensor) -> Tensor:
-        """Nothing, at once, where nobody is in sight."""
+        """A zero, without any computation, if no link has a line of sight."""
         if bool(topology.los.any()):
             sight: Tensor = super()._step_11_los(topology, t)
             return sight
         return torch.zeros(1, 1, 1, 1, 1, 1, 1, dtype=self.cdtype, device=self.device)
 
     def _array_offsets_m(self, topology: Topology, arriving: Tensor, departing: Tensor) -> Tensor:
-        """What each pair of antennas adds to a ray's way: ``[B, ., ., C, R, M, N]``."""
+        """How much each pair of antennas adds to a ray's length: ``[B, ., ., C, R, M, N]``."""
         receive = self._step_11_get_rx_antenna_positions(topology)[:, None, :, None].mT
         transmit = self._step_11_get_tx_antenna_positions(topology)[:, :, None, None].mT
         ways: Tensor = (arriving @ receive)[..., :, None] + (departing @ transmit)[..., None, :]
@@ -62,6 +63,6 @@ class RaySum(ChannelCoefficientsGenerator):  # type: ignore[misc]
         return vectors
 
     def _radians(self, way_m: Tensor) -> Tensor:
-        """Phase by which such a difference of way turns the carrier."""
+        """Phase by which a difference in path length turns the carrier."""
         radians: Tensor = 2 * math.pi / self._lambda_0 * way_m
         return radians

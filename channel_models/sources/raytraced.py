@@ -22,11 +22,14 @@ STATIONS_M: dict[str, tuple[float, float, float]] = {
     "florence": (0.0, 0.0, 40.0),
     "san_francisco": (0.0, 0.0, 60.0),
 }
-"""Where the base station stands in Sionna's scenes, unless told otherwise."""
+"""Where the base station stands by default in Sionna's scenes."""
 USER_HEIGHT_M = 1.5
 _BATCH = 10
 _DRAWING = "disc"
-"""How places are drawn: part of a trace's name, so that none of another drawing is taken."""
+"""How places are drawn.
+
+It is part of a stored trace's name, so that no trace with places drawn differently is used.
+"""
 MIN_LLVM = 16
 LLVM_REMEDY = "install libllvm19 (Debian, Ubuntu) or point DRJIT_LIBLLVM_PATH to libLLVM.so"
 
@@ -38,9 +41,10 @@ class Survey:
     Attributes:
         scene: one of :data:`STATIONS_M`, or an ``.xml`` file.
         station_m: place of the base station.
-        radius_m: users stand at most so far away, on the ground.
-        positions: number of places to keep, each with at least one path.
-        max_depth: reflections of a path.
+        radius_m: largest distance of a user from the base station on the ground.
+        positions: number of places to keep, each with at least one path. If too few are found in 20
+            times as many draws, there are fewer.
+        max_depth: largest number of reflections of a path.
         carrier_hz: carrier frequency.
         antennas: number of the base station's antennas, in a row half a wavelength apart.
         seed: seed of the places.
@@ -56,7 +60,7 @@ class Survey:
     seed: int
 
     def file(self) -> Path:
-        """Where its trace is stored."""
+        """The file that the survey's trace is stored in."""
         described = {**asdict(self), "drawing": _DRAWING}
         if self.scene not in STATIONS_M:
             described["content"] = hashlib.sha256(Path(self.scene).read_bytes()).hexdigest()
@@ -67,10 +71,10 @@ class Survey:
 
 
 def survey_trace(survey: Survey) -> Trace:
-    """The trace of a survey: from its file, or traced now and stored.
+    """The trace of a survey, read from its file; if there is none, it is traced and stored first.
 
     Raises:
-        ValueError: for a missing scene, no LLVM, or a site where no place has a path.
+        ValueError: if the scene or LLVM is missing, or no place on the site has a path.
     """
     check_survey(survey)
     file = survey.file()
@@ -81,7 +85,7 @@ def survey_trace(survey: Survey) -> Trace:
 
 
 def check_survey(survey: Survey) -> None:
-    """Raises ValueError for a missing scene, or a trace that is not stored and cannot be made."""
+    """Raises ValueError if the scene is missing, or its trace neither exists nor can be made."""
     if survey.scene not in STATIONS_M and not Path(survey.scene).is_file():
         raise ValueError(
             f"no scene {survey.scene}; give an .xml file or one of {', '.join(STATIONS_M)}"
@@ -91,15 +95,15 @@ def check_survey(survey: Survey) -> None:
 
 
 def tracing_is_possible() -> bool:
-    """Whether there is a GPU, or an LLVM new enough, to trace with."""
+    """Whether there is a GPU, or a new enough LLVM, to trace with."""
     return tracing_backend() is not None
 
 
 def tracing_backend() -> str | None:
-    """What rays are traced with: ``CUDA``, or ``LLVM 19.1.7``; None if nothing can.
+    """What rays are traced with: ``CUDA``, or for instance ``LLVM 19.1.7``; None if by nothing.
 
-    Dr.Jit has the CUDA backend only where it has opened a GPU; but it takes any LLVM, and one
-    that is too old aborts the whole process once it compiles.
+    Dr.Jit has the CUDA backend only where it could open a GPU. But it accepts any LLVM, and one
+    that is too old aborts the whole process as soon as it compiles.
     """
     try:
         import drjit
@@ -153,7 +157,7 @@ def draw_places(rng: np.random.Generator, survey: Survey, count: int) -> NDArray
 def _solve(
     scene: object, places: NDArray[np.float64], survey: Survey
 ) -> tuple[NDArray[np.generic], ...]:
-    """Gains ``[R, M, P]``, delays, departure directions and places of those with a path."""
+    """Gains ``[R, M, P]``, delays, departure directions and coordinates of places with a path."""
     import drjit
     from sionna import rt
 
@@ -175,13 +179,16 @@ def _solve(
     for i in range(len(places)):
         scene.remove(f"user{i}")  # type: ignore[attr-defined]
     del paths
-    drjit.flush_malloc_cache()  # it would keep gigabytes
+    drjit.flush_malloc_cache()  # which would otherwise keep gigabytes
     reached = (np.abs(gains) > 0).any((1, 2))
     return gains[reached], delays[0][reached], directions[reached], places[reached]
 
 
 def _collect(found: Sequence[tuple[NDArray[np.generic], ...]], survey: Survey) -> Trace:
-    """One trace of all batches, paths padded with zeros; the first path of a user is at zero."""
+    """Joins all batches into one trace.
+
+    Users with fewer paths are padded with zeros. Delays count from the user's first path.
+    """
     most = max(gains.shape[2] for gains, *_ in found)
 
     def padded(values: NDArray[np.generic], axis: int) -> NDArray[np.generic]:

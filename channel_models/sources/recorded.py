@@ -1,4 +1,4 @@
-"""Recorded channels: a trace's realisations, to be met again by whoever replays them.
+"""Recorded channels: replays a trace's realisations.
 
 Shapes: ``B`` samples, ``M`` antennas, ``P`` paths, ``T`` time steps.
 """
@@ -19,20 +19,22 @@ from .trace import PLACE, Trace
 
 
 class RecordedSource(Source):
-    """Replays a trace: the seed chooses the realisations, among the sender's own if it has any.
+    """Replays a trace: the seed chooses realisations, among the sender's own if there are any.
 
-    Where users move, or their places are known, the request's place chooses them instead, and the
-    seed draws uniform phases of the paths, as a user a few wavelengths off would have them.
+    If ``moving_mps`` is given, or all places are known, the seed of the request's place chooses
+    them instead. The request's seed then draws uniform phases of the paths, such as a user a few
+    wavelengths away would have.
 
     Args:
         trace: the recorded realisations.
         antennas: number of the base station's antennas; must be that of the trace.
-        moving_mps: speed for paths of known directions.
-        keep_place: each sender stays with one realisation, chosen by this seed and its name.
+        moving_mps: speed of the users, for paths whose directions are known.
+        keep_place: seed that chooses, with a sender's name, the one realisation that the sender
+            keeps; None chooses one for every sample.
         device: torch device.
 
     Raises:
-        ValueError: for other antennas than recorded.
+        ValueError: if the trace has another number of antennas.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class RecordedSource(Source):
         generator: torch.Generator,
         chosen: Tensor,
     ) -> Tensor:
-        """Rotations by the paths' Doppler shifts, ``[B, 1, P, T]``; users head anywhere."""
+        """Rotations by the paths' Doppler shifts, ``[B, 1, P, T]``; users head in any direction."""
         heading = 2 * torch.pi * torch.rand(len(chosen), generator=generator)
         velocity = self._speed_mps * torch.stack(
             [heading.cos(), heading.sin(), torch.zeros_like(heading)], dim=1

@@ -1,4 +1,4 @@
-"""Recording: traces of what a source, or a generator of Sionna's kind, yields."""
+"""Recording: makes traces of what a source, or a generator for Sionna, yields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .source import Request, Source
 from .trace import PLACE, Trace
 
 MAX_DELAY_S = 1e-3
-"""No path of a cell is as long: it would be 300 km."""
+"""Delays must be below this: a path of 1 ms would be 300 km long."""
 
 
 def record(
@@ -59,7 +59,8 @@ def trace_of_generator(
     Each item is ``a`` ``[1, M, 1, 1, P, T]`` and ``tau`` ``[1, 1, P]`` (s) of one user.
 
     Raises:
-        ValueError: for no item, one of other shapes, or gains and delays that cannot be.
+        ValueError: if there is no item, or one with wrong or differing shapes, gains that are not
+            complex and finite, or impossible delays.
     """
     items = [
         _item(f"realisation {number} of the generator", np.asarray(a), np.asarray(tau))
@@ -89,7 +90,7 @@ def trace_of_generator(
 def _item(
     which: str, gains: NDArray[np.complex64], delays_s: NDArray[np.float32]
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Gains ``[M, P, T]`` and delays ``[P]`` of what a generator yields.
+    """Gains ``[M, P, T]`` and delays ``[P]`` of an item of a generator.
 
     Raises:
         ValueError: see :func:`trace_of_generator`.

@@ -1,4 +1,4 @@
-"""Realisation sources: what yields path gains and delays, behind every linear air.
+"""Realisation sources, which yield the path gains and delays of every linear air.
 
 Shapes: ``B`` samples, ``M`` antennas of the base station, ``P`` paths, ``T`` time steps.
 """
@@ -17,11 +17,11 @@ from ..frame import Members
 from ..seeding import sionna_seeded, spawn_seed
 
 ChannelModel = Callable[[int, int, float], tuple[Tensor, Tensor]]
-"""Sionna's signature: batch size, time steps and sampling frequency (Hz) in; out come gains ``a``
+"""Sionna's signature: takes batch size, time steps and sampling frequency (Hz); returns gains ``a``
 ``[B, 1, M, 1, 1, P, T]`` and delays ``tau`` ``[B, 1, 1, P]`` (s)."""
 
 _SAME = 1e-3
-"""Gains that differ by less, of the largest of them, are the same."""
+"""Gains are taken as equal if they differ by less than this fraction of the largest gain."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,20 @@ class Request:
     """What is asked of a source.
 
     Attributes:
-        batch: independent channels.
-        steps: instants, 1 / ``sampling_hz`` apart.
+        batch: number of independent channels.
+        steps: number of instants, which are 1 / ``sampling_hz`` apart.
         sampling_hz: rate of the instants.
         stride: OFDM symbols from one instant to the next.
         subcarriers: number of subcarriers that the user's power is spread over.
         seed: fixes the realisation.
-        sender: tells users apart whose place outlives an interval; empty for places of nobody's.
+        sender: name of the user, for sources whose users keep a place from one interval to the
+            next; empty for no user in particular.
         members: tells the users of a population apart, see :mod:`~channel_models.users.population`.
-        neighbours: the samples are users of one and the same drop: what lies between one of them
-            and the base station, its neighbours largely share.
-        place_seed: fixes where a user of no lasting place stands in an interval, whatever is sent
-            there; by default it follows from ``seed``.
+        neighbours: whether the samples are users of one drop. Users near each other then have
+            similar large-scale parameters, if the source correlates them.
+        place_seed: for users who keep no place from one interval to the next, fixes where they
+            stand, so that all that is sent in an interval comes from the same place; by default it
+            follows from ``seed``.
         attempt: see :class:`~channel_models.frame.Frame`.
     """
 
@@ -81,8 +83,9 @@ class Source(ABC):
     """Yields channels of one user.
 
     Attributes:
-        static: every time step is the same, so that one is enough.
-        flat: a single path without delay: the same on every subcarrier.
+        static: whether the channel is the same at every time step, so that one step is enough.
+        flat: whether there is a single path without delay, so that all subcarriers have the same
+            gain.
     """
 
     static = False
@@ -94,16 +97,16 @@ class Source(ABC):
 
 
 def draw(source: Source, request: Request, antennas: int) -> Realisation:
-    """What a source yields for a request; of tensors on a GPU, shapes and types alone are checked.
+    """Draws a realisation from a source and checks it; on a GPU, only its shapes and types.
 
     Args:
-        source: yields it.
-        request: what is asked of it.
+        source: yields the realisation.
+        request: what is asked of the source.
         antennas: number of the base station's antennas.
 
     Raises:
-        ValueError: for what is no realisation of this request, or not as the source says that its
-            realisations are.
+        ValueError: if what the source yields is no realisation of this request, or is not static or
+            flat although the source says so.
     """
     channel, who = source.realise(request), f"source {type(source).__name__}"
     if not isinstance(channel, Realisation):
@@ -124,7 +127,7 @@ def draw(source: Source, request: Request, antennas: int) -> Realisation:
             f"{who} yields delays {list(delays_s.shape)}; return one of each path, [1, {paths}], "
             f"or of every sample, [{request.batch}, {paths}]"
         )
-    if delays_s.is_cuda:  # a look at its values would wait for the GPU at every step
+    if delays_s.is_cuda:  # looking at values would wait for the GPU at every step
         return channel
     least, most = (float(end) for end in torch.aminmax(delays_s))
     early = least < 0 and bool(((delays_s < 0) & (gains != 0).any(3).any(1)).any())
@@ -159,7 +162,7 @@ class SionnaSource(Source):
     """Any channel model in Sionna's signature, with one user and one transmit antenna.
 
     Args:
-        model: Sionna's, or a user's own.
+        model: Sionna's model, or one of the user's own.
         static: whether nothing moves.
         flat: whether it has a single path without delay.
     """
@@ -176,7 +179,7 @@ class SionnaSource(Source):
 
 
 def as_realisation(gains: Tensor, delays: Tensor) -> Realisation:
-    """From Sionna's axes, of a single user with a single antenna, to ours.
+    """Converts from Sionna's axes, with a single user with a single antenna, to ours.
 
     Raises:
         ValueError: for several receivers, transmitters or transmit antennas.
@@ -190,11 +193,11 @@ def as_realisation(gains: Tensor, delays: Tensor) -> Realisation:
 
 
 def random_phases(gains: Tensor, generator: torch.Generator) -> Tensor:
-    """Uniform phases of paths ``[B, 1, P, 1]``, as a user a few wavelengths off has them.
+    """Rotations of paths by uniform phases ``[B, 1, P, 1]``, as if a few wavelengths away.
 
     Args:
-        gains: ``[B, M, P, T]``.
-        generator: of the CPU, so that every device draws the same.
+        gains: gains of the paths, ``[B, M, P, T]``.
+        generator: a generator of the CPU, so that the draws are the same on every torch device.
     """
     turns = torch.rand(len(gains), 1, gains.shape[2], 1, generator=generator)
     phase = (2 * torch.pi * turns).to(gains.device)

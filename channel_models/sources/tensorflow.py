@@ -1,8 +1,8 @@
-"""Sionna 1.x, whose channels are TensorFlow's, as a source of realisations.
+"""Sionna 1.x, whose channels are computed by TensorFlow, as a source of realisations.
 
-TensorFlow and this package's Sionna 2 do not share a process: :class:`TensorflowChannels` runs
+TensorFlow and this package's Sionna 2 do not share a process. :class:`TensorflowChannels` runs
 where Sionna 1.x is installed (``actors.engines.tensorflow`` puts it into an isolated Ray actor)
-and yields NumPy arrays; :class:`BankedSource` turns them into a source here.
+and yields NumPy arrays. :class:`BankedSource` turns these into a source in this process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BANK_SEED = 0
 
 
 class TensorflowChannels:
-    """Sionna 1.x's delay-line profiles; a plain class, to be made where TensorFlow is.
+    """Sionna 1.x's delay-line profiles; a plain class, to be created where TensorFlow is.
 
     Args:
         family: ``tdl`` or ``cdl``.
@@ -82,22 +82,25 @@ class TensorflowChannels:
             )
 
     def realise(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Arrays:
-        """A batch of channels; the same seed gives the same ones."""
+        """A batch of channels; the same seed yields the same channels."""
         self._config.seed = seed % 2**31
         gains, delays = self._model(batch, steps, sampling_hz)
         return gains.numpy(), delays.numpy()
 
 
 class ChannelService(ABC):
-    """Makes realisations elsewhere: calls give refs, so that many can be under way."""
+    """Makes realisations elsewhere; orders return references, so that many can be under way."""
 
     @abstractmethod
     def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
-        """Orders a batch of channels; returns what it has of the same order, unless that failed."""
+        """Orders a batch of channels and returns a reference to it.
+
+        The same order returns the same reference again, unless the order failed.
+        """
 
     @abstractmethod
     def get(self, ref: Any) -> Arrays:
-        """Waits for an order, as long as the service's deadline allows."""
+        """Returns what was ordered; waits for it, up to the service's deadline."""
 
 
 ServiceFactory = Callable[[DelayLine], ChannelService]
@@ -105,20 +108,22 @@ ServiceFactory = Callable[[DelayLine], ChannelService]
 
 
 class BankedSource(Source):
-    """Channels of a service, ordered ahead as a bank of batches.
+    """Channels of a service, ordered in advance as a bank of batches.
 
-    The seed of a request chooses a batch of the bank and realisations of the batch, so that the
-    same requests meet the same channels, and only the first of them waits. Larger requests go on
-    with the next batches: their realisations are distinct as far as the bank goes. Requests that
-    differ in their number of steps meet the same ones for a shorter or longer while, as far as the
-    service draws alike for both (Sionna does): whoever probes a channel sees what a frame then
-    meets.
+    The seed of a request chooses a batch of the bank, and realisations of that batch. So equal
+    requests get the same channels, and only the first one waits. A request larger than a batch goes
+    on with the next batches; its realisations are distinct until the bank is used up.
+
+    Requests that differ only in their number of steps get the same channels for a shorter or longer
+    time, provided that the service draws them alike (Sionna does). So a probe sees the same channel
+    as the frame after it.
 
     Args:
         service: makes the realisations.
         static: whether nothing moves.
         batches: number of batches in the bank.
-        batch: realisations of each; requests for more than the whole bank meet some twice.
+        batch: number of realisations in each; a request for more than the whole bank gets some of
+            them twice.
         device: torch device.
     """
 

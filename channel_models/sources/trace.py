@@ -30,13 +30,14 @@ class Trace:
     Attributes:
         gains: complex64 ``[R, M, P, T]``.
         delays_s: float32 ``[R, P]``.
-        senders: device that each realisation belongs to; an empty string for any.
+        senders: device that each realisation belongs to; an empty string for any device.
         sampling_hz: rate of the time steps.
         carrier_hz: carrier frequency.
-        physical: whether gains include path loss (a link budget sets the SNR), or have E|h|^2 = 1.
-        places_m: float32 ``[R, 3]`` of the users, NaN where unknown.
-        directions: float32 ``[R, P, 3]``, unit vectors in which paths leave the user, for the
-            Doppler shift of users that move; None where unknown.
+        physical: True if gains include the path loss, so that a link budget sets the SNR; False if
+            E|h|^2 = 1.
+        places_m: float32 ``[R, 3]``, places of the users; NaN where unknown.
+        directions: float32 ``[R, P, 3]``, unit vectors along which paths leave the user, for the
+            Doppler shift of users that move; None if unknown.
     """
 
     gains: NDArray[np.complex64]
@@ -49,7 +50,7 @@ class Trace:
     directions: NDArray[np.float32] | None = None
 
     def write(self, file: str | Path) -> None:
-        """Writes the trace; a half-written file is never seen."""
+        """Writes the trace; no half-written file ever has its name."""
         file = Path(file)
         _, antennas, paths, steps = self.gains.shape
         columns = {
@@ -81,7 +82,7 @@ class Trace:
 
 
 def is_physical(file: Path) -> bool:
-    """Whether a trace's gains hold the path loss, see :class:`Trace`; reads no gains.
+    """Whether a trace's gains include the path loss, see :class:`Trace`; reads no gains.
 
     Raises:
         ValueError: for a file that is missing, damaged or not a trace.

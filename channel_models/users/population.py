@@ -1,9 +1,9 @@
 """A population: many users behind one air, each with channels of its own over time.
 
 The samples of a batch come from different users and intervals, see
-:class:`~channel_models.frame.Members`. Whoever asks for the same user, sender and interval meets
-the same channel, so that a scheduler sees what the transmission then meets, and nobody's channel
-depends on who else was scheduled.
+:class:`~channel_models.frame.Members`. The user, the sender and the interval determine a channel.
+So a scheduler sees the same channel as the transmission after it, and no user's channel depends on
+who else is scheduled.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ..sources.source import Realisation, Request, Source
 
 @dataclass(frozen=True)
 class PopulationSize:
-    """Number of users, and the seed that their places and fading follow from."""
+    """The number of users, and the seed that determines their places and fading."""
 
     users: int
     seed: int
 
 
 class FreshPopulation(Source):
-    """Users who keep no place: every interval draws all their channels anew.
+    """Users who keep no place: in every interval all their channels are drawn again.
 
     Args:
         source: yields one user's channels.
-        size: users and seed.
+        size: number of users and seed.
     """
 
     def __init__(self, source: Source, size: PopulationSize) -> None:
@@ -59,21 +59,22 @@ class FreshPopulation(Source):
 
 
 class PlacedPopulation(Source):
-    """Users who each keep a place of a cell or a site while they move within a few metres of it.
+    """Users who each keep a place in a cell or on a site, and move within a few metres of it.
 
-    Their places come from one drop, so that those near each other have similar large-scale
-    parameters where the source correlates them.
+    Their places come from one drop, so that users near each other have similar large-scale
+    parameters if the source correlates these.
 
-    Path loss, shadowing, the paths' powers and delays are drawn once; the phase of every path
-    turns with its Doppler shift from interval to interval and within a transmission. A path
-    arrives from a random direction, which gives Clarke's spectrum; a user's devices stand a few
-    wavelengths apart: their phases and directions differ.
+    Path loss, shadowing, and the paths' powers and delays are drawn once. The phase of every path
+    turns with its Doppler shift, from interval to interval and within a transmission. Each path
+    arrives from a random direction, which gives Clarke's spectrum. The devices of a user stand a
+    few wavelengths apart, so that their phases and directions differ.
 
     Args:
-        source: yields places, one realisation each; in a cell, near places have similar ones.
-        size: users and seed.
+        source: yields one realisation for each place; in a cell, places near each other have
+            similar ones.
+        size: number of users and seed.
         carrier_hz: carrier frequency.
-        speed_mps: speed of every user; at 0 nothing ever changes.
+        speed_mps: speed of every user; at 0 the channels never change.
         device: torch device.
     """
 
@@ -119,7 +120,7 @@ class PlacedPopulation(Source):
         return Realisation(gains, self._delays[members.users], location)
 
     def _turning(self, sender: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Each path's phase at the beginning, in turns, and its Doppler shift: ``[U, P]``."""
+        """Each path's phase at time 0, in turns, and its Doppler shift in Hz: both ``[U, P]``."""
         if sender not in self._motion:
             seed = spawn_seed(self._size.seed, "crowd", sender, "motion")
             generator = torch.Generator().manual_seed(seed)
@@ -130,14 +131,14 @@ class PlacedPopulation(Source):
 
 
 def _of_users(whole: Realisation, users: torch.Tensor) -> Realisation:
-    """The channels of some samples of a realisation."""
+    """The channels of some users, one sample each, out of a realisation of all users."""
     delays = whole.delays_s if len(whole.delays_s) == 1 else whole.delays_s[users]
     location = {name: values[users] for name, values in whole.location.items()}
     return Realisation(whole.gains[users], delays, location)
 
 
 def _joined(parts: Sequence[Realisation]) -> Realisation:
-    """Realisations of one source, one after the other."""
+    """Joins realisations of one source along the batch."""
     gains = torch.cat([part.gains for part in parts])
     location = {
         name: torch.cat([part.location[name] for part in parts]) for name in parts[0].location

@@ -1,4 +1,4 @@
-"""Schedulers: who of the waiting users gets the band in an interval."""
+"""Schedulers: which of the waiting users get the band in an interval."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ SchedulerName = Literal["round-robin", "proportional-fair", "max-sinr"]
 
 _MAX_RATE = 100.0
 _MIN_ACHIEVED = 1e-30
-"""Smallest mean of past rates, which decays for ever: rates over it stay finite in float32."""
+"""Lower limit of a user's mean past rate, which decays for ever.
+
+With it, the ratio of a rate to this mean stays finite in float32.
+"""
 
 
 class Scheduler(ABC):
-    """Chooses users of one interval.
+    """Chooses the users who send in an interval.
 
     Attributes:
         needs_rates: whether it looks at the users' channels at all.
@@ -26,7 +29,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def choose(self, waiting: Tensor, rates: Tensor, count: int) -> Tensor:
-        """The users who send.
+        """Chooses the users who send in one interval.
 
         Args:
             waiting: bool ``[U]``, who has something to send.
@@ -43,11 +46,11 @@ class Scheduler(ABC):
 
     @abstractmethod
     def restore(self, state: Tensor) -> None:
-        """Takes up what :meth:`state` gave."""
+        """Restores what :meth:`state` returned."""
 
 
 class RoundRobin(Scheduler):
-    """Everybody in turn."""
+    """Serves all waiting users in turn."""
 
     needs_rates = False
 
@@ -70,7 +73,7 @@ class RoundRobin(Scheduler):
 
 
 class MaxSinr(Scheduler):
-    """Those with the best channels; the others starve while they wait."""
+    """Serves the users with the best channels; the others may wait for ever."""
 
     def choose(self, waiting: Tensor, rates: Tensor, count: int) -> Tensor:
         return _best(rates, waiting, count)
@@ -79,13 +82,13 @@ class MaxSinr(Scheduler):
         return torch.zeros(0)
 
     def restore(self, state: Tensor) -> None:
-        """It remembers nothing."""
+        """Does nothing: there is no state."""
 
 
 class ProportionalFair(Scheduler):
-    """Sionna SYS's: those whose channels are best compared with what they have had so far.
+    """Serves the users with the highest ratio of rate to mean past rate; Sionna SYS's scheduler.
 
-    Rates without a bound, as at an infinite SNR, have no ratio: they count as 100 bit/s/Hz.
+    Rates above 100 bit/s/Hz count as 100: infinite ones, as at an infinite SNR, have no ratio.
     """
 
     def __init__(self, users: int) -> None:

@@ -93,7 +93,7 @@ _IS = {
 
 
 def caption(scene: Scene) -> str:
-    """The whole scene in words: ``large red metal cube at x1 y2 , small ... .``"""
+    """The whole scene in words, such as ``large red metal cube at x1 y2 , small ... .``."""
     clauses = (f"{' '.join(s.words[:-2])} at {' '.join(s.words[-2:])}" for s in scene.solids)
     return " , ".join(clauses) + " ."
 

@@ -29,7 +29,7 @@ def clause(scene: Scene, source: Source) -> str:
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """The clauses of a scene in random order: ``loud violin left front plays first , ... .``"""
+    """A scene's clauses in random order, such as ``loud violin left front plays first , ... .``."""
     clauses = [clause(scene, s) for s in scene.sources]
     return " , ".join(clauses[i] for i in rng.permutation(len(clauses))) + " ."
 

@@ -43,17 +43,17 @@ class AnswerLosses(NamedTuple):
 
     @property
     def reported(self) -> dict[str, float]:
-        """Both as the losses of predictions."""
+        """Both losses by name, as predictions report them."""
         return {"task": float(self.all_tokens), "first_token": float(self.first_token)}
 
     @property
     def counts(self) -> dict[str, int]:
-        """What they are means of, where these are not the samples."""
+        """Number of terms that a reported loss averages, if that is not the number of samples."""
         return {"task": self.tokens}
 
 
 def answer_losses(logits: Tensor, answers: Tensor) -> AnswerLosses:
-    """Losses of answers ``[B, A]`` by the logits ``[B, A, V]`` that predict them."""
+    """Losses of answers ``[B, A]``, given the logits ``[B, A, V]`` that predict them."""
     return AnswerLosses(
         F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED),
         F.cross_entropy(logits[:, 0], answers[:, 0]),
@@ -64,20 +64,21 @@ def answer_losses(logits: Tensor, answers: Tensor) -> AnswerLosses:
 def greedy_answers(
     likeliest: Tensor, answers: Tensor, end: int, longest: int, generate: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Greedy answers, of which only those are generated that differ from the true ones.
+    """Greedy answers; only those that differ from the true ones are generated.
 
-    Where each word of the true answer is the most likely one after those before it, greedy decoding
-    says just that answer, and the pass that gives its loss has shown so.
+    If each token of the true answer is the most likely one after those before it, greedy decoding
+    yields exactly the true answer. The forward pass of the loss has already shown whether it is so.
 
     Args:
         likeliest: Most likely tokens ``[B, A]`` where the true answers are predicted.
         answers: True answers ``[B, A]`` with their ends, then ``IGNORED``.
         end: Token that ends an answer.
         longest: Maximum number of generated tokens.
-        generate: Greedy answers ``[b, <= longest]`` to some samples of the batch, int64 ``[b]``.
+        generate: Returns greedy answers ``[b, <= longest]`` to the samples of the batch with the
+            given indices, int64 ``[b]``.
 
     Returns:
-        Token ids ``[B, <= longest]``, ``end`` or the model's padding after the end.
+        Token ids ``[B, longest]``, with ``end`` or the model's padding after the end.
     """
     truth = answers[:, :longest]
     likely = (likeliest[:, :longest] == truth) | (truth == IGNORED)

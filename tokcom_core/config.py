@@ -22,9 +22,9 @@ class Config(BaseModel):
 
 
 def listed(value: Any) -> list[Any]:
-    """The values of a list, range, array or other iterable; of a single value a list of it.
+    """The values of a list, range, array or other iterable; a single value becomes a list of one.
 
-    Text, a mapping and a config are single values.
+    Text, a mapping and a config count as single values.
     """
     plain = value.tolist() if hasattr(value, "tolist") else value
     single = isinstance(plain, str | bytes | Mapping | BaseModel) or not isinstance(plain, Iterable)
@@ -64,7 +64,7 @@ def load_class(path: str, base: type[N]) -> type[N]:
 
 
 def _is_or_holds(package: str | None, module: str) -> bool:
-    """Whether a name is that of a module, or of a package that the module is in."""
+    """Whether ``package`` is the module itself or a package that contains it."""
     return package is not None and f"{module}.".startswith(f"{package}.")
 
 
@@ -74,11 +74,11 @@ def class_path(cls: type) -> str:
 
 
 def validate_named(raw: Any, base: type[N], known: Mapping[str, type[N]]) -> N:
-    """The config that ``raw`` is or names: an instance, a name, or a mapping.
+    """The config that ``raw`` stands for: an instance, a name, or a mapping with a name.
 
     Raises:
-        ValueError: for an unknown name, or a custom class that cannot be loaded.
-        pydantic.ValidationError: by the class's own config.
+        ValueError: for a missing or unknown name, or a custom class that cannot be loaded.
+        pydantic.ValidationError: if the class of the config refuses its keys.
     """
     if isinstance(raw, base):
         return raw

@@ -1,4 +1,4 @@
-"""Messages of errors, in one line."""
+"""Messages of errors in one line."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from pathlib import Path
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that is not empty; its type if there is none."""
+    """The first non-empty line of an error's message; the name of its type if there is none."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
 
 
 def placed_line(error: Exception, module: str) -> str:
-    """``SyntaxError in x.py, line 53: invalid syntax``: the place in the code of a module.
+    """An error in one line, with its place in the code of a module.
+
+    For example ``SyntaxError in x.py, line 53: invalid syntax``.
 
     Args:
         error: Error that has been raised.
-        module: Name of the module that it came up in.
+        module: Name of the module in whose code to locate it.
     """
     kind, said = type(error).__name__, first_line(error)
     places = [
@@ -35,13 +37,13 @@ def placed_line(error: Exception, module: str) -> str:
 
 @contextmanager
 def in_one_line(cls: type, what: str) -> Iterator[None]:
-    """Makes whatever a class from outside the package raises a ValueError of one line.
+    """Turns any error of a class from outside the package into a one-line ValueError.
 
-    A ValueError, by which it tells what is wrong, passes as it is.
+    A ValueError passes unchanged: with it the class itself says what is wrong.
 
     Args:
         cls: The class.
-        what: What it is asked for, such as the name of a method.
+        what: What is requested from it, such as the name of a method.
     """
     try:
         yield

@@ -38,10 +38,14 @@ _PAPERS = LoraShape()
 
 
 def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Eq. (12): joins (tokens ``[B, s, D]``, valid ``[B, s]``) in order, and moves padding left.
+    """Joins streams in their order and moves the padding to the left, eq. (12).
 
-    Returns tokens ``[B, S, D]`` and valid ``[B, S]``. The order of the valid tokens is kept, and
-    every prompt ends at the last position, where its answer begins.
+    Args:
+        streams: Tokens ``[B, s, D]`` and valid ``[B, s]`` of each stream.
+
+    Returns:
+        Tokens ``[B, S, D]`` and valid ``[B, S]``. The order of the valid tokens is kept, and every
+        prompt ends at the last position, so that its answer follows directly.
     """
     tokens = torch.cat([tokens for tokens, _ in streams], dim=1)
     valid = torch.cat([valid for _, valid in streams], dim=1)
@@ -63,10 +67,14 @@ def _peft_config(lora: LoraShape) -> LoraConfig:
 
 @cache
 def applied_weights(name: str, lora: LoraShape | None = _PAPERS) -> tuple[int, int]:
-    """Number of weights of a :class:`FoundationModel` that every token meets, and of its head.
+    """Counts the weights of a :class:`FoundationModel` that multiply a token.
 
-    Its configuration tells; none are loaded. The input embedding is looked up. The head, which may
-    be the same matrix, is applied where an answer is predicted and nowhere else.
+    The counts follow from the model's configuration; no weights are loaded. The input embedding
+    does not count, because it is only looked up. The head, which may be the same matrix, counts
+    apart, because it is applied only where an answer is predicted.
+
+    Returns:
+        Number of weights of the layers with the adapter, and number of weights of the head.
     """
     model = model_without_weights(name)
     if lora is not None:
@@ -83,7 +91,7 @@ class FoundationModel(nn.Module):
 
     Args:
         name: Hugging Face name, local folder or ``pocket``.
-        lora: Shape of the adapter; None for none, which any causal language model goes without.
+        lora: Shape of the adapter. None leaves it out, which suits any causal language model.
         device: Torch device or ``auto``.
     """
 
@@ -128,7 +136,7 @@ class FoundationModel(nn.Module):
         return answer_losses(self.answer_logits(prompt, valid, answers), answers)
 
     def answer_logits(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> Tensor:
-        """Logits ``[B, A, vocabulary]`` where answers are predicted, and nowhere else."""
+        """Logits ``[B, A, vocabulary]`` at the positions that predict the answers."""
         known = answers[:, :-1]
         embedded = self.embedding(known.clamp(min=0)).to(prompt.dtype)
         inputs = torch.cat([prompt, embedded], dim=1).to(self.model.dtype)
@@ -168,14 +176,14 @@ class FoundationModel(nn.Module):
 
     def save_adapter(self, folder: Path) -> None:
         """Saves the adapter in PEFT's own format."""
-        # told outright that no embedding is saved, PEFT does not ask the Hub about the base model
+        # unless told that no embedding is saved, PEFT asks the Hub about the base model
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
 
     def load_adapter(self, folder: Path) -> None:
         """Loads what :meth:`save_adapter` saved.
 
         Raises:
-            ValueError: for an adapter of other layers.
+            ValueError: if the adapter belongs to other layers.
         """
         saved = load_file(folder / "adapter_model.safetensors")
         check_saved(saved, self.adapter_state())

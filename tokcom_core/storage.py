@@ -42,8 +42,8 @@ def writing(file: Path) -> Iterator[None]:
     """Raises StorageError for failures of a block that writes a file or folder.
 
     Raises:
-        StorageError: for a full disk or a place that cannot be written, also where a library says
-            so in an error of its own (safetensors, or Ray about another process).
+        StorageError: for a full disk or a place that cannot be written, even if a library reports
+            this as an error of its own (safetensors, or Ray about another process).
     """
     try:
         yield
@@ -53,7 +53,7 @@ def writing(file: Path) -> Iterator[None]:
         number = _storage_errno(error)
         if number is None:
             raise
-        if not isinstance(error, OSError):  # it may be another disk: Ray's, say
+        if not isinstance(error, OSError):  # the full disk may be another one, such as Ray's
             raise StorageError.at(number, str(file), first_line(error)) from error
         name = error.filename
         if number in _REFUSED and not (name and Path(str(name)).is_relative_to(file.parent)):
@@ -63,10 +63,10 @@ def writing(file: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Names an artifact that a block cannot read, and the remedy.
+    """Reports in one line which artifact a block cannot read, and the remedy.
 
     Raises:
-        ValueError: for a damaged or missing file, or a whole one with other weights.
+        ValueError: for a damaged or missing file, or an intact one that holds other weights.
     """
     try:
         yield
@@ -82,10 +82,10 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def check_saved(saved: Iterable[str], wanted: Iterable[str]) -> None:
-    """Whether a file holds the weights that are wanted from it, and no others.
+    """Checks that a file holds exactly the weights that are wanted from it.
 
     Raises:
-        OtherWeightsError: if it does not.
+        OtherWeightsError: if some are missing, or it holds others.
     """
     lacking, foreign = set(wanted) - set(saved), set(saved) - set(wanted)
     if lacking:
@@ -115,7 +115,7 @@ def atomic_file(file: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yields an empty temporary folder that becomes ``folder`` when the block succeeds.
 
-    If another process has made ``folder`` meanwhile, that one stays: it may be in use.
+    If another process has made ``folder`` in the meantime, that one stays: it may be in use.
 
     Raises:
         StorageError: for a full disk, or a folder that cannot be written.
@@ -136,7 +136,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def remove_partials(folder: Path) -> None:
-    """Removes what a killed process has left incomplete in a folder."""
+    """Removes the incomplete files and folders that a killed process has left in a folder."""
     for partial in folder.glob(".*.partial"):
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)

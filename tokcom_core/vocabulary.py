@@ -1,7 +1,7 @@
 """Checks that a language model can read the texts of a data set and generate its answers.
 
 A word that the tokenizer does not know becomes its unknown token, or nothing at all, and an answer
-made of such words can never be right. Nor can an answer to a question that is cut away.
+made of such words can never be right. Nor can the answer to a question that is cut off.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TextLimit:
     Attributes:
         max_tokens: Maximum number of tokens.
         key: Key of the system that sets it.
-        special_tokens: Number of them that are special tokens, such as CLS.
+        special_tokens: How many of them are special tokens, such as CLS.
     """
 
     max_tokens: int
@@ -56,11 +56,11 @@ def check_texts(
 ) -> None:
     """Warns of words in the texts that the language model does not know.
 
-    Answers of groups that are not tested, such as LLaVA's conversations, are texts to train on: no
-    score is of them.
+    Answers of groups that are not tested, such as LLaVA's conversations, are only trained on and
+    never scored. Unknown words in them cause no more than a warning.
 
     Raises:
-        ValueError: for answers of other groups that it cannot generate.
+        ValueError: if the language model cannot generate an answer of a tested group.
     """
     tested = set(samples[task.test_split].group)
 
@@ -111,7 +111,7 @@ def check_questions(
     samples: Mapping[str, Samples],
     limit: TextLimit,
 ) -> float:
-    """The fraction of the asked texts that are cut, being longer than the limit.
+    """The fraction of the asked texts that are cut because they are longer than the limit.
 
     Logs a warning if it is large.
 
@@ -122,7 +122,8 @@ def check_questions(
         limit: Maximum length of a text.
 
     Raises:
-        ValueError: if most of them differ in nothing but what is cut, as behind a long template.
+        ValueError: if most of them keep the same tokens as another cut text, for example because
+            they differ only after a long template.
     """
     asked = (task.train_split, task.validation_split, task.test_split)
     counts = Counter(text for split in asked for text in samples[split][task.texts[-1]])
@@ -150,7 +151,7 @@ def check_questions(
 def check_training_answers(
     tokenizer: PreTrainedTokenizerBase, answers: Sequence[str], limit: TextLimit
 ) -> float:
-    """The fraction of answers of which training sees the first ``limit`` tokens alone.
+    """The fraction of answers that training cuts to their first ``limit`` tokens.
 
     Logs a warning if it is large.
     """
@@ -165,7 +166,7 @@ def check_conversations(
     limit: TextLimit,
     markup: int = 1,
 ) -> float:
-    """The fraction of conversations of which training sees the first ``limit`` tokens alone.
+    """The fraction of conversations that training cuts to their first ``limit`` tokens.
 
     Logs a warning if it is large.
 
@@ -174,7 +175,7 @@ def check_conversations(
         conversations: Turns, each an instruction and a response.
         instruction: Maximum length of an instruction.
         limit: Maximum length of a conversation.
-        markup: Number of further tokens of a turn, such as the one that ends it.
+        markup: Number of additional tokens of each turn, such as the one that ends it.
     """
     sizes = _sizes(tokenizer, (text for own in conversations for turn in own for text in turn))
     lengths = [
@@ -216,8 +217,8 @@ def check_answers(tokenizer: PreTrainedTokenizerBase, answers: Iterable[str]) ->
     """Refuses answers that the language model cannot give.
 
     Raises:
-        ValueError: if an answer holds an unknown word, encodes to nothing, or its tokens are not
-            decoded to it again; names some.
+        ValueError: if an answer holds an unknown word, has no tokens, or differs from what its
+            tokens decode to; the message names some.
     """
     distinct = list(dict.fromkeys(answers))
     encoded = tokenizer(distinct, add_special_tokens=False)["input_ids"]
@@ -241,7 +242,7 @@ def check_answers(tokenizer: PreTrainedTokenizerBase, answers: Iterable[str]) ->
 def check_answer_lengths(
     tokenizer: PreTrainedTokenizerBase, answers: Iterable[str], max_tokens: int
 ) -> None:
-    """Refuses answers of more than ``max_tokens`` tokens, which are never generated whole.
+    """Refuses answers of more than ``max_tokens`` tokens, which are never generated in full.
 
     Raises:
         ValueError: for the first of them.
@@ -259,9 +260,9 @@ def check_answer_lengths(
 def _known_characters(
     tokenizer: PreTrainedTokenizerBase, texts: Counter[str]
 ) -> Iterator[tuple[str, int, bytearray]]:
-    """Every distinct text, how often it occurs, and 1 for each character that a token stands for.
+    """Yields each distinct text, how often it occurs, and a flag for each of its characters.
 
-    Characters of unknown tokens, and those of no token, are 0.
+    The flag is 1 for a character of a known token, and 0 for one of an unknown token or of none.
     """
     items = iter(texts.items())
     while batch := list(islice(items, _BATCH)):

@@ -1,4 +1,4 @@
-"""Weights as the tables count them: two operations for each token that is multiplied by one."""
+"""Counts weights as the tables do: each costs two operations for every token it multiplies."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 def matrix_weights(parameters: Iterable[nn.Parameter]) -> int:
     """Number of weights in matrices and convolutions.
 
-    Biases and the scales of norms are left out: no sum over features runs over them.
+    Biases and the scales of norms are left out, because they take part in no sum over features.
     """
     return sum(p.numel() for p in parameters if p.dim() > 1)

@@ -1,4 +1,4 @@
-"""Configurations of checkpoints, for their sizes and stop tokens: no weights or model classes."""
+"""Reads configurations of checkpoints: sizes and stop tokens, no weights or model classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_config(name: str, kind: str) -> PretrainedConfig:
 
 
 def read_raw_config(name: str, kind: str) -> dict[str, Any]:
-    """What a checkpoint's ``config.json`` says, whichever library has written it.
+    """The content of a checkpoint's ``config.json``, whichever library has written it.
 
     Raises:
         ValueError: as :func:`read_config`.
@@ -35,7 +35,7 @@ def read_raw_config(name: str, kind: str) -> dict[str, Any]:
 
 
 def stop_tokens(name: str) -> tuple[int, ...]:
-    """Tokens that end a text by a language model's own settings; none if these say nothing.
+    """Tokens that end a text according to a language model's own settings; none if these name none.
 
     Chat models often end a turn with another token than their tokenizer's end-of-sequence.
 
@@ -54,7 +54,7 @@ def _read_stop_tokens(path: str) -> Any:
 
 
 def from_pretrained(loader: Callable[..., Any], name: str, kind: str, **options: object) -> Any:
-    """Calls a loader of transformers on a checkpoint; its errors become one line."""
+    """Calls a loader of transformers on a checkpoint; its errors become a one-line ValueError."""
     path = resolve(name, kind)
     try:
         return loader(path, **options)
@@ -63,5 +63,5 @@ def from_pretrained(loader: Callable[..., Any], name: str, kind: str, **options:
 
 
 def unreadable(name: str, kind: str, error: Exception) -> ValueError:
-    """One line for a checkpoint that cannot be read."""
+    """The one-line error for a checkpoint that cannot be read."""
     return ValueError(f"{kind} checkpoint {name!r} cannot be read: {first_line(error)}")

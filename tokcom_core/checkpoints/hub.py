@@ -1,7 +1,7 @@
 """Checkpoints of the Hugging Face Hub, looked up before they are loaded.
 
-The look-up has a short timeout: the loaders of Hugging Face retry for half a minute where there is
-no network.
+The look-up has a short timeout, because the loaders of Hugging Face retry for half a minute if
+there is no network.
 """
 
 from __future__ import annotations

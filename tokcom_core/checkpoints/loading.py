@@ -2,7 +2,7 @@
 
 A checkpoint is named by a Hugging Face name, a local folder or ``pocket``. Transformers fills
 missing weights with random ones and goes on; here that is an error. Code of a checkpoint is never
-run, and ``.bin`` files are read by PyTorch's restricted unpickler alone.
+run, and ``.bin`` files are read only by PyTorch's restricted unpickler.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ def load_tokenizer(name: str, answers: bool = True) -> PreTrainedTokenizerBase:
 
     Args:
         name: Name of the checkpoint.
-        answers: Whether answers are to be said; BERT's, which only reads, has no token to end one.
+        answers: Whether the model is to say answers. BERT only reads: its tokenizer has no token
+            that ends an answer.
 
     Raises:
-        ValueError: if there is none, or it has no end-of-sequence token or no fast version.
+        ValueError: if there is no tokenizer, it has no fast version, or it has no end-of-sequence
+            token although answers are to be said.
     """
     tokenizer = from_pretrained(AutoTokenizer.from_pretrained, name, "language")
     if not tokenizer.is_fast:
@@ -88,12 +90,13 @@ def load_model(
         name: Name of the checkpoint.
         kind: Kind of the model, see :data:`.KINDS`.
         dtype: Data type of the weights.
-        layers: Number of a language model's first layers, none of whose other layers are read; None
-            for all.
+        layers: Number of first layers of a language model to load. Its other layers are not read.
+            None loads all.
         options: Further arguments of ``from_pretrained``.
 
     Raises:
-        ValueError: if tensors are missing, of another shape or of another backbone; names some.
+        ValueError: if tensors are missing, have another shape or belong to another backbone; the
+            message names some.
     """
     if layers is not None:
         options["config"] = _first_layers(name, layers)
@@ -135,7 +138,7 @@ def _first_layers(name: str, layers: int) -> PreTrainedConfig:
 
 
 def _is_beyond(key: str, layers: int | None) -> bool:
-    """Whether a tensor is one of the layers behind so many."""
+    """Whether a tensor belongs to a layer after the first ``layers``."""
     number = _LAYER.search(key)
     return layers is not None and number is not None and int(number[1]) >= layers
 
@@ -144,7 +147,8 @@ def load_input_embedding(name: str) -> nn.Embedding:
     """The input embedding of a language model in float32, the only tensor that is read.
 
     Raises:
-        ValueError: if the checkpoint has no such tensor in a safetensors file.
+        ValueError: if the checkpoint has no such tensor in a safetensors file, the tensor does not
+            have the shape that ``config.json`` says, or the embedding does more than look up.
     """
     model = model_without_weights(name)
     embedding = model.get_input_embeddings()
@@ -183,7 +187,7 @@ def model_without_weights(name: str) -> PreTrainedModel:
 
 
 def _stored_names(model: PreTrainedModel, weight: Tensor) -> list[str]:
-    """Names that a parameter may have in a file: its own, without prefix, a tied one's."""
+    """Names that a parameter may have in a file: its own, also without prefix, or a tied one's."""
     (own,) = (key for key, parameter in model.named_parameters() if parameter is weight)
     tied = [key for key, source in model.all_tied_weights_keys.items() if source == own]
     return [own, own.removeprefix(f"{model.base_model_prefix}."), *tied]
@@ -236,8 +240,10 @@ def _some(keys: Collection[str]) -> str:
 
 @contextmanager
 def _without_loading_report() -> Iterator[None]:
-    """Keeps transformers' report of tensors off the log, and its progress off the screen: unused
-    heads are expected, and errors are raised here."""
+    """Keeps transformers' report of tensors off the log, and its progress bar off the screen.
+
+    The report is not needed: unused heads are expected, and this module raises the errors.
+    """
     logger = logging.getLogger("transformers.modeling_utils")
     shown = is_progress_bar_enabled()
     logger.addFilter(_is_no_report)

@@ -16,7 +16,7 @@ _SHARDS = ".safetensors.index.json"
 def local_folder(wanted: NamedCheckpoint) -> Path | None:
     """The folder of a checkpoint on this machine; None if the Hub would serve it.
 
-    The Hub is asked only where the Hugging Face cache does not have all of it.
+    The Hub is asked only if the Hugging Face cache does not hold the whole checkpoint.
 
     Raises:
         ValueError: if there is no such checkpoint, or its weights are missing or damaged.
@@ -34,7 +34,7 @@ def local_folder(wanted: NamedCheckpoint) -> Path | None:
 
 
 def missing_weights(folder: Path) -> str | None:
-    """What is wrong with the weights in a folder, by their headers alone; None if nothing is."""
+    """What is wrong with the weights in a folder, judged by their headers; None if nothing is."""
     files = sorted(folder.rglob("*.safetensors"))
     if not files and not any(folder.rglob("*.bin")):
         return "no file of weights, neither .safetensors nor .bin"

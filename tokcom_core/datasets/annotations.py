@@ -1,4 +1,4 @@
-"""Reads the annotation files of MUSIC-AVQA and VALOR; MiniMUSIC writes the same ones."""
+"""Reads the annotation files of MUSIC-AVQA and VALOR; MiniMUSIC writes the same formats."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class MiniatureData(Config, ABC):
 
     Attributes:
         MEDIA: Media of its samples.
-        FOLDERS: Folders of published data sets that it has.
+        FOLDERS: Folders of published data sets that it contains.
         SMOKE: Settings of a smoke test, with few items.
     """
 
@@ -34,7 +34,7 @@ class MiniatureData(Config, ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """Name that differs from those of other data."""
+        """Name that no other data have."""
 
     @property
     @abstractmethod
@@ -43,7 +43,7 @@ class MiniatureData(Config, ABC):
 
     @abstractmethod
     def make(self, part: str, root: Path, progress: Callable[[int], None]) -> int:
-        """Generates what is missing of one of :attr:`parts`; returns the number damaged."""
+        """Generates the missing items of one of :attr:`parts`; returns how many are damaged."""
 
 
 class MiniMusic(MiniatureData):
@@ -81,8 +81,9 @@ class MiniClevr(MiniatureData):
     """A MiniCLEVR that is generated in the study's folder.
 
     Attributes:
-        jpeg_quality: Quality of its images as JPEG files; PNG files, as CLEVR's are, by default.
-        reviews: Number of reviews in IMDB's manner; as many as images by default.
+        jpeg_quality: Quality of its images as JPEG files. By default, they are PNG files, as in
+            CLEVR.
+        reviews: Number of reviews in the style of IMDB; by default, as many as images.
     """
 
     images: int = Field(default=2000, ge=25)
@@ -135,7 +136,7 @@ class Data(Config):
         Args:
             task: Name of the task.
             media: Media of its samples.
-            files: Files that it reads, below the data folder; none if it does not tell.
+            files: Files that it reads, below the data folder; empty if it does not name them.
 
         Raises:
             ValueError: for such a task.
@@ -157,18 +158,18 @@ _MINIATURES: dict[str, type[MiniatureData]] = {"minimusic": MiniMusic, "miniclev
 
 
 def _holds(world: type[MiniatureData], media: Collection[str], files: Collection[Path]) -> bool:
-    """Whether a world has what a task reads, as far as the task tells."""
+    """Whether a world has what a task reads, as far as the task names it."""
     known = {medium for own in _MINIATURES.values() for medium in own.MEDIA}
     about = not known & set(media) or bool({*world.MEDIA} & set(media))
     return about and all(f.is_absolute() or f.parts[0] in world.FOLDERS for f in files)
 
 
 def miniature_data(raw: Any, media: Collection[str] = MiniMusic.MEDIA) -> dict[str, Any]:
-    """The keys of a miniature data set instead of a folder.
+    """The data keys that choose a miniature data set instead of a folder.
 
     Args:
-        raw: Keys of the data.
-        media: Media of the task, by which the data set is chosen if none is named.
+        raw: Data keys of the study.
+        media: Media of the task, by which the data set is chosen if ``raw`` names none.
     """
     named = raw if isinstance(raw, Mapping) else {}
     told = [name for name in _MINIATURES if named.get(name) is not None]
@@ -178,13 +179,13 @@ def miniature_data(raw: Any, media: Collection[str] = MiniMusic.MEDIA) -> dict[s
 
 
 def real_data(raw: Any) -> dict[str, Any]:
-    """The keys of a folder instead of a miniature data set: ``data`` if none is named."""
+    """The data keys that choose a folder, ``data`` if none is named, not a miniature data set."""
     named = raw if isinstance(raw, Mapping) else {}
     return {"folder": named.get("folder") or "data"}
 
 
 def smoke_data(raw: Any) -> dict[str, Any]:
-    """The keys of the same data with few items; a folder stays as it is."""
+    """The data keys of the same data with few items; a folder stays as it is."""
     named = raw if isinstance(raw, Mapping) else miniature_data(raw)
     return {
         name: {**own, **_MINIATURES[name].SMOKE}

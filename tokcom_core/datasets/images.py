@@ -27,10 +27,10 @@ def read_image(
     Args:
         file: The image file.
         size: Height and width to resize to.
-        crop: ``none`` resizes the whole image, whatever its proportions; ``center`` resizes it
-            until it covers the size, and cuts off what stands out at both sides; ``pad`` adds
-            borders at both sides until the image has the size's proportions, as LLaVA does.
-        resample: Filter, which averages where it makes the image smaller.
+        crop: ``none`` resizes the whole image, whatever its proportions. ``center`` resizes it so
+            that it just covers the size, and cuts off the excess at both sides. ``pad`` first adds
+            borders at both sides, until the image has the proportions of the size, as LLaVA does.
+        resample: Filter of the resizing; it averages pixels where the image becomes smaller.
         background: Red, green and blue of the borders, 0 to 255.
 
     Raises:
@@ -61,7 +61,7 @@ def _padded(image: Image.Image, size: tuple[int, int], background: Color) -> Ima
 
 
 def _covering(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Width and height of an image that just covers a size; as Hugging Face's, rounded down."""
+    """Width and height at which an image just covers a size, rounded down as Hugging Face does."""
     if size[0] * width >= size[1] * height:  # the height is the short side
         return max(size[1], size[0] * width // height), size[0]
     return size[1], max(size[0], size[1] * height // width)

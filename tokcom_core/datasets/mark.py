@@ -18,7 +18,7 @@ def claim_folder(root: Path, world: str, made_of: Mapping[str, int]) -> None:
         made_of: Its size, its seed, and what else it depends on.
 
     Raises:
-        ValueError: if ``root`` holds one that is made of something else.
+        ValueError: if ``root`` holds one of this world that is made of something else.
     """
     mark = root / f"{world.lower()}.json"
     if mark.exists() and json.loads(mark.read_text()) != made_of:

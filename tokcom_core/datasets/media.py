@@ -44,7 +44,7 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Numbers of clips extracted now (``done``) and earlier (``kept``), and the damaged ones."""
+    """Numbers of clips extracted now (``done``) and earlier (``kept``), and the damaged clips."""
 
     done: int
     kept: int
@@ -75,7 +75,7 @@ def prepare(
 
     Raises:
         ValueError: if there is no video to prepare, or clips have been sampled in another way.
-        StorageError: for a full disk; what is extracted stays.
+        StorageError: for a full disk; clips that are already extracted stay.
     """
     jobs = [
         (dataset, video, sampling)
@@ -89,7 +89,7 @@ def prepare(
         remove_partials(frames_folder(dataset, ""))
     waiting = [job for job in jobs if not _is_extracted(job[0], job[1].stem)]
     for dataset in dict.fromkeys(dataset for dataset, *_ in waiting):
-        if not _has_any_frames(dataset):  # without the mark they are not ours
+        if not _has_any_frames(dataset):  # frames without a mark were not extracted by tokcom
             _mark_sampling(dataset, sampling)
     if progress is not None:
         progress(len(jobs) - len(waiting))
@@ -168,7 +168,7 @@ def _extract_job(job: tuple[Path, Path, Sampling]) -> Damaged | None:
 
 
 def extract(dataset: Path, video: Path, sampling: Sampling = _DEFAULT) -> None:
-    """Writes those frames and that sound of one video that cannot be read yet.
+    """Writes the frames and the sound of one video, each only if it cannot be read already.
 
     Raises:
         ValueError: if a stream is missing or the file ends too early.
@@ -183,7 +183,7 @@ def extract(dataset: Path, video: Path, sampling: Sampling = _DEFAULT) -> None:
 
 
 def _write_frames(folder: Path, pictures: Sequence[Image.Image]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # frames that cannot be read
+    shutil.rmtree(folder, ignore_errors=True)  # it may hold frames that cannot be read
     with atomic_folder(folder) as partial:
         for i, picture in enumerate(pictures, start=1):
             picture.save(partial / f"frame_{i:04d}.png", compress_level=1)
@@ -203,7 +203,7 @@ def read_sound(file: Path) -> NDArray[np.float32]:
 
 @contextmanager
 def _open_sound(file: Path) -> Iterator[wave.Wave_read]:
-    """A whole ``.wav`` of 16 kHz mono sound."""
+    """Opens a ``.wav``, which should be complete and hold 16 kHz mono sound."""
     try:
         with wave.open(str(file)) as reader:
             form = (reader.getnchannels(), reader.getsampwidth(), reader.getframerate())
@@ -225,7 +225,8 @@ def read_frames(
 
     Args:
         folder: Folder of the clip.
-        frames: Number of frames; of fewer, ``even`` repeats some and ``first`` the last.
+        frames: Number of frames. If the clip has fewer, ``even`` repeats some of them, and
+            ``first`` repeats the last.
         take: Choice of frames: ``even``, spaced evenly over all of them, or the ``first`` ones.
         size: Height and width to resize the whole pictures to; None leaves them as they are.
 

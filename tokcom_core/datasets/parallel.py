@@ -19,8 +19,9 @@ def run_parallel(
 ) -> Iterator[Result]:
     """Yields the results in order; ``workers`` processes, by default one for each CPU.
 
-    joblib's own processes do not run the user's script anew, so that a plain script without a
-    main guard may call this. Whoever stops early, after Ctrl-C, say, is not warned of tasks undone.
+    joblib's own processes do not run the user's script again, so that a plain script without a
+    main guard may call this. A caller that stops early, for example after Ctrl-C, is not warned of
+    unfinished tasks.
     """
     warnings.filterwarnings("ignore", r"\d+ tasks .* been", UserWarning, r"joblib\.parallel")
     pool = Parallel(n_jobs=workers or -1, return_as="generator", batch_size=8)
@@ -37,11 +38,12 @@ def make_missing(
     """Makes those files of a data set below ``root`` that are not there yet.
 
     Args:
-        make: Makes the file of a root and a plan.
+        make: Makes the file of a plan below a root.
         root: Folder of the data set.
         plans: Plan of each file.
         workers: Number of processes, by default one for each core.
-        progress: Called with the number of files that have just been made, or are there.
+        progress: Called with the number of files that are already there, then with 1 for each file
+            made.
     """
     missing = [plan for file, plan in plans.items() if not file.exists()]
     if progress is not None:

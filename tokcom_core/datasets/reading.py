@@ -1,4 +1,4 @@
-"""Whether the files of media can be read, whole and as the encoders will."""
+"""Checks whether media files can be read, completely and in the way that the encoders do."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .media import read_frames, read_sound
 from .video import count_shown
 
 _SIDES_PX = (32, 32)
-"""Size that pictures are read at, which may differ in their own."""
+"""Size that pictures are resized to, because their own sizes may differ."""
 
 
 def check_readable(file: Path) -> None:
     """Reads a sound, an image, all frames of a folder, or the packets of a recording.
 
-    Files of other kinds are left to whoever reads them.
+    Files of other kinds are not checked.
 
     Raises:
         ValueError: in one line, for a file that is damaged.

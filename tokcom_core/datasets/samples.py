@@ -23,10 +23,10 @@ _PUBLISHED = "published_id"
 class Samples:
     """Columns of equal length, all of them text.
 
-    ``sample_id`` is the data set's own (see :meth:`with_unique_ids`), ``media_id`` names the media
-    of a sample (a clip, a picture; answers about the same media are correlated), ``group`` the kind
-    of question, and ``answer`` the true one. Further columns (question, caption ...) are up to the
-    task.
+    ``sample_id`` is the data set's own id (see :meth:`with_unique_ids`). ``media_id`` names the
+    media of a sample, such as a clip or a picture; answers about the same media are correlated.
+    ``group`` is the kind of question, and ``answer`` the true answer. Further columns (question,
+    caption ...) are up to the task.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -70,7 +70,7 @@ class Samples:
 
     @property
     def published_ids(self) -> tuple[str, ...]:
-        """The data set's own ids, by which official evaluations know samples."""
+        """The data set's own ids, by which official evaluations identify samples."""
         return self.columns.get(_PUBLISHED, self.sample_id)
 
     def with_unique_ids(self) -> Samples:
@@ -85,7 +85,7 @@ class Samples:
         return Samples({**self.columns, "sample_id": unique, _PUBLISHED: self.sample_id})
 
     def keep(self, media_ids: Collection[str]) -> Samples:
-        """Only the samples of these media."""
+        """The samples of these media only."""
         return self.take([i for i, name in enumerate(self.media_id) if name in media_ids])
 
     def take(self, rows: Sequence[int]) -> Samples:
@@ -101,7 +101,7 @@ class Samples:
 
 
 def read_samples(file: Path) -> Samples:
-    """Reads what :meth:`Samples.write` wrote; a process reads the same file once."""
+    """Reads what :meth:`Samples.write` wrote; a process rereads a file only if it has changed."""
     now = file.stat()
     return _read_samples(file, now.st_mtime_ns, now.st_size, now.st_ino)
 

@@ -1,4 +1,4 @@
-"""Reads published annotation files, JSON and TSV; what is wrong with one is said in one line."""
+"""Reads published annotation files, JSON and TSV; errors in them are reported in one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_json(file: Path) -> Any:
 
 
 def read_objects(file: Path, key: str | None = None) -> list[dict[str, Any]]:
-    """The list of objects that a JSON file holds, itself or under a key.
+    """The list of objects that a JSON file holds, at its top level or under a key.
 
     Raises:
         ValueError: if it is missing or of another form.
@@ -47,7 +47,7 @@ def read_tsv(file: Path, columns: Iterable[str], quoted: bool) -> list[dict[str,
     Args:
         file: The table.
         columns: Columns that it must have.
-        quoted: Whether cells may stand in quotes, as pandas writes them.
+        quoted: Whether cells may be quoted, as pandas writes them.
 
     Raises:
         ValueError: if it is missing, damaged or lacks a column.
@@ -69,7 +69,7 @@ def read_tsv(file: Path, columns: Iterable[str], quoted: bool) -> list[dict[str,
 
 @contextmanager
 def entries(file: Path) -> Iterator[None]:
-    """Says in one line which file has an entry that lacks a field or is of another form.
+    """Reports in one line that a file has an entry that lacks a field or has another form.
 
     Raises:
         ValueError: for such an entry in the block.

@@ -22,12 +22,14 @@ from .layout import SAMPLE_RATE_HZ
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling of the frames that are kept of a clip.
+    """Which frames of a clip are kept, and at which size.
 
     Attributes:
-        frames: Number of evenly spaced frames, or all if there are fewer; ViViT reads 32.
-        size: Maximum width and height in pixels; longer sides are resized. ViViT reads 224.
-        rate_hz: Frames per second from the start, at most ``frames``; None spaces them evenly.
+        frames: Number of evenly spaced frames, or all if there are fewer. ViViT reads 32.
+        size: Maximum width and height in pixels; each longer side is resized to it. ViViT reads
+            224.
+        rate_hz: Number of frames per second, from the start and at most ``frames`` in all. None
+            spaces the frames evenly instead.
     """
 
     frames: int = 32
@@ -50,7 +52,7 @@ def decode_frames(video: Path, sampling: Sampling) -> list[Image.Image]:
     if sampling.rate_hz is not None:
         return _at_rate(video, sampling, sampling.rate_hz)
     kept, decoded = _evenly(video, shown, sampling)
-    if decoded != shown:  # nothing can be built before the first key frame
+    if decoded != shown:  # frames before the first key frame cannot be decoded
         kept, _ = _evenly(video, decoded, sampling)
     return kept
 
@@ -74,7 +76,7 @@ def count_shown(video: Path) -> int:
 
 
 def _evenly(video: Path, total: int, sampling: Sampling) -> tuple[list[Image.Image], int]:
-    """Evenly spaced ones of ``total`` frames, and the number that the decoder yields."""
+    """Evenly spaced frames of ``total`` ones, and the number of frames that the decoder yields."""
     if total == 0:
         raise ValueError("no frame can be decoded")
     wanted = set(slide(total, min(sampling.frames, total)).tolist())
@@ -116,10 +118,11 @@ def _filtered(container: InputContainer, rate_hz: float) -> Iterator[av.VideoFra
 
 
 class _FrameConverter:
-    """Pictures as they are shown, with sides of at most ``size`` pixels.
+    """Converts frames to pictures as they are shown, with sides of at most ``size`` pixels.
 
-    Bicubic, as ffmpeg scales; a phone's video is stored lying and turned by its display matrix. One
-    converter serves all frames of a video: to set up another for each takes most of the time.
+    Scaling is bicubic, as in ffmpeg. A phone's video is stored sideways, and its display matrix
+    says how to rotate it. One converter serves all frames of a video, because setting one up for
+    each frame would take most of the time.
     """
 
     def __init__(self, size: int) -> None:
@@ -157,7 +160,7 @@ def decode_sound(video: Path) -> NDArray[np.int16]:
 
 
 def track_bits(video: Path) -> dict[str, int]:
-    """Bits of the coded ``audio`` and ``vision`` tracks of a clip, as they stand in the file.
+    """Bits of the coded ``audio`` and ``vision`` tracks of a clip, as stored in the file.
 
     Raises:
         ValueError: for a clip that is missing or damaged.

@@ -10,9 +10,12 @@ from .pipeline import ImageGenerator, Sampling
 from .refinement import PromptRefiner
 
 PROMPTS = ("chance", "wish", "draft", "refined", "caption")
-"""What is compared. ``wish`` is drawn as the user says it, ``draft`` is the language model's
-preliminary text, ``refined`` its prompt, ``caption`` the exact one of the truth; ``chance`` judges
-the pictures of captions by another wish."""
+"""Names of what is compared.
+
+``wish`` is the user's own text, ``draft`` the language model's preliminary text, ``refined`` the
+prompt that the model makes of it, and ``caption`` the exact caption of what is wished for.
+``chance`` judges the pictures drawn from captions by the wish of another picture.
+"""
 
 EVALUATION_SEED = 1
 """Keeps the wishes of an evaluation apart from the noise that they are drawn from."""
@@ -26,10 +29,13 @@ def evaluate(
     seed: int,
     sampling: Sampling | None = None,
 ) -> dict[str, list[Verdict]]:
-    """Draws each wish from four prompts and the same noise; a verdict for each of :data:`PROMPTS`.
+    """Draws each wish from four prompts with the same noise, and judges the pictures.
+
+    Returns:
+        The verdicts on all wishes for each of :data:`PROMPTS`.
 
     Raises:
-        ValueError: if the pictures have not the size that the judge sees.
+        ValueError: if the pictures do not have the size that the judge sees.
     """
     refined = refiner.refine([wish.text for wish in wishes])
     prompts = {

@@ -24,8 +24,11 @@ _WIDTH = 32
 
 
 class Judge(nn.Module):
-    """A convolutional network: pictures ``[B, 3, DRAWN_PIXELS, DRAWN_PIXELS]`` in [-1, 1] to
-    logits ``[B, C, 1 + values]`` by attribute, where 0 is an empty cell."""
+    """A convolutional network that classifies what each cell of a picture shows.
+
+    It maps pictures ``[B, 3, DRAWN_PIXELS, DRAWN_PIXELS]`` in [-1, 1] to logits
+    ``[B, C, 1 + values]`` by attribute, where class 0 is an empty cell.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ def _solid(values: list[int], cell: int) -> Solid:
 
 
 def to_input(picture: NDArray[np.uint8]) -> Tensor:
-    """``[3, H, W]`` in [-1, 1] of a picture ``[H, W, 3]``, as diffusion pipelines take it."""
+    """A picture ``[H, W, 3]`` as ``[3, H, W]`` in [-1, 1], as diffusion pipelines take it."""
     return torch.from_numpy(picture).permute(2, 0, 1).float() / 127.5 - 1
 
 
@@ -103,7 +106,7 @@ class Verdict:
 
 
 def judge_wish(seen: Scene, wish: Wish) -> Verdict:
-    """Compares what a picture shows with a wish; places count only by the wished relation."""
+    """Compares what a picture shows with a wish; places matter only for the wished relation."""
     wished = wish.scene.solids
     blanks = max(0, len(wished) - len(seen.solids))
     best, fulfilled = 0.0, False

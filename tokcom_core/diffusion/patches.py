@@ -21,13 +21,13 @@ class Decoded(NamedTuple):
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Pictures ``[B, 3, H, W]`` in [-1, 1] to latents ``[B, latent_channels, H / p, W / p]``.
+    """Maps pictures ``[B, 3, H, W]`` in [-1, 1] to latents ``[B, latent_channels, H / p, W / p]``.
 
     Args:
-        latent_channels: Components that are kept of a patch.
-        block_out_channels: As for the other autoencoders of ``diffusers``, from which a pipeline
-            takes the side p of a patch: 2 to the power of their number less one.
-        scaling_factor: What latents are multiplied with for unit variance.
+        latent_channels: Number of components that are kept of a patch.
+        block_out_channels: Named as in the other autoencoders of ``diffusers``. Only their number
+            matters: a pipeline takes the side of a patch from it, p = 2 ** (number - 1).
+        scaling_factor: Factor that gives the latents unit variance.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -51,8 +51,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def fit(self, pictures: Tensor) -> None:
         """Finds the components of the pictures' patches.
 
-        A component is divided by the root of its standard deviation: what is rare, such as the
-        texture of metal, is then not drowned in noise long before the rest.
+        Each component is divided by the square root of its standard deviation. Otherwise what is
+        rare, such as the texture of metal, would drown in noise long before the rest.
         """
         patches = self._patches(pictures).transpose(1, 2).flatten(0, 1).double()
         mean = patches.mean(0)
@@ -66,7 +66,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_to_config(scaling_factor=1 / float(self.encode(pictures).std()))
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Latents, not scaled."""
+        """The unscaled latents of pictures."""
         height, width = (side // self.side for side in pictures.shape[-2:])
         centred = self._patches(pictures) - self.mean[:, None]
         latents: Tensor = (self.analysis @ centred).unflatten(2, (height, width))
@@ -75,11 +75,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def decode(
         self, latents: Tensor, return_dict: bool = True, generator: object = None
     ) -> Decoded:
-        """Pictures of latents that are not scaled; ``Decoded`` is a tuple as well."""
+        """The pictures of unscaled latents, as ``Decoded`` in any case: it is also a tuple."""
         patches = self.synthesis @ latents.flatten(2) + self.mean[:, None]
         height, width = (side * self.side for side in latents.shape[-2:])
         return Decoded(F.fold(patches, (height, width), self.side, stride=self.side))
 
     def _patches(self, pictures: Tensor) -> Tensor:
-        """``[B, values, patches]``."""
+        """The patches of pictures, ``[B, values, patches]``."""
         return F.unfold(pictures, self.side, stride=self.side)

@@ -34,8 +34,8 @@ class ImageGenerator:
         device: Torch device or ``auto``.
 
     Raises:
-        ValueError: if ``diffusers`` is not installed, there is no such pipeline, or it is not drawn
-            from a prompt.
+        ValueError: if ``diffusers`` is not installed, there is no such pipeline, or it does not
+            take a prompt.
     """
 
     def __init__(self, name: str = POCKET_DRAWING, device: str = "auto") -> None:
@@ -52,10 +52,10 @@ class ImageGenerator:
     def draw(
         self, prompts: Sequence[str], seed: int, sampling: Sampling | None = None
     ) -> list[NDArray[np.uint8]]:
-        """Pictures ``[H, W, 3]``, uint8, of prompts.
+        """Draws a picture ``[H, W, 3]``, uint8, from each prompt.
 
-        The noise of a picture depends on the seed and its index alone, so that prompts can be
-        compared on the same noise.
+        The noise of a picture depends only on the seed and the picture's index, so that prompts
+        can be compared with the same noise.
         """
         sampling = sampling or Sampling()
         seeds = np.random.default_rng(seed).integers(2**62, size=len(prompts)).tolist()
@@ -74,7 +74,7 @@ class ImageGenerator:
 
 
 def require_diffusers() -> None:
-    """Makes ``diffusers`` report errors alone.
+    """Checks that ``diffusers`` is installed, and makes it report nothing but errors.
 
     Raises:
         ValueError: if it is not installed.
@@ -95,7 +95,7 @@ def _load(name: str, dtype: torch.dtype) -> Any:
     from diffusers import DiffusionPipeline
 
     from ..checkpoints.configs import from_pretrained
-    from . import patches  # noqa: F401  # of the pocket pipeline: diffusers imports no other module
+    from . import patches  # noqa: F401  # for the pocket pipeline: diffusers does not import it
 
     return from_pretrained(
         DiffusionPipeline.from_pretrained,

@@ -24,14 +24,15 @@ from ..foundation import FoundationModel, LoraShape, concatenate
 class RefinementTemplate:
     """The two instructions of the refinement.
 
-    ``preliminary`` asks for the first text and has a field ``{wish}``; ``optimisation`` asks to
-    rewrite it and has ``{draft}`` and, where it is to be read again, ``{wish}``.
+    ``preliminary`` asks for the first text and has a field ``{wish}``. ``optimisation`` asks to
+    rewrite that text and has a field ``{draft}``. It also has a field ``{wish}`` if the model is to
+    read the wish again.
     """
 
     preliminary: str
     optimisation: str
     max_new_tokens: int = 77
-    """CLIP's text encoder reads no more."""
+    """Maximum number of tokens of each answer; CLIP's text encoder reads no more than 77."""
 
     def first(self, wish: str) -> str:
         """The instruction of the first stage."""
@@ -70,7 +71,7 @@ POCKET_TEMPLATE = RefinementTemplate(
     preliminary="{wish} what is to be in the picture ?",
     optimisation="{draft} describe the picture",
 )
-"""In the words of the pocket language model, whose adapter has learned what they ask for."""
+"""In words of the pocket language model, whose adapter has learned what they ask for."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,14 @@ class PromptRefiner:
 
     Args:
         language: Hugging Face name, local folder, or ``pocket-images``.
-        adapter: Folder of a LoRA adapter in PEFT's format; the shipped one for the pocket model,
-            and none for any other, by default.
-        template: The instructions; the pocket model's for it, and the paper's principles for any
-            other, by default.
+        adapter: Folder of a LoRA adapter in PEFT's format. By default, it is the shipped one for
+            the pocket model, and there is none for any other model.
+        template: The instructions. By default, they are :data:`POCKET_TEMPLATE` for the pocket
+            model, and :data:`IDR_TEMPLATE` for any other.
         device: Torch device or ``auto``.
 
     Raises:
-        ValueError: if a checkpoint is not there or cannot be read.
+        ValueError: if a checkpoint is missing or cannot be read.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class PromptRefiner:
             self._model.load_adapter(adapter)
 
     def refine(self, wishes: Sequence[str]) -> list[Refined]:
-        """Both stages, decoded greedily.
+        """Runs both stages with greedy decoding.
 
         Raises:
             ValueError: if a wish is empty or has words that the language model does not know.
@@ -151,7 +152,7 @@ def embed_instructions(
 ) -> tuple[Tensor, Tensor]:
     """Prompts ``[B, S, D]`` and valid ``[B, S]`` of instructions, padded on the left.
 
-    A tokenizer with a chat template gets each instruction as a user's turn.
+    If the tokenizer has a chat template, each instruction becomes a user's turn.
     """
     tokenizer = model.tokenizer
     if tokenizer.chat_template:

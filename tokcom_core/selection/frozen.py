@@ -1,6 +1,6 @@
 """Selections without trained weights, which the feature store keeps for every token length.
 
-Shapes: ``L`` tokens of a clip, of which ``s`` are sent, of ``D`` features.
+Shapes: ``L`` tokens of a clip, ``s`` tokens that are sent, ``D`` features of a token.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ def select(
     attention: Tensor | None,
     count: int,
 ) -> Tensor:
-    """Makes ``count`` tokens ``[s, D]`` of those of a clip, in the encoder's order.
+    """Selects or pools ``count`` tokens ``[s, D]`` from those of a clip, in the encoder's order.
 
     Args:
         selection: Selection other than the slide.
         tokens: All tokens ``[L, D]``.
-        attention: Attention ``[L]`` to each of them; selection ``attention`` alone needs it.
+        attention: Attention ``[L]`` to each of them; only the selection ``attention`` needs it.
         count: Number of tokens s.
 
     Raises:
@@ -42,6 +42,6 @@ def select(
 
 
 def highest(scores: Tensor, count: int) -> Tensor:
-    """Ascending positions ``[..., s]`` of the highest of scores ``[..., L]``, ties by position."""
+    """Ascending positions ``[..., s]`` of the highest scores ``[..., L]``; of ties, the first."""
     found: Tensor = scores.argsort(dim=-1, descending=True, stable=True)[..., :count]
     return found.sort(dim=-1).values

@@ -1,6 +1,6 @@
-"""The selection that learns with the task which tokens to send.
+"""The selection that learns, together with the task, which tokens to send.
 
-Shapes: ``B`` clips, ``L`` tokens of each, of which ``s`` are sent, of ``D`` features.
+Shapes: ``B`` clips, ``L`` tokens of a clip, ``s`` tokens that are sent, ``D`` features of a token.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from .frozen import highest
 
 
 class TokenScorer(nn.Module):
-    """A linear score of each token, by which the s highest are kept, in the encoder's order.
+    """Scores each token linearly and keeps the s highest, in the encoder's order.
 
     A kept token is multiplied by the sigmoid of its score (as in Graph U-Nets' pooling), so that
-    the losses reach the scorer through the tokens that are sent, and through nothing else.
+    the losses reach the scorer only through the tokens that are sent.
 
     Args:
         width: Features of a token, D; they are normalised before they are scored.

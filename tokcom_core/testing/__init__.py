@@ -1,6 +1,6 @@
-"""What every system keeps, as tests to inherit; needs pytest.
+"""The contract that every system keeps, as tests to inherit; needs pytest.
 
-Whoever has written a system proves it in a test file of their own::
+The author of a system inherits the tests in a test file::
 
     from actors.testing import SplitContract
     from tokcom_core.testing import SystemCase, SystemContract
@@ -11,8 +11,8 @@ Whoever has written a system proves it in a test file of their own::
             folder = tmp_path_factory.mktemp("case")
             return SystemCase.prepare(Mine(), Avqa(), {"audio": 4}, data_folder, folder)
 
-:class:`SystemContract` is about both sides as they are; :class:`actors.testing.SplitContract` about
-what devices, an air and a base station make of them.
+:class:`SystemContract` tests the two sides of the system directly;
+:class:`actors.testing.SplitContract` tests them as run by devices, an air and a base station.
 """
 
 from .case import MAX_ANSWER_TOKENS, ROWS, SystemCase, Unsplit, handed_over

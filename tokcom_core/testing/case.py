@@ -1,4 +1,4 @@
-"""A system with all that its two sides are built of, and both sides in one place."""
+"""A system with everything that its two sides are built from, and both sides in one place."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SystemCase:
     Attributes:
         system: The system.
         task: A task that the system can learn.
-        tokens: Token length of each device of its budgets.
+        tokens: Token length of each device that has a budget.
         samples: Table of each split.
         features: Frozen tokens of each device, see :meth:`System.features`.
     """
@@ -63,7 +63,7 @@ class SystemCase:
     def prepare(
         cls, system: System, task: Task, tokens: TokenLengths, root: Path, folder: Path
     ) -> SystemCase:
-        """Computes tables and frozen tokens of the data below ``root`` into ``folder``."""
+        """Writes the tables and frozen tokens of the data below ``root`` into ``folder``."""
         samples = {split: folder / f"{split}.parquet" for split in task.splits}
         for split, file in samples.items():
             task.samples(root, split).write(file)
@@ -93,7 +93,7 @@ class SystemCase:
         return read_samples(self.samples[split]).take(ROWS)
 
     def unsplit(self) -> Unsplit:
-        """Both sides, drawn under fixed seeds."""
+        """Both sides, initialised under fixed seeds."""
         transmitters = {}
         for device in devices_of(tuple(self.streams.values())):
             with seeded("transmitter", device):
@@ -103,7 +103,7 @@ class SystemCase:
         return Unsplit(self, transmitters, self.receiver())
 
     def receiver(self) -> Receiver:
-        """The base station's side, drawn under fixed seeds."""
+        """The base station's side, initialised under fixed seeds."""
         built = self.system.receiver(self.task, seeded, self.tokens, "cpu", MAX_ANSWER_TOKENS)
         built.prepare(read_samples(self.samples[self.task.train_split]))
         return built
@@ -142,9 +142,9 @@ class Unsplit:
                     parameter.add_(0.02 * torch.randn_like(parameter))
 
     def send(self, own: StreamInput) -> tuple[Tensor, Tensor]:
-        """Symbols ``[B, N]`` of a stream, and which of them are real.
+        """Symbols ``[B, N]`` of a stream, and which of them are valid.
 
-        As they arrive: at unit power, where the base station is not told another.
+        They are as they arrive: at unit power, unless the base station is told their scale.
         """
         symbols, valid = self._raw(own)
         return symbols / self._scale(own.stream, symbols, valid), valid
@@ -156,7 +156,10 @@ class Unsplit:
         return symbols, valid
 
     def _scale(self, stream: str, symbols: Tensor, valid: Tensor) -> Tensor:
-        """What the device divides a sample's symbols by, and nobody multiplies back, ``[B, 1]``."""
+        """Divisor ``[B, 1]`` of each sample's symbols that the base station does not undo.
+
+        It is 1 for a stream that sends its scale.
+        """
         if self.case.streams[stream].sends_scale:
             return torch.ones(len(symbols), 1)
         energy = (symbols.abs().square() * valid).sum(1, keepdim=True)

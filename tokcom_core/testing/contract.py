@@ -64,7 +64,7 @@ class SystemContract:
                 case.system.check(case.task, {**case.tokens, device: longest + 1})
 
     def test_operations_are_counted_before_there_are_weights(self, case: SystemCase) -> None:
-        """A plan searches for the longest tokens in time, so that fewer of them take no longer."""
+        """A plan seeks the longest token lengths within a deadline: fewer must not take longer."""
         system, task = case.system, case.task
         counted = []
         for tokens in (dict.fromkeys(case.tokens, 1), case.tokens):
@@ -164,7 +164,7 @@ class SystemContract:
         assert fresh.predict() == trained.predict()
 
     def test_weights_of_another_network_are_refused(self, case: SystemCase, tmp_path: Path) -> None:
-        """Random values would stay in their place, without a word."""
+        """Otherwise, random values would silently stay in their place."""
         sides = case.unsplit().sides
         for name, side in sides.items():
             side.save(tmp_path, name)

@@ -1,4 +1,4 @@
-"""Builds the pocket zoo from nothing, and says how good it is."""
+"""Builds the pocket zoo from scratch, and scores it."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def build_minimusic(
     """Writes ``out/{vision,audio,language}`` and their scores.
 
     Args:
-        out: folder of the checkpoints.
-        seed: of everything.
-        clips: MiniMUSIC clips that the encoders are pretrained on.
-        language: how the language model is made; the shipped one's recipe by default.
-        encoder: how the encoders are made, likewise.
+        out: Folder of the checkpoints.
+        seed: Seed of all random draws.
+        clips: Number of MiniMUSIC clips that the encoders are pretrained on.
+        language: How the language model is made; by default, as the shipped one.
+        encoder: How the encoders are made; by default, as the shipped ones.
     """
     recipe = encoder or encoders.EncoderRecipe()
     out.mkdir(parents=True, exist_ok=True)
@@ -74,12 +74,12 @@ def build_miniclevr(
     """Writes ``out/{clip,convnext,language}`` and their scores.
 
     Args:
-        out: folder of the checkpoints.
-        seed: of everything.
-        images: MiniCLEVR images that the tokenizers are pretrained on.
-        language: how the language model is made; the shipped one's recipe by default.
-        clip: how CLIP's ViT is made, likewise.
-        convnext: how the ConvNeXt is made, likewise.
+        out: Folder of the checkpoints.
+        seed: Seed of all random draws.
+        images: Number of MiniCLEVR images that the tokenizers are pretrained on.
+        language: How the language model is made; by default, as the shipped one.
+        clip: How CLIP's ViT is made; by default, as the shipped one.
+        convnext: How the ConvNeXt is made; by default, as the shipped one.
     """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -103,9 +103,9 @@ def build_drawing(out: Path, seed: int, recipe: DrawingRecipe | None = None) -> 
     What an earlier build has finished in ``out`` is kept.
 
     Args:
-        out: folder of the checkpoints.
-        seed: of everything.
-        recipe: how they are made; the shipped ones' recipe by default.
+        out: Folder of the checkpoints.
+        seed: Seed of all random draws.
+        recipe: How they are made; by default, as the shipped ones.
 
     Raises:
         ValueError: if ``diffusers`` is not installed (extra ``diffusion``).
@@ -129,7 +129,8 @@ def build_drawing(out: Path, seed: int, recipe: DrawingRecipe | None = None) -> 
 class World:
     """A miniature world: the name of its shipped checkpoints, and what builds them.
 
-    ``build`` takes a folder and a seed; ``folder`` is what ``tokcom zoo build`` calls it.
+    ``build`` takes a folder and a seed; ``folder`` is the name that ``tokcom zoo build`` gives the
+    folder.
     """
 
     checkpoints: str

@@ -1,9 +1,10 @@
 """What the pocket language models have in common: tokenizer, Qwen2 layout, loss and schedule.
 
-They see text only, as the real ones do. A part of the contexts is given as *soft clauses*: all
-that one token tells, as the normalised sum of its words' embeddings. It stands for the tolerance
-to mixed embeddings that a large language model has and a small one has not; without it no token
-that blends several words can be read. The pages of the two worlds say what follows from it.
+They see text only, as the real ones do. Some of the contexts are given as *soft clauses*: a single
+token tells a whole clause, as the normalised sum of its words' embeddings. This stands in for the
+tolerance to mixed embeddings that a large language model has and a small one lacks. Without it, no
+token that blends several words could be read. The documentation of the two worlds says what follows
+from it.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ from .packing import block_mask, embed
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 
 _TOKENIZER_CLASS = "tokenization_utils_tokenizers.TokenizersBackend"
-"""For every folder of a Qwen2, AutoTokenizer takes Qwen2's own byte-level rules, to which a word
-is no token, whatever class the folder names. A class named for AutoTokenizer itself goes first;
-this one is transformers' own, that applies ``tokenizer.json`` as it stands."""
+"""Class in transformers that applies ``tokenizer.json`` as it stands.
+
+For a folder with a Qwen2, AutoTokenizer uses Qwen2's own byte-level rules, in which a word is not a
+token, whatever tokenizer class the folder names. Only a class that is named for AutoTokenizer
+itself takes precedence.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,21 +55,21 @@ class LanguageRecipe:
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     retrieval_steps: int = 500
-    """First steps, in which nothing is compared: they teach the look-up."""
+    """Number of first steps, in which nothing is compared: they teach the look-up."""
     evaluate_every: int = 200
     """Steps between evaluations, after which weak questions are asked more often."""
     scored_scenes: int = 1000
-    """Scenes of the scores that are shipped with the model."""
+    """Number of scenes for the scores that are shipped with the model."""
     soft_fraction: float = 0.3
     """Share of the contexts given as soft clauses."""
     soft_noise: float = 0.3
     """Noise on soft clauses, relative to the embeddings' RMS."""
     prose_weight: float = 0.1
-    """Weight of predicting contexts and questions, beside answers and restatements."""
+    """Loss weight of the words of contexts and questions; words of answers have weight 1."""
 
 
 def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer with one token a word."""
+    """A tokenizer with one token per word."""
     vocabulary = {word: i for i, word in enumerate([PAD, EOS, UNK, *sorted(set(words))])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK))
     tokenizer.normalizer = Lowercase()

@@ -1,4 +1,4 @@
-"""Packed sequences: one context and several texts about it side by side, for a small Qwen2.
+"""Packed sequences for a small Qwen2: one context and several texts about it, side by side.
 
 Shapes: ``B`` sequences, ``S`` tokens, ``W`` words that one token mixes.
 """
@@ -21,8 +21,9 @@ from ..answers import IGNORED
 class Packed:
     """A prefix and the texts that follow it, side by side in one sequence.
 
-    ``segment`` is 0 for the prefix and 1, 2, ... for what follows it; a segment sees the prefix
-    and itself. A soft token is the normalised sum of several words, an ordinary one has just one.
+    ``segment`` is 0 for the prefix and 1, 2, ... for the texts that follow it; a segment sees only
+    the prefix and itself. A soft token is the normalised sum of several words; an ordinary token
+    has just one word.
     """
 
     words: list[tuple[int, ...]] = field(default_factory=list)
@@ -32,7 +33,7 @@ class Packed:
     weight: list[float] = field(default_factory=list)
 
     def append(self, ids: list[int], weights: list[float], segment: int, start: int) -> None:
-        """Adds text whose token i is predicted from token i-1 with weight ``weights[i]``."""
+        """Adds text; predicting its token i from token i-1 has the weight ``weights[i]``."""
         for i, token in enumerate(ids):
             last = i + 1 == len(ids)
             self._add((token,), segment, start + i, IGNORED if last else ids[i + 1])
@@ -77,7 +78,7 @@ def collate(packed: list[Packed]) -> dict[str, Tensor]:
 
 
 def block_mask(segment: Tensor) -> Tensor:
-    """``[B, 1, S, S]`` additive mask: causal, own segment and the prefix only."""
+    """Additive causal mask ``[B, 1, S, S]`` that shows a token only its segment and the prefix."""
     length = segment.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     same = segment[:, :, None] == segment[:, None, :]
@@ -88,7 +89,7 @@ def block_mask(segment: Tensor) -> Tensor:
 def embed(
     model: Qwen2ForCausalLM, words: Tensor, noise: float, generator: torch.Generator
 ) -> Tensor:
-    """Mean of each token's word embeddings times sqrt(count); soft ones with noise."""
+    """Embeds a token as its words' mean embedding times sqrt(count); soft tokens get noise."""
     table = model.get_input_embeddings().weight
     present = (words >= 0).unsqueeze(-1)
     count = present.sum(2)

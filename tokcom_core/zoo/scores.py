@@ -1,4 +1,4 @@
-"""How good the checkpoints of a zoo are, in a file beside them."""
+"""Scores of the checkpoints of a zoo, in a file beside them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def fit(
 
     Args:
         parameters: What is trained.
-        recipe: Number of steps, and the largest learning rate, after a tenth of them.
+        recipe: Number of steps, and peak learning rate, which is reached after a tenth of them.
         batch_loss: Draws a batch and returns its loss, a scalar.
     """
     trained = list(parameters)

@@ -1,9 +1,9 @@
 """Pictures to be drawn: two solids of different shapes in nine cells, and wishes for them.
 
-The nine cells are the upper left ones of a MiniCLEVR picture. A caption tells everything as
-MiniCLEVR's do; a *wish* tells it indirectly, and never a place: what is the same as elsewhere, what
-a solid is not, and how one stands to the other, in any order. All words of wishes are words of the
-pocket language model.
+The nine cells are the upper left ones of a MiniCLEVR picture. A caption tells everything, as
+MiniCLEVR's captions do. A *wish* tells it indirectly and in any order, and never names a place: it
+says which attributes are the same, what a solid is not, and how one solid stands to the other. All
+words of wishes are words of the pocket language model.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ DRAWN_PIXELS = DRAWN_CELLS * CELL_PIXELS
 DRAWN_OBJECTS = 2
 
 _SAME_PROB = 0.3
-"""How often an attribute of the second solid is copied from the first; it may be equal anyway."""
+"""How often an attribute of the second solid is copied from the first; others may be equal too."""
 _SAID_SAME_PROB, _NOT_PROB = 0.67, 0.25
-"""How often equal attributes are told as such, and one of two values by what it is not."""
+"""How often an equal attribute is told as equal, and one with two values by what it is not."""
 _FOLDS = 5
 _TOLD = tuple(attribute for attribute in ATTRIBUTES if attribute != "shape")
-"""Attributes that a wish tells of a solid, which its shape names."""
+"""Attributes that a wish tells of a solid, while the shape serves as the solid's name."""
 _SPOKEN = {"left": "left of", "right": "right of", "front": "in front of", "behind": "behind"}
 _OPPOSITE = {"left": "right", "right": "left", "front": "behind", "behind": "front"}
 _PLACES = {"left": ((0, 1), (2, 1)), "behind": ((1, 0), (1, 2))}
-"""Where a caption places two solids, in (column, row), by how the first stands to the second."""
+"""Cells (column, row) that a caption gives two solids, by how the first stands to the second."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Wish:
 
 
 def sample_drawn_scene(rng: np.random.Generator) -> Scene:
-    """Draws two solids anywhere in the nine cells, of any attributes."""
+    """Draws two solids with any attributes, anywhere in the nine cells."""
     return sample_scene(rng, (DRAWN_OBJECTS, DRAWN_OBJECTS), DRAWN_CELLS)
 
 
@@ -81,9 +81,9 @@ def sample_wish(rng: np.random.Generator, held_out: bool) -> Wish:
     """Draws what is wished for, then the words.
 
     Args:
-        rng: of everything.
-        held_out: whether it is a wish to evaluate with, or to train on. A fifth of what can be
-            wished for is held out: no wish to train on means the same.
+        rng: Source of all random draws.
+        held_out: Whether it is a wish to evaluate with, rather than one to train on. A fifth of
+            what can be wished for is held out, so that no wish to train on means the same.
     """
     wish = _sample_wish(rng)
     while _is_held_out(wish.scene) != held_out:
@@ -140,7 +140,7 @@ def _words(scene: Scene, relation: str, rng: np.random.Generator) -> str:
 def _describe(
     solid: Solid, untold: list[str] | tuple[()], rng: np.random.Generator
 ) -> tuple[str, list[str]]:
-    """A solid with what is told of it at once, and sentences that say what it is not."""
+    """A solid with the attributes that are told directly, and sentences that say what it is not."""
     shape, adjectives, sentences = solid.value("shape"), [], []
     for name in _TOLD:
         if name in untold:

@@ -12,12 +12,12 @@ from .scene import ATTRIBUTES, CELLS, Scene
 
 
 def cell_labels(scenes: Sequence[Scene], finer: int = 1, cells: int = CELLS) -> dict[str, Tensor]:
-    """By attribute ``[scenes, tokens]``, row by row: 0 for nothing there, else 1 + the value.
+    """Labels ``[scenes, tokens]`` of each attribute, row by row: 0 for nothing, else 1 + the value.
 
     Args:
         scenes: What the images show.
-        finer: Tokens of a grid along one side of a cell; all tokens of a cell tell the same.
-        cells: Columns and rows of cells that the images show.
+        finer: Number of tokens along one side of a cell; all tokens of a cell have the same label.
+        cells: Number of columns and rows of cells that the images show.
     """
     labels = np.zeros((len(ATTRIBUTES), len(scenes), cells, cells), dtype=np.int64)
     for i, scene in enumerate(scenes):

@@ -1,8 +1,8 @@
-"""Questions about a scene: nine types, with CLEVR's programs and in its manner of speaking.
+"""Questions about a scene: nine types, with CLEVR's programs and in its style.
 
-Whatever a question names is drawn before its answer, and only among what allows each answer: the
-yes/no coin is never drawn again where a scene has no such question. So an answer cannot be guessed
-from the words. ``docs/miniclevr.md`` has the majority of each type.
+What a question names is drawn before its answer, and only from what allows each answer. The coin
+for yes or no is thus never tossed again because a scene has no such question, and an answer cannot
+be guessed from the words. ``docs/miniclevr.md`` has the majority of each type.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Facts:
 
     @cached_property
     def matches(self) -> dict[Named, NDArray[np.bool_]]:
-        """``[descriptions, solids]`` for what they name."""
+        """Which solids each description matches, ``[descriptions, solids]``, by what it names."""
         values = np.array([solid.values for solid in self.scene.solids])
         return {named: (table[:, None] == values[:, at]).all(-1) for named, table, at in _TABLES}
 
@@ -88,7 +88,7 @@ class Facts:
         )
 
     def unique(self, without: str | None = None) -> dict[int, list[Description]]:
-        """By solid, the descriptions that match it alone and do not name ``without``."""
+        """By solid, the descriptions that match only this one and do not name ``without``."""
         found: dict[int, list[Description]] = {}
         for named, matches in self.matches.items():
             if without not in named:
@@ -119,7 +119,7 @@ def _one(items: Sequence[T], rng: np.random.Generator) -> T:
 
 
 def _rows(named: Named, chosen: Any) -> list[Description]:
-    """The descriptions of ``chosen`` rows, a ``[descriptions]`` mask."""
+    """The descriptions that ``chosen``, a mask ``[descriptions]``, selects."""
     return [DESCRIPTIONS[named][row] for row in np.flatnonzero(chosen)]
 
 
@@ -151,7 +151,10 @@ def _count(facts: Facts, rng: np.random.Generator) -> Draft | None:
 
 
 def _compare_integer(function: str, words: str) -> Ask:
-    """Numbers of solids that differ in one attribute alone, so that neither is likely more."""
+    """Asks to compare the numbers of solids with two values of one attribute.
+
+    The descriptions differ in nothing else, so that neither number is likely to be larger.
+    """
 
     def ask(facts: Facts, rng: np.random.Generator) -> Draft | None:
         options = []
@@ -220,7 +223,7 @@ def _compare_attribute(attribute: str) -> Ask:
 
 
 def _related_exist(facts: Facts, rng: np.random.Generator) -> Draft | None:
-    """Where the answer is no, what is asked for is elsewhere in the scene."""
+    """Asks whether something is there; if the answer is no, it is elsewhere in the scene."""
     found = _anchor(facts, rng)
     if found is None:
         return None
@@ -256,7 +259,7 @@ def _related_count(facts: Facts, rng: np.random.Generator) -> Draft | None:
 
 
 def _anchor(facts: Facts, rng: np.random.Generator) -> tuple[Description, str, list[int]] | None:
-    """A description of one solid, a relation to it, and the solids that stand in it: some."""
+    """A description of a solid, a relation to it, and the solids in that relation, at least one."""
     unique = facts.unique()
     options = [
         (solid, relation, there)
@@ -297,9 +300,10 @@ TYPES = tuple(dict.fromkeys(kind for kind, _ in FAMILIES))
 
 
 def ask(scene: Scene, types: Sequence[str | int], rng: np.random.Generator) -> list[Question]:
-    """One question of each of ``types``, less those that the scene does not allow.
+    """Asks one question of each of ``types``, except those that the scene does not allow.
 
-    A type may be given by a family of it (its index), which is asked if the scene allows it.
+    A type may be given by the index of one of its families, which is asked if the scene allows it;
+    otherwise, another family of the type is.
     """
     facts = Facts(scene)
     asked = (_ask_one(facts, kind, rng) for kind in types)
@@ -307,7 +311,7 @@ def ask(scene: Scene, types: Sequence[str | int], rng: np.random.Generator) -> l
 
 
 def _ask_one(facts: Facts, kind: str | int, rng: np.random.Generator) -> Question | None:
-    """A question of a random family of a type; of another one where the scene does not allow it."""
+    """A question of a random family of a type, or of another if the scene does not allow that."""
     first = [kind] if isinstance(kind, int) else []
     own = FAMILIES[kind][0] if isinstance(kind, int) else kind
     families = [index for index, (of, _) in enumerate(FAMILIES) if of == own]

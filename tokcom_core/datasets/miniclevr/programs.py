@@ -1,7 +1,7 @@
 """CLEVR's functional programs: how they are put together, and what they return for a scene.
 
 A program is CLEVR's own JSON: a list of steps ``{"function", "inputs", "value_inputs"}``, where
-``inputs`` are indices of earlier steps. Its functions are CLEVR's as far as MiniCLEVR asks them.
+``inputs`` are indices of earlier steps. Its functions are those of CLEVR that MiniCLEVR needs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run(program: Program, scene: Scene) -> str:
     """The answer of a program, one of CLEVR's 28.
 
     Raises:
-        ValueError: where ``unique`` meets no object or several.
+        ValueError: if ``unique`` meets no object or several.
     """
     values: list[Any] = []
     for step in program:
@@ -58,7 +58,7 @@ def run(program: Program, scene: Scene) -> str:
 
 
 def _call(function: str, arguments: list[Any], scene: Scene) -> Any:
-    """What a function returns: objects (indices), one object, a number, a word or a truth."""
+    """What a function returns: objects (indices), one object, a number, a word or a truth value."""
     name, _, attribute = function.partition("_")
     first, second = (*arguments, None, None)[:2]
     match name, attribute:

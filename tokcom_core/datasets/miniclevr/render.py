@@ -57,7 +57,7 @@ def draw(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
 def write_image(
     file: Path, scene: Scene, rng: np.random.Generator, jpeg_quality: int | None = None
 ) -> None:
-    """Draws a scene into a file, a PNG unless JPEG's quality is given."""
+    """Draws a scene into a file, which is a PNG unless a JPEG quality is given."""
     image = Image.fromarray(draw(scene, rng))
     with atomic_file(file) as partial:
         if jpeg_quality is None:
@@ -80,7 +80,7 @@ def _silhouette(solid: Solid) -> NDArray[np.bool_]:
 
 
 def _whole_blocks(covered: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Those pixels whose block of 2 x 2 is covered wholly: at edges, a checkerboard has a mean."""
+    """The pixels whose 2 x 2 block is fully covered: in others, a checkerboard has a mean."""
     half = IMAGE_PIXELS // 2
     whole = covered.reshape(half, 2, half, 2).all((1, 3))
     blocks: NDArray[np.bool_] = whole.repeat(2, 0).repeat(2, 1)

@@ -1,4 +1,4 @@
-"""How far the answers of each question type can be guessed: the most frequent one's share."""
+"""How well answers to each question type can be guessed: the share of the most frequent one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Reviews: a small grammar with negation and intensifiers.
 
-One sentence is in SST-2's manner, a few that may disagree are in IMDB's.
+A review of one sentence is in the style of SST-2, one of several sentences, which may disagree, in
+that of IMDB.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def review(rng: np.random.Generator) -> tuple[str, int]:
 
 
 def long_review(rng: np.random.Generator) -> tuple[str, int]:
-    """Three sentences and a label, which at least two of them have."""
+    """Three sentences and the label that at least two of them have."""
     label = int(rng.integers(2))
     labels = [label] * SENTENCES
     if rng.random() < 0.5:

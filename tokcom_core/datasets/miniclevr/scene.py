@@ -34,7 +34,7 @@ RADII_PIXELS = (7, 11)
 MIN_OBJECTS, MAX_OBJECTS = 3, 6
 
 _INSET_PIXELS = 4
-"""Distance of a solid's centre from the border of its cell, at least."""
+"""Minimum distance of a solid's centre from the border of its cell."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Solid:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All that is to say about it: attributes, column, row."""
+        """Everything there is to say about it: attributes, column, row."""
         told = [names[i] for names, i in zip(ATTRIBUTES.values(), self.values, strict=True)]
         return (*told, COLUMNS[self.column], ROWS[self.row])
 
@@ -75,10 +75,10 @@ class Scene:
     solids: tuple[Solid, ...]
 
     def related(self, relation: str, index: int) -> tuple[int, ...]:
-        """Indices of the solids that are ``left``, ``right``, ``front`` or ``behind`` of one.
+        """Indices of the solids that stand in a relation to one: ``left``, ``right``, ``front`` ...
 
-        Solids of one column are neither left nor right of each other, those of one row neither
-        in front nor behind: as in CLEVR, what is too close to tell is not related.
+        Solids in the same column are neither left nor right of each other, and solids in the same
+        row are neither in front nor behind. As in CLEVR, what is too close to tell is not related.
         """
         return tuple(i for i, s in enumerate(self.solids) if _IS[relation](s, self.solids[index]))
 
@@ -93,7 +93,7 @@ _IS = {
 
 
 def caption(scene: Scene) -> str:
-    """The whole scene in words: ``large red metal cube at x1 y2 , small ... .``"""
+    """The whole scene in words, such as ``large red metal cube at x1 y2 , small ... .``."""
     clauses = (f"{' '.join(s.words[:-2])} at {' '.join(s.words[-2:])}" for s in scene.solids)
     return " , ".join(clauses) + " ."
 
@@ -110,9 +110,9 @@ def sample_scene(
     """Draws a scene; no two solids touch.
 
     Args:
-        rng: of everything.
-        objects: least and largest number of solids.
-        cells: columns and rows, from the upper left corner, in which they lie.
+        rng: Source of all random draws.
+        objects: Least and largest number of solids.
+        cells: Number of columns and rows, from the upper left corner, in which they lie.
     """
     count = int(rng.integers(objects[0], objects[1] + 1))
     highs = [len(names) for names in ATTRIBUTES.values()]
@@ -131,7 +131,7 @@ def sample_scene(
 def _place(
     radii: NDArray[np.int64], cells: int, rng: np.random.Generator
 ) -> NDArray[np.int64] | None:
-    """Centres ``[objects, 2]`` (x, y) in pixels; None where a solid found no room."""
+    """Draws centres ``[objects, 2]`` (x, y) in pixels; None if there was no room for a solid."""
     centres = np.zeros((len(radii), 2), dtype=np.int64)
     for i, radius in enumerate(radii):
         order = rng.permutation(cells * cells)

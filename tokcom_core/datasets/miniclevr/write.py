@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..data import MiniClevr
 
 SHARES = {"train": 0.85, "val": 0.15}
-"""What part of the images goes to each published split; no image is in both."""
+"""Share of the images in each published split; no image is in both."""
 REVIEWS_PER_IMAGE = 2
 MIN_IMAGES = 25
 
@@ -86,7 +86,7 @@ def plan_images(images: int, seed: int, jpeg_quality: int | None = None) -> list
     """Assigns ``images`` images to the published splits.
 
     Raises:
-        ValueError: for fewer than 25 images, which would leave a split empty.
+        ValueError: for fewer than 25 images, which may be too few to fill every split.
     """
     if images < MIN_IMAGES:
         raise ValueError(
@@ -112,12 +112,13 @@ def write_miniclevr(
     Args:
         root: Folder of the data set.
         data: What is in it.
-        workers: Number of processes that draw; as many as there are CPUs by default.
-        progress: Called with the number of images that are written.
+        workers: Number of processes that draw; by default, one for each CPU.
+        progress: Called with the number of images that are already there, then with 1 for each
+            image written.
 
     Raises:
         ValueError: if ``root`` holds another MiniCLEVR.
-        StorageError: for a full disk; what is written stays.
+        StorageError: for a full disk; what is already written stays.
     """
     plans = plan_images(data.images, data.seed, data.jpeg_quality)
     claim_folder(root, "MiniCLEVR", data.model_dump(exclude_none=True))
@@ -140,7 +141,7 @@ def _render(job: tuple[Path, ImagePlan]) -> None:
 def _annotations(
     root: Path, split: str, plans: list[ImagePlan], seed: int
 ) -> dict[Path, Callable[[], str]]:
-    """The annotation files of a split, and what makes their contents."""
+    """The annotation files of a split, and the functions that make their contents."""
     clevr, reviews = root / "CLEVR_v1.0", f"{_REVIEW_SPLITS[split][0]}.tsv"
     return {
         clevr / "questions" / f"CLEVR_{split}_questions.json": lambda: _clevr(
@@ -183,7 +184,7 @@ def _image_keys(plan: ImagePlan) -> dict[str, Any]:
 
 
 def _scene_keys(scene: Scene) -> dict[str, Any]:
-    """A scene in CLEVR's keys; relations list, by object, the others that stand in it."""
+    """A scene in CLEVR's keys; a relation lists, for each object, the others that stand in it."""
     directions = {"left": (-1, 0), "right": (1, 0), "front": (0, 1), "behind": (0, -1)}
     every = range(len(scene.solids))
     return {
@@ -194,7 +195,11 @@ def _scene_keys(scene: Scene) -> dict[str, Any]:
 
 
 def _object_keys(solid: Solid) -> dict[str, Any]:
-    """The scene is flat: coordinates are in cells from the picture's middle, the depth is 0."""
+    """A solid in CLEVR's keys.
+
+    The scene is flat. 3-D coordinates are in cells: x and y from the picture's middle, and the
+    radius as height. The depth of the pixel coordinates is 0.
+    """
     x, y = ((p - IMAGE_PIXELS / 2) / CELL_PIXELS for p in (solid.x_pixels, solid.y_pixels))
     return {
         **{attribute: solid.value(attribute) for attribute in ATTRIBUTES},
@@ -205,7 +210,7 @@ def _object_keys(solid: Solid) -> dict[str, Any]:
 
 
 def _captions(plans: list[ImagePlan]) -> str:
-    """One caption an image, in the format of COCO's ``captions_val2017.json``."""
+    """One caption per image, in the format of COCO's ``captions_val2017.json``."""
     size = {"height": IMAGE_PIXELS, "width": IMAGE_PIXELS}
     images = [{"id": plan.index, "file_name": plan.filename, **size} for plan in plans]
     annotations = [
@@ -224,7 +229,7 @@ def _reviews(split: str, count: int, seed: int) -> str:
 
 
 def _write_long_reviews(folder: Path, split: str, count: int, seed: int) -> None:
-    """Reviews in the layout of IMDB: a file each."""
+    """Writes reviews in the layout of IMDB, each in a file of its own."""
     rng = np.random.default_rng([seed, list(SHARES).index(split), 1])
     for number in range(count):
         text, label = long_review(rng)

@@ -21,7 +21,7 @@ class TemplatedQuestion:
 
 
 def clause(scene: Scene, source: Source) -> str:
-    """All that is to say about one source, in one clause."""
+    """Everything there is to say about one source, in one clause."""
     loudness = source.loudness_name if source.sounding else "silent"
     place = f"{source.column_name} {source.row_name}" if source.visible else "offscreen"
     order = f" plays {ORDINALS[scene.order(source)]}" if source.sounding else ""
@@ -29,7 +29,7 @@ def clause(scene: Scene, source: Source) -> str:
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """The clauses of a scene in random order: ``loud violin left front plays first , ... .``"""
+    """A scene's clauses in random order, such as ``loud violin left front plays first , ... .``."""
     clauses = [clause(scene, s) for s in scene.sources]
     return " , ".join(clauses[i] for i in rng.permutation(len(clauses))) + " ."
 
@@ -43,7 +43,10 @@ def _pick(items: list[Source], rng: np.random.Generator) -> Source | None:
 
 
 def _presence(of: Callable[[Scene], list[Source]]) -> Ask:
-    """yes or no, by a fair coin: is this instrument among ``of(scene)``?"""
+    """Asks whether an instrument is among ``of(scene)``.
+
+    A fair coin decides between yes and no; the answer is no where ``of(scene)`` is empty.
+    """
 
     def ask(scene: Scene, rng: np.random.Generator) -> tuple[tuple[str, ...], str] | None:
         present = [s.name for s in of(scene)]
@@ -60,7 +63,7 @@ def _count(of: Callable[[Scene], list[Source]]) -> Ask:
 
 
 def _louder(scene: Scene, rng: np.random.Generator) -> tuple[tuple[str, ...], str] | None:
-    """Two sounding instruments of different loudness."""
+    """Asks about two sounding instruments of different loudness."""
     sounding = scene.sounding
     pairs = [(a, b) for a in sounding for b in sounding if a.loudness != b.loudness]
     if not pairs:
@@ -71,7 +74,10 @@ def _louder(scene: Scene, rng: np.random.Generator) -> tuple[tuple[str, ...], st
 
 
 def _louder_by_place(scene: Scene, rng: np.random.Generator) -> tuple[tuple[str, ...], str] | None:
-    """Two columns with one visible instrument each, of different loudness (silence is least)."""
+    """Asks about two columns with one visible instrument each, of different loudness.
+
+    Silence is the lowest loudness.
+    """
     alone = [[s for s in scene.visible if s.column == column] for column in range(len(COLUMNS))]
     level = {
         c: -1 if v[0].loudness is None else v[0].loudness

@@ -82,7 +82,7 @@ def draw_frames(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def play(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Returns ``[SAMPLES]`` of mono sound within -1..1 at SAMPLE_RATE_HZ."""
+    """Returns mono sound ``[SAMPLES]`` at SAMPLE_RATE_HZ; full scale is 1, drums may exceed it."""
     sound = rng.normal(0, _NOISE, SAMPLES)
     length = SAMPLES // BEATS
     for source in scene.sounding:
@@ -94,7 +94,7 @@ def play(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _note(instrument: int, length: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """One beat of an instrument with unit RMS, with a soft attack and release."""
+    """One beat of an instrument, with unit RMS and a soft attack and release."""
     t = np.arange(length) / SAMPLE_RATE_HZ
     fundamental = _FUNDAMENTAL_HZ[instrument] * rng.uniform(0.97, 1.03)
     if fundamental == 0:
@@ -112,7 +112,7 @@ def _note(instrument: int, length: int, rng: np.random.Generator) -> NDArray[np.
 
 
 def write_clip(file: Path, frames: NDArray[np.uint8], sound: NDArray[np.float32]) -> None:
-    """Writes H.264 and AAC into ``file``, through a temporary name."""
+    """Writes a clip to ``file`` as H.264 and AAC, through a temporary name."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=FRAME_RATE_HZ)

@@ -22,8 +22,11 @@ NUMBERS = ("zero", "one", "two", "three", "four")
 BEATS = 8
 """Disjoint time slots of the sound."""
 INSTANTS = 13
-"""Time steps of the picture; with 9 places, evenly spaced tokens alias with none of the usual
-token lengths (``docs/minimusic.md`` has the coverage)."""
+"""Time steps of the picture.
+
+With 9 places each, evenly spaced tokens alias at none of the usual token lengths
+(``docs/minimusic.md`` has the coverage).
+"""
 CLIP_SECONDS = 4.0
 
 P_SOUNDING = 0.65
@@ -32,7 +35,10 @@ P_OFFSCREEN = 0.3
 
 @dataclass(frozen=True)
 class Source:
-    """One instrument of a scene; ``row`` and ``column`` are None off screen, ``beat`` if silent."""
+    """One instrument of a scene.
+
+    ``row`` and ``column`` are None if it is off screen, ``beat`` and ``loudness`` if it is silent.
+    """
 
     instrument: int
     row: int | None = None

@@ -34,7 +34,7 @@ SHARES = {
     (MUSIC_AVQA, "val"): 0.08,
     (MUSIC_AVQA, "test"): 0.12,
 }
-"""What part of the clips goes where; no clip is in two places."""
+"""Share of the clips in each data set and split; no clip is in two of them."""
 QUESTIONS_PER_CLIP = 6
 MIN_CLIPS = 12
 
@@ -87,7 +87,7 @@ def write_minimusic(
 
     Raises:
         ValueError: if ``root`` holds a MiniMUSIC of another size or seed.
-        StorageError: for a full disk; what is written stays.
+        StorageError: for a full disk; what is already written stays.
     """
     plans = plan_clips(clips, seed)
     claim_folder(root, "MiniMUSIC", {"clips": clips, "seed": seed})

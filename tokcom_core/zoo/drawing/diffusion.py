@@ -1,9 +1,9 @@
 """Trains the pocket diffusion model: Stable Diffusion's architecture at toy size.
 
-The text encoder first learns to read captions: at the word that ends a clause, all that the clause
-has told. Then the U-Net learns to denoise latents; text encoder and autoencoder stay frozen, as in
-Stable Diffusion. Some words of the captions are replaced by the unknown word, so that a prompt in
-other words is not wholly foreign.
+The text encoder first learns to read captions: at the word that ends a clause, its state should
+tell all that the clause has told. Then the U-Net learns to denoise latents; the text encoder and
+the autoencoder stay frozen, as in Stable Diffusion. Some words of the captions are replaced by the
+unknown word, so that a prompt in other words is not wholly foreign.
 
 Shapes: ``B`` pictures, ``S`` tokens of a prompt, ``D`` features of the text encoder.
 """
@@ -34,10 +34,10 @@ from .pictures import Pictures
 READING_RECIPE = Recipe(steps=250, batch_size=32, learning_rate=3e-3)
 DENOISING_RECIPE = Recipe(steps=4000, batch_size=16, learning_rate=2e-3)
 MAX_TOKENS = 56
-"""Words of a prompt; those beyond are cut off."""
+"""Maximum number of words of a prompt; further words are cut off."""
 _WIDTH = 64
 _FACTS = (*ATTRIBUTES.values(), COLUMNS, ROWS)
-"""What the words of a clause tell, in their order."""
+"""Possible values of each fact that a clause tells, in the order of its words."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class DiffusionRecipe:
     masked_captions: float = 0.2
     """Share of the captions some of whose words are masked."""
     masked_words: float = 0.25
-    """Share of the words of such a caption that are the unknown word instead."""
+    """Share of the words of such a caption that are replaced by the unknown word."""
 
 
 def train_diffusion(
@@ -69,7 +69,7 @@ def train_diffusion(
         autoencoder: Fitted to the pictures.
         out: Folder of the pipeline.
         recipe: How it is made.
-        seed: Of everything.
+        seed: Seed of all random draws.
     """
     torch.manual_seed(seed)
     latents = autoencoder.config.scaling_factor * autoencoder.encode(pictures.pixels)
@@ -78,7 +78,7 @@ def train_diffusion(
     unet = _new_unet(recipe, latents.shape)
     scheduler = DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",
-        prediction_type="sample",  # noise cannot pass through so narrow a network
+        prediction_type="sample",  # the network is too narrow for noise to pass through it
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
         clip_sample=False,
@@ -116,7 +116,7 @@ def train_diffusion(
 
 
 def prompt_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word of a caption; any other word is the unknown one."""
+    """A tokenizer with one token per word of captions; any other word is the unknown word."""
     tokenizer = word_tokenizer(CAPTION_WORDS)
     tokenizer.model_max_length = MAX_TOKENS
     return tokenizer
@@ -186,16 +186,16 @@ class _Prompts:
 def _learn_to_read(
     text_encoder: CLIPTextModel, prompts: _Prompts, pictures: Pictures, recipe: Recipe
 ) -> None:
-    """Trains the text encoder to tell at the end of a clause all about the clause's solid."""
+    """Trains the text encoder to tell all about a clause's solid at the end of the clause."""
     solids = [scene.solids for scene in pictures.scenes]
     truth = torch.tensor([[(*s.values, s.column, s.row) for s in own] for own in solids])
     words = len(_FACTS) + 1  # and 'at'
-    ends = torch.arange(1, truth.shape[1] + 1) * (words + 1) - 2  # the comma behind a clause left
+    ends = torch.arange(1, truth.shape[1] + 1) * (words + 1) - 2  # a clause's word before its comma
     heads = nn.ModuleList(nn.Linear(_WIDTH, len(values)) for values in _FACTS)
 
     def loss() -> Tensor:
         chosen = pictures.draw(recipe.batch_size, prompts.generator)
-        ids = prompts.draw(chosen, 0.0)[:, : 1 + int(ends[-1])]  # no word sees those behind it
+        ids = prompts.draw(chosen, 0.0)[:, : 1 + int(ends[-1])]  # no word sees later ones
         read = text_encoder(ids).last_hidden_state[:, ends].flatten(0, 1)
         told = truth[chosen].flatten(0, 1).unbind(-1)
         losses = [F.cross_entropy(h(read), t) for h, t in zip(heads, told, strict=True)]

@@ -54,19 +54,19 @@ def train_judge(
 ) -> dict[str, float]:
     """Trains the judge on rendered pictures and on their reconstructions, half and half.
 
-    Whatever a pipeline draws comes out of its autoencoder; a judge that has seen clean pictures
-    alone would be asked about something else.
+    Whatever a pipeline draws comes out of its autoencoder, so that a judge that has only seen clean
+    pictures would have to judge something else.
 
     Args:
         pictures: Rendered pictures, and the renderer's truth.
         reconstructed: The same pictures out of the autoencoder.
         out: Folder of the weights.
         recipe: Length of the training.
-        seed: Of everything.
+        seed: Seed of all random draws.
 
     Returns:
-        Held-out accuracies: of each attribute of a solid, over both sorts of pictures; and of
-        whole ``rendered`` and ``reconstructed`` pictures, right where every cell is.
+        Held-out accuracies: of each attribute of a solid, over both sorts of pictures, and of whole
+        ``rendered`` and ``reconstructed`` pictures, which are right if every cell is.
     """
     torch.manual_seed(seed)
     judge = Judge()

@@ -1,7 +1,7 @@
 """Trains the adapter with which the pocket language model refines prompts.
 
-A large language model follows the template as it stands. One of 0.8 M weights does not: a LoRA
-adapter learns both stages from wishes whose meaning is known, and no other weight changes.
+A large language model follows the template as it stands. One of 0.8 M weights does not. Therefore a
+LoRA adapter learns both stages from wishes whose meaning is known, and no other weight changes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _SCORED = 200
 
 
 def train_refinement(out: Path, recipe: Recipe, seed: int) -> dict[str, float]:
-    """Writes the adapter; returns how often drafts and prompts are word by word as meant."""
+    """Writes the adapter; returns the shares of drafts and prompts that are right word by word."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = FoundationModel(POCKET_IMAGES, _SHAPE, "cpu").train()
 
     def loss() -> Tensor:
-        # three drafts for a prompt, which is far easier: it only places what the draft tells
+        # three drafts for each prompt: a prompt is far easier, as it only adds places to a draft
         wishes = [sample_wish(rng, held_out=False) for _ in range(recipe.batch_size * 3 // 4)]
         turns = [(POCKET_TEMPLATE.first(wish.text), wish.plain) for wish in wishes]
         turns += [
@@ -44,13 +44,13 @@ def train_refinement(out: Path, recipe: Recipe, seed: int) -> dict[str, float]:
     fit((p for p in model.parameters() if p.requires_grad), recipe, loss)
     model.model.peft_config["default"].base_model_name_or_path = POCKET_IMAGES
     model.save_adapter(out)
-    (out / "README.md").unlink()  # a template of PEFT's that says nothing
+    (out / "README.md").unlink()  # PEFT's template, which says nothing
     unseen = [sample_wish(rng, held_out=True) for _ in range(_SCORED)]
     return score_refinement(PromptRefiner(adapter=out, device="cpu"), unseen)
 
 
 def score_refinement(refiner: PromptRefiner, wishes: Sequence[Wish]) -> dict[str, float]:
-    """Share of the drafts, and of the prompts, that are word by word as meant."""
+    """Share of the drafts, and share of the prompts, that are right word by word."""
     refined = refiner.refine([wish.text for wish in wishes])
     pairs = list(zip(refined, wishes, strict=True))
     return {

@@ -37,7 +37,7 @@ class DrawingRecipe:
     refinement: Recipe = REFINEMENT_RECIPE
     diffusion: DiffusionRecipe = field(default_factory=DiffusionRecipe)
     scored_wishes: int = 200
-    """Wishes that are drawn to say how good the checkpoints are."""
+    """Number of wishes that are drawn to score the checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class DrawingTraining:
     Args:
         out: Folder of the checkpoints.
         recipe: How they are made.
-        seed: Of the training.
-        pictures_seed: Of the pictures.
+        seed: Seed of the training.
+        pictures_seed: Seed of the pictures.
     """
 
     out: Path
@@ -58,7 +58,7 @@ class DrawingTraining:
 
     @property
     def parts(self) -> dict[str, Callable[[], dict[str, float]]]:
-        """By checkpoint, what trains it and returns its scores; the last needs all others."""
+        """What trains each checkpoint and returns its scores; the last needs all others."""
         return {
             "judge": self._train_judge,
             "refinement": self._train_refinement,
@@ -85,7 +85,7 @@ class DrawingTraining:
         return train_refinement(self.out / "refinement", self.recipe.refinement, self.seed)
 
     def _train_diffusion(self) -> dict[str, float]:
-        """Scores are the shares of wishes that are fulfilled, see :func:`.evaluate`."""
+        """Trains the pipeline; returns the shares of wishes fulfilled, see :func:`.evaluate`."""
         folder = self.out / "diffusion"
         train_diffusion(self._pictures, self._autoencoder, folder, self.recipe.diffusion, self.seed)
         rng = np.random.default_rng([self.seed, EVALUATION_SEED])

@@ -1,8 +1,8 @@
 """Pretrains MiniCLEVR's pocket tokenizers: CLIP's ViT and a ConvNeXt, at toy size.
 
-Both learn by CLIP's contrastive loss, an image against its caption, and densely: each token tells
-what is in its cell. The dense read-outs stand on what is read later: on the last layer but one of
-the ViT, as LLaVA takes it, and on the last stage of the ConvNeXt.
+Both learn from CLIP's contrastive loss between images and captions, and densely: each token is to
+tell what is in its cell. The dense read-outs are taken from the layer that is read later: the last
+but one of the ViT, as in LLaVA, and the last stage of the ConvNeXt.
 
 Shapes: ``B`` images, ``S`` tokens, ``D`` features.
 """
@@ -44,7 +44,7 @@ from ...datasets.miniclevr.write import ImagePlan
 from ..training import Recipe, fit
 
 LOW_PIXELS, PATCH_PIXELS = IMAGE_PIXELS // 2, CELL_PIXELS // 2
-"""Side of the low-resolution image, and of the ViT's patches in it: one patch a cell."""
+"""Side of the low-resolution image, and of the ViT's patches in it: one patch per cell."""
 STAGES = (32, 64)
 STEM_PIXELS = 4
 _CLIP_LAYER = -2
@@ -125,7 +125,14 @@ def pretrain_convnext(
 
 @dataclass(frozen=True)
 class _Tokenizer:
-    """A model, its tokens ``[B, S, D]`` and summary ``[B, D]`` of images, widths and labels."""
+    """A model and what it is trained with.
+
+    Attributes:
+        model: The model.
+        tokens: Returns the model's tokens ``[B, S, D]`` and summary ``[B, D]`` of images.
+        widths: Features of a token, and of a summary.
+        labels: By attribute, what the tokens should tell.
+    """
 
     model: PreTrainedModel
     tokens: Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -136,8 +143,8 @@ class _Tokenizer:
 class _Heads(nn.Module):
     """Read-outs of the tokens, and the joint space of images and captions.
 
-    The read-outs are linear behind a LayerNorm, as those of BAN are, which reads the tokens later.
-    A caption is what its clauses say: the sum over solids of an MLP of their words.
+    The read-outs are linear after a LayerNorm, like those of BAN, which reads the tokens later. A
+    caption is represented by what its clauses say: the sum over solids of an MLP of their words.
     """
 
     def __init__(self, token_width: int, summary_width: int) -> None:
@@ -240,7 +247,7 @@ def _clauses(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
 def _score(
     trained: _Tokenizer, heads: _Heads, values: Tensor, held_out: Tensor
 ) -> dict[str, float]:
-    """Accuracy of each attribute in cells that hold a solid, and whether cells are told empty."""
+    """Accuracy of each attribute in cells that hold a solid, and of telling ``occupied`` cells."""
     hits: dict[str, list[Tensor]] = {name: [] for name in (*ATTRIBUTES, "occupied")}
     for chosen in held_out.split(64):
         tokens, _ = trained.tokens(values[chosen].float())

@@ -1,14 +1,18 @@
 """Pretrains MiniCLEVR's language model: it reads scenes, answers, describes and judges reviews.
 
-Beside its text it learns what some tokens mean, by read-outs of inner layers that are thrown away
-afterwards: how many solids match the description that a noun ends and, of a single one, all there
-is to tell; the same of the solid that a clause of a caption has told; and, of a solid behind its
-instruction, whether the instruction describes it. Without the first, counts are hardly compared;
-without the second, words of a caption are bound to their solid long after soft clauses are read;
-without the third, contexts behind instructions stay unread in so few steps. A second stage, which
-compares and relates, also reads out where the solids of a noun are and, at a question's second
-noun, how they compare and relate to the first: without that, attributes were not compared at all
-(.51, a coin), and relations were answered at .79.
+Besides predicting text, the model learns what some tokens mean. For this, read-outs of inner
+layers, which are thrown away afterwards, predict three things:
+
+1. At a noun: how many solids match the description that the noun ends and, if it is a single one,
+   all there is to tell about it. Without this, counts are hardly compared.
+2. At the end of a caption's clause: the same about the solid that the clause has told. Without
+   this, the model binds a caption's words to their solid only long after it reads soft clauses.
+3. At a solid that comes after its instruction: whether the instruction describes it. Without this,
+   contexts after instructions stay unread in so few steps.
+
+A second stage asks to compare and relate. It also reads out where the solids of a noun are and, at
+a question's second noun, how the solids of the two nouns compare and relate. Without this,
+attributes were not compared at all (.51, as a coin), and relations were answered at .79.
 """
 
 from __future__ import annotations
@@ -54,44 +58,57 @@ class MiniClevrRecipe(LanguageRecipe):
     words_fraction: float = 0.36
     """Share of the contexts given as words; the rest is questions without a context."""
     instruction_first: float = 0.2
-    """Share of the sequences with contexts behind their instructions."""
+    """Share of the sequences whose contexts come after their instructions."""
     reviews: float = 0.22
-    """Share of the sequences with reviews in the first :attr:`retrieval_steps`, which suffice to
-    learn them; a quarter of it afterwards."""
+    """Share of the sequences with reviews in the first :attr:`retrieval_steps`.
+
+    These steps suffice to learn reviews; afterwards, the share is a quarter of this.
+    """
     questions: int = 6
-    """Questions about one context before them."""
+    """Number of questions about a context that comes before them."""
     questions_restated: int = 2
-    """The same where the context is described as well: sequences should be equally long."""
+    """The same if the context is also described, so that sequences are about equally long."""
     contexts: int = 2
-    """Contexts of one sequence that come behind their instructions."""
+    """Number of contexts in a sequence whose contexts come after their instructions."""
     reviews_at_once: int = 6
-    """Reviews of one sequence: fewer than about 48 in a batch, and the sentiment is not learned."""
+    """Number of reviews in one sequence.
+
+    With fewer than about 48 reviews in a batch, the sentiment is not learned.
+    """
     restated: float = 0.35
-    """Share of the contexts that are described as well."""
+    """Share of the contexts that are also described."""
     restate_weight: float = 0.3
     meaning_weight: float = 0.5
-    """Weight of the read-outs, beside that of the text."""
+    """Loss weight of the read-outs, relative to the text."""
     meaning_layers: tuple[int, ...] = (2, 3)
     """Layers whose states are read out."""
     embedding_std: float = 0.3
     comparing_rounds: int = 2
-    """Rounds of a second stage, which asks to compare and relate: these are learned last. Each
-    begins with the learning rate at its peak."""
+    """Number of rounds of a second stage, which asks to compare and relate: this is learned last.
+
+    Each round starts a learning-rate schedule of its own.
+    """
     comparing_steps: int = 2500
-    """Steps of a round."""
+    """Number of steps of such a round."""
     comparing_rate: float = 1.5e-3
     color_steps: int = 1500
-    """Steps of a last round, in which half of the compared attributes are colors. Of eight values,
-    and equal in few scenes, they are 12 % otherwise and stay at a coin's accuracy."""
+    """Number of steps of a further round, in which half of the compared attributes are colors.
+
+    Colors have eight values and are equal in few scenes. Otherwise, they would be 12 % of the
+    compared attributes and stay at a coin's accuracy.
+    """
     recall_steps: int = 800
-    """Steps of the round that ends it all, in which contexts are described again. Who has not for
-    some thousand steps has forgotten how (a caption's loss is 1.9 then, and .02 before), and no
-    projector of visual tokens learns from captions what such a model cannot tell."""
+    """Number of steps of the final round, in which contexts are described again.
+
+    A model that has not described any for some thousand steps has forgotten how: the loss of a
+    caption is then 1.9, and was .02 before. No projector of visual tokens learns from captions
+    what such a model cannot tell.
+    """
     recall_rate: float = 1e-3
 
 
 def pretrain_language(out: Path, recipe: MiniClevrRecipe, seed: int = 0) -> dict[str, float]:
-    """Trains the model, saves it with its tokenizer to ``out``, returns its accuracies."""
+    """Trains the model and saves it with its tokenizer to ``out``; returns its accuracies."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     packer = Packer(tokenizer, recipe.prose_weight)
@@ -120,7 +137,7 @@ def pretrain_language(out: Path, recipe: MiniClevrRecipe, seed: int = 0) -> dict
         *(_Stage(r, frequency, tuple(MEANINGS), same_color=0.5) for r in (colors, recalling)),
     ]
     for own, stage in enumerate(rounds, start=seed + 3):
-        model = Qwen2ForCausalLM.from_pretrained(out, dtype=torch.float32)  # as it is shipped
+        model = Qwen2ForCausalLM.from_pretrained(out, dtype=torch.float32)  # rounded as shipped
         model.set_attn_implementation("eager")
         torch.manual_seed(own)
         _train(model, packer, stage, own, out)
@@ -129,10 +146,10 @@ def pretrain_language(out: Path, recipe: MiniClevrRecipe, seed: int = 0) -> dict
 
 @dataclass(frozen=True)
 class _Stage:
-    """A training of the model.
+    """One stage of the model's training.
 
     Attributes:
-        recipe: Steps, rate and mix of the sequences.
+        recipe: Number of steps, learning rate and mix of the sequences.
         frequency: Frequency of each question type.
         meanings: Which of :data:`MEANINGS` are read out.
         same_color: Share of the compared attributes that should be colors, where scenes allow it.
@@ -146,7 +163,7 @@ class _Stage:
     def draw_types(
         self, count: int, frequency: NDArray[np.float64], rng: np.random.Generator
     ) -> list[str | int]:
-        """Types of questions, or families of them."""
+        """Draws ``count`` types of questions, some given by one of their families."""
         drawn = rng.choice(len(TYPES), size=count, p=frequency / frequency.sum())
         types: list[str | int] = [TYPES[i] for i in drawn]
         if not self.same_color:

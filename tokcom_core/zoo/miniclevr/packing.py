@@ -41,10 +41,13 @@ DENOTED = {
     "column": CELLS,
     "row": CELLS,
 }
-"""What a noun denotes, with the number of classes: how many match, and all about a single one."""
+"""Facts about what a noun denotes, with their numbers of classes.
+
+They are how many solids match and, if it is a single one, all about it.
+"""
 
 MAX_MATCHED = 2
-"""Descriptions of one question, at most."""
+"""Maximum number of descriptions in one question."""
 MEANINGS = {
     "denoted": len(DENOTED),
     "placed": 2 * CELLS,
@@ -59,7 +62,7 @@ _FULL_GRID = 0.7
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, over all words of MiniCLEVR and of the short templates."""
+    """A tokenizer with one token per word of MiniCLEVR and of the short templates."""
     templates = f"{_describe()} {_classify('')}".split()
     return word_tokenizer({*QUESTION_WORDS, *CAPTION_WORDS, *REVIEW_WORDS, *templates})
 
@@ -74,14 +77,19 @@ def _classify(review: str) -> str:
 
 @dataclass
 class Denoting(Packed):
-    """A packed sequence that also says what some of its tokens mean, by their index.
+    """A packed sequence that also says what some of its tokens mean.
 
-    ``denoted``: what a noun denotes, or the solid that a clause of a caption has told
-    (:data:`DENOTED`). ``placed``: how many of what a noun denotes are in each column, then in each
-    row. At the second noun of a question: ``same``, whether the two solids that it speaks of share
-    each attribute, and ``related``, how many of the first are in each relation to the second.
-    ``matched``: for a solid behind its instruction, whether each of the instruction's descriptions
-    matches it.
+    Each meaning maps the index of a token to facts:
+
+    - ``denoted``: what a noun denotes, or the solid that a clause of a caption has told
+      (:data:`DENOTED`).
+    - ``placed``: how many of the solids that a noun denotes are in each column, then in each row.
+    - ``same``: at the second noun of a question, whether the solids of its two nouns share each
+      attribute.
+    - ``related``: at the second noun of a question, how many solids of the first noun stand in each
+      relation to that of the second.
+    - ``matched``: at a solid that comes after its instruction, whether each of the instruction's
+      descriptions matches it.
     """
 
     meaning: dict[str, dict[int, tuple[int, ...]]] = field(
@@ -108,7 +116,10 @@ class Packer:
         restate: float,
         rng: np.random.Generator,
     ) -> Denoting:
-        """A context, then questions about it; ``restate`` weighs a description of it, if any."""
+        """A context, then questions about it, then its description unless ``restate`` is 0.
+
+        ``restate`` is the loss weight of the description.
+        """
         packed = Denoting()
         self._append_context(packed, scene, context, 0, 0, rng)
         start = len(packed.words)
@@ -125,7 +136,7 @@ class Packer:
     def instruction_first(
         self, asked: list[tuple[Scene, Question]], context: Context, rng: np.random.Generator
     ) -> Denoting:
-        """Questions, each before a context of its own, which can so depend on it."""
+        """Questions, each followed by a context of its own, whose reading can depend on it."""
         packed = Denoting()
         for i, (scene, question) in enumerate(asked):
             text = self.encode(question.text)
@@ -199,7 +210,7 @@ class Packer:
         packed.append(asked + answer, weights, segment, start)
 
     def _append_answer(self, packed: Packed, response: str, segment: int, start: int) -> None:
-        """Adds an answer that the last token so far predicts."""
+        """Adds an answer; the last token so far predicts its first word."""
         answer = [*self.encode(response), self.eos]
         packed.target[-1], packed.weight[-1] = answer[0], 1.0
         packed.append(answer, [1.0] * len(answer), segment, start)
@@ -213,7 +224,7 @@ def _denotation(scene: Scene, meant: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _note_meaning(packed: Denoting, start: int, scene: Scene, question: Question) -> None:
-    """Notes what the nouns of a question mean whose first word has index ``start``."""
+    """Notes what the nouns of a question mean; the question's first word has index ``start``."""
     nouns = [start + j for j, word in enumerate(question.text.split()) if word in _NOUNS]
     for noun, meant in zip(nouns, question.meant, strict=True):
         packed.meaning["denoted"][noun] = _denotation(scene, meant)
@@ -231,7 +242,7 @@ def _note_meaning(packed: Denoting, start: int, scene: Scene, question: Question
 def batch_of(packed: list[Denoting]) -> dict[str, Tensor]:
     """Padded sequences with what their tokens mean: :data:`MEANINGS` as ``[B, S, facts]``.
 
-    A fact that is not known is -100.
+    Unknown facts are -100.
     """
     batch = collate(list(packed))
     for name, facts in MEANINGS.items():

@@ -13,11 +13,11 @@ from .packing import DENOTED, MEANINGS
 
 
 class ReadOuts(nn.Module):
-    """Linear read-outs of one layer's states ``[B, S, width]``: what tokens mean.
+    """Linear read-outs of what tokens mean from one layer's states ``[B, S, width]``.
 
     Args:
         width: Features of a state.
-        names: Which of :data:`MEANINGS`.
+        names: Which of :data:`MEANINGS` to read out; ``denoted`` always is.
     """
 
     def __init__(self, width: int, names: Collection[str]) -> None:
@@ -29,7 +29,10 @@ class ReadOuts(nn.Module):
         )
 
     def loss(self, states: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Cross-entropies, and squared errors of counts; what a noun's words tell is averaged."""
+        """The sum of cross-entropies, and of squared errors of counts.
+
+        The cross-entropies of the facts about a single solid are averaged first.
+        """
         told = [
             _mean(F.cross_entropy(head(states).transpose(1, 2), truth, reduction="none"), truth)
             for head, truth in zip(self.denoted.values(), batch["denoted"].unbind(-1), strict=True)

@@ -20,10 +20,14 @@ def evaluate_language(
 ) -> dict[str, float]:
     """Accuracies of the answer's first token over the whole vocabulary.
 
-    ``words: TYPE`` and ``soft: TYPE`` are for contexts before the question; ``words, instruction
-    first`` and ``soft, instruction first`` are over all types with contexts behind it; ``reviews``.
-    ``words: caption`` and ``soft: caption`` are the fraction of a description's words that are
-    told, given those before.
+    Keys of the result:
+
+    - ``words: TYPE`` and ``soft: TYPE``, also with ``all`` as type: contexts before the question.
+    - ``words, instruction first`` and ``soft, instruction first``: contexts after the question,
+      over all types.
+    - ``words: caption`` and ``soft: caption``: instead, the fraction of a description's words that
+      are told, given those before.
+    - ``reviews``: the sentiment of reviews.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -91,7 +95,7 @@ def _hits(
     batch = batch_of(packed)
     logits = forward(model, batch, LanguageRecipe.soft_noise, generator).logits
     assert logits is not None
-    # an answer's word is followed by the end: what predicts it stands one token earlier
+    # the answer's word, whose target is the end, is predicted by the token before it
     ends = torch.nonzero(batch["target"] == packer.eos)
     rows, at = ends[:, 0], ends[:, 1] - 1
     hits: list[bool] = (logits[rows, at].argmax(-1) == batch["target"][rows, at]).tolist()

@@ -1,8 +1,8 @@
 """Pretrains the pocket encoders: AST and ViViT at toy size, on clips read back from ``.mp4``.
 
-They learn densely: every token tells what is at its place or time, as well as tags of the whole
-clip from the summary tokens. Without the dense row and column heads, place never becomes readable
-as a word after the alignment.
+They learn densely: every token is to tell what is at its place or time, and the summary tokens are
+to tell the tags of the whole clip. Without the dense row and column heads, the place never becomes
+readable as a word after the alignment.
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ class EncoderRecipe:
 def pretrain_vision(
     root: Path, plans: list[ClipPlan], out: Path, recipe: EncoderRecipe, seed: int = 0
 ) -> dict[str, float]:
-    """Trains ViViT on the frames of ``plans``, saves it to ``out``; returns held-out accuracies."""
+    """Trains ViViT on the frames of ``plans`` and saves it to ``out``.
+
+    Returns:
+        Held-out accuracies.
+    """
     processor = VivitImageProcessor(
         do_resize=False,
         do_center_crop=False,
@@ -93,7 +97,11 @@ def pretrain_vision(
 def pretrain_audio(
     root: Path, plans: list[ClipPlan], out: Path, recipe: EncoderRecipe, seed: int = 0
 ) -> dict[str, float]:
-    """Trains AST on the sound of ``plans``, saves it to ``out``; returns held-out accuracies."""
+    """Trains AST on the sound of ``plans`` and saves it to ``out``.
+
+    Returns:
+        Held-out accuracies.
+    """
     processor = ASTFeatureExtractor(
         num_mel_bins=MEL_BINS, max_length=SPECTROGRAM_FRAMES, do_normalize=False
     )

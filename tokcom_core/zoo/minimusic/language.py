@@ -1,7 +1,7 @@
 """Pretrains MiniMUSIC's language model: it reads captions and answers questions.
 
-After each caption it is restated with its clauses in another order: that teaches to look up what
-belongs to an instrument, which questions alone do not.
+Each caption is followed by a restatement with its clauses in another order. This teaches the model
+to look up what belongs to an instrument, which questions alone do not.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class MiniMusicRecipe(LanguageRecipe):
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, over all words of MiniMUSIC."""
+    """A tokenizer with one token per word, for all words of MiniMUSIC."""
     words = {*INSTRUMENTS, *ROWS, *COLUMNS, *LOUDNESS, *ORDINALS, *NUMBERS}
     words |= {"silent", "plays", "offscreen", ",", ".", "?", "yes", "no", "loudest"}
     for _, content, _ in TEMPLATES:
@@ -91,7 +91,10 @@ class Packer:
         return packed
 
     def _soft_clauses(self, scene: Scene, rng: np.random.Generator) -> list[tuple[int, ...]]:
-        """What the picture says, then what the sound says; each clause once to three times."""
+        """What the picture says, then what the sound says, each in random order.
+
+        Each clause occurs once to three times, among up to three empty tokens.
+        """
         seen = [(s.name, s.row_name, s.column_name) for s in scene.visible]
         received = [(s.name, s.loudness_name, ORDINALS[scene.order(s)]) for s in scene.sounding]
         clauses: list[tuple[int, ...]] = []
@@ -105,7 +108,7 @@ class Packer:
 
 
 def pretrain_language(out: Path, recipe: MiniMusicRecipe, seed: int = 0) -> dict[str, float]:
-    """Trains the model, saves it with its tokenizer to ``out``, returns accuracy by template."""
+    """Trains the model and saves it with its tokenizer to ``out``; returns accuracy by template."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -157,7 +160,7 @@ def pretrain_language(out: Path, recipe: MiniMusicRecipe, seed: int = 0) -> dict
 def _draw_questions(
     scene: Scene, count: int, frequency: NDArray[np.float64], rng: np.random.Generator
 ) -> list[TemplatedQuestion]:
-    """``count`` draws of a template by its frequency, less those that make no sense."""
+    """Questions of ``count`` templates drawn by frequency, without those that make no sense."""
     drawn = rng.choice(len(TEMPLATES), size=count, p=frequency / frequency.sum())
     asked = (ask_one(scene, int(template), rng) for template in drawn)
     return [question for question in asked if question is not None]

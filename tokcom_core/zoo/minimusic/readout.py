@@ -35,12 +35,13 @@ _PROBE_CLIPS = 400
 
 @dataclass(frozen=True)
 class Coverage:
-    """What ``tokens`` evenly spaced ones meet.
+    """What ``tokens`` evenly spaced tokens of an encoder cover.
 
     Attributes:
-        places: share of the nine places that some vision token looks at.
-        appearances: share of the instruments, visible for just half of the clip, that one meets.
-        beats: share of the eight beats that some audio token hears.
+        places: Share of the nine places that some vision token looks at.
+        appearances: Share of the possible appearances of an instrument for just half of the clip
+            that some vision token sees.
+        beats: Share of the eight beats that some audio token hears.
     """
 
     tokens: int
@@ -67,17 +68,21 @@ def coverage(counts: Sequence[int] = TOKEN_COUNTS) -> list[Coverage]:
 
 
 def readout(root: Path, counts: Sequence[int] = TOKEN_COUNTS) -> dict[str, list[float]]:
-    """By attribute, the share of test sources that linear probes read from s slid tokens.
+    """The share of test sources that linear probes read from s tokens that the slide picks.
 
-    The probes map one token to the instrument it shows and to the attribute (ridge regression on
-    training clips). A source counts where some slid token tells both rightly.
+    The probes map one token to the instrument that it shows and to an attribute of it (ridge
+    regression on training clips). A source counts as read if some picked token tells both
+    correctly.
 
     Args:
-        root: a prepared MiniMUSIC folder.
-        counts: token lengths s.
+        root: A prepared MiniMUSIC folder.
+        counts: Token lengths s.
+
+    Returns:
+        By attribute, the share for each of ``counts``.
 
     Raises:
-        ValueError: if ``root`` is no prepared MiniMUSIC.
+        ValueError: if ``root`` is not a prepared MiniMUSIC.
     """
     mark = root / "minimusic.json"
     if not mark.is_file():

@@ -58,7 +58,7 @@ def encode_attended(
 
 
 def _attention(layer: Any, states: Tensor, summary_tokens: int) -> Tensor:
-    """Attention ``[W, L]`` of the first of some states ``[W, L, D]`` to all."""
+    """Mean attention ``[W, L]`` of the summary tokens to all tokens, given states ``[W, L, D]``."""
     queries = layer.q_proj(states[:, :summary_tokens]).unflatten(-1, (-1, layer.head_dim))
     keys = layer.k_proj(states).unflatten(-1, (-1, layer.head_dim))
     scores = torch.einsum("wqhe,wkhe->whqk", queries, keys) * layer.head_dim**-0.5

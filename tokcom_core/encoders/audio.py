@@ -48,7 +48,7 @@ class AudioEncoder(AttendingEncoder):
     def preprocess(self, sound: NDArray[np.float32]) -> Tensor:
         """Spectrograms ``[windows, frames, mel bins]`` of sound ``[samples]``.
 
-        The last window may be filled up, but none is without a single frame of its own.
+        The last window may be padded, but every window has at least one frame of its own.
 
         Raises:
             ValueError: for a sound shorter than one frame.

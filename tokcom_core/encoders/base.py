@@ -22,9 +22,9 @@ ENCODER_BATCH = 32
 class MediaEncoder(ABC):
     """A frozen encoder of media files.
 
-    It makes ``length`` tokens of ``width`` features of each window of a file (a sound may have
-    several, pictures have one), the first ``summary_tokens`` of which (CLS and the like) stand for
-    the whole window and the others for a place or a time of it.
+    It makes ``length`` tokens of ``width`` features from each window of a file (a sound may have
+    several windows, pictures have one). The first ``summary_tokens`` of them (CLS and the like)
+    stand for the whole window, the others for a place or a time in it.
     """
 
     name: str
@@ -47,8 +47,8 @@ class MediaEncoder(ABC):
     def encode_attended(self, clips: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Tokens of each file, and how much its summary tokens attend to each.
 
-        The attention ``[windows, length]`` is float32 on the CPU. Only encoders whose config says
-        that they attend (:attr:`EncoderConfig.ATTENDS`) have it.
+        The attention ``[windows, length]`` is float32 on the CPU. Only encoders whose config has
+        :attr:`EncoderConfig.ATTENDS` have this method.
         """
         raise NotImplementedError(f"{type(self).__name__} has no attention")
 
@@ -126,7 +126,7 @@ class EncoderConfig(Named, ABC):
 
     @property
     def pretrained(self) -> NamedCheckpoint | None:
-        """The checkpoint that it is loaded from; None if it has none, or one that has no name."""
+        """The checkpoint that it is loaded from; None if it has none, or one without a name."""
         return None
 
     @abstractmethod

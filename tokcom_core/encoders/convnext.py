@@ -25,7 +25,7 @@ _USUAL_PIXELS = 224 * 224  # of the images that ENCODER_BATCH is meant for
 
 
 class ConvnextEncoder(MediaEncoder):
-    """ConvNeXt: the feature maps of its stages, without loss in the tokens of the coarsest one.
+    """ConvNeXt: the feature maps of its stages, folded without loss into the coarsest one's tokens.
 
     A token is one cell of the coarsest kept map; the finer maps are folded into it
     (space-to-depth), see :class:`.base.Grid`. :func:`unfold_stages` is the way back.

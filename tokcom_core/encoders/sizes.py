@@ -70,9 +70,10 @@ def convnext_shape(
 ) -> EncoderShape:
     """Sizes of a ConvNeXt on images of ``size`` (height, width).
 
-    Its weights act at every place of a stage, so that they are multiplied as often as the stage
-    has places: the patches of the stem, 2 x 2 of the stage below, and in each block a depthwise
-    convolution of 7 x 7 and two linear layers of four times the width.
+    The weights of a stage act at every place of it, so they count as often as it has places. They
+    are those of the patches of the stem, or of 2 x 2 places of the stage below, and in each block
+    those of a 7 x 7 depthwise convolution and of two linear layers with a hidden width of four
+    times the stage's.
 
     Raises:
         ValueError: for a stage that it does not have, or an image that its stride does not divide.
@@ -132,7 +133,7 @@ def text_macs(checkpoint: str, layer: int) -> int:
 
 
 def sides(size: Any) -> tuple[int, int]:
-    """Height and width, of a configuration that may give one number for both."""
+    """Height and width, from a configuration that may give one number for both."""
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
 
@@ -151,9 +152,9 @@ def _read(checkpoint: str, kind: str, *expected: str) -> Any:
 def _transformer(
     config: Any, patches: int, values: int, summary_tokens: int, layers: int
 ) -> EncoderShape:
-    """Every weight of a transformer's layers meets every token.
+    """Sizes of a transformer, in whose layers every weight is applied to every token.
 
-    Before them the ``values`` of every patch are mapped to a token.
+    Before the layers, the ``values`` of every patch are mapped to a token.
     """
     length, width = patches + summary_tokens, config.hidden_size
     layer = 4 * width**2 + 2 * width * config.intermediate_size

@@ -53,7 +53,7 @@ class StateEncoder:
     def ids(self, text: str, max_tokens: int) -> list[int]:
         """Token ids of a text, with the special tokens that the model is used to, such as CLS.
 
-        Of a longer text its first words are left, and all special tokens.
+        A text of more than ``max_tokens`` keeps its first words and all special tokens.
         """
         options = {"truncation": True, "max_length": max_tokens}
         found: list[int] = self.tokenizer(text, **options)["input_ids"]
@@ -61,7 +61,7 @@ class StateEncoder:
 
     @torch.no_grad()
     def __call__(self, ids: Tensor, valid: Tensor) -> Tensor:
-        """States ``[B, S, D]``, float32 on the CPU, of token ids ``[B, S]``, padded behind."""
+        """States ``[B, S, D]``, float32 on the CPU, of token ids ``[B, S]`` padded at the end."""
         ids, mask = ids.to(self._device), valid.long().to(self._device)
         found = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
         states: Tensor = found.hidden_states[self.layer]

@@ -1,9 +1,9 @@
-"""ConvNeXt checkpoints: those of transformers, and those of timm and open_clip by renaming.
+"""ConvNeXt checkpoints: those of transformers, and by renaming those of timm and open_clip.
 
-timm itself needs torchvision, which not every machine can import; its ConvNeXt and that of
-transformers are the same network under other names. A folder of timm's holds a ``config.json``
-with an ``architecture`` (and ``model_args`` where they differ from it) and a
-``model.safetensors``; the weights of open_clip's image tower carry a prefix there.
+timm itself needs torchvision, which not every machine can import. Its ConvNeXt and that of
+transformers are the same network with other names of weights. A folder of timm's holds a
+``config.json`` with an ``architecture`` (and ``model_args`` where they differ from it) and a
+``model.safetensors``, in which the weights of open_clip's image tower carry a prefix.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ARCHITECTURES = {
     "convnext_large_mlp": ((3, 3, 27, 3), (192, 384, 768, 1536)),
     "convnext_xlarge": ((3, 3, 27, 3), (256, 512, 1024, 2048)),
 }
-"""Blocks and widths of the stages of those of timm's that are the network of transformers."""
+"""Blocks and widths of the stages, for timm's architectures that are transformers' network."""
 
 _OWN_ARGS = {"depths", "dims", "patch_size"}
 _HEAD_ARGS = {"head_hidden_size", "drop_rate", "drop_path_rate", "ls_init_value", "num_classes"}
@@ -96,7 +96,7 @@ def image_size(config: ConvNextConfig, size_px: int | None) -> tuple[int, int]:
 
 
 def convnext_processor(checkpoint: str) -> Any:
-    """The checkpoint's own image processor, or one with the mean and deviation that timm notes."""
+    """The checkpoint's own image processor, or one with the mean and deviation in timm's config."""
     keys = read_raw_config(checkpoint, "convnext")
     if "architecture" not in keys:
         return load_processor(ConvNextImageProcessorPil, checkpoint, "convnext")
@@ -111,7 +111,7 @@ def _pretrained(keys: dict[str, Any]) -> dict[str, Any]:
 
 
 def convnext_class(checkpoint: str) -> type[Any]:
-    """What loads the checkpoint with ``from_pretrained``, as a ``ConvNextModel``."""
+    """The class whose ``from_pretrained`` loads the checkpoint as a ``ConvNextModel``."""
     config = read_convnext(checkpoint)
     if "architecture" not in read_raw_config(checkpoint, "convnext"):
         loader: type[Any] = ConvNextModel

@@ -28,14 +28,15 @@ class Features(Config, ABC):
     def encodings(
         self, task: Task, root: Path, samples: Samples, device: str
     ) -> Iterator[Callable[[], object]]:
-        """What encodes each of these samples alone, as a device does, to be timed.
+        """Functions that encode each of these samples alone, as a device does, to be timed.
 
-        Files have been read. By default nothing: what a device looks up takes no time.
+        Files are read before a function is yielded. By default there are none: what a device looks
+        up takes no time.
         """
         return iter(())
 
     def covers(self, wanted: Features) -> bool:
-        """Whether these contain all of the others."""
+        """Whether these features contain all of the wanted ones."""
         return self == wanted
 
     def joined(self, other: Features) -> Self | None:
@@ -47,7 +48,7 @@ class Features(Config, ABC):
         return {}
 
     def repaired(self, folder: Path, task: Task, root: Path) -> set[str]:
-        """Those of :meth:`damaged` whose files can be read by now."""
+        """Those media of :meth:`damaged` whose files can be read by now."""
         return set()
 
     def windows(self, folder: Path, media_ids: Sequence[str]) -> float:

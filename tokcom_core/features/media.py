@@ -34,13 +34,13 @@ class FeatureStore:
     """Selected tokens of one encoder, memory-mapped.
 
     Attributes:
-        tokens: ``[clips, sum(counts), width]``: of each clip the tokens of every token length, one
-            length after the other.
+        tokens: ``[clips, sum(counts), width]``: for each clip, the tokens of every token length,
+            one length after the other.
         counts: Token lengths s that were selected, ascending.
         row: Row of each media id; damaged and absent clips have none.
         windows: Number of the encoder's windows, by row.
         damaged: Reason for each skipped clip, by media id.
-        absent: Media ids of samples that have no such medium, as a question without a picture.
+        absent: Media ids of samples that have no such medium, such as a question without a picture.
     """
 
     tokens: NDArray[np.floating]
@@ -55,10 +55,10 @@ class FeatureStore:
         return int(self.tokens.shape[2])
 
     def select(self, media_ids: Sequence[str], count: int) -> Tensor:
-        """The ``count`` tokens of clips, ``[B, count, width]``, float32; zeros of absent ones.
+        """The ``count`` tokens of clips, ``[B, count, width]``, float32; zeros for absent ones.
 
         Raises:
-            ValueError: if the store does not hold this many.
+            ValueError: if the store does not hold this token length.
         """
         if count not in self.counts:
             raise ValueError(
@@ -89,7 +89,7 @@ class FeatureStore:
 
 @dataclass(frozen=True)
 class Sliding:
-    """Selection of tokens of clips, by the slide of eq. (3) or another, and format of the store.
+    """How tokens of clips are selected, by the slide of eq. (3) or otherwise, and stored.
 
     Attributes:
         counts: Token lengths s, ascending.
@@ -108,7 +108,7 @@ class Sliding:
     def encode(
         self, encoder: MediaEncoder, clips: Sequence[Tensor]
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Tokens of clips, and the attention to each of them where the selection asks for it."""
+        """Tokens of clips, and the attention to each token if the selection needs it."""
         if self.selection == "attention":
             yield from encoder.encode_attended(clips)
         else:
@@ -120,7 +120,7 @@ class Sliding:
         Args:
             tokens: Tokens of a clip.
             attention: Attention ``[windows, length]`` to each of them, see :meth:`encode`.
-            summary_tokens: Number of each window's tokens at the front that stand for all of it.
+            summary_tokens: Number of tokens at the front of each window that stand for all of it.
 
         Raises:
             ValueError: if a clip has fewer tokens than one of the counts.
@@ -239,8 +239,8 @@ def write_features(
         sliding: Selection and format of the store.
 
     Raises:
-        ValueError: if there are clips, but none can be read, a token is too large for the store's
-            precision, or the encoder gives something else than tokens of its shape.
+        ValueError: if there are clips, but none can be read, if a token is too large for the
+            store's precision, or if the encoder gives anything but tokens of its shape.
     """
     found = {media_id: media(media_id) for media_id in media_ids}
     files = {media_id: file for media_id, file in found.items() if file is not None}
@@ -252,7 +252,7 @@ def write_features(
         dtype=np.dtype(sliding.dtype),
         shape=(max(1, len(files)), sum(sliding.counts), encoder.width),  # an empty map is refused
     )
-    with (folder / "tokens.npy").open("r+b") as file:  # on a full disk a map would end the process
+    with (folder / "tokens.npy").open("r+b") as file:  # else a full disk would end the process
         os.posix_fallocate(file.fileno(), 0, stored.offset + stored.nbytes)
     for batch in _batches(encoder, files, damaged):
         encoded = [*sliding.encode(encoder, list(batch.values()))]
@@ -301,7 +301,7 @@ def _batches(
 
 
 def _check_tokens(encoder: MediaEncoder, found: Sequence[object], files: int) -> None:
-    """Raises ValueError unless there are real ``[windows, length, width]`` of each file."""
+    """Raises ValueError unless each file has floating-point ``[windows, length, width]``."""
     name = f"{type(encoder).__name__}.encode"
     if len(found) != files:
         raise ValueError(f"{name} should give tokens of each of {files} files, gave {len(found)}")

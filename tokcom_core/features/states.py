@@ -36,7 +36,7 @@ class StateStore:
 
     Attributes:
         states: Half-precision states ``[tokens, width]`` of all texts, one after the other.
-        span: First token, and number of tokens, of each text.
+        span: First token and number of tokens of each text.
     """
 
     states: NDArray[np.float16]

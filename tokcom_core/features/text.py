@@ -29,7 +29,7 @@ class TextStore:
     """Tokens of known texts.
 
     Attributes:
-        rows: Rows of the embedding that a text consists of.
+        rows: Rows of the embedding that each text consists of.
         embedding: Embeddings of the tokens that occur, float32 ``[tokens, width]``.
     """
 
@@ -59,7 +59,7 @@ class TextStore:
         """Rows ``[B, S]`` of :attr:`embedding` instead of tokens, see :meth:`select`."""
         rows = [torch.tensor(self.rows[text][:longest], dtype=torch.long) for text in texts]
         lengths = torch.tensor([[len(row)] for row in rows])
-        one = torch.zeros(1, dtype=torch.long)  # symbols of no token at all cannot be sent
+        one = torch.zeros(1, dtype=torch.long)  # a batch has one token at least, to be sent
         padded = pad_sequence([*rows, one], batch_first=True)[:-1]
         return padded, torch.arange(padded.shape[1]) < lengths
 

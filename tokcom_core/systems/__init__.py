@@ -69,7 +69,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "taichi": TAICHI_PAPER,
     "deepsc-papers": PUBLISHED,
 }
-"""Default keys of a study that names a published recipe."""
+"""Default keys of a study, by the name of the published recipe that it follows."""
 
 NamedSystem = named(System, lambda: SYSTEMS)
 """A system by name, a mapping with one, or a custom class."""
@@ -101,7 +101,7 @@ def system_of(method: Method, systems: Systems) -> System:
     """The system of a method, with its own settings on top of the study's.
 
     Raises:
-        ValueError: as :func:`system_class`, or for settings that it does not have.
+        ValueError: as :func:`system_class`, or for settings that the system does not have.
     """
     cls, settings = system_class(method), method.settings
     if method.system in SYSTEMS:
@@ -111,7 +111,7 @@ def system_of(method: Method, systems: Systems) -> System:
 
 
 def method_keys(system: System) -> dict[str, Any]:
-    """Keys of a method that has all settings of a system, and is called by its name."""
+    """The keys of a method that is named after a system and has all of its settings."""
     keys = dump_named(system, SYSTEMS)
     return {"label": system.name, "system": keys.pop("name"), **keys}
 

@@ -43,11 +43,12 @@ class Predictions:
 
     Attributes:
         texts: Text of each answer.
-        first_token: Whether the first token of each answer is the true one's, as paper 1 counts.
+        first_token: Whether the first token of each answer is that of the true answer, which is
+            what paper 1 counts.
         losses: Mean losses of the true answers: ``task``, ``first_token``, or others of the last
             phase.
-        loss_counts: Number of values that a loss is the mean of, by its name, where these are not
-            the samples: answer tokens, say.
+        loss_counts: Number of values that a loss is the mean of, by the loss's name. Only losses
+            that average something other than samples, such as answer tokens, have one.
     """
 
     texts: tuple[str, ...]
@@ -64,7 +65,7 @@ class Trained(nn.Module):
         """The parameters that a phase trains; may be none."""
 
     def begin(self, phase: str) -> None:
-        """Prepares for a phase, such as by the mode of a model."""
+        """Prepares for a phase; by default, sets the modules to training mode."""
         self.train()
 
     def trained_state(self) -> dict[str, Tensor]:
@@ -99,7 +100,10 @@ class Transmitter(Trained, ABC):
         """Frozen inputs of a batch, each ``[B, ...]``."""
 
     def set_length(self, count: int) -> None:
-        """Sets the token length of what is read and sent next, see :attr:`System.ANY_LENGTH`."""
+        """Sets the token length of all that is read and sent from now on.
+
+        See :attr:`System.ANY_LENGTH`.
+        """
         raise NotImplementedError(f"{type(self).__name__} has one token length")
 
     @abstractmethod
@@ -109,7 +113,7 @@ class Transmitter(Trained, ABC):
     def reply(self, feedback: Feedback) -> tuple[Tensor, Tensor]:
         """Symbols ``[A, N]`` of the next round and which are valid, see :meth:`System.in_rounds`.
 
-        The samples are some of those that were sent last, outside training.
+        The samples are some of those that were sent last. Replies are never trained on.
         """
         raise NotImplementedError(f"{type(self).__name__} sends everything in one round")
 
@@ -124,7 +128,7 @@ class Receiver(Trained, ABC):
     def losses(
         self, phase: str, received: Mapping[str, Received], targets: Mapping[str, Samples]
     ) -> dict[str, Tensor]:
-        """Losses of one step: their sum is trained; a detached loss is only reported.
+        """Losses of one step: their sum is minimised; a detached loss is only reported.
 
         Args:
             phase: Name of the phase.
@@ -133,21 +137,21 @@ class Receiver(Trained, ABC):
         """
 
     def loss_counts(self, phase: str, targets: Mapping[str, Samples]) -> dict[str, int]:
-        """Number of values that each of :meth:`losses` is the mean of, by its name.
+        """Number of values that each of :meth:`losses` is the mean of, by the loss's name.
 
-        It is left out of a loss that is a mean of samples. By them a batch's loss is put together
-        from those of its parts, see :attr:`Phase.micro_batch_size`.
+        Losses that are means over samples are left out. The counts weigh the losses of a batch's
+        parts when they are combined into that of the batch, see :attr:`Phase.micro_batch_size`.
 
         Args:
             phase: Name of the phase.
-            targets: Samples of the part by split, all of which arrive.
+            targets: Samples of the part by split; all of them are taken to arrive.
         """
         return {}
 
     def embeddings(self, received: Mapping[str, Received]) -> dict[str, Tensor]:
         """Embeddings ``[B, D]`` of streams that a phase aligns, see :attr:`Phase.aligned`.
 
-        They are what its losses compare, by the cosine of the angle between them.
+        The phase's losses compare them by the cosine of the angle between them.
         """
         raise NotImplementedError(f"{type(self).__name__} aligns no streams")
 
@@ -157,16 +161,19 @@ class Receiver(Trained, ABC):
     ) -> Predictions | Feedback:
         """Answers the samples that are ``asked``, bool ``[B]``; targets only score the answers.
 
-        The losses are those of these samples.
-        A system that answers in rounds may return what a device has to go on with.
+        The losses are those of the same samples. A system that answers in rounds may return
+        feedback instead, which a device needs to go on.
         """
 
     def resume(self, received: Mapping[str, Received]) -> Predictions | Feedback:
-        """Goes on with answers, by the device's reply to the last feedback."""
+        """Goes on with the answers, given the device's reply to the last feedback."""
         raise NotImplementedError(f"{type(self).__name__} answers in one round")
 
     def prepare(self, train: Samples) -> None:
-        """Takes what it needs of the training split, such as its answers, once it is built."""
+        """Takes what it needs from the training split, such as its answers.
+
+        This is called once, after the receiver is built.
+        """
 
 
 class System(Named, ABC):
@@ -178,10 +185,10 @@ class System(Named, ABC):
         PATHS: Keys, as tuples of their parts, whose values are checkpoints by name or folder.
         DEFAULT_TOKENS: Default token lengths.
         ANY_LENGTH: Whether no weight depends on the token lengths, so that each step of a training
-            may have others, see :meth:`Transmitter.set_length`.
+            may use different ones, see :meth:`Transmitter.set_length`.
         POCKET: Settings with the pocket checkpoints.
         REAL: Settings with the checkpoints of its paper.
-        SMOKE: Settings with the fewest steps, of every phase.
+        SMOKE: Settings that give every phase as few steps as possible.
     """
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -251,7 +258,10 @@ class System(Named, ABC):
     def features(
         self, task: Task, device: str, tokens: TokenLengths
     ) -> dict[str, tuple[AnyFeatures, ...]]:
-        """Frozen tokens of a device by a name of its own; one entry for each data set."""
+        """Frozen tokens that a device reads, by names of the system's choice.
+
+        Each name has one entry for each data set.
+        """
         return {}
 
     def tokens_for(self, task: Task, phase: Phase, tokens: TokenLengths) -> dict[str, int]:
@@ -303,8 +313,8 @@ class System(Named, ABC):
     ) -> float:
         """Floating-point operations of a device for one sample, in 1e9.
 
-        Counted are multiplications by a weight and their additions: each weight as often as it
-        is applied, at every token or place. The attention's products of tokens with tokens are not.
+        Multiplications by a weight count, with their additions: each weight as often as it is
+        applied, at every token or place. Attention's products of tokens with tokens do not count.
 
         Args:
             task: Task of the samples.
@@ -318,9 +328,9 @@ class System(Named, ABC):
     def station_gflop(self, task: Task, tokens: Mapping[str, float]) -> float:
         """Floating-point operations of the base station for one sample, in 1e9.
 
-        Counted as those of a device, up to the first token of an answer: how many follow is not
-        known before. Plans count them, too, so that settings and configurations of checkpoints
-        have to tell: no weights are loaded.
+        They are counted as those of a device, up to the first token of an answer: how many tokens
+        follow is not known in advance. Plans need this number too, so it is derived from settings
+        and checkpoint configurations alone, without loading weights.
 
         Args:
             task: Task of the samples.

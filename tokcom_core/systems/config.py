@@ -12,7 +12,7 @@ from ..config import Config, listed
 
 
 def absolute(name: str) -> str:
-    """The name of a checkpoint; of a folder the absolute path."""
+    """The name of a checkpoint, or the absolute path of a folder."""
     return checkpoint(name, Path.cwd()) if name.startswith((".", "~")) else name
 
 
@@ -20,7 +20,7 @@ Checkpoint = Annotated[str, AfterValidator(absolute)]
 """A Hugging Face name, ``pocket``, or the absolute path of a folder."""
 
 MicroBatchSize = Annotated[
-    int | None, Field(ge=1, exclude_if=lambda value: value is None)  # keys of before stay
+    int | None, Field(ge=1, exclude_if=lambda value: value is None)  # artifact names stay
 ]
 """Maximum number of samples that a step computes at once; None takes its batch whole."""
 
@@ -38,10 +38,10 @@ class AdaptedModules(Config):
     modules: tuple[str, ...] = Field(min_length=1)
 
     def check(self, language: str) -> None:
-        """Refuses modules that a language model lacks: PEFT adapts the others and says nothing.
+        """Refuses modules that a language model lacks: PEFT would adapt the others silently.
 
         Raises:
-            ValueError: naming those that there are.
+            ValueError: for such modules; the message names those that the model has.
         """
         from ..checkpoints.loading import linear_modules
 

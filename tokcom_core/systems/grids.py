@@ -10,9 +10,9 @@ from ..encoders.stages import unfold_stages
 
 
 class StageProjection(nn.Module):
-    """A linear map of all stages of an encoder, resized to the finest and side by side.
+    """A linear map of all stages of an encoder, as if resized to the finest and concatenated.
 
-    Each stage is normalised and mapped at its own resolution, then resized and added: the same as
+    Each stage is normalised and mapped at its own resolution, then resized and added. This equals
     mapping all channels at the finest resolution, at a fraction of the work and memory.
     """
 
@@ -30,7 +30,7 @@ class StageProjection(nn.Module):
 
     @staticmethod
     def macs(grid: Grid, width: int) -> int:
-        """Multiplications by a weight: every stage is mapped at its own places."""
+        """Multiplications by a weight, as every stage is mapped at its own resolution."""
         cells = grid.rows * grid.columns
         return cells * width * sum(stage.channels * stage.ratio**2 for stage in grid.stages)
 

@@ -14,8 +14,9 @@ OWN_KEYS = ("label", "system", "transport", "train_tokens")
 """Keys of a method itself, which no system can have."""
 
 TrainTokens = Literal["matched", "any"]
-"""Token lengths of a method's trainings: those that it is evaluated at, each with a network of its
-own, or one network for all of a study's, of which every step of its trainings draws one."""
+"""Token lengths that a method is trained at. ``matched``: each token length that it is evaluated at
+has a network of its own. ``any``: one network serves all token lengths of the study, and every
+training step draws one of them."""
 
 
 class Method(Config):
@@ -75,12 +76,12 @@ class Method(Config):
 
 
 def _label(start: str, keys: Mapping[str, Any]) -> str:
-    """``mlms alignment=contrastive transport.question=file``."""
+    """A label such as ``mlms alignment=contrastive transport.question=file``."""
     return " ".join([start, *(f"{key}={value}" for key, value in flattened(keys).items())])
 
 
 def flattened(keys: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Nested keys with dots between them: ``{"alignment.steps": 3}``; ``place`` goes before all."""
+    """Nested keys joined by dots: ``{"alignment.steps": 3}``; each begins with ``place``."""
     found: dict[str, Any] = {}
     for key, value in keys.items():
         if isinstance(value, Mapping):
@@ -91,7 +92,10 @@ def flattened(keys: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges one mapping over another, recursively; one with another ``name`` replaces it."""
+    """Merges one mapping over another, recursively.
+
+    A nested mapping with another ``name`` replaces the one that it lies over.
+    """
     found = {**under, **over}
     for key in under.keys() & over.keys():
         below, above = under[key], over[key]
@@ -110,11 +114,11 @@ def _known(name: Any) -> dict[str, Any]:
 
 
 STREAM_KINDS = ("media", "texts")
-"""Words that stand for all streams with a medium, and for all without, in a ``transport``."""
+"""Keys of a ``transport`` that stand for all streams with a medium, and for all without one."""
 
 
 def transport_of(stream: Stream, transport: Mapping[str, Transport]) -> Transport | None:
-    """The transport that a method gives a stream, by its name before its kind; None if neither."""
+    """The transport that a method gives a stream, by its name or else its kind; None if neither."""
     kind = STREAM_KINDS[stream.medium is None]
     return transport.get(stream.name, transport.get(kind))
 

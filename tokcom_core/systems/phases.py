@@ -17,7 +17,7 @@ class Training:
     Attributes:
         steps: Number of steps.
         learning_rate: Peak learning rate.
-        schedule: Name of its schedule.
+        schedule: Name of the learning rate's schedule.
         min_learning_rate: Final learning rate of ``cosine_with_min_lr``.
         warmup_steps: Number of warm-up steps.
         gradient_clip: Maximum gradient norm of each device, and of the base station; None does not
@@ -49,7 +49,7 @@ class Training:
 
     @property
     def at_station(self) -> Training:
-        """The same with the base station's learning rate."""
+        """The same training with the base station's learning rate."""
         rate = self.station_learning_rate
         return self if rate is None else replace(self, learning_rate=rate)
 
@@ -61,8 +61,8 @@ class StreamInput:
     Attributes:
         stream: Name of the stream.
         split: Split that its samples come from.
-        over_air: Whether it crosses the air, in a phase that does; what does not is handed over
-            exactly and costs nothing, such as a target of the training.
+        over_air: Whether it crosses the air in a phase over the air. A stream that does not, such
+            as a training target, is handed over exactly and costs nothing.
     """
 
     stream: str
@@ -80,18 +80,18 @@ class Phase:
         training: Optimiser and number of steps.
         batch_size: Number of samples of a step.
         losses: Names of the losses that a step may report.
-        over_air: Whether the streams cross the air; a phase that does not is the same for all airs.
+        over_air: Whether the streams cross the air; if they do not, all airs share the phase.
         snr_db: Average SNR of this phase; the study's by default.
         calibration_samples: Number of samples that the receiver sees before the first step, see
             :meth:`Receiver.calibrate`.
         drop_prob: Probability that a stream of ``dropped`` is left out of a sample.
         dropped: Streams that may be left out, each independently.
-        any_tokens: Token lengths by device, of which every step draws one; empty for those that
-            the devices are built for.
+        any_tokens: Choices of token lengths by device; every step draws one of them. If empty,
+            every step takes the token lengths that the devices are built for.
         aligned: Streams whose embeddings the losses bring together, the anchor first, see
             :meth:`Receiver.embeddings`; none in a phase that aligns nothing.
         micro_batch_size: Maximum number of samples that are sent and learnt from at once; the
-            losses of a step are those of the whole batch. None takes it whole.
+            losses of a step are still those of the whole batch. None takes the batch whole.
     """
 
     name: str

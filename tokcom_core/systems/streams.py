@@ -12,8 +12,9 @@ from typing import Literal
 from torch import Tensor
 
 Transport = Literal["analog", "digital", "file"]
-"""Transport of a stream: its symbols themselves; its tokens as coded packets; or the source's own
-file (a coded media file, a text's UTF-8 bytes), to be encoded at the base station."""
+"""How a stream is sent: as its symbols (``analog``), as its tokens in coded packets (``digital``),
+or as the source's own ``file`` (a coded media file, a text's UTF-8 bytes), which the base station
+encodes."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Stream:
         medium: Medium that the source is or contains, see :attr:`Task.media`; None for none.
         text: Column of the samples that the source is or contains; None for none.
         required: Whether a sample without it cannot be answered.
-        sends_scale: Whether the base station is told the power of each sample before it was scaled
-            to unit power, as control bits. Tokens need it to arrive as they are; to a codec that is
-            trained over the air it would be a second channel, without noise.
+        sends_scale: Whether control bits tell the base station the power that each sample had
+            before it was scaled to unit power. Tokens need this to arrive as they are. For a codec
+            that is trained over the air, it would be a second channel, without noise.
     """
 
     name: str
@@ -50,7 +51,8 @@ class Received:
     """One received stream of a batch.
 
     Attributes:
-        symbols: Equalised symbols, complex64 ``[B, N]``, power scale restored; zero if lost.
+        symbols: Equalised symbols, complex64 ``[B, N]``; zero if lost. Their power scale is
+            restored if the stream sends it, see :attr:`Stream.sends_scale`.
         noise_var: Error variance of a unit-power symbol, float32 ``[B, N]``.
         valid: Whether a symbol was sent, bool ``[B, N]``; False for padding.
         erased: Whether a symbol was sent, but not received, bool ``[B, N]``.

@@ -38,7 +38,7 @@ def unpack(symbols: Tensor, width: int) -> Tensor:
 
 
 def by_token(by_symbol: Tensor, symbols_per_token: int) -> Tensor:
-    """Values by symbol ``[B, N]`` to values by token ``[B, S]``: those of its first symbol."""
+    """Values by token ``[B, S]`` of values by symbol ``[B, N]``: those of each first symbol."""
     return by_symbol[:, ::symbols_per_token]
 
 

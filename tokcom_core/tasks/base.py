@@ -34,16 +34,16 @@ class Task(Named, ABC):
     """A task, whose samples are tables of text, see :class:`Samples`.
 
     Attributes:
-        splits: Names of all splits, including those that only other phases need.
+        splits: Names of all splits, including those that only some phases need.
         media: Names of the media that belong to a sample.
         texts: Columns of the samples that a device may send as text.
         groups: Kinds of questions, whose accuracies are reported as well.
         parts: Groups of each part of a mixture of tasks, by the part's name; none of a single task.
-        alignment_split: Split of captioned media, each there once, that systems may align their
-            tokens on; None if there is none.
+        alignment_split: Split of captioned media, each of which occurs once, that systems may align
+            their tokens on; None if there is none.
         prior: Column whose most frequent training answer is the majority reference.
         metrics: Names of the official scores of a whole split, see :meth:`measure`.
-        graded: Whether :meth:`scores` may lie between 0 and 1, rather than be one of them.
+        graded: Whether :meth:`scores` may lie between 0 and 1, rather than be either.
     """
 
     train_split: ClassVar[str] = "train"
@@ -69,11 +69,11 @@ class Task(Named, ABC):
         """
 
     def rows(self, root: Path, split: str) -> Samples:
-        """The samples of a split that may have none, as a benchmark has nothing to train on."""
+        """The samples of a split, which may have none: a benchmark has nothing to train on."""
         return self.samples(root, split)
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
-        """The files that the samples are read from, where a task tells."""
+        """The files that the samples are read from, if the task names them."""
         return ()
 
     @abstractmethod
@@ -103,7 +103,7 @@ class Task(Named, ABC):
         return None
 
     def upload_bits(self, root: Path, split: str, media_id: str) -> dict[str, int]:
-        """Bits of each medium's own file, for streams that upload it; 0 of a missing medium."""
+        """Bits of each medium's own file, for streams that upload it; 0 for a missing medium."""
         raise ValueError(f"task {self.name} has no files to upload; transport analog or digital")
 
     def references(self, root: Path | None) -> tuple[Reference, ...]:
@@ -115,13 +115,13 @@ class Task(Named, ABC):
     ) -> list[float]:
         """Score of each predicted answer, from 0 to 1; exact match by default.
 
+        NaN marks an answer that nothing here can score.
+
         Args:
             predicted: Texts of the answers.
             samples: What was asked.
             corpus: All samples of the split, for scores that weigh words by how rare they are;
                 ``samples`` themselves by default.
-
-        NaN marks an answer that nothing here can score.
         """
         return [
             float(normalise_answer(a) == normalise_answer(b))
@@ -143,7 +143,7 @@ class Task(Named, ABC):
         return {}
 
     def submission(self, predicted: Sequence[str], samples: Samples) -> Any:
-        """The official results file, for a judge or a server, as JSON can say it; None if none."""
+        """The official results file for a judge or a server, as a JSON value; None for none."""
         return None
 
     def majority_accuracy(

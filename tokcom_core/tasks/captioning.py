@@ -16,12 +16,12 @@ from .templates import Kind
 
 
 class Captioning(InstructionTask):
-    """Describe the image; a sample's score is CIDEr-D / 10, the official one its mean, in percent.
+    """Describe the image; a sample scores CIDEr-D / 10, a split the mean CIDEr-D in percent.
 
-    Trained on each caption of an image, tested on each image; the column ``references`` holds all
-    of its captions as JSON. The text oracle is told the first of them. The defaults are MiniCLEVR's
-    files; for COCO itself take ``annotations: COCO/annotations/captions_{split}2017.json`` and
-    ``images: COCO/{split}2017``.
+    Each caption of an image is a training sample; each image is one test sample. The column
+    ``references`` holds all captions of an image as JSON. The text oracle reads the first of them.
+    The defaults are MiniCLEVR's files; for COCO itself take
+    ``annotations: COCO/annotations/captions_{split}2017.json`` and ``images: COCO/{split}2017``.
 
     Attributes:
         annotations: Annotation file below the data folder, by published split.
@@ -63,7 +63,7 @@ class Captioning(InstructionTask):
     ) -> list[float]:
         known = corpus_of(_references(samples if corpus is None else corpus))
         return [
-            min(1.0, cider_d(text, references, known) / 10)  # rounding may exceed it
+            min(1.0, cider_d(text, references, known) / 10)  # rounding may exceed 1
             for text, references in zip(predicted, _references(samples), strict=True)
         ]
 

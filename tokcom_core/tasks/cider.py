@@ -3,9 +3,9 @@
 Captions are vectors of n-grams, n = 1 to 4, weighted by TF-IDF: a phrase that many images have
 counts for little. Candidate and reference are compared by a clipped cosine and by their lengths.
 
-The published scores tokenise by Stanford's PTB tokenizer, which needs Java; here words are runs of
-letters and digits, lower-cased, with the hyphens inside them; what follows an apostrophe is a word
-of its own ('man', "'s"; 'is', "n't"), and a decimal is one. That is the same for plain captions.
+Published scores use Stanford's PTB tokenizer, which needs Java. Here, words are runs of letters and
+digits, lower-cased, with the hyphens inside them. What follows an apostrophe is a word of its own
+('man', "'s"; 'is', "n't"), and a decimal number is one word. For plain captions this is the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def ngrams(caption: str) -> list[Counter[Gram]]:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Number of images, and of those whose references have an n-gram."""
+    """Number of images, and for each n-gram the number of images whose references have it."""
 
     images: int
     frequency: Mapping[Gram, int]
@@ -59,7 +59,7 @@ def corpus_of(references: tuple[tuple[str, ...], ...]) -> Corpus:
 
 
 def cider_d(candidate: str, references: Sequence[str], corpus: Corpus) -> float:
-    """CIDEr-D of a caption, from 0 to 10: 10 times the mean over n and the references."""
+    """CIDEr-D of a caption, from 0 to 10: 10 times the mean similarity over n and references."""
     own = corpus.weights(candidate)
     return 10 * sum(_similarity(own, candidate, r, corpus) for r in references) / len(references)
 

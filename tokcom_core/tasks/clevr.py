@@ -27,8 +27,8 @@ class Clevr(InstructionTask):
 
     Attributes:
         folder: Folder below the data folder, with ``images``, ``questions`` and ``scenes``.
-        captions: File of captions in COCO's format, for the text oracle; without it the scenes
-            are written out, if there are any.
+        captions: File of captions in COCO's format, for the text oracle. Without it, the scenes are
+            put into words, if there are any.
     """
 
     name: Literal["clevr"] = "clevr"

@@ -24,7 +24,7 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """A split of a task, as a data folder has it.
+    """What a data folder holds of one split of a task.
 
     Attributes:
         task, split: Names of task and split.
@@ -63,7 +63,7 @@ class SplitCheck:
 
 
 def tasks_in(root: Path) -> list[Task]:
-    """The tasks, with their usual settings, of whose annotation files some are in ``root``.
+    """The tasks, with default settings, that have at least one annotation file in ``root``.
 
     Raises:
         ValueError: if there is no such folder or task.
@@ -88,7 +88,7 @@ def tasks_in(root: Path) -> list[Task]:
 def _annotations(task: Task, root: Path) -> Sequence[Path]:
     try:
         return task.annotation_files(root)
-    except ValueError:  # of a task that finds them by looking
+    except ValueError:  # from a task that searches for its files
         return ()
 
 
@@ -100,7 +100,7 @@ def check_splits(
     Args:
         task: Task that knows the files.
         root: Data folder.
-        read: Whether to read every file of the media, or just to look whether it is there.
+        read: Whether to read every file of the media, or only to see whether it is there.
         progress: Called with the number of clips or images that have just been checked.
     """
     splits: dict[str, Samples | str] = {}
@@ -164,7 +164,7 @@ def _summary(
 
 
 def _look(job: _Job) -> tuple[_State, str]:
-    """The state of a sample's media by what files there are, and the file that it is about."""
+    """The state of a sample's media by which files exist, and the file that the state is about."""
     task, root, split, media_id = job
     wanted = [task.media_file(root, split, medium, media_id) for medium in task.media]
     files = [file for file in wanted if file is not None]
@@ -181,7 +181,7 @@ def _look(job: _Job) -> tuple[_State, str]:
 
 
 def _read(job: _Job) -> tuple[_State, str]:
-    """The same, by reading the files."""
+    """The same as :func:`_look`, but the files are read."""
     state, told = _look(job)
     task, root, split, media_id = job
     files = [task.media_file(root, split, medium, media_id) for medium in task.media]

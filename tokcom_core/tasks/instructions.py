@@ -1,11 +1,10 @@
 """The base of all tasks that are told in words: images, texts, questions, instructions.
 
 A data set has published training and test examples (:meth:`InstructionTask.examples`), from which
-the splits follow. Answers of published test sets are not public, so that ``test`` is the published
-validation set, ``val`` the last tenth of the training images, and ``train`` all others. From
-``train`` come the two splits of instruction tuning, whose samples are conversations:
-``pretraining`` (an image and its caption) and ``tuning`` (several questions about one image, as
-turns).
+the splits follow. Answers of published test sets are not public, so ``test`` is the published
+validation set, ``val`` the last tenth of the training images, and ``train`` all others. The two
+splits of instruction tuning come from ``train``. Their samples are conversations: ``pretraining``
+has an image and its caption, ``tuning`` several questions about one image, as turns.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from .templates import Kind, Templates, instruct
 
 PRETRAINING, TUNING, TRAIN, VAL, TEST = "pretraining", "tuning", "train", "val", "test"
 Published = Literal["train", "test"]
-"""Part of a data set as it is published: what to train on, and what to test on."""
+"""Part of a data set as it is published: the one to train on, or the one to test on."""
 
 COLUMNS = (
     *("sample_id", "media_id", "group", "answer"),
@@ -77,7 +76,7 @@ class Example:
 
     Attributes:
         sample_id: Number or name that the data set gives it.
-        media_id: Path of the picture below the data folder, or :func:`text_only`.
+        media_id: Path of the picture below the data folder, or what :func:`text_only` returns.
         question: What is asked.
         answer: The true answer, or the most frequent one.
         group: Kind of question.
@@ -126,7 +125,7 @@ class InstructionTask(Task):
         """The files that the samples are read from."""
 
     def samples(self, root: Path, split: str) -> Samples:
-        """The samples of a split; without captions ``pretraining`` is the same as ``tuning``."""
+        """The samples of a split; without captions, ``pretraining`` is the same as ``tuning``."""
         found = self.rows(root, split)
         if split == PRETRAINING and not len(found):
             found = self.rows(root, TUNING)
@@ -178,7 +177,8 @@ class InstructionTask(Task):
     def has_captions(self, root: Path) -> bool:
         """Whether a test image has a caption.
 
-        A study's plan asks often: a task of many questions should know without reading them.
+        The plan of a study calls this often, so a task with many questions should know the answer
+        without reading them.
         """
         return any(example.caption for example in self.examples(root, "test"))
 
@@ -197,7 +197,7 @@ class InstructionTask(Task):
         return _table([self._row(e, ask, [(ask, e.caption)]) for e in captions])
 
     def _conversations(self, train: Sequence[Example]) -> Samples:
-        """Questions about images as turns."""
+        """Conversations whose turns are questions about one image."""
         rows = []
         for examples in self._grouped(train):
             first = examples[0]
@@ -207,7 +207,7 @@ class InstructionTask(Task):
         return _table(rows)
 
     def _grouped(self, examples: Iterable[Example]) -> list[list[Example]]:
-        """Questions about one image together, at most ``turns``; published conversations alone."""
+        """Groups of at most ``turns`` questions about one image; conversations stay as they are."""
         by_image: dict[str, list[Example]] = {}
         groups = []
         for example in examples:
@@ -236,7 +236,10 @@ class InstructionTask(Task):
 
 
 def _last_tenth(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """All but the last tenth of the images, at least one of which is held out, and that tenth."""
+    """Examples of all but the last tenth of the images, and those of that tenth.
+
+    At least one image is held out, unless there is only one.
+    """
     images = list(dict.fromkeys(example.media_id for example in examples))
     held_out = set(images[len(images) - max(1, len(images) // 10) :]) if len(images) > 1 else set()
     kept = [example for example in examples if example.media_id not in held_out]

@@ -17,7 +17,7 @@ _PLACEHOLDER = "<image>"
 _SPEAKERS = ["human", "gpt"]
 
 
-@cache  # every split is read from the file, which is told once
+@cache  # every split reads the file, but the warning is given once
 def _warn_of_left_out(file: Path, count: int, first: str) -> None:
     logger.warning(
         "%s: %d conversations are left out, as human and gpt do not take turns in them; the first "
@@ -32,11 +32,11 @@ class Llava(InstructionTask):
     """Conversations as they are: no template is put around them, and all turns stay together.
 
     In ``train`` and ``val`` the first turn of each conversation is asked. A conversation that gpt
-    begins loses its first text, as LLaVA's own reader has it.
+    begins loses its first text, as in LLaVA's own reader.
 
     Attributes:
         file: File of the conversations below the data folder.
-        images: Folder below the data folder that the images' names start from.
+        images: Folder below the data folder that the images' names are relative to.
     """
 
     name: Literal["llava"] = "llava"

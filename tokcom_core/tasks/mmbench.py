@@ -1,8 +1,8 @@
 """MMBench (Liu et al., ECCV 2024): multiple choice, asked again with the options rotated.
 
 The published table holds its images as base64; they are written below the data folder once. All
-rotations of a question share ``index % 1e6``, and a question counts in the official, circular score
-if all of them are answered rightly: a model that always says A has none.
+rotations of a question share ``index % 1e6``. In the official, circular score, a question counts as
+right only if all of its rotations are answered correctly, so a model that always says A scores 0.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def _group(ability: str) -> str:
 
 
 class MmBench(InstructionTask):
-    """Plain accuracy by sample, the circular score as the official metric, in percent.
+    """Scored by the plain accuracy of samples, and officially by the circular score in percent.
 
-    There is nothing to train on. Where only some questions are asked, the official metric is of
-    those whose rotations were all asked.
+    There is nothing to train on. If only some questions are asked, the official metric covers those
+    whose rotations were all asked.
 
     Attributes:
         folder: Folder below the data folder, which the images are written to as well.
@@ -75,7 +75,7 @@ class MmBench(InstructionTask):
         choices = [f"{letter}. {text}" for letter, text in options.items()]
         hint = [row["hint"]] if row.get("hint") else []
         base = _question(row["index"])
-        image = images.get(row["image"], row["image"])  # rotations may name the row that has it
+        image = images.get(row["image"], row["image"])  # rotations may name the row that holds it
         return Example(
             sample_id=row["index"],
             media_id=_extracted(root, f"{self.folder}/images/{file.stem}/{base}.jpg", image, file),
@@ -115,9 +115,10 @@ def chosen_option(text: str, options: str) -> str | None:
 
     Args:
         text: The answer: a letter ('B', '(B)', 'B. a cat', 'The answer is B.'), or the words of one
-            option. A lower-case letter counts where it stands alone, as 'a' is a word, too; nor
-            does an A that begins more than three words, of which the next is in lower case.
-        options: The options as ``A. text``, one a line.
+            option. As 'a' is a word, too, a lower-case letter counts only if the answer has no
+            other letter; and in an answer of more than three words, an 'A' before a word in lower
+            case does not count.
+        options: The options as ``A. text``, one per line.
     """
     known = dict(line.split(". ", 1) for line in options.splitlines() if line[1:3] == ". ")
     alone = re.sub(r"[^a-z]", "", text.lower())

@@ -25,16 +25,16 @@ def _group(subtask: str) -> str:
 
 
 class Mme(InstructionTask):
-    """A subtask scores 100 (acc + acc+); acc+ counts images with both answers right.
+    """A subtask scores 100 (acc + acc+); acc+ is the fraction of images with both answers right.
 
-    There is nothing to train on. The score of a subtask has the name of its group, and a sum is
-    reported where all of its subtasks are there: perception (2,000 at most), cognition (800). Where
-    only some questions are asked, they are those of images of which both were asked.
+    There is nothing to train on. The score of a subtask has the name of its group. The sums over
+    perception (at most 2,000) and cognition (at most 800) are reported if all of their subtasks are
+    there. If only some questions are asked, scores cover the images of which both were asked.
 
     Attributes:
-        folder: Folder below the data folder, with a folder for each subtask. In it stand
-            ``NAME.txt`` (two lines, question and answer separated by a tab) beside ``NAME.jpg``,
-            or they lie in ``questions_answers_YN`` and ``images``.
+        folder: Folder below the data folder, with a folder for each subtask. That folder holds
+            ``NAME.txt`` (two lines, question and answer separated by a tab) beside ``NAME.jpg``, or
+            has them in ``questions_answers_YN`` and ``images``.
     """
 
     name: Literal["mme"] = "mme"
@@ -94,7 +94,7 @@ class Mme(InstructionTask):
 
 
 def _said(text: str) -> str:
-    """'yes' or 'no' if it is among the first four characters, in any word; else 'other'."""
+    """'yes' or 'no' if the first four characters have it, even inside a word; else 'other'."""
     beginning = text.strip().lower()[:4]
     return next((answer for answer in ("yes", "no") if answer in beginning), "other")
 

@@ -13,10 +13,10 @@ from .instructions import Example, InstructionTask, Published
 
 
 class MmVet(InstructionTask):
-    """Questions and a file of answers for the judge.
+    """Questions, and a file of answers for the judge.
 
-    The published score is a language model's grade of each answer, which cannot be had offline, and
-    nothing else is comparable with it: accuracies of this task are empty. Its answers stand in the
+    The published score is a language model's grade of each answer. It cannot be had offline, and
+    nothing else is comparable with it, so accuracies of this task are empty. The answers are in the
     study's ``submissions``, in the form that the official evaluation reads.
 
     Attributes:

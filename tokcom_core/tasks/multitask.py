@@ -37,13 +37,13 @@ class Multitask(Task):
     Groups, official scores and references are those of all tasks. A task may lack a split: MME is
     only tested on, LLaVA's conversations are only trained on. No task trains on an image that
     another one validates or tests on. Samples of all tasks alternate in every split, so that the
-    first hundred questions are of all tasks as well.
+    first hundred questions, too, are from all tasks.
 
     Attributes:
         tasks: The tasks, no two of the same name.
         weights: Weight of each task in ``tuning`` and ``train``, by name; the sizes of these splits
-            stay. By default tasks weigh as many samples as they have; where weights are given, a
-            task without one is not trained on.
+            stay. By default each task weighs as much as it has samples. If weights are given, a
+            task without one has no samples in these splits.
     """
 
     name: Literal["multitask"] = "multitask"
@@ -155,7 +155,7 @@ class Multitask(Task):
         return {name: file for name, file in files.items() if file is not None} or None
 
     def _asked(self, samples: Samples) -> list[tuple[InstructionTask, list[int]]]:
-        """Each task with the rows of its samples; none that was not asked."""
+        """Each task that was asked, with the rows of its samples."""
         rows_of = _rows_by_task(samples)
         return [(task, rows_of[task.name]) for task in self.tasks if task.name in rows_of]
 
@@ -168,7 +168,7 @@ def _rows_by_task(samples: Samples) -> dict[str, list[int]]:
 
 
 def _image_key(media_id: str) -> str:
-    """An image's number in COCO or OpenImages, as others have it under other paths; or its path."""
+    """An image's number in COCO or OpenImages, which several paths may have; otherwise its path."""
     number = _IMAGE_NUMBER.search(media_id)
     return media_id if number is None else number[0]
 
@@ -179,7 +179,7 @@ def _without_images(samples: Samples, held_out: Collection[str]) -> Samples:
 
 
 def _without_repeated_images(parts: Mapping[str, Samples]) -> dict[str, Samples]:
-    """Describes each image once, where several tasks have captions of it."""
+    """Keeps each image in the first task that has it, so that it is described once."""
     seen: set[str] = set()
     found = {}
     for name, own in parts.items():
@@ -189,7 +189,7 @@ def _without_repeated_images(parts: Mapping[str, Samples]) -> dict[str, Samples]
 
 
 def _weighted(parts: Mapping[str, Samples], weights: Mapping[str, float]) -> dict[str, Samples]:
-    """As many samples as before, in these proportions; evenly repeated or left out."""
+    """The same number of samples in other proportions; samples are evenly repeated or left out."""
     weight = {name: weights.get(name, 0.0) if len(own) else 0.0 for name, own in parts.items()}
     total, size = sum(weight.values()), sum(map(len, parts.values()))
     found = {}
@@ -200,7 +200,7 @@ def _weighted(parts: Mapping[str, Samples], weights: Mapping[str, float]) -> dic
 
 
 def _joined(parts: Mapping[str, Samples]) -> Samples:
-    """The samples of all tasks in one table, which alternate evenly; ``task`` names each one's."""
+    """One table in which the samples of all tasks alternate evenly; ``task`` names their tasks."""
     names = list(dict.fromkeys(column for own in parts.values() for column in own.columns))
     places = [
         ((row + 0.5) / len(own), name, row)

@@ -75,7 +75,7 @@ class Imdb(InstructionTask):
         return [*self._files(root, "train"), *self._files(root, "test")]
 
     def _files(self, root: Path, part: Published) -> list[Path]:
-        """Positive and negative ones in turn, so that a tenth of them has as many of each."""
+        """Positive and negative reviews in turn, so that the last tenth has as many of each."""
         folders = [root / self.folder / part / kind for kind in ("pos", "neg")]
         every = [sorted(folder.glob("*.txt")) for folder in folders]
         for folder, files in zip(folders, every, strict=True):

@@ -1,4 +1,4 @@
-"""Questions that a score counts together, such as all about one image, if all of them are asked."""
+"""Questions that a score counts together, if all are asked: for example, those about one image."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _COLUMN = "siblings"
 
 
 def with_siblings(examples: Sequence[Example], wholes: Sequence[Hashable]) -> list[Example]:
-    """Examples that say how many belong to the same whole, themselves included.
+    """Examples that say how many examples belong to the same whole, themselves included.
 
     Args:
-        examples: All of a split.
+        examples: All examples of a split.
         wholes: What each of them belongs to.
     """
     counts = Counter(wholes)

@@ -1,8 +1,8 @@
 """Templates of instructions: the words around a question.
 
-``short`` is what a small model reads; ``paper`` are the texts of the TaiChi paper, Section V-A, for
+``short`` is for small models. ``paper`` has the texts of the TaiChi paper, Section V-A, for
 captions and questions, as 'Instruction' and 'Input'. Short answers, which exact match can score,
-are asked for as LLaVA does. The paper has no text for classification: ours follows its form.
+are asked for as LLaVA does. The paper has no text for classification; ours follows its form.
 """
 
 from __future__ import annotations

@@ -101,7 +101,8 @@ class TextVqa(_TenAnswers):
     Attributes:
         folder: Folder below the data folder, with annotations and ``train_images``.
         ocr_tokens: Whether the instruction lists what an OCR system read, from Rosetta's files,
-            which are published beside the questions. It helps a lot: report both.
+            which are published beside the questions. It helps a lot: report scores with and
+            without.
     """
 
     name: Literal["textvqa"] = "textvqa"

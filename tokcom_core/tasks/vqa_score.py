@@ -1,8 +1,9 @@
 """The score of VQA (Antol et al., ICCV 2015) for ten human answers, and its normalisation.
 
-An answer that n of the other nine people gave is right by min(n / 3, 1): the score is its mean over
-the ten ways to leave one person out, so that 1, 2, 3, 4 matches give .3, .6, .9, 1. Before that
-punctuation, digits, articles and contractions are normalised, as in the official evaluation:
+If one of the ten people is left out, an answer that n of the other nine gave is worth
+min(n / 3, 1). The score is the mean over the ten ways to leave one out, so that 1, 2, 3, 4 matches
+give .3, .6, .9, 1. Before that, punctuation, numbers, articles and contractions are normalised as
+in the official evaluation:
 https://github.com/GT-Vision-Lab/VQA, ``PythonEvaluationTools/vqaEvaluation/vqaEval.py``.
 """
 
@@ -46,9 +47,9 @@ CONTRACTIONS = {
     for i, letter in enumerate(word)
     if letter == "'"
 } | {"somebody'd": "somebodyd"}
-"""Words that lack one of their apostrophes, and what they are meant to be.
+"""Words that lack one of their apostrophes, and the words that are meant.
 
-The official table has somebody'd the other way round.
+For ``somebody'd``, the official table has it the other way round.
 """
 
 
@@ -68,7 +69,7 @@ def normalise(answer: str) -> str:
 def vqav2_score(predicted: str, answers: Sequence[str]) -> float:
     """Score of an answer against those of several people, from 0 to 1, by VQAv2's evaluation.
 
-    Answers are normalised only where the people differ.
+    Answers are normalised only if the people differ.
     """
     given, mine = [" ".join(answer.split()) for answer in answers], " ".join(predicted.split())
     if len(set(given)) > 1:

@@ -22,13 +22,13 @@ _UNKNOWN = -100
 class AnswerSet:
     """The most frequent answers of the training split as classes.
 
-    VQA models are trained on the 3,129 most frequent answers of VQAv2, with one sigmoid an answer;
-    the published targets are soft scores of ten annotators, here the one answer of a sample is 1.
-    An answer outside the set has no class, and cannot be given.
+    VQA models are usually trained on the 3,129 most frequent answers of VQAv2, with one sigmoid per
+    answer. Published targets are soft scores from ten annotators; here the one answer of a sample
+    has target 1. An answer outside the set has no class and cannot be given.
 
-    T- and U-DeepSC's code has a head for each task. Here a sample has the logits of its task's
-    answers alone, which comes to the same: all others, and classes that are left over, take no part
-    in its loss. Where they did, DeepSC stayed at chance on reviews, with 2 answers in 32 classes.
+    T- and U-DeepSC's code has a head for each task. Here a sample uses only the logits of its own
+    task's answers, which comes to the same: other answers and unused classes take no part in its
+    loss. When they did, DeepSC stayed at chance on reviews, which have 2 answers, in 32 classes.
     """
 
     def __init__(self, config: AnswerConfig) -> None:
@@ -37,13 +37,14 @@ class AnswerSet:
         self._of_task = torch.zeros(0, 0, dtype=torch.bool)  # [T, A]
 
     def learn(self, answers: Sequence[str], task: Tensor, tasks: int) -> None:
-        """Takes the most frequent of these answers, ties in alphabetical order; and of which tasks.
+        """Takes the most frequent of these answers, and notes which tasks they belong to.
 
-        A task that has none of them, such as one that is only tested on, may give all of them.
+        Ties are broken in alphabetical order. A task that has none of these answers, such as one
+        that is only tested on, may give any of them.
 
         Args:
             answers: Answers of the training split.
-            task: Number ``[B]`` of the task of each.
+            task: Number ``[B]`` of each answer's task.
             tasks: Number of tasks.
         """
         counts = Counter(answers)
@@ -60,7 +61,11 @@ class AnswerSet:
         return nn.Linear(width, self._config.classes)
 
     def loss(self, logits: Tensor, answers: Sequence[str], task: Tensor) -> Tensor:
-        """Mean over the samples; of the sigmoids of a sample, the sum."""
+        """The mean over samples.
+
+        With sigmoids, a sample's loss is the sum over its task's answers. With a softmax, samples
+        whose answer has no class are left out.
+        """
         own, right = self._own(task), self._right(answers, task)
         logits = logits[:, : len(self.answers)]
         if self._config.loss == "softmax":
@@ -82,13 +87,13 @@ class AnswerSet:
         )
 
     def _counted(self, answers: Sequence[str], task: Tensor) -> int:
-        """Number of samples in a mean loss: a softmax says nothing of answers without a class."""
+        """Number of samples in a mean loss: a softmax leaves out answers without a class."""
         if self._config.loss != "softmax":
             return len(answers)
         return int(self._right(answers, task).sum())
 
     def _right(self, answers: Sequence[str], task: Tensor) -> Tensor:
-        """Which class ``[B, A]`` of the samples' own tasks each answer is; one without has none."""
+        """Marks each answer's class among those of its task, bool ``[B, A]``; no class, no mark."""
         own = self._own(task)
         target = self._classes(answers).to(own.device)
         return own & (torch.arange(len(self.answers), device=own.device) == target[:, None])
@@ -99,5 +104,5 @@ class AnswerSet:
         return torch.tensor([numbers.get(answer, _UNKNOWN) for answer in answers])
 
     def _own(self, task: Tensor) -> Tensor:
-        """Which answers ``[B, A]`` are of the samples' tasks."""
+        """Which answers belong to the samples' tasks, bool ``[B, A]``."""
         return self._of_task.to(task.device)[task]

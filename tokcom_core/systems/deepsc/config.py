@@ -17,7 +17,7 @@ IMAGE, DETAIL, TEXT = "image", "detail", "text"
 HIGH_RESOLUTION = Convnext(stages=(2,))
 """The pocket encoder that sees MiniCLEVR's materials."""
 STATES = 2
-"""Hidden state of the pocket language model: that of the layers at TaiChi's terminal."""
+"""Hidden state of the pocket language model: the output of the layers at TaiChi's terminal."""
 
 
 class TransformerSize(Config):
@@ -58,7 +58,7 @@ class ChannelCode(Config):
     """Channel encoder of one stream, with a decoder to match.
 
     Attributes:
-        reals: Real numbers that a vector is sent as, two of which are a complex symbol.
+        reals: Real numbers that a vector is sent as; two of them make one complex symbol.
         hidden: Hidden features of the encoder; None for a single linear layer.
         decoder_hidden: Hidden features of the decoder; None for a single linear layer.
     """
@@ -82,12 +82,12 @@ class ImageConfig(Config):
     """What the image device sends.
 
     Attributes:
-        encoder: Frozen features that its transformer reads. DeepSC's descendants read those of a
-            pretrained detector or ResNet; ``clip`` or ``convnext`` stand for it, ``pixels`` are
-            raw patches, from which all vision has to be learned.
-        detail: A second encoder, of the image at a higher resolution, whose features are added to
-            those of ``encoder`` where they lie in the image; None for none. A detector sees more
-            than one resolution; MiniCLEVR shows materials at the higher one alone.
+        encoder: Frozen features that the device's transformer reads. DeepSC's descendants read
+            those of a pretrained detector or ResNet, in whose place ``clip`` or ``convnext`` stand
+            here. ``pixels`` gives raw patches, from which all vision has to be learned.
+        detail: A second encoder, which reads the image at a higher resolution; None for none. Its
+            features are added to those of ``encoder`` at the same places of the image. A detector
+            sees more than one resolution, and MiniCLEVR shows materials at the higher one alone.
         feature_dtype: Precision of the stored features.
         vectors: Number of vectors that it sends; None sends one for each patch.
     """
@@ -127,9 +127,10 @@ class TextConfig(Config):
 
     Attributes:
         tokenizer: Language model, or BERT, whose tokenizer splits texts into words.
-        layer: Frozen hidden state of that model which its transformer reads, as transformers counts
-            them (0: before the first layer, -1: the last one). T- and U-DeepSC begin with a
-            pretrained BERT. None: the model is not used, an embedding of words is learned.
+        layer: Hidden state of that frozen model which the device's transformer reads, as
+            transformers counts them (0: before the first layer, -1: the last one). T- and U-DeepSC
+            begin with a pretrained BERT. With None, the model itself is not used, and an embedding
+            of words is learned.
         max_words: Maximum number of words; longer texts are cut.
         vectors: Number of vectors that it sends; None sends one for each word.
     """
@@ -152,8 +153,8 @@ class AnswerConfig(Config):
 
     Attributes:
         classes: Maximum number of answers: the most frequent ones of the training split.
-        loss: ``sigmoid`` is one binary cross-entropy an answer, ``softmax`` one cross-entropy; of
-            the answers of a sample's own task.
+        loss: ``sigmoid`` is one binary cross-entropy per answer, ``softmax`` one cross-entropy.
+            Either is over the answers of a sample's own task.
     """
 
     classes: int = Field(default=3129, ge=2)
@@ -161,12 +162,12 @@ class AnswerConfig(Config):
 
 
 class TrainingConfig(Config):
-    """A phase that is trained from scratch.
+    """Training of one phase.
 
     Attributes:
-        batch_size: Number of samples of a step, of all tasks. With an embedding of words of its
-            own, sentiment is not learned from a few reviews a step; MiniCLEVR's questions and
-            reviews have 46 of them in 256.
+        batch_size: Number of samples per step, over all tasks. A system that learns its own
+            embedding of words does not learn sentiment from a few reviews per step. The mixture of
+            MiniCLEVR's questions and reviews has 46 reviews in 256 samples.
         learning_rates: Candidates, of which the one of lowest validation loss is used.
     """
 
@@ -189,9 +190,9 @@ class TrainingConfig(Config):
 
 
 FROM_FROZEN = TrainingConfig(steps=2000, batch_size=64, learning_rates=(5e-4,), warmup_steps=100)
-"""Training on MiniCLEVR above frozen features, at the best rate of DeepSC-VQA's."""
+"""Training on MiniCLEVR on top of frozen features, at DeepSC-VQA's best learning rate."""
 SEMANTIC_CODEC = FROM_FROZEN.model_copy(update={"steps": 4000})
-"""The same without a channel: the object that a question means is found after some 1,500 steps, at
-once, and not at all at 2e-3."""
+"""The same without a channel. A network learns to find the object that a question means abruptly,
+after some 1,500 steps; at a learning rate of 2e-3 it never does."""
 SMOKE_TRAINING = {"steps": 2, "batch_size": 8}
 """Settings of each training in a smoke test."""

@@ -1,4 +1,4 @@
-"""What makes the inputs of a semantic encoder of frozen features: normalised, and mapped linearly.
+"""Embeddings of frozen features as inputs of a semantic encoder: a norm and a linear map.
 
 Shapes: ``B`` batch, ``S`` patches or words, ``H x W`` places of an image, ``D`` features.
 """
@@ -13,7 +13,7 @@ from .config import ImageConfig
 
 
 class FeatureEmbedding(nn.Module):
-    """Frozen features ``[B, S, D]`` of patches or words to inputs ``[B, S, width]``.
+    """Maps frozen features ``[B, S, D]`` of patches or words to inputs ``[B, S, width]``.
 
     Args:
         features: Number of features, D.
@@ -32,10 +32,10 @@ class FeatureEmbedding(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Frozen features of an image, of one encoder or two, to inputs for the places of the first.
+    """Maps frozen features of an image to inputs for the places of its first encoder.
 
-    What the second encoder says about the places ``H x W`` that a place of the first covers is
-    averaged and added.
+    If there is a second encoder, its features are mapped, averaged over those of its places
+    ``H x W`` that a place of the first covers, and added.
 
     Args:
         config: Encoders, and the width of the inputs.
@@ -70,10 +70,10 @@ class PatchEmbedding(nn.Module):
 
 
 def grid_of(encoder: EncoderConfig) -> Grid:
-    """The places of an encoder of images.
+    """The grid of places that the tokens of an image encoder stand for.
 
     Raises:
-        ValueError: if its tokens stand for none.
+        ValueError: if they stand for none.
     """
     grid = encoder.shape().grid
     if grid is None:

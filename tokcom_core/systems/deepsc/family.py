@@ -1,10 +1,10 @@
-"""What the systems of the DeepSC family have in common: devices, frozen features, many refusals.
+"""What the systems of the DeepSC family have in common: devices, frozen features, phases, checks.
 
-SNR: ours is the average per complex symbol, with the valid symbols of each sample and stream at
-unit power. T- and U-DeepSC's code has the same convention. DeepSC's scales a whole batch to at most
-one unit per real number and adds noise of variance 1 / (2 snr) per real number, so that its
-nominal 10 dB is at most 13 dB of ours. Its Rayleigh fading is one gain for a whole batch; ours is
-the air's.
+Our SNR is the average per complex symbol, with the valid symbols of each sample and stream at unit
+power. T- and U-DeepSC's code has the same convention. DeepSC's code scales a whole batch to at most
+unit power per real number and adds noise of variance 1 / (2 snr) per real number, so its nominal
+10 dB is at most 13 dB of ours. Its Rayleigh fading has one gain for a whole batch; ours is up to
+the air.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ SEMANTIC, END_TO_END = "semantic", "end-to-end"
 
 
 class DeepScSystem(System):
-    """A text device, an image device beside it unless the system reads text alone.
+    """A system with a text device and, unless it reads text alone, an image device.
 
-    How many vectors a device sends is a key of the system, so that a study's token lengths, which
-    other systems have, leave it as published.
+    The number of vectors that a device sends is a key of the system. Thus the token lengths of a
+    study, which are for other systems, leave it as published.
 
     Attributes:
         text: What the text device sends: the last of the task's texts.
@@ -82,7 +82,7 @@ class DeepScSystem(System):
         return None
 
     def models(self, task: Task) -> int:
-        """Number of models: one of each task, or a single one of all."""
+        """Number of models: one for each task, or a single one for all."""
         return 1
 
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
@@ -138,7 +138,7 @@ class DeepScSystem(System):
             return {TEXT: (own,)}
         image = self.image_config
         assert image is not None
-        # of all splits, so that systems which read more of them share the store
+        # for all splits, so that systems which read more of them share the store
         found: dict[str, tuple[AnyFeatures, ...]] = {}
         for name, encoder in image.encoders.items():
             sliding = Sliding(counts=(patches(encoder),), dtype=image.feature_dtype)
@@ -211,9 +211,9 @@ class DeepScSystem(System):
         windows: Mapping[str, float],
         lengths: TokenLengths,
     ) -> float:
-        """Operations of frozen and semantic encoders and channel encoder in 1e9.
+        """Operations of frozen encoders, semantic encoder and channel encoder in 1e9.
 
-        Of a text of full length.
+        A text counts as one of maximum length.
         """
         if device == TEXT:
             text, words = self.text, self.text.max_words
@@ -229,9 +229,9 @@ class DeepScSystem(System):
 
     @property
     def _states(self) -> int:
-        """Multiplications by a weight of the words' states and their embedding.
+        """Multiplications by a weight for the words' frozen states and their embedding.
 
-        A learned embedding of words is only looked up.
+        There are none for a learned embedding of words, which is only looked up.
         """
         text = self.text
         if text.layer is None:
@@ -243,24 +243,25 @@ class DeepScSystem(System):
         return text.max_words * (text_macs(text.tokenizer, text.layer) + embedding)
 
     def station_gflop(self, task: Task, tokens: Mapping[str, float]) -> float:
-        """Operations of the receiver in 1e9, of a text of full length."""
+        """Operations of the receiver in 1e9, for a text of maximum length."""
         return 2e-9 * self.receiver_macs
 
     @property
     @abstractmethod
     def receiver_macs(self) -> int:
-        """Multiplications by a weight with which the receiver answers a sample."""
+        """Multiplications by a weight that the receiver needs to answer a sample."""
 
 
 class ImageAndTextSystem(DeepScSystem):
-    """Both devices, whose semantic codec learns the task before there is a channel.
+    """A system with both devices, whose semantic codec first learns the task without a channel.
 
-    With noise from the beginning DeepSC-VQA does not find the object that a question means.
+    With noise from the beginning, DeepSC-VQA does not learn to find the object that a question
+    means.
 
     Attributes:
         image: What the image device sends.
-        semantic: Training of everything without a channel, at a constant rate; None for none. All
-            airs share it.
+        semantic: Training of everything without a channel, at a constant learning rate; None for
+            none. All airs share it.
     """
 
     image: ImageConfig

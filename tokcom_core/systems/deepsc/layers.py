@@ -19,12 +19,12 @@ from .config import ChannelCode, TransformerSize
 
 
 def task_names(task: Task) -> tuple[str, ...]:
-    """Names of the tasks that a task is a mixture of; its own if it is none."""
+    """Names of the tasks that a mixture consists of; a single task's own name."""
     return tuple(own.name for own in getattr(task, "tasks", (task,)))
 
 
 def task_indices(samples: Samples, tasks: tuple[str, ...]) -> Tensor:
-    """Number ``[B]`` of each sample's task, which both ends know; the only one has number 0."""
+    """Number ``[B]`` of each sample's task, which both ends know; 0 if there is only one task."""
     if len(tasks) == 1:
         return torch.zeros(len(samples), dtype=torch.long)
     return torch.tensor([tasks.index(name) for name in samples["task"]])
@@ -38,7 +38,7 @@ def by_task(
     Args:
         run: Function of the model's number, the tasks ``[B]`` as that model counts them, and the
             inputs ``[B, ...]``; returns outputs ``[B, ...]``.
-        models: Number of models: 1, or one of each task.
+        models: Number of models: 1, or one for each task.
         task: Number of each sample's task.
         inputs: Inputs of all samples.
     """
@@ -55,9 +55,9 @@ def by_task(
 
 
 def encoder_layers(size: TransformerSize, dropout: float = 0.0) -> nn.TransformerEncoder:
-    """A stack of self-attention.
+    """A stack of self-attention layers.
 
-    Transmitters have no dropout: a device draws nothing while it sends.
+    Transmitters have no dropout: a device draws no random numbers while it sends.
     """
     layer = nn.TransformerEncoderLayer(
         size.width, size.heads, size.feedforward, dropout, **_style(size)
@@ -68,7 +68,7 @@ def encoder_layers(size: TransformerSize, dropout: float = 0.0) -> nn.Transforme
 
 
 def decoder_layers(size: TransformerSize, dropout: float) -> nn.TransformerDecoder:
-    """A stack of self-attention and cross-attention."""
+    """A stack of layers with self-attention and cross-attention."""
     layer = nn.TransformerDecoderLayer(
         size.width, size.heads, size.feedforward, dropout, **_style(size)
     )
@@ -87,16 +87,16 @@ def _last_norm(size: TransformerSize) -> nn.LayerNorm | None:
 
 
 def _redraw(stack: nn.Module) -> None:
-    """Draws every layer anew, as torch copies one layer."""
+    """Draws the weights of every layer separately, as torch makes all layers copies of one."""
     for parameter in stack.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
 
 
 def learned_tokens(*shape: int) -> nn.Parameter:
-    """Positions, or tokens to begin with, small beside what attention adds to them.
+    """Learned positions or tokens, which start small compared with what attention adds to them.
 
-    With unit variance U-DeepSC learns MiniCLEVR's questions more slowly.
+    With unit variance, U-DeepSC learns MiniCLEVR's questions more slowly.
     """
     return nn.Parameter(0.3 * torch.randn(*shape))
 
@@ -104,9 +104,10 @@ def learned_tokens(*shape: int) -> nn.Parameter:
 class SemanticEncoder(nn.Module):
     """A transformer over embedded tokens with learned positions.
 
-    T- and U-DeepSC send the first ``vectors`` outputs (the published code: a class token and the
-    first tokens behind it, with a learned token of the task among the inputs); here these are
-    learned tokens of each task in front of the others. Without ``vectors`` every token is sent.
+    T- and U-DeepSC send only the first ``vectors`` outputs. In the published code, these are a
+    class token and the first tokens behind it, and a learned token of the task is among the inputs.
+    Here they are learned tokens of each task, placed in front of the others. Without ``vectors``
+    every token is sent.
 
     Args:
         embedding: Module that embeds tokens, given as one tensor or several, as ``[B, S, D]``.
@@ -186,8 +187,8 @@ class ChannelDecoder(nn.Module):
 class LayerwiseTransformer(nn.Module):
     """DeepSC-VQA's fusion: every decoder layer attends to the encoder layer of the same depth.
 
-    Text runs through the encoder, the image through the decoder: layer l of the image sees layer l
-    of the text, while in an ordinary transformer all of them see its last layer.
+    Text runs through the encoder, the image through the decoder. Layer l of the image attends to
+    layer l of the text, while in an ordinary transformer all layers attend to the text's last one.
     """
 
     def __init__(self, size: TransformerSize, dropout: float) -> None:
@@ -198,7 +199,7 @@ class LayerwiseTransformer(nn.Module):
     def forward(
         self, text: Tensor, image: Tensor, text_valid: Tensor, image_valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Fused tokens of the text and of the image, shaped as they came."""
+        """Fused tokens of the text and of the image, in the shapes of the inputs."""
         for text_layer, image_layer in zip(self.text, self.image, strict=True):
             text = text_layer(text, src_key_padding_mask=~text_valid)
             image = image_layer(

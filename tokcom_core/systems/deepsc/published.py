@@ -1,12 +1,14 @@
 """The sizes and rates of the published code of DeepSC, T- and U-DeepSC, as keys of a study.
 
-DeepSC-VQA has no public code: it gets DeepSC's sizes. T-DeepSC gets U-DeepSC's ViT of 6 layers; its
-own has 4 (``methods: [{name: t-deepsc, image: {size: {depth: 4}}}]``). Both read region features of
-a frozen detector in VQA; a frozen CLIP is the nearest that is still in use. Their text encoder is a
-pretrained BERT-small, trained on; here a transformer of its size reads the last states of a frozen
-BERT. DeepSC-VQA reads that BERT's word vectors. Numbers of steps stand for their epochs (80 of
-DeepSC, 200 of the others): look at the validation curve. Not theirs are AdamW's betas and weight
-decay, and the SNRs of training (DeepSC 5 to 10 dB, U-DeepSC 12 dB), which are the study's.
+DeepSC-VQA has no public code, so it gets DeepSC's sizes. T-DeepSC gets U-DeepSC's ViT of 6 layers;
+its own has 4 (``methods: [{name: t-deepsc, image: {size: {depth: 4}}}]``). Both read region
+features of a frozen detector in VQA; a frozen CLIP is the nearest encoder that is still in use.
+Their text encoder is a pretrained BERT-small that is trained further; here a transformer of its
+size reads the last states of a frozen BERT. DeepSC-VQA reads that BERT's word vectors.
+
+Numbers of steps stand for their epochs (80 of DeepSC, 200 of the others): check the validation
+curve. AdamW's betas and weight decay are not theirs. Nor are the SNRs of training, which are the
+study's (theirs: 5 to 10 dB for DeepSC, 12 dB for U-DeepSC).
 """
 
 from __future__ import annotations

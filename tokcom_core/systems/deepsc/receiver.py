@@ -24,7 +24,7 @@ Vectors = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class AnsweringReceiver(Receiver):
-    """Answers by the most likely answer of a task's closed set.
+    """A receiver that gives the most likely answer of a task's closed set.
 
     Args:
         codes: Channel code of each stream.
@@ -84,10 +84,10 @@ class AnsweringReceiver(Receiver):
         return task_indices(samples, self._tasks).to(self._device)
 
     def _vectors(self, received: Mapping[str, Received], asked: Tensor) -> Vectors:
-        """The streams of the samples that are asked.
+        """The vectors of the samples that are asked.
 
-        A stream of which nothing has arrived is all zeros, and valid: something must be attended
-        to.
+        If nothing of a stream has arrived, its vectors are all zeros and count as valid, as
+        attention needs something to attend to.
         """
         found = {}
         for name, own in received.items():

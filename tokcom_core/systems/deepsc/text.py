@@ -1,12 +1,13 @@
-"""DeepSC: a text transceiver, whose receiver reads the text and, here, classifies it.
+"""DeepSC: a text transceiver, whose receiver recovers the text and, here, classifies it.
 
 After Xie et al., 'Deep Learning Enabled Semantic Communication Systems' (IEEE Trans. Signal
 Process., 2021) and its code: semantic encoder, channel encoder, channel decoder and semantic
-decoder, trained to say the sent words by cross-entropy (the code's estimate of mutual information,
-which weighs .0009, is left out). It has no classifier. TaiChi's paper compares text classification
-with it and does not say how; here what the channel decoder makes of the words, which the semantic
-decoder attends to, is pooled and classified, and both encoders and the channel decoder are trained
-on.
+decoder, trained by cross-entropy to reproduce the sent words. The code's estimate of mutual
+information, which has a weight of .0009, is left out.
+
+DeepSC has no classifier. TaiChi's paper compares text classification with it and does not say how.
+Here the output of the channel decoder, which the semantic decoder attends to, is pooled and
+classified. For this, both encoders and the channel decoder are trained further.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _PADDING = -100
 
 
 class Deepsc(DeepScSystem):
-    """Every word of the text as 16 real numbers.
+    """Sends every word of the text as 16 real numbers.
 
     Attributes:
         text: What the text device sends.
@@ -72,7 +73,7 @@ class Deepsc(DeepScSystem):
 
     @property
     def receiver_macs(self) -> int:
-        """Channel decoder, pooling and classifier: the semantic decoder only says words."""
+        """Channel decoder, pooling and classifier count; the semantic decoder only says words."""
         width, words = self.decoder.width, self.text.sent
         decoded = words * self.text.code.decoder_macs(width)
         return decoded + AttentivePooling.macs(width, words) + width * self.answers.classes
@@ -115,7 +116,7 @@ class WordReceiver(AnsweringReceiver):
         self.to(device)
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
-        """The channel decoder; what says words in the first phase, what classifies afterwards."""
+        """The channel decoder, and what says words in the first phase or classifies afterwards."""
         classifier = [*self.pooling.parameters(), *self.head.parameters()]
         if phase != TRANSCEIVER:
             return [*self.channel.parameters(), *classifier]
@@ -136,7 +137,7 @@ class WordReceiver(AnsweringReceiver):
         return {RECONSTRUCTION: F.cross_entropy(words, ids.flatten(), ignore_index=_PADDING)}
 
     def _states(self, vectors: Vectors, said: Tensor) -> Tensor:
-        """States ``[B, 1 + S, D]`` of the semantic decoder at the start and after words said."""
+        """States ``[B, 1 + S, D]`` of the semantic decoder, at the start and at each word said."""
         reals, valid = vectors[self._asked]
         inputs = torch.cat([self.start.expand(len(reals), 1, -1), self.embedding(said)], 1)
         inputs = inputs + self.positions[: inputs.shape[1]]

@@ -22,11 +22,11 @@ from .layers import SemanticEncoder, by_task, channel_encoder, task_indices
 
 
 class VectorTransmitter(Transmitter):
-    """A semantic encoder and a channel encoder, for all tasks or one of each for every task.
+    """A semantic encoder and a channel encoder: one pair for all tasks, or one for each task.
 
     Args:
         config: Sizes of the encoders, and what is sent.
-        embed: Makes what embeds the inputs of an encoder.
+        embed: Makes the module that embeds the inputs of an encoder.
         length: Maximum number of inputs S.
         tasks: Names of the tasks.
         models: 1, or one encoder for each task.
@@ -60,7 +60,7 @@ class VectorTransmitter(Transmitter):
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         *tokens, valid, task = inputs
         sent, filled = by_task(self._encode, len(self.encoders), task, valid, *tokens)
-        sending = valid.any(1, keepdim=True)  # a question without an image has none to send
+        sending = valid.any(1, keepdim=True)  # a sample without an image has none to send
         return pack(sent, filled & sending)
 
     def _encode(
@@ -77,7 +77,7 @@ class VectorTransmitter(Transmitter):
 
 
 class ImageTransmitter(VectorTransmitter):
-    """Sends the frozen features of an image; nothing of a sample without one.
+    """Sends the frozen features of an image; a sample without an image sends nothing.
 
     Args:
         config: Sizes of the encoders, and what is sent.

@@ -1,11 +1,13 @@
-"""T-DeepSC and U-DeepSC: a few vectors of image and text, asked by learned queries of the task.
+"""T-DeepSC and U-DeepSC: a few vectors of image and text, decoded by learned queries of the task.
 
 After Zhang et al., 'A Unified Multi-Task Semantic Communication System for Multimodal Data' (IEEE
-Trans. Commun., 2024) and its code. Left out: the feature selection that varies the number of
-vectors with the SNR, and the codebook of the digital variant (here a transport); the early exits
-are of its preprint alone. Every task has sigmoids here, text classification too. Their ViT reads
-frozen region features in VQA, here those of CLIP and ConvNeXt. Their text encoder is a pretrained
-BERT that is trained on, here a transformer over a language model's frozen states.
+Trans. Commun., 2024) and its code. Left out are the feature selection that varies the number of
+vectors with the SNR, the codebook of the digital variant (here, ``digital`` is a transport), and
+the early exits, which only the preprint has.
+
+Every task has sigmoids here, text classification too. In VQA their ViT reads frozen region
+features; ours reads those of CLIP and ConvNeXt. Their text encoder is a pretrained BERT that is
+trained further; ours is a transformer over a language model's frozen states.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from .layers import ChannelDecoder, by_task, decoder_layers, learned_tokens, tas
 from .receiver import AnsweringReceiver, Vectors
 
 _RATE = {"learning_rates": (3e-4,)}
-"""At 5e-4 and more its validation loss on MiniCLEVR falls less far."""
+"""At 5e-4 and above, the validation loss on MiniCLEVR falls less far."""
 
 
 class Udeepsc(ImageAndTextSystem):
@@ -51,9 +53,9 @@ class Udeepsc(ImageAndTextSystem):
         image: What the image device sends; 3 vectors of 16 reals are published.
         text: What the text device sends; 2 vectors of 6 reals are published.
         decoder: Transformer of the receiver.
-        queries: Number of learned queries of a task; the mean of what they find is classified.
-        shared: Whether all tasks of a mixture share one model, but for queries and learned tokens
-            (U-DeepSC), or each has a model of its own (T-DeepSC).
+        queries: Number of learned queries of a task; the mean of their outputs is classified.
+        shared: Whether all tasks of a mixture share one model, except for queries and learned
+            tokens (U-DeepSC), or each has a model of its own (T-DeepSC).
     """
 
     name: Literal["udeepsc"] = "udeepsc"
@@ -90,7 +92,7 @@ class Udeepsc(ImageAndTextSystem):
 
     @property
     def receiver_macs(self) -> int:
-        """Those of one model: a sample runs through that of its task."""
+        """Multiplications by a weight in one model, as a sample runs through that of its task."""
         width, image, text = self.decoder.width, self.image.sent, self.text.sent
         decoded = image * self.image.code.decoder_macs(width)
         decoded += text * self.text.code.decoder_macs(width)
@@ -112,7 +114,7 @@ class Udeepsc(ImageAndTextSystem):
 
 
 class QueryReceiver(AnsweringReceiver):
-    """Channel decoders, learned queries and a transformer decoder, of all tasks or of each."""
+    """One :class:`TaskDecoder` for all tasks, or one for each task."""
 
     def __init__(self, system: Udeepsc, task: Task, seeded: Seeded, device: torch.device) -> None:
         codes = {IMAGE: system.image.code, task.texts[-1]: system.text.code}
@@ -137,7 +139,7 @@ class QueryReceiver(AnsweringReceiver):
 
 
 class TaskDecoder(nn.Module):
-    """Task queries attend to the received vectors of all streams."""
+    """The decoder of one model: task queries attend to the received vectors of all streams."""
 
     def __init__(
         self, system: Udeepsc, codes: dict[str, ChannelCode], tasks: int, answers: AnswerSet
@@ -150,7 +152,7 @@ class TaskDecoder(nn.Module):
         self.head = answers.head(width)
 
     def forward(self, vectors: Vectors, task: Tensor) -> Tensor:
-        """Logits ``[B, C]`` of what has been received of each stream."""
+        """Logits ``[B, C]`` from what has been received of each stream."""
         memory = torch.cat([self.channel[name](own) for name, (own, _) in vectors.items()], dim=1)
         unsent = ~torch.cat([valid for _, valid in vectors.values()], dim=1)
         found = self.layers(self.queries[task], memory, memory_key_padding_mask=unsent)

@@ -1,10 +1,11 @@
 """DeepSC-VQA: every patch and word is sent, and a layer-wise transformer fuses them.
 
-After Xie et al., 'Task-Oriented Multi-User Semantic Communications' (IEEE JSAC, 2022): two users
-send an image and a question without seeing each other's, and a transformer at the receiver whose
-encoder and decoder layers are linked one to one joins them (its forerunner MU-DeepSC has a MAC
-network there). Its code is not public: sizes are ours, the channel code is DeepSC's, and the two
-streams are joined by attentive pooling. It reads what T- and U-DeepSC read, see :mod:`.unified`.
+After Xie et al., 'Task-Oriented Multi-User Semantic Communications' (IEEE JSAC, 2022): one user
+sends an image and another a question, neither seeing the other's. At the receiver, a transformer
+whose encoder and decoder layers are linked one to one joins them (its forerunner MU-DeepSC has a
+MAC network there). The code is not public: here the sizes are ours, the channel code is DeepSC's,
+and attentive pooling joins the two streams for the classifier. The system reads what T- and
+U-DeepSC read, see :mod:`.unified`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _CODE = ChannelCode(reals=16, hidden=128, decoder_hidden=256)
 
 
 class DeepscVqa(ImageAndTextSystem):
-    """Every patch and every word, fused layer by layer.
+    """Sends every patch and every word, and fuses them layer by layer.
 
     Attributes:
         image: What the image device sends.
@@ -68,7 +69,10 @@ class DeepscVqa(ImageAndTextSystem):
 
     @property
     def receiver_macs(self) -> int:
-        """The text runs through the layers of an encoder, the image through those of a decoder."""
+        """Multiplications by a weight for a sample.
+
+        The text runs through the layers of an encoder, the image through those of a decoder.
+        """
         width, image, text = self.fusion.width, self.image.sent, self.text.sent
         decoded = image * self.image.code.decoder_macs(width)
         decoded += text * self.text.code.decoder_macs(width)

@@ -1,4 +1,4 @@
-"""Losses of the alignment phase: contrastive, cross-modal, with text as the anchor."""
+"""The contrastive loss of the alignment phase, across modalities, with text as the anchor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def info_nce(features: Tensor, anchors: Tensor, temperature: float) -> Tensor:
     """Eq. (11): contrastive loss of features a_m towards text features a_T, both ``[B, D]``.
 
     The k-th term of the denominator has the text features of the k-th sample of the batch.
-    Log-sum-exp keeps it finite at any temperature.
+    Log-sum-exp keeps the loss finite at any temperature.
 
     Raises:
         ValueError: unless the temperature is positive.

@@ -56,10 +56,10 @@ class Models(Config):
             (``{name: convnext}``, ``{name: custom, class: package.module:Class}``).
         audio_span: Part of a sound that AST encodes.
         frames, vision_crop: Frames of a clip that ViViT encodes, and their crop.
-        slide: Whether the encoders' class tokens are left out (``patches``) or not (``all``, as
-            paper 1's code does, which rounds by ``floor``).
+        slide: Whether the slide leaves the encoders' class tokens out (``patches``) or not
+            (``all``, as in paper 1's code, which also rounds by ``floor``).
         slide_rounding: Rounding of the slid positions.
-        selection: How the tokens that are sent are selected, by the slide or otherwise.
+        selection: How the tokens to send are selected, by the slide or otherwise.
         feature_dtype: Precision of the stored tokens.
         receiver_width: Hidden width of the receivers G_m.
         receiver_input: Whether the receivers also see each token's noise variance.
@@ -101,8 +101,8 @@ class Models(Config):
     def sliding(self, medium: str, count: int) -> Sliding:
         """What is stored of a medium to send ``count`` tokens.
 
-        A device whose selection is learned selects as it sends, among as many tokens as a window
-        has: all of them in a clip of one window.
+        A device with a learned selection selects while it sends. For it, as many tokens are stored
+        as one window has, which are all tokens of a clip of one window.
         """
         with_summary = self.slide == "all"
         if self.selection == "learned":
@@ -153,12 +153,12 @@ class PoolingConfig(Config):
 
 
 class AlignmentConfig(Config):
-    """Contrastive cross-modal alignment, stage 1 of Algorithm 1; its losses alone for short.
+    """Contrastive cross-modal alignment, stage 1 of Algorithm 1; a string gives its losses alone.
 
     Attributes:
         losses: Losses (9) and (11) (``contrastive``), (9) alone, or no alignment at all.
-        train_anchor: Whether (11) also trains the text receiver. In the paper only (9) does; the
-            code of its authors does not detach the anchor.
+        train_anchor: Whether (11) also trains the text receiver. In the paper only (9) does, but
+            its authors' code does not detach the anchor.
         reconstruct_questions: Adds eq. (9) on the questions of the task's training split, so that
             the text receiver has seen how questions are worded.
         snr_db: Average SNR of this phase; that of fine-tuning by default.
@@ -185,15 +185,15 @@ class FineTuningConfig(Config):
     """Task-oriented fine-tuning, stage 2 of Algorithm 1.
 
     Attributes:
-        micro_batch_size: Samples that are computed at once, for models of which a batch does not
-            fit the memory.
-        learning_rates: Candidates, of which each method uses the one of lowest validation loss.
+        micro_batch_size: Maximum number of samples that are computed at once, for models whose
+            batches do not fit into memory.
+        learning_rates: Candidates; each method uses the one with the lowest validation loss.
         reference_steps, reference_learning_rates: Settings of the references, which should be
-            well trained; the same rates by default.
-        drop_modality: Probability that a medium is left out of a training sample, each
-            independently.
-        rescale_receivers: Whether to first scale each receiver's output to the RMS of the
-            foundation model's embeddings.
+            well trained; the learning rates are the same by default.
+        drop_modality: Probability that a medium is left out of a training sample, independently
+            for each medium.
+        rescale_receivers: Whether to scale each receiver's output to the RMS of the foundation
+            model's embeddings before the first step.
         answer_loss: Loss (14) over all answer tokens and the end of sequence, or over the first
             token alone.
     """

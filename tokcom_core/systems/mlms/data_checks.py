@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_sampling(task: Task, root: Path) -> None:
-    """Warns if the first frames are wanted, but the data set holds evenly spaced ones."""
+    """Warns if a data set holds evenly spaced frames, where the first ones are wanted."""
     for dataset in dict.fromkeys(task.dataset(split) for split in task.splits):
         sampling = read_sampling(root / dataset)
         if sampling is not None and sampling.rate_hz is None:

@@ -34,8 +34,9 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }
 
-# The code of paper 1's authors, to the letter where it trains. Padding is left out of losses,
-# pooling and attention, which their code does not do (docs/systems.md, "Recipes").
+# The settings of the code of paper 1's authors, to the letter as far as training goes. One thing
+# differs: their code does not leave padding out of losses, pooling and attention, which is done
+# here (docs/systems.md, "Recipes").
 PAPER1: dict[str, Any] = {
     "systems": {
         "mlms": {

@@ -33,7 +33,7 @@ _ORDER = (*MEDIA, *TEXTS)
 
 
 class MlmsReceiver(Receiver):
-    """Receivers of each modality, and the foundation model that answers.
+    """A receiver for each modality, and the foundation model that answers.
 
     Args:
         system: Settings of the system.
@@ -161,7 +161,7 @@ class MlmsReceiver(Receiver):
         truth = model.answer_ids(targets.answer)
         logits = model.answer_logits(prompt, valid, truth)
         losses, likeliest = answer_losses(logits, truth), logits.argmax(-1)
-        del logits  # of a large vocabulary, before answers are generated
+        del logits  # over a large vocabulary: frees memory before answers are generated
         said = greedy_answers(
             likeliest,
             truth,

@@ -34,8 +34,8 @@ _CALIBRATION_SAMPLES = 256
 class Mlms(System):
     """Split, aligned token transceivers (paper 1); text is the anchor modality.
 
-    Its media are those of the task that it has an encoder for, each on a device of its own; its
-    question is the last of the task's texts, and its anchor the caption.
+    Its media are those of the task that it has an encoder for, each on a device of its own. Its
+    question is the last of the task's texts, and its anchor is the caption.
 
     Attributes:
         models: Frozen checkpoints, and the part of the media that they encode.
@@ -54,7 +54,7 @@ class Mlms(System):
     fine_tuning: FineTuningConfig = FineTuningConfig()
     lora: LoraSettings = Field(
         default=LoraSettings(),
-        exclude_if=lambda own: own == LoraSettings(),  # keys of before stay
+        exclude_if=lambda own: own == LoraSettings(),  # artifact names stay
     )
     intact_texts: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ class Mlms(System):
             "language": "Qwen/Qwen2.5-1.5B",
             "audio": "MIT/ast-finetuned-audioset-10-10-0.4593",
             "vision": "google/vivit-b-16x2",
-            "image": "openai/clip-vit-large-patch14-336",  # of TaiChi, paper 1 has no images
+            "image": "openai/clip-vit-large-patch14-336",  # TaiChi's; paper 1 has no images
         }
     }
     SMOKE: ClassVar[dict[str, Any]] = {
@@ -110,7 +110,7 @@ class Mlms(System):
         return (language, *filter(None, encoders))
 
     def _columns(self, task: Task) -> dict[str, str]:
-        """Column of each stream of text; no caption of a task that has none."""
+        """Column of each text stream; the caption is left out if the task has none."""
         every = dict(zip(TEXTS, ("caption", task.texts[-1]), strict=True))
         return {name: column for name, column in every.items() if column in task.texts}
 
@@ -252,7 +252,7 @@ class Mlms(System):
                 self._check_pooling(medium, tokens[medium])
 
     def _check_selection(self, medium: str) -> None:
-        """Raises ValueError if the encoder does not have what the selection goes by."""
+        """Raises ValueError if the selection needs attention that the encoder does not have."""
         encoder = self.models.encoder(medium)
         if self.models.selection == "attention" and not encoder.ATTENDS:
             raise ValueError(
@@ -299,11 +299,11 @@ class Mlms(System):
     def check_data(
         self, task: Task, root: Path, samples: Mapping[str, Samples], max_answer_tokens: int
     ) -> None:
-        """Warns of unknown words, of questions that are cut, and of other frame sampling.
+        """Warns of unknown words, of questions that are cut, and of frames sampled otherwise.
 
         Raises:
-            ValueError: for answers that the language model cannot generate, questions that are cut
-                before they differ, or if there is nothing to align on.
+            ValueError: for answers that the language model cannot generate, for questions that are
+                cut before they differ, or if there is nothing to align on.
         """
         from ...checkpoints.loading import load_tokenizer
         from ...vocabulary import TextLimit, check_questions, check_texts
@@ -373,9 +373,10 @@ class Mlms(System):
         return shape.gflop(windows[device]) + 2e-9 * (projection + shape.width * scored)
 
     def station_gflop(self, task: Task, tokens: Mapping[str, float]) -> float:
-        """Operations of receivers and foundation model in 1e9, and of the head at its answer.
+        """Operations of receivers, foundation model and its head in 1e9.
 
-        They run over all tokens that are sent; the head once, where the prompt ends.
+        Receivers and the model's layers run over all tokens that are sent. The head runs once,
+        where the prompt ends.
         """
         import torch
 

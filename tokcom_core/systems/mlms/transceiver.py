@@ -51,7 +51,7 @@ class TokenReceiver(nn.Module):
     def rescale(self, factor: float) -> None:
         """Multiplies every output by ``factor``.
 
-        The contrastive loss (11) sees directions only and leaves the norm of Y' free, while a
+        The contrastive loss (11) depends on directions only and leaves the norm of Y' free, while a
         foundation model expects the norm of its own embeddings.
         """
         self.outer.weight.mul_(factor)
@@ -59,7 +59,7 @@ class TokenReceiver(nn.Module):
 
 
 class IntactText(nn.Module):
-    """Replaces G_T in references, where text arrives intact: only unpacks the symbols."""
+    """Replaces G_T in references, where text arrives intact: it only unpacks the symbols."""
 
     def __init__(self, token_width: int) -> None:
         super().__init__()
@@ -72,9 +72,9 @@ class IntactText(nn.Module):
 def pool(tokens: Tensor, valid: Tensor, how: Pooling) -> Tensor:
     """Eq. (10): features a_m ``[B, D]`` of tokens ``[B, S, D]``.
 
-    ``mean`` averages the valid tokens, ``cls`` is the first, which should be the encoder's class
-    token. ``cls+distillation`` and ``first_two`` average the first two: AST's class and
-    distillation tokens, or (as in the code of paper 1's authors) whatever is sent first.
+    ``mean`` averages the valid tokens. ``cls`` takes the first token, which should be the encoder's
+    class token. ``cls+distillation`` and ``first_two`` average the first two tokens: AST's class
+    and distillation tokens, or (as in the code of paper 1's authors) whatever is sent first.
     """
     if how == "mean":
         weight = valid.unsqueeze(-1).to(tokens.dtype)

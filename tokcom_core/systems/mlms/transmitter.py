@@ -58,7 +58,7 @@ class MediaTransmitter(Transmitter):
 
 
 class LearnedTransmitter(MediaTransmitter):
-    """The same with a learned selection in the place of eq. (3).
+    """A media transmitter with a learned selection in place of eq. (3).
 
     Args:
         features: Feature store of each split.
@@ -124,5 +124,5 @@ class TextTransmitter(Transmitter):
 
 @lru_cache(maxsize=2)
 def _texts(folder: Path) -> TextStore:
-    """Text stores, which the devices of one process share."""
+    """A text store, which the devices of one process share."""
     return open_texts(folder)

@@ -1,8 +1,8 @@
 """Channel encoder and decoder, eqs. (13) to (15).
 
 Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token, ``R`` complex symbols of a token,
-``N = S R`` symbols. The devices scale each sample to unit power, not the encoder; what is coded
-arrives so, see :attr:`CodecConfig.sends_scale`.
+``N = S R`` symbols. Not the encoder but the devices scale each sample to unit power. Coded states
+arrive at that power by default, see :attr:`CodecConfig.sends_scale`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .config import CodecConfig
 
 _MIN_POWER = 1e-12
 _MIN_NOISE = 1e-3
-"""Noise variance below which an SNR counts as 30 dB, so that no noise is a number, too."""
+"""Noise variance below which the SNR counts as 30 dB, so that it is finite without noise, too."""
 
 
 class ChannelEncoder(nn.Module):
-    """Eq. (13): ``Y = C_beta(Z)``, two layers; without a codec two features make one symbol."""
+    """Eq. (13): ``Y = C_beta(Z)``, two layers; without a codec, two features make one symbol."""
 
     def __init__(self, config: CodecConfig, width: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class ChannelEncoder(nn.Module):
         )
 
     def forward(self, states: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """States ``[B, S, D]`` and which are valid, ``[B, S]``, to those of symbols, ``[B, N]``."""
+        """Symbols and which are valid, ``[B, N]`` each, of states ``[B, S, D]``, ``[B, S]``."""
         return pack(self.layers(states.float()), valid)
 
 
@@ -79,10 +79,10 @@ def symbols_per_token(config: CodecConfig, width: int) -> int:
 
 
 def scale_frames(symbols: Tensor, valid: Tensor, first: int, following: int) -> Tensor:
-    """Unit power for each of the frames that a device sends one after the other.
+    """Scales each of the frames that a device sends one after the other to unit power.
 
     Args:
-        symbols: ``[B, N]``, of all frames.
+        symbols: Symbols ``[B, N]`` of all frames.
         valid: Which symbols are sent, bool ``[B, N]``.
         first: Number of symbols of the first frame.
         following: Number of symbols of each further one.

@@ -48,7 +48,7 @@ class Models(Config):
         """Places that the tokens of both encoders stand for.
 
         Raises:
-            ValueError: for an encoder of something else than images.
+            ValueError: for an encoder that is not of images.
         """
         low, high = (own.shape().grid for own in (self.low, self.high))
         if low is None or high is None:
@@ -58,7 +58,7 @@ class Models(Config):
 
 
 class LoraSettings(AdaptedModules):
-    """Low-rank adapter of the language model; the paper does not say its shape.
+    """Low-rank adapter of the language model; the paper does not give its shape.
 
     Attributes:
         rank, alpha: Rank, and the factor of the adapter times its rank.
@@ -84,12 +84,12 @@ class CodecConfig(Config):
 
     Attributes:
         symbols_per_token: Complex symbols of a token, r; None sends the states themselves, two
-            features a symbol.
+            features per symbol.
         hidden: Features between the two layers of each.
         sees_snr: Whether the channel decoder also sees the effective SNR of each token.
-        sends_scale: Whether the base station is told each sample's power, without noise and beside
-            the channel uses. States that are sent themselves need it; a codec can be trained to
-            say something by it.
+        sends_scale: Whether the base station is told each sample's power, without noise and outside
+            of the channel uses. States that are sent without a codec need this; a codec could learn
+            to convey information by it.
     """
 
     symbols_per_token: int | None = Field(default=8, ge=1)
@@ -104,9 +104,9 @@ class PhaseConfig(Config):
     Attributes:
         learning_rate: Peak learning rate.
         station_learning_rate: That of the base station's parts; the same by default.
-        micro_batch_size: Samples that are computed at once, for models of which a batch does not
-            fit the memory.
-        warmup_fraction: Fraction of the steps that warm up.
+        micro_batch_size: Maximum number of samples that are computed at once, for models whose
+            batches do not fit into memory.
+        warmup_fraction: Fraction of the steps that are warm-up.
     """
 
     steps: int = Field(ge=1)
@@ -120,7 +120,7 @@ class PhaseConfig(Config):
 
 
 class Pretraining(PhaseConfig):
-    """BAN and projector alone; rates and steps are those of the miniature world."""
+    """Training of BAN and projector alone; rates and steps are those of the miniature world."""
 
     steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=32, ge=1)
@@ -128,7 +128,7 @@ class Pretraining(PhaseConfig):
 
 
 class InstructionTuning(PhaseConfig):
-    """BAN, projector and language model."""
+    """Training of BAN, projector and language model."""
 
     steps: int = Field(default=200, ge=1)
     batch_size: int = Field(default=16, ge=1)
@@ -137,9 +137,9 @@ class InstructionTuning(PhaseConfig):
 
 
 class CodecTraining(PhaseConfig):
-    """Channel encoder and decoder by the states' squared error.
+    """Training of channel encoder and decoder by the states' squared error.
 
-    With 400 steps the miniature world loses .16 of its accuracy over the air.
+    With only 400 steps, the miniature world loses .16 of its accuracy over the air.
     """
 
     steps: int = Field(default=1600, ge=1)
@@ -148,7 +148,7 @@ class CodecTraining(PhaseConfig):
 
 
 class CodingTraining(PhaseConfig):
-    """Joint coding, or the codec alone, by the answers' cross-entropy."""
+    """Training of joint coding, or of the codec alone, by the answers' cross-entropy."""
 
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=32, ge=1)
@@ -157,7 +157,7 @@ class CodingTraining(PhaseConfig):
 
 
 class ReferenceTraining(PhaseConfig):
-    """The language model on intact texts."""
+    """Training of the language model on intact texts."""
 
     steps: int = Field(default=350, ge=1)
     batch_size: int = Field(default=32, ge=1)

@@ -1,4 +1,4 @@
-"""The token decoder: what the receiver makes of the prompt's states, eq. (15).
+"""The token decoder, eq. (15): how the receiver turns the prompt's states into an answer.
 
 Shapes: ``B`` batch, ``S`` tokens of the prompt, ``A`` tokens of the answer with its end, ``D``
 features of a token, ``V`` words of the vocabulary.
@@ -21,8 +21,8 @@ class Prompt:
 
     Attributes:
         states: ``[B, S, D]``; zero where nothing arrived.
-        sent: Which tokens were sent, bool ``[B, S]``: padding takes no place in the text.
-        arrived: Which of them arrived, bool ``[B, S]``: the others are not attended to.
+        sent: Which tokens were sent, bool ``[B, S]``; padding takes no place in the text.
+        arrived: Which of them arrived, bool ``[B, S]``; the others are not attended to.
     """
 
     states: Tensor
@@ -35,7 +35,9 @@ class Prompt:
 
 
 def own_states(model: LanguageLayers, k: int, prompt: Prompt, answers: Tensor) -> Prompt:
-    """The prompt with the states of its answer, one-way: the first k layers see the answer alone.
+    """The prompt followed by the states of its answer, for one-way decoding.
+
+    The first k layers see the answer alone.
 
     Args:
         model: The receiver's language model.
@@ -57,7 +59,7 @@ def own_states(model: LanguageLayers, k: int, prompt: Prompt, answers: Tensor) -
 
 
 def answer_logits(model: LanguageLayers, k: int, whole: Prompt, count: int) -> Tensor:
-    """Logits ``[B, A, V]`` where an answer of ``count`` tokens is predicted.
+    """Logits ``[B, A, V]`` at the places that predict an answer of ``count`` tokens.
 
     Args:
         model: The receiver's language model.
@@ -71,7 +73,7 @@ def answer_logits(model: LanguageLayers, k: int, whole: Prompt, count: int) -> T
 
 @dataclass
 class Generation:
-    """Greedy answers to a batch, token by token, with keys and values of what has been seen.
+    """Generates greedy answers to a batch, token by token; keeps keys and values of seen tokens.
 
     Attributes:
         model: The receiver's language model.
@@ -79,8 +81,8 @@ class Generation:
         end: Token that ends an answer.
         longest: Maximum number of tokens of an answer.
         tokens: Generated tokens, ``[B, <= longest]``, ``end`` after the end.
-        active: Samples whose answers go on, int64 ``[<= B]``; what is kept belongs to them.
-        rows: Where these stood among those that were active one token before.
+        active: Samples whose answers go on, int64 ``[<= B]``; keys and values are kept for these.
+        rows: Places of these samples among those that were active one token before.
     """
 
     model: LanguageLayers
@@ -110,7 +112,7 @@ class Generation:
 
     @torch.no_grad()
     def own_states(self) -> Tensor:
-        """States ``[<= B, 1, D]`` of the latest tokens, which the first k layers see alone."""
+        """States ``[<= B, 1, D]`` of the latest tokens; the first k layers see answers alone."""
         embedded = self.model.embed(self.latest[:, None])
         valid = torch.ones_like(self._place, dtype=torch.bool)
         states: Tensor = self.model(embedded, valid, self._place, last=self.k, memory=self._below)
@@ -147,7 +149,7 @@ class Generation:
 
 
 def generate(model: LanguageLayers, k: int, prompt: Prompt, end: int, longest: int) -> Tensor:
-    """Greedy answers ``[B, <= longest]``, one-way: the receiver's own first k layers see them."""
+    """Greedy answers ``[B, <= longest]``, one-way: they pass the receiver's own first k layers."""
     generation = Generation(model, k, end, longest)
     generation.begin(prompt)
     while len(generation.active):

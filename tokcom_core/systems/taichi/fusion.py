@@ -1,14 +1,16 @@
 """The bilateral attention network (BAN), eqs. (5) to (7) of TaiChi, and what it is compared with.
 
-V_h are the high-resolution features (ConvNeXt's stages, resized to the finest of them and side by
-side), V_l the low-resolution ones (CLIP's tokens). Only so does the pooling of eq. (7), which
-brings V'_h to the resolution of V_l, make sense; one section of the paper calls V_h 'high-level'.
+V_h are the high-resolution features (ConvNeXt's stages, resized to the finest of them and
+concatenated), V_l the low-resolution ones (CLIP's tokens). One section of the paper calls V_h
+'high-level', but only in this reading does the pooling of eq. (7), which brings V'_h to the
+resolution of V_l, make sense.
 
-Both are layer-normalised first, V_l in the sum of eq. (7), too: a tokenizer's own scale, which is
-free, would otherwise decide how much the attended details weigh when training begins.
+Both are layer-normalised first, and V_l enters the sum of eq. (7) normalised as well. Otherwise a
+tokenizer's own scale, which is arbitrary, would decide how much the attended details weigh when
+training begins.
 
-Places of two grids correspond by where they lie in the image, whatever the ratio of the grids:
-no token attends beyond its window, and nothing of the size of all pairs is computed.
+Places of two grids correspond by where they lie in the image, whatever the ratio of the grids.
+No token attends beyond its window, and nothing of the size of all pairs is computed.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ def build_fusion(config: FusionConfig, low_grid: Grid, high_grid: Grid) -> Fusio
 class Fusion(nn.Module, ABC):
     """Fuses low- and high-resolution tokens.
 
-    Every kind makes tokens of the width of V_l, so that the projectors behind them are equal.
+    Every kind makes tokens of the width of V_l, so that the same projector fits behind each.
     """
 
     def __init__(self, low: Grid, high: Grid) -> None:
@@ -85,7 +87,7 @@ class Fusion(nn.Module, ABC):
 
     @abstractmethod
     def macs(self, queries: int) -> int:
-        """Multiplications by a weight for an image, each map at the places where it acts.
+        """Multiplications by a weight for an image; each map counts at every place it acts on.
 
         Args:
             queries: Number of visual tokens.
@@ -146,13 +148,13 @@ class BilateralAttention(Fusion):
         return fused.flatten(1, 2)
 
     def macs(self, queries: int) -> int:
-        """The attention's own products, of tokens with tokens, are not by a weight."""
+        """Multiplications by a weight for an image; attention's own products are not by weights."""
         high = StageProjection.macs(self.high, self._parts * self.width)
         places = 0 if self._neighbourhood is None else self.low.rows * self.low.columns
         return high + self.width**2 * (queries + 2 * places)
 
     def _bottom_up(self, tokens: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """V'_l, eq. (6): each query over the window of the high-resolution grid that it covers."""
+        """V'_l, eq. (6): each query attends to the window of V_h that it covers."""
         size, queries = key.shape[1:3], tokens.shape[1:3]
         spans = [covering(places, count) for places, count in zip(size, queries, strict=True)]
         rows, columns = ((index.to(key.device), valid) for index, valid in spans)
@@ -163,9 +165,9 @@ class BilateralAttention(Fusion):
         return attended.reshape(tokens.shape)
 
     def _top_down(self, query: Tensor, low: Tensor) -> Tensor:
-        """V'_h ``[B, H, W, width]``, eq. (5): each place over its neighbourhood in V_l.
+        """V'_h ``[B, H, W, width]``, eq. (5): each place attends to its neighbourhood in V_l.
 
-        The places that lie in one cell of V_l have the same keys, so they are asked together.
+        Places that lie in one cell of V_l have the same keys, so their queries are put together.
         """
         assert self._neighbourhood is not None
         cells = (self.low.rows, self.low.columns)
@@ -189,9 +191,13 @@ class BilateralAttention(Fusion):
 
 
 def windows(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Windows ``[B, R * C, r * c, D]`` of ``[B, H, W, D]``, by places ``[R, r]``, ``[C, c]``."""
+    """Windows ``[B, R * C, r * c, D]`` of ``[B, H, W, D]``, by rows ``[R, r]``, columns ``[C, c]``.
+
+    Rows and columns are places along the two sides.
+    """
     places = (rows[:, None, :, None] * features.shape[2] + columns[None, :, None, :]).flatten(2)
-    # Whole rows at once: several times as fast as to index both sides, above all backwards.
+    # Selecting whole feature vectors by one index is several times as fast as indexing both sides,
+    # above all in the backward pass.
     taken = features.flatten(1, 2).index_select(1, places.flatten())
     return taken.reshape(len(features), -1, places.shape[2], features.shape[3])
 
@@ -200,7 +206,7 @@ def covering(places: int, cells: int) -> tuple[Tensor, Tensor]:
     """The places that each of ``cells`` equal parts of a side covers, wholly or in part.
 
     Returns:
-        Places ``[cells, longest]``, and which of them are meant (the others fill up).
+        Places ``[cells, longest]``, and which of them are real (the others are padding).
     """
     first = torch.arange(cells) * places // cells
     last = -(-(torch.arange(cells) + 1) * places // cells)
@@ -215,11 +221,11 @@ def neighbours(cells: int, side: int) -> tuple[Tensor, Tensor]:
 
 
 def grouped(places: int, cells: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The places of a side, by the cell that their middle lies in.
+    """The places of a side, grouped by the cell that their middle lies in.
 
     Returns:
-        Places ``[cells, most]`` (filled up); the cell and the position in it of each place
-        ``[places]``.
+        Places ``[cells, most]`` of each cell, padded; the cell ``[places]`` of each place; its
+        position ``[places]`` within that cell.
     """
     cell = (2 * torch.arange(places) + 1) * cells // (2 * places)
     first = torch.searchsorted(cell, torch.arange(cells))
@@ -234,6 +240,6 @@ def _spans(first: Tensor, last: Tensor, places: int) -> tuple[Tensor, Tensor]:
 
 
 def _both(rows: Tensor, columns: Tensor) -> Tensor:
-    """Which places of each window are meant ``[R * C, r * c]``, out of those of its sides."""
+    """Which places of each window are real, ``[R * C, r * c]``, given those of its two sides."""
     both = rows[:, None, :, None] & columns[None, :, None, :]
     return both.flatten(2, 3).flatten(0, 1)

@@ -23,8 +23,8 @@ from .config import LoraSettings
 _CHECKED_TOKENS = 8
 _TOLERANCE = 0.01
 _STEP_TOLERANCE = 0.05
-"""Largest difference of logits, of the largest of them: of all tokens at once, and of one after
-others, where bfloat16 rounds otherwise than in one piece."""
+"""Largest tolerated difference of logits, relative to the largest logit: for all tokens at once,
+and for a token after others, where bfloat16 rounds differently."""
 
 
 @dataclass
@@ -32,7 +32,8 @@ class Memory:
     """Keys and values of the tokens that some layers have seen, for generating.
 
     Attributes:
-        first: Number of the first of the layers, which Hugging Face's masks are sized by.
+        first: Number of the first of the layers. It comes first in the cache, as Hugging Face
+            sizes its masks by the cache's first layer.
         valid: Which of the tokens may be attended to, bool ``[B, S]``; None before the first.
     """
 
@@ -44,7 +45,7 @@ class Memory:
         self.cache = _CacheFrom(self.first)
 
     def keep(self, rows: Tensor) -> None:
-        """Keeps some samples of the batch."""
+        """Keeps only some samples of the batch."""
         assert self.valid is not None
         self.valid = self.valid[rows]
         self.cache.batch_select_indices(rows)
@@ -69,19 +70,21 @@ class _CacheFrom(DynamicCache):  # type: ignore[misc]
 class LanguageLayers(nn.Module):
     """Input embedding and layers of a causal language model, and its head if all layers are kept.
 
-    Any decoder will do that is its embedding, ``layers`` with ``rotary_emb``, ``norm`` and head,
-    and nothing between them, such as Gemma, Llama, Mistral, Phi-3 or Qwen. Embeddings are what
-    enters the first layer: Gemma's are scaled by the square root of their width in its own
-    embedding module, so that nothing else has to know. With the head, the whole is compared with
-    Hugging Face's: Granite and Cohere scale elsewhere, too, and are refused.
+    Any decoder will do that consists of an embedding, ``layers`` with ``rotary_emb``, ``norm`` and
+    a head, with nothing between them, such as Gemma, Llama, Mistral, Phi-3 or Qwen. What the
+    embedding gives enters the first layer: Gemma scales it by the square root of its width within
+    its own embedding module, so that nothing else has to know. If the head is kept, the logits are
+    compared with those of Hugging Face's whole model. Granite and Cohere, which also scale
+    elsewhere, are refused by that.
 
     Args:
         name: Hugging Face name, local folder or a pocket checkpoint.
         device: Torch device or ``auto``.
-        layers: Number of layers to keep, from the first one, and to read; None keeps all, and the
-            head.
+        layers: Number of layers to load and keep, from the first one; None keeps all of them and
+            the head.
         lora: Low-rank adapter on the layers that are kept; None for none.
-        single_precision: Whether weights are float32 everywhere, as whole training needs it.
+        single_precision: Whether weights are float32 on every device, as training all of them
+            needs.
 
     Raises:
         ValueError: for a model of another structure, or fewer layers than are asked for.
@@ -99,9 +102,9 @@ class LanguageLayers(nn.Module):
         self.device = pick_device(device)
         dtype = torch.float32 if single_precision else pick_dtype(self.device)
         if layers is None:
-            own = GenerationConfig()  # the checkpoint's may not be sound
+            own = GenerationConfig()  # the checkpoint's own may be invalid
             whole = load_model(AutoModelForCausalLM, name, "language", dtype, generation_config=own)
-        else:  # of which the first tells how layers call their cache
+        else:  # at least one layer, to see what layers call their cache
             whole = load_model(AutoModel, name, "language", dtype, layers=max(1, layers))
         base = parts_of(name, whole)
         self._config = whole.config.get_text_config()
@@ -116,14 +119,14 @@ class LanguageLayers(nn.Module):
         if lora is not None and len(self.layers):
             inject_adapter_in_model(lora.peft_config(), self.layers)
             for parameter in self.adapter():
-                parameter.data = parameter.data.float()  # learns in it, whatever the model is in
+                parameter.data = parameter.data.float()  # to learn, whatever the model's precision
         self.to(self.device)
         if layers is None:
             self._check(name, whole)
 
     @torch.no_grad()
     def _check(self, name: str, whole: nn.Module) -> None:
-        """Refuses a model that says something else in one piece, at once or step by step."""
+        """Refuses a model whose logits change when it is cut, at once or step by step."""
         ids = torch.arange(_CHECKED_TOKENS, device=self.device)[None]
         valid = torch.ones_like(ids, dtype=torch.bool)
         whole.eval()
@@ -170,7 +173,7 @@ class LanguageLayers(nn.Module):
             valid: Which of the tokens may be attended to, bool ``[B, S]``.
             positions: Places of the tokens in their text, int64 ``[B, S]``.
             first, last: Layers; all by default.
-            memory: Tokens that the layers have seen before, which these are added to.
+            memory: Tokens that the layers have seen before; these are added to it.
         """
         layers = list(enumerate(self.layers))[first:last]
         if not layers:
@@ -206,12 +209,12 @@ class LanguageLayers(nn.Module):
         return [p for own in layers for name, p in own.named_parameters() if "lora_" in name]
 
     def weights(self) -> list[nn.Parameter]:
-        """All other parameters."""
+        """All parameters except the adapter's."""
         return [p for name, p in self.named_parameters() if "lora_" not in name]
 
 
 def parts_of(name: str, whole: nn.Module) -> Any:
-    """The base model of a causal language model, which has the parts that it is cut into.
+    """The base model of a causal language model, which holds the parts that it is cut into.
 
     Raises:
         ValueError: for a model of another structure.
@@ -235,5 +238,5 @@ def _cache_keyword(layer: nn.Module) -> str:
 
 
 def positions_of(valid: Tensor) -> Tensor:
-    """Places in their text of tokens, int64 ``[B, S]``, where padding takes none."""
+    """Places of tokens in their text, int64 ``[B, S]``; padding takes none."""
     return (valid.long().cumsum(1) - 1).clamp(min=0)

@@ -63,5 +63,6 @@ TAICHI_PAPER: dict[str, Any] = {
         }
     }
 }
-"""What the paper says of its training (Section VI): rates, batches, cosine; warm-up and weight
-decay are those of Mini-Gemini, as is that one epoch is trained, which the steps have to say."""
+"""What the paper says of its training (Section VI): learning rates, batch sizes and the cosine
+schedule. Warm-up and weight decay are those of Mini-Gemini. One epoch, as in Mini-Gemini, has to be
+set as a number of steps."""

@@ -3,7 +3,7 @@
 TERMINAL = "terminal"
 
 VISUAL = "visual"
-"""Projected visual tokens, off the air: the base station of the training has the texts."""
+"""Projected visual tokens, for phases off the air, where the base station has the texts."""
 PROMPT = "prompt"
 """States of the prompt, which cross the air."""
 DIALOGUE = "dialogue"

@@ -24,7 +24,11 @@ def require(module: nn.Module, wanted: Iterable[nn.Parameter]) -> None:
 
 
 def load_weights(file: Path, wanted: Mapping[str, nn.Parameter]) -> tuple[set[str], set[str]]:
-    """Loads those of the ``wanted`` parameters that a file holds; returns these and its others."""
+    """Loads those of the ``wanted`` parameters that a file holds.
+
+    Returns:
+        Names of these parameters, and all other names in the file.
+    """
     with safe_open(file, "pt") as stored:
         names = set(stored.keys())
         found = names & set(wanted)
@@ -34,9 +38,9 @@ def load_weights(file: Path, wanted: Mapping[str, nn.Parameter]) -> tuple[set[st
 
 
 def check_loaded(wanted: Iterable[str], found: Iterable[str], others: Iterable[str]) -> None:
-    """Raises ValueError for others' weights, and for those that are wanted, but not found.
+    """Raises ValueError for foreign weights, and for weights that are wanted but not found.
 
-    A channel codec and an adapter may be new as a whole: the phase before had none.
+    A channel codec or an adapter may be missing as a whole: the phase before may have had none.
     """
     had = {_begun(name) for name in found}
     needed = {name for name in wanted if _begun(name) is None or _begun(name) in had}
@@ -44,7 +48,7 @@ def check_loaded(wanted: Iterable[str], found: Iterable[str], others: Iterable[s
 
 
 def _begun(name: str) -> str | None:
-    """What a weight belongs to that begins in a later phase; None if it is there from the first."""
+    """The part that a weight belongs to, if that part begins in a later phase; None otherwise."""
     if "lora_" in name:
         return "lora"
     side = name.partition(".")[0]

@@ -21,8 +21,8 @@ class ProjectorConfig(Config):
             MobileVLM's, which halves rows and columns.
         grid, order: Intervals and order of the KAN's B-splines.
         range: Inputs between which the splines live, in standard deviations.
-        hidden: Hidden width of the MLP; by default, that which gives it as many parameters as the
-            KAN of this grid and order has.
+        hidden: Hidden width of the MLP; by default, the one at which it has as many parameters as
+            the KAN of this grid and order.
     """
 
     kind: Literal["kan", "mlp", "ldp"] = "kan"
@@ -39,7 +39,7 @@ class ProjectorConfig(Config):
 
     @property
     def stride(self) -> int:
-        """Rows of the tokens before the projector for each behind it, and likewise columns."""
+        """Rows of tokens before the projector for each row behind it; likewise for columns."""
         return 2 if self.kind == "ldp" else 1
 
 
@@ -56,9 +56,9 @@ def build_projector(config: ProjectorConfig, in_width: int, out_width: int) -> n
 
 
 def projector_macs(config: ProjectorConfig, in_width: int, out_width: int, tokens: int) -> int:
-    """Multiplications by a weight for so many tokens before the projector.
+    """Multiplications by a weight for this number of tokens before the projector.
 
-    A KAN's w_s are not among them: they scale the coefficients, once for all tokens.
+    A KAN's w_s do not count: they scale the coefficients, once for all tokens.
     """
     if config.kind == "ldp":
         return LightweightDownsampleProjector.macs(in_width, out_width, tokens)
@@ -116,7 +116,7 @@ def b_splines(x: Tensor, grid: int, order: int, span: tuple[float, float]) -> Te
 
 
 class _BSplines(torch.autograd.Function):
-    """Keeps the inputs alone for the gradient, not the bases of every order."""
+    """Keeps only the inputs for the gradient, not the bases of every order."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, grid: int, order: int, span: tuple[float, float]) -> Tensor:
@@ -153,8 +153,8 @@ def _cox_de_boor(t: Tensor, grid: int, order: int, degree: int) -> Tensor:
 class LightweightDownsampleProjector(nn.Module):
     """MobileVLM's LDP, version 1: Linear-GELU-Linear and two inverted residual blocks.
 
-    The second block has stride 2, so that 576 tokens become 144. As there, the tokens are those of
-    a square grid, row by row.
+    The second block has stride 2, so that 576 tokens become 144. As in MobileVLM, the tokens are
+    those of a square grid, row by row.
     """
 
     def __init__(self, in_width: int, out_width: int) -> None:
@@ -168,7 +168,7 @@ class LightweightDownsampleProjector(nn.Module):
 
     @staticmethod
     def macs(in_width: int, out_width: int, tokens: int) -> int:
-        """Multiplications by a weight for so many tokens, of a grid with even sides."""
+        """Multiplications by a weight for this number of tokens, of a grid with even sides."""
         linear = tokens * out_width * (in_width + out_width)
         return linear + sum(InvertedResidual.macs(out_width, n) for n in (tokens, tokens // 4))
 
@@ -187,8 +187,8 @@ class LightweightDownsampleProjector(nn.Module):
 class InvertedResidual(nn.Module):
     """MobileNetV3's block without expansion, with layer norms over channels.
 
-    A depthwise 3 x 3 convolution with hard-swish, squeeze-and-excitation, a pointwise convolution;
-    the residual path where the stride is 1.
+    It has a depthwise 3 x 3 convolution with hard-swish, squeeze-and-excitation, a pointwise
+    convolution, and a residual path if the stride is 1.
     """
 
     def __init__(self, width: int, stride: int) -> None:
@@ -215,7 +215,7 @@ class InvertedResidual(nn.Module):
 
     @classmethod
     def macs(cls, width: int, places: int) -> int:
-        """Multiplications by a weight for so many places of the output."""
+        """Multiplications by a weight for this number of places of the output."""
         return places * width * (9 + width) + 2 * width * cls._squeezed(width)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Prompts, answers and conversations as token ids.
 
-Shapes: ``B`` batch, ``T`` tokens of a part of a text, ``A`` tokens of an answer with its end. Rows
-of different lengths are filled up with ``IGNORED`` behind.
+Shapes: ``B`` batch, ``T`` tokens of a part of a text, ``A`` tokens of an answer with its end.
+Shorter rows of a batch are filled up with ``IGNORED`` at their end.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from .config import Order
 class Markup:
     """What stands around images, instructions and responses, as token ids.
 
-    A model with a chat template, as instruct models have one, gets its turns; another one's parts
-    are lines.
+    For a model with a chat template, as instruct models have one, it is the template's markup of
+    turns. For any other model, each part is a line of its own.
 
     Attributes:
         opening: What a conversation begins with, up to the first instruction or image.
-        gap: What separates an image, or a caption in its place, and its instruction.
+        gap: What separates an image, or a caption in its place, from its instruction.
         reply: What stands between an instruction and its response.
         end: Token that ends a response.
-        following: What stands between that and the next instruction.
+        following: What stands between ``end`` and the next instruction.
     """
 
     opening: list[int]
@@ -44,12 +44,12 @@ class Markup:
 
     @property
     def count(self) -> int:
-        """Number of tokens of a prompt beside image and instruction."""
+        """Number of tokens of a prompt besides image and instruction."""
         return len(self.opening) + len(self.gap) + len(self.reply)
 
     @property
     def count_turn(self) -> int:
-        """Number of tokens of a conversation's turn beside instruction and response."""
+        """Number of tokens of a conversation's turn besides instruction and response."""
         return max(len(self.gap), len(self.following)) + len(self.reply) + 1
 
 
@@ -77,8 +77,8 @@ def read_markup(tokenizer: PreTrainedTokenizerBase) -> Markup:
 
 
 def _read_chat(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
-    """Texts of a chat template: before an instruction, before a response, and behind it."""
-    asked, said = "\ue000", "\ue001"  # of Unicode's private use
+    """Texts of a chat template: before an instruction, before a response, and after a response."""
+    asked, said = "\ue000", "\ue001"  # from Unicode's private use area
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
     try:
         first = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
@@ -96,7 +96,7 @@ def _read_chat(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
 
 @cache
 def count_markup(language: str) -> int:
-    """Number of tokens of a language model's prompt beside image and instruction."""
+    """Number of tokens of a language model's prompt besides image and instruction."""
     return read_markup(load_tokenizer(language)).count
 
 
@@ -117,7 +117,7 @@ class Script:
 class Words:
     """The tokenizer of a language model, and the order of image and instruction.
 
-    Only with the instruction first can the states of image tokens depend on it.
+    The states of image tokens can depend on the instruction only if it comes first.
 
     Args:
         language: Name of the language model.
@@ -156,7 +156,7 @@ class Words:
     def conversations(self, columns: Sequence[str], longest: int) -> Script:
         """Conversations of instructions and responses about one image, see ``InstructionTask``.
 
-        With the instruction first, the image follows the first of them.
+        If instructions come first, the image follows the first instruction.
 
         Args:
             columns: JSON lists of ``[instruction, response]``.
@@ -188,12 +188,16 @@ class Words:
         return (opening, gap + told) if self._image_first else (opening + told + gap, [])
 
     def answers(self, answers: Sequence[str], longest: int | None = None) -> Tensor:
-        """Ids ``[B, A]`` of answers, of at most ``longest`` tokens, and the ends of whole ones."""
+        """Ids ``[B, A]`` of answers, each with its end.
+
+        With ``longest``, rows are cut to ``longest + 1`` ids: answers of more than ``longest``
+        tokens have no end.
+        """
         rows = ([*self.ids(answer), self.end] for answer in answers)
         return padded(row if longest is None else row[: longest + 1] for row in rows)
 
     def answer_inputs(self, answers: Sequence[str], longest: int) -> Tensor:
-        """Ids ``[B, A - 1]`` of the tokens that teacher forcing feeds: another one follows them."""
+        """Ids ``[B, A - 1]`` that teacher forcing feeds: :meth:`answers`, each without its last."""
         return padded(self.ids(answer, longest) for answer in answers)
 
     def decode(self, generated: Tensor) -> list[str]:

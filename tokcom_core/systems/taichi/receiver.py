@@ -84,9 +84,10 @@ class TaichiReceiver(Receiver):
         require(self, [p for phase in learnt_in for p in self.trainable(phase)])
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
-        """Nothing; the language model; the channel decoder; or this and the adapter.
+        """Nothing, the language model, the channel decoder, or the channel decoder and the adapter.
 
-        Under relay no token passes the first k layers here, once there is an air.
+        Under relay, no token passes the base station's first k layers in the phases over the air,
+        so that joint coding does not train the adapter on these layers.
         """
         if phase == PRETRAINING:
             return []
@@ -129,7 +130,7 @@ class TaichiReceiver(Receiver):
         return {"task": losses.all_tokens, "first_token": losses.first_token.detach()}
 
     def loss_counts(self, phase: str, targets: Mapping[str, Samples]) -> dict[str, int]:
-        """Of answers their tokens; of states the samples, as it is not known what will arrive."""
+        """Answers count their tokens; states only samples, as it is not known what will arrive."""
         (samples,) = targets.values()
         if phase == CODEC:
             return {}
@@ -143,8 +144,8 @@ class TaichiReceiver(Receiver):
     def _conversation_losses(self, visual: Received, samples: Samples) -> dict[str, Tensor]:
         """Eq. (16) on the responses alone: cross-entropy of the words that come next.
 
-        The paper prints a binary cross-entropy over the vocabulary; as a softmax leaves but one
-        true word, we take the usual one. There is none if all responses are cut away.
+        The paper prints a binary cross-entropy over the vocabulary. As a softmax has only one true
+        word, the usual cross-entropy is used here. There is no loss if all responses are cut away.
         """
         system, device = self._system, self.language.device
         script = self._words.conversations(samples["conversation"], system.conversation_tokens)
@@ -177,7 +178,7 @@ class TaichiReceiver(Receiver):
         longest = self._max_answer_tokens
         logits = self._logits(own_states(model, k, prompt, truth), truth.shape[1])
         losses, likeliest = answer_losses(logits, truth), logits.argmax(-1)
-        del logits  # of a large vocabulary, before answers are generated
+        del logits  # over a large vocabulary: frees memory before answers are generated
         said = greedy_answers(
             likeliest,
             truth,
@@ -189,7 +190,10 @@ class TaichiReceiver(Receiver):
         return replace(found, loss_counts=losses.counts)
 
     def _first_round(self, prompt: Prompt, truth: Tensor, rows: Tensor) -> Predictions | Feedback:
-        """Relay: the loss is that of the first token, as the others' states are not known here."""
+        """Begins answers under relay.
+
+        The only loss is that of the first token, as the states of the others are not known here.
+        """
         losses = answer_losses(self._logits(prompt, 1), truth[:, :1]).reported
         del losses["task"]
         k = self._system.layers_below
@@ -199,14 +203,17 @@ class TaichiReceiver(Receiver):
         return self._next(rows[generation.rows])
 
     def resume(self, received: Mapping[str, Received]) -> Predictions | Feedback:
-        """Relay: the states of the latest tokens have crossed the air."""
+        """Goes on under relay: the states of the latest tokens have crossed the air."""
         assert self._relay is not None, "a prompt comes first"
         latest = self._prompt(received[PROMPT])
         self._relay.generation.step(latest.states, latest.arrived)
         return self._next(self._relay.generation.rows)
 
     def _next(self, rows: Tensor) -> Predictions | Feedback:
-        """The answers, or the latest tokens, which go back to ``rows`` of the last frame."""
+        """The answers if all have ended, or else feedback to the terminal.
+
+        The feedback returns the latest tokens to ``rows`` of the last frame.
+        """
         assert self._relay is not None, "a prompt comes first"
         generation = self._relay.generation
         if not len(rows):
@@ -219,7 +226,7 @@ class TaichiReceiver(Receiver):
         return Predictions(tuple(self._words.decode(said)), tuple(right.tolist()), losses)
 
     def _prompt(self, received: Received) -> Prompt:
-        """States by the channel decoder; what is lost is zero and not attended to."""
+        """States from the channel decoder; those of lost tokens are zero and not attended to."""
         states = self.decoder(received.symbols, received.noise_var)
         sent = self.decoder.by_token(received.valid)
         arrived = self.decoder.by_token(received.delivered)

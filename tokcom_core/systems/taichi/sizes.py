@@ -21,7 +21,7 @@ def query_grid(low: Grid, stride: int, count: int) -> tuple[int, int]:
 
     Args:
         low: Grid of the low-resolution tokens, whose shape is kept.
-        stride: Rows before the projector for each behind it, and likewise columns.
+        stride: Rows before the projector for each row behind it; likewise for columns.
         count: Token budget.
 
     Raises:
@@ -42,7 +42,7 @@ def query_grid(low: Grid, stride: int, count: int) -> tuple[int, int]:
 
 @cache
 def visual_macs(system: Taichi, visual_tokens: int) -> int:
-    """Multiplications by a weight for an image: those of BAN and projector."""
+    """Multiplications by a weight for an image, in BAN and projector."""
     import torch
 
     from .fusion import build_fusion
@@ -72,7 +72,7 @@ class TokenMacs:
 
 @cache
 def token_macs(system: Taichi) -> TokenMacs:
-    """Those of both sides; the language model's configuration tells, no weights are loaded.
+    """Counts for both sides, from the language model's configuration: no weights are loaded.
 
     Raises:
         ValueError: for a language model that cannot be cut between its layers.

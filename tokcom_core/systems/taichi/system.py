@@ -45,24 +45,26 @@ class Taichi(System):
         models: Frozen encoders, and the language model.
         fusion, projector: How the tokens of both encoders become visual tokens.
         transmitter_layers: Layers of the language model at the transmitter, k.
-        decoding: ``one-way``, the paper's: only the prompt's states cross the air, and generated
-            tokens pass the base station's own first k layers, where they see each other alone. Or
-            ``relay``, exact split inference: every generated token returns to the terminal, and its
-            state crosses the air as well.
+        decoding: ``one-way`` is the paper's: only the prompt's states cross the air, and generated
+            tokens pass the base station's own first k layers, where they see only each other.
+            ``relay`` is exact split inference: every generated token returns to the terminal, and
+            its state crosses the air as well.
         order: Order of image and instruction in the prompt.
-        coding: Training of the channel codec: ``mse`` alone, then by ``cross-entropy`` with the
-            vision-language model frozen, or ``joint``: BAN, projector and codec whole, the language
-            model by LoRA, as in the paper. ``none`` trains nothing over the air, and has no codec:
-            the vision-language model as instruction tuning leaves it.
+        coding: Training over the air. The codec first learns by the states' squared error; with
+            ``mse``, by that alone. Then ``cross-entropy`` trains it by the answers' loss, with the
+            vision-language model frozen; ``joint``, as in the paper, trains BAN, projector and
+            codec whole, and the language model by LoRA. ``none`` trains nothing over the air and
+            has no codec: the vision-language model stays as instruction tuning leaves it.
         codec: Channel encoder and decoder.
         language_tuning: Whether instruction tuning trains the language model whole (``full``) or
             its adapter (``lora``).
         lora: Low-rank adapter of the language model.
         instruction_tokens, caption_tokens, conversation_tokens, answer_tokens: Maximum number of
-            tokens; longer texts are cut: an instruction, a reference's caption, a conversation
-            after its image, an answer in training.
+            tokens of an instruction, a reference's caption, a conversation after its image, and an
+            answer in training; longer texts are cut.
         pretraining: Training of BAN and projector on image-text pairs, off the air.
-        tuning: Supervised multitask instruction tuning, off the air, of the language model, too.
+        tuning: Supervised multitask instruction tuning, off the air, which also trains the language
+            model.
         codec_training: Training of the codec by mean squared error of the states.
         coding_training: Last training over the air, by the loss of ``coding``.
         reference_training: The only training of a reference.
@@ -131,7 +133,7 @@ class Taichi(System):
 
     @property
     def sends_scale(self) -> bool:
-        """Whether the base station is told the power of what it receives, as states need it."""
+        """Whether the base station is told each sample's power, as states without a codec need."""
         return self.codec.sends_scale or self.codec.symbols_per_token is None
 
     @property
@@ -309,8 +311,8 @@ class Taichi(System):
         """Warns of words that the language model does not know, and of texts that are cut.
 
         Raises:
-            ValueError: for answers that it cannot generate, or instructions that are cut before
-                they differ.
+            ValueError: for answers that the model cannot generate, or instructions that are cut
+                before they differ.
         """
         from ...checkpoints.loading import load_tokenizer
         from ...vocabulary import (
@@ -389,9 +391,10 @@ class Taichi(System):
         return encoders + 2e-9 * (visual * images + token_macs(self).terminal * tokens[device])
 
     def station_gflop(self, task: Task, tokens: Mapping[str, float]) -> float:
-        """Operations of channel decoder and upper layers in 1e9, and of the head at its answer.
+        """Operations of channel decoder, upper layers and head in 1e9.
 
-        They run over all tokens that are sent; the head once, where the prompt ends.
+        Channel decoder and layers run over all tokens that are sent. The head runs once, where the
+        prompt ends.
         """
         own = token_macs(self)
         return 2e-9 * (own.station * sum(tokens.values()) + own.head)

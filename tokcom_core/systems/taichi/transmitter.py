@@ -36,15 +36,15 @@ _NOTHING: _Sent = (), (torch.empty(0), torch.empty(0))
 
 
 class TaichiTransmitter(Transmitter):
-    """Image and instruction of the terminal, up to the symbols.
+    """Turns the terminal's image and instruction into symbols.
 
-    Its layers of the language model are those that the base station has tuned: what its own file
-    does not hold is loaded from the base station's, which lies beside it.
+    Its layers of the language model are those that the base station has tuned: weights that its own
+    file lacks are loaded from the base station's file, which lies beside it.
 
     Args:
         system: Settings of the system.
         queries: Rows and columns of the visual tokens before the projector; None sends no image.
-        features: Feature stores ``low`` and ``high`` of each split, of those that are read.
+        features: Feature stores of each split, ``low``, ``high`` or both, as they are read.
         learnt_in: Names of the system's phases.
         torch_device: Torch device or ``auto``.
     """
@@ -90,7 +90,11 @@ class TaichiTransmitter(Transmitter):
         require(self, [p for phase in learnt_in for p in self.trainable(phase)])
 
     def trainable(self, phase: str) -> list[nn.Parameter]:
-        """BAN and projector off the air; then the channel encoder, or all three and the adapter."""
+        """The parameters that a phase trains.
+
+        Off the air, these are BAN and projector. Over the air, it is the channel encoder, and under
+        joint coding also BAN, projector and adapter.
+        """
         visual = [] if self.visual is None else list(self.visual.parameters())
         encoder = list(self.encoder.parameters())
         if phase in OFF_AIR:
@@ -116,8 +120,10 @@ class TaichiTransmitter(Transmitter):
         self.visual.queries = self._system.queries(count)
 
     def read(self, stream: str, split: str, samples: Samples) -> tuple[Tensor, ...]:
-        """Frozen tokens of the encoders, or the visual tokens that they make if BAN and projector
-        do not learn, and which samples have an image; then token ids.
+        """Image tokens, which samples have an image, and token ids of the texts.
+
+        Image tokens are the encoders' frozen tokens, or the visual tokens made of them if BAN and
+        projector do not learn.
         """
         image = self._image(split, samples)
         if stream == VISUAL:
@@ -146,7 +152,7 @@ class TaichiTransmitter(Transmitter):
 
     @property
     def _keeps(self) -> bool:
-        """Whether visual tokens are kept, rather than made of the frozen ones whenever sent."""
+        """Whether visual tokens are kept, rather than computed each time they are sent."""
         most = max(len(store.row) for store in self._images.values())
         return not self._learns_visual and self._kept is not None and self._kept.fit(most)
 
@@ -185,7 +191,7 @@ class TaichiTransmitter(Transmitter):
 
     @torch.no_grad()
     def reply(self, feedback: Feedback) -> tuple[Tensor, Tensor]:
-        """Relay: the states of generated tokens, which see the prompt and each other."""
+        """Sends the states of generated tokens under relay; they see the prompt and each other."""
         assert self._memory is not None, "a prompt comes first"
         rows = feedback.rows.to(self._device)
         if self._memory.valid is not None:
@@ -207,7 +213,10 @@ class TaichiTransmitter(Transmitter):
 
     @torch.no_grad()
     def _target(self, image: Sequence[Tensor], words: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """States of a prompt as the codec's target: those that were just sent, if they are its."""
+        """States of a prompt as the codec's target.
+
+        Those that were just sent are reused if they are of the same prompt.
+        """
         inputs, states = self._latest
         asked = (*image, *words)
         if len(inputs) == len(asked) and all(map(torch.equal, inputs, asked)):
@@ -217,7 +226,7 @@ class TaichiTransmitter(Transmitter):
     def _states(
         self, image: Sequence[Tensor], words: Sequence[Tensor], memory: Memory | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Eq. (12): states of the prompt, padded on the left, and of the answer, if it follows."""
+        """Eq. (12): states of the prompt, padded on the left, and of the answer if one follows."""
         before, after, *answers = words
         parts = [self._embedded(before), self._embedded(after)]
         if image:
@@ -234,7 +243,7 @@ class TaichiTransmitter(Transmitter):
         return self.language.embed(ids.clamp(min=0)).float(), valid
 
     def trained_state(self) -> dict[str, Tensor]:
-        """All but the language model, and that as well unless the base station is tuning it."""
+        """The terminal's own parts, and its language model unless the base station tunes that."""
         kept = {**self._own(), **({} if self._language_moves_on else self._language())}
         return {name: p.detach().cpu().clone() for name, p in kept.items()}
 
@@ -249,7 +258,7 @@ class TaichiTransmitter(Transmitter):
         check_loaded(wanted, found, others)
 
     def _forget(self) -> None:
-        """Forgets what the weights before have made of images and prompts."""
+        """Forgets what earlier weights have made of images and prompts."""
         if self._kept is not None:
             self._kept.forget()
         self._latest = _NOTHING

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .system import Taichi
 
 MAX_KEPT_BYTES = 2**30
-"""Size of all visual tokens that are kept. A split of more, at one length, keeps none."""
+"""Maximum size of all visual tokens that are kept. None are kept if a feature store has images for
+more than that at one token length."""
 
 _UNREAD = torch.empty(0)
 
@@ -28,8 +29,8 @@ class VisualTokens(nn.ModuleList):
 
     Args:
         system: Settings of the system.
-        queries: Rows and columns of the visual tokens before the projector; no weight depends on
-            them, so that they may be set to others.
+        queries: Rows and columns of the visual tokens before the projector. No weight depends on
+            them, so they may be changed later.
     """
 
     def __init__(self, system: Taichi, queries: tuple[int, int]) -> None:
@@ -43,11 +44,14 @@ class VisualTokens(nn.ModuleList):
 
     @property
     def bytes_per_image(self) -> int:
-        """Size of the visual tokens of an image."""
+        """Size of an image's visual tokens, as many as before the projector.
+
+        Behind a projector of stride 2, they are a quarter of that.
+        """
         return 4 * self.queries[0] * self.queries[1] * self._token_width
 
     def forward(self, *frozen: Tensor) -> Tensor:
-        """Visual tokens ``[B, S, D]`` of the tokens of the encoders that are read."""
+        """Visual tokens ``[B, S, D]``, from the tokens of the encoders that are read."""
         fusion, projector = self
         read = dict(zip(self._reads, frozen, strict=True))
         low, high = (read.get(name, _UNREAD) for name in ("low", "high"))
@@ -56,10 +60,10 @@ class VisualTokens(nn.ModuleList):
 
 
 class KeptTokens:
-    """Visual tokens of each image, computed when they are first asked for.
+    """Keeps the visual tokens of each image, which are computed when they are first asked for.
 
-    Every image is computed by itself: in single precision its tokens would depend a little on the
-    batch that it came with, and those of a resumed study on where it was interrupted.
+    Every image is computed by itself. In a batch, single precision would let its tokens depend
+    slightly on the other images, and those of a resumed study on where it was interrupted.
 
     Args:
         visual: BAN and projector.
@@ -75,12 +79,12 @@ class KeptTokens:
         self._bytes = 0
 
     def fit(self, images: int) -> bool:
-        """Whether the visual tokens of so many images may be kept."""
+        """Whether the visual tokens of this number of images may be kept."""
         return images * self._visual.bytes_per_image <= MAX_KEPT_BYTES
 
     @torch.no_grad()
     def select(self, split: str, media_ids: Sequence[str], present: Sequence[bool]) -> Tensor:
-        """Visual tokens ``[B, S, D]``; samples without an image have the same, of zeros."""
+        """Visual tokens ``[B, S, D]``; samples without an image share those of zero features."""
         queries = self._visual.queries
         keys = [
             (split, name if there else None, queries)
@@ -91,11 +95,11 @@ class KeptTokens:
                 self._kept[key] = self._visual(*self._read(split, [name]))[0]
                 self._bytes += self._kept[key].nbytes
         tokens = torch.stack([self._kept[key] for key in keys])
-        while self._bytes > MAX_KEPT_BYTES:  # of many lengths, or several splits
+        while self._bytes > MAX_KEPT_BYTES:  # for many lengths, or several splits
             self._bytes -= self._kept.pop(next(iter(self._kept))).nbytes
         return tokens
 
     def forget(self) -> None:
-        """Forgets all tokens, as BAN or projector have changed."""
+        """Forgets all tokens, once BAN or projector have changed."""
         self._kept.clear()
         self._bytes = 0

@@ -24,8 +24,11 @@ class TensorflowConfig(AirBase):
 
     def check(self, link: Link) -> None:
         alone = link.antennas == 1 and link.access != "sdma"
-        if self.csi != "perfect" or self.digital is not None or not alone:
-            raise ValueError("air tensorflow takes neither csi, digital nor several antennas")
+        asked = self.model_dump(include=set(AirBase.model_fields), exclude_defaults=True)
+        ignored = sorted(asked.keys() - {"name"})
+        if ignored or not alone:
+            what = ", ".join(ignored) or "several antennas or access sdma"
+            raise ValueError(f"air tensorflow takes no {what}: its function does the receiving too")
 
     def require(self, link: Link) -> None:
         require_tensorflow()

@@ -196,12 +196,12 @@ class DigitalAir(Air):
             s.soft_buffer = effective if s.soft_buffer is None else s.soft_buffer + effective
             rate = block_error_rate(s.soft_buffer, s.mcs, s.packet_symbols)
             s.mark_arrived(s.block_error_draws(seed) >= rate)
-            s.last = s.last or output
+            s.first = s.first or output
 
     def _hand_over(self, transmission: HarqTransmission) -> ChannelOutput:
         """What has arrived after the last attempt."""
         frame, lost = transmission.frame, transmission.due
-        assert transmission.last is not None
+        assert transmission.first is not None
         if transmission.is_file:
             symbols = frame.symbols
             erased = lost.any(1, keepdim=True).expand(frame.valid.shape)
@@ -212,11 +212,11 @@ class DigitalAir(Air):
         return ChannelOutput(
             symbols * frame.scale[:, None],
             error,
-            transmission.last.realised_snr_db,
+            transmission.first.realised_snr_db,
             erased,
             channel_uses=torch.stack(transmission.sent, dim=1),
             payload_bits=transmission.payload_bits,
-            location=transmission.last.location,
+            location=transmission.first.location,
             biased=False,
         )
 

@@ -36,7 +36,7 @@ class HarqTransmission:
             ``[B, K]``, or log-likelihood ratios ``[B, K, coded bits]``.
         sent: number of symbols sent in each attempt so far, ``[B]`` each.
         attempt: how often the packets were sent before.
-        last: output of the linear air in the first attempt, which tells SNR and location.
+        first: output of the linear air in the first attempt, which tells SNR and location.
     """
 
     def __init__(self, frame: Frame, bits: int) -> None:
@@ -61,7 +61,7 @@ class HarqTransmission:
         self.soft_buffer: Tensor | None = None
         self.sent: list[Tensor] = []
         self.attempt = 0
-        self.last: ChannelOutput | None = None
+        self.first: ChannelOutput | None = None
 
     def bler_targets(self, target: float) -> Tensor:
         """Block error rates of packets ``[B]`` at which a token or whole file meets the target."""

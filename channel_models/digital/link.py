@@ -25,7 +25,7 @@ def transmit_bits(transmissions: Sequence[HarqTransmission], air: Air, seed: int
     for s, frame, output in zip(transmissions, frames, air.propagate(frames, seed), strict=True):
         # The frame's power scale is 1, so that the symbols are still of unit power.
         _decode(s, output.symbols, output.noise_var.expand(frame.symbols.shape))
-        s.last = s.last or output
+        s.first = s.first or output
 
 
 def _modulated(transmission: HarqTransmission, seed: int) -> Frame:

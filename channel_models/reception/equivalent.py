@@ -63,7 +63,11 @@ class EquivalentAir(Air):
         count = max(_MIN_PROBED_SYMBOLS, rows * allocation.subcarriers)
         silence = torch.zeros_like(frame.symbols[:, :count])
         valid = frame.valid.any(1, keepdim=True).expand(silence.shape)  # idle ones do not interfere
-        return Frame(frame.sender, frame.stream, silence, valid, frame.scale, members=frame.members)
+        members, attempt = frame.members, frame.attempt
+        return Frame(
+            frame.sender, frame.stream, silence, valid, frame.scale,
+            members=members, attempt=attempt,
+        )  # fmt: skip
 
     def _flat(self, frame: Frame, probed: ChannelOutput, seed: int) -> ChannelOutput:
         of_symbol = probed.noise_var.expand(probed.symbols.shape)

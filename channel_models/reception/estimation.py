@@ -28,6 +28,7 @@ from .statistics import covariances
 
 _SEED = 38_211
 _MIN_POWER = 1e-30
+_LEAST_SNR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ class PilotEstimator:
             dtype=received.dtype, device=received.device,
         )  # fmt: skip
         grids[:, 0, :, self._link.pilot_positions] = received.transpose(1, 2).flatten(0, 1)
-        power = received.abs().square().mean((1, 2, 3, 4)).clamp(min=_MIN_POWER)
-        own = power / len(pilots)  # on its comb a user sends the power of all subcarriers
+        power = received.abs().square().mean((1, 2, 3, 4)) - noise_power
+        least = max(_MIN_POWER, _LEAST_SNR * noise_power)  # noise alone may have less than its mean
+        own = power.clamp(min=least) / len(pilots)  # on its comb a user sends all of its power
         level = own.sqrt().repeat_interleave(slots)  # scales to the statistics' unit power
         response, error = made.estimator(
             grids / level[:, None, None, None, None],

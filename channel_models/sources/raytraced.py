@@ -142,6 +142,11 @@ def _trace(survey: Survey) -> Trace:
             break
     if not kept:
         raise ValueError(f"no place within {survey.radius_m:g} m of the station has a path to it")
+    if kept < survey.positions:
+        logger.warning(
+            "only %d of %d places within %g m of the station have a path to it",
+            kept, survey.positions, survey.radius_m,
+        )  # fmt: skip
     return _collect(found, survey)
 
 

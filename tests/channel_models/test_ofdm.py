@@ -255,6 +255,18 @@ def test_knowing_more_of_the_channel_helps() -> None:
     assert perfect < lmmse < linear < nearest < _error(build(csi="none"))
 
 
+@pytest.mark.parametrize("snr_db", [-10.0, 6.0])
+def test_estimates_by_statistics_announce_their_error_below_the_noise_too(snr_db: float) -> None:
+    """The noise on the pilots is no power of the channel: counted as such, estimates seem better."""
+    keys = {"speed_mps": 3.0, "csi": "estimated", "interpolation": "lmmse"}
+    air = named_air("tdl-a", **keys).build(Link(bandwidth_hz=1e6), snr_db)
+    sent = frame("a", batch=400, symbols=600)
+    (got,) = air.transmit([sent], seed=3)
+    announced = got.noise_var.expand(sent.symbols.shape)[sent.valid].mean()
+    true = squared_errors(sent, got)[sent.valid].mean()
+    assert float(announced) == pytest.approx(float(true), rel=0.015)
+
+
 def test_statistics_of_pilots_are_those_of_the_cell_not_of_one_place() -> None:
     """A device that keeps its place is estimated as well as one of many; the error is announced."""
     found = {}
@@ -317,6 +329,9 @@ def test_what_cannot_be_received_is_refused() -> None:
         named_air("tdl-a", csi="none").build(Link(antennas=2), 5.0)
     with pytest.raises(ValueError, match="needs pilots"):
         named_air("tdl-a", csi="estimated").build(Link(dmrs_symbols=0), 5.0)
+    with pytest.raises(ValueError, match=r"tensorflow takes no fidelity, interpolation: its"):
+        function = {"function": "a:b", "fidelity": "abstract", "interpolation": "lmmse"}
+        named_air("tensorflow", **function).check(Link())
     with pytest.raises(ValueError, match="no air 'tdl-z'"):
         named_air("tdl-z")
     with pytest.raises(ValueError, match="sped_mps"):

@@ -50,7 +50,7 @@ class Infeasible:
 
 
 def data_id(data: Data, task: Task) -> str:
-    """Name of the data by their content: how they are generated, or what the task tells them by.
+    """Name of the data by their content: how they are generated, or the task's own identity.
 
     Raises:
         ValueError: if the folder or something in it is missing.

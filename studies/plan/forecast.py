@@ -147,7 +147,7 @@ class _Earlier:
         self._found: dict[tuple[str, str], Estimate | None] = {}
 
     def estimate(self, work: Workload) -> Estimate | None:
-        """The median of the comparable works that differ in the fewest details; None without any."""
+        """Median of the comparable works that differ in the fewest details; None without any."""
         key = _nature(work), _text(work.details)
         if key not in self._found:
             self._found[key] = self._of_one(work)

@@ -37,9 +37,10 @@ def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
     """Loads a study from a preset's name or a YAML file, and overrides some of its keys.
 
     Overrides take three forms: ``load("quickstart", seeds=[0, 1])``,
-    ``load("quickstart", {"link.access": "tdma"})`` and ``load("quickstart", ["link.access=tdma"])``.
-    A value replaces all that the key had. Relative paths start from the file's folder, those of
-    presets and overrides from the current folder.
+    ``load("quickstart", {"link.access": "tdma"})`` or
+    ``load("quickstart", ["link.access=tdma"])``. A value replaces all that the key had.
+    Relative paths start from the file's folder, those of presets and overrides from the current
+    folder.
 
     Args:
         source: Name of a preset, or a YAML file.

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def check_outside(system: System, task: Task, tokens: TokenLengths) -> None:
-    """Raises ValueError, in one line, if a system from outside the package returns wrong things.
+    """Raises ValueError, in one line, for what a system from outside the package gives wrongly.
 
     Systems of the package have tests instead.
     """
@@ -76,7 +76,7 @@ class _Answers:
         return self.listed(method, "", kind, found)
 
     def listed(self, method: str, part: str, kind: type[T], found: Any) -> tuple[T, ...]:
-        """One or more objects of a class, in a tuple or list; messages name the ``part`` they are."""
+        """One or more objects of a class, in a tuple or list; ``part`` says which, in messages."""
         proper = isinstance(found, tuple | list) and all(isinstance(own, kind) for own in found)
         if not proper or not found:
             name = "names" if kind is str else kind.__name__

@@ -44,7 +44,7 @@ class Override:
         place[last] = resolve_paths(_plain(self.value), Path.cwd(), (*path, last))
 
     def sets(self, place: Sequence[int | str]) -> bool:
-        """Whether its key is this place in a study, or one above or below it; no key is at ().
+        """Whether its key is this place in a study, or one above or below it; false for ().
 
         Args:
             place: Parts of a dotted key, and numbers of values of a list.

@@ -137,7 +137,7 @@ class Search(Config):
         return base
 
     def _check_key(self, key: str, base: Study) -> None:
-        """Raises ValueError if a key changes the samples, method, seed or air, or changes no network."""
+        """Raises ValueError if a key changes samples, method, seed or air, or nothing trained."""
         place = key.split(".")[0]
         if place in _SHARED:
             raise ValueError(f"all trials of a search share their samples; take --set {key}=...")

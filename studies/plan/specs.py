@@ -209,14 +209,14 @@ class Cell(Spec):
 
     @property
     def bits_per_value(self) -> int | None:
-        """Bits of a value in the packets of the test, or else of the training; None if none are sent."""
+        """Bits of a value in packets of the test, or else of the training; None without packets."""
         crossings = (self.crossing, *(phase.crossing for phase in self.trained.lineage))
         found = (own.bits_per_value for own in crossings if own is not None)
         return next((bits for bits in found if bits is not None), None)
 
     @cached_property
     def evaluation(self) -> str:
-        """Name of the evaluation, which is the same for cells that differ only in their deadline."""
+        """Name of the evaluation; cells that differ only in their deadline share it."""
         return self.model_copy(update={"deadline_ms": None}).key
 
 

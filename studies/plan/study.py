@@ -254,7 +254,7 @@ class Study(Config):
                 raise ValueError(f"tokens.{number}: {tokens} {remedy}")
 
     def _check_powers(self) -> None:
-        """Raises ValueError for several transmit powers on an air whose SNR none of them changes."""
+        """Raises ValueError for several transmit powers on an air whose SNR ignores them."""
         for air in self.airs:
             if len(self.link.tx_power_dbm) > 1 and air.sets_snr:
                 raise ValueError(

@@ -58,8 +58,8 @@ def search(
     Args:
         study: Study with one condition; its first seed counts.
         method: Label of the method.
-        over: By dotted key of the study a list of values to choose from, or a range of them:
-            ``{"low": 1e-4, "high": 1e-2, "log": True}``.
+        over: For each dotted key of the study that is searched, a list of values to choose from, or
+            a range of them: ``{"low": 1e-4, "high": 1e-2, "log": True}``.
         out: Folder or URI of the search; ``studies_out/NAME-search`` by default.
         keys: ``trials``, ``by``, ``stops_early`` and ``seed`` of a
             :class:`studies.plan.search.Search`.
@@ -103,9 +103,9 @@ def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
         part: Part of the task, or group of its questions; all questions by default.
 
     Returns:
-        A row for each condition, see :func:`studies.tables.summary.summarise`. That of a part has
-        no realised SNR, channel uses, airtime, latency and energy, which are known of all questions
-        together alone.
+        A row for each condition, see :func:`studies.tables.summary.summarise`. For a part, it lacks
+        realised SNR, channel uses, airtime, latency, energy and whether the deadline is met: these
+        are known only for all questions together.
 
     Raises:
         ValueError: for an unknown part, or a study without a finished cell.
@@ -163,22 +163,23 @@ def budget(
     snr_db: float | None = None,
     users: int = 1,
 ) -> pd.DataFrame:
-    """What a finished study has measured that a link carries in time, the most accurate first.
+    """The conditions of a finished study that a link carries in time.
 
     Args:
         out: Folder or URI of the study.
         bandwidth_hz: Bandwidth of all users together.
         deadline_ms: Longest latency of a question; any by default.
-        snr_db: SNR at the receiver, without airs that have a link budget; every evaluated one by
-            default.
+        snr_db: SNR at the receiver, which leaves out airs with a link budget; every evaluated one
+            by default.
         users: Number of users who send at once, each on an equal share of the band.
 
     Returns:
-        A row for each condition, see :func:`studies.tables.affordable.affordable`.
+        A row for each condition, the most accurate of each air and SNR first, see
+        :func:`studies.tables.affordable.affordable`.
 
     Raises:
-        ValueError: for a study without a finished cell, or a link that carries nothing of it; of
-            emulated users for a bandwidth that was not emulated.
+        ValueError: for a study without a finished cell, or a link that carries nothing of it; with
+            emulated users, for a bandwidth that was not emulated.
     """
     from .execution.finished import finished
     from .tables.affordable import LinkLimits, affordable, measured
@@ -214,8 +215,9 @@ def allocate(
         A row for each user, see :func:`studies.tables.allocation.allocate`.
 
     Raises:
-        ValueError: for a study without a finished cell, a method, air or SNR that it does not have,
-            or if some user cannot be served; for one of emulated users.
+        ValueError: for a study without a finished cell, with emulated users or with the power mode
+            ``fixed_power``; for a method, air or SNR that it does not have; or if some user cannot
+            be served.
     """
     from .execution.finished import finished
     from .tables.affordable import measured

@@ -28,7 +28,7 @@ def explain(
     Args:
         error: Error that pydantic raised.
         config: Model, or union of models, that was validated; for suggestions of keys.
-        blame: File, or override, that an error comes from; its complaint begins with it.
+        blame: Returns the file, or override, that an error comes from; its message begins with it.
     """
     by_source: dict[str, list[str]] = {}
     for item in _telling(error.errors()):
@@ -42,7 +42,7 @@ def explain(
 def _telling(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     """The errors without those that only follow from others.
 
-    A union complains by each of its kinds: of a bad mapping also that it is no number.
+    A union has an error for each of its types: a bad mapping is, for instance, also no number.
     """
     found = [item for item in items if item["type"] != "default_factory_not_called"]
     certain = [_place(item) for item in found if not _is_of_a_kind(item)]
@@ -55,13 +55,13 @@ def _telling(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def _is_of_a_kind(item: ErrorDetails) -> bool:
-    """Whether an error says that a value is of another kind, such as a mapping that is no word."""
+    """Whether an error says that a value has another type: a mapping, say, instead of a word."""
     no_word = not isinstance(item["input"], str | int | float)
     return item["type"].endswith("_type") or (item["type"] == "literal_error" and no_word)
 
 
 def _place(item: ErrorDetails) -> Key:
-    """Place of an error, without validators that pydantic names."""
+    """Place of an error, without the names of validators that pydantic adds."""
     return tuple(part for part in item["loc"] if not (isinstance(part, str) and "[" in part))
 
 
@@ -149,7 +149,10 @@ _INSTALLED = re.compile(rf"^<|-packages|^{re.escape(sysconfig.get_paths()['stdli
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of an error; but for a ValueError, also where in whose own code it came up."""
+    """The first line of an error; unless it is a plain ValueError, also its type and place.
+
+    The place is the last line that belongs neither to Python nor to an installed package.
+    """
     from ray.exceptions import RayTaskError  # imported here: reading a config does not need Ray
 
     told = "".join(traceback.format_tb(error.__traceback__))

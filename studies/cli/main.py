@@ -44,8 +44,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(zoo_app, name="zoo")
 
 _NEW_OBJECTS = 50_000
-"""New objects after which Python looks for garbage, not 700: imports alone make some hundred
-thousand, which it would look through again and again, for a fifth of a report's time."""
+"""Number of new objects after which Python looks for garbage, instead of 700. Imports alone make
+some hundred thousand; to look through them again and again takes a fifth of a report's time."""
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 

@@ -1,5 +1,4 @@
-"""The tables of ``tokcom study plan``: cells, shared artifacts, airtime, what training sends,
-precision, time, disk."""
+"""The tables of ``tokcom study plan``: cells, artifacts, airtime, training, precision, forecast."""
 
 from __future__ import annotations
 
@@ -40,16 +39,17 @@ _SWEPT = {
     "users": "users",
     "bits": PACKET_BITS,
 }
-"""Columns that the cells' table has where cells differ in them, with the names of their values."""
+"""Columns that the table of cells has if cells differ in them: headers, and names of values."""
 _FINE = 0.01
 """A half width that is fine enough for most comparisons."""
 
 
 def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
-    """Tables of the cells, the artifacts that they share, budgets, training, what can be shown.
+    """Tables of the cells, the artifacts that they share, budgets, training, expected precision.
 
-    Cells whose budgets are infeasible are notes below the first one. Last comes what it will take,
-    by what works of earlier studies took.
+    Cells whose budgets are infeasible are notes below the first table, and claims that no cell can
+    test are notes below the others. The last table is the expected time and disk, estimated from
+    what works of earlier studies took.
     """
     plan = Plan(study)
     rates = {
@@ -81,7 +81,7 @@ def needs(study: Study) -> list[str]:
 
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
-    """Table of the cells; a row for those that differ in their seed, or in a matched SNR, alone."""
+    """Table of the cells; those that differ only in their seed, or a matched SNR, share a row."""
     ours = [cell for cell in cells if cell.reference is None]
     swept = {header: name for header, name in _SWEPT.items() if _differ(ours, name)}
     shown = Table(
@@ -113,7 +113,7 @@ def _training_snr(cell: Cell) -> str:
 
 
 def _differ(cells: Sequence[Cell], name: str) -> bool:
-    """Whether cells differ in a value; those without packets have no bits of a value to differ."""
+    """Whether cells differ in a value; cells without packets never do in bits of a value."""
     values = {getattr(cell, name) for cell in cells}
     return len(values - {None} if name == PACKET_BITS else values) > 1
 
@@ -173,7 +173,7 @@ def _budgets(plan: Plan) -> Table:
 
 
 def _training(cells: Sequence[Cell], layout: TableLayout) -> Table:
-    """Table of what a training of each phase of a method sends, its samples as token symbols."""
+    """Table of what the training of each phase of a method sends, if it sends token symbols."""
     shown = Table(
         "method", "phase", "MHz", "tokens", "symbols (1e6)", "airtime (s)",
         title="training over the air as token symbols, at its longest", box=box.SIMPLE_HEAD,
@@ -182,7 +182,7 @@ def _training(cells: Sequence[Cell], layout: TableLayout) -> Table:
     for cell in cells:
         for spec in cell.trained.lineage if cell.reference is None else ():
             if spec.crossing is not None and set(spec.crossing.transport.values()) - {"analog"}:
-                continue  # packets and files are as long as the channel and the media let them be
+                continue  # the length of packets and files depends on channel and media
             link, steps = cell.crossing.link, spec.definition.training.steps
             cost = phase_costs(spec, link, [longest_step(spec, link)])
             row: tuple[str, ...] = (
@@ -211,7 +211,8 @@ def _expected_precision(study: Study) -> list[RenderableType]:
 def _questions(study: Study) -> int | None:
     """Number of different questions that each network answers, if it is known.
 
-    Emulated users ask as many as their rate lets expect; the fewest of them count.
+    Emulated users are taken to ask as many as their rate gives on average. Of several emulations,
+    the one with the fewest questions counts.
     """
     questions, folder = study.evaluation.questions, study.data.folder
     if questions is None and folder is not None:
@@ -227,8 +228,8 @@ def _questions(study: Study) -> int | None:
 def _precision(questions: int, seeds: int) -> Table:
     """Table of how precisely two methods are compared, here and with more seeds or questions.
 
-    Last come those that it takes for half of the width, and for ± .01. A rule of thumb, by the
-    spread of seeds and the disagreement that methods have had in miniature.
+    The last rows say what it takes for half of the width, and for ± .01. This is a rule of thumb,
+    by the spread of seeds and the disagreement of methods in the miniature worlds.
     """
     shown = Table(
         "seeds", "questions", "difference",

@@ -1,4 +1,4 @@
-"""How tables are printed, and what is not."""
+"""How tables are printed, and which warnings are not."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ..tables.summary import SWEEPS, interval_note, swept
 Row = dict[str, Any]
 _Column = tuple[str, Callable[[Row], str]]
 _SHOWN = 8
-"""Number of reasons that are told of many rows."""
+"""Maximum number of reasons in a note."""
 _LATENCIES = tuple(f"latency_p{percent}_ms" for percent in PERCENTILES)
 
 
@@ -51,7 +51,7 @@ def conditions_table(summary: pd.DataFrame, layout: TableLayout, realised: bool 
 
 
 def _time_columns(rows: pd.DataFrame) -> list[_Column]:
-    """The airtime, and the latency where it is another."""
+    """The airtime, and the latency if it differs."""
     columns: list[_Column] = [("ms", lambda row: f"{row['airtime_ms']:.3g}")]
     if not rows["latency_ms"].equals(rows["airtime_ms"]):
         columns.append(("latency", lambda row: f"{row['latency_ms']:.3g}"))
@@ -84,7 +84,7 @@ def differences_table(found: pd.DataFrame, first: str, second: str, layout: Tabl
 
 
 def _second_tokens(found: pd.DataFrame, second: str, layout: TableLayout) -> list[_Column]:
-    """The other method's token lengths, where they are not the same."""
+    """Token lengths of the second method, if they are not matched."""
     own = {name: f"{name}_second" for name in layout.budget_columns}
     if not set(own.values()) <= set(found):
         return []
@@ -98,7 +98,7 @@ def _second_tokens(found: pd.DataFrame, second: str, layout: TableLayout) -> lis
 def allocation_table(found: pd.DataFrame, layout: TableLayout) -> Table:
     """A row for each user of :func:`studies.tables.allocation.allocate`."""
     mixed = found["interval"].nunique() > 1
-    shared = ("access", "bandwidth_hz", "deadline_ms")  # what all users have, or columns beside
+    shared = ("access", "bandwidth_hz", "deadline_ms")  # alike for all, or own columns
     sweeps = [name for name in swept(found, layout) if name not in shared]
     return _table(
         found,
@@ -117,8 +117,9 @@ def allocation_table(found: pd.DataFrame, layout: TableLayout) -> Table:
 
 
 def claims_table(verdicts: pd.DataFrame) -> Table:
-    """A row for each claim of :func:`studies.tables.claims.judge`: in how many conditions it is
-    shown, not shown and contradicted.
+    """A row for each claim of :func:`studies.tables.claims.judge`.
+
+    It says in how many conditions the claim is shown, not shown, contradicted or untested.
     """
     found = [name for name in get_args(Verdict) if verdicts["verdict"].eq(name).any()]
     by_claim = verdicts.groupby(["claim", "source"], sort=False)["verdict"]
@@ -158,7 +159,7 @@ def _late(row: Row) -> str:
 
 
 def _condition_columns(sweeps: Sequence[str], layout: TableLayout) -> list[_Column]:
-    """Air, those of the swept columns beside it, evaluated SNR and token lengths."""
+    """Air, these swept columns, evaluated SNR and token lengths."""
     optional: dict[str, _Column] = {
         "access": ("access", lambda row: str(row["access"])),
         "bandwidth_hz": ("MHz", lambda row: _number(row["bandwidth_hz"] / 1e6)),
@@ -207,12 +208,17 @@ def conditions_note(results: pd.DataFrame, summary: pd.DataFrame, layout: TableL
 
 
 def budgets_notes(layout: TableLayout) -> list[str]:
-    """A note of whose token lengths ``16+16`` are; none where no method has any."""
+    """A note that says whose token lengths ``16+16`` are; none if no method has any."""
     return [f"{'+'.join(layout.budgets)} tokens"] if layout.budgets else []
 
 
 def infeasible_notes(reasons: Iterable[str], cells: int) -> list[Text]:
-    """A note for each reason why some of so many cells are infeasible, given that of each."""
+    """A note for each reason: how many of all cells are infeasible for it.
+
+    Args:
+        reasons: The reason of each infeasible cell.
+        cells: Number of all cells.
+    """
     return [
         Text(f"{count} of {cells} cells {'is' if count == 1 else 'are'} infeasible: {reason}")
         for reason, count in Counter(reasons).items()
@@ -220,7 +226,7 @@ def infeasible_notes(reasons: Iterable[str], cells: int) -> list[Text]:
 
 
 def reasons_note(rows: pd.DataFrame, layout: TableLayout) -> Text:
-    """``LABEL on AIR: reason`` of rows, each once and the first of many; references have no air."""
+    """``LABEL on AIR: reason`` of rows, each once, only the first of many; no air of references."""
     named = rows["method"].where(
         rows["method"].isin(layout.reference_methods), rows["method"] + " on " + rows["air"]
     )
@@ -235,7 +241,7 @@ def starred_note(rows: pd.DataFrame) -> str:
 
 
 def accuracy_text(row: Row, mixed: bool) -> str:
-    """``.545 [.512, .577]``; with a star if only clips vary in it, unless in all."""
+    """``.545 [.512, .577]``; with a star if only clips vary in it, but not in all (``mixed``)."""
     if math.isnan(row["accuracy_low"]):
         return _share(row["accuracy"])
     low, high = _share(row["accuracy_low"]), _share(row["accuracy_high"])

@@ -70,7 +70,7 @@ def search(
 
 
 def _trials(table: pd.DataFrame) -> Table:
-    """Trials by rank, without empty columns; of long keys the last two parts."""
+    """Trials by rank, without empty columns; headers are the last two parts of long keys."""
     shown = table.replace("", None).dropna(axis=1, how="all")
     found = Table(*[".".join(str(name).split(".")[-2:]) for name in shown])
     for row in shown.itertuples(index=False):

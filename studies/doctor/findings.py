@@ -1,4 +1,4 @@
-"""What is found on this machine of what the package, or a study, uses."""
+"""Findings about what the package, or a study, needs of this machine."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is used, as it is here.
+    """The state, on this machine, of one thing that is used.
 
     Attributes:
         subject: Name of the thing.
         found: What there is of it.
         cost: What does not work, or not as well; empty if all is well.
         remedy: Command or advice that mends it.
-        needed: Whether the cost is that nothing works.
+        needed: Whether nothing works without it.
     """
 
     subject: str
@@ -25,5 +25,5 @@ class Finding:
 
     @property
     def fails(self) -> bool:
-        """Whether something is missing that is needed."""
+        """Whether the thing is needed and missing."""
         return self.needed and bool(self.cost)

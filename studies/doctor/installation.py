@@ -36,7 +36,7 @@ def package_findings() -> list[Finding]:
 
 
 def optional_findings() -> Iterator[Finding]:
-    """The pocket checkpoints, what traces rays, the rooms of TensorFlow, extras and loggers."""
+    """The pocket checkpoints, ray tracing, the isolated Sionna 1.x, extras and loggers."""
     yield _pocket_checkpoints()
     yield _ray_tracing()
     yield _isolated_sionna()
@@ -49,7 +49,7 @@ def optional_findings() -> Iterator[Finding]:
 
 
 def _package(wanted: Requirement, cost: str, remedy: str, needed: bool = False) -> Finding:
-    """The version of a package; with cost and remedy if it is not there or another is wanted."""
+    """The version of a package; with cost and remedy if it is missing or another is wanted."""
     there = _version(wanted.name)
     if there is not None and wanted.specifier.contains(there, prereleases=True):
         return Finding(wanted.name, there)
@@ -58,7 +58,7 @@ def _package(wanted: Requirement, cost: str, remedy: str, needed: bool = False) 
 
 
 def _requirements(extra: str = "") -> list[Requirement]:
-    """What is needed on this platform, with an extra or without any."""
+    """What the package requires on this platform, with an extra or without any."""
     every = map(Requirement, requires(_PACKAGE) or ())
     return [own for own in every if own.marker is None or own.marker.evaluate({"extra": extra})]
 
@@ -107,7 +107,7 @@ def _ray_tracing() -> Finding:
 
 
 def _isolated_sionna() -> Finding:
-    """The environment itself is Ray's: it is made when the first of its airs is used."""
+    """Whether the environment can be made; Ray makes it when one of its airs is first used."""
     subject = "Sionna 1.x, isolated"
     there = _version(_VIRTUALENV)
     if there is None:

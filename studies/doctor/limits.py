@@ -21,13 +21,13 @@ def memory_bytes() -> int:
 
 
 def open_files() -> float:
-    """Open files that a process may have once Ray has raised the limit as far as it may."""
+    """Open files that a process may have once Ray has raised the limit as far as it can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return math.inf if resource.RLIM_INFINITY in (soft, hard) else max(soft, hard)
 
 
 def _words(name: str) -> Iterator[list[str]]:
-    """Words of a file of cgroups' second version, of this process' group and all above it."""
+    """Words of a file of cgroups v2, for this process's group and all groups above it."""
     for line in _lines(_OWN_CGROUP):
         if line.startswith("0::/"):
             own = _CGROUPS / line.removeprefix("0::/")

@@ -21,14 +21,14 @@ _TRIAL_BYTES = 2.5 * _GB
 _MIN_FREE_BYTES = 2 * _GB
 """The quickstart's data are 0.6 GB; its artifacts and Ray's files come on top."""
 _MAX_DISK_USE = 0.95
-"""Ray's own: on a fuller disk it spills no objects."""
+"""Ray's own limit: on a fuller disk it spills no objects."""
 _SHARED_MEMORY = Path("/dev/shm")
 _OBJECT_STORE_FRACTION, _MAX_SLOW_STORE_BYTES = 0.3, 10 * _GB
-"""Ray's own: what the object store takes of the memory. One of up to 10 GB lies on the disk where
-``/dev/shm`` is too small."""
+"""Ray's own: the part of the memory that the object store takes, and the size up to which it lies
+on the disk if ``/dev/shm`` is too small."""
 _MIN_OPEN_FILES, _GOOD_OPEN_FILES = 4096, 8192
-"""Ray's own: it warns below the first and recommends the second. Users of an emulation need none:
-they live in as many processes as there are CPUs."""
+"""Ray's own limits: it warns below the first and recommends the second. Users of an emulation need
+no open files: they live in as many processes as there are CPUs."""
 
 
 def machine_findings() -> Iterator[Finding]:
@@ -92,7 +92,7 @@ def _current_folder() -> Finding:
 
 
 def _ray_folder() -> Finding:
-    """Ray needs its folder, and spills no objects to a disk that is all but full."""
+    """The disk of Ray's folder, which Ray needs; it spills no objects to an almost full disk."""
     root = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
     remedy = "export RAY_TMPDIR=DIR, on another disk"
     found = _disk("disk, Ray's folder", root / "ray", remedy, needed=True)
@@ -104,7 +104,7 @@ def _ray_folder() -> Finding:
 
 
 def _disk(subject: str, folder: Path, remedy: str, needed: bool = False) -> Finding:
-    """The free room for a folder that may not be there yet; ``needed`` to be written at all."""
+    """Free room for a folder that may not exist yet; ``needed`` if it must be writable."""
     there = _existing(folder)
     if not os.access(there, os.W_OK | os.X_OK):
         cost = "studies cannot be run here"

@@ -32,7 +32,7 @@ def study_findings(study: Study) -> list[Finding]:
         *(_logger(logger) for logger in study.loggers),
     ]
     if any(own.cost for own in checkpoints) or any(own.fails for own in found):
-        return found  # what is left asks the checkpoints, and may download them
+        return found  # the rest reads the checkpoints, and may download them
     return [*found, *_modules(study), _whole(study)]
 
 
@@ -135,7 +135,7 @@ def _whole(study: Study) -> Finding:
 
 
 def _refused(subject: str, error: ValueError) -> Finding:
-    """What an error in one line says: what is wrong; how to fix it."""
+    """The finding of an error whose line reads ``what is wrong; how to fix it``."""
     wrong, separator, remedy = str(error).rpartition("; ")
     return Finding(
         subject,

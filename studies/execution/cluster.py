@@ -45,7 +45,7 @@ _CLIENT = (
 _CONNECT_TIMEOUT_S = 10.0
 
 NODE = "node:"
-"""Begins the name of a resource that one node alone has; its address follows."""
+"""Prefix of the name of a resource that only one node has; the node's address follows."""
 
 
 def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) -> bool:
@@ -57,9 +57,9 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
         modules: Names of importable modules to ship to the workers.
 
     Raises:
-        ValueError: if a module is not found, there is no cluster at the address, it is one of Ray
-            Client, it asks for another token, this machine has fewer GPUs than a trial takes, or
-            the study's device is one that Ray gives to nobody.
+        ValueError: if a module is not found, there is no cluster at the address, the address is one
+            of Ray Client, the cluster asks for another token, this machine has fewer GPUs than a
+            trial takes, or the study's device is one that Ray gives to no process.
     """
     check_device(study)
     address = address or os.environ.get("RAY_ADDRESS", "local")
@@ -83,7 +83,7 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
                 runtime_env=shipped,
                 **own,
             )
-    except Exception as error:  # a bare one where the machine is too busy for Ray to start in time
+    except Exception as error:  # a bare one if the machine is too busy for Ray to start in time
         raise ValueError(_refusal(error, address)) from None
     if own:  # a cluster may still start nodes with GPUs
         try:
@@ -95,7 +95,7 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
 
 
 def check_gpus(study: Study, there: float) -> None:
-    """Raises ValueError if a trial takes more GPUs than are there, with those of its devices."""
+    """Raises ValueError if a trial with all its devices takes more GPUs than there are."""
     asked = {key: own for key, own in study.resources.gpus(study.engine).items() if own}
     devices = len(layout_of(study).devices)
     taken = {key: own * (devices if key == "device_gpu" else 1) for key, own in asked.items()}
@@ -112,7 +112,7 @@ def check_gpus(study: Study, there: float) -> None:
 
 
 def check_device(study: Study) -> None:
-    """Raises ValueError for a study's device that Ray gives to nobody."""
+    """Raises ValueError for a study's device that Ray gives to no process."""
     if not study.device.startswith("cuda"):
         return
     if pick_device(study.device).index:
@@ -129,14 +129,14 @@ def check_device(study: Study) -> None:
 
 
 def lack_of_room(needed: Mapping[str, float], nodes: Sequence[Mapping[str, Any]]) -> str | None:
-    """A warning that a trial waits, as no node is large enough for it; None if one is.
+    """A warning that a trial waits since no node is large enough for it; None if one is.
 
-    It is no mistake: a cluster may start nodes when they are asked for.
+    This is no error: a cluster may start nodes when they are asked for.
 
     Args:
-        needed: Resources of a trial, which all are on one node; a node's own name among them asks
-            for that node.
-        nodes: The cluster's nodes, as :func:`ray.nodes` tells them.
+        needed: Resources of a trial, which must all be on one node; a node's own resource among
+            them (see :data:`NODE`) asks for that node.
+        nodes: The cluster's nodes, as :func:`ray.nodes` returns them.
     """
     for node in nodes:
         there = node["Resources"]
@@ -165,11 +165,11 @@ def _refusal(error: Exception, address: str) -> str:
 
 
 def _runtime_env(modules: Sequence[str]) -> dict[str, Any]:
-    """Ships the modules and packages of these names, single files as well, to every worker."""
+    """What ships the modules (single files) and packages of these names to every worker."""
     if not modules:
         return {}
     here = os.getcwd()
-    if here not in sys.path:  # a command's own folder is first, not the user's
+    if here not in sys.path:  # the first is the command's own folder, not the user's
         sys.path.insert(0, here)
     return {"py_modules": [str(module_source(name)) for name in modules]}
 

@@ -27,7 +27,7 @@ def preparing_data(
     after the files that it is making.
 
     Raises:
-        ValueError: at once, for the user's own data if a system cannot learn them.
+        ValueError: at once, if a system cannot learn the user's own data.
     """
     left = Event()
 
@@ -66,7 +66,7 @@ def _advance(part: Part, stop: Event, files: int) -> None:
 def check_data(plan: Plan, root: Path) -> None:
     """Lets every system check the data below ``root``, before anything is trained.
 
-    Of the methods of a system, one with the most phases does it for all.
+    Of the methods with the same system, one with the most phases does it for all.
 
     Raises:
         ValueError: for data that a system cannot learn.

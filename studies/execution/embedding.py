@@ -23,11 +23,11 @@ _BATCH = 64
 def embed_clips(folder: StudyFolder, method: str | None, most: int) -> Alignment:
     """Embeddings of test clips by an alignment that a study has finished, without an air.
 
-    Of a method's alignments, it is that of the longest tokens and the first seed. No two of the
-    clips have the same text of the anchor, which would be indistinguishable.
+    Of a method's alignments, the one with the longest tokens and the first seed is taken. No two of
+    the clips have the same text of the anchor, since they could not be told apart.
 
     Args:
-        folder: The study.
+        folder: Folder of the study.
         method: Label of a method; the first one that aligns streams by default.
         most: Maximum number of clips.
 
@@ -118,6 +118,6 @@ def _check_count(clips: int, spec: PhaseSpec) -> None:
 
 
 def _distinct(samples: Samples, column: str) -> list[int]:
-    """Rows of different media, no two of the same text, which none lacks."""
+    """Rows of different media with different texts, none of which is empty."""
     texts = pd.Series(samples[column])[~pd.Series(samples.media_id).duplicated()]
     return [int(row) for row in texts[texts != ""].drop_duplicates().index]

@@ -79,7 +79,7 @@ def remove_outgrown(plan: Plan, folder: StudyFolder, results: pd.DataFrame) -> N
     Args:
         plan: Plan of the study.
         folder: Its folder.
-        results: Rows of its cells, of which those that have failed replace none.
+        results: Rows of its cells; those that have failed replace none.
     """
     measured = set(results.loc[results["status"] != "failed", "cell"])
     strangers = Tables(folder, layout_of(plan.study)).read_other_configs(_cells(plan, folder))
@@ -88,9 +88,9 @@ def remove_outgrown(plan: Plan, folder: StudyFolder, results: pd.DataFrame) -> N
 
 
 def _read(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
-    """The rows of finished and infeasible cells as they are written.
+    """The rows of finished, failed and infeasible cells, as they are written.
 
-    Warns of files that are none of the study's, before it grew or after.
+    Warns of files that belong to no cell of the study, neither now nor before it grew.
     """
     cells = _cells(plan, folder)
     tables = Tables(folder, layout_of(plan.study))
@@ -108,17 +108,17 @@ def _read(plan: Plan, folder: StudyFolder) -> pd.DataFrame:
 
 
 def _cells(plan: Plan, folder: StudyFolder) -> list[Cell]:
-    """The cells of the study, as far as their learning rates are known."""
+    """The cells of the study whose learning rates are known, and the infeasible ones."""
     cells = plan.known_cells(choose_learning_rates(plan, folder))
     return [*cells, *(found.cell for found in plan.infeasible())]
 
 
 def choose_learning_rates(plan: Plan, folder: StudyFolder) -> dict[str, float]:
-    """The learning rate of lowest mean validation loss, of each method that has a choice.
+    """The learning rate with the lowest mean validation loss, for each method that has a choice.
 
-    The loss, not the accuracy: on a few hundred questions it is far less noisy. A rate with which
-    some seed diverged is the worst. Methods with candidates that are not validated yet are left
-    out.
+    The loss decides, not the accuracy: on a few hundred questions it is far less noisy. A rate with
+    which some seed diverged is the worst. Methods with candidates that are not validated yet are
+    left out.
     """
     chosen: dict[str, float] = {}
     for method, specs in plan.candidates().items():

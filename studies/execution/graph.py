@@ -19,7 +19,7 @@ class Milestone:
         after: Specs that must be done first; if one of them fails, the study stops.
         then: Returns the specs that are known then, or further milestones.
         due: Whether what it waits for besides specs has happened.
-        despite_failures: Whether it is reached all the same if some of the specs have failed.
+        despite_failures: Whether it is also reached if some of the specs have failed.
     """
 
     after: Sequence[Spec]
@@ -65,7 +65,7 @@ class _Node:
 
     @property
     def rank(self) -> tuple[bool, int, int]:
-        """Order in which ready specs begin, the least first; it never rises."""
+        """Place in the order in which ready specs begin, the lowest first; it never rises."""
         return not self.urgent, -self.dependents, self.number
 
     def ancestors(self) -> dict[str, _Node]:
@@ -145,7 +145,7 @@ class SpecGraph:
             return None
         while self._ready:
             node = self._nodes[heapq.heappop(self._ready)[1]]
-            if node.ready:  # not taken at an earlier rank, or failed
+            if node.ready:  # neither taken at an earlier rank nor failed
                 self._move(node, State.RUNNING)
                 return node.spec
         return None

@@ -38,7 +38,7 @@ class Interrupt(AbstractContextManager["Interrupt"]):
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Lets a block that cannot be left halfway end first, and raises KeyboardInterrupt then."""
+        """Lets a block that cannot be left halfway end, and only then raises KeyboardInterrupt."""
         self._deferring = True
         try:
             yield

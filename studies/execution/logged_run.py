@@ -14,7 +14,7 @@ from ..plan.specs import Cell, PhaseSpec, ValidationSpec
 
 @dataclass(frozen=True, eq=False)
 class LoggedRun:
-    """What a logger sees in the place of a trial, with the attributes that Ray's loggers read.
+    """What a logger sees instead of a trial, with the attributes that Ray's loggers read.
 
     Attributes:
         trial_id: Name that no other run has.
@@ -48,9 +48,9 @@ class LoggedRun:
 
 
 def settings_of(spec: Cell | PhaseSpec | ValidationSpec) -> dict[str, Any]:
-    """What tells a run from others, in the words of the tables where they have some.
+    """The settings that tell a run from others, named like the columns of tables.
 
-    Settings of its system are those that differ from the defaults.
+    Settings of its system are only those that differ from the defaults.
     """
     trained = spec if isinstance(spec, PhaseSpec) else spec.trained
     training = trained.definition.training

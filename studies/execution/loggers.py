@@ -28,7 +28,7 @@ _UPLOAD_TIMEOUT_S = 120
 
 _MLFLOW_PLACE = "MLFLOW_TRACKING_URI"
 _MLFLOW_RETRIES = "2"
-"""Retries of a request to a tracking server: while they last, the study waits."""
+"""Retries of a request to a tracking server; the study waits while they last."""
 
 
 class SpecLogger(Callback):  # type: ignore[misc]
@@ -88,7 +88,7 @@ class SpecLogger(Callback):  # type: ignore[misc]
         self._attempt(lambda: self._inner.on_experiment_end(trials))
 
     def close(self) -> None:
-        """Ends the runs that an interruption has left, and keeps the files of all."""
+        """Ends the runs that an interruption has left open, and stores the files of all runs."""
         for trial_id in list(self._runs):
             self._end(trial_id, failed=True)
         if self._files.exists():
@@ -138,7 +138,7 @@ def loggers_of(study: Study, folder: StudyFolder) -> list[SpecLogger]:
 
 
 def _metrics(report: dict[str, Any]) -> dict[str, float]:
-    """What a spec has measured, as far as they are numbers, at its own step."""
+    """What a spec has measured at its own step, without values that are not finite numbers."""
     measured = {
         name: value
         for name, value in report.items()

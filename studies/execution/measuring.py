@@ -16,14 +16,14 @@ from ..storage.usage import size_of, write_usage
 def measured(
     work: Workload, folder: StudyFolder, name: str, places: Sequence[Path], whole: bool
 ) -> Iterator[None]:
-    """Keeps what a block takes that does some work, once it has succeeded.
+    """Records what the work of a block takes, once the block has succeeded.
 
     Args:
         work: The work.
         folder: Folder of the study.
         name: Name of the work in the study.
         places: Files and folders that it makes.
-        whole: Whether nothing of it was there before; otherwise nothing is kept.
+        whole: Whether nothing of it was there before; otherwise nothing is recorded.
     """
     start = time.monotonic()
     yield

@@ -17,7 +17,7 @@ from ..storage.folder import StudyFolder
 
 
 class NetworkFactory:
-    """Makes networks, and tells what they ask and send.
+    """Makes networks, and says what they ask and send.
 
     Args:
         study: Study that they belong to.

@@ -1,4 +1,4 @@
-"""Optuna's search, told apart from the trials that ASHA stops."""
+"""Optuna's search, for which trials that ASHA stops are pruned ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ray.tune.search.optuna import OptunaSearch
 class PrunedOptunaSearch(OptunaSearch):  # type: ignore[misc]
     """Learns from the validation losses of trials that have ended.
 
-    A trial that is stopped early has a training loss alone, which is another: Optuna's samplers
-    rank it as pruned, below those that have ended.
+    A trial that is stopped early only has a training loss, which is not comparable. Optuna's
+    samplers rank it as pruned, below those that have ended.
     """
 
     def on_trial_complete(

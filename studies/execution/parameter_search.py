@@ -49,13 +49,13 @@ TABLE = "search.parquet"
 
 _STEP, _LOSS = "step", "loss"
 _TRAINED = "trained_steps"
-"""Step of a training loss. ASHA compares these alone, as losses of validation are others."""
+"""Step of a training loss. ASHA compares only these, since validation losses are different."""
 _REDUCTION = 3
-"""ASHA keeps one of so many trials at each rung."""
+"""At each rung, ASHA keeps one trial of this many."""
 
 
 class _StoppedError(BaseException):
-    """Tune has stopped a trial; it raises SystemExit, as code of the user's own may do."""
+    """Tune has stopped a trial, by a SystemExit that the user's own code might also raise."""
 
 
 def search_settings(
@@ -65,7 +65,7 @@ def search_settings(
     console: Console | None = None,
     address: str | None = None,
 ) -> pd.DataFrame:
-    """Runs a search in the folder ``out``; what earlier runs have trained there is not run again.
+    """Runs a search in the folder ``out``; what earlier runs have trained there is reused.
 
     Args:
         study: Study with one condition; its first seed counts.
@@ -75,11 +75,11 @@ def search_settings(
         address: Address of a Ray cluster; None starts Ray on this machine.
 
     Returns:
-        A row for each trial, those that have ended first, the least validation loss first:
-        ``trial``, a column for each key that is searched, ``tokens_DEVICE`` (what was sent, after
-        a deadline), ``status`` (``done``, ``stopped`` early, ``failed``), ``step``, ``loss`` (of
-        validation; of a stopped trial that of training, over its last steps), ``accuracy`` on the
-        validation split, ``wall_s`` and ``reason``.
+        A row for each trial: first those that are done, then stopped ones, then failed ones, each
+        by increasing loss. Columns are ``trial``, one for each key that is searched,
+        ``tokens_DEVICE`` (what was sent, after a deadline), ``status`` (``done``, ``stopped``
+        early, ``failed``), ``step``, ``loss`` (of validation; for a stopped trial that of training,
+        over its last steps), ``accuracy`` on the validation split, ``wall_s`` and ``reason``.
 
     Raises:
         ValueError: for a study or space that cannot be searched, missing data or packages, a
@@ -121,7 +121,7 @@ def _run_trials(
                 tuner = _tuner(base, search, folder, algorithm, watcher)
                 with writing(folder.tune):
                     found = tuner.fit()
-                interrupt.check()  # which Tune may have taken for the end of its run
+                interrupt.check()  # Tune may have taken it for the end of its run
             return found
         finally:
             if started_ray:
@@ -132,7 +132,7 @@ def _run_trials(
 def _write_shared(
     base: Study, plan: Plan, folder: StudyFolder, progress: StudyProgress, interrupt: Interrupt
 ) -> None:
-    """Writes the samples, which all trials share, and frozen tokens as the study asks for them.
+    """Writes the samples, which all trials share, and the frozen tokens of the study itself.
 
     Raises:
         ValueError: if some tokens failed.
@@ -279,7 +279,7 @@ def _table(found: ResultGrid, search: Search) -> pd.DataFrame:
 
 
 def _row(number: int, result: Result, search: Search) -> dict[str, Any]:
-    """The row of a trial; one whose process died has the last line of what Ray says."""
+    """The row of a trial; if its process died, the reason is the last line of Ray's error."""
     last, settings = result.metrics or {}, result.config or {}
     died = str(result.error).strip().splitlines()[-1:] if result.error else []
     return {
@@ -296,7 +296,7 @@ def _row(number: int, result: Result, search: Search) -> dict[str, Any]:
 
 
 def _kept(value: Any, space: Space) -> Any:
-    """A value as a column holds it: as JSON if the choices are not numbers, or texts, alone."""
+    """A value as a column holds it: JSON unless all choices are whole numbers, reals or texts."""
     if isinstance(space, Range) or {type(choice) for choice in space} in ({int}, {float}, {str}):
         return value
     return json.dumps(value)

@@ -69,7 +69,7 @@ class StudyProgress(Progress):
         self.end(task, part.failed)
 
     def end(self, task: TaskID, failed: int = 0) -> None:
-        """Ends a task, some of whose steps have failed."""
+        """Ends a task, ``failed`` of whose steps have failed."""
         ended = self._tasks[task]
         if self._lines is not None:
             done = f"{ended.completed - failed:.0f} of {ended.total:.0f}"

@@ -19,14 +19,15 @@ def ignore(report: dict[str, Any]) -> None:
 
 
 class TrainingReporter:
-    """Reports every few steps of a training, and the last: means of the losses since the report
-    before.
+    """Reports the mean losses of a training, every few steps and after the last one.
+
+    A mean is over the steps since the previous report.
 
     Args:
         report: Called with each report.
         steps: Number of steps of the training.
         batch_size: Number of samples of a step.
-        losses: Losses that are reported, of all that is measured in a step.
+        losses: Names of the losses that are reported, of all that is measured in a step.
     """
 
     def __init__(

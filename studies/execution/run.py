@@ -83,7 +83,7 @@ def _run_missing(
                 folder.begin(study)
                 return
             loggers = loggers_of(study, folder)
-            with interrupt.deferred():  # half of Ray cannot be shut down
+            with interrupt.deferred():  # a half-started Ray cannot be shut down
                 started_ray = start_ray(study, address, modules_of(study))
             for air, bandwidth_hz in product(study.airs, plan.bandwidths_hz):
                 air.prepare(study.link_at(bandwidth_hz))
@@ -158,7 +158,7 @@ class _StudyRun:
             raise ValueError(f"method {min(unchosen)!r}: {self._lost[min(unchosen)]}")
 
     def _copy_evaluated(self, cells: Sequence[Cell]) -> None:
-        """Copies the tables of cells to those that are evaluated like them."""
+        """Copies the tables of evaluated cells to those that share their evaluation."""
         evaluated = {cell.evaluation: cell for cell in cells if self._folder.has(cell)}
         for cell in self._waiting(cells):
             self._tables.copy(evaluated[cell.evaluation], cell)
@@ -171,7 +171,7 @@ class _StudyRun:
 
     @cached_property
     def _lost(self) -> dict[str, str]:
-        """The reason of each method and reference whose frozen tokens failed; known after them."""
+        """Why each method or reference whose frozen tokens failed cannot run; known after them."""
         failures = self._graph.failures
         return {
             contender.label: f"frozen tokens of {spec.title} failed: {failures[spec.key]}"
@@ -182,7 +182,7 @@ class _StudyRun:
         }
 
     def _able(self) -> list[Contender]:
-        """The methods and references whose frozen tokens did not fail; none without a method."""
+        """The methods and references whose frozen tokens did not fail; none if all methods' did."""
         able = [own for own in self._plan.contenders if own.label not in self._lost]
         return able if not self._lost or any(own.reference is None for own in able) else []
 
@@ -220,9 +220,10 @@ class _StudyRun:
     def _emulate(self, cells: Sequence[Cell], progress: StudyProgress) -> dict[str, str]:
         """Runs emulated cells one after the other: each uses the whole machine or cluster.
 
-        One that loses the GPU of this process is the last one.
+        No cell runs after one that has lost the GPU of this process.
 
-        Returns the reasons of failed cells.
+        Returns:
+            The reason of each failed cell, by key.
         """
         waiting = self._to_evaluate(cells)
         able = [c for c in waiting if c.emulate is not None and not self._blocked(c)]
@@ -242,7 +243,7 @@ class _StudyRun:
         return failures
 
     def _to_evaluate(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The first cell of each evaluation that no cell has yet."""
+        """The first cell of each evaluation that is not done yet."""
         done = {cell.evaluation for cell in cells if self._folder.has(cell)}
         first = {cell.evaluation: cell for cell in reversed(cells)}
         return [cell for name, cell in reversed(first.items()) if name not in done]

@@ -47,7 +47,7 @@ class SpecRunner:
         self._engine.close()
 
     def run(self, spec: Spec, report: Report = ignore) -> None:
-        """Makes the artifact of a spec, or the table of a cell; its inputs exist."""
+        """Makes the artifact of a spec, or the tables of a cell; its inputs must exist."""
         whole = not isinstance(spec, PhaseSpec) or self._checkpoints(spec).latest() is None
         with self._measured(spec, whole):
             self._make(spec, report)

@@ -21,8 +21,8 @@ class SpecSearcher(Searcher):  # type: ignore[misc]
 
     Tune ends a worker for which no trial waits. While more specs are expected, workers without a
     spec therefore run an idle trial, which ends as soon as a spec needs its worker. A spec that
-    reserves something else cannot take the worker of an idle trial, only its room, which may have
-    to be on one node: all idle trials end then, and none begins until the spec has its worker.
+    reserves other resources cannot take the worker of an idle trial, only its room. That room may
+    have to be on one node, so all idle trials end, and none begins until the spec has its worker.
 
     Args:
         graph: Graph of the specs.

@@ -43,7 +43,7 @@ class Speed:
 
     @property
     def gflops(self) -> float:
-        """Speed in GFLOP/s; 0 of a side that computes nothing."""
+        """Speed in GFLOP/s; 0 for a side that computes nothing."""
         return self.gflop / self.seconds if self.gflop else 0.0
 
 
@@ -69,8 +69,8 @@ class Speeds:
     def compute(self) -> Compute:
         """The speeds as a key of a study.
 
-        Devices have one speed there: the one at which what the busiest of them computes takes as
-        long as the slowest of them takes here.
+        All devices have one speed there: the operations of the busiest device, divided by the time
+        that the slowest device takes here.
         """
         busiest = max(own.gflop for own in self.devices.values())
         slowest_s = max(own.seconds for own in self.devices.values())
@@ -83,16 +83,16 @@ class Speeds:
 def measure_speeds(folder: StudyFolder, method: str | None, questions: int) -> Speeds:
     """Answers test questions one at a time, by a network that a study has trained, without noise.
 
-    Of a method's networks, it is that of the longest tokens and the first seed. Reading files takes
-    no time, nor what an air emulates but the decoding of packets.
+    Of a method's networks, the one with the longest tokens and the first seed is taken. Reading
+    files and emulating the air are not timed, except for the decoding of packets.
 
     Args:
-        folder: The study.
+        folder: Folder of the study.
         method: Label of a method; the first one that has a trained network by default.
         questions: Maximum number of questions.
 
     Raises:
-        ValueError: if the study has no such method, it sends files, or its training is not
+        ValueError: if the study has no such method, the method sends files, or its training is not
             finished.
     """
     study = folder.open()
@@ -133,7 +133,7 @@ def measure_speeds(folder: StudyFolder, method: str | None, questions: int) -> S
 
 
 def _finished(plan: Plan, method: str | None, folder: StudyFolder) -> Cell:
-    """The cell of the longest tokens and the first seed, of a method whose training is finished."""
+    """The cell with the longest tokens and the first seed, of a method that is trained."""
     cells = plan.known_cells(choose_learning_rates(plan, folder))
     methods = [own.label for own in plan.contenders if own.reference is None]
     if method is not None and method not in methods:
@@ -167,7 +167,7 @@ def _encoding_seconds(
             runs = own.encodings(cell.task, folder.data(study), samples, study.torch_device)
             seconds = [_seconds(run) for run in runs]
             if timed := seconds[_WARM_UP:] or seconds:
-                share = len(seconds) / len(samples)  # of the samples that have the medium
+                share = len(seconds) / len(samples)  # samples that have the medium
                 found[device] = found.get(device, 0.0) + share * fmean(timed)
     return found
 
@@ -176,7 +176,7 @@ def _seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     if torch.cuda.is_available():
-        torch.cuda.synchronize()  # what has been begun there is not finished yet
+        torch.cuda.synchronize()  # what the GPU has begun may not be finished yet
     return time.perf_counter() - start
 
 
@@ -204,5 +204,5 @@ class _TimedEngine(InlineEngine):
 
 
 def _rounded(gflops: float) -> float | None:
-    """A speed as one writes it; None of a side that computes nothing."""
+    """A speed with three digits; None for a side that computes nothing."""
     return float(f"{gflops:.3g}") if gflops else None

@@ -46,7 +46,7 @@ def spec_of(config: Mapping[str, str]) -> Spec | None:
 class SpecTrainable(tune.Trainable):  # type: ignore[misc]
     """A trial that runs one spec; workers are reused, so that each imports torch once.
 
-    The spec runs in a thread of its own, and every result of the trial is its next report. An
+    The spec runs in a thread of its own, and each result of the trial is the spec's next report. An
     error of the spec, or a ``sys.exit`` in it, ends its trial with the reason as a result, not as a
     crash: cells that depend on it become failed rows. If the disk is full, the result says what
     could not be written. An error that costs the worker its GPU is a crash: Tune begins the trial

@@ -92,7 +92,7 @@ class TuneRun:
         try:
             with writing(self._folder.tune):
                 tuner.fit()
-            interrupt.check()  # which Tune may have taken for the end of its run
+            interrupt.check()  # Tune may have taken it for the end of its run
         finally:
             for own in self._loggers:
                 own.close()
@@ -101,7 +101,7 @@ class TuneRun:
             raise stopper.error
 
     def _warn_of_lack(self) -> None:
-        """Warns of trials that wait for a node as large as they are."""
+        """Warns of trials that wait because no node is large enough for them."""
         missing = not all(self._folder.has(spec) for spec in self._features)
         for kind in ("", FeaturesSpec.__name__) if missing else ("",):
             needed = self._resources({"type": kind}).required_resources
@@ -118,8 +118,9 @@ class TuneRun:
     def _resources(self, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Resources of one trial: its own process first, then those of its network on one node.
 
-        Frozen tokens are computed in the trial's own process with every engine: where the data are,
-        if the study makes them, on a CPU if there is no GPU.
+        With every engine, frozen tokens are computed in the trial's own process. If the study makes
+        its data in a folder that other nodes do not see, this is on the node of the data, without a
+        GPU if that node has none.
         """
         own = self._study.resources
         encodes = config.get("type") == FeaturesSpec.__name__

@@ -20,13 +20,13 @@ _TRAINING = "train_airtime_s"
 _Y_LABEL = "test accuracy"
 _MIN_SPAN_DB = 1.0
 _MOST_TICKS = 10
-"""Number of places, as close as the closest two, from which on not all have a tick."""
+"""An axis longer than so many distances of its closest places has no tick at each of them."""
 
 
 def accuracy_by_snr(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
     """Accuracy by evaluated SNR, a line for each method, token budget and bits of a value.
 
-    Under a link budget by the transmit power if it is swept, or else by the receive SNR.
+    Under a link budget, it is accuracy by transmit power if that is swept, or else by receive SNR.
 
     Args:
         done: Finished rows of ``results``.
@@ -61,7 +61,7 @@ def accuracy_by_overhead(done: pd.DataFrame, summary: pd.DataFrame, layout: Tabl
 
 
 def accuracy_by_training(done: pd.DataFrame, summary: pd.DataFrame, layout: TableLayout) -> Chart:
-    """The same by the airtime that training took."""
+    """Accuracy by the airtime of training, drawn as in :func:`accuracy_by_overhead`."""
     label = "airtime of training (s)"
     return _by_cost((done, summary), layout, "Accuracy by training", _TRAINING, label)
 
@@ -80,7 +80,7 @@ def _by_cost(
         layout: Layout of the tables.
         title: Heading.
         cost: Column of the cost.
-        label: Its label.
+        label: Label of the horizontal axis.
     """
     done, summary = frames
 
@@ -130,8 +130,8 @@ def accuracy_by_group(
 def _placed(rows: pd.DataFrame, layout: TableLayout, x: str, line: str) -> pd.DataFrame:
     """All rows but those of references, with the panel, line and place ``x`` of each.
 
-    ``x`` and ``line`` name columns; an infinite SNR is to the right of all others. Transmit powers
-    that are swept stand in the place of SNRs, which are not asked of airs that have them.
+    ``x`` and ``line`` name columns. An infinite SNR is to the right of all others. Transmit powers
+    that are swept take the place of SNRs, since airs that have them are not asked for an SNR.
     """
     rows = without_references(rows, layout)
     nominal_db = rows["eval_snr_db"]
@@ -154,13 +154,13 @@ def _panels(
     layout: TableLayout,
     panel: Callable[[str, Sequence[Line], pd.DataFrame], Panel],
 ) -> list[Panel]:
-    """A panel for each title: lines of the means and of each seed.
+    """A panel for each title: lines of the means, and values of each seed.
 
     Args:
         rows: Placed rows of single seeds.
         means: Placed rows of their summary.
         layout: Layout of the tables.
-        panel: Makes a panel of its title, lines and rows of the summary.
+        panel: Makes a panel from its title, its lines and its rows of the summary.
     """
     means = means.sort_values([*layout.budget_columns, "eval_snr_db", MAX_POWER])
     looks = Looks(layout.methods, means["line"])
@@ -201,7 +201,7 @@ def _levels(
     Args:
         rows: Rows with an accuracy of each reference.
         layout: Layout of the tables.
-        by: Column of the places that have levels of their own; None for one across the panel.
+        by: Column of places that each have their own levels; None for levels across the panel.
     """
     found: dict[str, dict[float | None, float]] = {}
     for reference in sorted(layout.references, key=lambda reference: reference.bound == "lower"):

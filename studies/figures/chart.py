@@ -1,4 +1,4 @@
-"""A chart, apart from how it is drawn: :mod:`printed` and :mod:`interactive` draw the same ones."""
+"""Charts, whatever draws them: :mod:`printed` and :mod:`interactive` draw the same ones."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ NOISELESS = "∞"
 """Label of an evaluation without noise, whose place is to the right of all SNRs."""
 
 _SPREAD = {"dots": 0.7, "lines": 0.25}
-"""Most that lines beside each other take up of the distance between two places."""
+"""Largest part of the distance between two places that lines beside each other take up."""
 _STEP = 0.012
-"""Most that lines of numbers are apart, by the distance of the outermost places."""
+"""Largest distance of neighbouring lines, as a fraction of that of the outermost places."""
 
 LEVEL_WIDTH = 0.84
-"""Width of a horizontal line at a place, by the distance between places."""
+"""Width of a horizontal line at a place, as a fraction of the distance between places."""
 
 _NO_SEEDS = pd.DataFrame(columns=["x", "y"])
-"""One for all lines, of which there may be thousands."""
+"""One empty table for all lines, of which there may be thousands."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +56,8 @@ class Panel:
         lines: Its lines.
         levels: Heights of horizontal lines by label, the uppermost first, and by place; the place
             None is the whole panel.
-        fronts: Points ``x`` and ``y`` that no other point exceeds at less ``x``, of each front.
-        ticks: Labels of places; chosen when it is drawn, if empty.
+        fronts: Points ``x`` and ``y`` of each Pareto front.
+        ticks: Labels by place; if empty, they are chosen when the panel is drawn.
         log_x: Whether the horizontal axis is logarithmic.
         min_span: Least width of the horizontal axis, where its places are next to each other.
     """
@@ -78,7 +78,7 @@ class Panel:
 
     @property
     def limits(self) -> tuple[float, float] | None:
-        """Ends of the horizontal axis; None where the places and a margin are wide enough."""
+        """Ends of the horizontal axis; None where the places alone are wide enough."""
         if not self.min_span:
             return None
         low, high = min(self.places, default=0.0), max(self.places, default=0.0)
@@ -86,7 +86,7 @@ class Panel:
         return (middle - half, middle + half) if high - low < self.min_span else None
 
     def value(self, x: float, kind: Kind) -> float | str:
-        """What a place stands for: a label, where dots have labels, or an SNR without noise."""
+        """What a place stands for: the label of dots, an infinite SNR, or the place itself."""
         label = self.ticks.get(x)
         if kind == "dots" and label is not None:
             return label
@@ -106,7 +106,7 @@ class Chart:
         note: Explanation of intervals, empty for none.
         kind: ``lines`` of marked points, ``dots`` that are not joined, or ``curves`` of many steps
             over a logarithmic axis; the axis of others spans 0 to 1.
-        apart: Whether lines are drawn a little beside each other, as they share their places.
+        apart: Whether lines are drawn a little beside each other, since they share their places.
     """
 
     title: str
@@ -119,7 +119,7 @@ class Chart:
     apart: bool = False
 
     def offsets(self, panel: Panel) -> list[float]:
-        """How far each line of a panel is drawn beside its places, far less than to the next."""
+        """How far each line of a panel is drawn beside its places, which are far more apart."""
         count = len(panel.lines)
         if not self.apart or not count:
             return [0.0] * count
@@ -132,8 +132,10 @@ class Chart:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The values that the chart shows: a row for each point of a line, with its seed if that is
-        one seed's, then one for each level, without a place if it is the whole panel's.
+        """The values that the chart shows: a row for each point of a line, then one for each level.
+
+        A point has a seed if its line is that of one seed. A level across the whole panel has no
+        place.
         """
         names = {"x": self.x_name, "y": self.y_name}
         names |= {end: f"{self.y_name}_{end}" for end in ("low", "high")}

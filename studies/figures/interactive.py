@@ -20,14 +20,14 @@ _GREY = "#737373"
 _FRONT, _FRONT_COLOUR = "Pareto front", "#d0d0d0"
 _GRID = "#e5e5e5"
 _TITLE_LETTERS = 44
-"""A title's line fits a telephone."""
+"""Letters in a line of a title, so that it fits a telephone."""
 _TITLE_LINE_PX = 18
 _WIDTH = {"overlaying": "x", "range": [0, 1], "visible": False, "fixedrange": True}
 """A second horizontal axis, from one end of a panel to the other."""
 
 Json = dict[str, Any]
-"""A figure or a part of one, as plotly's JSON has it: figures of plotly's own would check every
-value, which takes longer than all else on the page."""
+"""A figure or a part of one, as in plotly's JSON. Plotly's own figures would check every value,
+which takes longer than all else on the page."""
 
 
 def draw(panel: Panel, chart: Chart) -> Json:

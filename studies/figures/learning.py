@@ -31,8 +31,8 @@ def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
     """Smoothed task loss by step of the phases that train it, a line per cell; no references.
 
     Args:
-        curves: Rows of ``curves``, of :func:`curve_columns` at least, with the ``eval_snr_db`` of a
-            network that is trained at the one SNR that it is tested at; NaN of others.
+        curves: Rows of ``curves`` with at least :func:`curve_columns`, and ``eval_snr_db``: the SNR
+            of a network that is trained at the one SNR that it is tested at; NaN for others.
         layout: Layout of the tables, whose first loss is drawn.
     """
     loss = layout.losses[0]
@@ -42,8 +42,9 @@ def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
 
 
 def earlier_phases(curves: pd.DataFrame, layout: TableLayout) -> Chart:
-    """Smoothed sum of the losses by step of the phases that do not train the task, such as an
-    alignment; for the rest as :func:`learning_curves`.
+    """Smoothed sum of the losses by step of the phases that do not train the task.
+
+    An alignment is such a phase. In all else it is like :func:`learning_curves`.
     """
     known = curves[layout.losses[0]].notna()
     trains_task = known.groupby([curves["cell"], curves["phase"]]).transform("any")
@@ -71,7 +72,7 @@ def _panels(steps: pd.DataFrame, loss: str, layout: TableLayout) -> list[Panel]:
 
 
 def _lines(rows: pd.DataFrame, looks: Looks) -> list[Line]:
-    """A line of each cell, whose rows follow each other."""
+    """A line for each cell; the rows of a cell follow each other."""
     starts = np.flatnonzero(rows["cell"].ne(rows["cell"].shift()))
     first, points = rows.iloc[starts], rows[["x", "y"]]
     found = []
@@ -91,7 +92,7 @@ def _smooth(steps: pd.DataFrame, loss: str) -> pd.Series[float]:
 
 
 def _thin(points: pd.DataFrame) -> pd.DataFrame:
-    """Of many points evenly spaced ones, the last among them."""
+    """All points, or evenly spaced ones if there are many; always with the last one."""
     every = -(-len(points) // _MOST_POINTS)
     return points.iloc[(len(points) - 1) % every :: every]
 

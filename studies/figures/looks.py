@@ -16,8 +16,8 @@ COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
     *("#56b4e9", "#e69f00", "#000000", "#7f5539"),
 )
-"""Okabe and Ito's, which the colour-blind tell apart ('Color Universal Design', 2008); a brown in
-place of the yellow, which is hard to see on white."""
+"""Okabe and Ito's colours, which the colour-blind can tell apart ('Color Universal Design', 2008),
+with a brown in place of the yellow, which is hard to see on white."""
 _LINES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "^", "s", "D", "v")
 _SAID: dict[str, Callable[[Any], str]] = {
@@ -45,12 +45,13 @@ class Look:
 class Looks:
     """Styles of a figure's lines: a colour for each method, a marker for each other value.
 
-    Methods beyond as many as there are colours have further markers.
+    If there are more methods than colours, the further ones have the same colours with other
+    markers.
 
     Args:
         methods: All methods of the study, of which a figure may show some: each has the same colour
             in all of its figures.
-        names: Other values, such as token budgets; up to twenty differ.
+        names: Other values, such as token budgets; up to twenty of them look different.
     """
 
     def __init__(self, methods: Iterable[str], names: Iterable[str]) -> None:
@@ -70,14 +71,15 @@ class Looks:
 
 
 def wrapped(text: str, letters: int) -> list[str]:
-    """The lines of a text of which none has more letters; a name is not parted at a hyphen."""
+    """A text in lines of at most this many letters; names are not broken at a hyphen."""
     return textwrap.wrap(text, letters, break_on_hyphens=False) or [text]
 
 
 def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
     """Title of each row's panel: the air and all other swept values.
 
-    Except method, tokens, bits of a value and evaluated SNR, which colour, line and place show.
+    Method, tokens, bits of a value, transmit power and evaluated SNR are not in the title: colour,
+    line and place show them.
     """
     titles = rows["air"].fillna("-").astype(str)
     for name in (name for name in swept(rows, layout) if name in _SAID):

@@ -147,7 +147,7 @@ def _radio(study: Study) -> dict[str, str]:
 
 
 def _several(name: str, values: Sequence[int]) -> dict[str, str]:
-    """An axis of a study with one value is none."""
+    """The values of an axis of a study; empty if there is only one."""
     return {name: ", ".join(map(str, values))} if len(values) > 1 else {}
 
 
@@ -176,10 +176,10 @@ def _service(results: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
 
 
 def _fronts(findings: Findings) -> pd.DataFrame:
-    """What each airtime buys: of every channel, the conditions that no other exceeds by then.
+    """What each airtime buys: the Pareto front of every channel, accuracy by airtime.
 
-    No rows if only references have finished. A deadline is named if it decides about tokens: else
-    it changes no accuracy.
+    It has no rows if only references have finished. The deadline is a column only if token lengths
+    are fitted to it: otherwise it changes no accuracy.
     """
     layout = findings.tables.layout
     methods = without_references(findings.summary, layout)
@@ -292,9 +292,10 @@ def _yaml(keys: Mapping[str, Any]) -> str:
 
 
 def _versions(results: pd.DataFrame) -> str:
-    """Versions of everything, of each set that cells were run with.
+    """Versions of packages, and hardware, for each set of them that cells were run with.
 
-    Cells that were not run know no hardware.
+    Cells that were not run have no hardware in their set, which is left out if another one has all
+    of it.
     """
     sets = [json.loads(versions) for versions in results["versions"].dropna().unique()]
     whole = [own for own in sets if not any(own.items() < other.items() for other in sets)]

@@ -29,7 +29,7 @@ _TITLE_LETTERS = 50
 _HANDLE_INCH = 0.6
 """Width of a legend's entry without its label."""
 _NAME_INCH_A_LETTER = 0.03
-"""Height that the name of a place takes, as it is turned."""
+"""Height that a letter of the name of a place takes, since the names are rotated."""
 _FEW_DECADES = 2.0
 """An axis of fewer has labels between the powers of ten."""
 
@@ -54,7 +54,7 @@ class Style:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Figures are drawn and saved inside."""
+        """Applies the settings; figures are drawn and saved inside the block."""
         with matplotlib.rc_context(cast(Any, self.settings)):
             yield
 
@@ -77,7 +77,7 @@ STYLES = {
         ".pdf",
         1,
         3,
-        (3.5, 2.4),  # a column of IEEE's journals, and with a legend no more than one
+        (3.5, 2.4),  # a column of IEEE's journals; three with a legend are no higher
         {
             "font.family": "STIXGeneral",
             "mathtext.fontset": "stix",
@@ -108,10 +108,10 @@ def style_of(name: str | None) -> Style | None:
 
 
 def plain(text: str) -> str:
-    """Text of a study as matplotlib takes it: no formulas, and no label that a legend leaves out.
+    """Text of a study, escaped so that matplotlib shows it as it is.
 
-    It would read what stands between two dollars as a formula, and hides labels that begin with an
-    underscore.
+    Matplotlib would read what stands between two dollars as a formula, and hides labels that begin
+    with an underscore.
     """
     escaped = text.replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped
@@ -217,7 +217,7 @@ def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
 def _draw_line(axes: Axes, line: Line, chart: Chart, offset: float) -> None:
     """Draws the points with their intervals, if there are any, and the seeds.
 
-    Whole markers, also on the edge of the panel.
+    Markers are drawn whole, even on the edge of the panel.
     """
     look, points = line.look, line.points
     style = look.line if chart.kind == "lines" else "none"
@@ -273,7 +273,7 @@ def _add_legend(figure: Figure, axes: list[Axes], note: str, columns: int) -> No
 
 
 def _fitted(text: str, own_inch: float, width_inch: float) -> str:
-    """A text of a legend, of its own width, in lines of no more than about another."""
+    """A text of a legend, ``own_inch`` wide, in lines of at most about ``width_inch``."""
     if own_inch <= width_inch:
         return text
     return "\n".join(wrapped(text, max(1, int(len(text) * width_inch / own_inch))))

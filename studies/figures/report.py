@@ -33,7 +33,7 @@ from .users import Users, users_of
 def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
     """Writes the charts and the page into ``report/``; returns their paths.
 
-    A study without any accuracy has a page alone, which says why.
+    A study without any accuracy only has a page, which says why.
 
     Args:
         findings: What the study has found.
@@ -58,7 +58,7 @@ def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
 
 
 def _drawn(findings: Findings) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Rows, summary and counts of the charts; of deadlines that share their answers, the first."""
+    """Rows, summary and counts for charts; of deadlines that share their answers, the first."""
     layout, done = findings.tables.layout, findings.done
     apart = [name for name in (*layout.condition, "seed") if name != "deadline_ms"]
     fit = findings.study.deadline_policy == "fit"
@@ -98,7 +98,7 @@ def _charts(
 
 
 def _curves(tables: Tables, done: pd.DataFrame) -> pd.DataFrame:
-    """The training steps of finished cells, with the SNR of those that are tested where trained."""
+    """The training steps of finished cells, with the SNR of those trained where they are tested."""
     cells = done.drop_duplicates("cell").set_index("cell")
     matched_db = cells["eval_snr_db"].where(cells["train_snr_span_db"].isna())
     curves = tables.read_curves(list(cells.index), curve_columns(tables.layout))
@@ -106,7 +106,7 @@ def _curves(tables: Tables, done: pd.DataFrame) -> pd.DataFrame:
 
 
 def _print(charts: Mapping[str, Chart], report: Path, style: Style) -> list[Path]:
-    """Writes the figures of charts, one that does not fit a file as ``NAME``, ``NAME_2``..."""
+    """Writes the figures of charts; one that takes several files is ``NAME``, ``NAME_2``..."""
     written = []
     for name, chart in charts.items():
         for number, sheet in enumerate(sheets(chart, style), 1):
@@ -140,7 +140,7 @@ def _users(tables: Tables, done: pd.DataFrame) -> dict[str, Users]:
 
 
 def _titles(asked: pd.DataFrame, layout: TableLayout) -> list[str]:
-    """What tells emulated rows apart: of SNR, power and seed, those that there are several of."""
+    """What tells emulated rows apart; SNR, power and seed only if there are several."""
     titles = asked["method"].astype(str) + ", " + panel_titles(asked, layout)
     budgets = pd.Series(budget_labels(asked, layout), asked.index)
     titles += (", " + budgets).where(budgets != "-", "")

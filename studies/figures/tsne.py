@@ -40,8 +40,9 @@ class Alignment:
 
     @property
     def recalls(self) -> pd.DataFrame:
-        """Recall@1 of the anchor from each other stream, a row for each stream, a column for each
-        panel: how often a clip's own is the most similar one, by cosine, of all clips' anchors.
+        """Recall@1 of the anchor from each other stream, a row for each, a column for each panel.
+
+        It is how often a clip's own anchor is, by cosine, the most similar of all clips' anchors.
         """
         found = {name: _recalls(streams) for name, streams in self.panels.items()}
         return pd.DataFrame(found).rename_axis("stream")
@@ -74,7 +75,7 @@ def tsne_table(alignment: Alignment) -> pd.DataFrame:
     """A row for each clip, stream and panel: place, and the stream's recall@1 in the panel.
 
     Each panel has a t-SNE of its own: an angle between the embeddings of two networks means
-    nothing, and in one picture of both they would only lie apart.
+    nothing, and in one picture the two would merely lie apart.
     """
     rows = []
     for panel, streams in alignment.panels.items():
@@ -119,7 +120,7 @@ def _draw(axes: Axes, rows: pd.DataFrame) -> None:
 def _tsne(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """Places ``[N, 2]`` of embeddings ``[N, D]``, by their cosine distances.
 
-    One thread makes the same picture anywhere, and of so few points sooner than several.
+    A single thread makes the same picture on any machine, and is faster for so few points.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits

@@ -22,10 +22,10 @@ class Users:
     Attributes:
         title: Name of the condition.
         asked: Number of users who asked.
-        table: ``user, x_m, y_m, sinr_db, accuracy, questions`` of those of whom something came
-            through, by increasing SINR; without places where the air has none.
-        bins: ``sinr_db, accuracy, low, high`` of as many users each, with 95 % intervals over
-            clips.
+        table: ``user, x_m, y_m, sinr_db, accuracy, questions`` of the users from whom something
+            arrived, by increasing SINR; without places where the air has none.
+        bins: ``sinr_db, accuracy, low, high`` of bins of equally many users, with 95 % intervals
+            over clips.
     """
 
     title: str
@@ -84,7 +84,7 @@ def users_of(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Users:
 def _bins(table: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """Fraction of right answers in bins of equally many users."""
     found = []
-    places = table["sinr_db"].rank(method="min", pct=True)  # users alike stay together
+    places = table["sinr_db"].rank(method="min", pct=True)  # users with the same SINR stay together
     for _, rows in table.groupby((places * _BINS).apply(math.ceil)):
         right = float((rows["accuracy"] * rows["questions"]).sum())
         own = answers[answers["user"].isin(rows["user"])]

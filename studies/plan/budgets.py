@@ -22,14 +22,14 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Budget:
-    """A link, a deadline, users, and the token lengths of a system at them.
+    """A link, a deadline and users, with the token lengths that a system sends under them.
 
     Attributes:
         bandwidth_hz: Bandwidth of the link.
-        tx_power_dbm: Most power that a device sends at.
-        deadline_ms: Deadline of a question; None for none.
-        emulate: Users who ask; None for a single one.
-        digital: Link of packets, if there are any.
+        tx_power_dbm: Maximum transmit power of a device.
+        deadline_ms: Deadline of a question; None if there is none.
+        emulate: Emulation of the users who ask; None for a single user.
+        digital: Link of the packets, if any are sent.
         tokens: Token lengths: those that the study asks for, or the longest within the deadline.
         infeasible: Reason why the link cannot carry them; None if it can.
     """
@@ -51,7 +51,7 @@ class Budget:
 
 
 def budget_of(study: Study, contender: Contender, asked: Budget) -> Budget:
-    """The budget of a method where the study asks for this one.
+    """The budget that a method gets where the study asks for ``asked``.
 
     Raises:
         ValueError: if ``fit`` cannot know how long the method's packets take.
@@ -70,10 +70,10 @@ def budget_of(study: Study, contender: Contender, asked: Budget) -> Budget:
 
 
 def user_link(study: Study, bandwidth_hz: float, devices: int) -> Link:
-    """The link of a user with so many devices, who may share the band with others.
+    """The link of a user with ``devices`` devices, who may share the band with other users.
 
     Raises:
-        InfeasibleBudgetError: if it is too narrow for them.
+        InfeasibleBudgetError: if the band is too narrow for all of them.
     """
     link = study.link_at(bandwidth_hz)
     link.blocks_per_device(devices)
@@ -85,9 +85,10 @@ def user_link(study: Study, bandwidth_hz: float, devices: int) -> Link:
 def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> TokenBudget:
     """The longest token lengths, in the proportion of the budget's, that meet its deadline.
 
-    On all airs, and of those that the system takes, such as whole grids of an image. Counted are
-    the time of :func:`operations_of_longest`, and the airtime of the longest sample; packets are
-    sent once. Sizes of files, and how many rounds an answer takes, are not known yet.
+    The lengths meet it on all airs of the study, and the system accepts them, for instance as whole
+    grids of an image. The latency is that of the longest sample: the computing time of
+    :func:`operations_of_longest`, and the airtime, with packets sent once. The sizes of files, and
+    the number of rounds that an answer takes, are not known yet.
 
     Args:
         study: Study.
@@ -96,7 +97,7 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
         link: Link of one user.
 
     Raises:
-        InfeasibleBudgetError: if even one token of each device does not meet it.
+        InfeasibleBudgetError: if even one token of each device does not meet the deadline.
         ValueError: for packets whose MCS follows the channel.
     """
     tokens, deadline_ms, compute = budget.tokens, budget.deadline_ms, study.compute
@@ -134,9 +135,10 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
 
 
 def meets(deadline_ms: float | None, latency_ms: float | None) -> bool:
-    """Whether a latency meets a deadline, if there is one; None is that of nothing received.
+    """Whether a latency meets a deadline; always true without a deadline.
 
-    What takes as long, up to rounding, meets it: airtimes are whole OFDM symbols.
+    A latency of None means that nothing was received, which meets no deadline. A latency equal to
+    the deadline, up to rounding, meets it: airtimes are whole OFDM symbols.
     """
     if deadline_ms is None:
         return True
@@ -152,7 +154,7 @@ def _takes(system: System, task: Task, lengths: TokenBudget) -> bool:
 
 
 def operations_of_longest(study: Study, contender: Contender, lengths: TokenBudget) -> Operations:
-    """Operations of a method's longest sample, one window of each encoder."""
+    """Operations of a method's longest sample, with one window for each encoder."""
     system, task = contender.system, study.task
     streams = served_streams(system, task, lengths)
     sent = longest_tokens(streams)
@@ -164,7 +166,7 @@ def operations_of_longest(study: Study, contender: Contender, lengths: TokenBudg
 
 
 def loss_at_bandwidth_db(study: Study, bandwidth_hz: float) -> float:
-    """Loss of SNR at a bandwidth: ``fixed_power`` loses 3 dB for each doubling of bandwidth."""
+    """SNR loss against the reference bandwidth: with ``fixed_power``, 3 dB for each doubling."""
     if study.power_mode == "fixed_psd":
         return 0.0
     return 10 * math.log10(bandwidth_hz / study.reference_bandwidth_hz)
@@ -177,9 +179,9 @@ def _airtime_ms(
     streams: Sequence[Stream],
     link: Link,
 ) -> float:
-    """Airtime of the longest sample on the slowest air, as it travels; files are left out.
+    """Airtime of the longest sample on the slowest air; streams that travel as files are left out.
 
-    Many users send in whole scheduling intervals.
+    In an emulation it is a whole scheduling interval.
     """
     if study.emulate is not None:
         return 1e3 * interval_s(link, streams)

@@ -29,8 +29,8 @@ class Point:
     """A point of the grid, without method and learning rate.
 
     Attributes:
-        air: Air in the study.
-        training: Nominal training SNR, and those that are evaluated.
+        air: Air of the study.
+        training: Nominal training SNR, and the SNRs that are evaluated.
         budget: Link, deadline, users and token lengths.
         seed: Seed of the cell.
     """
@@ -50,7 +50,7 @@ class Infeasible:
 
 
 def data_id(data: Data, task: Task) -> str:
-    """Name of the data by their content: how they are generated, or the task's identity of them.
+    """Name of the data by their content: how they are generated, or the task's own identity.
 
     Raises:
         ValueError: if the folder or something in it is missing.
@@ -71,8 +71,8 @@ class Plan:
         bandwidths_hz: Bandwidths at which the link can carry some method.
 
     Raises:
-        ValueError: for methods that the encoders or the airs do not take, data that the task is
-            not about, or if the link can carry none of the budgets.
+        ValueError: if the encoders or the airs do not take a method, if the data are not those of
+            the task, or if the link can carry none of the budgets.
     """
 
     def __init__(self, study: Study) -> None:
@@ -125,9 +125,10 @@ class Plan:
     def candidates(self) -> dict[str, list[ValidationSpec]]:
         """Validations of each method's learning rates; none if there is no choice.
 
-        They run on the study's first air and SNR, at the method's first bandwidth, transmit power,
-        number of users and bits of a value with the last deadline and token budget there (a network
-        of all token lengths with the longest), for every seed.
+        They run for every seed, on the study's first air and training SNR. Their budget has the
+        method's first bandwidth, transmit power, number of users and bits of a value, and of those
+        the last deadline and token lengths. A network of all token lengths is validated at the
+        longest.
         """
         study = self.study
         return {
@@ -169,7 +170,7 @@ class Plan:
         ]
 
     def cells_of(self, contender: Contender, learning_rate: float | None) -> list[Cell]:
-        """The cells of one method at its learning rate, whose budgets the link can carry."""
+        """The cells of one method at its learning rate, at all budgets that the link can carry."""
         return self._cells(contender, self.budgets(contender), learning_rate)
 
     def infeasible(self) -> list[Infeasible]:
@@ -184,7 +185,7 @@ class Plan:
         return list(found.values())
 
     def budgets(self, contender: Contender) -> list[Budget]:
-        """The budgets of a method that the link can carry; of a reference the first one."""
+        """The budgets of a method that the link can carry; for a reference only the first one."""
         if contender.reference is None:
             return [b for b in self._grid[contender.label] if b.infeasible is None]
         study = self.study
@@ -197,8 +198,8 @@ class Plan:
     ) -> list[Cell]:
         """The cells of one method at some budgets.
 
-        Points that differ only in budgets that the method does not have, or cannot meet by the
-        deadline, are one cell.
+        Points are one cell if they differ only in token lengths of devices that the method does
+        not have, or if a deadline shortens their token lengths to the same ones.
         """
         study = self.study
         if contender.reference is not None:
@@ -273,9 +274,9 @@ class Plan:
         return spec
 
     def _trained_tokens(self, contender: Contender, budget: Budget) -> list[TokenBudget]:
-        """The token lengths that a network for a budget is trained at, in an order of their own.
+        """The token lengths that a network for a budget is trained at, sorted.
 
-        A network of all token lengths has those that its link carries.
+        A network of all token lengths is trained at all those that its link carries.
         """
         if not contender.any_tokens or budget.infeasible is not None:
             return [budget.tokens]
@@ -303,7 +304,7 @@ class Plan:
         link = study.link_at(point.budget.bandwidth_hz, point.budget.tx_power_dbm)
         travel = transports_of(study, contender, point.air)
         transport = {name: travel[name] for name in names if travel[name] != "analog"}
-        in_packets = "digital" in transport.values()  # what is not has the same link at all bits
+        in_packets = "digital" in transport.values()  # others have one link at all bits
         digital = point.budget.digital if in_packets else study.digital.each[0]
         air = air_of(contender, point.air, digital)
         return Crossing(
@@ -315,7 +316,7 @@ class Plan:
         )
 
     def _link(self, contender: Contender, point: Point) -> Link:
-        """The link of a contender; a reference has the plainest one, for airtime alone."""
+        """The link of a contender; a reference has the plainest one, just for its airtime."""
         link = self.study.link_at(point.budget.bandwidth_hz, point.budget.tx_power_dbm)
         if contender.reference is None:
             return link

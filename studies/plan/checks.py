@@ -1,4 +1,4 @@
-"""What is wrong with a method at any budget: mistakes that end a study before it runs."""
+"""Checks of methods and data at any budget: mistakes that end a study before it runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .study import Study
 
 
 def check_data(study: Study) -> None:
-    """Raises ValueError for a task whose data the study's miniature data set does not have.
+    """Raises ValueError if the study's miniature data set does not have the data of its task.
 
-    What a task from outside the package reads is its own affair.
+    Tasks from outside the package are not checked: what they read is their own affair.
     """
     for task in getattr(study.task, "tasks", (study.task,)):
         if type(task) in TASKS.values():
@@ -25,8 +25,8 @@ def check_data(study: Study) -> None:
 
 
 def _files(task: Task) -> list[Path]:
-    """The files that a task reads below any data folder; none of one that has to look for them."""
-    root = Path(os.devnull)  # which nothing is below
+    """The files that a task reads below its data folder; none if it has to search for them."""
+    root = Path(os.devnull)  # nothing is below it
     try:
         files = task.annotation_files(root)
     except ValueError:
@@ -37,7 +37,8 @@ def _files(task: Task) -> list[Path]:
 def check_method(study: Study, contender: Contender) -> None:
     """Raises ValueError for lengths, streams, transports and airs that a method cannot have.
 
-    Of a system from outside the package also for what it gives wrongly, see :mod:`.outside`.
+    For a system from outside the package, also for what it returns wrongly, see
+    :mod:`.outside`.
     """
     system = contender.system
     check_outside(system, study.task, study.tokens[0])

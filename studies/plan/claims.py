@@ -16,15 +16,16 @@ class Claim(Config):
     """One method is better than another, in every condition that both have.
 
     Attributes:
-        better, than: Labels of the methods, or twice the same one, at two token lengths.
-        tokens: Token lengths of ``better``, of some devices, at which it is claimed; all of them by
-            default.
+        better, than: Labels of the methods, or the same label twice, at two token lengths.
+        tokens: Token lengths of ``better`` at which the claim holds, by device; a device that is
+            not named may have any.
         than_tokens: Those of ``than``; the same as those of ``better`` by default.
-        measure: Accuracy, or the training loss, which is less for what learns faster: the mean of
-            the task's loss over all steps that train it.
-        by: Least difference, in nat for a training loss; below 0, what ``better`` may lose at most.
-        part: Part of the task, or group of its questions; all of them by default.
-        eval_snr_db: Evaluated SNRs at which it is claimed; all of them if there are none.
+        measure: Accuracy, or the training loss: the mean of the task's loss over all steps that
+            train it, which is less for a method that learns faster.
+        by: Least difference, in nat for a training loss. If negative, the most that ``better`` may
+            lose.
+        part: Part of the task, or group of its questions; all questions by default.
+        eval_snr_db: Evaluated SNRs at which the claim holds; all of them if empty.
         source: Where it is claimed, such as a figure of a paper.
     """
 

@@ -19,11 +19,11 @@ class Compute(Config):
     station_gflops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     def device_ms(self, gflop: float) -> float:
-        """Time of 1e9 times so many operations on a device."""
+        """Time of ``gflop`` times 1e9 operations on a device."""
         return _time_ms(gflop, self.device_gflops)
 
     def station_ms(self, gflop: float) -> float:
-        """Time of 1e9 times so many operations at the base station."""
+        """Time of ``gflop`` times 1e9 operations at the base station."""
         return _time_ms(gflop, self.station_gflops)
 
 

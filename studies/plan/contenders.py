@@ -1,4 +1,4 @@
-"""The contenders of a study: its methods, the references that its data allow, how both send."""
+"""The contenders of a study, methods and the references that its data allow, and how they send."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Contender:
         system: System with all learning rates to choose from.
         transport: Transport of its streams, see :func:`~tokcom_core.systems.transport_of`.
         any_tokens: Whether one network is trained for all token lengths.
-        reference: Reference of the task that it is (intact text, noiseless air); None for a method.
+        reference: The task's reference (intact text, noiseless air) that it is; None for a method.
     """
 
     label: str
@@ -30,12 +30,12 @@ class Contender:
     reference: Reference | None = None
 
     def at(self, learning_rate: float | None) -> System:
-        """The system at a learning rate; None if there is no choice."""
+        """The system at a learning rate, which is None if there is no choice."""
         return self.system if learning_rate is None else self.system.at_learning_rate(learning_rate)
 
 
 def contenders_of(study: Study) -> tuple[Contender, ...]:
-    """The references, each of the first method's system that has it, then the methods."""
+    """The references, each with the system of the first method that has it, then the methods."""
     methods = [
         Contender(m.label, study.system(m), m.transport, m.train_tokens == "any")
         for m in study.methods
@@ -50,7 +50,7 @@ def contenders_of(study: Study) -> tuple[Contender, ...]:
 
 
 def air_of(contender: Contender, air: AirBase, digital: DigitalConfig) -> AirBase:
-    """The air of a method: with this digital link, if it sends packets and the air has none."""
+    """The air of a method: with this digital link if the method needs one and the air has none."""
     packets = any(travels != "analog" for travels in contender.transport.values())
     if not packets or air.digital is not None:
         return air
@@ -58,14 +58,14 @@ def air_of(contender: Contender, air: AirBase, digital: DigitalConfig) -> AirBas
 
 
 def transports_of(study: Study, contender: Contender, air: AirBase) -> dict[str, Transport]:
-    """Transport of every stream of a method; packets on an air with a digital link."""
+    """Transport of every stream of a method; by default packets on an air with a digital link."""
     usual: Transport = "analog" if air.digital is None else "digital"
     streams = contender.system.streams(study.task, study.tokens[0])
     return {s.name: transport_of(s, contender.transport) or usual for s in streams}
 
 
 def digital_links(study: Study, contender: Contender) -> tuple[DigitalConfig, ...]:
-    """The study's digital links that a method sends tokens over; the first, if over none."""
+    """The study's digital links that a method sends tokens over; just the first if it uses none."""
     airs = [air for air in study.airs if air.digital is None]
     sent = {travels for air in airs for travels in transports_of(study, contender, air).values()}
     return study.digital.each if "digital" in sent else study.digital.each[:1]

@@ -1,4 +1,4 @@
-"""In what a study differs from its defaults, and from the study that a folder was begun for."""
+"""How a study differs from its defaults, its preset, and the study that its folder is for."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .loading import load, presets
 from .study import Study
 
 _CHANGES = {"description", "claims", "engine", "device", "resources", "loggers"}
-"""Keys that change nothing in the table, whose rows say themselves on what they were computed."""
+"""Keys that change nothing in the table; its rows say themselves what they were computed on."""
 _GROWS = [
     *("airs", "train_snr_db", "eval_snr_db", "bandwidth_hz", "deadline_ms", "tokens", "seeds"),
     *("link.tx_power_dbm", "emulate.users", "digital.bits"),
 ]
-"""Keys with lists of values that a study may have more of later."""
+"""Keys with lists of values, to which values may be added later."""
 
 
 def differences(old: Study, new: Study) -> list[str]:
-    """The keys in which a study is not the other one, grown: ``seeds.0 0 -> 1``.
+    """The keys in which a study differs from an old one by more than growth: ``seeds.0 0 -> 1``.
 
-    It has grown where each of its swept values is still there.
+    A swept key has grown if all its old values are still there.
     """
     before, after = (study.model_dump(mode="json", exclude=_CHANGES) for study in (old, new))
     for key in _GROWS:
@@ -34,7 +34,7 @@ def differences(old: Study, new: Study) -> list[str]:
 
 
 def preset_differences(study: Study) -> list[str]:
-    """The keys in which a study is not the preset whose name and description it has."""
+    """The keys in which a study differs from the preset whose name and description it has."""
     preset = load(study.name) if study.name in presets() else None
     if preset is None or preset.description != study.description:
         return []
@@ -43,18 +43,18 @@ def preset_differences(study: Study) -> list[str]:
 
 
 def without_defaults(study: Study) -> dict[str, Any]:
-    """The keys that give a study, without those that have their defaults."""
+    """The keys that give the study, without those that are at their defaults."""
     every = study.model_dump(mode="json")
     defaults = Study(name=study.name).model_dump(mode="json")
     found = {"name": study.name, **_changed(every, defaults)}
     try:
         return found if Study(**found) == study else every
-    except ValidationError:  # a recipe's defaults are others
+    except ValidationError:  # a recipe has other defaults
         return every
 
 
 def _keys_at(keys: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
-    """The keys in a key of a study's plain data; none in one that is not there."""
+    """The keys at a path in a study's plain data; none where it has no value."""
     for name in path:
         keys = keys[name] or {}
     return keys

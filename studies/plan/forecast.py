@@ -16,12 +16,12 @@ from .workload import Usage, Workload, data_workload, workload_of
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one work will take.
+    """What one piece of work will take.
 
     Attributes:
         seconds: Wall-clock time.
         bytes: Size of its files.
-        based_on: Positions of the earlier works that say so.
+        based_on: Positions of the earlier works that it follows from.
     """
 
     seconds: float
@@ -36,7 +36,7 @@ class Part:
     Attributes:
         kind: Kind of the works.
         runs: Number of works.
-        known: What those will take that there is comparable work of.
+        known: What those works will take for which there is comparable earlier work.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Part:
 
     @property
     def complete(self) -> bool:
-        """Whether there is comparable work of all."""
+        """Whether there is comparable earlier work for all of them."""
         return len(self.known) == self.runs
 
     @property
@@ -60,7 +60,7 @@ class Part:
 
     @property
     def earlier(self) -> int:
-        """Number of earlier works that say so."""
+        """Number of earlier works that the estimates follow from."""
         return len({position for estimate in self.known for position in estimate.based_on})
 
 
@@ -68,7 +68,7 @@ class Forecast:
     """What a study will take from its data to its tables, if nothing of it is there yet.
 
     Args:
-        plan: The study.
+        plan: Plan of the study.
         specs: Its specs, see :func:`specs_of`.
         usages: What works of earlier studies took.
     """
@@ -85,10 +85,10 @@ class Forecast:
         self._data_s = sum(part.seconds for part in made)
 
     def elapsed_s(self, at_once: int) -> float:
-        """Wall-clock time of what is known, with so many trials at once.
+        """Wall-clock time of what has an estimate, with ``at_once`` trials running at once.
 
-        Frozen tokens wait for the data, all else for the frozen tokens; emulations come last, one
-        after the other.
+        Frozen tokens wait for the data, and all else waits for the frozen tokens. Emulations come
+        last, one after the other.
         """
         features = [spec for spec in self._specs if isinstance(spec, FeaturesSpec)]
         after = [spec for spec in self._specs if not isinstance(spec, FeaturesSpec)]
@@ -120,8 +120,8 @@ def specs_of(plan: Plan, cells: Sequence[Cell]) -> list[Spec]:
     Cells that share their evaluation count once.
 
     Args:
-        plan: The study.
-        cells: Its cells, at any learning rate of those that it chooses from.
+        plan: Plan of the study.
+        cells: Its cells, at any of the learning rates that it chooses from.
     """
     tried = [spec for specs in plan.candidates().values() for spec in specs]
     last = [spec.trained for spec in tried] + [cell.trained for cell in cells]
@@ -132,10 +132,10 @@ def specs_of(plan: Plan, cells: Sequence[Cell]) -> list[Spec]:
 
 
 class _Earlier:
-    """Earlier works; those that differ in nothing are looked at once.
+    """Earlier works; those that are alike are compared only once.
 
     Args:
-        usages: What they took.
+        usages: What the works took.
     """
 
     def __init__(self, usages: Sequence[Usage]) -> None:
@@ -147,7 +147,7 @@ class _Earlier:
         self._found: dict[tuple[str, str], Estimate | None] = {}
 
     def estimate(self, work: Workload) -> Estimate | None:
-        """The median of comparable works that differ in the fewest details; None without any."""
+        """Median of the comparable works that differ in the fewest details; None without any."""
         key = _nature(work), _text(work.details)
         if key not in self._found:
             self._found[key] = self._of_one(work)

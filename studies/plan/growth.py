@@ -1,4 +1,4 @@
-"""Cells that a study had before it grew, which cells of today replace."""
+"""Cells that a study had before it grew, and that its present cells replace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .specs import Cell
 _SNRS = ("eval_snr_db", "eval_air_snr_db")
 """Keys of a cell's config with a value for each evaluated SNR."""
 _LENGTHS = ("tokens", "any_tokens")
-"""Keys of a phase that have more values where one network is trained for more token lengths."""
+"""Keys of a phase that change where one network is trained for more token lengths."""
 
 
 def outgrown(
@@ -21,14 +21,14 @@ def outgrown(
 ) -> set[str]:
     """Names of those configs whose cells the study had before it grew.
 
-    With more evaluated SNRs, more token lengths of one network, another first bandwidth or number
-    of bits, or a learning rate that more seeds have chosen, a cell of today is the same one but for
-    these.
+    A present cell replaces an old one if they differ only in what growth changes: more evaluated
+    SNRs, more token lengths of one network, another first bandwidth or number of bits, or another
+    learning rate, chosen by more seeds.
 
     Args:
         plan: The study as it is now.
         configs: JSON of cells that it does not have, by name.
-        measured: Keys of the cells of today that count; by default all that it may have.
+        measured: Keys of the present cells that count; by default all that it may have.
     """
     today: dict[str, set[Any]] = {}
     for alike in _possible(plan):
@@ -56,9 +56,10 @@ def _possible(plan: Plan) -> Iterable[tuple[Cell, ...]]:
 
 
 def _lasting(config: Mapping[str, Any]) -> str:
-    """Name of a cell by what it keeps while its study grows.
+    """Name of a cell by what stays the same while its study grows.
 
-    A reference, whose air has no noise, has the study's first bandwidth, for its airtime.
+    The bandwidth of a reference is left out: it is the study's first one, and since the air has no
+    noise, only the airtime depends on it.
     """
     trained = config.get("trained") or {}
     tested = config.get("tokens") or trained.get("tokens")
@@ -82,7 +83,7 @@ def _lasting_phase(phase: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lasting_crossing(crossing: Mapping[str, Any]) -> dict[str, Any]:
-    """A crossing without the bits of values that it does not send, which are the study's first."""
+    """A crossing without the bits of a value if it sends no packets: they are the study's first."""
     air = crossing.get("air") or {}
     if not air.get("digital") or "digital" in (crossing.get("transport") or {}).values():
         return dict(crossing)

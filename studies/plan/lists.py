@@ -24,7 +24,7 @@ def gridded(value: Any) -> list[Any]:
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuses values that are there twice."""
+    """Refuses repeated values."""
     if any(value in values[:i] for i, value in enumerate(values)):
         shown = ", ".join(str(getattr(value, "label", value)) for value in values)
         raise ValueError(f"values are repeated: {shown}; take each once")

@@ -20,7 +20,7 @@ PRESETS = Path(__file__).parents[1] / "presets"
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a mapping with the same key twice, of which YAML would take the last value."""
+    """Refuses a mapping with the same key twice, where YAML would take the last value."""
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -36,10 +36,11 @@ class _UniqueKeys(yaml.SafeLoader):
 def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
     """Loads a study from a preset's name or a YAML file, and overrides some of its keys.
 
-    ``load("quickstart", seeds=[0, 1])``, ``load("quickstart", {"link.access": "tdma"})`` and
-    ``load("quickstart", ["link.access=tdma"])``: a value takes the place of all that the key had.
+    Overrides take three forms: ``load("quickstart", seeds=[0, 1])``,
+    ``load("quickstart", {"link.access": "tdma"})`` or
+    ``load("quickstart", ["link.access=tdma"])``. A value replaces all that the key had.
     Relative paths start from the file's folder, those of presets and overrides from the current
-    one.
+    folder.
 
     Args:
         source: Name of a preset, or a YAML file.
@@ -72,7 +73,7 @@ def changed_study(raw: Mapping[str, Any], changes: Sequence[Override], source: s
     Args:
         raw: Plain data of the study.
         changes: Overrides, in their order.
-        source: Where the plain data come from; messages blame it for what no override has done.
+        source: Where the plain data come from; messages name it for errors that no override made.
 
     Raises:
         ValueError: in one line, for keys and values that a study does not take.
@@ -113,19 +114,19 @@ class _Blame:
         return self._source if found is None else found.said
 
     def _first_with(self, item: ErrorDetails) -> Override | None:
-        """The first override with which the error is there; None if it was there before."""
+        """The first override with which the error appears; None if it was there before all."""
         for count in range(len(self._changes) + 1):
             if (item["loc"], item["msg"]) in self._complaints(count):
                 return self._changes[count - 1] if count else None
         return None
 
     def _complaints(self, count: int) -> list[tuple[Any, str]]:
-        """Places and messages of what is wrong with the first overrides alone."""
+        """Place and message of each error with only the first ``count`` overrides."""
         try:
             Study(**_with(self._raw, self._changes[:count]))
         except ValidationError as error:
             return [(item["loc"], item["msg"]) for item in error.errors()]
-        except TypeError:  # of keys that are no texts
+        except TypeError:  # for keys that are not text
             pass
         return []
 

@@ -23,8 +23,8 @@ class MlflowConfig(Config):
     """Runs of an MLflow experiment.
 
     Attributes:
-        tracking_uri: Tracking server or database; that of the environment variable
-            ``MLFLOW_TRACKING_URI`` by default, or a database in the study's folder without it.
+        tracking_uri: Tracking server or database. By default it is that of the environment variable
+            ``MLFLOW_TRACKING_URI``, or without the variable a database in the study's folder.
         experiment: Name of the experiment; the study's by default.
     """
 
@@ -40,8 +40,8 @@ class WandbConfig(Config):
 
     Attributes:
         project: Name of the project; the study's by default.
-        mode: ``offline`` keeps the runs in the study's folder; by default what the environment
-            variable ``WANDB_MODE`` says, or ``online`` without it.
+        mode: ``offline`` keeps the runs in the study's folder. By default it is what the
+            environment variable ``WANDB_MODE`` says, or without the variable ``online``.
     """
 
     package: ClassVar[str] = "wandb"
@@ -58,7 +58,7 @@ PACKAGES = {config().name: config.package for config in get_args(AnyLogger)}
 
 
 def _as_mapping(value: Any) -> Any:
-    """A bare name as a mapping; refuses names that there are not."""
+    """A bare name as a mapping; refuses unknown names."""
     raw = {"name": value} if isinstance(value, str) else value
     if isinstance(raw, Mapping) and raw.get("name") not in PACKAGES:
         raise ValueError(f"no logger {raw.get('name')!r}; take some of {', '.join(PACKAGES)}")

@@ -16,7 +16,7 @@ ModelsName = Literal["pocket", "real"]
 
 
 def with_models(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's keys with the models and the data that ``models`` names, if it does."""
+    """A study's keys, with the models and the data that the key ``models`` names, if it is set."""
     replace = {"pocket": _with_pocket, "real": _with_real}
     name = raw.get("models")
     return replace[name](raw) if isinstance(name, str) and name in replace else dict(raw)

@@ -1,4 +1,4 @@
-"""Modules outside the package that a study imports: such a study file runs code."""
+"""Modules from outside the package that a study imports: such a study file runs their code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OWN = ("actors", "channel_models", "studies", "tokcom_core")
 
 
 def modules_of(study: Study) -> list[str]:
-    """Names of the modules of its custom airs, tasks, systems and encoders."""
+    """Names of the modules of a study's custom airs, tasks, systems and encoders."""
     systems = [study.system(method) for method in study.methods]
     features = [
         one
@@ -44,7 +44,7 @@ def module_source(name: str) -> Path:
 
 
 def code_of(study: Study) -> dict[str, str]:
-    """Digests of the code outside the package: of each module's file, or of its whole package.
+    """Digests of the code from outside the package: of each module's file or whole package.
 
     Raises:
         ValueError: if a module is gone.

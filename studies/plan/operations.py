@@ -34,7 +34,7 @@ class Operations:
     Attributes:
         system: System.
         task: Task.
-        lengths: Token length of each device of the budgets.
+        lengths: Token length of each device that has a budget.
         tokens: Number of tokens that each device sends.
         windows: Number of the encoders' windows, by device and name of the features.
         files: Streams that travel as files.
@@ -49,34 +49,35 @@ class Operations:
 
     @property
     def device_gflop(self) -> dict[str, float]:
-        """1e9 operations of each device, but of those that send nothing but files."""
+        """1e9 operations of each device, without devices that send only files."""
         streams = served_streams(self.system, self.task, self.lengths)
         encoding = {stream.device for stream in streams if stream.name not in self.files}
         return {device: own for device, own in self._encoding.items() if device in encoding}
 
     @property
     def station_gflop(self) -> float:
-        """1e9 operations of the base station: what files leave to encode, and the answer."""
+        """1e9 operations of the base station: encoding of files, and the answer."""
         encoded, left = self._encoding, self.device_gflop
         uploaded = sum(own for device, own in encoded.items() if device not in left)
         return uploaded + self.system.station_gflop(self.task, self.tokens)
 
     def device_ms(self, compute: Compute) -> float:
-        """Time of the slowest device: they compute at the same time.
+        """Time of the slowest device, since devices compute at the same time.
 
-        Without a speed nothing is counted, as what reads configurations of models takes a moment.
+        Without a speed it is 0 and no operations are counted: reading the configurations of the
+        models, which that needs, takes a moment.
         """
         if compute.device_gflops is None:
             return 0.0
         return compute.device_ms(max(self.device_gflop.values(), default=0.0))
 
     def station_ms(self, compute: Compute) -> float:
-        """Time of the base station; without a speed nothing is counted."""
+        """Time of the base station; 0 without a speed, and no operations are counted."""
         return 0.0 if compute.station_gflops is None else compute.station_ms(self.station_gflop)
 
     @property
     def _encoding(self) -> dict[str, float]:
-        """1e9 operations that encode what each device sends, wherever this is done."""
+        """1e9 operations that encode what each device sends, on the device or the base station."""
         system, task, lengths = self.system, self.task, self.lengths
         return {
             device: system.device_gflop(

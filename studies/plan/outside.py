@@ -1,4 +1,4 @@
-"""What is wrong with a system from outside the package: its streams, phases, splits and names."""
+"""Checks of a system from outside the package: its streams, phases, splits and names."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 
 def check_outside(system: System, task: Task, tokens: TokenLengths) -> None:
-    """Raises ValueError, in one line, for what a system from outside the package may not give.
+    """Raises ValueError, in one line, for what a system from outside the package gives wrongly.
 
-    Those of the package have tests instead.
+    Systems of the package have tests instead.
     """
     if type(system) in SYSTEMS.values():
         return
@@ -60,7 +60,7 @@ def _check_phase(own: _Answers, phase: Phase, streams: Collection[str], task: Ta
 
 
 class _Answers:
-    """A system whose methods are called, and whose answers are looked at.
+    """Calls the methods of a system, and checks what they return.
 
     Args:
         system: System from outside the package.
@@ -70,13 +70,13 @@ class _Answers:
         self._class = type(system)
 
     def given(self, method: str, kind: type[T], call: Callable[[], Any]) -> tuple[T, ...]:
-        """What a method gives: one or more of a kind."""
+        """What a method returns: one or more objects of a class."""
         with in_one_line(self._class, f"{method}()"):
             found = call()
         return self.listed(method, "", kind, found)
 
     def listed(self, method: str, part: str, kind: type[T], found: Any) -> tuple[T, ...]:
-        """One or more of a kind, in a tuple or list; ``part`` says which ones of a method's."""
+        """One or more objects of a class, in a tuple or list; ``part`` says which, in messages."""
         proper = isinstance(found, tuple | list) and all(isinstance(own, kind) for own in found)
         if not proper or not found:
             name = "names" if kind is str else kind.__name__
@@ -85,7 +85,7 @@ class _Answers:
         return tuple(found)
 
     def unique(self, method: str, names: list[str]) -> list[str]:
-        """Names, none of which is there twice."""
+        """The names; refuses repeated ones."""
         for i, name in enumerate(names):
             if name in names[:i]:
                 self.refuse(method, f"has the name {name!r} twice; give one another")
@@ -99,7 +99,7 @@ class _Answers:
                 self.refuse(method, f"names an unknown {kind} {name!r}; take some of {some}")
 
     def features(self, call: Callable[[], Any]) -> None:
-        """Refuses what are no features by name."""
+        """Refuses what is no dict of features by name."""
         with in_one_line(self._class, "features()"):
             found = call()
         if not isinstance(found, dict):
@@ -108,5 +108,5 @@ class _Answers:
             self.listed("features", f"{name!r}", Features, own)
 
     def refuse(self, method: str, said: str) -> NoReturn:
-        """Raises ValueError about what a method gives."""
+        """Raises ValueError about what a method returns."""
         raise ValueError(f"{self._class.__name__}.{method}() {said}")

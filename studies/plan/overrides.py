@@ -1,4 +1,4 @@
-"""Overrides of a study's keys: of the command line, and from Python."""
+"""Overrides of a study's keys, from the command line and from Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .paths import resolve_paths
 
 @dataclass(frozen=True)
 class Override:
-    """A dotted key, the value that takes the place of what it has, and how messages call it."""
+    """A dotted key, the value that replaces its own, and what messages call the override."""
 
     key: str
     value: Any
@@ -23,7 +23,8 @@ class Override:
     def apply(self, raw: dict[str, Any]) -> None:
         """Sets the key in a study's plain data; relative paths start from the current folder.
 
-        A key in a list of one value is that value's: ``tokens.audio``, where there is one budget.
+        A key below a list of one value is a key of that value: ``tokens.audio``, where there is
+        one budget.
 
         Raises:
             ValueError: if a key above it has no keys of its own, or has several values.
@@ -43,7 +44,7 @@ class Override:
         place[last] = resolve_paths(_plain(self.value), Path.cwd(), (*path, last))
 
     def sets(self, place: Sequence[int | str]) -> bool:
-        """Whether its key is this place of a study, one above it, or one in it; no place has none.
+        """Whether its key is this place in a study, or one above or below it; false for ().
 
         Args:
             place: Parts of a dotted key, and numbers of values of a list.
@@ -61,7 +62,7 @@ def overrides_of(given: Overrides, option: str = "--set") -> list[Override]:
 
     Args:
         given: The overrides.
-        option: Option of the command line that texts were given after.
+        option: Option of the command line that the texts were given after.
 
     Raises:
         ValueError: in one line, for text that is not ``key=value`` with a value in YAML.
@@ -74,7 +75,7 @@ def overrides_of(given: Overrides, option: str = "--set") -> list[Override]:
 
 
 def override_by(option: str, key: str, value: object) -> Override:
-    """The override that an option of its own stands for, such as ``--users 300``.
+    """The override that an option other than ``--set`` stands for, such as ``--users 300``.
 
     Args:
         option: Option of the command line; messages call the override by it.
@@ -100,7 +101,7 @@ def _parsed(text: str, option: str) -> Override:
 
 
 def _plain(value: Any) -> Any:
-    """A value as a YAML file would hold it, as far as paths are looked for in it."""
+    """A value as a YAML file would hold it, as far as paths can be in it."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):

@@ -22,7 +22,7 @@ _AXES = ("airs", "train_snr_db", "bandwidth_hz", "deadline_ms", "tokens")
 _SHARED = ("data", "task", "models", "scale")
 """Keys that decide on the samples, which all trials share."""
 _FIXED = ("seeds", "airs", "train_snr_db")
-"""Keys that say how lucky a trial is, or how hard, and not how well it is set."""
+"""Keys that decide how lucky or how hard a trial is, not how good its settings are."""
 
 
 class Range(Config):
@@ -30,7 +30,7 @@ class Range(Config):
 
     Attributes:
         low, high: The bounds.
-        log: Whether their logarithm is drawn uniformly.
+        log: Whether the logarithm of a value is drawn uniformly, instead of the value.
     """
 
     low: int | float
@@ -92,12 +92,12 @@ class Search(Config):
     seed: int = Field(default=0, ge=0)
 
     def base(self, study: Study) -> Study:
-        """The study of the method alone, at its first seed, whose keys the trials set.
+        """The study of the method alone, at its first seed; the trials set its keys.
 
         Raises:
             ValueError: for an unknown method, a study of several conditions, a deadline that token
-                lengths are not fitted to, several learning rates that are not searched, or a key
-                that the study does not have or that changes nothing that is trained.
+                lengths are not fitted to, several learning rates that are not searched, or a
+                searched key that the study does not have or that changes nothing that is trained.
         """
         methods = [method for method in study.methods if method.label == self.method]
         if not methods:
@@ -137,11 +137,11 @@ class Search(Config):
         return base
 
     def _check_key(self, key: str, base: Study) -> None:
-        """Raises ValueError if a key changes the samples, method, seed or air, or no network."""
+        """Raises ValueError if a key changes samples, method, seed or air, or nothing trained."""
         place = key.split(".")[0]
         if place in _SHARED:
             raise ValueError(f"all trials of a search share their samples; take --set {key}=...")
-        designed = key.split(".")[:2] == ["airs", "digital"]  # a link that may be
+        designed = key.split(".")[:2] == ["airs", "digital"]  # may be searched
         matched = place == "eval_snr_db" and "matched" in base.train_snr_db
         if matched or (place in _FIXED and not designed):
             raise ValueError(

@@ -17,7 +17,7 @@ _KEPT = {
     **dict.fromkeys(("seeds", "airs", "bandwidth_hz", "train_snr_db", "tokens"), 1),
     "eval_snr_db": 2,
 }
-"""Number of values that stay of each swept key."""
+"""Number of values that are kept of each swept key."""
 _QUESTIONS = 16
 _USERS = 20
 
@@ -51,14 +51,14 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _small(system: type[System], raw: Any) -> dict[str, Any]:
-    """A system's keys with few steps; a training that it goes without stays out."""
+    """A system's keys with few steps; a training that is switched off stays off."""
     own = system.expanded(_mapping(raw))
     wanted = {key: few for key, few in system.SMOKE.items() if own.get(key, few) is not None}
     return merged(own, wanted)
 
 
 def _small_method(raw: Any) -> Any:
-    """A method with few steps where it has a number of its own."""
+    """A method with few steps, where it sets their number itself."""
     if not isinstance(raw, Mapping):
         return raw
     system = raw.get("system", SHORT_NAMES.get(raw.get("name", ""), {}).get("system"))
@@ -68,7 +68,7 @@ def _small_method(raw: Any) -> Any:
 
 
 def _small_custom(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A method of a system outside the package, with as few steps as that says itself."""
+    """A method of a system from outside the package, with the few steps that the system names."""
     try:
         system = load_class(str(raw.get("class")), System)
     except ValueError:  # refused where methods are validated
@@ -77,7 +77,7 @@ def _small_custom(raw: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _within(own: Mapping[str, Any], few: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys of ``own``, with the values of ``few`` where it has them, too."""
+    """The keys of ``own``, with the values of ``few`` for those that both have."""
     found = dict(own)
     for key in own.keys() & few.keys():
         if not isinstance(few[key], Mapping):

@@ -32,7 +32,7 @@ class FeaturesSpec(Spec):
 
     @property
     def title(self) -> str:
-        """What they are made of, and by what."""
+        """What the tokens are made of, and by which model."""
         if isinstance(self.features, MediaFeatures):
             return f"{self.features.medium} by encoder {self.features.encoder.name}"
         return f"{self.features.kind} by {self.features.checkpoint}"
@@ -73,10 +73,11 @@ class PhaseSpec(Spec):
         parent: Phase whose weights this one starts from; None for fresh weights.
         tokens: Token length of each device in the phase; the longest of ``any_tokens``.
         seed: Seed of weights, batches and noise.
-        federation: Users that the samples are divided among.
+        federation: Users that the samples are divided among, if any.
         crossing: Crossing of the streams; None for a phase that does not cross the air.
-        any_tokens: Token lengths of which every step draws one, at least two; None if all steps
-            have the same. Without them the names of artifacts are what they were before.
+        any_tokens: At least two sets of token lengths, of which every step draws one; None if all
+            steps have the same. None is left out of the key, so that earlier artifacts keep their
+            names.
     """
 
     data: str
@@ -106,7 +107,7 @@ class PhaseSpec(Spec):
 
     @property
     def step_tokens(self) -> tuple[TokenBudget, ...]:
-        """The token lengths that its steps have, each of them as likely as another."""
+        """The token lengths that its steps have, all equally likely."""
         return self.any_tokens or (self.tokens,)
 
     def with_seed(self, seed: int) -> PhaseSpec:
@@ -203,19 +204,19 @@ class Cell(Spec):
 
     @property
     def max_tx_power_dbm(self) -> float | None:
-        """Most power that a device sends at; none of a reference, whose air has no noise."""
+        """Maximum transmit power of a device; None for a reference, whose air has no noise."""
         return None if self.reference is not None else self.crossing.link.tx_power_dbm
 
     @property
     def bits_per_value(self) -> int | None:
-        """Those of the test, or else of the training."""
+        """Bits of a value in packets of the test, or else of the training; None without packets."""
         crossings = (self.crossing, *(phase.crossing for phase in self.trained.lineage))
         found = (own.bits_per_value for own in crossings if own is not None)
         return next((bits for bits in found if bits is not None), None)
 
     @cached_property
     def evaluation(self) -> str:
-        """Name of what is evaluated, which cells share that differ in their deadline alone."""
+        """Name of the evaluation; cells that differ only in their deadline share it."""
         return self.model_copy(update={"deadline_ms": None}).key
 
 

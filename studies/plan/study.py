@@ -68,7 +68,7 @@ Matched = Literal["matched"]
 
 
 class TrainingSnr(NamedTuple):
-    """A training's nominal SNR, or a range of them; those that it is evaluated at."""
+    """Nominal SNR of a training, or a range, and the SNRs that the network is evaluated at."""
 
     snr_db: float | SnrRange
     eval_snr_db: tuple[float, ...]
@@ -85,9 +85,10 @@ Metric = Literal["exact", "first_token"]
 class EvaluationConfig(Config):
     """Evaluation of cells on test questions.
 
-    ``accuracy`` is the mean of the task's scores of generated answers (``exact``: for most tasks
-    whether they equal the true one), or the fraction that share the true one's first token; answers
-    longer than ``max_answer_tokens`` are cut.
+    With the metric ``exact``, ``accuracy`` is the mean of the task's scores of generated answers
+    (for most tasks, whether they equal the true one). With ``first_token``, it is the fraction of
+    answers that begin with the true one's first token. Answers longer than ``max_answer_tokens``
+    are cut.
     """
 
     metric: Metric = "exact"
@@ -99,9 +100,9 @@ class EvaluationConfig(Config):
 class Resources(Config):
     """Resources of one trial, or of one device pool of an emulation.
 
-    As many trials run at once as fit. ``gpu`` is the base station's, with ``engine: inline`` the
-    trial's; with ``engine: ray`` every process of devices takes ``device_gpu`` as well.
-    ``placement`` is how Ray places the processes of an emulation.
+    As many trials run at once as there is room for. With ``engine: inline``, ``gpu`` is that of the
+    whole trial. With ``engine: ray`` it is that of the base station, and every process of devices
+    takes ``device_gpu`` as well. ``placement`` is how Ray places the processes of an emulation.
     """
 
     cpu: float = Field(default=1.0, gt=0)
@@ -111,7 +112,7 @@ class Resources(Config):
 
     @property
     def threads(self) -> int:
-        """Torch threads of each process; results can depend on it in the last bit."""
+        """Torch threads of each process; results can depend on their number in the last bit."""
         return max(1, int(self.cpu))
 
     def gpus(self, engine: EngineName) -> dict[str, float]:
@@ -125,7 +126,7 @@ class Resources(Config):
         emulates: bool = False,
         prepare: Callable[[], None] | None = None,
     ) -> Engine:
-        """The engine of a network; processes of an emulation have CPUs of their own."""
+        """The engine of a network; device pools of an emulation have CPUs of their own."""
         if name == "inline":
             return InlineEngine()
         shares: dict[Role, Share] = {
@@ -137,7 +138,7 @@ class Resources(Config):
 
 
 Deadline = Annotated[float, Field(gt=0)] | None
-"""Deadline of a question in ms; None for none."""
+"""Deadline of a question in ms; None if there is none."""
 
 TokenBudget = dict[str, Annotated[int, Field(ge=1)]]
 """Token length of each device whose length a study sets."""
@@ -193,7 +194,7 @@ class Study(Config):
         if not isinstance(raw, dict):
             return raw
         misplaced = raw.keys() - cls.model_fields.keys()
-        if isinstance(raw.get("models"), dict):  # a system's, not a name
+        if isinstance(raw.get("models"), dict):  # those of a system, not a name
             misplaced |= {"models"}
         if "rehearse" in misplaced:
             raise ValueError("no key 'rehearse' any more; leave it out, or take models: pocket")
@@ -211,7 +212,7 @@ class Study(Config):
     @field_validator("methods", mode="before")
     @classmethod
     def _without_references(cls, methods: Any, info: ValidationInfo) -> Any:
-        """Drops references, which every study has anyway; a system itself becomes its keys."""
+        """Drops references, which every study has anyway, and replaces a system by its keys."""
         task: Task | None = info.data.get("task")
         names = _reference_names(task) if task else ()
         given = [method_keys(m) if isinstance(m, System) else m for m in listed(methods)]
@@ -229,7 +230,7 @@ class Study(Config):
         return self
 
     def _check_methods(self) -> None:
-        """Raises ValueError for unknown systems, streams and devices."""
+        """Raises ValueError for labels or settings that methods cannot have, and wrong budgets."""
         labels = [method.label for method in self.methods]
         _check_labels("methods", labels)
         if taken := sorted({*labels} & {*_reference_names(self.task)}):
@@ -253,7 +254,7 @@ class Study(Config):
                 raise ValueError(f"tokens.{number}: {tokens} {remedy}")
 
     def _check_powers(self) -> None:
-        """Raises ValueError for several transmit powers on an air whose SNR none of them moves."""
+        """Raises ValueError for several transmit powers on an air whose SNR ignores them."""
         for air in self.airs:
             if len(self.link.tx_power_dbm) > 1 and air.sets_snr:
                 raise ValueError(
@@ -290,11 +291,11 @@ class Study(Config):
     @field_validator("device")
     @classmethod
     def _of_torch(cls, device: str) -> str:
-        """Refuses what is no device; whether it is there, the machine that takes it finds out."""
+        """Refuses what is no device; the machine that uses it finds out whether it is there."""
         if device != "auto":
             try:
                 pick_device(device)
-            except ValueError:  # whose remedy is a GPU by its number, but Ray chooses the number
+            except ValueError:  # it suggests a GPU by its number, but Ray chooses the number
                 raise ValueError(f"no device {device!r}; take auto, cpu or cuda") from None
         return device
 
@@ -311,14 +312,14 @@ class Study(Config):
 
         Args:
             bandwidth_hz: Bandwidth.
-            tx_power_dbm: Transmit power; None for the study's first one, where any will do.
+            tx_power_dbm: Transmit power; by default, where any will do, the study's first one.
         """
         powers_dbm = self.link.tx_power_dbm
         return self.link.at(bandwidth_hz, powers_dbm[0] if tx_power_dbm is None else tx_power_dbm)
 
     @property
     def training_snrs(self) -> tuple[TrainingSnr, ...]:
-        """SNRs that networks are trained at, each where it is tested."""
+        """SNRs that networks are trained at, each with those that it is tested at."""
         found: list[TrainingSnr] = []
         for snr_db in self.train_snr_db:
             if isinstance(snr_db, str):
@@ -329,9 +330,9 @@ class Study(Config):
 
     @property
     def torch_device(self) -> str:
-        """Torch's device of what is computed; ``auto`` is the CPU where nothing reserves a GPU.
+        """The torch device that computes; ``auto`` is the CPU where nothing reserves a GPU.
 
-        Ray's workers see the GPUs that they reserve, but the process of the command sees all.
+        Ray's workers see only the GPUs that they reserve, but the process of the command sees all.
         """
         reserves = any(self.resources.gpus(self.engine).values())
         return "cpu" if self.device == "auto" and not reserves else self.device
@@ -356,7 +357,7 @@ class Study(Config):
 
 
 def _default_tokens(known: dict[str, Any]) -> TokenBudget:
-    """Token lengths of the systems that the methods use."""
+    """Default token lengths of the systems that the methods use."""
     found: TokenBudget = {}
     for method in known.get("methods", ()):
         try:

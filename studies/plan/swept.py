@@ -16,15 +16,15 @@ _Power = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def _keys(value: Any) -> Any:
-    """The keys of a config that sweeps nothing, as one from Python may be."""
+    """The keys of a config that sweeps nothing, such as Python code may pass."""
     return dict(value) if isinstance(value, BaseModel) else value
 
 
 class SweptLink(LinkSettings):
-    """Links that differ in their transmit power, and in the bandwidth, a key of the study itself.
+    """Links that differ in transmit power, and in bandwidth, which is a key of the study itself.
 
     Attributes:
-        tx_power_dbm: Most power that a device sends at, one value or several.
+        tx_power_dbm: Maximum transmit power of a device, one value or several.
     """
 
     tx_power_dbm: Annotated[tuple[_Power, ...], *SEVERAL] = (23.0,)
@@ -70,7 +70,7 @@ class SweptEmulation(EmulationConfig):
 
     @property
     def users_an_interval(self) -> int:
-        """The most users that send in an interval of any emulation."""
+        """The most users that send in one interval of any of the emulations."""
         return min(self.users_at_once, max(self.users))
 
     @property
@@ -82,8 +82,8 @@ class SweptEmulation(EmulationConfig):
 def mcs_choices(fidelity: str) -> range:
     """The MCS that a digital link of this fidelity can have.
 
-    Sionna has no block error rates of the two lowest, which ``abstract`` would draw from. Said here
-    as well as where packets are made, since importing Sionna takes seconds.
+    ``abstract`` draws from Sionna's block error rates, which do not exist for the two lowest MCS.
+    This is said here as well as where packets are made, since importing Sionna takes seconds.
     """
     return range(2, 28) if fidelity == "abstract" else range(28)
 

@@ -24,11 +24,11 @@ class Workload(Config):
     Attributes:
         kind: Kind of the spec.
         nature: What comparable work has in common: system, batch size, whether it has a GPU, and
-            those settings that are names, such as checkpoints.
-        details: What comparable work may differ in: token lengths, air, settings that are numbers.
-        units: Number of its parts that take the same time: steps of a training, answers of an
-            evaluation, items of the data.
-        stored: Number of its parts that take the same room; a training is one.
+            settings that are text, such as the names of checkpoints.
+        details: What comparable work may differ in: token lengths, air, all other settings.
+        units: Number of parts that take equal time: steps of a training, answers of an evaluation,
+            items of the data.
+        stored: Number of parts that take equal room on the disk; a training is one part.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Workload(Config):
 
 
 class Usage(Config):
-    """What a finished work took.
+    """What a finished piece of work took.
 
     Attributes:
         work: The work.
@@ -53,7 +53,7 @@ class Usage(Config):
 
 
 def data_workload(study: Study) -> Workload | None:
-    """The work of making a study's own data; None for a folder of the user's."""
+    """The work of making a study's own data; None for data in a folder of the user."""
     made = study.data.made
     if made is None:
         return None
@@ -94,7 +94,7 @@ def workload_of(spec: Spec, study: Study) -> Workload:
 
 
 def _token_lengths(spec: PhaseSpec | ValidationSpec | Cell) -> dict[str, float]:
-    """Token lengths by device, of a training the mean of its steps."""
+    """Token lengths by device; for a training the mean over its steps."""
     if isinstance(spec, PhaseSpec):
         return {d: fmean(tokens[d] for tokens in spec.step_tokens) for d in spec.tokens}
     return dict(spec.tested.tokens if isinstance(spec, Cell) else spec.trained.tokens)
@@ -112,7 +112,7 @@ def _evaluation(cell: Cell, nature: dict[str, Any], details: dict[str, Any]) -> 
 
 
 def _split(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings that are names, and others."""
+    """Settings that are text, and others."""
     flat = flattened(settings)
     names = {name: value for name, value in flat.items() if isinstance(value, str)}
     return names, {name: value for name, value in flat.items() if name not in names}

@@ -22,13 +22,15 @@ from .artifacts import Artifacts
 from .store import store_at
 
 _SHOWN = 5
-"""Number of keys that are told of another study."""
+"""Maximum number of differing keys that a message names."""
 
 
 class StudyFolder:
-    """``DIR/study.yaml``, ``code.json``, ``artifacts/``, ``samples/``, ``results/``, ``curves/``,
-    ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``usage/``,
-    ``logs/``, ``report/``.
+    """Paths in the folder of a study, its store and its lock.
+
+    The folder has ``study.yaml``, ``code.json``, ``artifacts/``, ``samples/``, ``results/``,
+    ``curves/``, ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``usage/``, ``logs/``
+    and ``report/``.
 
     Args:
         place: Folder, or URI of any file system that pyarrow knows.
@@ -102,9 +104,10 @@ class StudyFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps other runs out of the folder, of an object store those of this machine.
+        """Keeps other runs out of the folder; out of an object store, only those of this machine.
 
-        A process that dies lets them in. What has begun nothing leaves nothing.
+        A process that dies releases the lock. If no study was begun, the lock file and the folders
+        made for it are removed.
 
         Raises:
             ValueError: if another run is at work here.
@@ -126,18 +129,18 @@ class StudyFolder:
         finally:
             if not self.config.exists():
                 file.unlink(missing_ok=True)
-                with suppress(OSError):  # unless there is something else
+                with suppress(OSError):  # a folder that holds something else stays
                     for folder in made:
                         folder.rmdir()
             lock.release()
 
     def check(self, study: Study) -> None:
-        """Whether a study may begin or go on here; writes nothing.
+        """Checks that a study may begin or go on here; writes nothing.
 
         Raises:
-            ValueError: if another study was begun here, with the keys that differ. More values of
-                a swept key are the same study, grown. Also if modules of the user's own have
-                changed since.
+            ValueError: if another study was begun here; the message names the keys that differ. A
+                study with more values of a swept key is the same one, grown. Also if modules of the
+                user's own have changed since.
         """
         self.store.begin()
         if not self.begun:
@@ -158,7 +161,7 @@ class StudyFolder:
             )
 
     def _begun_code(self) -> dict[str, str]:
-        """Digests of the modules of the user's own that the study was begun with, by name."""
+        """Digests of the user's own modules that the study was begun with, by name."""
         if not self.store.has(self.code):
             return {}
         found: dict[str, str] = json.loads(self.store.fetch(self.code).read_text())

@@ -107,7 +107,7 @@ class MirroredStore(LocalStore):
 
     @property
     def lock(self) -> Path:
-        """On this machine alone, beside the copies, which are cleared."""
+        """A file on this machine alone; it is beside the copies, since those may be cleared."""
         return self.root.parents[1] / "locks" / self.root.name
 
     def __str__(self) -> str:
@@ -238,13 +238,13 @@ def _version(kept: FileInfo) -> tuple[int, int]:
 
 
 def _version_here(path: Path) -> tuple[int, int]:
-    """The same of the copy on this machine, as :func:`_set_version` has set it."""
+    """Size and time of the copy on this machine, as :func:`_set_version` has set it."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 
 
 def _set_version(path: Path, kept: FileInfo) -> None:
-    """Gives a copy the time of what is kept, so that clocks need not agree."""
+    """Gives a copy the time of the kept file, so that clocks need not agree."""
     _, time_ns = _version(kept)
     os.utime(path, ns=(time_ns, time_ns))
 

@@ -14,7 +14,7 @@ from .folder import StudyFolder
 
 
 def write_usage(folder: StudyFolder, name: str, usage: Usage) -> None:
-    """Keeps what a work took."""
+    """Stores what a piece of work took."""
     with folder.write(folder.usage / f"{name}.json") as partial:
         partial.write_text(usage.model_dump_json(indent=1))
 
@@ -44,6 +44,6 @@ def files_of(folder: StudyFolder, spec: Spec) -> list[Path]:
 
 
 def size_of(places: Iterable[Path]) -> int:
-    """Bytes of files and folders, as far as they are there."""
+    """Bytes of those files and folders that exist."""
     files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
     return sum(file.stat().st_size for file in files)

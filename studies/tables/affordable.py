@@ -29,7 +29,7 @@ class LinkLimits:
 
     Attributes:
         bandwidth_hz: Bandwidth of all users together.
-        deadline_ms: Longest latency of a question; None for any.
+        deadline_ms: Longest latency of a question; None if any will do.
         snr_db: SNR at the receiver; None for every SNR that was evaluated.
         users: Number of users who send at once, each on an equal share of the band.
     """
@@ -66,9 +66,10 @@ class _Sender:
 
 
 def measured(found: Findings) -> pd.DataFrame:
-    """The conditions of a study's methods, with what :func:`affordable` needs besides.
+    """The conditions of a study's methods, with what else :func:`affordable` needs.
 
-    That is what each device sends for a question, or of an emulation every question's latency.
+    That is what each device sends for a question or, in an emulation, the latency of every
+    question.
 
     Raises:
         ValueError: if no cell of a method has finished.
@@ -104,15 +105,17 @@ def _latencies(tables: Tables, cells: Sequence[str]) -> pd.DataFrame:
 def affordable(
     study: Study, rows: pd.DataFrame, layout: TableLayout, limits: LinkLimits
 ) -> pd.DataFrame:
-    """The conditions that a link carries in time, the most accurate one of each air first.
+    """The conditions that a link carries in time, the most accurate of each air and SNR first.
 
-    A question's airtime is as many times that measured as its mean numbers of symbols take on a
-    user's share of the band, of the slowest device or (``tdma``) of all; so is the energy of each
-    device. The rest of the latency, such as computing, stays. At an SNR in between, that of the
-    next lower evaluated one is shown.
+    The measured airtime of a question is scaled to a user's share of the band: by the time that its
+    mean numbers of symbols take there, over the time that they take on the link of the measurement.
+    These times are those of the slowest device or, with ``tdma``, of all devices in turn. The
+    energy of each device is scaled by its own airtime in the same way. The rest of the latency,
+    such as computing, stays as it is. For an SNR between two evaluated ones, the conditions of the
+    lower one are returned.
 
-    Users who were emulated wait for each other, which no other bandwidth can be told from: what
-    they measured holds as it is, at their bandwidth, and is in time by
+    Emulated users wait for each other, so nothing follows from them for another bandwidth. What was
+    measured holds unchanged at its own bandwidth, and is in time by
     :func:`studies.tables.lateness.lateness`.
 
     Args:
@@ -122,13 +125,13 @@ def affordable(
         limits: The link and the deadline.
 
     Returns:
-        Rows of the summary, with ``airtime_ms``, ``latency_ms`` and ``energy_mj`` on this link and
-        its ``deadline_ms``, NaN without one, which all of them meet.
+        Rows of the summary, with ``airtime_ms``, ``latency_ms`` and ``energy_mj`` on this link. All
+        of them meet ``deadline_ms``, that of the limits; it is NaN if there is none.
 
     Raises:
         InfeasibleBudgetError: if the link carries nothing of what was measured.
-        ValueError: if nothing was measured at an SNR as low as this; for another link than that of
-            an emulation.
+        ValueError: if nothing was measured at an SNR as low as this, or for a link other than that
+            of an emulation.
     """
     emulated = study.emulate is not None
     carried = _as_emulated(rows, limits) if emulated else _on_link(study, rows, limits)
@@ -160,7 +163,7 @@ def _as_emulated(rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
     """The conditions at a bandwidth that was emulated.
 
     Raises:
-        ValueError: if none was, or for users of another number.
+        ValueError: if this one was not, or if the limits share it among several users.
     """
     if limits.users > 1:
         raise ValueError(
@@ -181,11 +184,12 @@ def _as_emulated(rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
 def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
     """The conditions that a user's share of a link carries, with their costs on it.
 
-    An air with a link budget spreads its power over the share: on a narrower one than was measured
-    its SNR is higher, and the accuracy at least this; a wider one carries nothing of it.
+    An air with a link budget spreads its power over the share. On a share narrower than the
+    measured band its SNR is higher, so that the accuracy is at least the measured one. A condition
+    of such an air is left out if the share is wider.
 
     Raises:
-        InfeasibleBudgetError: if it carries none.
+        InfeasibleBudgetError: if the share carries none.
     """
     found: list[dict[Any, Any]] = []
     reasons = []
@@ -239,7 +243,7 @@ def _share(study: Study, devices: int, limits: LinkLimits) -> Link:
 
 
 def _slower(before: Link, share: Link, senders: Sequence[_Sender]) -> tuple[float, float]:
-    """How many times as long, and as much energy, a question takes on a share of the band."""
+    """Factors by which airtime and energy of a question change on a share of the band."""
     names, uses = [own.device for own in senders], [own.channel_uses for own in senders]
     costs = [link.overheads(names, uses, control_bits=0) for link in (before, share)]
     old_ms, new_ms = (
@@ -255,9 +259,9 @@ def _slower(before: Link, share: Link, senders: Sequence[_Sender]) -> tuple[floa
 
 
 def _at_snr(study: Study, rows: pd.DataFrame, snr_db: float | None) -> pd.DataFrame:
-    """The conditions of every bandwidth at the next lower SNR that was received at it.
+    """The conditions of every bandwidth at the highest SNR received there up to ``snr_db``.
 
-    None of airs with a link budget, whose SNRs are their own.
+    Conditions of airs with a link budget are left out: nobody asks for their SNRs.
 
     Raises:
         ValueError: if there is none.

@@ -30,7 +30,7 @@ class SharedBand:
     Attributes:
         bandwidth_hz: Bandwidth of all users together.
         deadline_ms: Longest latency of a question.
-        users_snr_db: SNR of each user at the receiver, whatever its blocks.
+        users_snr_db: SNR of each user at the receiver, the same for any number of blocks.
         by: How the blocks are shared, see :func:`allocate`.
     """
 
@@ -62,7 +62,7 @@ def candidates(
         air: Label of the air; None for the only one that is evaluated by SNR.
 
     Raises:
-        ValueError: if there are none, or some of several airs.
+        ValueError: if there are none, or if they are of several airs.
     """
     rows = rows[~rows["method"].isin(layout.reference_methods)]
     rows = rows.dropna(subset=["eval_snr_db", "accuracy"])
@@ -85,20 +85,20 @@ def allocate(
     """Resource blocks of each user, and the most accurate condition that they carry in time.
 
     All users send at once, each on blocks of its own, which its devices share as in the study. A
-    user's conditions and accuracies are those of
-    :func:`studies.tables.affordable.affordable` on a link as wide as its blocks: none but measured
-    ones, at the next lower evaluated SNR. What decides about the blocks:
+    user's conditions and accuracies are those that :func:`studies.tables.affordable.affordable`
+    gives for a link as wide as its blocks: only measured ones, at the next lower evaluated SNR.
+    ``band.by`` says how the blocks are shared:
 
-    - ``equal``: as many for each user, the rest stay empty.
-    - ``proportional``: in the proportion of the ``uplink_channel_uses`` of what a user would send
-      if it had the band alone. Token symbols take as many at any SNR; packets take fewer the higher
-      their rate is.
-    - ``accuracy``: the users' mean accuracy is greatest, with the fewest blocks for it.
-    - ``max-min``: the lowest accuracy of a user is greatest, then the mean.
+    - ``equal``: the same number for each user; the rest stay empty.
+    - ``proportional``: in proportion to the ``uplink_channel_uses`` of what each user would send if
+      it had the band alone. Token symbols take the same number at any SNR; packets take fewer, the
+      higher their rate is.
+    - ``accuracy``: for the greatest mean accuracy of the users, with the fewest blocks.
+    - ``max-min``: for the greatest accuracy of the worst user, then for the greatest mean.
 
-    The mean of the columns ``accuracy``, ``accuracy_low`` and ``accuracy_high`` is that of the
-    users, and an interval that holds it even if the errors of all users are the same, as those of
-    one network on the same questions nearly are.
+    The mean of the column ``accuracy`` is the mean accuracy of the users. The means of
+    ``accuracy_low`` and ``accuracy_high`` are an interval of it that holds even if the errors of
+    all users are the same, as those of one network on the same questions nearly are.
 
     Args:
         study: The study.

@@ -71,7 +71,7 @@ def _compare(tables: Tables, table: pd.DataFrame, claim: Claim) -> pd.DataFrame:
 def _at_lengths(
     tables: Tables, results: pd.DataFrame, method: str, tokens: TokenLengths
 ) -> pd.DataFrame:
-    """A method's rows at these token lengths, named after both; none without lengths."""
+    """A method's rows at these token lengths, renamed to include them; none without lengths."""
     rows = results[results["method"] == method] if tokens else results[:0]
     for device, count in tokens.items():
         if device not in tables.layout.budgets:
@@ -93,7 +93,7 @@ def unjudged(study: Study, layout: TableLayout) -> list[str]:
 
 
 def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
-    """What a study does not have of a claim; None if nothing."""
+    """What a claim needs that a study does not have; None if nothing."""
     methods = [*(method.label for method in study.methods), *layout.reference_methods]
     if unknown := [name for name in (claim.better, claim.than) if name not in methods]:
         return f"no method {unknown[0]!r}; there are: {', '.join(methods)}"

@@ -23,7 +23,7 @@ SERVICE_COLUMNS = (
 """How the users of an emulation were served, see :mod:`studies.tables.service`."""
 MAX_POWER = "max_tx_power_dbm"
 PACKET_BITS = "bits_per_value"
-"""Column of the bits of a value in packets; null for what sends none, which is no other number."""
+"""Column of the bits of a value in packets; null without packets, which agrees with any number."""
 LOCATION_COLUMNS = ("x_m", "y_m", "height_m", "path_loss_db", "tx_power_dbm")
 
 _Columns = list[tuple[str, pa.DataType]]
@@ -59,19 +59,19 @@ class TableLayout:
     """The columns of a study's tables, which follow from its systems and its task.
 
     Attributes:
-        devices: Devices whose tokens have columns in ``results``, in this order: their budget, or
-            what was sent where there is none.
+        devices: Devices whose tokens have columns in ``results``, in this order. A column has the
+            device's budget, or what it sent if it has none.
         losses: Columns of ``curves``; the first is the loss of the task.
         methods: Labels of the methods, without references.
         budgets: Devices whose token length the study sweeps.
         groups: Groups of samples, whose accuracies have columns in ``results``.
         parts: Groups of each part of a mixture of tasks; a part's accuracy has a column as well.
         metrics: Official scores of the task, which have columns in ``results``.
-        graded: Whether an answer's score may lie between 0 and 1, rather than be one of them.
+        graded: Whether an answer's score may lie between 0 and 1, instead of being 0 or 1.
         references: Reference methods, whose accuracies are in the rows of all others.
         streams: Streams whose loss rates and channel uses have columns in ``curves``.
         fitted: Whether token lengths follow from the deadline, so that conditions of two methods
-            are alike whose lengths are not.
+            may be alike although their lengths differ.
     """
 
     devices: tuple[str, ...]
@@ -88,11 +88,11 @@ class TableLayout:
 
     @property
     def kinds(self) -> dict[str, tuple[str, ...]]:
-        """Groups of each accuracy in ``results``: those of a part of a mixture, or one alone."""
+        """Groups that each accuracy in ``results`` covers: those of a part of a mixture, or one."""
         return {**self.parts, **{group: (group,) for group in self.groups}}
 
     def groups_of(self, part: str | None) -> tuple[str, ...] | None:
-        """Groups of a part of the task, or of one group alone; None, which is all, for None.
+        """Groups of a part of the task, or a single group; None, which stands for all, for None.
 
         Raises:
             ValueError: for an unknown part or group.
@@ -167,7 +167,8 @@ class TableLayout:
     def phase_curves(self) -> pa.Schema:
         """One row for each training step of a phase.
 
-        Null for losses that it does not have, and loss rates if a single user trains.
+        Losses that the phase does not have are null, and so are loss rates if a single user
+        trains.
         """
         return _schema(self._step)
 
@@ -180,8 +181,9 @@ class TableLayout:
     def answers(self) -> pa.Schema:
         """One row for each question and evaluated condition.
 
-        Accuracy is the mean of ``right``, which is one of ``exact``, the score of the answer, and
-        ``first_token``. Both scores are numbers if the task grades answers, flags otherwise.
+        Accuracy is the mean of ``right``, which is either ``exact`` (the score of the answer) or
+        ``first_token``. ``right`` and ``exact`` are numbers if the task grades answers, and flags
+        otherwise.
         """
         score = _REAL if self.graded else _FLAG
         return _schema(

@@ -22,10 +22,10 @@ def compare_methods(
 ) -> pd.DataFrame:
     """Difference in accuracy, ``first`` minus ``second``, in each condition that both have.
 
-    Token lengths of devices that only one of them has are not matched, nor bits of a value where
-    only one sends packets: each of them is compared. Nor are token lengths that were fitted to the
-    deadline, which is matched. A reference, which has one condition, is compared with every one of
-    the other's.
+    Conditions are matched in all their columns but a few, whose values are all compared: token
+    lengths of devices that only one method has, bits of a value where only one sends packets, and
+    token lengths that were fitted to the deadline (the deadline itself is matched). A reference has
+    one condition, which is compared with every condition of the other method.
 
     Args:
         tables: Tables of the study.
@@ -34,12 +34,12 @@ def compare_methods(
         part: Part of the task, or group of its questions, that counts; all of them by default.
 
     Returns:
-        A row for each pair of conditions: their columns, of token lengths that are not matched
-        those of ``second`` as ``tokens_DEVICE_second``; ``seeds`` and ``questions``;
+        A row for each pair of conditions: their columns; ``seeds`` and ``questions``;
         ``accuracy_first``, ``accuracy_second``; ``difference`` with its 95 % bounds and what
         varies in them (see :mod:`studies.tables.statistics`); ``mcnemar_p``, the p-values of
         McNemar's exact test within each seed, in the seeds' order, NaN where answers are graded.
-        Of conditions that differ in their deadline alone, which share their answers, the first.
+        Fitted token lengths of ``second`` are in ``tokens_DEVICE_second``. Of conditions that
+        differ only in their deadline, and so share their answers, only the first has a row.
 
     Raises:
         ValueError: for an unknown method or part, or if the two are the same or have no condition
@@ -63,7 +63,7 @@ def compare_methods(
             _scores(tables, _where(rows, {name: condition[name] for name in names}), groups)
             for rows, names in ((one, left), (other, right))
         )
-        if not right:  # a reference's one user has answered for all
+        if not right:  # a reference has one user, who stands for all
             others = others.droplevel("user")
         elif not left:
             scores = scores.droplevel("user")
@@ -91,7 +91,7 @@ def _rows_of(done: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def _pairs(layout: TableLayout, one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Conditions alike in the columns that both have; all of one, where the other has none."""
+    """Conditions alike in the columns that both have; if one has no columns, all of the other."""
     one, other = one.drop_duplicates(), other.drop_duplicates()
     both = one.columns.intersection(other.columns)
     if shared := [name for name in both if _matched(layout, name)]:
@@ -109,7 +109,7 @@ def _matched(layout: TableLayout, column: str) -> bool:
 
 
 def _shown(layout: TableLayout, columns: list[str]) -> list[str]:
-    """Columns of a method's conditions, with the token lengths that follow from the others."""
+    """Columns of a method's conditions, with those token lengths that follow from others."""
     return [*columns, *layout.budget_columns] if columns and layout.fitted else columns
 
 
@@ -119,7 +119,7 @@ def _condition_columns(layout: TableLayout, method: str, rows: pd.DataFrame) -> 
 
 
 def _all_columns(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
-    """Columns of a condition but token lengths that are not matched, or that a method has not."""
+    """Columns of a condition, without token lengths that are not matched or do not exist."""
     missing = {name for name in layout.budget_columns if not rows[name].any()}
     return [
         name
@@ -129,7 +129,7 @@ def _all_columns(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
 
 
 def merge_conditions(one: pd.DataFrame, other: pd.DataFrame, on: Sequence[str]) -> pd.DataFrame:
-    """Pairs of rows that are alike in these columns, bits of a value where both send packets."""
+    """Pairs of rows alike in these columns; in bits of a value only if both send packets."""
     alike = [name for name in on if name != PACKET_BITS]
     both = one.merge(other, on=alike, suffixes=("", "_second"))
     first, second = both[PACKET_BITS], both[f"{PACKET_BITS}_second"]
@@ -140,7 +140,7 @@ def merge_conditions(one: pd.DataFrame, other: pd.DataFrame, on: Sequence[str]) 
 def _where(rows: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:
     for name, value in values.items():
         alike, missing = rows[name].eq(value), rows[name].isna()
-        if name == PACKET_BITS:  # another method's, where this one sends no packets
+        if name == PACKET_BITS:  # that of the other method, where this one sends no packets
             rows = rows[alike | missing]
         else:
             rows = rows[missing if pd.isna(value) else alike]
@@ -181,7 +181,7 @@ def _difference(scores: pd.DataFrame, graded: bool) -> dict[str, Any]:
 
 
 def _mcnemar(differences: NDArray[np.float64]) -> float:
-    """Exact two-sided p-value: of answers that only one has right, either's are as probable."""
+    """Exact two-sided p-value, if either is as likely to be the only one that is right."""
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
     if not better + worse:
         return 1.0

@@ -16,9 +16,9 @@ from ..plan.specs import Cell, streams_of
 
 
 def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
-    """SNRs and costs of some streams: SNRs averaged linearly, costs as sums.
+    """SNRs of some streams, averaged linearly, and the sums of their costs.
 
-    ``airtime_ms`` is that of the senders, one after the other. Streams that no sample has, such as
+    ``airtime_ms`` is that of the senders one after the other. Streams that no sample has, such as
     the image of a task about texts, count in neither SNRs nor erasures.
     """
     costs = [arrival.overhead for arrival in arrivals]
@@ -60,7 +60,8 @@ class NetworkSizes:
     """Sizes of a network, from which compute and training traffic are counted, and its hardware.
 
     Attributes:
-        windows: Mean number of the encoders' windows in a sample's media, by device and name.
+        windows: Mean number of the encoders' windows in a sample's media, by device and name of the
+            features.
         devices: Number of trained weights of each device.
         hardware: What the base station runs on, see :meth:`actors.BaseStation.hardware`.
     """
@@ -78,8 +79,8 @@ def network_columns(
     Args:
         cell: Cell of the condition.
         sizes: Sizes of the network.
-        tokens: Mean number of tokens that each device sends for a sample; those of other systems'
-            devices do not count.
+        tokens: Mean number of tokens that each device sends for a sample; devices that the system
+            does not have are ignored.
     """
     operations = operations_of(cell, tokens, sizes.windows)
     return {
@@ -93,9 +94,9 @@ def network_columns(
 
 
 def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float]) -> float:
-    """Gradient bits of one training sample: two values a symbol, and one a power scale sent.
+    """Gradient bits of a training sample: two values for each symbol, one for each scale sent.
 
-    0 if the devices train nothing: references, files encoded at the station.
+    They are 0 if no device trains: for references, and for files, which the station encodes.
     """
     served = served_streams(cell.system, cell.task, cell.tested.tokens)
     sent = [s for s in served if cell.crossing.transport.get(s.name) != "file"]

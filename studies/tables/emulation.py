@@ -99,10 +99,10 @@ def _scores(
 
 
 def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
-    """Reception of one stream: means over transmissions, but costs by question.
+    """Reception of one stream: means over its transmissions, but costs per question.
 
-    Tokens are those of a question that is sent once; a device that is missing sends none. SNRs and
-    erasures are of what was sent, SNRs averaged linearly.
+    Tokens are those of one transmission; a missing device sends none. SNRs, which are averaged
+    linearly, and erasures are those of what was sent.
     """
     sent = rows[rows["sent"]]
     costs = {name: float(sent[name].sum()) / asked for name in _COSTS}
@@ -122,7 +122,7 @@ def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
 def _device_rows(
     journal: pd.DataFrame, received: pd.DataFrame, metric: Metric
 ) -> list[dict[str, Any]]:
-    """A row for each user's device; costs are those of one of its user's questions."""
+    """A row for each user's device; costs are means over its user's questions."""
     right = received[_SCORE[metric]].reindex(journal["request"], fill_value=0).to_numpy(float)
     sent = journal["sent"]
     table = journal.assign(

@@ -48,7 +48,7 @@ class Tables:
         """Writes a finished cell's rows, with the accuracies of the references at its seed.
 
         What training cost, and whether it diverged, follows from the cell's curves, which are
-        written before.
+        written first.
         """
         task, steps = cell.task, self._steps(cell)
         splits = task.train_split, task.test_split
@@ -64,7 +64,7 @@ class Tables:
         self._write(self.folder.result(cell.key), rows, self.layout.results)
 
     def _steps(self, cell: Cell) -> list[dict[str, Any]]:
-        """The training steps of a cell, as far as they are there."""
+        """The training steps of a cell; none if they are not there."""
         file = self.folder.curves / _name(cell.key)
         return self._rows(file, self.layout.curves) if self.folder.store.has(file) else []
 
@@ -109,7 +109,7 @@ class Tables:
         self._write(self.folder.result(cell.key), rows, self.layout.results)
 
     def _latencies_ms(self, cell: Cell, row: dict[str, Any]) -> list[float | None]:
-        """Those of all questions of a finished row; a single user's all have the row's.
+        """Latencies of all questions of a finished row; a single user's all have that of the row.
 
         Raises:
             ValueError: if the answers of many users were removed.
@@ -136,7 +136,7 @@ class Tables:
         return ordered
 
     def read_other_configs(self, cells: Sequence[Cell]) -> dict[str, str]:
-        """Configs, as JSON, of the cells that have results and are none of these, by key."""
+        """Configs, as JSON, of all other cells that have results, by key."""
         own = {self.folder.result(cell.key).name for cell in cells}
         names = sorted(set(self.folder.store.names(self.folder.results)) - own)
         files = [self.folder.results / name for name in names if Path(name).match("cell-*.parquet")]
@@ -207,10 +207,10 @@ class Tables:
         return self._read(self._curves(cells), _part(self.layout.curves, columns))
 
     def read_training_losses(self, cells: Sequence[str], loss: str) -> pd.Series[float]:
-        """Mean of a loss over the steps that have it, by key of the cells that have some.
+        """Mean of a loss over the steps that have it, by the key of each cell that has some.
 
-        It is NaN if some step's is. A step in which nothing has arrived has no loss, which pandas
-        would take for the same.
+        The mean is NaN if the loss of some step is NaN. A step in which nothing has arrived has a
+        null loss, which does not count; pandas would take it for NaN.
         """
         schema = _part(self.layout.curves, ["cell", loss])
         steps = self._table(self._curves(cells), schema).drop_null()
@@ -219,7 +219,7 @@ class Tables:
         return losses
 
     def update_references(self, results: pd.DataFrame) -> pd.DataFrame:
-        """Keeps the accuracies of finished references, in the rows of all other cells as well.
+        """Stores the accuracies of finished references, also in the rows of all other cells.
 
         Args:
             results: Rows of ``results``.
@@ -241,7 +241,7 @@ class Tables:
         return updated
 
     def _curves(self, cells: Sequence[str]) -> list[Path]:
-        """The files of these cells that are there: one without training steps may have none."""
+        """The files of these cells that exist: a cell without training steps may have none."""
         kept = set(self.folder.store.names(self.folder.curves))
         return [self.folder.curves / name for name in sorted(kept & set(map(_name, cells)))]
 
@@ -265,9 +265,9 @@ class Tables:
     def _table(self, files: Sequence[Path], schema: pa.Schema) -> pa.Table:
         """The rows of these files, in their order.
 
-        They are read one after the other, as threads would wait for Python's lock, and copied
-        together before the processor's caches have lost them. In one piece, as thousands of pieces
-        make pandas slow.
+        The files are read one after the other, since threads would wait for Python's lock. A few at
+        a time are copied together, before the processor's caches have lost them. The table is in
+        one piece, since thousands of pieces make pandas slow.
         """
         here = self.folder.store.fetch_several(files)
         parts = [schema.empty_table()]
@@ -278,7 +278,7 @@ class Tables:
 
 
 def _part(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
-    """A schema with some of the columns alone; with all of them for None."""
+    """A schema with only some of the columns, or with all of them for None."""
     if columns is None:
         return schema
     return pa.schema([schema.field(name) for name in columns], schema.metadata)

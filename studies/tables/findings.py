@@ -1,4 +1,4 @@
-"""What the rows of a study say: what report, screen and page share."""
+"""What the rows of a study say, for report, screen and page alike."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 
 def pareto(summary: pd.DataFrame, cost: str = "uplink_channel_uses") -> pd.DataFrame:
-    """The conditions that no other one exceeds in accuracy at the same or less cost.
+    """The conditions whose accuracy no other one reaches at the same or less cost.
 
     Args:
         summary: Rows with ``accuracy`` and the cost, such as those of
@@ -14,7 +14,8 @@ def pareto(summary: pd.DataFrame, cost: str = "uplink_channel_uses") -> pd.DataF
         cost: Column of the cost.
 
     Returns:
-        Its rows by increasing cost; those without an accuracy or a cost are never among them.
+        Their rows by increasing cost; of rows that are alike in both, the first. Rows without an
+        accuracy or a cost are left out.
 
     Raises:
         ValueError: if there is no such column.

@@ -1,7 +1,7 @@
 """Resource blocks for users whose accuracy grows with them: multiple-choice knapsacks.
 
-A user's *steps* are its accuracies, each by the fewest blocks that give it. One step of each user
-is taken, so that all blocks together are at most ``total``.
+A user's *steps* are its accuracies, each by the fewest blocks that give it. One step is taken for
+each user, so that all blocks together are at most ``total``.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 Steps = Mapping[int, float]
 
 _Choice = tuple[float, int, tuple[int, ...]]
-"""Sum of the accuracies, minus the number of blocks, and the blocks of each user."""
+"""Sum of the accuracies, negative number of blocks, and the blocks of each user."""
 _IMPOSSIBLE: _Choice = (-math.inf, 0, ())
 
 
 def most_accurate(users: Sequence[Steps], total: int) -> tuple[int, ...]:
-    """Blocks of each user whose sum of accuracies is greatest; of several the fewest.
+    """Blocks of each user with the greatest sum of accuracies; of equal sums, the fewest blocks.
 
-    Exact, by dynamic programming over the blocks of the first users.
+    The result is exact, by dynamic programming over the blocks of the first users.
 
     Args:
-        users: Steps of each user, the fewest blocks of which are at most ``total`` together.
+        users: Steps of each user; the fewest blocks of all users add up to at most ``total``.
         total: Number of blocks.
     """
     best: list[_Choice] = [(0.0, 0, ())] * (total + 1)
@@ -42,15 +42,15 @@ def most_accurate(users: Sequence[Steps], total: int) -> tuple[int, ...]:
 
 
 def _with(others: _Choice, blocks: int, accuracy: float) -> _Choice:
-    """A choice for one user more."""
+    """A choice extended by one more user."""
     return others[0] + accuracy, others[1] - blocks, (*others[2], blocks)
 
 
 def max_min(users: Sequence[Steps], total: int) -> tuple[int, ...]:
-    """Blocks of each user whose lowest accuracy is greatest; of several the most accurate ones.
+    """Blocks of each user with the greatest lowest accuracy; of equal ones, the greatest sum.
 
     Args:
-        users: Steps of each user, the fewest blocks of which are at most ``total`` together.
+        users: Steps of each user; the fewest blocks of all users add up to at most ``total``.
         total: Number of blocks.
     """
     levels = sorted({accuracy for steps in users for accuracy in steps.values()}, reverse=True)
@@ -62,7 +62,7 @@ def max_min(users: Sequence[Steps], total: int) -> tuple[int, ...]:
 
 
 def apportioned(weights: Sequence[float], total: int) -> tuple[int, ...]:
-    """Whole blocks in the proportion of weights, by largest remainder; of equal ones the first."""
+    """Whole blocks in proportion to weights, by largest remainder; ties go to the first user."""
     shares = [total * weight / sum(weights) for weight in weights]
     blocks = [int(share) for share in shares]
     by_rest = sorted(range(len(shares)), key=lambda user: blocks[user] - shares[user])

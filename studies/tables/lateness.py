@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..plan.budgets import meets
 
 MAX_LATE_FRACTION = 0.05
-"""A deadline is met if no more of the questions are late.
+"""A deadline is met if at most this fraction of the questions is late.
 
 As in 3GPP's TR 38.838, where users are satisfied if a given fraction of their packets is in time.
 """
@@ -19,9 +19,9 @@ def lateness(
     """The columns of ``results`` about a deadline, if there is one.
 
     Args:
-        deadline_ms: Deadline of a question; None for none, which all meet.
-        latencies_ms: Time in which each question was answered, of at least one; NaN or None of one
-            that never was.
+        deadline_ms: Deadline of a question; None for no deadline, which is always met.
+        latencies_ms: Latency of each question, of at least one; NaN or None for a question that was
+            never answered.
     """
     if deadline_ms is None:
         return {"late_fraction": None, "meets_deadline": True}

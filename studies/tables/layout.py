@@ -31,6 +31,6 @@ def layout_of(study: Study) -> TableLayout:
             Reference(c.label, c.reference.bound) for c in contenders if c.reference is not None
         ),
         losses=tuple(dict.fromkeys(name for phase in phases for name in phase.losses)),
-        streams=tuple(dict.fromkeys(sent)),  # methods first: references send texts alone
+        streams=tuple(dict.fromkeys(sent)),  # methods first: references only send texts
         fitted=study.deadline_policy == "fit" and len(study.tokens) == 1,
     )

@@ -17,18 +17,19 @@ from .statistics import MIN_SEEDS, t_quantile
 def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     """Difference in training loss, ``second`` minus ``first``, where both were trained alike.
 
-    A network's training loss is the mean of the task's loss over all steps that train it: what
-    learns faster has less; NaN if it has diverged. Its interval is Student's t over the seeds.
+    A network's training loss is the mean of the task's loss over all steps that train it: it is
+    lower for what learns faster, and NaN if the training has diverged. The interval of the
+    difference is Student's t over the seeds.
 
     Args:
         tables: Tables of the study.
-        table: Rows of ``results``; budgets that are 0 throughout a method are not matched.
+        table: Rows of ``results``; token lengths that are 0 throughout a method are not matched.
         first, second: Labels of the methods.
 
     Returns:
         A row for each trained condition: its columns, ``seeds``, ``difference`` with its 95 %
-        bounds, NaN with fewer than three seeds, and ``interval``. All are NaN where a network has
-        diverged.
+        bounds, and ``interval``. The bounds are NaN with fewer than three seeds; difference and
+        bounds are NaN where a network has diverged.
 
     Raises:
         ValueError: if the two are the same, or have no trained condition and seed in common.
@@ -61,7 +62,7 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
 
 
 def _trained(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
-    """Columns of a trained condition but the lengths and tested SNRs that these rows lack."""
+    """Columns of a trained condition, without lengths and tested SNRs that are not matched."""
     missing = {n for n in layout.budget_columns if layout.fitted or not rows[n].any()}
     if rows["eval_snr_db"].isna().all():
         missing.add("eval_snr_db")

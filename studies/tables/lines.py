@@ -10,8 +10,9 @@ from .columns import PACKET_BITS
 def curve(summary: pd.DataFrame, x: str = "eval_snr_db", y: str = "accuracy") -> pd.DataFrame:
     """One column of a summary by another, with a column for each line: ``.plot()`` draws them.
 
-    Lines differ in method, air and whatever else the conditions differ in, but for ``x``; by a
-    token length, or a cost such as ``uplink_channel_uses``, all token lengths vary along a line.
+    Lines differ in method, air and whatever else the conditions differ in, except for ``x``. If
+    ``x`` is a token length, or a cost such as ``uplink_channel_uses``, all token lengths vary along
+    a line.
 
     Args:
         summary: Rows of :func:`studies.summarise`.

@@ -32,7 +32,7 @@ class EmulationScores:
     Attributes:
         columns: Further columns of its row.
         users: User that asked each question.
-        latencies_ms: Time in which each question was answered; None of one that never was.
+        latencies_ms: Latency of each question; None for a question that was never answered.
         device_rows: Rows of all users' devices.
     """
 
@@ -133,7 +133,7 @@ class Outcome:
         return self.cell.task.measure(answered.predicted, self.asked, answered.scores)
 
     def _askers(self) -> tuple[Sequence[int], Sequence[float | None]]:
-        """Who asked each question, and the time in which many users had their answers."""
+        """The user and the latency of each question; no latencies without an emulation."""
         if self.emulation is None:
             return (0,) * len(self.asked), (None,) * len(self.asked)
         return self.emulation.users, self.emulation.latencies_ms

@@ -16,12 +16,12 @@ TableName = Literal["results", "answers", "devices", "curves"]
 def read_table(found: Findings, name: str) -> pd.DataFrame:
     """All rows of a table, with ordered categories where columns name parts of the study.
 
-    Methods come in the study's order between lower and upper references, airs and devices in the
-    study's order, groups of questions in the task's, phases in that of training; so tables, groups
-    and axes of plots do, too.
+    Methods are in the study's order, between lower and upper references. Airs and devices are in
+    the study's order, groups of questions in the task's, phases in that of training. Sorted tables,
+    groups and axes of plots keep these orders.
 
     Args:
-        found: What a study has found.
+        found: Findings of the study.
         name: Name of the table.
 
     Raises:

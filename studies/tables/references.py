@@ -11,7 +11,7 @@ from .columns import TableLayout
 
 
 def with_references(rows: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
-    """Rows of ``results`` whose finished ones have the accuracies of the references among them."""
+    """Rows of ``results``; finished ones get the accuracies of the references among them."""
     known = _accuracies(rows, layout)
     others = rows["status"].eq("ok") & ~rows["method"].isin(layout.reference_methods)
     seeds = rows["seed"].astype(str).where(others)
@@ -20,7 +20,7 @@ def with_references(rows: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
 
 
 def write_references(folder: StudyFolder, rows: pd.DataFrame, layout: TableLayout) -> None:
-    """Keeps the accuracies of the references among rows of ``results``, for rows to come."""
+    """Stores the accuracies of the references among rows of ``results``, for later rows."""
     with folder.write(folder.references) as partial:
         partial.write_text(json.dumps(_accuracies(rows, layout)))
 

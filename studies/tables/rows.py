@@ -15,8 +15,8 @@ from tokcom_core.errors import first_line
 from .columns import VERSION_KEY
 
 _FEW_ROWS = 100
-"""A file of fewer is read in a sixth less time without dictionaries, which make large ones small.
-Without statistics any small file is read in two thirds of the time."""
+"""A file of fewer rows is read in a sixth less time without dictionaries, which make large files
+small. Without statistics, any small file is read in two thirds of the time."""
 
 
 def write_rows(file: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
@@ -32,7 +32,7 @@ def write_rows(file: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema) ->
 
 
 def read_rows(file: Path, schema: pa.Schema) -> pa.Table:
-    """Reads what :func:`write_rows` wrote, or the columns of it that ``schema`` has.
+    """Reads what :func:`write_rows` wrote, or those of its columns that ``schema`` has.
 
     Raises:
         ValueError: for a file of another schema version, whose columns mean something else, or one
@@ -44,7 +44,7 @@ def read_rows(file: Path, schema: pa.Schema) -> pa.Table:
 
 
 def read_values(file: Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    """Rows without their missing values, of a study whose other columns may differ from ``schema``.
+    """Rows without their missing values, of a study that may have columns other than ``schema``.
 
     Raises:
         ValueError: for a file of another schema version, or one that is damaged.

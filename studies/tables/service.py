@@ -28,11 +28,11 @@ def answer_times(
     device_ms: float = 0.0,
     station_ms: float = 0.0,
 ) -> pd.DataFrame:
-    """When each question that was received has arrived at the base station, and is answered.
+    """When each received question arrives at the base station, and when it is answered.
 
-    A question arrives at the end of its interval, or with the last straggler of its devices that
-    was waited for. Devices encode before it waits for an interval, so that all times but those of
-    asking are ``device_ms`` later than in the journal.
+    A question arrives at the end of its interval, or with the last of its stragglers that the base
+    station waits for. Devices encode before the question waits for an interval, so that all times
+    but that of asking are ``device_ms`` later than in the journal.
 
     Args:
         journal: Every transmission; all streams of a question are sent at once.
@@ -60,17 +60,17 @@ def answer_times(
 
 
 def latencies_ms(times: pd.DataFrame, asked: int) -> tuple[float | None, ...]:
-    """The latency of each of so many questions; None of one that was never answered."""
+    """The latency of each of ``asked`` questions; None for one that was never answered."""
     known = times["latency_ms"].to_dict()
     return tuple(known.get(question) for question in range(asked))
 
 
 def answered_in_turn(arrived_s: pd.Series[float], each_s: float) -> pd.Series[float]:
-    """When a server that does one thing after the other, in the order of arrival, has done each.
+    """When a server has answered each question, one after the other in the order of arrival.
 
     Args:
-        arrived_s: When each has arrived.
-        each_s: Time that it takes for each.
+        arrived_s: When each question arrives.
+        each_s: Time that the server takes for a question.
     """
     queue = arrived_s.sort_values(kind="stable")
     before_s = each_s * np.arange(len(queue))
@@ -83,15 +83,15 @@ def service_columns(
 ) -> dict[str, float | None]:
     """The columns of ``results`` about questions: how many were answered, how soon, how fairly.
 
-    Fairness is that of the users' service rates: the mean over a user's questions of 1 / latency,
-    and 0 for a question that was given up. Answers are counted by the time until the last interval
-    ends, and as long as the base station then takes for those that still wait.
+    Fairness is that of the users' service rates. A user's rate is the mean over its questions of
+    1 / latency, which is 0 for a question that was given up. ``answers_per_s`` divides by the time
+    until the last interval has ended and the base station has answered the questions still waiting.
 
     Args:
         journal: Every transmission; all streams of a question are sent at once.
         traffic: Questions that were asked, at least one.
         interval_s: Length of a scheduling interval.
-        times: Those of :func:`answer_times`.
+        times: Times of :func:`answer_times`.
     """
     once = transmissions(journal)
     asked, latency_ms = len(traffic), times["latency_ms"]
@@ -111,7 +111,7 @@ def service_columns(
 
 
 def transmissions(journal: pd.DataFrame) -> pd.DataFrame:
-    """A row for each attempt of a question: that of one stream, as all are sent at once."""
+    """A row for each attempt of a question: that of one stream, since all are sent at once."""
     once: pd.DataFrame = journal[journal["stream"] == journal["stream"].iloc[0]]
     return once
 
@@ -131,13 +131,13 @@ def loss_fractions(
 ) -> dict[str, float]:
     """Fraction of what was sent that was lost to each cause, the mean over streams.
 
-    The first cause that would have been enough counts: a deep fade, encoding and airtime beyond the
-    deadline, a straggler's delay on top of them.
+    A loss counts for the first of these causes that alone explains it: a deep fade, encoding and
+    airtime beyond the deadline, a straggler's delay on top of them.
 
     Args:
         journal: Every transmission.
         faults: Faults of the emulation, by whose rules it was lost.
-        encoding_ms: Time that each device computes before it sends; none for those not in it.
+        encoding_ms: Time that each device computes before it sends; 0 for devices not in it.
     """
     outage_sinr_db = -math.inf if faults.outage_sinr_db is None else faults.outage_sinr_db
     deadline_ms = math.inf if faults.deadline_ms is None else faults.deadline_ms

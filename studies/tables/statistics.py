@@ -1,19 +1,20 @@
 """The 95 % interval of an accuracy, defined once: seeds and clips as crossed random effects.
 
-Answers about one clip are correlated, so that clips count, never questions; networks of different
-seeds differ, so that seeds count as well; and all seeds answer the same clips. In the table of
-scores by seed and clip, the mean squares of the analysis of variance add up to the variance of the
-mean, (MS_seeds + MS_clips - MS_both) / (seeds x clips), and Satterthwaite's approximation ('An
+Answers about one clip are correlated, so that clips count, never questions. Networks of different
+seeds differ, so that seeds count as well. All seeds answer the same clips, so that the scores form
+a table by seed and clip. The mean squares of its analysis of variance give the variance of the
+mean, (MS_seeds + MS_clips - MS_both) / (seeds x clips). Satterthwaite's approximation ('An
 approximate distribution of estimates of variance components', 1946) gives the degrees of freedom of
-Student's t: two where the networks of three seeds are all that differs, many where clips are. (A
-bootstrap over seeds and clips counts what is of a seed and a clip alone three times, and the spread
-of three seeds two thirds of a time: `benchmarks/coverage.py` shows what its intervals would hold.)
+Student's t: two where the networks of three seeds are all that differs, many where clips differ. (A
+bootstrap over seeds and clips counts the variance of single pairs of a seed and a clip three times,
+and the spread of three seeds two thirds of a time: `benchmarks/coverage.py` shows how often its
+intervals hold the truth.)
 
-Clips may have different numbers of questions: the mean is that over questions, and the table holds
-each clip's sum less what the mean lets expect, as for any ratio of means. Where a task grades
-answers from 0 to 1, the interval is one of the mean score. Where all clips are alike, such as all
-right, another one may still differ: with a probability of at most Clopper and Pearson's bound for
-none in as many trials.
+Clips may have different numbers of questions. The mean is then that over questions, and the table
+holds each clip's sum of scores minus the mean times its number of questions, as for any ratio of
+means. Where a task grades answers from 0 to 1, the interval is that of the mean score. Where all
+clips have the same score, such as all right, another clip may still differ, with a probability of
+at most Clopper and Pearson's bound for none in as many trials.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from scipy.special import gammaincinv, stdtrit
 
 LEVEL = 0.95
 MIN_SEEDS = 3
-"""Number of seeds from which on they count as well."""
+"""Number of seeds from which on seeds count as well."""
 _MANY = 10**9
 """More seeds or questions than anybody has."""
 
@@ -42,8 +43,8 @@ Varied = Literal["seeds and clips", "clips"]
 class Interval:
     """Interval of a mean score; NaN with fewer than two clips.
 
-    ``over`` names what varies: with fewer than three seeds clips alone, their questions pooled over
-    the seeds, which says nothing about other seeds.
+    ``over`` names what varies. With fewer than three seeds only clips do: their questions are
+    pooled over the seeds, and the interval says nothing about other seeds.
     """
 
     low: float
@@ -57,7 +58,7 @@ def mean_interval(sums: NDArray[Any], asked: NDArray[np.int64], lowest: float = 
     Args:
         sums: Number of correct answers, or sum of their scores, ``[seeds, clips]``.
         asked: Number of questions ``[seeds, clips]``; 0 if a seed was not asked about a clip.
-        lowest: Lowest score that there is: 0, or -1 for differences of scores.
+        lowest: Lowest possible score: 0, or -1 for differences of scores.
     """
     assert sums.shape == asked.shape and (sums <= asked).all()
     some = asked.any(1), asked.any(0)
@@ -94,9 +95,9 @@ def clip_interval(media_ids: Sequence[str], right: Sequence[float]) -> Interval:
 def expected_half_width(
     seeds: int, questions: int, disagreement: float = 0.2, spread: float = 0.015
 ) -> float:
-    """Half of the width that a paired interval has, on average.
+    """Half of the width that a paired interval has on average.
 
-    The same questions, each about another clip, decide between the methods' networks of all seeds.
+    The networks of both methods and all seeds answer the same questions, each about another clip.
 
     Args:
         seeds: Number of seeds.
@@ -116,14 +117,14 @@ def expected_half_width(
 
 
 def needed_for(half_width: float, seeds: int, questions: int) -> tuple[int, int]:
-    """Seeds and questions with which a paired interval is expected to be so narrow.
+    """Numbers of seeds and questions at which a paired interval is expected to be narrow enough.
 
-    Of all pairs that of the fewest answers, seeds times questions.
+    Of all such pairs, it is the one with the fewest answers, seeds times questions.
 
     Args:
-        half_width: Half of the width, above 0.
-        seeds: Fewest seeds; from :data:`MIN_SEEDS` on they count.
-        questions: Fewest questions that each network answers, at least 2.
+        half_width: Half of the width that is wanted, above 0.
+        seeds: Least number of seeds; :data:`MIN_SEEDS`, from which on they count, if that is more.
+        questions: Least number of questions that each network answers, at least 2.
     """
 
     def enough(count: int, asked: int) -> bool:
@@ -139,7 +140,7 @@ def needed_for(half_width: float, seeds: int, questions: int) -> tuple[int, int]
             best = count, fewest(count, most)
         count += 1
         if best is not None:
-            most = (best[0] * best[1] - 1) // count  # with as many, there are fewer answers
+            most = (best[0] * best[1] - 1) // count  # so that there are fewer answers
     return best
 
 
@@ -151,7 +152,8 @@ def t_quantile(freedom: float) -> float:
 def _variance_of_mean(table: NDArray[np.float64]) -> tuple[float, float]:
     """Variance of the mean of a table ``[seeds, clips]``, and its degrees of freedom.
 
-    At least that of independent cells: the estimate may fall below it by chance.
+    The variance is at least that of independent cells, since the estimate may fall below it by
+    chance.
     """
     seeds, clips = table.shape
     mean = table.mean()

@@ -24,7 +24,7 @@ OF_ALL_QUESTIONS = (
     *("realised_snr_db", "uplink_channel_uses", "airtime_ms", "latency_ms", "meets_deadline"),
     "energy_mj",
 )
-"""Columns of a summary that are means over all questions of the test, whichever are counted."""
+"""Columns of a summary that are means over all questions, even if only a part is counted."""
 _ASKED = ["cell", "eval_snr_db", "media_id", "group"]
 _CELLS_AT_ONCE = 100
 """Number of cells whose answers are in memory together."""
@@ -105,7 +105,7 @@ def summarise_part(
         part: Part of the task, or group of its questions; None for all of them.
 
     Returns:
-        The rows and their summary. Both have :data:`OF_ALL_QUESTIONS` of the whole test.
+        The rows and their summary. In both, :data:`OF_ALL_QUESTIONS` are those of the whole test.
 
     Raises:
         ValueError: for an unknown part or group.
@@ -157,7 +157,7 @@ def interval_note(summary: pd.DataFrame, fewer: str = "of fewer than three seeds
 
     Args:
         summary: Rows with intervals.
-        fewer: Which of them are over clips alone, in words; where they are marked, by what.
+        fewer: Words that say which intervals are over clips alone, for instance by their mark.
     """
     kinds = set(summary["interval"].dropna())
     if not kinds:

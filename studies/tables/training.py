@@ -69,9 +69,9 @@ def phase_costs(spec: PhaseSpec, link: Link, steps: Sequence[Step]) -> TrainingC
 
 
 def divergence(cell: Cell, steps: Iterable[Step]) -> str:
-    """Where the training of a cell has diverged, by its first loss that is not finite.
+    """Where the training of a cell diverged: its first loss that is not finite.
 
-    Empty if it has not. What comes after starts from there, and is not told.
+    It is empty if all are finite. Later losses follow from the first, and are not reported.
 
     Args:
         cell: The cell.
@@ -87,9 +87,9 @@ def divergence(cell: Cell, steps: Iterable[Step]) -> str:
 
 
 def longest_step(spec: PhaseSpec, link: Link) -> Step:
-    """A step of a phase whose samples are as long as can be, as token symbols on a link.
+    """A step of a phase whose samples are as long as possible, as token symbols on a link.
 
-    Many users send them in intervals that are all full.
+    Where many users train, all their intervals are full.
     """
     phase = spec.definition
     population = None if spec.crossing is None else spec.crossing.population

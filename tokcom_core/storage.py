@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
 from .errors import first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -81,8 +85,30 @@ def reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def check_saved(saved: Iterable[str], wanted: Iterable[str]) -> None:
-    """Checks that a file holds exactly the weights that are wanted from it.
+def check_saved(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Checks that a file holds exactly the weights that are wanted from it, in their shapes.
+
+    Raises:
+        OtherWeightsError: if some are missing or of another shape, or it holds others.
+    """
+    check_names(saved, wanted)
+    check_shapes(saved, wanted)
+
+
+def check_shapes(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Checks that saved weights have the shapes of those that are wanted.
+
+    Raises:
+        OtherWeightsError: if one has not: a copy may spread it over the other without a word.
+    """
+    for name, own in saved.items():
+        if own.shape != wanted[name].shape:
+            shapes = f"{tuple(own.shape)}, not {tuple(wanted[name].shape)}"
+            raise OtherWeightsError(f"{name} has the shape {shapes}")
+
+
+def check_names(saved: Iterable[str], wanted: Iterable[str]) -> None:
+    """Checks that a file holds exactly the weights that are wanted from it, by their names.
 
     Raises:
         OtherWeightsError: if some are missing, or it holds others.

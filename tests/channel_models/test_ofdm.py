@@ -257,7 +257,7 @@ def test_knowing_more_of_the_channel_helps() -> None:
 
 @pytest.mark.parametrize("snr_db", [-10.0, 6.0])
 def test_estimates_by_statistics_announce_their_error_below_the_noise_too(snr_db: float) -> None:
-    """The noise on the pilots is no power of the channel: counted as such, estimates seem better."""
+    """The noise on the pilots is no power of the channel: with it, estimates seem better."""
     keys = {"speed_mps": 3.0, "csi": "estimated", "interpolation": "lmmse"}
     air = named_air("tdl-a", **keys).build(Link(bandwidth_hz=1e6), snr_db)
     sent = frame("a", batch=400, symbols=600)

@@ -17,6 +17,7 @@ from .here import run_here
 from .small import mlms
 
 ALL = {"slide": "all"}
+WHOLE_SOUND = {"name": "ast", "span": "whole"}
 
 
 def _plan(**keys: Any) -> Plan:
@@ -123,11 +124,12 @@ def test_the_recipe_trains_the_pocket_models(minimusic: Path, tmp_path: Path) ->
         ({"audio": "cls+distillation"}, {}, 8, "audio 'cls+distillation' needs the class token"),
         ({"audio": "cls+distillation"}, ALL, 8, "not one of 8 evenly spaced"),
         ({"audio": "cls"}, {**ALL, "audio_span": "whole"}, 8, "class token for the whole sound"),
+        ({"audio": "cls"}, {**ALL, "audio": WHOLE_SOUND}, 8, "class token for the whole sound"),
         ({"audio": "first_two"}, ALL, 1, "needs two tokens, but tokens.audio is 1"),
     ],
 )
 def test_pooling_of_tokens_that_are_not_sent_is_refused(
-    pooling: dict[str, str], models: dict[str, str], tokens: int, complaint: str
+    pooling: dict[str, str], models: dict[str, Any], tokens: int, complaint: str
 ) -> None:
     keys = mlms(alignment={"pooling": pooling}, models=models)
     budget = {"audio": tokens, "vision": 8}

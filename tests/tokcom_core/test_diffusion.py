@@ -33,6 +33,7 @@ from tokcom_core.diffusion.refinement import (
     POCKET_TEMPLATE,
     PromptRefiner,
 )
+from tokcom_core.foundation import FoundationModel, LoraShape
 from tokcom_core.zoo.build import build_drawing
 from tokcom_core.zoo.drawing.diffusion import DiffusionRecipe
 from tokcom_core.zoo.drawing.training import DrawingRecipe
@@ -224,6 +225,19 @@ def test_any_language_model_can_refine_without_an_adapter() -> None:
     model = PromptRefiner(resolve("pocket-images", "language"), template=POCKET_TEMPLATE)
     (refined,) = model.refine(["a red cube"])
     assert refined.wish == "a red cube"
+
+
+def test_an_adapter_of_other_modules_refines_and_of_another_kind_is_refused(tmp_path: Path) -> None:
+    language = resolve("pocket-images", "language")
+    modules = ("k_proj", "o_proj")
+    FoundationModel(language, LoraShape(modules=modules), "cpu").save_adapter(tmp_path)
+    refiner = PromptRefiner(language, tmp_path, POCKET_TEMPLATE, "cpu")
+    assert refiner.refine(["a red cube"])[0].wish == "a red cube"
+    config = tmp_path / "adapter_config.json"
+    settings = {**json.loads(config.read_text()), "use_rslora": True, "target_modules": ".*_proj"}
+    config.write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="sets use_rslora, target_modules by a pattern; take"):
+        PromptRefiner(language, tmp_path, POCKET_TEMPLATE, "cpu")
 
 
 _SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

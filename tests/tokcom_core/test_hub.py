@@ -173,3 +173,7 @@ def test_a_folder_lacks_one_of_its_files_of_weights(tmp_path: Path) -> None:
     index.write_text(json.dumps({"weight_map": shards}))
     with pytest.raises(ValueError, match="1 of 2 files of weights are missing, model-2"):
         local_folder(own)
+    for damaged in ("{", "{}", '{"weight_map": []}'):
+        index.write_text(damaged)
+        with pytest.raises(ValueError, match=r"model\.safetensors\.index\.json is damaged \("):
+            local_folder(own)

@@ -165,11 +165,16 @@ def test_what_cannot_be_read_is_named_with_its_remedy(error: Exception, tmp_path
 
 @pytest.mark.parametrize(
     ("saved", "told"),
-    [({"a"}, "1 weights are missing, such as b"), ({"a", "b", "c"}, "1 weights are not its own")],
+    [
+        ({"a": 2}, "1 weights are missing, such as b"),
+        ({"a": 2, "b": 2, "c": 2}, "1 weights are not its own"),
+        ({"a": 2, "b": 1}, r"b has the shape \(1,\), not \(2,\)"),
+    ],
 )
 def test_weights_of_another_network_are_not_called_damaged(
-    saved: set[str], told: str, tmp_path: Path
+    saved: dict[str, int], told: str, tmp_path: Path
 ) -> None:
+    found = {name: torch.zeros(size) for name, size in saved.items()}
     said = rf"^{tmp_path} is of another network \({told}.*\); load it into that one, or train this"
     with pytest.raises(ValueError, match=said), reading(tmp_path):
-        check_saved(saved, {"a", "b"})
+        check_saved(found, {"a": torch.zeros(2), "b": torch.zeros(2)})

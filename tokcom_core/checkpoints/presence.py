@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from ..errors import first_line
 from . import NamedCheckpoint, index_file, is_of_hub, resolve
 from .hub import cached_folder
 
@@ -45,7 +46,10 @@ def missing_weights(folder: Path) -> str | None:
         except (SafetensorError, OSError) as error:
             return f"{file.name} is damaged ({error})"
     for index in sorted(folder.rglob(f"*{_SHARDS}")):
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        try:
+            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            return f"{index.name} is damaged ({first_line(error)})"
         absent = [shard for shard in shards if not (index.parent / shard).is_file()]
         if absent:
             return f"{len(absent)} of {len(shards)} files of weights are missing, {absent[0]} first"

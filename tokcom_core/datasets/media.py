@@ -29,6 +29,7 @@ from .parallel import run_parallel
 from .video import Sampling, decode_frames, decode_sound
 
 _DEFAULT = Sampling()
+_WAV_HEADER_BYTES = 44
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def _open_sound(file: Path) -> Iterator[wave.Wave_read]:
                 raise ValueError(
                     f"{file} should be 16-bit mono at {SAMPLE_RATE_HZ} Hz, but is {form}"
                 )
-            if file.stat().st_size < 2 * reader.getnframes():
+            if file.stat().st_size < _WAV_HEADER_BYTES + 2 * reader.getnframes():
                 raise ValueError(f"{file} cannot be read: it ends too early")
             yield reader
     except (wave.Error, EOFError, OSError) as error:

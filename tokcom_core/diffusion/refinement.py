@@ -19,6 +19,9 @@ from ..checkpoints import POCKET_DRAWING, POCKET_IMAGES, resolve
 from ..checkpoints.configs import from_pretrained, stop_tokens
 from ..foundation import FoundationModel, LoraShape, concatenate
 
+_OTHER_LORA = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
+"""Settings of PEFT that change what an adapter of the same weights computes."""
+
 
 @dataclass(frozen=True)
 class RefinementTemplate:
@@ -175,4 +178,13 @@ def embed_instructions(
 
 def _read_shape(adapter: Path) -> LoraShape:
     config = from_pretrained(PeftConfig.from_pretrained, str(adapter.absolute()), "refinement")
-    return LoraShape(config.r, config.lora_alpha, config.lora_dropout)
+    unknown = [key for key in _OTHER_LORA if getattr(config, key, None)]
+    if isinstance(config.target_modules, str):
+        unknown.append("target_modules by a pattern")
+    if unknown:
+        raise ValueError(
+            f"adapter {adapter} sets {', '.join(unknown)}; take a LoRA adapter with one rank, one "
+            "alpha and target_modules by name"
+        )
+    modules = tuple(sorted(config.target_modules))
+    return LoraShape(config.r, config.lora_alpha, config.lora_dropout, modules)

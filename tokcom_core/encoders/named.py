@@ -181,4 +181,4 @@ def token_width(checkpoint: str) -> int:
     """Features of a token of a foundation model, d_T."""
     from ..checkpoints.configs import read_config
 
-    return int(read_config(checkpoint, "language").hidden_size)
+    return int(read_config(checkpoint, "language").get_text_config().hidden_size)

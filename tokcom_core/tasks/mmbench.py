@@ -134,13 +134,13 @@ def chosen_option(text: str, options: str) -> str | None:
 
 
 def _extracted(root: Path, media_id: str, image: str, table: Path) -> str:
-    """Writes an image unless it is there; returns its ``media_id``."""
+    """Writes an image unless the very same one is there; returns its ``media_id``."""
     file = root / media_id
-    if not file.is_file():
-        try:
-            content = base64.b64decode(image, validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"{table}: the image of {file.stem} is not base64: {error}") from None
+    try:
+        content = base64.b64decode(image, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"{table}: the image of {file.stem} is not base64: {error}") from None
+    if not file.is_file() or file.read_bytes() != content:
         with atomic_file(file) as partial:
             partial.write_bytes(content)
     return media_id

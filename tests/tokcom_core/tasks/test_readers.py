@@ -191,6 +191,8 @@ def test_mmbench_counts_a_question_if_all_rotations_are_right(tmp_path: Path) ->
 def test_tables_of_mmbench_have_pictures_of_their_own(tmp_path: Path) -> None:
     """They share numbers of questions."""
     for table in ("mmbench_dev_20230712", "mmbench_dev_en_20231003"):
+        _write_mmbench(tmp_path, table, b"a picture that was published before")
+        MmBench(table=f"{table}.tsv").samples(tmp_path, "test")
         _write_mmbench(tmp_path, table, table.encode())
         found = MmBench(table=f"{table}.tsv").samples(tmp_path, "test")
         assert (tmp_path / found.media_id[0]).read_bytes() == table.encode()

@@ -154,5 +154,5 @@ class WordReceiver(AnsweringReceiver):
     def _ids(self, texts: Sequence[str]) -> Tensor:
         """Token ids ``[B, S]`` of texts, padded."""
         encoded = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        rows = [torch.tensor(row[: self._max_words]) for row in encoded]
+        rows = [torch.tensor(row[: self._max_words], dtype=torch.long) for row in encoded]
         return pad_sequence(rows, batch_first=True, padding_value=_PADDING).to(self._device)

@@ -283,7 +283,7 @@ class Mlms(System):
                 f"{complaint}the class token, which selection {models.selection!r} may not send; "
                 "take systems.mlms.models.selection: slide, or pool 'mean'"
             )
-        if how.startswith("cls") and medium == "audio" and models.audio_span == "whole":
+        if how.startswith("cls") and getattr(encoder, "span", "first") == "whole":
             raise ValueError(
                 f"{complaint}a class token for the whole sound, but each window of it has one of "
                 "its own; take systems.mlms.models.audio_span: first, or pool 'mean'"
@@ -319,7 +319,8 @@ class Mlms(System):
         check_texts(tokenizer, task, samples, max_answer_tokens)
         limit = TextLimit(self.question_tokens, "question_tokens")
         check_questions(tokenizer, task, samples, limit)
-        if self.models.frames == "first":
+        encoders = [self.models.encoder(medium) for medium in self.budgets(task)]
+        if any(getattr(own, "frames", "even") == "first" for own in encoders):
             warn_of_sampling(task, root)
 
     def for_phase(self, phase: str) -> Mlms:

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import nn
 
-from ...storage import check_saved
+from ...storage import check_names, check_shapes
 
 
 def named_weights(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -28,12 +28,17 @@ def load_weights(file: Path, wanted: Mapping[str, nn.Parameter]) -> tuple[set[st
 
     Returns:
         Names of these parameters, and all other names in the file.
+
+    Raises:
+        OtherWeightsError: for weights of another shape.
     """
     with safe_open(file, "pt") as stored:
         names = set(stored.keys())
         found = names & set(wanted)
         for name in found:
-            wanted[name].data.copy_(stored.get_tensor(name))
+            saved = stored.get_tensor(name)
+            check_shapes({name: saved}, wanted)
+            wanted[name].data.copy_(saved)
     return found, names - found
 
 
@@ -44,7 +49,7 @@ def check_loaded(wanted: Iterable[str], found: Iterable[str], others: Iterable[s
     """
     had = {_begun(name) for name in found}
     needed = {name for name in wanted if _begun(name) is None or _begun(name) in had}
-    check_saved({*found, *others}, needed)
+    check_names({*found, *others}, needed)
 
 
 def _begun(name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -36,7 +36,8 @@ def emulated_outcome(
     """The outcome of an emulation that has ended.
 
     Retransmissions cost as much as first transmissions: costs are sums over all transmissions,
-    divided by the number of questions. A question that was never received has a score of 0.
+    divided by the number of questions. A question that was never received has the score of no
+    answer: 0, or NaN where nothing here can score answers.
 
     Raises:
         ValueError: if nobody has asked anything.
@@ -51,7 +52,8 @@ def emulated_outcome(
     asked = test.take(traffic.rows.tolist())
     once = transmissions(journal)
     received = once[once["received"]].set_index("request")
-    scores = _scores(journal, received, len(asked), emulation.interval_s)
+    unanswered = cell.task.scores([""] * len(asked), asked, test)
+    scores = _scores(journal, received, unanswered, emulation.interval_s)
     sizes = NetworkSizes(
         windows,
         emulation.device_weights(),
@@ -81,8 +83,11 @@ def emulated_outcome(
 
 
 def _scores(
-    journal: pd.DataFrame, received: pd.DataFrame, asked: int, interval_s: float
+    journal: pd.DataFrame, received: pd.DataFrame, unanswered: Sequence[float], interval_s: float
 ) -> Evaluation:
+    """The evaluation of all questions; those that were never received are ``unanswered``."""
+    asked = len(unanswered)
+    answered = received["score"].reindex(range(asked))
     intervals = len(journal) / journal["stream"].nunique()
 
     def of_questions(column: str, missing: Any) -> tuple[Any, ...]:
@@ -90,7 +95,7 @@ def _scores(
 
     return Evaluation(
         predicted=of_questions("predicted", ""),
-        scores=of_questions("score", 0.0),
+        scores=tuple(answered.fillna(pd.Series(unanswered)).tolist()),
         first_token=of_questions("first_token", False),
         losses={},
         arrivals={str(stream): _arrival(rows, asked) for stream, rows in journal.groupby("stream")},

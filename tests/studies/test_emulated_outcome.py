@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from studies.tables.costs import air_columns
-from studies.tables.emulation import _COSTS, _arrival, _device_rows
+from studies.tables.emulation import _COSTS, _arrival, _device_rows, _scores
 
 
 @pytest.fixture
@@ -57,3 +57,14 @@ def test_tokens_are_those_of_a_question_and_missing_devices_send_none(
     both = air_columns([_arrival(journal, asked=3), arrival])
     assert both["realised_snr_db"] == pytest.approx(10 * math.log10(21 / 3))
     assert all(math.isfinite(both[name]) for name in ("realised_sinr_db", "erased_fraction"))
+
+
+def test_a_question_that_was_never_received_has_the_score_of_no_answer(
+    journal: pd.DataFrame,
+) -> None:
+    """NaN where a judge elsewhere scores answers, so that nothing here looks like an accuracy."""
+    journal = journal.assign(predicted="x", first_token=False)
+    received = journal[journal["received"]].set_index("request")
+    assert _scores(journal, received.drop(1), [0.0] * 3, 0.01).scores == (1.0, 0.0, 0.0)
+    judged = received.assign(score=math.nan).drop(1)
+    assert all(map(math.isnan, _scores(journal, judged, [math.nan] * 3, 0.01).scores))

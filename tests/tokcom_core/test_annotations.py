@@ -102,6 +102,11 @@ def test_minimusic_has_all_nine_types_in_the_same_schema(minimusic: Path) -> Non
             ' "templ_values": "[]", "anser": "yes"}]',
             "question 1",
         ),
+        (
+            '[{"video_id": "1", "question_id": 1, "type": "[\\"Visual\\", \\"Colour\\"]",'
+            ' "question_content": "a", "templ_values": "[]", "anser": "yes"}]',
+            r"question 1: .*Colour.* is not one of",
+        ),
     ],
 )
 def test_damaged_annotations_are_named(tmp_path: Path, content: str, message: str) -> None:
@@ -111,3 +116,16 @@ def test_damaged_annotations_are_named(tmp_path: Path, content: str, message: st
         read_music_avqa(file)
     with pytest.raises(ValueError, match="no annotation file"):
         read_valor(tmp_path / "missing.json")
+
+
+def test_a_clip_has_one_caption_and_zero_deletes_no_question(tmp_path: Path) -> None:
+    row = {"video_id": "1", "question_id": 1, "type": '["Visual", "Counting"]', "anser": "two"}
+    row |= {"question_content": "how many?", "templ_values": "[]"}
+    (questions := tmp_path / "avqa.json").write_text(
+        json.dumps([{**row, "question_deleted": "0"}, {**row, "question_deleted": "1"}])
+    )
+    assert len(read_music_avqa(questions)) == 1
+    captions = [{"video_id": "1", "desc": "one"}, {"video_id": "1", "desc": "two"}]
+    (repeated := tmp_path / "desc.json").write_text(json.dumps(captions))
+    with pytest.raises(ValueError, match="clip 1 has 2 captions; keep one"):
+        read_valor(repeated)

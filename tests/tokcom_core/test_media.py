@@ -15,6 +15,8 @@ from tokcom_core.datasets.layout import frames_folder, sampling_file, sound_file
 from tokcom_core.datasets.minimusic.render import FRAMES, SAMPLES, draw_frames, play, write_clip
 from tokcom_core.datasets.minimusic.scene import BEATS, Scene, Source
 from tokcom_core.datasets.video import Sampling, decode_frames
+from tokcom_core.tasks import Avqa
+from tokcom_core.tasks.uploads import upload_table
 
 from .clips import numbered, numbers, write_clip_of
 
@@ -252,3 +254,13 @@ def test_a_file_that_ends_early_is_damaged_though_its_index_is_whole(
     whole.write_bytes(data[: int(share * len(data))])
     (damaged,) = media.prepare(tmp_path, workers=1).damaged
     assert "truncated" in damaged.reason
+
+
+def test_uploads_of_two_data_sets_are_told_apart_by_their_names(minimusic: Path) -> None:
+    """Sizes of files are kept by name: clips 0001 of VALOR and of MUSIC-AVQA would share one."""
+    task = Avqa()
+    (own, *_) = task.samples(minimusic, "test").media_id
+    table = upload_table(task, minimusic, {"test": [own], "val": [own]})
+    assert table["media_id"].tolist() == [own]
+    with pytest.raises(ValueError, match=rf"VALOR and MUSIC-AVQA both have '{own}', .*rename"):
+        upload_table(task, minimusic, {"align": [own], "test": [own]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from .tables import read_objects
 
 _PLACEHOLDER = re.compile(r"<[A-Za-z]+>")
+_NOT_DELETED = (None, 0, "0", "")
 
 QUESTION_TYPES: tuple[tuple[str, str], ...] = (
     ("Audio", "Counting"),
@@ -59,7 +61,11 @@ def read_music_avqa(file: Path) -> list[Question]:
     Raises:
         ValueError: if the file is missing, damaged or not of this form.
     """
-    return [_question(file, row) for row in _read_rows(file) if not row.get("question_deleted")]
+    return [
+        _question(file, row)
+        for row in _read_rows(file)
+        if row.get("question_deleted") in _NOT_DELETED
+    ]
 
 
 def read_valor(file: Path) -> dict[str, str]:
@@ -68,10 +74,16 @@ def read_valor(file: Path) -> dict[str, str]:
     Raises:
         ValueError: if the file is missing, damaged or not of this form.
     """
+    rows = _read_rows(file)
     try:
-        return {str(row["video_id"]): str(row["desc"]) for row in _read_rows(file)}
+        found = {str(row["video_id"]): str(row["desc"]) for row in rows}
     except KeyError as error:
         raise ValueError(f"{file}: an entry lacks the field {error}") from None
+    if len(found) < len(rows):
+        ids = Counter(str(row["video_id"]) for row in rows)
+        repeated = next(name for name, count in ids.items() if count > 1)
+        raise ValueError(f"{file}: clip {repeated} has {ids[repeated]} captions; keep one of them")
+    return found
 
 
 def _read_rows(file: Path) -> list[dict[str, Any]]:
@@ -83,11 +95,13 @@ def _read_rows(file: Path) -> list[dict[str, Any]]:
 def _question(file: Path, row: dict[str, Any]) -> Question:
     try:
         first, second = json.loads(row["type"])
+        if (first, second) not in QUESTION_TYPES:
+            raise ValueError(f"type {row['type']} is not one of {list(QUESTION_TYPES)}")
         template = str(row["question_content"])
         return Question(
             video_id=str(row["video_id"]),
             question_id=int(row["question_id"]),
-            type=(str(first), str(second)),
+            type=(first, second),
             template=template.strip(),
             text=fill(template, [str(value) for value in json.loads(row["templ_values"])]),
             answer=str(row["anser"]).replace("_", " ").strip(),  # sic: the data set's own spelling

@@ -207,7 +207,10 @@ class InstructionTask(Task):
         return _table(rows)
 
     def _grouped(self, examples: Iterable[Example]) -> list[list[Example]]:
-        """Groups of at most ``turns`` questions about one image; conversations stay as they are."""
+        """Groups of at most ``turns`` questions about one image, none of them twice in a group.
+
+        Conversations stay as they are.
+        """
         by_image: dict[str, list[Example]] = {}
         groups = []
         for example in examples:
@@ -216,7 +219,12 @@ class InstructionTask(Task):
             else:
                 by_image.setdefault(example.media_id, []).append(example)
         for own in by_image.values():
-            groups += [own[i : i + self.turns] for i in range(0, len(own), self.turns)]
+            group: list[Example] = []
+            for example in own:
+                repeated = any(example.question == other.question for other in group)
+                if not group or repeated or len(group) == self.turns:
+                    groups.append(group := [])
+                group.append(example)
         return groups
 
     def _row(

@@ -63,6 +63,9 @@ class MmBench(InstructionTask):
         found = [self._example(root, file, row, images) for row in rows]
         return with_siblings(found, [_question(example.sample_id) for example in found])
 
+    def has_captions(self, root: Path) -> bool:
+        return False
+
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [root / self.folder / self.table]
 
@@ -113,24 +116,32 @@ def _question(index: str) -> int:
 def chosen_option(text: str, options: str) -> str | None:
     """The letter that an answer chooses; None if it chooses none, or several.
 
+    As the published evaluation does before it asks GPT: by the letter, if exactly one stands in the
+    answer, or else by the words of an option, if exactly one is in the answer.
+
     Args:
         text: The answer: a letter ('B', '(B)', 'B. a cat', 'The answer is B.'), or the words of one
             option. As 'a' is a word, too, a lower-case letter counts only if the answer has no
             other letter; and in an answer of more than three words, an 'A' before a word in lower
-            case does not count.
+            case does not count, unless it is a label ('A. cat').
         options: The options as ``A. text``, one per line.
     """
     known = dict(line.split(". ", 1) for line in options.splitlines() if line[1:3] == ". ")
-    alone = re.sub(r"[^a-z]", "", text.lower())
-    if alone.upper() in known:
-        return alone.upper()
-    start = re.match(r"\s*\(?([A-D])[.):,]", text)
-    letter = r"\b[A-D]\b" if len(text.split()) <= 3 else r"\b(?:A\b(?!\s+[a-z])|[B-D]\b)"
-    letters = {start[1]} if start else set(re.findall(letter, text))
-    found = letters & set(known)
-    if not found:
-        found = {letter for letter, words in known.items() if words.lower() in text.lower()}
+    said = {letter: _plain(words) for letter, words in known.items()}
+    whole = [letter for letter, words in said.items() if words == _plain(text)]
+    alone = re.sub(r"[^a-z]", "", text.lower()).upper()
+    if len(whole) == 1 or alone in known:
+        return whole[0] if len(whole) == 1 else alone
+    found = set(re.findall(r"\b[A-D]\b", text)) & set(known)
+    article = len(text.split()) > 3 and re.search(r"\bA\s+[a-z]", text)
+    if len(found) != 1 or (found == {"A"} and article):
+        found = {letter for letter, words in said.items() if words in _plain(text)}
     return found.pop() if len(found) == 1 else None
+
+
+def _plain(text: str) -> str:
+    """A text in lower case, without punctuation around it."""
+    return text.lower().strip(" .,;:!?()'\"")
 
 
 def _extracted(root: Path, media_id: str, image: str, table: Path) -> str:

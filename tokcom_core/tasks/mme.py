@@ -56,6 +56,9 @@ class Mme(InstructionTask):
                 found.append(Example(name, image, question, answer.lower(), _group(subtask)))
         return with_siblings(found, [example.media_id for example in found])
 
+    def has_captions(self, root: Path) -> bool:
+        return False
+
     def annotation_files(self, root: Path) -> Sequence[Path]:
         folders = [root / self.folder / subtask for subtask in (*PERCEPTION, *COGNITION)]
         found = [

@@ -45,6 +45,9 @@ class MmVet(InstructionTask):
                 for name, row in read_json(file).items()
             ]
 
+    def has_captions(self, root: Path) -> bool:
+        return False
+
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [root / self.folder / "mm-vet.json"]
 

@@ -29,7 +29,11 @@ def with_siblings(examples: Sequence[Example], wholes: Sequence[Hashable]) -> li
 
 
 def complete(samples: Samples, wholes: Sequence[Hashable], scores: Sequence[float]) -> pd.DataFrame:
-    """Columns ``group, whole, right`` of the samples whose siblings are all there."""
+    """Columns ``group, whole, right`` of the samples whose siblings are all there.
+
+    Samples that are asked again, as in an emulation, make further wholes: ``whole`` pairs the given
+    one with the number of times that the sample was asked before.
+    """
     table = pd.DataFrame(
         {
             "sample": samples.sample_id,
@@ -39,5 +43,7 @@ def complete(samples: Samples, wholes: Sequence[Hashable], scores: Sequence[floa
             _COLUMN: [int(count) for count in samples[_COLUMN]],
         }
     )
-    there = table.groupby("whole")["sample"].transform("nunique")
+    before = table.groupby(["whole", "sample"]).cumcount()
+    table["whole"] = list(zip(table["whole"], before, strict=True))
+    there = table.groupby("whole")["sample"].transform("size")
     return table.loc[there == table[_COLUMN], ["group", "whole", "right"]]

@@ -22,8 +22,18 @@ def upload_table(task: Task, root: Path, media_ids: Mapping[str, Sequence[str]])
         media_ids: Media of each split.
 
     Raises:
-        ValueError: for a file that is missing or damaged, or a task without files.
+        ValueError: for a file that is missing or damaged, a task without files, or an id that clips
+            of two data sets have.
     """
+    datasets: dict[str, str] = {}
+    for split, names in media_ids.items():
+        own = task.dataset(split)
+        for name in names:
+            if (other := datasets.setdefault(name, own)) != own:
+                raise ValueError(
+                    f"{other} and {own} both have {name!r}, and uploads are known by their names; "
+                    "rename the clips of one of them"
+                )
     first = {name: split for split, names in reversed(list(media_ids.items())) for name in names}
     jobs = [(task, root, split, name) for name, split in first.items()]
     rows = [

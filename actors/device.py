@@ -198,6 +198,8 @@ class Device:
                 continue
             back = (gradient.symbols.to(self._device), gradient.scale.to(self._device))
             torch.autograd.backward(sent, back[: len(sent)])
+            if self._users is not None:
+                self._users.count_trained(gradient.stream, back[0])
         if not part.last:
             return
         if self._users is None:

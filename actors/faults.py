@@ -87,9 +87,9 @@ class Faults(BaseModel):
             delay_ms={s.name: self.delay_ms(batch, s.device, count) for s in streams},
         )
 
-    def victims(self, batch: int, attempt: int, pools: int) -> Victims:
-        """The processes that are killed during a batch."""
-        drawn = _uniform(self.seed, pools + 1, batch, attempt, "crash")
+    def victims(self, batch: int, pools: int) -> Victims:
+        """The processes that are killed during a batch, at its first attempt."""
+        drawn = _uniform(self.seed, pools + 1, batch, "crash")
         hit = (drawn[:pools] < self.pool_crash_prob).nonzero()[:, 0]
         return Victims(tuple(hit.tolist()), bool(drawn[pools] < self.station_crash_prob))
 

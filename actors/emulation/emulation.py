@@ -22,6 +22,7 @@ from tokcom_core.systems import devices_of
 from ..base_station import BaseStation
 from ..engines.engine import ActorSpec, Engine, OnEngine, PeerLostError
 from ..engines.retries import retrying
+from ..faults import Victims
 from ..messages import Served, TransmitRequest
 from ..population import interval_s, share_of
 from ..scheduling import IntervalScheduler
@@ -134,10 +135,10 @@ class Emulation(OnEngine):
         rules = faults.rules(batch, self._setup.streams, len(request), self.encoding_ms)
         pool_of = request.members.users % len(self._pools)
         seed = spawn_seed(self._setup.seed, "emulation", batch)
-        attempt = 0
+        victims: Victims | None = faults.victims(batch, len(self._pools))
 
         def once() -> Served:
-            nonlocal attempt
+            nonlocal victims
             if faults.spill_mb:
                 self._engine.fill_object_store(faults.spill_mb)
             frames = []
@@ -146,16 +147,19 @@ class Emulation(OnEngine):
                 if len(places):
                     frames += pool.call("transmit", places, request.of(places))
             refs = self._station.call("serve", seed, request, rules, *frames)
-            victims = faults.victims(batch, attempt, len(self._pools))
-            attempt += 1
-            for number in victims.pools:
-                self._engine.kill(self._pools[number])
-            if victims.station:
-                self._engine.kill(self._station)
+            if victims is not None:
+                self._kill(victims)
+                victims = None
             served: Served = self._engine.get(refs)[0]
             return served
 
         return self._persist(once)
+
+    def _kill(self, victims: Victims) -> None:
+        for number in victims.pools:
+            self._engine.kill(self._pools[number])
+        if victims.station:
+            self._engine.kill(self._station)
 
     def _persist(self, action: Callable[[], _T]) -> _T:
         """Runs an action; retries it with restarted processes if some have died."""
@@ -190,6 +194,12 @@ class Emulation(OnEngine):
             ]
         )
 
+    def _beyond_ms(self, served: Served) -> list[float]:
+        """How long the base station waits for each question of a batch beyond its interval."""
+        ends_ms = [log.ends_ms + log.waited_ms for log in served.streams.values()]
+        beyond_ms = torch.stack(ends_ms).amax(0) - 1e3 * self.interval_s
+        return beyond_ms.clamp(min=0.0).tolist()
+
     def _after(self, state: EmulationState, plan: BatchPlan, served: Served) -> EmulationState:
         """The state after a batch: questions are answered, tried again, or given up."""
         received = served.received.tolist()
@@ -197,7 +207,7 @@ class Emulation(OnEngine):
         tried = {question: state.tries.get(question, 0) + 1 for question in lost}
         again = [q for q in lost if tried[q] <= self._config.retransmissions]
         before = [q for q in state.tries if q not in plan.questions]
-        due = plan.due()
+        due = plan.due(self._beyond_ms(served))
         return EmulationState(
             batch=state.batch + 1,
             interval=self._scheduler.interval,

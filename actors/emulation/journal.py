@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,8 @@ from torch import Tensor
 from tokcom_core.storage import atomic_file
 
 from ..messages import Served, TransmitRequest
+
+_REMEDY = "the files after it, and 'tokcom study resume' does these batches again"
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Journal:
         table = pa.Table.from_pandas(_rows(questions, request, served), preserve_index=False)
         memory = {**asdict(after), "scheduler": after.scheduler.tolist()}
         table = table.replace_schema_metadata({"tokcom_state": json.dumps(memory)})
-        file = self._folder / f"{after.batch:08d}.parquet"
+        file = self._file(after.batch)
         with atomic_file(file) as partial:
             pq.write_table(table, partial)
         if self._keep is not None:
@@ -91,13 +95,9 @@ class Journal:
         files = self._files()
         if not files:
             return None
-        try:
+        with _reading(files[-1]):
             memory = json.loads(pq.read_schema(files[-1]).metadata[b"tokcom_state"])
-            # Journals of an earlier version have no due intervals.
-            memory.setdefault("due", dict.fromkeys(memory["tries"], memory["interval"]))
             state = EmulationState(**memory)
-        except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError):
-            raise ValueError(f"{files[-1]} is damaged; remove it to do its batch again") from None
         return replace(
             state,
             waiting=tuple(state.waiting),
@@ -107,21 +107,53 @@ class Journal:
         )
 
     def read(self) -> pd.DataFrame:
-        """Every transmission, in order: a row for each question, stream and attempt."""
-        return pd.concat([pd.read_parquet(file) for file in self._files()], ignore_index=True)
+        """Every transmission, in order: a row for each question, stream and attempt.
+
+        Raises:
+            ValueError: for a damaged file.
+        """
+        tables = []
+        for file in self._files():
+            with _reading(file):
+                tables.append(pd.read_parquet(file))
+        return pd.concat(tables, ignore_index=True)
 
     def users(self) -> set[int]:
-        """Users of whom at least one question has been received."""
-        return {
-            int(user)
-            for file in self._files()
-            for user in pq.read_table(file, columns=["user"], filters=[("received", "==", True)])[
-                "user"
-            ].to_pylist()
-        }
+        """Users of whom at least one question has been received.
+
+        Raises:
+            ValueError: for a damaged file.
+        """
+        found: set[int] = set()
+        for file in self._files():
+            with _reading(file):
+                rows = pq.read_table(file, columns=["user"], filters=[("received", "==", True)])
+            found.update(rows["user"].to_pylist())
+        return found
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("[0-9]*.parquet"))
+        """The files of all batches so far.
+
+        Raises:
+            ValueError: if one of them is missing: the later ones go on from it.
+        """
+        files = sorted(self._folder.glob("[0-9]*.parquet"))
+        for file, expected in zip(files, map(self._file, count(1)), strict=False):
+            if file != expected:
+                raise ValueError(f"{expected} is missing; remove {_REMEDY}")
+        return files
+
+    def _file(self, batch: int) -> Path:
+        return self._folder / f"{batch:08d}.parquet"
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Names a file that is damaged, and the remedy."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, json.JSONDecodeError):
+        raise ValueError(f"{file} is damaged; remove it and {_REMEDY}") from None
 
 
 def _rows(questions: Tensor, request: TransmitRequest, served: Served) -> pd.DataFrame:

@@ -54,11 +54,17 @@ class BatchPlan:
         """Questions that still wait, including lost ones whose feedback is not known yet."""
         return [*self._lost, *(question for queue in self._queues.values() for question in queue)]
 
-    def due(self) -> dict[int, int]:
-        """Interval from which each question of the batch may be sent again, if it is lost."""
-        known = self._feedback_intervals
-        sent = zip(self.questions, self.grants.intervals, strict=True)
-        return {question: interval + known for question, interval in sent}
+    def due(self, beyond_ms: Sequence[float]) -> dict[int, int]:
+        """Interval from which each question of the batch may be sent again, if it is lost.
+
+        Args:
+            beyond_ms: How long the base station waits for each question beyond its interval.
+        """
+        sent = zip(self.questions, self.grants.intervals, beyond_ms, strict=True)
+        return {
+            question: interval + self._feedback_intervals(wait_ms)
+            for question, interval, wait_ms in sent
+        }
 
     def _continues(self) -> bool:
         """Admits what may be sent by now; if nobody waits, skips to the next question.
@@ -89,15 +95,15 @@ class BatchPlan:
             found.append(self._scheduler.interval + skipped)
         return min(found, default=None)
 
-    @property
-    def _feedback_intervals(self) -> int:
-        """Number of intervals after which a question's feedback is known."""
-        return math.floor(self._config.feedback_ms / (1e3 * self._scheduler.interval_s)) + 1
+    def _feedback_intervals(self, beyond_ms: float = 0.0) -> int:
+        """Number of intervals after which a question's feedback is known, from its own on."""
+        after_ms = self._config.feedback_ms + beyond_ms
+        return 1 + math.ceil(after_ms / (1e3 * self._scheduler.interval_s) - 1e-9)
 
     def _feedback_is_due(self, interval: int) -> bool:
         """Whether the feedback on the batch's first question is known in an interval."""
         sent = self.grants.intervals
-        return bool(sent) and interval - sent[0] >= self._feedback_intervals
+        return bool(sent) and interval - sent[0] >= self._feedback_intervals()
 
     def _waiting_users(self) -> Tensor:
         """Whether each user has a question that waits, bool ``[U]``."""

@@ -37,4 +37,6 @@ def _as_bytes(tensor: Tensor) -> _Packed:
 
 def _from_bytes(packed: _Packed) -> Tensor:
     data, dtype, once, shape = packed
+    if not data.size:  # nothing to view as another type
+        return torch.empty(shape, dtype=dtype)
     return torch.from_numpy(data).view(dtype).reshape(once).expand(shape)

@@ -59,6 +59,7 @@ class UserModels:
         ]
         self._optimisers: list[Optimiser] = []
         self._trained_on = torch.zeros(federation.users, dtype=torch.float64)
+        self._owners: dict[str, Tensor] = {}
         self._rounds_left = 0
 
     def begin(self, phase: Phase) -> None:
@@ -75,10 +76,7 @@ class UserModels:
         self._rounds_left = phase.training.steps
 
     def transmit(self, batch: Batch, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Sends each sample through its user's transmitter, see :meth:`Transmitter.forward`.
-
-        Muted samples do not count as trained on.
-        """
+        """Sends each sample through its user's transmitter, see :meth:`Transmitter.forward`."""
         owner = torch.tensor(batch.rows) % self._federation.users
         order = torch.argsort(owner, stable=True)
         users, counts = owner[order].unique_consecutive(return_counts=True)
@@ -88,11 +86,18 @@ class UserModels:
             )
             for user, where in zip(users.tolist(), order.split(counts.tolist()), strict=True)
         ]
-        training = owner[~torch.tensor(batch.muted)] if batch.muted else owner
-        self._trained_on += torch.bincount(training, minlength=self._federation.users)
+        self._owners[batch.stream] = owner
         back = torch.argsort(order)
         symbols, valid = (torch.cat(parts)[back] for parts in zip(*sent, strict=True))
         return symbols, valid
+
+    def count_trained(self, stream: str, gradient: Tensor) -> None:
+        """Counts the samples of the last batch of a stream that have a gradient ``[B, N]``.
+
+        Those that were muted or lost have none: their users have not trained on them.
+        """
+        trained = self._owners.pop(stream)[gradient.detach().cpu().abs().sum(1) > 0]
+        self._trained_on += torch.bincount(trained, minlength=self._federation.users)
 
     def step(self) -> None:
         """Steps all optimisers and schedules, and averages when it is time."""

@@ -15,7 +15,7 @@ from tokcom_core.systems import Phase, System, devices_of
 from tokcom_core.tasks import Task
 
 from .budgets import Budget, budget_of, loss_at_bandwidth_db
-from .checks import check_data, check_method
+from .checks import check_data, check_emulation, check_method
 from .contenders import Contender, air_of, contenders_of, digital_links, transports_of
 from .specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec
 from .study import Study, TokenBudget, TrainingSnr
@@ -83,6 +83,7 @@ class Plan:
         self._methods = [c for c in self.contenders if c.reference is None]
         for method in self._methods:
             check_method(study, method)
+        check_emulation(study, self._methods)
         users = (None,) if study.emulate is None else study.emulate.each
         self._grid = {
             method.label: [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokcom_core.errors import in_one_line
-from tokcom_core.systems import STREAM_KINDS, System
+from tokcom_core.systems import STREAM_KINDS, System, devices_of
 from tokcom_core.tasks import TASKS, Task
 
 from .contenders import Contender, air_of, transports_of
@@ -65,6 +66,19 @@ def check_method(study: Study, contender: Contender) -> None:
             "take emulate.trains: false"
         )
     _check_airs(study, contender)
+
+
+def check_emulation(study: Study, methods: Sequence[Contender]) -> None:
+    """Raises ValueError for users who miss a device that no method has."""
+    if study.emulate is None:
+        return
+    streams = [s for m in methods for s in m.system.streams(study.task, study.tokens[0])]
+    devices = devices_of(streams)
+    if unknown := sorted(study.emulate.missing_prob.keys() - set(devices)):
+        raise ValueError(
+            f"emulate.missing_prob: no method has a device {', '.join(map(repr, unknown))}; take "
+            f"{', '.join(devices)}"
+        )
 
 
 def _check_streams(study: Study, contender: Contender) -> None:

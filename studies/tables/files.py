@@ -175,7 +175,12 @@ class Tables:
         return self._read([file for file in here if file.exists()], schema)
 
     def write_submissions(self, cell: Cell, outcomes: Sequence[Outcome]) -> None:
-        """Writes the official results file of each evaluated condition, if the task has one."""
+        """Writes the official results file of each evaluated condition, if the task has one.
+
+        None of an emulation, whose users ask some questions several times and others never.
+        """
+        if cell.emulate is not None:
+            return
         for outcome in outcomes:
             content = cell.task.submission(outcome.evaluation.predicted, outcome.asked)
             if content is not None:

@@ -96,9 +96,8 @@ def service_columns(
     once = transmissions(journal)
     asked, latency_ms = len(traffic), times["latency_ms"]
     rates = (1 / latency_ms).reindex(range(asked), fill_value=0.0)
-    ends_s = float(once["start_s"].max()) + interval_s
-    if len(times):
-        ends_s += float(times["answered_s"].max() - times["arrived_s"].max())
+    sent_s = float(once["start_s"].max()) + interval_s
+    ends_s = max([sent_s, *times["answered_s"]])
     found = {
         "answered_fraction": len(times) / asked,
         "transmissions": len(once) / asked,
@@ -143,9 +142,11 @@ def loss_fractions(
     deadline_ms = math.inf if faults.deadline_ms is None else faults.deadline_ms
     sent = journal[journal["sent"]]
     faded = sent["realised_sinr_db"] < outage_sinr_db
-    before_ms = sent["device"].map(lambda device: encoding_ms.get(device, 0.0))
+    before_ms = sent["device"].map(lambda device: encoding_ms.get(device, 0.0)).astype(float)
     late = sent["ends_ms"] + before_ms > deadline_ms
     causes = (faded, late & ~faded, ~late & ~faded)
+    if sent.empty:
+        return dict.fromkeys(LOSS_COLUMNS, 0.0)
     return {
         name: float((sent["lost"] & cause).groupby(sent["stream"]).mean().mean())
         for name, cause in zip(LOSS_COLUMNS, causes, strict=True)

@@ -64,7 +64,10 @@ def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
             for row, t in zip(rows, tokens, strict=True)
         ]
         torch.testing.assert_close(symbols, torch.stack(parts))
+        symbols.retain_grad()
         _loss(symbols, number).backward()
+        assert symbols.grad is not None
+        users.count_trained("audio", symbols.grad)
         users.step()
         _loss(torch.stack(parts), number).backward()
         for user in {row % 3 for row in rows}:
@@ -84,16 +87,17 @@ def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
             seen = [0, 0, 0]
 
 
-def test_users_whose_device_is_missing_do_not_count() -> None:
-    """One of two users has none: the average is the other one's weights."""
+def test_users_whose_samples_are_missing_or_lost_do_not_count() -> None:
+    """Nothing of one of two users arrives: the average is the other one's weights."""
     torch.manual_seed(0)
     common = _Linear()
     users = UserModels(Federation(users=2, synchronise_every=1), common)
     users.begin(PHASE)
-    muted = (False, True, False, True)
-    batch = Batch("audio", "train", (0, 1, 2, 3), True, muted)
-    symbols, _ = users.transmit(batch, torch.randn(4, 2, 4))
-    _loss(symbols[~torch.tensor(muted)], 1.0).backward()
+    symbols, _ = users.transmit(Batch("audio", "train", (0, 1, 2, 3), True), torch.randn(4, 2, 4))
+    symbols.retain_grad()
+    _loss(symbols[::2], 1.0).backward()
+    assert symbols.grad is not None
+    users.count_trained("audio", symbols.grad)
     before = common.projection.weight.detach().clone()
     users.step()
     moved = (common.projection.weight - before).abs()

@@ -30,6 +30,7 @@ def _ray() -> Iterator[None]:
         torch.tensor([True, False]),
         torch.tensor(3.0, dtype=torch.float64),
         torch.arange(0),
+        torch.zeros(4, 0, dtype=torch.complex64),
         torch.ones(1, 1).expand(5, 7),
         torch.rand(1, 3, 1).expand(5, 3, 7),
         torch.ones(1, 1).expand(0, 7),

@@ -125,6 +125,7 @@ def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Pa
             "batch_size 8 has no room for the 20 users of one interval",
         ),
         (["--set", "emulate.faults.luck=1"], "emulate.faults.luck"),
+        (["--set", "emulate.missing_prob.visoin=1"], "no method has a device 'visoin'; take "),
         (["--set", "emulate.faults.pool_crash_prob=0.1"], "take engine: ray"),
         (["--set", "federation.users=3"], "federation.users 3 and emulate.users 1000"),
         (["--out", "s4://bucket/study"], "take a folder or a URI such as s3://BUCKET/STUDY"),

@@ -138,6 +138,10 @@ class AirBase(BaseModel):
             return Link(antennas=link.antennas)
         return link
 
+    def files(self) -> tuple[Path, ...]:
+        """Files whose content determines the channels, and which no key has a digest of."""
+        return ()
+
     def require(self, link: Link) -> None:
         """Raises ValueError at once if this machine lacks what the air needs, such as LLVM."""
 

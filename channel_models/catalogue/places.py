@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,7 +10,7 @@ from pydantic import Field, model_validator
 from ..config import AbsolutePath, AirBase, Mobile
 from ..numerology import Link
 from ..sources.budget import Budget, BudgetedSource
-from ..sources.raytraced import STATIONS_M, Survey, check_survey, survey_trace
+from ..sources.raytraced import STATIONS_M, Survey, check_survey, scene_files, survey_trace
 from ..sources.recorded import RecordedSource
 from ..sources.source import Source
 from ..sources.tensorflow import ServiceFactory
@@ -87,6 +88,9 @@ class SiteConfig(Placed, AirBase):
         if self.scene is not None and self.station_m is None:
             raise ValueError("air 'site' needs 'station_m', the place of the base station")
         return self
+
+    def files(self) -> tuple[Path, ...]:
+        return () if self.scene is None else scene_files(self.scene)
 
     def require(self, link: Link) -> None:
         check_survey(self._survey(link))

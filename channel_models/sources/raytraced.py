@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,11 +64,24 @@ class Survey:
         """The file that the survey's trace is stored in."""
         described = {**asdict(self), "drawing": _DRAWING}
         if self.scene not in STATIONS_M:
-            described["content"] = hashlib.sha256(Path(self.scene).read_bytes()).hexdigest()
+            content = hashlib.sha256()
+            for file in scene_files(Path(self.scene)):
+                content.update(file.read_bytes())
+            described["content"] = content.hexdigest()
         key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
         return (
             Path.home() / ".cache" / "tokcom" / "traces" / f"{Path(self.scene).stem}-{key}.parquet"
         )
+
+
+def scene_files(scene: Path) -> tuple[Path, ...]:
+    """The ``.xml`` file of a scene, and the meshes and textures that it names and that exist."""
+    try:
+        named = [n.get("value", "") for n in ElementTree.parse(scene).iter("string")]
+    except (OSError, ElementTree.ParseError):
+        named = []  # what loads the scene says so
+    parts = (scene.parent / name for name in named if name)
+    return (scene, *sorted({part for part in parts if part.is_file()}))
 
 
 def survey_trace(survey: Survey) -> Trace:

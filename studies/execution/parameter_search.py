@@ -115,7 +115,7 @@ def _run_trials(
             folder.begin(base)
             with preparing_data(plan, folder, progress) as data:
                 data.result()
-            _write_shared(base, plan, folder, progress, interrupt)
+            _write_shared(plan, search, folder, progress, interrupt)
             with progress.part("trials", search.trials) as part:
                 watcher = _Watcher(part, interrupt)
                 tuner = _tuner(base, search, folder, algorithm, watcher)
@@ -130,20 +130,22 @@ def _run_trials(
 
 
 def _write_shared(
-    base: Study, plan: Plan, folder: StudyFolder, progress: StudyProgress, interrupt: Interrupt
+    plan: Plan, search: Search, folder: StudyFolder, progress: StudyProgress, interrupt: Interrupt
 ) -> None:
     """Writes the samples, which all trials share, and the frozen tokens of the study itself.
 
     Raises:
         ValueError: if some tokens failed.
     """
-    features = plan.features()
+    base, features = plan.study, plan.features()
     graph = SpecGraph(folder.has, Milestone([], lambda: features))
     TuneRun(base, folder, features, []).run(graph, SpecProgress(progress), interrupt)
     if graph.failures:
         raise ValueError(f"frozen tokens failed: {next(iter(graph.failures.values()))}")
     write_samples(folder, base, features)
-    if uploads_files(base):
+    if uploads_files(base) or any(
+        isinstance(space, tuple) and "file" in space for space in search.over.values()
+    ):
         write_file_bits(folder, base)
 
 

@@ -16,7 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec]) -> None:
-    """Writes the samples of each split, except those of media that an encoder could not read."""
+    """Writes the samples of each split, except those of media that an encoder could not read.
+
+    If the folder has samples already, no others come in: its networks were trained without them,
+    though encoders of a grown study may read more.
+    """
     root = folder.data(study)
     for split in study.task.splits:
         own = [spec for spec in features if split in spec.features.splits]
@@ -28,11 +32,34 @@ def write_samples(folder: StudyFolder, study: Study, features: list[FeaturesSpec
             named = "; ".join(f"{media_id}: {why}" for media_id, why in damaged.items())
             logger.warning("skipped %d clips of %s: %s", len(damaged), split, named)
             _warn_of_repaired(folder, study, own, set(damaged))
-        samples = samples.keep(media - set(damaged))
+        kept = media - set(damaged)
+        if (before := _media_before(folder, split)) is not None:
+            _warn_of_change(folder, split, kept, before)
+            kept &= before
+        samples = samples.keep(kept)
         if not len(samples):
             raise ValueError(f"split {split!r} of {root} has no readable sample")
         with folder.write(folder.samples(split)) as partial:
             samples.write(partial)
+
+
+def _media_before(folder: StudyFolder, split: str) -> set[str] | None:
+    """The media of the samples that a folder already has; None if it has none."""
+    file = folder.samples(split)
+    return set(read_samples(file).media_id) if file.exists() else None
+
+
+def _warn_of_change(folder: StudyFolder, split: str, kept: set[str], before: set[str]) -> None:
+    """Says which media of a split can be read now and could not before, or the other way round."""
+    for changed, what in (
+        (kept - before, "can be read by now, and stay out, as what is there was made without them"),
+        (before - kept, "could be read before; what is there was made with them"),
+    ):
+        if changed:
+            logger.warning(
+                "%d clips of %s in %s %s (such as %s); take another --out for a study of one set",
+                len(changed), split, folder.root, what, min(changed),
+            )  # fmt: skip
 
 
 def _warn_of_repaired(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -41,23 +40,6 @@ def module_source(name: str) -> Path:
         raise ValueError(f"no module {name!r} in {os.getcwd()} or installed; modules are names")
     file = Path(found.origin)
     return file.parent if file.name == "__init__.py" else file
-
-
-def code_of(study: Study) -> dict[str, str]:
-    """Digests of the code from outside the package: of each module's file or whole package.
-
-    Raises:
-        ValueError: if a module is gone.
-    """
-    names = dict.fromkeys(name.partition(".")[0] for name in modules_of(study))
-    return {name: _code_digest(module_source(name)) for name in names}
-
-
-def _code_digest(source: Path) -> str:
-    found = hashlib.blake2b(digest_size=8)
-    for file in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
-        found.update(f"{file.relative_to(source.parent)}\0".encode() + file.read_bytes())
-    return found.hexdigest()
 
 
 def _configs(value: Any) -> Iterator[BaseModel]:

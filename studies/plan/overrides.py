@@ -33,6 +33,8 @@ class Override:
         place: Any = raw
         for part in path:
             place = place.setdefault(part, {})
+            if part == "methods" and isinstance(place, list):  # a name alone is a method, too
+                place[:] = [{"name": own} if isinstance(own, str) else own for own in place]
             if isinstance(place, list | tuple):
                 if len(place) != 1:
                     raise ValueError(

@@ -26,6 +26,13 @@ class Artifacts:
     def has(self, spec: Spec) -> bool:
         return self._store.has(self.root / spec.key)
 
+    def forget_unkept(self) -> None:
+        """Removes copies of what the store does not keep: its removal asks to make it again."""
+        kept = set(self._store.names(self.root))
+        for folder in self.root.iterdir():
+            if folder.name not in kept:
+                self._store.remove(folder)
+
     @contextmanager
     def write(self, spec: Spec) -> Iterator[Path]:
         """Yields a temporary folder that becomes the artifact when the block succeeds.

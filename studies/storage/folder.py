@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from tokcom_core.storage import atomic_file, remove_partials, writing
 
 from ..plan.differences import differences
+from ..plan.digests import digests_of
 from ..plan.loading import load
-from ..plan.modules import code_of
 from ..plan.spec import Spec
 from ..plan.study import Study
 from .artifacts import Artifacts
@@ -28,7 +28,7 @@ _SHOWN = 5
 class StudyFolder:
     """Paths in the folder of a study, its store and its lock.
 
-    The folder has ``study.yaml``, ``code.json``, ``artifacts/``, ``samples/``, ``results/``,
+    The folder has ``study.yaml``, ``digests.json``, ``artifacts/``, ``samples/``, ``results/``,
     ``curves/``, ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``usage/``, ``logs/``
     and ``report/``.
 
@@ -40,7 +40,7 @@ class StudyFolder:
         self.store = store_at(place)
         self.root = self.store.root
         self.config = self.root / "study.yaml"
-        self.code = self.root / "code.json"
+        self.digests = self.root / "digests.json"
         self.artifacts = Artifacts(self.root / "artifacts", self.store)
         self.results = self.root / "results"
         self.curves = self.root / "curves"
@@ -139,8 +139,8 @@ class StudyFolder:
 
         Raises:
             ValueError: if another study was begun here; the message names the keys that differ. A
-                study with more values of a swept key is the same one, grown. Also if modules of the
-                user's own have changed since.
+                study with more values of a swept key is the same one, grown. Also if the user's own
+                modules, checkpoint folders or scenes have changed since.
         """
         self.store.begin()
         if not self.begun:
@@ -152,19 +152,19 @@ class StudyFolder:
                 f"{self.store} holds another study ({', '.join(found[:_SHOWN])}{more}); choose "
                 "another --out"
             )
-        before, now = self._begun_code(), code_of(study)
+        before, now = self._begun_digests(), digests_of(study)
         if changed := [name for name in now if before.get(name, now[name]) != now[name]]:
             raise ValueError(
-                f"the code of {', '.join(changed)} has changed since the results in {self.store} "
-                "were made by it; choose another --out, or take the earlier code; where the change "
-                f"does not matter to them, remove {self.code.name} there"
+                f"{', '.join(changed)} has changed since the results in {self.store} were made "
+                "with it; choose another --out, or take the earlier version; where the change does "
+                f"not matter to them, remove {self.digests.name} there"
             )
 
-    def _begun_code(self) -> dict[str, str]:
-        """Digests of the user's own modules that the study was begun with, by name."""
-        if not self.store.has(self.code):
+    def _begun_digests(self) -> dict[str, str]:
+        """Digests that the study was begun with, see :func:`digests_of`."""
+        if not self.store.has(self.digests):
             return {}
-        found: dict[str, str] = json.loads(self.store.fetch(self.code).read_text())
+        found: dict[str, str] = json.loads(self.store.fetch(self.digests).read_text())
         return found
 
     def begin(self, study: Study) -> None:
@@ -184,13 +184,25 @@ class StudyFolder:
         ):
             folder.mkdir(parents=True, exist_ok=True)
             remove_partials(folder)
+        self.artifacts.forget_unkept()
+        before = self._begun_digests()
+        digests = before | digests_of(study)
+        if self.begun and digests != before:
+            self._forget_unfinished()
         if not self.begun or self.open() != study:
             with self.write(self.config) as partial:
                 partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-        before = self._begun_code()
-        if (code := before | code_of(study)) != before:
-            with self.write(self.code) as partial:
-                partial.write_text(json.dumps(code, indent=1))
+        if digests != before:
+            with self.write(self.digests) as partial:
+                partial.write_text(json.dumps(digests, indent=1))
+
+    def _forget_unfinished(self) -> None:
+        """Removes what trainings and emulations have left that go on: other code began them."""
+        self.store.remove(self.root / "checkpoints")
+        journals = self.root / "journals"
+        for name in self.store.names(journals):
+            if not self.has_result(name.partition("_")[0]):
+                self.store.remove(journals / name)
 
     def keep_cells(self, keys: Collection[str]) -> None:
         """Removes the tables of all other cells."""

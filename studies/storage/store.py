@@ -18,6 +18,10 @@ from tokcom_core.storage import atomic_file, atomic_folder
 
 _COMPLETE = ".complete"
 """Marks a folder that has been copied completely; object stores cannot rename."""
+_PARTIAL = ".partial"
+"""Ends the name of a file that is being written where others would see it half-written."""
+_ATOMIC = ("s3", "gcs")
+"""File systems on which a file is there once it is whole."""
 _CHANGING = ("", "results", "samples")
 """Folders whose files are not named by a hash of all that is in them, so that another machine, or
 another study at the same URI, may write them again."""
@@ -97,7 +101,8 @@ class MirroredStore(LocalStore):
         self._uri = uri
         parts = urlsplit(uri)
         self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        digest = hashlib.blake2b(self._shown.encode(), digest_size=8).hexdigest()
+        told = f"{self._shown}?{parts.query}" if parts.query else self._shown  # its endpoint
+        digest = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
         super().__init__(Path.home() / ".cache" / "tokcom" / "studies" / digest)
         self._connect()
 
@@ -184,13 +189,17 @@ class MirroredStore(LocalStore):
 
     def keep(self, path: Path) -> None:
         there = self._there(path)
-        self._fs.create_dir(there.rpartition("/")[0], recursive=True)
+        whole = path.is_dir() or self._fs.type_name in _ATOMIC
+        written = there if whole else f"{there}{_PARTIAL}"
+        self._fs.create_dir(there if path.is_dir() else there.rpartition("/")[0], recursive=True)
         copy_files(
             str(path),
-            there,
+            written,
             source_filesystem=LocalFileSystem(),
             destination_filesystem=self._fs,
         )
+        if not whole:
+            self._fs.move(written, there)
         if path.is_dir():
             with self._fs.open_output_stream(f"{there}/{_COMPLETE}"):
                 pass
@@ -222,7 +231,7 @@ class MirroredStore(LocalStore):
         """What has been kept of a folder."""
         selector = FileSelector(self._there(folder), allow_not_found=True)
         found: list[FileInfo] = self._fs.get_file_info(selector)
-        return found
+        return [info for info in found if not info.base_name.endswith(_PARTIAL)]
 
     def _changes(self, path: Path) -> bool:
         """Whether a file may be written again, unlike all that is named by its hash."""

@@ -265,9 +265,7 @@ def test_what_cannot_be_is_refused(start: Start, tmp_path: Path) -> None:
     broken.mkdir()
     (broken / "00000001.parquet").write_bytes(b"PAR1")
     for read in (Journal(broken).last, Journal(broken).users, Journal(broken).read):
-        with pytest.raises(
-            ValueError, match=r"1\.parquet is damaged; remove it and the"
-        ):
+        with pytest.raises(ValueError, match=r"1\.parquet is damaged; remove it and the"):
             read()
     (broken / "00000001.parquet").rename(broken / "00000002.parquet")
     with pytest.raises(ValueError, match=r"1\.parquet is missing; remove the files after it"):

@@ -76,6 +76,24 @@ def test_a_clip_that_comes_later_is_told_and_left_out_as_before(
     assert read_samples(folder.samples("test")) == before
 
 
+def test_a_grown_study_takes_in_no_clip_that_it_began_without(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though its new token lengths encode the data again, and then all of them can be read."""
+    clip = Avqa().samples(data, "test").media_id[0]
+    sound = sound_file(data / MUSIC_AVQA, clip)
+    moved = sound.rename(tmp_path / "later.wav")
+    keys = {"name": "s", "data": {"folder": data}, "methods": ["unaligned"]}
+    _, folder = encoded(Study(**keys, tokens={"audio": 4, "vision": 4}), tmp_path / "out")
+    before = read_samples(folder.samples("test"))
+    moved.rename(sound)
+    both = [{"audio": 4, "vision": 4}, {"audio": 8, "vision": 8}]
+    with caplog.at_level(logging.WARNING):
+        encoded(Study(**keys, tokens=both), tmp_path / "out")
+    assert f"1 clips of test in {folder.root} can be read by now" in caplog.text
+    assert read_samples(folder.samples("test")) == before
+
+
 def test_questions_that_share_an_id_are_told_apart(minimusic: Path, tmp_path: Path) -> None:
     """As 55 pairs of MUSIC-AVQA's test questions, each about one clip, with two answers."""
     data = tmp_path / "data"

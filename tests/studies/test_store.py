@@ -12,6 +12,8 @@ from pandas.testing import assert_frame_equal
 from pyarrow.fs import FileSystem
 
 from studies.execution.checkpoints import KeptCheckpoints
+from studies.plan.cells import Plan
+from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.storage.store import MirroredStore, store_at
 from studies.tables.columns import WALL_CLOCK_COLUMNS
@@ -220,6 +222,39 @@ def test_a_place_that_cannot_be_is_one_line(place: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint) as error:
         store_at(place).begin()
     assert "\n" not in str(error.value)
+
+
+def test_a_flat_folder_is_kept_by_a_file_uri_and_no_file_half(tmp_path: Path) -> None:
+    store = store_at(f"file://{tmp_path}/kept")
+    (store.root / "artifacts" / "net").mkdir(parents=True)
+    (store.root / "artifacts" / "net" / "w").write_text("x")
+    store.keep(store.root / "artifacts" / "net")
+    assert (tmp_path / "kept" / "artifacts" / "net" / "w").read_text() == "x"
+    (tmp_path / "kept" / "results").mkdir()
+    (tmp_path / "kept" / "results" / "cell-a.parquet.partial").write_text("PA")  # killed
+    assert store.names(store.root / "results") == []
+    shutil.rmtree(store.root)
+
+
+def test_what_is_removed_from_the_store_is_made_again(tmp_path: Path) -> None:
+    """Not taken from the copy of before, which is perhaps what was damaged."""
+    folder = StudyFolder(f"file://{tmp_path}/kept")
+    folder.begin(study := Study(name="s"))
+    (spec, *_) = Plan(study).features()
+    with folder.artifacts.write(spec) as partial:
+        (partial / "w").write_text("damaged")
+    shutil.rmtree(tmp_path / "kept" / "artifacts" / spec.key)
+    folder.begin(study)
+    with folder.artifacts.write(spec) as partial:
+        (partial / "w").write_text("made again")
+    assert (tmp_path / "kept" / "artifacts" / spec.key / "w").read_text() == "made again"
+    shutil.rmtree(folder.root)
+
+
+def test_endpoints_of_one_bucket_have_copies_of_their_own() -> None:
+    stores = [store_at(f"s3://b/s?endpoint_override={host}&region=x") for host in ("a", "b")]
+    assert stores[0].root != stores[1].root
+    assert str(stores[0]) == str(stores[1]) == "s3://b/s"
 
 
 def test_a_file_uri_is_a_place_as_well(tmp_path: Path) -> None:

@@ -199,6 +199,11 @@ def test_keys_that_stand_elsewhere_or_want_another_say_so() -> None:
         load("quickstart", ("models.selection=norm",))
 
 
+def test_a_method_that_is_named_alone_has_keys_too() -> None:
+    study = load("quickstart", ["methods=[aligned]", "methods.transport.audio=digital"])
+    assert [method.transport for method in study.methods] == [{"audio": "digital"}]
+
+
 def test_overrides_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = load("quickstart", ("seeds=[4, 5]", "link.access=tdma", "data={folder: mine}"))

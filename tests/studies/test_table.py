@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from studies.execution.finished import finished
 from studies.execution.run import run_study
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
-from studies.plan.modules import code_of
+from studies.plan.digests import digests_of
 from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.artifacts import Artifacts
@@ -35,6 +36,7 @@ from studies.tables.references import read_references, write_references
 from studies.tables.rows import read_rows, write_rows
 from studies.tables.statistics import clip_interval
 from studies.tables.summary import count_answers
+from tokcom_core.checkpoints import pocket_folder
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import Avqa
 
@@ -223,15 +225,53 @@ def test_a_folder_belongs_to_one_version_of_own_code(my_airs: Path, tmp_path: Pa
     folder.begin(study)
     earlier = file.read_text()
     file.write_text(f"{earlier}# changed\n")
-    told = r"code of my_airs has changed .*; choose another --out, .* remove code\.json"
+    told = r"my_airs has changed .*; choose another --out, .* remove digests\.json"
     with pytest.raises(ValueError, match=told):
         folder.check(study.model_copy(update={"seeds": (0, 1)}))
     StudyFolder(tmp_path / "other").check(study)
-    folder.code.unlink()
+    folder.digests.unlink()
     folder.begin(study)
     file.write_text(earlier)
     with pytest.raises(ValueError, match=told):
         folder.check(study)
+
+
+def test_a_folder_belongs_to_one_version_of_own_checkpoints_and_scenes(tmp_path: Path) -> None:
+    """Else new cells would be of other weights or walls than those beside them."""
+    shutil.copytree(pocket_folder() / "language", own := tmp_path / "own")
+    (scene := tmp_path / "scene.xml").write_text('<scene><string value="wall.ply"/></scene>')
+    (wall := tmp_path / "wall.ply").write_bytes(b"ply")
+    study = Study(
+        name="s",
+        airs=["awgn", {"name": "site", "scene": str(scene), "station_m": [0, 0, 10]}],
+        systems={"mlms": {"models": {"language": str(own)}}},
+    )
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(study)
+    for file, name in ((own / "model.safetensors", own), (wall, wall), (scene, scene)):
+        earlier = file.read_bytes()
+        file.write_bytes(earlier[:-1] + b" ")
+        with pytest.raises(ValueError, match=rf"^{name} has changed since .*; choose another"):
+            folder.check(study)
+        file.write_bytes(earlier)
+    folder.check(study)
+
+
+def test_what_other_code_has_begun_is_not_gone_on_with(my_airs: Path, tmp_path: Path) -> None:
+    """Half a training by a method that failed, and half by its fix, would be neither's."""
+    study = Study(name="s", airs=["awgn", {"name": "custom", "class": "my_airs:Nakagami"}])
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(study)
+    done, begun = (folder.root / "journals" / f"cell-{name}_5dB" for name in ("done", "begun"))
+    for kept in (folder.root / "checkpoints" / "phase", done, begun):
+        kept.mkdir(parents=True)
+    folder.result("cell-done").touch()
+    folder.begin(study)
+    assert (folder.root / "checkpoints" / "phase").exists()
+    folder.digests.unlink()
+    folder.begin(study)
+    assert not (folder.root / "checkpoints").exists()
+    assert (done.exists(), begun.exists()) == (True, False)
 
 
 def test_a_package_of_ones_own_is_one_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,12 +280,12 @@ def test_a_package_of_ones_own_is_one_code(tmp_path: Path, monkeypatch: pytest.M
     for name in ("__init__", "deep/__init__", "deep/of_theirs"):
         (package / f"{name}.py").write_text("")
     names = ["their_package.deep.of_theirs", "their_package"]
-    monkeypatch.setattr("studies.plan.modules.modules_of", lambda _: names)
+    monkeypatch.setattr("studies.plan.digests.modules_of", lambda _: names)
     monkeypatch.syspath_prepend(tmp_path)
-    before = code_of(Study(name="s"))
+    before = digests_of(Study(name="s"))
     assert list(before) == ["their_package"]
     (package / "deep" / "__init__.py").write_text("answer = 42")
-    assert code_of(Study(name="s")) != before
+    assert digests_of(Study(name="s")) != before
 
 
 def test_references_reach_the_rows_of_all_others(study: Study, tmp_path: Path) -> None:

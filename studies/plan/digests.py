@@ -1,0 +1,57 @@
+"""Digests of what a study reads from outside the package and names by its place alone."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tokcom_core.checkpoints import POCKETS, is_of_hub
+
+from .modules import module_source, modules_of
+from .study import Study
+
+_ENDS_BYTES = 2**20
+"""Bytes at each end of a file of weights that count, beside its size: weights have gigabytes."""
+
+
+def digests_of(study: Study) -> dict[str, str]:
+    """Digests of modules of the user's own, folders of checkpoints, and files of airs, by name.
+
+    Folders that are not there are left out: what reads them refuses them.
+
+    Raises:
+        ValueError: if a module is gone.
+    """
+    modules = dict.fromkeys(name.partition(".")[0] for name in modules_of(study))
+    found = {name: _code_digest(module_source(name)) for name in modules}
+    names = dict.fromkeys(own.name for own in study.checkpoints if own.name not in POCKETS)
+    folders = {name: Path(name).expanduser() for name in names if not is_of_hub(name)}
+    found |= {name: _ends_digest(folder) for name, folder in folders.items() if folder.is_dir()}
+    for air in study.airs:
+        found |= {str(file): _digest([file]) for file in air.files() if file.is_file()}
+    return found
+
+
+def _code_digest(source: Path) -> str:
+    """Digest of a module's file, or of all Python files of a package."""
+    return _digest(sorted(source.rglob("*.py")) if source.is_dir() else [source], source.parent)
+
+
+def _digest(files: list[Path], base: Path = Path("/")) -> str:
+    found = hashlib.blake2b(digest_size=8)
+    for file in files:
+        found.update(f"{file.relative_to(base)}\0".encode() + file.read_bytes())
+    return found.hexdigest()
+
+
+def _ends_digest(folder: Path) -> str:
+    """Digest of the names, sizes and ends of all files in a folder."""
+    found = hashlib.blake2b(digest_size=8)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        size = file.stat().st_size
+        found.update(f"{file.relative_to(folder)}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            found.update(stream.read(_ENDS_BYTES))
+            stream.seek(max(0, size - _ENDS_BYTES))
+            found.update(stream.read(_ENDS_BYTES))
+    return found.hexdigest()

@@ -44,12 +44,16 @@ def learning_curves(curves: pd.DataFrame, layout: TableLayout) -> Chart:
 def earlier_phases(curves: pd.DataFrame, layout: TableLayout) -> Chart:
     """Smoothed sum of the losses by step of the phases that do not train the task.
 
-    An alignment is such a phase. In all else it is like :func:`learning_curves`.
+    An alignment is such a phase. In all else it is like :func:`learning_curves`. A step that lacks
+    one of its phase's losses, such as one that has diverged, has no sum.
     """
     known = curves[layout.losses[0]].notna()
     trains_task = known.groupby([curves["cell"], curves["phase"]]).transform("any")
     steps = curves[~trains_task]
-    steps = steps.assign(loss=steps[list(layout.losses)].sum(axis=1))
+    losses = steps[list(layout.losses)]
+    trained = losses.notna().groupby([steps["cell"], steps["phase"]]).transform("any")
+    steps = steps.assign(loss=losses.where(trained, 0.0).sum(axis=1, skipna=False))
+    steps = steps[trained.any(axis=1)]
     name = f"sum of losses ({_SMOOTHING_STEPS}-step mean)"
     panels = _panels(steps, "loss", layout)
     return Chart("Earlier phases", "step", "loss", name, panels, kind="curves")
@@ -88,7 +92,7 @@ def _smooth(steps: pd.DataFrame, loss: str) -> pd.Series[float]:
     """Mean over the last steps of the same curve."""
     by_curve = steps.groupby(_CURVE, sort=False)[loss]
     mean = by_curve.rolling(_SMOOTHING_STEPS, min_periods=1).mean()
-    return mean.droplevel(list(range(len(_CURVE))))
+    return mean.droplevel(list(range(len(_CURVE)))).where(steps[loss].notna())
 
 
 def _thin(points: pd.DataFrame) -> pd.DataFrame:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -14,14 +16,11 @@ from channel_models import Overhead, from_db, mean_db, to_db
 from tokcom_core.datasets.samples import Samples
 
 from ..plan.specs import Cell
-from ..plan.study import Metric
 from .columns import LOCATION_COLUMNS
 from .costs import NetworkSizes, network_columns, tokens_sent
 from .outcome import EmulationScores, Outcome
 from .service import answer_times, latencies_ms, loss_fractions, service_columns, transmissions
 
-_SCORE: dict[Metric, str] = {"exact": "score", "first_token": "first_token"}
-"""Column of the journal that each metric counts."""
 _SNRS = ("realised_snr_db", "realised_sinr_db")
 _COSTS = ("data_channel_uses", "pilot_channel_uses", "control_bits", "airtime_ms", "energy_mj")
 
@@ -36,8 +35,8 @@ def emulated_outcome(
     """The outcome of an emulation that has ended.
 
     Retransmissions cost as much as first transmissions: costs are sums over all transmissions,
-    divided by the number of questions. A question that was never received has the score of no
-    answer: 0, or NaN where nothing here can score answers.
+    divided by the number of questions. A question that was never received has a score of 0, or of
+    NaN where nothing here can score answers.
 
     Raises:
         ValueError: if nobody has asked anything.
@@ -52,7 +51,8 @@ def emulated_outcome(
     asked = test.take(traffic.rows.tolist())
     once = transmissions(journal)
     received = once[once["received"]].set_index("request")
-    unanswered = cell.task.scores([""] * len(asked), asked, test)
+    unknown = map(math.isnan, cell.task.scores([""] * len(asked), asked, test))
+    unanswered = [math.nan if own else 0.0 for own in unknown]
     scores = _scores(journal, received, unanswered, emulation.interval_s)
     sizes = NetworkSizes(
         windows,
@@ -77,7 +77,7 @@ def emulated_outcome(
             columns,
             tuple(traffic.users.tolist()),
             latencies_ms(times, len(asked)),
-            _device_rows(journal, received, cell.metric),
+            _device_rows(journal, scores.scores if cell.metric == "exact" else scores.first_token),
         ),
     )
 
@@ -124,14 +124,16 @@ def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
     )
 
 
-def _device_rows(
-    journal: pd.DataFrame, received: pd.DataFrame, metric: Metric
-) -> list[dict[str, Any]]:
-    """A row for each user's device; costs are means over its user's questions."""
-    right = received[_SCORE[metric]].reindex(journal["request"], fill_value=0).to_numpy(float)
+def _device_rows(journal: pd.DataFrame, right: Sequence[float]) -> list[dict[str, Any]]:
+    """A row for each user's device; costs are means over its user's questions.
+
+    Args:
+        journal: Every transmission.
+        right: Score of each question.
+    """
     sent = journal["sent"]
     table = journal.assign(
-        right=right,
+        right=np.asarray(right, np.float64)[journal["request"]],
         out=journal["lost"] | ~sent,
         **{name: _map(from_db, journal[name]).where(sent) for name in _SNRS},
     )
@@ -139,6 +141,7 @@ def _device_rows(
     rows = found.agg(
         questions=("request", "nunique"),
         transmissions=("request", "size"),
+        streams=("stream", "nunique"),
         tokens=("tokens", "sum"),
         lost=("lost", "sum"),
         sent=("sent", "sum"),
@@ -151,10 +154,11 @@ def _device_rows(
     rows["erased_fraction"] = rows["lost"] / rows["sent"].where(rows["sent"] > 0)
     for name in _SNRS:
         rows[name] = _map(to_db, rows[name])
+    rows["transmissions"] = rows["transmissions"] / rows["streams"]  # all of them at once
     for name in ("transmissions", "tokens", *_COSTS):
         rows[name] = rows[name] / rows["questions"]
     rows = rows.rename(columns={"data_channel_uses": "uplink_channel_uses"}).reset_index()
-    kept = rows.drop(columns=["lost", "sent", "pilot_channel_uses", "control_bits"])
+    kept = rows.drop(columns=["streams", "lost", "sent", "pilot_channel_uses", "control_bits"])
     records = kept.astype(object).where(kept.notna(), None).to_dict("records")
     return [{str(name): value for name, value in record.items()} for record in records]
 

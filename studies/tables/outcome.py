@@ -170,7 +170,7 @@ class Outcome:
         """A row of ``answers`` for each question."""
         shared = {**cell_columns(self.cell, layout), "eval_snr_db": self.eval_snr_db}
         users, latencies_ms = self._askers()
-        kind = _known if layout.graded else bool
+        kind = _known if layout.graded else _flag
         columns = {
             "user": users,
             "sample_id": self.asked.sample_id,
@@ -190,6 +190,10 @@ class Outcome:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def _flag(value: float) -> bool | None:
+    return None if math.isnan(value) else bool(value)
 
 
 def _mean(scores: NDArray[np.float64]) -> float | None:

@@ -44,7 +44,8 @@ def count_answers(tables: Tables, cells: Iterable[str]) -> pd.DataFrame:
     for start in range(0, len(keys), _CELLS_AT_ONCE):
         batch = keys[start : start + _CELLS_AT_ONCE]
         answers = tables.read_all_answers(batch, [*_ASKED, "right"])
-        by_clip = answers.groupby(_ASKED, dropna=False, sort=False)["right"]
+        scored = answers.astype({"right": float})  # some answers may have no score
+        by_clip = scored.groupby(_ASKED, dropna=False, sort=False)["right"]
         counts = pd.DataFrame({"right": by_clip.sum(), "asked": by_clip.count()})
         found.append(counts.reset_index())
     return pd.concat([f for f in found if len(f)] or found[:1], ignore_index=True)

@@ -39,8 +39,7 @@ def test_snrs_are_averaged_linearly_over_what_was_sent(journal: pd.DataFrame) ->
 
 
 def test_every_users_snrs_are_averaged_linearly(journal: pd.DataFrame) -> None:
-    received = journal[journal["received"]].set_index("request")
-    first, second, third = _device_rows(journal, received, "exact")
+    first, second, third = _device_rows(journal, [1.0, 1.0, 0.0])
     assert first["realised_snr_db"] == pytest.approx(10 * math.log10(5.5))
     assert first["realised_sinr_db"] == pytest.approx(3 + 10 * math.log10(0.5))
     assert second["realised_sinr_db"] == pytest.approx(10.0)
@@ -68,3 +67,10 @@ def test_a_question_that_was_never_received_has_the_score_of_no_answer(
     assert _scores(journal, received.drop(1), [0.0] * 3, 0.01).scores == (1.0, 0.0, 0.0)
     judged = received.assign(score=math.nan).drop(1)
     assert all(map(math.isnan, _scores(journal, judged, [math.nan] * 3, 0.01).scores))
+
+
+def test_a_device_of_two_streams_counts_attempts_and_known_scores(journal: pd.DataFrame) -> None:
+    both = pd.concat([journal, journal.assign(stream="caption")], ignore_index=True)
+    first, second, _ = _device_rows(both, [math.nan, 0.5, 0.0])
+    assert (first["transmissions"], second["transmissions"]) == (2.0, 1.0)
+    assert (first["accuracy"], second["accuracy"]) == (None, 0.5)

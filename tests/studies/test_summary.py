@@ -287,6 +287,11 @@ def test_phases_that_do_not_train_the_task_show_the_sum_of_their_losses(
     chart = earlier_phases(pd.concat([curves, own]), tables.layout)
     assert {panel.x_label for panel in chart.panels} == {"alignment step"}
     assert all(line.points["y"].eq(3).all() for panel in chart.panels for line in panel.lines)
+    diverged = own.assign(**{third: own[third].where(own["step"] < 2)})
+    (panel, *_) = earlier_phases(diverged, tables.layout).panels
+    steps = panel.lines[0].points.set_index("x")["y"]
+    assert steps[steps.index < 2].eq(3).all()
+    assert steps[steps.index >= 2].isna().all()  # no loss of 1, as if nothing had happened
 
 
 def test_networks_that_are_trained_where_they_are_tested_are_one_curve(tmp_path: Path) -> None:

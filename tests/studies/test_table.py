@@ -374,3 +374,16 @@ def test_scores_of_a_task_that_grades_answers(study: Study, tmp_path: Path) -> N
     (file,) = (tmp_path / "submissions").iterdir()
     assert file.name == f"{cell.key}_10dB.json"
     assert json.loads(file.read_text()) == list(done.evaluation.predicted)
+
+
+def test_an_answer_that_nothing_scores_is_not_right(study: Study, tmp_path: Path) -> None:
+    """Nor wrong: also of a task whose other answers are right or wrong."""
+    tables, (cell, *_) = tables_of(study, StudyFolder(tmp_path)), Plan(study).known_cells({})
+    whole = outcome(cell, 10.0, 0.6)
+    scores = (math.nan, math.nan, *whole.evaluation.scores[2:])
+    tables.write_answers(
+        cell, [replace(whole, evaluation=replace(whole.evaluation, scores=scores))]
+    )
+    assert tables.read_answers(cell.key)["right"].isna().sum() == 2
+    counts = count_answers(tables, [cell.key])
+    assert (counts["asked"].sum(), counts["right"].sum()) == (len(scores) - 2, np.nansum(scores))

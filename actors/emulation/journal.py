@@ -19,7 +19,10 @@ from tokcom_core.storage import atomic_file
 
 from ..messages import Served, TransmitRequest
 
-_REMEDY = "the files after it, and 'tokcom study resume' does these batches again"
+_REMEDY = (
+    "the files after it from journals/ where the study is kept, and 'tokcom study resume' does "
+    "these batches again"
+)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class KeptCheckpoints(Checkpoints):
         self._store = store
 
     def latest(self) -> tuple[Losses, Path] | None:
-        self._store.fetch_all(self._folder)
+        self._store.fetch_exactly(self._folder)
         return super().latest()
 
     def _keep(self, folder: Path) -> None:

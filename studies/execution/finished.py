@@ -51,14 +51,10 @@ def forget_failures(out: str | Path) -> int:
     with folder.alone():
         kept = map(Path, folder.store.names(folder.results))
         names = [name for name in kept if name.match("cell-*.parquet")]
-        failed = [name for name in names if _failed(folder.store.fetch(folder.results / name))]
+        failed = [name for name in names if folder.has_failed(name.stem)]
         for name in failed:
             folder.store.remove(folder.results / name)
     return len(failed)
-
-
-def _failed(result: Path) -> bool:
-    return bool((pd.read_parquet(result, columns=["status"])["status"] == "failed").any())
 
 
 def rows_of(plan: Plan, folder: StudyFolder) -> pd.DataFrame:

@@ -143,9 +143,7 @@ def _write_shared(
     if graph.failures:
         raise ValueError(f"frozen tokens failed: {next(iter(graph.failures.values()))}")
     write_samples(folder, base, features)
-    if uploads_files(base) or any(
-        isinstance(space, tuple) and "file" in space for space in search.over.values()
-    ):
+    if any(map(uploads_files, [base, *search.variants(base)])):
         write_file_bits(folder, base)
 
 

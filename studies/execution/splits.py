@@ -58,7 +58,7 @@ def _warn_of_change(folder: StudyFolder, split: str, kept: set[str], before: set
         if changed:
             logger.warning(
                 "%d clips of %s in %s %s (such as %s); take another --out for a study of one set",
-                len(changed), split, folder.root, what, min(changed),
+                len(changed), split, folder.store, what, min(changed),
             )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def _warn_of_repaired(
         logger.warning(
             "%d of them can be read by now, such as %s; what is in %s goes on without them, as it "
             "began, and a study with another --out takes them in",
-            len(skipped), min(skipped), folder.root,
+            len(skipped), min(skipped), folder.store,
         )  # fmt: skip
 
 

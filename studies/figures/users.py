@@ -86,9 +86,9 @@ def _bins(table: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     found = []
     places = table["sinr_db"].rank(method="min", pct=True)  # users with the same SINR stay together
     for _, rows in table.groupby((places * _BINS).apply(math.ceil)):
-        right = float((rows["accuracy"] * rows["questions"]).sum())
         own = answers[answers["user"].isin(rows["user"])]
-        interval = clip_interval(own["media_id"].tolist(), own["right"].tolist())
-        fraction = right / rows["questions"].sum()
-        found.append((rows["sinr_db"].median(), fraction, interval.low, interval.high))
+        right = own["right"].astype(float)
+        if right.notna().any():
+            interval = clip_interval(own["media_id"].tolist(), own["right"].tolist())
+            found.append((rows["sinr_db"].median(), right.mean(), interval.low, interval.high))
     return pd.DataFrame(found, columns=["sinr_db", "accuracy", "low", "high"])

@@ -45,9 +45,11 @@ def _digest(files: list[Path], base: Path = Path("/")) -> str:
 
 
 def _ends_digest(folder: Path) -> str:
-    """Digest of the names, sizes and ends of all files in a folder."""
+    """Digest of the names, sizes and ends of all files in a folder but hidden ones."""
     found = hashlib.blake2b(digest_size=8)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if any(part.startswith(".") for part in file.relative_to(folder).parts):
+            continue  # of tools, such as .git
         size = file.stat().st_size
         found.update(f"{file.relative_to(folder)}\0{size}\0".encode())
         with file.open("rb") as stream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -135,6 +135,13 @@ class Search(Config):
         for key in self.over:
             self._check_key(key, base)
         return base
+
+    def variants(self, base: Study) -> Iterator[Study]:
+        """Studies with each value (of a range: each bound) of a key, the others at their first."""
+        first = {name: _ends(space)[0] for name, space in self.over.items()}
+        for key, space in self.over.items():
+            for value in _values(space):
+                yield study_with(base, {**first, key: value})
 
     def _check_key(self, key: str, base: Study) -> None:
         """Raises ValueError if a key changes samples, method, seed or air, or nothing trained."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
@@ -68,6 +69,11 @@ class StudyFolder:
     def has_result(self, key: str) -> bool:
         return self.store.has(self.result(key))
 
+    def has_failed(self, key: str) -> bool:
+        """Whether the table of a cell says that it has failed."""
+        rows = pd.read_parquet(self.store.fetch(self.result(key)), columns=["status"])
+        return bool((rows["status"] == "failed").any())
+
     def has(self, spec: Spec) -> bool:
         """Whether the artifact of a spec, or the table of a cell, exists."""
         return self.has_result(spec.key) if spec.kind == "cell" else self.artifacts.has(spec)
@@ -81,7 +87,7 @@ class StudyFolder:
 
     def journal(self, key: str, eval_snr_db: float) -> Path:
         """Folder of the journal of an emulated cell."""
-        return self.store.fetch_all(self.root / "journals" / _condition(key, eval_snr_db))
+        return self.store.fetch_exactly(self.root / "journals" / _condition(key, eval_snr_db))
 
     def submission(self, key: str, eval_snr_db: float) -> Path:
         """Official results file of a cell, for a judge or a server."""
@@ -187,21 +193,26 @@ class StudyFolder:
         self.artifacts.forget_unkept()
         before = self._begun_digests()
         digests = before | digests_of(study)
-        if self.begun and digests != before:
+        unknown = not self.store.has(self.digests)
+        if self.begun and unknown and digests:
             self._forget_unfinished()
         if not self.begun or self.open() != study:
             with self.write(self.config) as partial:
                 partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-        if digests != before:
+        if unknown or digests != before:
             with self.write(self.digests) as partial:
                 partial.write_text(json.dumps(digests, indent=1))
 
     def _forget_unfinished(self) -> None:
-        """Removes what trainings and emulations have left that go on: other code began them."""
+        """Removes what unfinished trainings and emulations would go on from.
+
+        Nothing tells any more what code it was made by.
+        """
         self.store.remove(self.root / "checkpoints")
         journals = self.root / "journals"
         for name in self.store.names(journals):
-            if not self.has_result(name.partition("_")[0]):
+            key = name.partition("_")[0]
+            if not self.has_result(key) or self.has_failed(key):
                 self.store.remove(journals / name)
 
     def keep_cells(self, keys: Collection[str]) -> None:

@@ -20,7 +20,7 @@ _COMPLETE = ".complete"
 """Marks a folder that has been copied completely; object stores cannot rename."""
 _PARTIAL = ".partial"
 """Ends the name of a file that is being written where others would see it half-written."""
-_ATOMIC = ("s3", "gcs")
+_ATOMIC = ("s3", "gcs", "abfs")
 """File systems on which a file is there once it is whole."""
 _CHANGING = ("", "results", "samples")
 """Folders whose files are not named by a hash of all that is in them, so that another machine, or
@@ -67,6 +67,13 @@ class LocalStore:
 
     def fetch_all(self, folder: Path) -> Path:
         """Fetches everything that has been kept of a folder."""
+        return folder
+
+    def fetch_exactly(self, folder: Path) -> Path:
+        """Fetches a folder that this process alone writes to, and removes what is not kept of it.
+
+        That is what another machine has removed, or what was never uploaded.
+        """
         return folder
 
     def keep(self, path: Path) -> None:
@@ -186,6 +193,13 @@ class MirroredStore(LocalStore):
             elif self._changes(path):
                 self._refresh(path, kept)
         return folder
+
+    def fetch_exactly(self, folder: Path) -> Path:
+        kept = set(self.names(folder))
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in kept:
+                super().remove(path)
+        return self.fetch_all(folder)
 
     def keep(self, path: Path) -> None:
         there = self._there(path)

@@ -14,6 +14,7 @@ from torch import Tensor
 from actors import Arrival, Emulation, Evaluation
 from channel_models import Overhead, from_db, mean_db, to_db
 from tokcom_core.datasets.samples import Samples
+from tokcom_core.tasks import Task
 
 from ..plan.specs import Cell
 from .columns import LOCATION_COLUMNS
@@ -51,9 +52,8 @@ def emulated_outcome(
     asked = test.take(traffic.rows.tolist())
     once = transmissions(journal)
     received = once[once["received"]].set_index("request")
-    unknown = map(math.isnan, cell.task.scores([""] * len(asked), asked, test))
-    unanswered = [math.nan if own else 0.0 for own in unknown]
-    scores = _scores(journal, received, unanswered, emulation.interval_s)
+    silence = scores_of_silence(cell.task, asked)
+    scores = _scores(journal, received, silence, emulation.interval_s)
     sizes = NetworkSizes(
         windows,
         emulation.device_weights(),
@@ -80,6 +80,12 @@ def emulated_outcome(
             _device_rows(journal, scores.scores if cell.metric == "exact" else scores.first_token),
         ),
     )
+
+
+def scores_of_silence(task: Task, asked: Samples) -> list[float]:
+    """Scores of questions that are never answered: 0, or NaN where nothing here can score them."""
+    unknown = map(math.isnan, task.scores([""] * len(asked), asked))
+    return [math.nan if own else 0.0 for own in unknown]
 
 
 def _scores(

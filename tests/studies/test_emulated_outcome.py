@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
 
 from studies.tables.costs import air_columns
-from studies.tables.emulation import _COSTS, _arrival, _device_rows, _scores
+from studies.tables.emulation import (
+    _COSTS,
+    _arrival,
+    _device_rows,
+    _scores,
+    scores_of_silence,
+)
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.tasks import Avqa
+
+from .outcomes import finished_samples
 
 
 @pytest.fixture
@@ -58,10 +69,23 @@ def test_tokens_are_those_of_a_question_and_missing_devices_send_none(
     assert all(math.isfinite(both[name]) for name in ("realised_sinr_db", "erased_fraction"))
 
 
-def test_a_question_that_was_never_received_has_the_score_of_no_answer(
-    journal: pd.DataFrame,
-) -> None:
-    """NaN where a judge elsewhere scores answers, so that nothing here looks like an accuracy."""
+class Consensus(Avqa):
+    """No answer at all is right, where it is what people say; the last question has no score."""
+
+    def scores(
+        self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
+    ) -> list[float]:
+        return [1.0] * (len(predicted) - 1) + [math.nan]
+
+
+def test_a_question_that_was_never_received_has_no_score_or_none_that_counts() -> None:
+    """0, whatever no answer is worth; NaN where a judge elsewhere scores answers."""
+    found = scores_of_silence(Consensus(), finished_samples())
+    assert found[:-1] == [0.0] * (len(found) - 1)
+    assert math.isnan(found[-1])
+
+
+def test_questions_that_were_never_received_score_as_silence(journal: pd.DataFrame) -> None:
     journal = journal.assign(predicted="x", first_token=False)
     received = journal[journal["received"]].set_index("request")
     assert _scores(journal, received.drop(1), [0.0] * 3, 0.01).scores == (1.0, 0.0, 0.0)

@@ -259,19 +259,20 @@ def test_a_folder_belongs_to_one_version_of_own_checkpoints_and_scenes(tmp_path:
 
 def test_what_other_code_has_begun_is_not_gone_on_with(my_airs: Path, tmp_path: Path) -> None:
     """Half a training by a method that failed, and half by its fix, would be neither's."""
-    study = Study(name="s", airs=["awgn", {"name": "custom", "class": "my_airs:Nakagami"}])
     folder = StudyFolder(tmp_path / "out")
-    folder.begin(study)
-    done, begun = (folder.root / "journals" / f"cell-{name}_5dB" for name in ("done", "begun"))
-    for kept in (folder.root / "checkpoints" / "phase", done, begun):
+    folder.begin(Study(name="s"))
+    journals = {name: folder.root / "journals" / f"cell-{name}_5dB" for name in "abc"}
+    for kept in (folder.root / "checkpoints" / "phase", *journals.values()):
         kept.mkdir(parents=True)
-    folder.result("cell-done").touch()
-    folder.begin(study)
+    for name, status in (("a", "ok"), ("b", "failed")):
+        pd.DataFrame({"status": [status]}).to_parquet(folder.result(f"cell-{name}"))
+    grown = Study(name="s", airs=["awgn", {"name": "custom", "class": "my_airs:Nakagami"}])
+    folder.begin(grown)
     assert (folder.root / "checkpoints" / "phase").exists()
     folder.digests.unlink()
-    folder.begin(study)
+    folder.begin(grown)
     assert not (folder.root / "checkpoints").exists()
-    assert (done.exists(), begun.exists()) == (True, False)
+    assert [name for name, journal in journals.items() if journal.exists()] == ["a"]
 
 
 def test_a_package_of_ones_own_is_one_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

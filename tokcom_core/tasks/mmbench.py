@@ -117,7 +117,8 @@ def chosen_option(text: str, options: str) -> str | None:
     """The letter that an answer chooses; None if it chooses none, or several.
 
     As the published evaluation does before it asks GPT: by the letter, if exactly one stands in the
-    answer, or else by the words of an option, if exactly one is in the answer.
+    answer, or else by the words of an option, if exactly one is in the answer. Letters within an
+    answer that is the words of an option do not count.
 
     Args:
         text: The answer: a letter ('B', '(B)', 'B. a cat', 'The answer is B.'), or the words of one
@@ -127,11 +128,13 @@ def chosen_option(text: str, options: str) -> str | None:
         options: The options as ``A. text``, one per line.
     """
     known = dict(line.split(". ", 1) for line in options.splitlines() if line[1:3] == ". ")
-    said = {letter: _plain(words) for letter, words in known.items()}
-    whole = [letter for letter, words in said.items() if words == _plain(text)]
     alone = re.sub(r"[^a-z]", "", text.lower()).upper()
-    if len(whole) == 1 or alone in known:
-        return whole[0] if len(whole) == 1 else alone
+    if alone in known:
+        return alone
+    said = {letter: _plain(words) for letter, words in known.items() if _plain(words)}
+    whole = [letter for letter, words in said.items() if words == _plain(text)]
+    if len(whole) == 1:
+        return whole[0]
     found = set(re.findall(r"\b[A-D]\b", text)) & set(known)
     article = len(text.split()) > 3 and re.search(r"\bA\s+[a-z]", text)
     if len(found) != 1 or (found == {"A"} and article):

@@ -235,6 +235,9 @@ def test_the_letter_is_read_from_the_text(text: str, letter: str | None) -> None
         ("Block A hits block B", "A. block A hits block B\nB. neither", "A"),
         ("A. x1 B. x2 C. x3", "A. x1\nB. x2\nC. x3", None),
         ("A. cat, B. dog", "A. cat\nB. dog", None),
+        ("A", "A. B\nB. A", "A"),
+        ("", "A. cat\nB. ?", None),
+        ("I see a cat", "A. cat\nB. ?", "A"),
         ("C. vitamin A", "A. iron\nB. zinc\nC. vitamin A", "C"),
     ],
 )

@@ -286,7 +286,8 @@ class Mlms(System):
         if how.startswith("cls") and getattr(encoder, "span", "first") == "whole":
             raise ValueError(
                 f"{complaint}a class token for the whole sound, but each window of it has one of "
-                "its own; take systems.mlms.models.audio_span: first, or pool 'mean'"
+                "its own; take systems.mlms.models.audio_span (or the encoder's span): first, or "
+                "pool 'mean'"
             )
         if how == "cls+distillation" and sent[:2] != [0, 1]:
             raise ValueError(

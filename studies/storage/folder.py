@@ -140,8 +140,11 @@ class StudyFolder:
                         folder.rmdir()
             lock.release()
 
-    def check(self, study: Study) -> None:
+    def check(self, study: Study) -> dict[str, str]:
         """Checks that a study may begin or go on here; writes nothing.
+
+        Returns:
+            Digests of what the study reads from outside the package, see :func:`digests_of`.
 
         Raises:
             ValueError: if another study was begun here; the message names the keys that differ. A
@@ -149,8 +152,9 @@ class StudyFolder:
                 modules, checkpoint folders or scenes have changed since.
         """
         self.store.begin()
+        now = digests_of(study)
         if not self.begun:
-            return
+            return now
         found = differences(self.open(), study)
         if found:
             more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -158,13 +162,14 @@ class StudyFolder:
                 f"{self.store} holds another study ({', '.join(found[:_SHOWN])}{more}); choose "
                 "another --out"
             )
-        before, now = self._begun_digests(), digests_of(study)
+        before = self._begun_digests()
         if changed := [name for name in now if before.get(name, now[name]) != now[name]]:
             raise ValueError(
                 f"{', '.join(changed)} has changed since the results in {self.store} were made "
                 "with it; choose another --out, or take the earlier version; where the change does "
                 f"not matter to them, remove {self.digests.name} there"
             )
+        return now
 
     def _begun_digests(self) -> dict[str, str]:
         """Digests that the study was begun with, see :func:`digests_of`."""
@@ -179,7 +184,7 @@ class StudyFolder:
         Raises:
             ValueError: as :meth:`check`.
         """
-        self.check(study)
+        now = self.check(study)
         for folder in (
             self.artifacts.root,
             self.results,
@@ -192,7 +197,7 @@ class StudyFolder:
             remove_partials(folder)
         self.artifacts.forget_unkept()
         before = self._begun_digests()
-        digests = before | digests_of(study)
+        digests = before | now
         unknown = not self.store.has(self.digests)
         if self.begun and unknown and digests:
             self._forget_unfinished()

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import create_autospec
 
@@ -29,6 +30,8 @@ from tokcom_core.tasks import Avqa
 from .here import encoded
 from .small import mlms
 
+Lost = tuple[str, Callable[[], Path]]
+
 
 @pytest.fixture
 def data(minimusic: Path, tmp_path: Path) -> Path:
@@ -36,6 +39,15 @@ def data(minimusic: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "data"
     shutil.copytree(minimusic, copy, ignore=shutil.ignore_patterns("video"))
     return copy
+
+
+@pytest.fixture
+def lost(data: Path, tmp_path: Path) -> Lost:
+    """A test clip whose sound is missing, and what brings it back."""
+    clip = Avqa().samples(data, "test").media_id[0]
+    sound = sound_file(data / MUSIC_AVQA, clip)
+    moved = sound.rename(tmp_path / "later.wav")
+    return clip, lambda: moved.rename(sound)
 
 
 def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
@@ -60,16 +72,14 @@ def test_a_damaged_clip_is_named_and_its_questions_are_left_out(
 
 
 def test_a_clip_that_comes_later_is_told_and_left_out_as_before(
-    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: Path, tmp_path: Path, lost: Lost, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clip = Avqa().samples(data, "test").media_id[0]
-    sound = sound_file(data / MUSIC_AVQA, clip)
-    moved = sound.rename(tmp_path / "later.wav")
+    clip, bring_back = lost
     study = Study(name="s", data={"folder": data})
     _, folder = encoded(study, tmp_path / "out")
     assert "can be read by now" not in caplog.text
     before = read_samples(folder.samples("test"))
-    moved.rename(sound)
+    bring_back()
     write_samples(folder, study, Plan(study).features())
     assert f"skipped 1 clips of test: {clip}: " in caplog.text
     assert f"1 of them can be read by now, such as {clip}; what is in" in caplog.text
@@ -77,16 +87,14 @@ def test_a_clip_that_comes_later_is_told_and_left_out_as_before(
 
 
 def test_a_grown_study_takes_in_no_clip_that_it_began_without(
-    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: Path, tmp_path: Path, lost: Lost, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Though its new token lengths encode the data again, and then all of them can be read."""
-    clip = Avqa().samples(data, "test").media_id[0]
-    sound = sound_file(data / MUSIC_AVQA, clip)
-    moved = sound.rename(tmp_path / "later.wav")
+    _, bring_back = lost
     keys = {"name": "s", "data": {"folder": data}, "methods": ["unaligned"]}
     _, folder = encoded(Study(**keys, tokens={"audio": 4, "vision": 4}), tmp_path / "out")
     before = read_samples(folder.samples("test"))
-    moved.rename(sound)
+    bring_back()
     both = [{"audio": 4, "vision": 4}, {"audio": 8, "vision": 8}]
     with caplog.at_level(logging.WARNING):
         encoded(Study(**keys, tokens=both), tmp_path / "out")

@@ -250,10 +250,14 @@ class FrameBatch:
 
 
 def merge(frame_batches: Sequence[FrameBatch]) -> tuple[Frame, ...]:
-    """Merges the frames of all pools into one frame per stream, in the order of the batch."""
+    """Merges the frames of all pools into one frame per stream, in the order of the batch.
+
+    A pool knows its own longest sample alone. So that the frame does not depend on the pools,
+    padding before a sample is moved behind it.
+    """
     order = torch.argsort(torch.cat([batch.places for batch in frame_batches]))
     merged = []
-    for parts in zip(*(batch.frames for batch in frame_batches), strict=True):
+    for parts in zip(*(map(_begun, batch.frames) for batch in frame_batches), strict=True):
         longest = max(part.symbols.shape[1] for part in parts)
 
         def padded(values: list[Tensor], longest: int = longest) -> Tensor:
@@ -276,3 +280,16 @@ def merge(frame_batches: Sequence[FrameBatch]) -> tuple[Frame, ...]:
             )
         )
     return tuple(merged)
+
+
+def _begun(frame: Frame) -> Frame:
+    """The frame with its samples from the first place on, as long as the longest of them."""
+    ahead = (frame.valid.cumsum(1) == 0).sum(1)
+    ahead = torch.where(frame.valid.any(1), ahead, 0)
+    if not ahead.any():
+        return frame
+    count = frame.valid.shape[1]
+    places = (torch.arange(count, device=ahead.device) + ahead[:, None]) % count
+    symbols, valid = frame.symbols.gather(1, places), frame.valid.gather(1, places)
+    longest = int(valid.any(0).nonzero().max()) + 1
+    return replace(frame, symbols=symbols[:, :longest], valid=valid[:, :longest])

@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, Phi3Config
 
+from actors.messages import Batch, FrameBatch, Rules, TransmitRequest, merge
 from actors.testing import SplitContract, SplitSystem
+from channel_models import Members
 from tokcom_core.checkpoints.loading import load_tokenizer
 from tokcom_core.datasets.samples import Samples, read_samples
 from tokcom_core.encoders import Clip
@@ -343,6 +345,33 @@ def test_relay_is_counted(case_of: CaseOf) -> None:
     assert once.feedback_bits == 0
     assert answers.interval_ms > once.interval_ms
     assert cost.energy_mj > once.arrivals["prompt"].overhead.energy_mj
+
+
+def test_pools_of_devices_change_nothing(case_of: CaseOf) -> None:
+    """Each pool of users pads its prompts to its own longest one."""
+    split = SplitSystem(case_of(codec={"symbols_per_token": 4, "hidden": 16}), "awgn", 5.0)
+    split.sides.shake()
+    rows = torch.tensor(ROWS)
+    members = Members(rows, rows, rows.double())
+    rules = Rules(-math.inf, 1e9, {"prompt": 0.0}, {"prompt": torch.zeros(len(rows))})
+    silent = {"terminal": torch.zeros(len(rows), dtype=torch.bool)}
+    request = TransmitRequest("test", rows, members, silent)
+    found = []
+    for pools in (1, 2, len(rows)):
+        batches = []
+        for places in (torch.arange(len(rows))[pool::pools] for pool in range(pools)):
+            own = request.of(places)
+            batch = Batch("prompt", "test", tuple(own.rows.tolist()), False, (), own.members)
+            batches.append(FrameBatch(places, (split.devices["terminal"].transmit(batch),)))
+        (frame,) = merge(batches)
+        found.append((frame, split.station.serve(3, request, rules, *batches)))
+    (one, served), *others = found
+    assert len(set(one.valid.sum(1).tolist())) > 1
+    assert len(set(served.predicted)) > 1
+    for frame, other in others:
+        assert torch.equal(frame.valid, one.valid)
+        torch.testing.assert_close(frame.symbols, one.symbols)
+        assert other.predicted == served.predicted
 
 
 @pytest.mark.parametrize("begun", ["encoder", "decoder"])

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ...answers import IGNORED, answer_losses, greedy_answers, token_count
 from ...datasets.samples import Samples
-from ...foundation import concatenate
+from ...foundation import concatenate, to_the_right
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Feedback, Received
 from ..tokens import reconstruction_loss
@@ -155,8 +155,8 @@ class TaichiReceiver(Receiver):
         parts = [self._embedded(before), (tokens, seen), self._embedded(after)]
         labels = torch.full_like(torch.cat([valid for _, valid in parts], 1).long(), IGNORED)
         labels[:, -after.shape[1] :] = script.labels.to(device)
-        order = torch.cat([valid for _, valid in parts], 1).int().argsort(dim=1, stable=True)
         inputs, valid = concatenate(parts)
+        order = to_the_right(torch.cat([own for _, own in parts], 1))
         following = labels.gather(1, order)[:, 1:]
         predicted = following != IGNORED
         if not predicted.any():
@@ -169,7 +169,7 @@ class TaichiReceiver(Receiver):
         self, received: Mapping[str, Received], targets: Samples, asked: Tensor
     ) -> Predictions | Feedback:
         rows = asked.nonzero()[:, 0]
-        prompt = self._prompt(received[PROMPT]).take(rows)
+        prompt = self._prompt(received[PROMPT]).aligned().take(rows)  # pools pad on the right
         truth = self._words.answers(targets.answer, self._max_answer_tokens)
         truth = truth.to(self.language.device)[rows]
         if self._system.in_rounds:

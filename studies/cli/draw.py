@@ -21,7 +21,7 @@ console = plain_console()
 
 def draw(
     wish: Annotated[str | None, typer.Argument(help="What to draw, in words.")] = None,
-    out: Annotated[Path, typer.Option(help="The picture.")] = Path("drawing.png"),
+    out: Annotated[Path | None, typer.Option(help="The picture; by default drawing.png.")] = None,
     refine: Annotated[
         bool, typer.Option("--refine/--no-refine", help="Rewrite the wish as a prompt first.")
     ] = True,
@@ -44,6 +44,11 @@ def draw(
     """Draws a wish, which a language model rewrites as a prompt first (extra 'diffusion')."""
     if (wish is None) == (evaluate is None):
         raise ValueError("tokcom draw takes either a WISH in quotes or --evaluate N")
+    if evaluate is not None and not (out is None and refine):
+        raise ValueError(
+            "tokcom draw --evaluate draws with and without refinement and keeps no picture; leave "
+            "out --out and --no-refine"
+        )
 
     from tokcom_core.diffusion.pipeline import ImageGenerator, Sampling
 
@@ -54,7 +59,7 @@ def draw(
         return
     assert wish is not None
     prompt = _refine(wish, language) if refine else wish
-    _write(generator, prompt, out, seed, sampling)
+    _write(generator, prompt, out or Path("drawing.png"), seed, sampling)
 
 
 def _refine(wish: str, language: str) -> str:

@@ -102,6 +102,12 @@ def _check_airs(study: Study, contender: Contender) -> None:
                 f"method {contender.label!r} answers in rounds of feedback, which transport "
                 "'file' has no device for; take analog or digital"
             )
+        if contender.system.in_rounds and len(kinds) > 1:
+            raise ValueError(
+                f"method {contender.label!r} answers in rounds of feedback, for which "
+                f"{' and '.join(sorted(crossing))} have to travel alike; give each of them the "
+                "same transport"
+            )
         for link in links:
             air_of(contender, air, study.digital.each[0]).check(link)
         if links[0].access == "sdma" and "analog" in kinds and len(kinds) > 1:

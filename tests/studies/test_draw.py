@@ -51,6 +51,8 @@ def test_an_evaluation_is_a_table_and_an_interval(shown: Callable[..., str]) -> 
     [
         ([], "either a WISH in quotes or --evaluate N"),
         ([WISH, "--evaluate", "4"], "either a WISH in quotes or --evaluate N"),
+        (["--evaluate", "4", "--no-refine"], "leave out --out and --no-refine"),
+        (["--evaluate", "4", "--out", "a.png"], "leave out --out and --no-refine"),
         ([WISH, "--steps", "0"], "Invalid value for '--steps'"),
         (["--evaluate", "1"], "Invalid value for '--evaluate'"),
         (["a giant red ball"], "does not know 'giant', 'ball'"),

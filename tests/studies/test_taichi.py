@@ -184,6 +184,15 @@ def test_many_users_do_not_take_rounds(keys: dict[str, Any]) -> None:
         Plan(_study(keys, methods=[method]))
 
 
+def test_relay_is_tested_over_what_it_is_trained_over(keys: dict[str, Any]) -> None:
+    """Training sends prompt and answer as one stream, the test sends the prompt first."""
+    packets = {"name": "taichi-relay", "transport": {"prompt": "digital"}}
+    with pytest.raises(ValueError, match="dialogue and prompt have to travel alike"):
+        Plan(_study(keys, methods=[packets]))
+    packets["transport"] = {"prompt": "digital", "dialogue": "digital"}
+    Plan(_study(keys, methods=[packets]))
+
+
 def _last_phase(plan: Plan) -> PhaseSpec:
     (method,) = (c for c in plan.contenders if c.reference is None)
     return plan.cells_of(method, None)[0].trained

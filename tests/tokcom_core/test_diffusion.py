@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -284,6 +285,8 @@ def test_the_drawing_zoo_is_built_from_nothing_and_goes_on(built: Path) -> None:
     build_drawing(built, 0, TINY_RECIPE)
     assert file.stat().st_mtime_ns == before
     assert read_scores(built) == scores
+    with pytest.raises(ValueError, match="holds checkpoints of seed 0; take another folder"):
+        build_drawing(built, 1, TINY_RECIPE)
 
 
 def test_a_folder_that_diffusers_wrote_is_drawn_with(built: Path) -> None:
@@ -300,6 +303,21 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"diffusion checkpoint .* cannot be read") as error:
         ImageGenerator(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "missing"),
+    [(lambda self, image: None, "prompt"), (lambda self, prompt: None, "num_inference_steps")],
+)
+def test_a_pipeline_that_cannot_be_asked_is_refused(
+    generator: ImageGenerator,
+    call: Callable[..., None],
+    missing: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(type(generator._pipeline), "__call__", call)
+    with pytest.raises(ValueError, match=f"takes no {missing}; take a text-to-image pipeline"):
+        ImageGenerator()
 
 
 @pytest.mark.usefixtures("without_diffusers")

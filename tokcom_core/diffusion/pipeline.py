@@ -16,6 +16,8 @@ from ..checkpoints import POCKET_DRAWING
 from ..devices import pick_device, pick_dtype
 
 _BATCH = 50
+_KEYWORDS = ("prompt", "num_inference_steps", "guidance_scale", "generator", "output_type")
+"""What a pipeline is called with."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,11 @@ class ImageGenerator:
     def __init__(self, name: str = POCKET_DRAWING, device: str = "auto") -> None:
         self.device = pick_device(device)
         pipeline = _load(name, pick_dtype(self.device))
-        if "prompt" not in inspect.signature(type(pipeline).__call__).parameters:
+        taken = inspect.signature(type(pipeline).__call__).parameters
+        if missing := [key for key in _KEYWORDS if key not in taken]:
             raise ValueError(
-                f"{type(pipeline).__name__} of {name!r} takes no prompt; take a text-to-image "
-                f"pipeline, such as a StableDiffusionPipeline"
+                f"{type(pipeline).__name__} of {name!r} takes no {missing[0]}; take a "
+                f"text-to-image pipeline, such as a StableDiffusionPipeline"
             )
         pipeline.set_progress_bar_config(disable=True)
         self._pipeline = pipeline.to(self.device)

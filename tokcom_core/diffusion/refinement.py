@@ -15,6 +15,7 @@ import torch
 from peft import PeftConfig
 from torch import Tensor
 
+from ..chat import render_chat
 from ..checkpoints import POCKET_DRAWING, POCKET_IMAGES, resolve
 from ..checkpoints.configs import from_pretrained, stop_tokens
 from ..foundation import FoundationModel, LoraShape, concatenate
@@ -135,9 +136,12 @@ class PromptRefiner:
         if not all(wish.strip() for wish in wishes):
             raise ValueError("an empty wish cannot be refined; say what to draw")
         tokenizer = self._model.tokenizer
-        words = dict.fromkeys(" ".join(wishes).split())
-        unknown = [word for word in words if tokenizer.unk_token_id in tokenizer(word)["input_ids"]]
-        if tokenizer.unk_token_id is not None and unknown:
+        words = list(dict.fromkeys(" ".join(wishes).split()))
+        rows = tokenizer(words, add_special_tokens=False)["input_ids"]
+        unknown = [
+            word for word, ids in zip(words, rows, strict=True) if tokenizer.unk_token_id in ids
+        ]
+        if unknown:
             raise ValueError(
                 f"the language model {self.language!r} does not know "
                 f"{', '.join(map(repr, unknown))}; take words of docs/diffusion.md, "
@@ -159,10 +163,10 @@ def embed_instructions(
     """
     tokenizer = model.tokenizer
     if tokenizer.chat_template:
-        turns = [[{"role": "user", "content": text}] for text in instructions]
-        instructions = tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True
-        )
+        instructions = [
+            render_chat(tokenizer, [{"role": "user", "content": text}], reply=True)
+            for text in instructions
+        ]
     rows = [
         tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"]
         for text in instructions

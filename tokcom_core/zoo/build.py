@@ -100,7 +100,7 @@ def build_miniclevr(
 def build_drawing(out: Path, seed: int, recipe: DrawingRecipe | None = None) -> None:
     """Writes ``out/{judge,refinement,diffusion}`` and their scores.
 
-    What an earlier build has finished in ``out`` is kept.
+    What an earlier build by the same seed has finished in ``out`` is kept.
 
     Args:
         out: Folder of the checkpoints.
@@ -108,12 +108,14 @@ def build_drawing(out: Path, seed: int, recipe: DrawingRecipe | None = None) -> 
         recipe: How they are made; by default, as the shipped ones.
 
     Raises:
-        ValueError: if ``diffusers`` is not installed (extra ``diffusion``).
+        ValueError: if ``diffusers`` is not installed (extra ``diffusion``), or ``out`` holds
+            checkpoints of another seed.
     """
     require_diffusers()
     from .drawing.training import DrawingRecipe, DrawingTraining
 
     out.mkdir(parents=True, exist_ok=True)
+    _check_seed(out, seed)
     training = DrawingTraining(out, recipe or DrawingRecipe(), seed, SEED_OFFSET + seed)
     scores = read_scores(out) if (out / SCORES).is_file() else {}
     for name, train in training.parts.items():
@@ -123,6 +125,14 @@ def build_drawing(out: Path, seed: int, recipe: DrawingRecipe | None = None) -> 
         logger.info("training %s", name)
         scores[name] = train()
         write_scores(out, scores)
+
+
+def _check_seed(out: Path, seed: int) -> None:
+    """Raises ValueError if a build by another seed has begun in a folder."""
+    file = out / "seed.txt"
+    if file.is_file() and (found := file.read_text().strip()) != str(seed):
+        raise ValueError(f"{out} holds checkpoints of seed {found}; take another folder")
+    file.write_text(f"{seed}\n")
 
 
 @dataclass(frozen=True)

@@ -294,6 +294,12 @@ def test_texts_longer_than_the_language_model_reads_are_refused(tokenizer: str) 
         beyond.check(Clevr(), {})
 
 
+@pytest.mark.parametrize(("system", "phase"), [(Udeepsc, "semantic"), (Deepsc, "transceiver")])
+def test_only_the_last_phase_has_candidates_for_its_rate(system: type[System], phase: str) -> None:
+    with pytest.raises(ValueError, match="candidates for 'training' alone; take one"):
+        system.model_validate({phase: {"steps": 1, "learning_rates": [1e-3, 3e-4]}})
+
+
 def test_a_task_without_images_is_refused_by_those_that_send_them() -> None:
     with pytest.raises(ValueError, match="needs an image"):
         Udeepsc().check(Avqa(), {})

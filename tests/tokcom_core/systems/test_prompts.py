@@ -113,6 +113,29 @@ def test_without_a_chat_template_parts_are_lines(tmp_path: Path) -> None:
     assert found == tokenizer(whole)["input_ids"]  # which begins with <bos>
 
 
+def test_a_prompt_is_the_same_every_day(tmp_path: Path) -> None:
+    """Templates such as Llama-3.2's tell the date, which they ask for when they are rendered."""
+    dated = "{% set today = strftime_now('%d %b %Y') %}Today is {{ today }}.\n" + CHATML
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(save_tokenizer(tmp_path, dated))
+    told = tokenizer.decode(read_markup(tokenizer).opening)
+    assert told.startswith("Today is 26 Jul 2024.")
+    assert told.endswith("<|im_start|>user\n")
+
+
+def test_a_turn_may_end_with_a_token_that_is_only_added(tmp_path: Path) -> None:
+    """As Phi-3's does: it is special, and yet not among the tokenizer's special tokens."""
+    name = save_tokenizer(tmp_path, CHATML)
+    file = tmp_path / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    kept = {key: own for key, own in config.items() if "special" not in key}
+    file.write_text(json.dumps(kept))
+    (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert end not in tokenizer.all_special_ids
+    assert read_markup(tokenizer).end == end
+
+
 def test_a_chat_template_that_does_not_show_an_answer_is_refused(tmp_path: Path) -> None:
     name = save_tokenizer(tmp_path, "{{ messages[0]['content'] }}")
     with pytest.raises(ValueError, match=r"chat template of .* does not show every text"):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, Phi3Config
+from transformers import AutoModelForCausalLM, Phi3Config, Starcoder2Config
 
 from actors.messages import Batch, FrameBatch, Rules, TransmitRequest, merge
 from actors.testing import SplitContract, SplitSystem
@@ -134,6 +134,23 @@ def test_a_terminal_sends_other_lengths_by_the_same_weights(case_of: CaseOf) -> 
             found = unsplit.losses(phase)
             for name, loss in expected.losses(phase).items():
                 assert torch.equal(found[name], loss), (phase.name, count, name)
+
+
+def test_a_terminal_has_no_dropout(case_of: CaseOf, tmp_path: Path) -> None:
+    """A language model may have some; at the terminal no seed would reach it."""
+    case = case_of()
+    config = Starcoder2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=32, attention_dropout=0.5, residual_dropout=0.5, embedding_dropout=0.0,
+    )  # fmt: skip
+    models = case.system.models.model_dump(mode="json")
+    models["language"] = str(write_language(tmp_path, config))
+    own = case_of(models=models, coding="cross-entropy")
+    split = SplitSystem(own, "awgn", 10.0)
+    coding = _phase(own, "coding")
+    split.begin(coding)
+    one, again = (split.transmit(coding.inputs, training=True)[0] for _ in range(2))
+    assert torch.equal(one.symbols, again.symbols)
 
 
 def test_phases_off_the_air_do_not_depend_on_the_air(case_of: CaseOf) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ...checkpoints import POCKET_IMAGES
 from ...config import Config
@@ -188,6 +188,18 @@ class TrainingConfig(Config):
             gradient_clip=self.gradient_clip,
         )
 
+
+def _one_rate(training: TrainingConfig) -> TrainingConfig:
+    if len(training.learning_rates) > 1:
+        raise ValueError(
+            f"learning_rates {list(training.learning_rates)}: there are candidates for 'training' "
+            "alone; take one"
+        )
+    return training
+
+
+EarlierTraining = Annotated[TrainingConfig, AfterValidator(_one_rate)]
+"""Training of a phase before the last, at a single learning rate."""
 
 FROM_FROZEN = TrainingConfig(steps=2000, batch_size=64, learning_rates=(5e-4,), warmup_steps=100)
 """Training on MiniCLEVR on top of frozen features, at DeepSC-VQA's best learning rate."""

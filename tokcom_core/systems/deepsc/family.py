@@ -32,6 +32,7 @@ from .config import (
     SMOKE_TRAINING,
     TEXT,
     AnswerConfig,
+    EarlierTraining,
     ImageConfig,
     TextConfig,
     TrainingConfig,
@@ -265,7 +266,7 @@ class ImageAndTextSystem(DeepScSystem):
     """
 
     image: ImageConfig
-    semantic: TrainingConfig | None = SEMANTIC_CODEC
+    semantic: EarlierTraining | None = SEMANTIC_CODEC
 
     PATHS: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("text", "tokenizer"),

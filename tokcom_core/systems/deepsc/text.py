@@ -30,6 +30,7 @@ from .config import (
     SMOKE_TRAINING,
     AnswerConfig,
     ChannelCode,
+    EarlierTraining,
     TextConfig,
     TrainingConfig,
     TransformerSize,
@@ -60,7 +61,7 @@ class Deepsc(DeepScSystem):
     )
     decoder: TransformerSize = TransformerSize(width=64, depth=2, heads=4, feedforward=128)
     answers: AnswerConfig = AnswerConfig(classes=32, loss="softmax")
-    transceiver: TrainingConfig = TrainingConfig(steps=150, warmup_steps=50)
+    transceiver: EarlierTraining = TrainingConfig(steps=150, warmup_steps=50)
     training: TrainingConfig = TrainingConfig(steps=500, warmup_steps=50)
 
     METHODS: ClassVar[dict[str, dict[str, Any]]] = {

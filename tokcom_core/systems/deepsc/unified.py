@@ -30,6 +30,7 @@ from .config import (
     STATES,
     AnswerConfig,
     ChannelCode,
+    EarlierTraining,
     ImageConfig,
     TextConfig,
     TrainingConfig,
@@ -75,7 +76,7 @@ class Udeepsc(ImageAndTextSystem):
     queries: int = Field(default=25, ge=1)
     shared: bool = True
     answers: AnswerConfig = AnswerConfig(classes=32, loss="sigmoid")
-    semantic: TrainingConfig | None = SEMANTIC_CODEC.model_copy(update=_RATE)
+    semantic: EarlierTraining | None = SEMANTIC_CODEC.model_copy(update=_RATE)
     training: TrainingConfig = FROM_FROZEN.model_copy(update=_RATE)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 

@@ -153,7 +153,6 @@ class CodingTraining(PhaseConfig):
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
-    station_learning_rate: float | None = Field(default=2e-3, gt=0)
 
 
 class ReferenceTraining(PhaseConfig):

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ...answers import IGNORED, padded
+from ...chat import render_chat
 from ...checkpoints.loading import load_tokenizer
 from .config import Order
 
@@ -69,7 +70,8 @@ def read_markup(tokenizer: PreTrainedTokenizerBase) -> Markup:
         return Markup(tokenizer("")["input_ids"], line, line, end, line)
     opening, reply, following = map(ids, _read_chat(tokenizer))
     blank = [not tokenizer.decode([token]).strip() for token in following]
-    ends = [token in tokenizer.all_special_ids for token in following]
+    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ends = [token in {*added, *tokenizer.all_special_ids} for token in following]
     if any(ends) and all(blank[: ends.index(True)]):  # Llama-2's has a space before its end
         place = ends.index(True)
         end, following = following[place], following[place + 1 :]
@@ -81,9 +83,9 @@ def _read_chat(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
     asked, said = "\ue000", "\ue001"  # from Unicode's private use area
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
     try:
-        first = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+        first = render_chat(tokenizer, turns[:1], reply=True)
         opening, reply = first.split(asked)
-        both = tokenizer.apply_chat_template([*turns, *turns], tokenize=False)
+        both = render_chat(tokenizer, [*turns, *turns])
         _, behind, _ = both.split(said)
         following, _ = behind.split(asked)
     except (ValueError, TemplateError):

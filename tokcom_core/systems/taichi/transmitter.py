@@ -108,6 +108,7 @@ class TaichiTransmitter(Transmitter):
 
     def begin(self, phase: str) -> None:
         super().begin(phase)
+        self.language.eval()  # some models have dropout, which no seed reaches here
         self._learns_visual = phase in OFF_AIR or self._joint(phase)
         self._sends_targets = phase == CODEC
         self._forget()

@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from tokcom_core.config import validate_named
+from tokcom_core.config import listed, validate_named
 from tokcom_core.datasets.data import miniature_data, real_data
-from tokcom_core.systems import SYSTEMS, merged
+from tokcom_core.systems import SYSTEMS, merged, system_named_by
 from tokcom_core.tasks import TASKS, Avqa, Task
+
+from .lists import gridded
 
 ModelsName = Literal["pocket", "real"]
 
@@ -41,18 +43,34 @@ def _with_pocket(raw: Mapping[str, Any]) -> dict[str, Any]:
     own = found.get("systems")
     pocket = {name: system.POCKET for name, system in SYSTEMS.items()}
     found["systems"] = merged(own if isinstance(own, Mapping) else {}, pocket)
+    if "methods" in found:
+        found["methods"] = [_pocket_method(method) for method in listed(found["methods"])]
     resources = found.get("resources")
     if isinstance(resources, Mapping):
         found["resources"] = {**resources, "gpu": 0.0, "device_gpu": 0.0}
     if str(found.get("device", "")).startswith("cuda"):
         found["device"] = "auto"
     longest = _longest(found["systems"], _task(found))
-    tokens = found.get("tokens")
-    if isinstance(tokens, list | tuple):
-        shortened = [_shortened(budget, longest) for budget in tokens]
+    if "tokens" in found:
+        shortened = [_shortened(budget, longest) for budget in gridded(found["tokens"])]
         found["tokens"] = [t for i, t in enumerate(shortened) if t not in shortened[:i]]
-    elif tokens is not None:
-        found["tokens"] = _shortened(tokens, longest)
+    return found
+
+
+def _pocket_method(raw: Any) -> Any:
+    """A method with pocket checkpoints, where it names others itself."""
+    system = system_named_by(raw)
+    return raw if system is None else _instead(raw, system.POCKET)
+
+
+def _instead(own: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of ``own``, with the values of ``others`` for those that both have and set."""
+    found = dict(own)
+    for key in own.keys() & others.keys():
+        if isinstance(own[key], Mapping) and isinstance(others[key], Mapping):
+            found[key] = _instead(own[key], others[key])
+        elif own[key] is not None:
+            found[key] = others[key]
     return found
 
 

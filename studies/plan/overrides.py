@@ -11,6 +11,9 @@ import yaml
 
 from .paths import resolve_paths
 
+_NAMED = ("task", "methods", "airs", "loggers")
+"""Keys whose values may be a name alone, which stands for a mapping with that name."""
+
 
 @dataclass(frozen=True)
 class Override:
@@ -32,9 +35,11 @@ class Override:
         *path, last = self.key.split(".")
         place: Any = raw
         for part in path:
-            place = place.setdefault(part, {})
-            if part == "methods" and isinstance(place, list):  # a name alone is a method, too
-                place[:] = [{"name": own} if isinstance(own, str) else own for own in place]
+            if place.get(part) is None:
+                place[part] = {}
+            elif part in _NAMED:
+                place[part] = _with_keys(place[part])
+            place = place[part]
             if isinstance(place, list | tuple):
                 if len(place) != 1:
                     raise ValueError(
@@ -100,6 +105,13 @@ def _parsed(text: str, option: str) -> Override:
         return Override(key, yaml.safe_load(value), said)
     except yaml.YAMLError:
         raise ValueError(f"{said}: the value is not YAML") from None
+
+
+def _with_keys(value: Any) -> Any:
+    """A value, or several, with mappings in place of names alone."""
+    if isinstance(value, list | tuple):
+        return [_with_keys(own) for own in value]
+    return {"name": value} if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

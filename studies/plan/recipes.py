@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from tokcom_core.systems import RECIPES, merged
+from tokcom_core.systems import RECIPES, SYSTEMS, merged
 
 
 def _known(name: str) -> str:
@@ -21,5 +21,10 @@ RecipeName = Annotated[str, AfterValidator(_known)]
 
 def with_recipe(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A study's keys on top of those of its recipe, if it names a known one."""
-    found = (keys for name, keys in RECIPES.items() if name == raw.get("recipe"))
-    return merged(next(found, {}), raw)
+    recipe = next((keys for name, keys in RECIPES.items() if name == raw.get("recipe")), {})
+    systems = raw.get("systems")
+    if isinstance(systems, Mapping):
+        known = {name: own for name, own in systems.items() if isinstance(own, Mapping)}
+        written = {name: SYSTEMS[name].expanded(known[name]) for name in SYSTEMS if name in known}
+        raw = {**raw, "systems": {**systems, **written}}
+    return merged(recipe, raw)

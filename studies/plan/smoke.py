@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tokcom_core.config import CUSTOM, listed, load_class
 from tokcom_core.datasets.data import smoke_data
-from tokcom_core.systems import SHORT_NAMES, SYSTEMS, System, merged
+from tokcom_core.systems import SYSTEMS, System, merged, system_named_by
 
 from .lists import gridded
 
@@ -30,7 +30,10 @@ def smoked(raw: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = (gridded if key == "tokens" else listed)(found[key])[:count]
     if "deadline_ms" in found:  # the longest, which all methods may meet
         deadlines_ms = listed(found["deadline_ms"])
-        found["deadline_ms"] = None if None in deadlines_ms else max(deadlines_ms)
+        fitted = found.get("deadline_policy") == "fit"
+        finite_ms = [own for own in deadlines_ms if own is not None]
+        keeps_none = len(finite_ms) < len(deadlines_ms) and not (fitted and finite_ms)
+        found["deadline_ms"] = None if keeps_none else max(finite_ms)
     for key, swept in (("digital", "bits"), ("link", "tx_power_dbm")):
         keys = _mapping(found.get(key))
         if swept in keys:
@@ -42,7 +45,8 @@ def smoked(raw: Mapping[str, Any]) -> dict[str, Any]:
     found["evaluation"] = {**_mapping(found.get("evaluation")), "questions": _QUESTIONS}
     for key in ("emulate", "federation"):
         if isinstance(found.get(key), Mapping):
-            found[key] = {**found[key], "users": _USERS}
+            users = [own for own in listed(found[key].get("users", _USERS)) if isinstance(own, int)]
+            found[key] = {**found[key], "users": min([_USERS, *users])}
     return found
 
 
@@ -59,12 +63,10 @@ def _small(system: type[System], raw: Any) -> dict[str, Any]:
 
 def _small_method(raw: Any) -> Any:
     """A method with few steps, where it sets their number itself."""
-    if not isinstance(raw, Mapping):
-        return raw
-    system = raw.get("system", SHORT_NAMES.get(raw.get("name", ""), {}).get("system"))
-    if system == CUSTOM:
+    if isinstance(raw, Mapping) and raw.get("system") == CUSTOM:
         return _small_custom(raw)
-    return _within(raw, SYSTEMS[system].SMOKE) if system in SYSTEMS else raw
+    system = system_named_by(raw)
+    return raw if system is None else _within(raw, system.SMOKE)
 
 
 def _small_custom(raw: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     ValidationError,
@@ -28,7 +29,7 @@ from actors import (
 )
 from channel_models import AirBase, Link, NamedAir, SnrRange
 from tokcom_core.checkpoints import NamedCheckpoint
-from tokcom_core.config import Config, listed
+from tokcom_core.config import Config, Named, listed
 from tokcom_core.datasets.data import Data, MiniMusic
 from tokcom_core.devices import pick_device
 from tokcom_core.errors import in_one_line
@@ -206,6 +207,8 @@ class Study(Config):
             owners = [name for name, system in SYSTEMS.items() if key in system.model_fields]
             if owners:
                 raise ValueError(f"no key {key!r}; did you mean 'systems.{owners[0]}.{key}'?")
+        if raw.keys() & {"recipe", "models", "scale"}:
+            raw = {key: _in_keys(value) for key, value in raw.items()}
         found = with_models(with_recipe(raw))
         return smoked(found) if found.get("scale") == "smoke" else found
 
@@ -354,6 +357,15 @@ class Study(Config):
         except ValidationError as error:
             found = explain(error, system_class(method))
             raise ValueError(f"methods: {method.label}: {found}") from None
+
+
+def _in_keys(value: Any) -> Any:
+    """Settings given as objects, as the keys that they set; what has a name stays as it is."""
+    if isinstance(value, System):
+        return method_keys(value)
+    if isinstance(value, BaseModel) and not isinstance(value, Named):
+        return value.model_dump(exclude_unset=True)
+    return [_in_keys(own) for own in value] if isinstance(value, list | tuple) else value
 
 
 def _default_tokens(known: dict[str, Any]) -> TokenBudget:

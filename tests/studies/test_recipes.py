@@ -10,6 +10,7 @@ import pytest
 from studies import load
 from studies.plan.cells import Plan
 from studies.plan.study import Study
+from tokcom_core.systems.mlms import Mlms
 from tokcom_core.systems.mlms.config import AlignmentConfig, PoolingConfig
 
 from ..conftest import CLIPS, SEED
@@ -84,6 +85,24 @@ def test_pocket_models_are_the_same_study_in_the_miniature_world() -> None:
     assert load("quickstart", ("models=pocket",)).tokens == load("quickstart").tokens
     on_gpu = ("models=pocket", "device=cuda", "resources.gpu=1")
     assert load("quickstart", on_gpu).device == "auto", "pocket models reserve no GPU"
+
+
+def test_pocket_models_are_those_of_methods_too() -> None:
+    big = {"name": "aligned", "label": "big", "models": {"language": "./mine", "slide": "all"}}
+    study = load("quickstart", {"methods": ["aligned", big], "models": "pocket"})
+    own = study.system(study.methods[1])
+    assert isinstance(own, Mlms)
+    assert own.models.language is None
+    assert own.models.slide == "all"
+    grid = load("paper1", {"models": "pocket", "tokens": {"audio": [64, 128], "vision": 32}})
+    assert grid.tokens == ({"audio": 52, "vision": 32},)
+
+
+def test_the_short_form_of_alignment_keeps_the_recipe() -> None:
+    short = load("paper1", ("models=pocket", "systems.mlms.alignment=contrastive"))
+    long = load("paper1", ("models=pocket", "systems.mlms.alignment.losses=contrastive"))
+    assert short.systems == long.systems
+    assert short.systems.mlms.alignment.steps == 500
 
 
 def test_the_miniature_world_is_the_one_of_the_tasks_media(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from channel_models.sources.trace import Trace
 from studies import Study, load, presets
 from studies.plan.differences import differences
 from studies.plan.loggers import MlflowConfig
+from tokcom_core.datasets.data import Data, MiniMusic
+from tokcom_core.systems import Systems
 from tokcom_core.systems.mlms import Mlms
 
 from .small import mlms
@@ -202,6 +204,39 @@ def test_keys_that_stand_elsewhere_or_want_another_say_so() -> None:
 def test_a_method_that_is_named_alone_has_keys_too() -> None:
     study = load("quickstart", ["methods=[aligned]", "methods.transport.audio=digital"])
     assert [method.transport for method in study.methods] == [{"audio": "digital"}]
+
+
+def test_an_air_that_is_named_alone_has_keys_too() -> None:
+    study = load("quickstart", ["airs=[rayleigh]", "airs.csi=estimated", "airs.digital.bits=4"])
+    (air,) = study.airs
+    assert air.digital is not None
+    assert (air.name, air.csi, air.digital.bits) == ("rayleigh", "estimated", 4)  # type: ignore[attr-defined]
+    assert load("quickstart", ["airs=rician", "airs.k_factor_db=3"]).airs[0].k_factor_db == 3  # type: ignore[attr-defined]
+
+
+def test_keys_below_one_that_is_not_set() -> None:
+    """As in the file of a finished study, which holds every key."""
+    study = load("quickstart", ["federation=null", "federation.users=3"])
+    assert study.federation is not None
+    assert study.federation.users == 3
+
+
+def test_settings_may_be_objects_wherever_keys_may() -> None:
+    made = Data(minimusic=MiniMusic(clips=700, seed=4))
+    rates = Systems(mlms=Mlms.model_validate({"fine_tuning": {"learning_rates": [0.05]}}))
+    study = load("quickstart", data=made, systems=rates, methods=[Mlms()], scale="smoke")
+    assert study.data.minimusic == MiniMusic(clips=60, seed=4)
+    assert study.systems.mlms.fine_tuning.learning_rates == (0.05,)
+    assert study.system(study.methods[0]).fine_tuning.steps == 2  # type: ignore[attr-defined]
+
+
+def test_a_smoke_test_is_no_larger_and_as_valid_as_the_study() -> None:
+    few = load("quickstart", ["federation.users=2", "scale=smoke"])
+    assert few.federation is not None
+    assert few.federation.users == 2
+    fitted = load("quickstart", ["deadline_ms=[null, 5]", "deadline_policy=fit", "scale=smoke"])
+    assert fitted.deadline_ms == (5.0,)
+    assert load("quickstart", ["deadline_ms=[null, 5]", "scale=smoke"]).deadline_ms == (None,)
 
 
 def test_overrides_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..config import CUSTOM, Config, dump_named, load_class, named, validate_named
@@ -110,6 +111,14 @@ def system_of(method: Method, systems: Systems) -> System:
     return validate_named({**settings, "name": method.system}, System, SYSTEMS)
 
 
+def system_named_by(method: Any) -> type[System] | None:
+    """The system of the package that a method's keys name; None for a name alone or another."""
+    if not isinstance(method, Mapping):
+        return None
+    short = SHORT_NAMES.get(str(method.get("name")), {})
+    return SYSTEMS.get(str(method.get("system", short.get("system"))))
+
+
 def method_keys(system: System) -> dict[str, Any]:
     """The keys of a method that is named after a system and has all of its settings."""
     keys = dump_named(system, SYSTEMS)
@@ -146,6 +155,7 @@ __all__ = [
     "merged",
     "method_keys",
     "system_class",
+    "system_named_by",
     "system_of",
     "transport_of",
 ]

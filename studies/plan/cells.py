@@ -215,6 +215,8 @@ class Plan:
         first, *others = study.seeds
         cells = []
         for channel, budget in product(channels, budgets):
+            if channel[0].digital is not None and budget.digital != study.digital.each[0]:
+                continue  # the air's own link has its own bits
             cell = self._cell(contender, Point(*channel, budget, first), learning_rate)
             cells += [cell, *map(cell.with_seed, others)]
         return list({cell.key: cell for cell in cells}.values())

@@ -22,10 +22,12 @@ _GROWS = [
 def differences(old: Study, new: Study) -> list[str]:
     """The keys in which a study differs from an old one by more than growth: ``seeds.0 0 -> 1``.
 
-    A swept key has grown if all its old values are still there.
+    A swept key has grown if all its old values are still there. Lengths that are fitted meet their
+    deadline on all airs, so that another air may change them all.
     """
     before, after = (study.model_dump(mode="json", exclude=_CHANGES) for study in (old, new))
-    for key in _GROWS:
+    fitted = ("airs",) if new.deadline_policy == "fit" else ()
+    for key in (key for key in _GROWS if key not in fitted):
         *path, name = key.split(".")
         had, has = (_keys_at(keys, path) for keys in (before, after))
         if all(value in has.get(name, ()) for value in had.get(name, ())):

@@ -142,6 +142,9 @@ def test_fit_gives_fewer_bits_more_tokens() -> None:
     alone = _cells(methods=["digital"], **{**keys, "digital": {"mcs": 7, "bits": 16}})
     assert [cell.trained.tokens["vision"] for cell in alone] == [many]
     assert many < few
+    fixed = {"name": "rayleigh", "digital": {"bits": 4, "mcs": 7}}
+    once = _cells(methods=["digital"], **{**keys, "airs": [fixed]})
+    assert [cell.trained.tokens["vision"] for cell in once] == [few]
 
 
 @pytest.mark.parametrize(

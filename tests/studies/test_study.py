@@ -368,6 +368,15 @@ def test_two_studies_differ_by_keys() -> None:
     assert differences(one, one.model_copy(update={"loggers": (MlflowConfig(),)})) == []
 
 
+def test_airs_are_added_but_where_lengths_are_fitted_to_all_of_them() -> None:
+    late, fitted = (("deadline_ms=20", f"deadline_policy={own}") for own in ("late", "fit"))
+    for keys, found in ((late, []), (fitted, ["airs"])):
+        fewer, more = (
+            load("quickstart", (*keys, f"airs={own}")) for own in ("awgn", "[awgn, tdl]")
+        )
+        assert [own.split()[0] for own in differences(fewer, more)] == found
+
+
 def test_single_values_are_lists_of_one(tmp_path: Path) -> None:
     study = _load(tmp_path, airs="awgn", eval_snr_db=3, seeds=2)
     assert study.eval_snr_db == (3.0,)

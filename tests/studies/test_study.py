@@ -372,7 +372,7 @@ def test_airs_are_added_but_where_lengths_are_fitted_to_all_of_them() -> None:
     late, fitted = (("deadline_ms=20", f"deadline_policy={own}") for own in ("late", "fit"))
     for keys, found in ((late, []), (fitted, ["airs"])):
         fewer, more = (
-            load("quickstart", (*keys, f"airs={own}")) for own in ("awgn", "[awgn, tdl]")
+            load("quickstart", (*keys, f"airs={own}")) for own in ("awgn", "[awgn, rician]")
         )
         assert [own.split()[0] for own in differences(fewer, more)] == found
 

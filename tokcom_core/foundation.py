@@ -44,25 +44,15 @@ def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tenso
         streams: Tokens ``[B, s, D]`` and valid ``[B, s]`` of each stream.
 
     Returns:
-        Tokens ``[B, S, D]`` and valid ``[B, S]``, of the longest prompt. The order of the valid
-        tokens is kept, and every prompt ends at the last position, so that its answer follows
-        directly.
+        Tokens ``[B, S, D]`` and valid ``[B, S]``. The order of the valid tokens is kept, and every
+        prompt ends at the last position, so that its answer follows directly.
     """
     tokens = torch.cat([tokens for tokens, _ in streams], dim=1)
     valid = torch.cat([valid for _, valid in streams], dim=1)
-    order = to_the_right(valid)
-    tokens = tokens.gather(1, order.unsqueeze(-1).expand(*order.shape, tokens.shape[-1]))
+    order = valid.int().argsort(dim=1, stable=True)
+    tokens = tokens.gather(1, order.unsqueeze(-1).expand_as(tokens))
     valid = valid.gather(1, order)
     return tokens * valid.unsqueeze(-1), valid
-
-
-def to_the_right(valid: Tensor) -> Tensor:
-    """Places ``[B, <= S]`` that move the padding of ``valid`` ``[B, S]`` to the left, in order.
-
-    Where every row has padding, what all of them have is left out; one place is always left.
-    """
-    longest = max([1, *valid.sum(1).tolist()])
-    return valid.int().argsort(dim=1, stable=True)[:, -longest:]
 
 
 def _peft_config(lora: LoraShape) -> LoraConfig:

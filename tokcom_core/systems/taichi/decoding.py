@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from ...answers import IGNORED
-from ...foundation import to_the_right
-from .language import LanguageLayers, Memory, positions_of
+from .language import LanguageLayers, Memory, positions_of, to_the_right
 
 
 @dataclass(frozen=True)

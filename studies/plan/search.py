@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from tokcom_core.config import Config
+from tokcom_core.systems import Method
 
 from ..errors import explain
 from .cells import Plan
@@ -123,8 +124,7 @@ class Search(Config):
                 "a search does not see which answers come late; take --set deadline_policy=fit, "
                 "under which token lengths meet the deadline"
             )
-        alone = {"methods": tuple(methods), "seeds": study.seeds[:1], "claims": ()}
-        base = study.model_copy(update={**alone, "engine": "inline"})
+        base = _alone(study, methods[0])
         varied = [
             study_with(base, {key: _ends(space)[0]}, f"--over {key}")
             for key, space in self.over.items()
@@ -169,6 +169,17 @@ class Search(Config):
             f"{key} changes nothing that a search trains or validates; take --set {key}=... and "
             "search over other keys"
         )
+
+
+def _alone(study: Study, method: Method) -> Study:
+    """The study of a method alone at its first seed, which trains it in one process."""
+    budgets = study.system(method).budgets(study.task)
+    tokens = tuple({name: own[name] for name in own if name in budgets} for own in study.tokens)
+    emulate = study.emulate
+    if emulate is not None:
+        emulate = emulate.model_copy(update={"faults": emulate.faults.of_devices()})
+    alone = {"methods": (method,), "tokens": tokens, "seeds": study.seeds[:1], "claims": ()}
+    return study.model_copy(update={**alone, "emulate": emulate, "engine": "inline"})
 
 
 def _values(space: Range | tuple[Any, ...]) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ import pytest
 from ray import tune
 
 import studies
+from actors import Faults
 from studies import load
 from studies.execution.parameter_search import _kept, _learn, _scheduler, _try
 from studies.execution.reporting import Report
@@ -24,6 +25,7 @@ from studies.execution.runner import SpecRunner
 from studies.plan.cells import Plan
 from studies.plan.search import Range, Search, search_of, study_with, variant_of
 from studies.plan.spec import Spec
+from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 
 from .conftest import tokcom
@@ -169,6 +171,27 @@ def test_a_key_may_count_in_the_middle_of_its_list_alone() -> None:
     aligned = {"name": "aligned", "label": "aligned", "transport": {"audio": "analog"}}
     over = {"methods.transport.audio": ["analog", "digital", "analog"]}
     assert _search(over=over).base(small_study(methods=[aligned]))
+
+
+def test_a_method_is_searched_without_the_budgets_of_others() -> None:
+    keys: dict[str, Any] = {
+        "task": "clevr",
+        "models": "pocket",
+        "data": {"miniclevr": {"images": 100}},
+        "methods": ["aligned", "taichi"],
+        "tokens": {"image": 16, "terminal": 36},
+    }
+    base = _search(over={"tokens.image": [4, 8]}).base(Study(name="s", **keys))
+    assert variant_of(base, {"tokens.image": 4}).study.tokens == ({"image": 4},)
+
+
+def test_a_study_whose_processes_are_killed_can_be_searched() -> None:
+    """A search trains in one process, which nothing kills; users may be offline still."""
+    faults = {"pool_crash_prob": 0.1, "station_crash_prob": 0.1, "offline_prob": 0.5}
+    study = small_study(engine="ray", emulate={"users": 8, "faults": faults})
+    emulate = variant_of(_search().base(study), {"tokens.audio": 2}).study.emulate
+    assert emulate is not None
+    assert emulate.faults == Faults(offline_prob=0.5)
 
 
 def test_several_learning_rates_are_refused_unless_they_are_searched() -> None:

@@ -86,6 +86,7 @@ def search_settings(
             cluster that cannot be joined, or a folder with another study or another run.
         StorageError: if the disk is full.
     """
+    search = search.with_absolute_paths()  # Ray moves trials to folders of their own
     base = search.base(study)
     plan, folder = Plan(base), StudyFolder(out)
     with folder.alone():

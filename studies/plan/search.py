@@ -136,6 +136,16 @@ class Search(Config):
             self._check_key(key, base)
         return base
 
+    def with_absolute_paths(self) -> Search:
+        """The search with relative paths among its values resolved from the current folder."""
+        over = {
+            key: space
+            if isinstance(space, Range)
+            else tuple(change.plain for value in space for change in overrides_of({key: value}))
+            for key, space in self.over.items()
+        }
+        return self.model_copy(update={"over": over})
+
     def variants(self, base: Study) -> Iterator[Study]:
         """Studies with each value (of a range: each bound) of a key, the others at their first."""
         first = {name: _ends(space)[0] for name, space in self.over.items()}

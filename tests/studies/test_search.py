@@ -19,6 +19,7 @@ from ray import tune
 import studies
 from actors import Faults
 from studies import load
+from studies.execution import parameter_search
 from studies.execution.parameter_search import _kept, _learn, _scheduler, _try
 from studies.execution.reporting import Report
 from studies.execution.runner import SpecRunner
@@ -32,6 +33,7 @@ from .conftest import tokcom
 from .small import small_study, write_study
 
 _RATES = "systems.mlms.fine_tuning.learning_rates"
+_LANGUAGE = "systems.mlms.models.language"
 
 
 def _search(**keys: Any) -> Search:
@@ -192,6 +194,28 @@ def test_a_study_whose_processes_are_killed_can_be_searched() -> None:
     emulate = variant_of(_search().base(study), {"tokens.audio": 2}).study.emulate
     assert emulate is not None
     assert emulate.faults == Faults(offline_prob=0.5)
+
+
+def test_relative_checkpoints_start_from_the_folder_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials run in folders of their own."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    tried: list[Search] = []
+
+    def run(_: Plan, search: Search, *rest: Any) -> None:
+        tried.append(search)
+        raise ValueError("runs")
+
+    monkeypatch.setattr(parameter_search, "_run_trials", run)
+    over = {_LANGUAGE: ["pocket", "./a", Path("b")], _RATES: {"low": 0.001, "high": 0.01}}
+    with pytest.raises(ValueError, match="runs"):
+        parameter_search.search_settings(small_study(), _search(over=over), "out")
+    (search,) = tried
+    assert search.over[_LANGUAGE] == ("pocket", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert search.over[_RATES] == Range(low=0.001, high=0.01)
 
 
 def test_several_learning_rates_are_refused_unless_they_are_searched() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from studies.plan.search import Range, Search, search_of, study_with, variant_of
 from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from tokcom_core.checkpoints import pocket_folder
 
 from .conftest import tokcom
 from .small import small_study, write_study
@@ -216,6 +218,31 @@ def test_relative_checkpoints_start_from_the_folder_of_the_command(
     (search,) = tried
     assert search.over[_LANGUAGE] == ("pocket", str(tmp_path / "a"), str(tmp_path / "b"))
     assert search.over[_RATES] == Range(low=0.001, high=0.01)
+
+
+def test_a_folder_belongs_to_one_version_of_each_checkpoint_that_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else losses of earlier weights would pass for those of today."""
+    for name in "ab":
+        shutil.copytree(pocket_folder() / "language", tmp_path / name)
+    asked = _search(over={_LANGUAGE: [str(tmp_path / name) for name in "ab"]})
+
+    def search() -> None:
+        parameter_search.search_settings(small_study(), asked, tmp_path / "out")
+
+    def run(*_: Any) -> None:
+        raise ValueError("it runs")
+
+    monkeypatch.setattr(parameter_search, "start_ray", lambda *_: False)
+    monkeypatch.setattr(parameter_search, "preparing_data", run)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="it runs"):
+            search()
+    weights = tmp_path / "b" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b" ")
+    with pytest.raises(ValueError, match=rf"^{tmp_path / 'b'} has changed since .*; choose"):
+        search()
 
 
 def test_several_learning_rates_are_refused_unless_they_are_searched() -> None:

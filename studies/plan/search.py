@@ -97,8 +97,8 @@ class Search(Config):
 
         Raises:
             ValueError: for an unknown method, a study of several conditions, a deadline that token
-                lengths are not fitted to, several learning rates that are not searched, or a
-                searched key that the study does not have or that changes nothing that is trained.
+                lengths are not fitted to, loggers, several learning rates that are not searched, or
+                a searched key that the study does not have or that changes nothing that is trained.
         """
         methods = [method for method in study.methods if method.label == self.method]
         if not methods:
@@ -123,6 +123,11 @@ class Search(Config):
             raise ValueError(
                 "a search does not see which answers come late; take --set deadline_policy=fit, "
                 "under which token lengths meet the deadline"
+            )
+        if study.loggers:
+            raise ValueError(
+                f"loggers {', '.join(own.name for own in study.loggers)}: a search has none, its "
+                "trials are in its table; take --set loggers=[]"
             )
         base = _alone(study, methods[0])
         varied = [

@@ -72,6 +72,7 @@ def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:
             "2 emulate.users; choose one by --set emulate.users=[...]",
         ),
         ({"deadline_ms": 1}, {}, "take --set deadline_policy=fit"),
+        ({"loggers": "tensorboard"}, {}, "loggers tensorboard: a search has none, its trials are"),
         ({}, {"over": {"tokens.touch": [1, 2]}}, "should have a length for audio and vision, and"),
         ({}, {"over": {"seed": [1, 2]}}, "--over seed: no key 'seed'; did you mean 'seeds'?"),
         ({}, {"over": {"data.minimusic.seed": [1, 2]}}, "take --set data.minimusic.seed=..."),

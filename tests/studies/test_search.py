@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -25,6 +26,7 @@ from studies.execution.parameter_search import _kept, _learn, _scheduler, _try
 from studies.execution.reporting import Report
 from studies.execution.runner import SpecRunner
 from studies.plan.cells import Plan
+from studies.plan.overrides import overrides_of
 from studies.plan.search import Range, Search, search_of, study_with, variant_of
 from studies.plan.spec import Spec
 from studies.plan.study import Study
@@ -388,6 +390,31 @@ def test_the_same_search_finds_the_same_and_trains_nothing_anew(found: Path) -> 
     again = studies.search(study, "aligned", over, out, trials=3)
     pd.testing.assert_frame_equal(again.drop(columns="wall_s"), before)
     assert {f: f.stat().st_mtime for f in (out / "artifacts").glob("*/spec.json")} == trained
+
+
+def test_the_best_settings_are_shown_as_the_command_takes_them(
+    shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    best = {_LANGUAGE: "/data/my models/a", "tokens": '{"audio": 4, "vision": 2}', _RATES: 0.01}
+    table = pd.DataFrame([{**best, "status": "done"}])
+    monkeypatch.setattr(parameter_search, "search_settings", lambda *_: table)
+    file = write_study(tmp_path / "study.yaml")
+    overs = [part for key in best for part in ("--over", f"{key}=[1, 2]")]
+    told = shown("study", "search", file, "--method", "aligned", *overs).splitlines()[-1]
+    values = shlex.split(told.removeprefix("the best:"))[1::2]
+    assert [change.value for change in overrides_of(values)] == [
+        "/data/my models/a",
+        {"audio": 4, "vision": 2},
+        0.01,
+    ]
+
+
+def test_a_key_is_searched_once(refused: Callable[..., str], tmp_path: Path) -> None:
+    said = refused(
+        "study", "search", write_study(tmp_path / "study.yaml"), "--method", "aligned",
+        "--over", "tokens.audio=[2, 4]", "--over", "tokens.audio=[8, 16]",
+    )  # fmt: skip
+    assert "--over tokens.audio is there twice; give all its values in one list" in said
 
 
 def test_choices_of_several_kinds_are_kept_as_json() -> None:

@@ -47,10 +47,9 @@ def search(
     """Searches the settings of a method that learn best under a budget, by Ray Tune."""
     from ..execution.parameter_search import search_settings
     from ..plan.loading import load
-    from ..plan.overrides import overrides_of
     from ..plan.search import search_of
 
-    spaces = {change.key: change.value for change in overrides_of(over, "--over")}
+    spaces = _spaces(over)
     asked = search_of(
         method=method, over=spaces, trials=trials, by=by, seed=seed, stops_early=stop_early
     )
@@ -67,6 +66,24 @@ def search(
     best = done.iloc[0]
     sets = " ".join(f"--set {quote(f'{key}={_plain(best[key])}')}" for key in spaces)
     console.print(f"the best: {sets}", soft_wrap=True, highlight=False)
+
+
+def _spaces(over: list[str]) -> dict[str, Any]:
+    """What is searched, by dotted key.
+
+    Raises:
+        ValueError: for text that is not ``key=value``, or a key that is there twice.
+    """
+    from ..plan.overrides import overrides_of
+
+    found: dict[str, Any] = {}
+    for change in overrides_of(over, "--over"):
+        if change.key in found:
+            raise ValueError(
+                f"--over {change.key} is there twice; give all its values in one list or range"
+            )
+        found[change.key] = change.value
+    return found
 
 
 def _trials(table: pd.DataFrame) -> Table:
@@ -86,4 +103,4 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     """A value as YAML on the command line has it."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value).replace(" ", "")
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

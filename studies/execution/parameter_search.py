@@ -86,10 +86,11 @@ def search_settings(
             cluster that cannot be joined, or a folder with another study or another run.
         StorageError: if the disk is full.
     """
+    search = search.with_absolute_paths()  # Ray moves trials to folders of their own
     base = search.base(study)
     plan, folder = Plan(base), StudyFolder(out)
     with folder.alone():
-        folder.check(base)
+        folder.check(base, [*search.variants(base)])
         found = _run_trials(plan, search, folder, console, address)
         table = _table(found, search)
         with folder.write(folder.root / TABLE) as partial_file:
@@ -112,7 +113,7 @@ def _run_trials(
                 started_ray = start_ray(base, address, modules_of(base))
             for air in base.airs:
                 air.prepare(base.link_at(base.bandwidth_hz[0]))
-            folder.begin(base)
+            folder.begin(base, [*search.variants(base)])
             with preparing_data(plan, folder, progress) as data:
                 data.result()
             _write_shared(plan, search, folder, progress, interrupt)

@@ -14,22 +14,26 @@ _ENDS_BYTES = 2**20
 """Bytes at each end of a file of weights that count, beside its size: weights have gigabytes."""
 
 
-def digests_of(study: Study) -> dict[str, str]:
+def digests_of(*studies: Study) -> dict[str, str]:
     """Digests of modules of the user's own, folders of checkpoints, and files of airs, by name.
 
-    Folders that are not there are left out: what reads them refuses them.
+    What several studies read is digested once. Folders that are not there are left out: what reads
+    them refuses them.
 
     Raises:
         ValueError: if a module is gone.
     """
-    modules = dict.fromkeys(name.partition(".")[0] for name in modules_of(study))
+    modules = {name.partition(".")[0]: None for study in studies for name in modules_of(study)}
     found = {name: _code_digest(module_source(name)) for name in modules}
-    names = dict.fromkeys(own.name for own in study.checkpoints if own.name not in POCKETS)
-    folders = {name: Path(name).expanduser() for name in names if not is_of_hub(name)}
+    names = {own.name: None for study in studies for own in study.checkpoints}
+    folders = {
+        name: Path(name).expanduser()
+        for name in names
+        if name not in POCKETS and not is_of_hub(name)
+    }
     found |= {name: _ends_digest(folder) for name, folder in folders.items() if folder.is_dir()}
-    for air in study.airs:
-        found |= {str(file): _digest([file]) for file in air.files() if file.is_file()}
-    return found
+    files = {file: None for study in studies for air in study.airs for file in air.files()}
+    return found | {str(file): _digest([file]) for file in files if file.is_file()}
 
 
 def _code_digest(source: Path) -> str:

@@ -48,7 +48,12 @@ class Override:
                 place = place[0]
             if not isinstance(place, dict):
                 raise ValueError(f"{self.said}: {part!r} has no keys of its own")
-        place[last] = resolve_paths(_plain(self.value), Path.cwd(), (*path, last))
+        place[last] = self.plain
+
+    @property
+    def plain(self) -> Any:
+        """Its value as a YAML file would hold it, with relative paths from the current folder."""
+        return resolve_paths(_plain(self.value), Path.cwd(), tuple(self.key.split(".")))
 
     def sets(self, place: Sequence[int | str]) -> bool:
         """Whether its key is this place in a study, or one above or below it; false for ().

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from tokcom_core.config import Config
+from tokcom_core.systems import Method
 
 from ..errors import explain
 from .cells import Plan
@@ -96,8 +97,8 @@ class Search(Config):
 
         Raises:
             ValueError: for an unknown method, a study of several conditions, a deadline that token
-                lengths are not fitted to, several learning rates that are not searched, or a
-                searched key that the study does not have or that changes nothing that is trained.
+                lengths are not fitted to, loggers, several learning rates that are not searched, or
+                a searched key that the study does not have or that changes nothing that is trained.
         """
         methods = [method for method in study.methods if method.label == self.method]
         if not methods:
@@ -123,8 +124,12 @@ class Search(Config):
                 "a search does not see which answers come late; take --set deadline_policy=fit, "
                 "under which token lengths meet the deadline"
             )
-        alone = {"methods": tuple(methods), "seeds": study.seeds[:1], "claims": ()}
-        base = study.model_copy(update={**alone, "engine": "inline"})
+        if study.loggers:
+            raise ValueError(
+                f"loggers {', '.join(own.name for own in study.loggers)}: a search has none, its "
+                "trials are in its table; take --set loggers=[]"
+            )
+        base = _alone(study, methods[0])
         varied = [
             study_with(base, {key: _ends(space)[0]}, f"--over {key}")
             for key, space in self.over.items()
@@ -135,6 +140,16 @@ class Search(Config):
         for key in self.over:
             self._check_key(key, base)
         return base
+
+    def with_absolute_paths(self) -> Search:
+        """The search with relative paths among its values resolved from the current folder."""
+        over = {
+            key: space
+            if isinstance(space, Range)
+            else tuple(change.plain for value in space for change in overrides_of({key: value}))
+            for key, space in self.over.items()
+        }
+        return self.model_copy(update={"over": over})
 
     def variants(self, base: Study) -> Iterator[Study]:
         """Studies with each value (of a range: each bound) of a key, the others at their first."""
@@ -169,6 +184,17 @@ class Search(Config):
             f"{key} changes nothing that a search trains or validates; take --set {key}=... and "
             "search over other keys"
         )
+
+
+def _alone(study: Study, method: Method) -> Study:
+    """The study of a method alone at its first seed, which trains it in one process."""
+    budgets = study.system(method).budgets(study.task)
+    tokens = tuple({name: own[name] for name in own if name in budgets} for own in study.tokens)
+    emulate = study.emulate
+    if emulate is not None:
+        emulate = emulate.model_copy(update={"faults": emulate.faults.of_devices()})
+    alone = {"methods": (method,), "tokens": tokens, "seeds": study.seeds[:1], "claims": ()}
+    return study.model_copy(update={**alone, "emulate": emulate, "engine": "inline"})
 
 
 def _values(space: Range | tuple[Any, ...]) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -140,11 +140,15 @@ class StudyFolder:
                         folder.rmdir()
             lock.release()
 
-    def check(self, study: Study) -> dict[str, str]:
+    def check(self, study: Study, variants: Sequence[Study] = ()) -> dict[str, str]:
         """Checks that a study may begin or go on here; writes nothing.
 
+        Args:
+            study: The study.
+            variants: Variants of it that run in its folder.
+
         Returns:
-            Digests of what the study reads from outside the package, see :func:`digests_of`.
+            Digests of what they read from outside the package, see :func:`digests_of`.
 
         Raises:
             ValueError: if another study was begun here; the message names the keys that differ. A
@@ -152,7 +156,7 @@ class StudyFolder:
                 modules, checkpoint folders or scenes have changed since.
         """
         self.store.begin()
-        now = digests_of(study)
+        now = digests_of(study, *variants)
         if not self.begun:
             return now
         found = differences(self.open(), study)
@@ -178,13 +182,17 @@ class StudyFolder:
         found: dict[str, str] = json.loads(self.store.fetch(self.digests).read_text())
         return found
 
-    def begin(self, study: Study) -> None:
+    def begin(self, study: Study, variants: Sequence[Study] = ()) -> None:
         """Claims the folder for a study, or goes on with the same one, which may have grown.
+
+        Args:
+            study: The study.
+            variants: Variants of it that run in its folder.
 
         Raises:
             ValueError: as :meth:`check`.
         """
-        now = self.check(study)
+        now = self.check(study, variants)
         for folder in (
             self.artifacts.root,
             self.results,

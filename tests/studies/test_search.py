@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -17,19 +19,25 @@ import pytest
 from ray import tune
 
 import studies
+from actors import Faults
 from studies import load
+from studies.execution import parameter_search
 from studies.execution.parameter_search import _kept, _learn, _scheduler, _try
 from studies.execution.reporting import Report
 from studies.execution.runner import SpecRunner
 from studies.plan.cells import Plan
+from studies.plan.overrides import overrides_of
 from studies.plan.search import Range, Search, search_of, study_with, variant_of
 from studies.plan.spec import Spec
+from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from tokcom_core.checkpoints import pocket_folder
 
 from .conftest import tokcom
 from .small import small_study, write_study
 
 _RATES = "systems.mlms.fine_tuning.learning_rates"
+_LANGUAGE = "systems.mlms.models.language"
 
 
 def _search(**keys: Any) -> Search:
@@ -66,6 +74,7 @@ def test_bad_searches_are_refused(keys: dict[str, Any], complaint: str) -> None:
             "2 emulate.users; choose one by --set emulate.users=[...]",
         ),
         ({"deadline_ms": 1}, {}, "take --set deadline_policy=fit"),
+        ({"loggers": "tensorboard"}, {}, "loggers tensorboard: a search has none, its trials are"),
         ({}, {"over": {"tokens.touch": [1, 2]}}, "should have a length for audio and vision, and"),
         ({}, {"over": {"seed": [1, 2]}}, "--over seed: no key 'seed'; did you mean 'seeds'?"),
         ({}, {"over": {"data.minimusic.seed": [1, 2]}}, "take --set data.minimusic.seed=..."),
@@ -169,6 +178,74 @@ def test_a_key_may_count_in_the_middle_of_its_list_alone() -> None:
     aligned = {"name": "aligned", "label": "aligned", "transport": {"audio": "analog"}}
     over = {"methods.transport.audio": ["analog", "digital", "analog"]}
     assert _search(over=over).base(small_study(methods=[aligned]))
+
+
+def test_a_method_is_searched_without_the_budgets_of_others() -> None:
+    keys: dict[str, Any] = {
+        "task": "clevr",
+        "models": "pocket",
+        "data": {"miniclevr": {"images": 100}},
+        "methods": ["aligned", "taichi"],
+        "tokens": {"image": 16, "terminal": 36},
+    }
+    base = _search(over={"tokens.image": [4, 8]}).base(Study(name="s", **keys))
+    assert variant_of(base, {"tokens.image": 4}).study.tokens == ({"image": 4},)
+
+
+def test_a_study_whose_processes_are_killed_can_be_searched() -> None:
+    """A search trains in one process, which nothing kills; users may be offline still."""
+    faults = {"pool_crash_prob": 0.1, "station_crash_prob": 0.1, "offline_prob": 0.5}
+    study = small_study(engine="ray", emulate={"users": 8, "faults": faults})
+    emulate = variant_of(_search().base(study), {"tokens.audio": 2}).study.emulate
+    assert emulate is not None
+    assert emulate.faults == Faults(offline_prob=0.5)
+
+
+def test_relative_checkpoints_start_from_the_folder_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials run in folders of their own."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    tried: list[Search] = []
+
+    def run(_: Plan, search: Search, *rest: Any) -> None:
+        tried.append(search)
+        raise ValueError("runs")
+
+    monkeypatch.setattr(parameter_search, "_run_trials", run)
+    over = {_LANGUAGE: ["pocket", "./a", Path("b")], _RATES: {"low": 0.001, "high": 0.01}}
+    with pytest.raises(ValueError, match="runs"):
+        parameter_search.search_settings(small_study(), _search(over=over), "out")
+    (search,) = tried
+    assert search.over[_LANGUAGE] == ("pocket", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert search.over[_RATES] == Range(low=0.001, high=0.01)
+
+
+def test_a_folder_belongs_to_one_version_of_each_checkpoint_that_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else losses of earlier weights would pass for those of today."""
+    for name in "ab":
+        shutil.copytree(pocket_folder() / "language", tmp_path / name)
+    asked = _search(over={_LANGUAGE: [str(tmp_path / name) for name in "ab"]})
+
+    def search() -> None:
+        parameter_search.search_settings(small_study(), asked, tmp_path / "out")
+
+    def run(*_: Any) -> None:
+        raise ValueError("it runs")
+
+    monkeypatch.setattr(parameter_search, "start_ray", lambda *_: False)
+    monkeypatch.setattr(parameter_search, "preparing_data", run)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="it runs"):
+            search()
+    weights = tmp_path / "b" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b" ")
+    with pytest.raises(ValueError, match=rf"^{tmp_path / 'b'} has changed since .*; choose"):
+        search()
 
 
 def test_several_learning_rates_are_refused_unless_they_are_searched() -> None:
@@ -313,6 +390,31 @@ def test_the_same_search_finds_the_same_and_trains_nothing_anew(found: Path) -> 
     again = studies.search(study, "aligned", over, out, trials=3)
     pd.testing.assert_frame_equal(again.drop(columns="wall_s"), before)
     assert {f: f.stat().st_mtime for f in (out / "artifacts").glob("*/spec.json")} == trained
+
+
+def test_the_best_settings_are_shown_as_the_command_takes_them(
+    shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    best = {_LANGUAGE: "/data/my models/a", "tokens": '{"audio": 4, "vision": 2}', _RATES: 0.01}
+    table = pd.DataFrame([{**best, "status": "done"}])
+    monkeypatch.setattr(parameter_search, "search_settings", lambda *_: table)
+    file = write_study(tmp_path / "study.yaml")
+    overs = [part for key in best for part in ("--over", f"{key}=[1, 2]")]
+    told = shown("study", "search", file, "--method", "aligned", *overs).splitlines()[-1]
+    values = shlex.split(told.removeprefix("the best:"))[1::2]
+    assert [change.value for change in overrides_of(values)] == [
+        "/data/my models/a",
+        {"audio": 4, "vision": 2},
+        0.01,
+    ]
+
+
+def test_a_key_is_searched_once(refused: Callable[..., str], tmp_path: Path) -> None:
+    said = refused(
+        "study", "search", write_study(tmp_path / "study.yaml"), "--method", "aligned",
+        "--over", "tokens.audio=[2, 4]", "--over", "tokens.audio=[8, 16]",
+    )  # fmt: skip
+    assert "--over tokens.audio is there twice; give all its values in one list" in said
 
 
 def test_choices_of_several_kinds_are_kept_as_json() -> None:

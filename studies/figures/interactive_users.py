@@ -36,14 +36,17 @@ def _map(users: Users) -> Json:
         }
         for number, (name, rows) in enumerate(users.by_answers.items())
     ]  # fmt: skip
-    station = {
-        "type": "scatter", "mode": "markers", "name": "base station", "x": [0], "y": [0],
-        "marker": {"symbol": "triangle-up", "size": 12, "color": "#c1121f"},
-    }  # fmt: skip
+    station = [
+        {
+            "type": "scatter", "mode": "markers", "name": "base station", "x": [x_m], "y": [y_m],
+            "marker": {"symbol": "triangle-up", "size": 12, "color": "#c1121f"},
+        }
+        for x_m, y_m in ([] if users.station_m is None else [users.station_m])
+    ]  # fmt: skip
     layout = laid_out("places", "x (m)", "y (m)")
     layout |= {"showlegend": True, "legend": {"orientation": "h", "y": -0.25}}
     layout["yaxis"]["scaleanchor"] = "x"
-    return {"data": [*people, station], "layout": layout}
+    return {"data": [*people, *station], "layout": layout}
 
 
 def _accuracy(users: Users) -> Json:

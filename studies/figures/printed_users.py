@@ -38,7 +38,8 @@ def _map(figure: Figure, panel: Axes, users: Users) -> None:
             rows["x_m"], rows["y_m"], c=rows["sinr_db"], marker=_MARKERS[name], s=16, vmin=low,
             vmax=high, cmap="viridis", linewidths=0.3, edgecolors="0.3", label=name,
         )  # fmt: skip
-    panel.plot([0], [0], "^", color="#c1121f", markersize=9, label="base station")
+    if users.station_m is not None:
+        panel.plot(*users.station_m, "^", color="#c1121f", markersize=9, label="base station")
     panel.set(title="places", xlabel="x (m)", ylabel="y (m)", aspect="equal")
     panel.legend(
         frameon=False, fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.2),

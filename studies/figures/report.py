@@ -47,7 +47,7 @@ def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
     else:
         figures = _print(charts, folder.report, SCREEN)
         data = [_write_table(chart, folder.report / name) for name, chart in charts.items()]
-        users = _users(findings.tables, findings.done)
+        users = _users(findings)
         people = [file for name, own in users.items() for file in _write_users(folder, name, own)]
         page = folder.report / "report.html"
         page.write_text(render(findings, charts, users), encoding="utf-8")
@@ -123,10 +123,11 @@ def _write_table(chart: Chart, name: Path) -> Path:
     return file
 
 
-def _users(tables: Tables, done: pd.DataFrame) -> dict[str, Users]:
+def _users(findings: Findings) -> dict[str, Users]:
     """Users of each emulated condition, by file name."""
-    asked, layout = emulated(done), tables.layout
-    titles = _titles(asked, layout)
+    asked, tables = emulated(findings.done), findings.tables
+    titles = _titles(asked, tables.layout)
+    stations_m = {air.label: air.station_xy_m for air in findings.study.airs}
     found = {}
     for title, (_, row) in zip(titles, asked.iterrows(), strict=True):
         snr_db = row["eval_snr_db"]
@@ -135,7 +136,7 @@ def _users(tables: Tables, done: pd.DataFrame) -> dict[str, Users]:
             for rows in (tables.read_devices(row["cell"]), tables.read_answers(row["cell"]))
         )
         name = f"users_{row['cell']}{'' if math.isnan(snr_db) else f'_{snr_db:g}dB'}"
-        found[name] = users_of(devices, answers, title)
+        found[name] = users_of(devices, answers, title, stations_m.get(row["air"]))
     return found
 
 

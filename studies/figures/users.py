@@ -26,12 +26,14 @@ class Users:
             arrived, by increasing SINR; without places where the air has none.
         bins: ``sinr_db, accuracy, low, high`` of bins of equally many users, with 95 % intervals
             over clips.
+        station_m: Place ``x, y`` of the base station among the users; None if it is not known.
     """
 
     title: str
     asked: int
     table: pd.DataFrame
     bins: pd.DataFrame
+    station_m: tuple[float, float] | None = None
 
     @property
     def heading(self) -> str:
@@ -62,13 +64,19 @@ class Users:
         return {name: rows for name, rows in found.items() if len(rows)}
 
 
-def users_of(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Users:
+def users_of(
+    devices: pd.DataFrame,
+    answers: pd.DataFrame,
+    title: str,
+    station_m: tuple[float, float] | None = None,
+) -> Users:
     """The users of an emulated condition.
 
     Args:
         devices: Rows of ``devices`` of the condition.
         answers: Rows of ``answers`` of it.
         title: Name of the condition.
+        station_m: Place ``x, y`` of the base station among the users; None if it is not known.
     """
     users = devices.groupby("user").agg(
         x_m=("x_m", "first"),
@@ -78,7 +86,7 @@ def users_of(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Users:
         questions=("questions", "first"),
     )
     table = users[np.isfinite(users["sinr_db"])].sort_values("sinr_db").reset_index()
-    return Users(title, len(users), table, _bins(table, answers))
+    return Users(title, len(users), table, _bins(table, answers), station_m)
 
 
 def _bins(table: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:

@@ -278,16 +278,18 @@ def test_the_map_on_the_page_shows_every_user_who_was_received() -> None:
     answers = pd.DataFrame({"user": users_asked, "media_id": "a", "right": [0.0, 1.0] * count})
     lost = devices.assign(realised_sinr_db=devices["realised_sinr_db"].mask(devices["user"] < 4))
     for own, shown in ((devices, count), (lost, count - 4)):
-        users = users_of(own, answers, "x")
+        users = users_of(own, answers, "x", (300.0, 400.0))
         places, accuracy, distribution = draw_users(users)
         *people, station = places["data"]
         assert sum(len(trace["x"]) for trace in people) == shown
-        assert (station["x"], station["y"]) == ([0], [0])
+        assert (station["x"], station["y"]) == ([300], [400])
         assert len(distribution["data"][0]["x"]) == shown
         assert distribution["data"][0]["y"][-1] == 1
         assert all(0 <= y <= 1 for y in accuracy["data"][0]["y"])
         for figure in (places, accuracy, distribution):
             Figure(figure)  # plotly knows every key
+    (where, *_) = draw_users(users_of(devices, answers, "x"))
+    assert [trace["name"] for trace in where["data"]] == [trace["name"] for trace in people]
     assert len(draw_users(users_of(devices.assign(x_m=math.nan), answers, "x"))) == 2
     nobody = users_of(devices.assign(realised_sinr_db=math.nan), answers, "x")
     assert nobody.heading == "0 of 40 users who asked: x"

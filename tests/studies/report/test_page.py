@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,13 +23,14 @@ from studies.figures.page import render
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
 from studies.plan.differences import without_defaults
+from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.columns import SERVICE_COLUMNS
 from studies.tables.files import Tables
 from studies.tables.findings import Findings
 
-from ..outcomes import finish, tables_of
+from ..outcomes import CLIPS, QUESTIONS_PER_CLIP, emulated, finish, outcome, tables_of
 from ..small import write_study
 from .conftest import accuracy
 
@@ -192,6 +194,37 @@ def test_an_emulation_is_told_with_how_its_users_were_served(
     assert "Jain&#39;s fairness" in service and ">77.7<" in service
     for column in SERVICE_COLUMNS:
         assert f'<button type="button">{column}</button>' in service
+
+
+def test_the_map_of_a_site_has_its_station_where_it_stands(tmp_path: Path) -> None:
+    tables, cell = _emulated(tmp_path, "munich")
+    page = _report(tables)
+    assert page.count('"x":[8.5],"y":[21.0]') == 1
+
+
+def _emulated(out: Path, air: str) -> tuple[Tables, Cell]:
+    """An emulation of a user on the map of an air, and its cell."""
+    study = Study(name="s", methods=["aligned"], airs=[air], emulate={"users": 7})
+    folder = StudyFolder(out)
+    finish(study, folder, accuracy)
+    (cell,) = (c for c in Plan(study).known_cells({}) if c.reference is None)
+    found = emulated(outcome(cell, *cell.eval_snr_db, 0.6), [9.0] * CLIPS * QUESTIONS_PER_CLIP)
+    assert found.emulation is not None
+    user = {"user": 0, "device": "text", "realised_sinr_db": 7.0, "accuracy": 0.6, "questions": 120}
+    scores = replace(found.emulation, device_rows=[{**user, "x_m": 30.0, "y_m": 40.0}])
+    tables, told = tables_of(study, folder), [replace(found, emulation=scores)]
+    tables.write_devices(cell, told)
+    tables.write_answers(cell, told)
+    tables.write_results(cell, told, 1.0)
+    return tables, cell
+
+
+def _report(tables: Tables) -> str:
+    """The page of a study, drawn again."""
+    study = tables.folder.open()
+    results = tables.read_results(Plan(study).known_cells({}))
+    *_, page = write_report(Findings(study, tables, results))
+    return page.read_text()
 
 
 def test_the_page_says_what_is_other_than_in_the_preset(

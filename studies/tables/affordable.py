@@ -204,7 +204,7 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
             continue
         before = study.link_at(row["bandwidth_hz"])
         if math.isnan(row["eval_snr_db"]) and share.bandwidth_hz > before.bandwidth_hz:
-            reasons.append(_thinner(row, share.bandwidth_hz))
+            reasons.append(_thinner(row, share.bandwidth_hz, limits.users))
             continue
         slower, more_energy = _slower(before, share, senders)
         airtime_ms, energy_mj = row["airtime_ms"] * slower, row["energy_mj"] * more_energy
@@ -217,12 +217,12 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
     return pd.DataFrame(found).astype(cast(Any, rows.dtypes.to_dict()))
 
 
-def _thinner(row: dict[Any, Any], share_hz: float) -> str:
+def _thinner(row: dict[Any, Any], share_hz: float, users: int) -> str:
     """The reason why what was measured under a link budget does not hold on a wider band."""
     return (
         f"air {row['air']!r} has a link budget, whose SNR on {share_hz:g} Hz is lower than on the "
-        f"{row['bandwidth_hz']:g} that were measured; take {row['bandwidth_hz']:g} or less, or run "
-        "the study with a further bandwidth_hz"
+        f"{row['bandwidth_hz']:g} that were measured; take {users * row['bandwidth_hz']:g} or "
+        "less, or run the study with a further bandwidth_hz"
     )
 
 

@@ -11,10 +11,9 @@ import pandas as pd
 from ..tables.columns import MAX_POWER, TableLayout
 from ..tables.frontier import pareto
 from ..tables.summary import interval_note, swept
-from .chart import NOISELESS, Chart, Line, Panel
+from .chart import NOISELESS, Chart, Line, Panel, noiseless_db
 from .looks import Looks, budget_labels, line_labels, panel_titles, without_references
 
-_NOISELESS_GAP_DB = 5.0
 _USES = "uplink_channel_uses"
 _TRAINING = "train_airtime_s"
 _Y_LABEL = "test accuracy"
@@ -135,15 +134,13 @@ def _placed(rows: pd.DataFrame, layout: TableLayout, x: str, line: str) -> pd.Da
     """
     rows = without_references(rows, layout)
     nominal_db = rows["eval_snr_db"]
-    finite = nominal_db[np.isfinite(nominal_db)]
-    noiseless_db = (finite.max() if len(finite) else 0.0) + _NOISELESS_GAP_DB
-    powers = MAX_POWER in swept(rows, layout)
+    right_db, powers = noiseless_db(nominal_db), MAX_POWER in swept(rows, layout)
     unasked = rows[MAX_POWER].map("{:g} dBm".format) if powers else "link budget"
     placed = rows.assign(
         panel=panel_titles(rows, layout),
         tokens=budget_labels(rows, layout),
         snr=nominal_db.map("{:g} dB".format).where(nominal_db.notna(), unasked),
-        snr_db=nominal_db.fillna(rows["realised_snr_db"]).replace(math.inf, noiseless_db),
+        snr_db=nominal_db.fillna(rows["realised_snr_db"]).replace(math.inf, right_db),
     )
     return placed.assign(x=placed[x], line=line_labels(placed[line], rows, layout))
 

@@ -23,7 +23,6 @@ from studies.figures.page import render
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
 from studies.plan.differences import without_defaults
-from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.columns import SERVICE_COLUMNS
@@ -197,13 +196,24 @@ def test_an_emulation_is_told_with_how_its_users_were_served(
 
 
 def test_the_map_of_a_site_has_its_station_where_it_stands(tmp_path: Path) -> None:
-    tables, cell = _emulated(tmp_path, "munich")
-    page = _report(tables)
+    page = _report(_emulated(tmp_path, "munich"))
     assert page.count('"x":[8.5],"y":[21.0]') == 1
 
 
-def _emulated(out: Path, air: str) -> tuple[Tables, Cell]:
-    """An emulation of a user on the map of an air, and its cell."""
+def test_pictures_of_users_who_were_replaced_are_removed(tmp_path: Path) -> None:
+    tables = _emulated(tmp_path, "umi")
+    _report(tables)
+    report = tables.folder.report
+    before = sorted(file.name for file in report.iterdir())
+    for suffix in ("png", "csv"):
+        (report / f"users_cell-0123_10dB.{suffix}").write_text("of an earlier study")
+    _report(tables)
+    assert sorted(file.name for file in report.iterdir()) == before
+    assert sum(name.startswith("users_") for name in before) == 2
+
+
+def _emulated(out: Path, air: str) -> Tables:
+    """The tables of an emulation of a user on the map of an air."""
     study = Study(name="s", methods=["aligned"], airs=[air], emulate={"users": 7})
     folder = StudyFolder(out)
     finish(study, folder, accuracy)
@@ -216,7 +226,7 @@ def _emulated(out: Path, air: str) -> tuple[Tables, Cell]:
     tables.write_devices(cell, told)
     tables.write_answers(cell, told)
     tables.write_results(cell, told, 1.0)
-    return tables, cell
+    return tables
 
 
 def _report(tables: Tables) -> str:

@@ -126,6 +126,47 @@ def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
     assert needed <= width <= 400
 
 
+def test_token_lengths_are_in_the_order_of_their_names(tables: Tables, study: Study) -> None:
+    """Whatever the order of each entry; that of charts and tables."""
+    tokens = [{"vision": 32, "audio": 4}, {"audio": 16, "vision": 8}]
+    own = Study(**{**study.model_dump(), "tokens": tokens})
+    shown = render(Findings(own, tables, _at_minus_infinity(tables)), {}, {})
+    assert '<th scope="row">tokens (audio+vision)</th><td>4+32, 16+8</td>' in shown
+
+
+def test_a_diverged_training_is_told_once(
+    tables: Tables, study: Study, results: pd.DataFrame
+) -> None:
+    title = "<h2>Diverged trainings</h2>"
+    assert title not in render(Findings(study, tables, results), {}, {})
+    cell = results.loc[results["method"] == "aligned", "cell"].iloc[0]
+    reason = results["reason"].mask(results["cell"] == cell, "task of phase x is nan at step 3")
+    shown = render(Findings(study, tables, results.assign(reason=reason)), {}, {})
+    table = shown.partition(title)[2].partition("</table>")[0]
+    assert table.count(f">{cell}<") == table.count(">task of phase x is nan at step 3<") == 1
+
+
+def test_an_untested_claim_adds_no_columns(tables: Tables, study: Study) -> None:
+    """Nor is it said to be trained at each SNR, where it is trained at none."""
+    claims = [{"better": "aligned", "than": "unaligned"}, {"better": "align", "than": "blind"}]
+    own = Study(**{**study.model_dump(), "claims": claims})
+    results = _at_minus_infinity(tables)
+    said = [_claims(render(Findings(own, tables, rows), {}, {})) for rows in (
+        results, results.assign(train_snr_span_db=results["tokens_audio"].where(
+            results["tokens_audio"].eq(4) | results["method"].eq("blind")
+        )),
+    )]  # fmt: skip
+    assert "bandwidth_hz" not in said[0] and "eval_snr_db" in said[0]
+    assert "train_snr_span_db" not in said[0] and "matched" not in said[0]
+    judged, _, untested = said[1].partition("no finished cell")[0].rpartition("<tr>")
+    assert judged.count(">matched<") == 2 and "matched" not in untested
+
+
+def _claims(page: str) -> str:
+    """The table of claims."""
+    return page.partition("<h2>Claims</h2>")[2].partition("</table>")[0]
+
+
 def test_the_page_has_claims_of_which_none_was_tested(tmp_path: Path, study: Study) -> None:
     claims = [{"better": "align", "than": "blind"}]
     own = Study(**{**study.model_dump(), "methods": ["aligned"], "claims": claims})

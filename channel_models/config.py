@@ -66,6 +66,11 @@ class AirBase(BaseModel):
         return True
 
     @property
+    def station_xy_m(self) -> tuple[float, float] | None:
+        """Where the base station stands on its users' map; None if they have no map, or unknown."""
+        return None
+
+    @property
     def label(self) -> str:
         """A short and unique name for tables, with every setting that differs from its default."""
         unusual = self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})

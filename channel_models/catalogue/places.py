@@ -48,6 +48,10 @@ class CellConfig(Placed, AirBase):
     o2i: Literal["low", "high"] = "low"
     antenna_pattern: Literal["38.901", "omni"] | None = None
 
+    @property
+    def station_xy_m(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None
     ) -> Source | None:
@@ -89,6 +93,11 @@ class SiteConfig(Placed, AirBase):
             raise ValueError("air 'site' needs 'station_m', the place of the base station")
         return self
 
+    @property
+    def station_xy_m(self) -> tuple[float, float]:
+        x_m, y_m, _ = self._station_m
+        return x_m, y_m
+
     def files(self) -> tuple[Path, ...]:
         return () if self.scene is None else scene_files(self.scene)
 
@@ -105,10 +114,14 @@ class SiteConfig(Placed, AirBase):
         replayed = RecordedSource(trace, link.antennas, self.speed_mps, self.drop_seed, device)
         return self.budgeted(replayed, link)
 
+    @property
+    def _station_m(self) -> tuple[float, float, float]:
+        return self.station_m or STATIONS_M[self.name]
+
     def _survey(self, link: Link) -> Survey:
         return Survey(
             scene=self.name if self.scene is None else str(self.scene),
-            station_m=self.station_m or STATIONS_M[self.name],
+            station_m=self._station_m,
             radius_m=self.radius_m,
             positions=self.positions,
             max_depth=self.max_depth,

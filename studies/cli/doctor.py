@@ -18,6 +18,7 @@ from .study import Overrides
 
 if TYPE_CHECKING:
     from ..doctor.findings import Finding
+    from ..plan.study import Study
 
 console = plain_console()
 
@@ -51,16 +52,23 @@ def _findings(source: str | None, overrides: tuple[str, ...]) -> list[Finding]:
 
     found = package_findings()
     try:
-        found += [*optional_findings(), *machine_findings()]
-        if source is not None:
+        found += optional_findings()
+        study = None if source is None else _load(source, overrides)
+        found += machine_findings(1.0 if study is None else study.resources.cpu)
+        if study is not None:
             from ..doctor.needs import study_findings
-            from ..plan.loading import load
 
-            found += study_findings(load(source, overrides))
+            found += study_findings(study)
     except ImportError as error:
         lost = "all else cannot be looked at"
         found.append(Finding("all else", first_line(error), lost, "the packages above", True))
     return found
+
+
+def _load(source: str, overrides: tuple[str, ...]) -> Study:
+    from ..plan.loading import load
+
+    return load(source, overrides)
 
 
 def _table(found: Sequence[Finding]) -> Table:

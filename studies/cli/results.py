@@ -40,9 +40,8 @@ def print_results(console: Console, findings: Findings) -> None:
     if study.claims:
         print_table(console, claims_table(findings.verdicts))
         console.print("in how many conditions; differences and intervals: report.html")
-    diverged = findings.done[findings.done["reason"] != ""]
-    if len(diverged):
-        told = reasons_note(diverged, layout)
+    if len(findings.diverged):
+        told = reasons_note(findings.diverged, layout)
         console.print(Text("training has diverged", "red") + Text(": ") + told)
     cells = results.drop_duplicates("cell")
     reasons = cells.loc[cells["status"] == "infeasible", "reason"]

@@ -31,11 +31,15 @@ _MIN_OPEN_FILES, _GOOD_OPEN_FILES = 4096, 8192
 no open files: they live in as many processes as there are CPUs."""
 
 
-def machine_findings() -> Iterator[Finding]:
-    """All that a study may run short of."""
+def machine_findings(trial_cpus: float = 1.0) -> Iterator[Finding]:
+    """All that a study may run short of.
+
+    Args:
+        trial_cpus: Number of CPUs that a trial of the study takes.
+    """
     yield _gpu()
     yield _cpus()
-    yield _memory()
+    yield _memory(trial_cpus)
     yield _current_folder()
     yield _ray_folder()
     yield _shared_memory()
@@ -74,16 +78,16 @@ def _cpus() -> Finding:
     return Finding("CPUs", f"{usable}{limited}")
 
 
-def _memory() -> Finding:
+def _memory(trial_cpus: float) -> Finding:
     there, every = memory_bytes(), cpu_count()
-    trials = max(1, int(there / _TRIAL_BYTES))
-    if trials >= every:
+    fitting, at_once = max(1, int(there / _TRIAL_BYTES)), int(every / trial_cpus)
+    if fitting >= at_once:
         return Finding("memory", _size(there))
     return Finding(
         "memory",
         _size(there),
-        cost=f"{every} trials at once may not fit: each takes up to {_size(_TRIAL_BYTES)}",
-        remedy=f"--set resources.cpu={math.ceil(every / trials)}",
+        cost=f"{at_once} trials at once may not fit: each takes up to {_size(_TRIAL_BYTES)}",
+        remedy=f"--set resources.cpu={math.ceil(every / fitting)}",
     )
 
 
@@ -117,7 +121,11 @@ def _disk(subject: str, folder: Path, remedy: str, needed: bool = False) -> Find
 
 
 def _existing(folder: Path) -> Path:
-    return next(own for own in (folder, *folder.absolute().parents) if own.exists())
+    """The folder itself, or the first of those above it that exists.
+
+    What is in a folder that may not be searched counts as not there.
+    """
+    return next(own for own in (folder, *folder.absolute().parents) if os.path.exists(own))
 
 
 def _shared_memory() -> Finding:

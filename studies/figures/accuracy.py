@@ -11,10 +11,9 @@ import pandas as pd
 from ..tables.columns import MAX_POWER, TableLayout
 from ..tables.frontier import pareto
 from ..tables.summary import interval_note, swept
-from .chart import NOISELESS, Chart, Line, Panel
+from .chart import NOISELESS, Chart, Line, Panel, noiseless_db
 from .looks import Looks, budget_labels, line_labels, panel_titles, without_references
 
-_NOISELESS_GAP_DB = 5.0
 _USES = "uplink_channel_uses"
 _TRAINING = "train_airtime_s"
 _Y_LABEL = "test accuracy"
@@ -111,13 +110,14 @@ def accuracy_by_group(
     """
     ticks = {float(place): group for place, group in enumerate(summaries)}
     frames = [rows.assign(place=float(place)) for place, rows in enumerate(summaries.values())]
-    means = _placed(pd.concat(frames, ignore_index=True), layout, "place", "tokens")
+    every = pd.concat(frames, ignore_index=True)
+    means, levels = _placed(every, layout, "place", "tokens"), _levels(every, layout, "place")
     level_db = means["eval_snr_db"].fillna(means[MAX_POWER])
     means = means[level_db.eq(level_db.groupby(means["panel"]).transform("max"))]
 
     def panel(title: str, lines: Sequence[Line], rows: pd.DataFrame) -> Panel:
         snr = rows["snr"].iloc[0]
-        return Panel(f"{title}, {snr}", "", lines, _levels(rows, layout, "x"), ticks=ticks)
+        return Panel(f"{title}, {snr}", "", lines, levels, ticks=ticks)
 
     panels = _panels(means.iloc[:0], means, layout, panel)
     note = f"bars: {interval_note(means)}"
@@ -135,15 +135,13 @@ def _placed(rows: pd.DataFrame, layout: TableLayout, x: str, line: str) -> pd.Da
     """
     rows = without_references(rows, layout)
     nominal_db = rows["eval_snr_db"]
-    finite = nominal_db[np.isfinite(nominal_db)]
-    noiseless_db = (finite.max() if len(finite) else 0.0) + _NOISELESS_GAP_DB
-    powers = MAX_POWER in swept(rows, layout)
+    right_db, powers = noiseless_db(nominal_db), MAX_POWER in swept(rows, layout)
     unasked = rows[MAX_POWER].map("{:g} dBm".format) if powers else "link budget"
     placed = rows.assign(
         panel=panel_titles(rows, layout),
         tokens=budget_labels(rows, layout),
         snr=nominal_db.map("{:g} dB".format).where(nominal_db.notna(), unasked),
-        snr_db=nominal_db.fillna(rows["realised_snr_db"]).replace(math.inf, noiseless_db),
+        snr_db=nominal_db.fillna(rows["realised_snr_db"]).replace(math.inf, right_db),
     )
     return placed.assign(x=placed[x], line=line_labels(placed[line], rows, layout))
 
@@ -198,20 +196,22 @@ def _levels(
 ) -> dict[str, dict[float | None, float]]:
     """Accuracies of the references, the upper ones first.
 
+    They are those of the references' own rows. Other rows have them as well, but in an unfinished
+    study not as many of each seed.
+
     Args:
-        rows: Rows with an accuracy of each reference.
+        rows: Rows of the references, and others.
         layout: Layout of the tables.
         by: Column of places that each have their own levels; None for levels across the panel.
     """
     found: dict[str, dict[float | None, float]] = {}
     for reference in sorted(layout.references, key=lambda reference: reference.bound == "lower"):
-        known = rows.dropna(subset=reference.column)
-        if known.empty:
+        own = rows[rows["method"] == reference.method]
+        if own.empty:
             continue
-        accuracy = known[reference.column]
         if by is None:
-            found[reference.label] = {None: float(accuracy.mean())}
+            found[reference.label] = {None: float(own["accuracy"].mean())}
         else:
-            means = accuracy.groupby(known[by]).mean()
+            means = own.groupby(by)["accuracy"].mean()
             found[reference.label] = dict(zip(means.index, means, strict=True))
     return found

@@ -16,6 +16,7 @@ Kind = Literal["lines", "dots", "curves"]
 
 NOISELESS = "∞"
 """Label of an evaluation without noise, whose place is to the right of all SNRs."""
+_NOISELESS_GAP_DB = 5.0
 
 _SPREAD = {"dots": 0.7, "lines": 0.25}
 """Largest part of the distance between two places that lines beside each other take up."""
@@ -27,6 +28,12 @@ LEVEL_WIDTH = 0.84
 
 _NO_SEEDS = pd.DataFrame(columns=["x", "y"])
 """One empty table for all lines, of which there may be thousands."""
+
+
+def noiseless_db(snrs_db: pd.Series[float]) -> float:
+    """Place of an infinite SNR: to the right of those of these that are finite."""
+    finite = snrs_db[np.isfinite(snrs_db)]
+    return float(finite.max() if len(finite) else 0.0) + _NOISELESS_GAP_DB
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,10 +89,10 @@ def _lines(rows: pd.DataFrame, looks: Looks) -> list[Line]:
 
 
 def _smooth(steps: pd.DataFrame, loss: str) -> pd.Series[float]:
-    """Mean over the last steps of the same curve."""
+    """Mean over the last steps of the same curve; NaN where a loss is not finite."""
     by_curve = steps.groupby(_CURVE, sort=False)[loss]
     mean = by_curve.rolling(_SMOOTHING_STEPS, min_periods=1).mean()
-    return mean.droplevel(list(range(len(_CURVE)))).where(steps[loss].notna())
+    return mean.droplevel(list(range(len(_CURVE)))).where(np.isfinite(steps[loss]))
 
 
 def _thin(points: pd.DataFrame) -> pd.DataFrame:

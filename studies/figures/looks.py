@@ -25,11 +25,8 @@ _SAID: dict[str, Callable[[Any], str]] = {
     "bandwidth_hz": lambda hz: f"{hz / 1e6:g} MHz",
     "deadline_ms": lambda ms: f"deadline {ms:g} ms",
     "users": lambda users: f"{users:g} users" if users > 1 else "1 user",
-    "train_snr_db": lambda snr_db: f"trained at {snr_db:g} dB",
-    "train_snr_span_db": lambda span_db: (
-        f"\N{PLUS-MINUS SIGN} {span_db / 2:g} dB" if span_db else ""
-    ),
 }
+_TRAINED = ["train_snr_db", "train_snr_span_db"]
 
 
 @dataclass(frozen=True)
@@ -81,13 +78,26 @@ def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
     Method, tokens, bits of a value, transmit power and evaluated SNR are not in the title: colour,
     line and place show them.
     """
-    titles = rows["air"].fillna("-").astype(str)
-    for name in (name for name in swept(rows, layout) if name in _SAID):
-        words = {value: _SAID[name](value) for value in rows[name].dropna().unique()}
-        said = {value: f", {own}" if own else "" for value, own in words.items()}
-        without = ", trained at each SNR" if name == "train_snr_span_db" else ""
-        titles = titles + rows[name].map(said).fillna(without)
-    return titles
+    titles, differ = rows["air"].fillna("-").astype(str), swept(rows, layout)
+    for name in (name for name in differ if name in _SAID):
+        said = {value: f", {_SAID[name](value)}" for value in rows[name].dropna().unique()}
+        titles = titles + rows[name].map(said).fillna("")
+    return titles if set(_TRAINED).isdisjoint(differ) else titles + ", " + _trained(rows)
+
+
+def _trained(rows: pd.DataFrame) -> pd.Series[str]:
+    """At which SNRs each row's network was trained."""
+    snrs_db = rows[_TRAINED]
+    said = [
+        "trained at each SNR"
+        if pd.isna(span_db)
+        else f"trained at {middle_db:g} \N{PLUS-MINUS SIGN} {span_db / 2:g} dB"
+        if span_db
+        else f"trained at {middle_db:g} dB"
+        for middle_db, span_db in snrs_db.drop_duplicates().itertuples(index=False)
+    ]
+    number = snrs_db.groupby(_TRAINED, dropna=False, sort=False).ngroup()
+    return number.map(dict(enumerate(said)))
 
 
 def budget_labels(rows: pd.DataFrame, layout: TableLayout) -> list[str]:

@@ -56,7 +56,7 @@ def render(findings: Findings, charts: Mapping[str, Chart], users: Mapping[str, 
         changes="; ".join(preset_differences(study)),
         missing=findings.missing_note,
         plotly=Markup(get_plotlyjs()),
-        set_up=_set_up(study, findings.summary),
+        set_up=_set_up(study, findings.summary, layout),
         claims=_table(_claims(findings.verdicts, layout)),
         conditions=_table(_results(findings.summary, layout)),
         fronts=_table(_fronts(findings)),
@@ -69,9 +69,10 @@ def render(findings: Findings, charts: Mapping[str, Chart], users: Mapping[str, 
             {"title": own.heading, "file": name, "plots": _plots(name, draw_users(own))}
             for name, own in users.items()
         ],
-        without_answers={
-            "Infeasible budgets": _table(_reasons(results, layout, "infeasible")),
-            "Failed cells": _table(_reasons(results, layout, "failed")),
+        reasons={
+            "Diverged trainings": _table(_diverged(findings)),
+            "Infeasible budgets": _table(_reasons(_of_status(results, "infeasible"), layout)),
+            "Failed cells": _table(_reasons(_of_status(results, "failed"), layout)),
         },
         yaml=_yaml(without_defaults(study)),
         whole_yaml=_yaml(study.model_dump(mode="json")),
@@ -79,12 +80,13 @@ def render(findings: Findings, charts: Mapping[str, Chart], users: Mapping[str, 
     )
 
 
-def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
+def _set_up(study: Study, summary: pd.DataFrame, layout: TableLayout) -> list[tuple[str, str]]:
     """The axes of the study, in words."""
     snrs = [f"{snr:g}" if isinstance(snr, float) else str(snr) for snr in study.train_snr_db]
     tested = [f"{snr:g}" for snr in study.eval_snr_db]
     made = study.data.made
-    budgets = ["+".join(str(n) for n in tokens.values()) or "-" for tokens in study.tokens]
+    swept = [name for name in layout.budgets if name in study.tokens[0]]
+    budgets = ["+".join(str(own[name]) for name in swept) or "-" for own in study.tokens]
     rows = {
         "task": study.task.name,
         "data": made.identity if made else str(study.data.folder),
@@ -93,7 +95,7 @@ def _set_up(study: Study, summary: pd.DataFrame) -> list[tuple[str, str]]:
         "trained at (dB)": _snrs(study, snrs),
         "evaluated at (dB)": _snrs(study, tested),
         "bandwidth (MHz)": ", ".join(f"{hz / 1e6:g}" for hz in study.bandwidth_hz),
-        f"tokens ({'+'.join(study.tokens[0]) or '-'})": ", ".join(budgets),
+        f"tokens ({'+'.join(swept) or '-'})": ", ".join(budgets),
         **_radio(study),
         **_emulation(study),
         **_several("bits of a value", study.digital.bits),
@@ -198,21 +200,32 @@ def _fronts(findings: Findings) -> pd.DataFrame:
 
 
 def _claims(verdicts: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
-    """Verdicts, without columns that are the same, or empty, in all rows."""
+    """Verdicts, without columns that are the same, or empty, in all rows that were tested."""
     if verdicts.empty:
         return verdicts
     effect = ["difference", "difference_low", "difference_high", "interval", "reason"]
     rows = verdicts.reindex(columns=list(dict.fromkeys([*verdicts, *layout.condition, *effect])))
     lengths = [f"{n}_second" for n in layout.budget_columns if f"{n}_second" in rows]
-    shown = rows[["claim", "source", *_conditions(rows, layout), *lengths, "verdict", *effect]]
+    differ = _conditions(rows[rows["verdict"] != "untested"], layout)
+    shown = rows[["claim", "source", *differ, *lengths, "verdict", *effect]]
     shown = shown.drop(columns=_interval_column(rows))
     return shown.replace("", None).dropna(axis=1, how="all")
 
 
-def _reasons(results: pd.DataFrame, layout: TableLayout, status: str) -> pd.DataFrame:
-    """The rows of this status, with the reasons why they have no answers."""
-    rows: pd.DataFrame = results.loc[results["status"] == status]
+def _of_status(results: pd.DataFrame, status: str) -> pd.DataFrame:
+    rows: pd.DataFrame = results[results["status"] == status]
+    return rows
+
+
+def _reasons(rows: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
+    """What tells cells apart, and the reasons why they have no answers, or bad ones."""
     return rows[["cell", *layout.condition, "seed", "reason"]]
+
+
+def _diverged(findings: Findings) -> pd.DataFrame:
+    """The cells whose training has diverged, whatever they were evaluated at."""
+    cells = findings.diverged.drop_duplicates("cell")
+    return _reasons(cells, findings.tables.layout).drop(columns="eval_snr_db")
 
 
 def _interval_column(rows: pd.DataFrame) -> list[str]:
@@ -225,6 +238,10 @@ def _table(rows: pd.DataFrame) -> dict[str, Any] | None:
     if rows.empty:
         return None
     shown = rows.dropna(axis=1, how="all")
+    if "train_snr_span_db" in shown:  # none if trained at each SNR, or if a claim is untested
+        spans_db = shown["train_snr_span_db"]
+        tested = shown["verdict"] != "untested" if "verdict" in shown else True
+        shown = shown.assign(train_snr_span_db=spans_db.mask(spans_db.isna() & tested, math.inf))
     numbers = [name for name in shown if pd.api.types.is_numeric_dtype(shown[name])]
     return {
         "names": list(shown.columns),
@@ -245,7 +262,7 @@ def _text(value: object) -> _Entry:
 
 
 def _number(name: str, value: float | None) -> _Entry:
-    if value is None and name == "train_snr_span_db":
+    if name == "train_snr_span_db" and value == math.inf:
         return _Entry("matched", "Infinity")
     if value is None or (value == 0 and name.startswith("tokens_")):  # no token length
         return _Entry("-", "-Infinity")

@@ -20,8 +20,11 @@ def users_figure(users: Users) -> Figure:
     if users.placed:
         _map(figure, panels.pop(0), users)
     _accuracy(panels[0], users)
-    panels[1].plot(users.table["sinr_db"], users.shares, color=_COLOUR)
+    panels[1].plot(users.places_db(users.table["sinr_db"]), users.shares, color=_COLOUR)
     panels[1].set(title="users by SINR", xlabel="SINR (dB)", ylabel="share below")
+    if users.ticks:
+        for panel in panels:
+            panel.set_xticks(list(users.ticks), list(users.ticks.values()))
     for panel in panels:
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
@@ -31,25 +34,28 @@ def users_figure(users: Users) -> Figure:
 
 def _map(figure: Figure, panel: Axes, users: Users) -> None:
     """Draws users by SINR (colour) and right answers (marker)."""
-    low, high = np.quantile(users.table["sinr_db"], [0.02, 0.98])
+    low, high = np.quantile(users.places_db(users.table["sinr_db"]), [0.02, 0.98])
     shown = None
     for name, rows in users.by_answers.items():
         shown = panel.scatter(
-            rows["x_m"], rows["y_m"], c=rows["sinr_db"], marker=_MARKERS[name], s=16, vmin=low,
-            vmax=high, cmap="viridis", linewidths=0.3, edgecolors="0.3", label=name,
+            rows["x_m"], rows["y_m"], c=users.places_db(rows["sinr_db"]), marker=_MARKERS[name],
+            s=16, vmin=low, vmax=high, cmap="viridis", linewidths=0.3, edgecolors="0.3", label=name,
         )  # fmt: skip
-    panel.plot([0], [0], "^", color="#c1121f", markersize=9, label="base station")
+    if users.station_m is not None:
+        panel.plot(*users.station_m, "^", color="#c1121f", markersize=9, label="base station")
     panel.set(title="places", xlabel="x (m)", ylabel="y (m)", aspect="equal")
     panel.legend(
         frameon=False, fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.2),
         columnspacing=0.8, handletextpad=0.1,
     )  # fmt: skip
     if shown is not None:
-        figure.colorbar(shown, ax=panel, label="SINR (dB)", shrink=0.8)
+        bar = figure.colorbar(shown, ax=panel, label="SINR (dB)", shrink=0.8)
+        if users.ticks:
+            bar.set_ticks(list(users.ticks), labels=list(users.ticks.values()))
 
 
 def _accuracy(panel: Axes, users: Users) -> None:
-    bins = users.bins
+    bins, places_db = users.bins, users.places_db(users.bins["sinr_db"])
     reach = np.clip([bins["accuracy"] - bins["low"], bins["high"] - bins["accuracy"]], 0, None)
-    panel.errorbar(bins["sinr_db"], bins["accuracy"], reach, fmt="o", color=_COLOUR, capsize=2)
+    panel.errorbar(places_db, bins["accuracy"], reach, fmt="o", color=_COLOUR, capsize=2)
     panel.set(title="answers by SINR", xlabel="SINR (dB)", ylabel="accuracy", ylim=(0, 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,9 @@ from .printed import SCREEN, Style, draw, sheets
 from .printed_users import users_figure
 from .users import Users, users_of
 
+_USERS = "users_"
+"""Begins the names of the pictures and tables of an emulation's users."""
+
 
 def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
     """Writes the charts and the page into ``report/``; returns their paths.
@@ -47,8 +50,9 @@ def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
     else:
         figures = _print(charts, folder.report, SCREEN)
         data = [_write_table(chart, folder.report / name) for name, chart in charts.items()]
-        users = _users(findings.tables, findings.done)
+        users = _users(findings)
         people = [file for name, own in users.items() for file in _write_users(folder, name, own)]
+        _remove_others(folder, people)
         page = folder.report / "report.html"
         page.write_text(render(findings, charts, users), encoding="utf-8")
         written = [*figures, *data, *people, page]
@@ -123,10 +127,11 @@ def _write_table(chart: Chart, name: Path) -> Path:
     return file
 
 
-def _users(tables: Tables, done: pd.DataFrame) -> dict[str, Users]:
+def _users(findings: Findings) -> dict[str, Users]:
     """Users of each emulated condition, by file name."""
-    asked, layout = emulated(done), tables.layout
-    titles = _titles(asked, layout)
+    asked, tables = emulated(findings.done), findings.tables
+    titles = _titles(asked, tables.layout)
+    stations_m = {air.label: air.station_xy_m for air in findings.study.airs}
     found = {}
     for title, (_, row) in zip(titles, asked.iterrows(), strict=True):
         snr_db = row["eval_snr_db"]
@@ -134,8 +139,8 @@ def _users(tables: Tables, done: pd.DataFrame) -> dict[str, Users]:
             rows[rows["eval_snr_db"].eq(snr_db) | rows["eval_snr_db"].isna()]
             for rows in (tables.read_devices(row["cell"]), tables.read_answers(row["cell"]))
         )
-        name = f"users_{row['cell']}{'' if math.isnan(snr_db) else f'_{snr_db:g}dB'}"
-        found[name] = users_of(devices, answers, title)
+        name = f"{_USERS}{row['cell']}{'' if math.isnan(snr_db) else f'_{snr_db:g}dB'}"
+        found[name] = users_of(devices, answers, title, stations_m.get(row["air"]))
     return found
 
 
@@ -150,6 +155,14 @@ def _titles(asked: pd.DataFrame, layout: TableLayout) -> list[str]:
     if asked["seed"].nunique() > 1:
         titles += ", seed " + asked["seed"].astype(str)
     return list(titles)
+
+
+def _remove_others(folder: StudyFolder, people: Sequence[Path]) -> None:
+    """Removes pictures and tables of other users: those of emulations that were replaced."""
+    here = (file.name for file in folder.report.iterdir())
+    for name in {*here, *folder.store.names(folder.report)} - {file.name for file in people}:
+        if name.startswith(_USERS):
+            folder.store.remove(folder.report / name)
 
 
 def _write_users(folder: StudyFolder, name: str, users: Users) -> list[Path]:

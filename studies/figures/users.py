@@ -11,6 +11,7 @@ import pandas as pd
 from channel_models import mean_db
 
 from ..tables.statistics import clip_interval
+from .chart import NOISELESS, noiseless_db
 
 _BINS = 6
 
@@ -23,15 +24,18 @@ class Users:
         title: Name of the condition.
         asked: Number of users who asked.
         table: ``user, x_m, y_m, sinr_db, accuracy, questions`` of the users from whom something
-            arrived, by increasing SINR; without places where the air has none.
+            arrived, by increasing SINR, which is infinite without noise; without places where the
+            air has none.
         bins: ``sinr_db, accuracy, low, high`` of bins of equally many users, with 95 % intervals
             over clips.
+        station_m: Place ``x, y`` of the base station among the users; None if it is not known.
     """
 
     title: str
     asked: int
     table: pd.DataFrame
     bins: pd.DataFrame
+    station_m: tuple[float, float] | None = None
 
     @property
     def heading(self) -> str:
@@ -44,6 +48,20 @@ class Users:
     def placed(self) -> bool:
         """Whether users have places."""
         return bool(self.table["x_m"].notna().any())
+
+    def places_db(self, sinrs_db: pd.Series[float]) -> pd.Series[float]:
+        """Places of some of the SINRs on an axis; that of an infinite one is to the right."""
+        return sinrs_db.replace(math.inf, noiseless_db(self.table["sinr_db"]))
+
+    @property
+    def ticks(self) -> dict[float, str]:
+        """Labels of such an axis by place if an SINR is infinite; empty if all are numbers."""
+        sinrs_db = self.table["sinr_db"]
+        if not np.isinf(sinrs_db).any():
+            return {}
+        finite = sinrs_db[np.isfinite(sinrs_db)]
+        ends = {float(db): f"{db:.1f}" for db in (finite.min(), finite.max()) if len(finite)}
+        return {**ends, noiseless_db(sinrs_db): NOISELESS}
 
     @property
     def shares(self) -> np.ndarray:
@@ -62,13 +80,19 @@ class Users:
         return {name: rows for name, rows in found.items() if len(rows)}
 
 
-def users_of(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Users:
+def users_of(
+    devices: pd.DataFrame,
+    answers: pd.DataFrame,
+    title: str,
+    station_m: tuple[float, float] | None = None,
+) -> Users:
     """The users of an emulated condition.
 
     Args:
         devices: Rows of ``devices`` of the condition.
         answers: Rows of ``answers`` of it.
         title: Name of the condition.
+        station_m: Place ``x, y`` of the base station among the users; None if it is not known.
     """
     users = devices.groupby("user").agg(
         x_m=("x_m", "first"),
@@ -77,8 +101,8 @@ def users_of(devices: pd.DataFrame, answers: pd.DataFrame, title: str) -> Users:
         accuracy=("accuracy", "first"),
         questions=("questions", "first"),
     )
-    table = users[np.isfinite(users["sinr_db"])].sort_values("sinr_db").reset_index()
-    return Users(title, len(users), table, _bins(table, answers))
+    table = users[users["sinr_db"] > -math.inf].sort_values("sinr_db").reset_index()
+    return Users(title, len(users), table, _bins(table, answers), station_m)
 
 
 def _bins(table: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:

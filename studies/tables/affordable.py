@@ -111,8 +111,8 @@ def affordable(
     mean numbers of symbols take there, over the time that they take on the link of the measurement.
     These times are those of the slowest device or, with ``tdma``, of all devices in turn. The
     energy of each device is scaled by its own airtime in the same way. The rest of the latency,
-    such as computing, stays as it is. For an SNR between two evaluated ones, the conditions of the
-    lower one are returned.
+    such as computing, stays as it is. For an SNR between two at which a condition was measured, the
+    lower one is returned.
 
     Emulated users wait for each other, so nothing follows from them for another bandwidth. What was
     measured holds unchanged at its own bandwidth, and is in time by
@@ -136,8 +136,10 @@ def affordable(
     emulated = study.emulate is not None
     carried = _as_emulated(rows, limits) if emulated else _on_link(study, rows, limits)
     apart = [name for name in layout.condition if name != "deadline_ms"]
-    rows = _at_snr(study, carried.drop_duplicates(apart), limits.snr_db)
-    rows = rows[rows["latency_ms"].notna()]  # something was answered
+    carried = carried.drop_duplicates(apart)
+    if limits.snr_db is not None:
+        carried = _at_snr(study, carried, [n for n in apart if n != "eval_snr_db"], limits.snr_db)
+    rows = carried[carried["latency_ms"].notna()]  # something was answered
     if rows.empty:
         raise InfeasibleBudgetError("no question was answered on a link like this one")
     in_time = rows[[_in_time(row, limits.deadline_ms) for row in rows.to_dict("records")]]
@@ -202,7 +204,7 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
             continue
         before = study.link_at(row["bandwidth_hz"])
         if math.isnan(row["eval_snr_db"]) and share.bandwidth_hz > before.bandwidth_hz:
-            reasons.append(_thinner(row, share.bandwidth_hz))
+            reasons.append(_thinner(row, share.bandwidth_hz, limits.users))
             continue
         slower, more_energy = _slower(before, share, senders)
         airtime_ms, energy_mj = row["airtime_ms"] * slower, row["energy_mj"] * more_energy
@@ -215,12 +217,12 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
     return pd.DataFrame(found).astype(cast(Any, rows.dtypes.to_dict()))
 
 
-def _thinner(row: dict[Any, Any], share_hz: float) -> str:
+def _thinner(row: dict[Any, Any], share_hz: float, users: int) -> str:
     """The reason why what was measured under a link budget does not hold on a wider band."""
     return (
         f"air {row['air']!r} has a link budget, whose SNR on {share_hz:g} Hz is lower than on the "
-        f"{row['bandwidth_hz']:g} that were measured; take {row['bandwidth_hz']:g} or less, or run "
-        "the study with a further bandwidth_hz"
+        f"{row['bandwidth_hz']:g} that were measured; take {users * row['bandwidth_hz']:g} or "
+        "less, or run the study with a further bandwidth_hz"
     )
 
 
@@ -258,16 +260,21 @@ def _slower(before: Link, share: Link, senders: Sequence[_Sender]) -> tuple[floa
     return (new_ms / old_ms if old_ms else 1.0), (more_mj / energy_mj if energy_mj else 1.0)
 
 
-def _at_snr(study: Study, rows: pd.DataFrame, snr_db: float | None) -> pd.DataFrame:
-    """The conditions of every bandwidth at the highest SNR received there up to ``snr_db``.
+def _at_snr(study: Study, rows: pd.DataFrame, condition: list[str], snr_db: float) -> pd.DataFrame:
+    """Every condition at the highest SNR up to ``snr_db`` that it was measured at.
 
-    Conditions of airs with a link budget are left out: nobody asks for their SNRs.
+    An unfinished study may have measured some conditions at fewer SNRs than others. Conditions of
+    airs with a link budget are left out: nobody asks for their SNRs.
+
+    Args:
+        study: The study.
+        rows: Rows of conditions at each of their SNRs.
+        condition: Columns that identify a condition, without its SNR.
+        snr_db: SNR at the receiver.
 
     Raises:
         ValueError: if there is none.
     """
-    if snr_db is None:
-        return rows
     if rows["eval_snr_db"].isna().all():
         raise ValueError(
             f"snr_db {snr_db:g} is none of an air with a link budget, which has its own; leave "
@@ -275,8 +282,9 @@ def _at_snr(study: Study, rows: pd.DataFrame, snr_db: float | None) -> pd.DataFr
         )
     lost_db = [loss_at_bandwidth_db(study, hz) for hz in rows["bandwidth_hz"]]
     received_db = rows["eval_snr_db"] - lost_db
-    lower_db = received_db.where(received_db <= snr_db).groupby(rows["bandwidth_hz"])
-    found: pd.DataFrame = rows[received_db == lower_db.transform("max")]
+    lower = rows.assign(received_db=received_db.where(received_db <= snr_db))
+    highest_db = lower.groupby(condition, dropna=False)["received_db"].transform("max")
+    found: pd.DataFrame = rows[received_db == highest_db]
     if found.empty:
         lowest_db = received_db.min()
         raise ValueError(f"snr_db {snr_db:g} is below all evaluated ones, from {lowest_db:g} on")

@@ -205,7 +205,8 @@ class _Offers:
         """
         if (blocks, snr_db) not in self._known:
             limits = LinkLimits(blocks * self.block_hz, self._deadline_ms, snr_db)
-            self._known[blocks, snr_db] = affordable(*self._study, limits).head(1)
+            carried = affordable(*self._study, limits)
+            self._known[blocks, snr_db] = carried.nlargest(1, "accuracy")
         return self._known[blocks, snr_db]
 
     def fewest(self, snr_db: float) -> int:

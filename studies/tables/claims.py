@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import pandas as pd
@@ -45,11 +45,8 @@ def judge(tables: Tables, results: pd.DataFrame, claims: Sequence[Claim]) -> pd.
 
 def _judge(tables: Tables, results: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     said = {"claim": claim.text, "source": claim.source}
-    if claim.eval_snr_db:  # references and airs with a link budget have none
-        free = results["method"].isin(tables.layout.reference_methods)
-        asked = results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])
-        results = results[free | asked]
     try:
+        results = _at_snrs(results, claim, tables.layout)
         one = _at_lengths(tables, results, claim.better, claim.tokens)
         other = _at_lengths(tables, results, claim.than, claim.than_tokens)
         other = other.assign(**{f"tokens_{device}": 0.0 for device in claim.than_tokens})
@@ -66,6 +63,28 @@ def _compare(tables: Tables, table: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     if claim.measure == "training_loss":
         return compare_learning(tables, table, claim.first, claim.second)
     return compare_methods(tables, table, claim.first, claim.second, claim.part)
+
+
+def _at_snrs(results: pd.DataFrame, claim: Claim, layout: TableLayout) -> pd.DataFrame:
+    """The rows at a claim's SNRs, and those of references and airs with a link budget."""
+    if not claim.eval_snr_db:
+        return results
+    free = results["method"].isin(layout.reference_methods)
+    asked = results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])
+    done = results["status"] == "ok"
+    for name in (claim.better, claim.than):
+        own = done & (results["method"] == name)
+        if own.any() and not (own & (free | asked)).any():
+            known = sorted(results.loc[own, "eval_snr_db"].unique())
+            raise ValueError(
+                f"no finished cell of the method {name!r} at {_listed(claim.eval_snr_db)} dB; "
+                f"there are some at {_listed(known)} dB"
+            )
+    return results[free | asked]
+
+
+def _listed(snrs_db: Iterable[float]) -> str:
+    return ", ".join(f"{snr_db:g}" for snr_db in snrs_db)
 
 
 def _at_lengths(
@@ -94,12 +113,20 @@ def unjudged(study: Study, layout: TableLayout) -> list[str]:
 
 def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
     """What a claim needs that a study does not have; None if nothing."""
-    methods = [*(method.label for method in study.methods), *layout.reference_methods]
+    systems = {method.label: study.system(method) for method in study.methods}
+    methods = [*systems, *layout.reference_methods]
     if unknown := [name for name in (claim.better, claim.than) if name not in methods]:
         return f"no method {unknown[0]!r}; there are: {', '.join(methods)}"
     if claim.first == claim.second:
         return "its two sides are the same"
-    for lengths in (claim.tokens, claim.than_tokens):
+    if claim.measure == "training_loss" and not {claim.better, claim.than} <= systems.keys():
+        return "the training loss of a reference is compared with no other"
+    sides = ((claim.better, claim.tokens), (claim.than, claim.than_tokens))
+    for name, lengths in sides:
+        known = systems[name].budgets(study.task) if name in systems else ()
+        if other := [device for device in lengths if device not in known]:
+            there = f"there are: {', '.join(known)}" if known else "it has none"
+            return f"no token length of a device {other[0]!r} of {name!r}; {there}"
         if study.deadline_policy == "late" and not any(
             lengths.items() <= tokens.items() for tokens in study.tokens
         ):
@@ -108,6 +135,5 @@ def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
         return f"no part or group {claim.part!r}; there are: {', '.join(layout.kinds)}"
     budgeted = any(not air.sets_snr for air in study.airs)  # their rows are judged at any SNR
     if claim.eval_snr_db and not budgeted and not {*claim.eval_snr_db} & {*study.eval_snr_db}:
-        evaluated = ", ".join(f"{snr_db:g}" for snr_db in study.eval_snr_db)
-        return f"not evaluated at its SNRs; eval_snr_db is {evaluated}"
+        return f"not evaluated at its SNRs; eval_snr_db is {_listed(study.eval_snr_db)}"
     return None

@@ -79,10 +79,14 @@ def network_columns(
     Args:
         cell: Cell of the condition.
         sizes: Sizes of the network.
-        tokens: Mean number of tokens that each device sends for a sample; devices that the system
-            does not have are ignored.
+        tokens: Mean number of tokens of each stream of a sample; streams that it does not have may
+            be left out.
     """
-    operations = operations_of(cell, tokens, sizes.windows)
+    served = served_streams(cell.system, cell.task, cell.tested.tokens)
+    sent = dict.fromkeys(devices_of(served), 0.0)
+    for stream in served:
+        sent[stream.device] += tokens.get(stream.name, 0.0)
+    operations = operations_of(cell, sent, sizes.windows)
     return {
         "device_gflop": sum(operations.device_gflop.values()),
         "bs_gflop": operations.station_gflop,
@@ -96,13 +100,16 @@ def network_columns(
 def _downlink_bits(cell: Cell, sizes: NetworkSizes, tokens: Mapping[str, float]) -> float:
     """Gradient bits of a training sample: two values for each symbol, one for each scale sent.
 
-    They are 0 if no device trains: for references, and for files, which the station encodes.
+    They are 0 if no phase crosses the air, or no device trains: for references, and for files,
+    which the station encodes.
     """
     served = served_streams(cell.system, cell.task, cell.tested.tokens)
     sent = [s for s in served if cell.crossing.transport.get(s.name) != "file"]
-    if cell.reference is not None or not any(sizes.devices.get(s.device) for s in sent):
+    crosses = any(spec.crossing is not None for spec in cell.trained.lineage)
+    trains = crosses and any(sizes.devices.get(s.device) for s in sent)
+    if cell.reference is not None or not trains:
         return 0.0
-    symbols = sum(s.symbols_per_token * tokens[s.device] for s in sent)
+    symbols = sum(s.symbols_per_token * tokens.get(s.name, 0.0) for s in sent)
     return GRADIENT_BITS * (2 * symbols + sum(s.sends_scale for s in sent))
 
 

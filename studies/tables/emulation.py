@@ -18,7 +18,7 @@ from tokcom_core.tasks import Task
 
 from ..plan.specs import Cell
 from .columns import LOCATION_COLUMNS
-from .costs import NetworkSizes, network_columns, tokens_sent
+from .costs import NetworkSizes, network_columns
 from .outcome import EmulationScores, Outcome
 from .service import answer_times, latencies_ms, loss_fractions, service_columns, transmissions
 
@@ -59,7 +59,8 @@ def emulated_outcome(
         emulation.device_weights(),
         emulation.hardware(),
     )
-    network = network_columns(cell, sizes, tokens_sent(scores.arrivals.values()))
+    tokens = {stream: arrival.tokens for stream, arrival in scores.arrivals.items()}
+    network = network_columns(cell, sizes, tokens)
     times = answer_times(
         journal, traffic, emulation.interval_s, network["device_ms"], network["station_ms"]
     )

@@ -33,6 +33,11 @@ class Findings:
         """The rows that have an accuracy."""
         return self.results[self.results["status"] == "ok"]
 
+    @property
+    def diverged(self) -> pd.DataFrame:
+        """The rows of networks whose training has diverged, with the reason."""
+        return self.done[self.done["reason"] != ""]
+
     @cached_property
     def missing_note(self) -> str:
         """How many cells have finished, and which have not; empty if all have."""

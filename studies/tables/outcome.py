@@ -80,7 +80,8 @@ class Outcome:
         tokens = dict.fromkeys(layout.devices, 0.0) | tokens_sent(arrivals.values())
         air = air_columns(list(arrivals.values()))
         airtime_ms = self.evaluation.interval_ms
-        network = network_columns(self.cell, self.sizes, tokens)
+        by_stream = {name: arrival.tokens for name, arrival in arrivals.items()}
+        network = network_columns(self.cell, self.sizes, by_stream)
         on_air_ms = airtime_ms + self.evaluation.waiting_ms
         latency_ms = network["device_ms"] + on_air_ms + network["station_ms"]
         served = {**_ONE_USER, "latency_ms": latency_ms}

@@ -15,6 +15,7 @@ import torch
 
 from channel_models import Air, named_air
 from channel_models.sources.raytraced import (
+    STATIONS_M,
     USER_HEIGHT_M,
     Survey,
     draw_places,
@@ -71,6 +72,15 @@ def test_a_scene_of_ones_own_is_asked_for_its_station(tmp_path: Path) -> None:
     absent = named_air("site", scene=str(tmp_path / "a.xml"), station_m=(0, 0, 10))
     with pytest.raises(ValueError, match="no scene"):
         absent.build(LINK, math.nan)
+
+
+def test_an_air_knows_where_its_station_stands_on_the_map() -> None:
+    """In the middle of a cell, but not of a scene; airs without places have no map."""
+    assert named_air("umi").station_xy_m == (0, 0)
+    assert named_air("munich").station_xy_m == STATIONS_M["munich"][:2] != (0, 0)
+    own = named_air("site", scene="a.xml", station_m=(300, 400, 20))
+    assert own.station_xy_m == (300, 400)
+    assert named_air("rayleigh").station_xy_m is None
 
 
 def test_places_are_uniform_within_the_radius() -> None:

@@ -111,6 +111,22 @@ def test_users_on_equal_blocks_have_what_a_budget_says(summary: pd.DataFrame) ->
         assert [row[name] for name in same] == alone[same].tolist()
 
 
+def test_what_was_measured_at_fewer_snrs_does_not_hide_what_is_more_accurate(
+    summary: pd.DataFrame,
+) -> None:
+    """At one bandwidth, a method lacks the higher SNR; at the other one all have it."""
+    missing = summary["method"].eq("aligned") & summary["eval_snr_db"].eq(10)
+    both = pd.concat([summary[~missing], summary.assign(bandwidth_hz=2e6)], ignore_index=True)
+    limits = LinkLimits(12 * BLOCK_HZ, 99.0, 10.0)
+    listed = affordable(STUDY, both, LAYOUT, limits)
+    assert len(listed) == len(both) / 2 + missing.sum() / 2
+    snrs_db = listed.groupby(["method", "bandwidth_hz"])["eval_snr_db"].unique()
+    assert [own.tolist() for own in snrs_db] == [[10], [0], [10], [10]]
+    (chosen,) = _shared(both, 12, (10.0,), "accuracy", deadline_ms=99.0).to_dict("records")
+    assert (chosen["method"], chosen["eval_snr_db"]) == ("aligned", 10)
+    assert chosen["accuracy"] == listed["accuracy"].max() > listed["accuracy"].iloc[0]
+
+
 def test_a_narrower_share_takes_longer_and_more_energy(summary: pd.DataFrame) -> None:
     narrow, wide = (_shared(summary, n, (0.0,), "equal").iloc[0] for n in (3, 12))
     assert narrow["airtime_ms"] > 3 * wide["airtime_ms"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import sys
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import drjit
 import pytest
@@ -144,6 +146,38 @@ def test_limits_of_the_machine_are_seen(
     assert rows["disk, this folder"][0] == "ok"
     assert rows["disk, Ray's folder"][:2] == ["missing", f"{tmp_path} cannot be written"]
     assert code == 1
+
+
+def test_memory_is_that_of_the_trials_that_a_study_runs_at_once(
+    doctor: Callable[..., tuple[int, Rows]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of trials that take two CPUs each, there are four at once on eight."""
+    monkeypatch.setattr(machine, "cpu_count", lambda: 8)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 11e9)
+    remedies = {}
+    for cpus in (1, 2, 4):
+        _, rows = doctor("quickstart", "--set", f"resources.cpu={cpus}")
+        remedies[cpus] = rows["memory"][3]
+    assert remedies == {1: "--set resources.cpu=2", 2: "", 4: ""}
+
+
+def test_a_folder_that_may_not_be_searched_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Root may search any, so that the system's own refusal is imitated."""
+    locked, stat = tmp_path / "locked", os.stat
+    locked.mkdir()
+
+    def refusing(path: Any, **keys: Any) -> os.stat_result:
+        if locked in Path(os.fspath(path)).parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **keys)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place) != locked)
+    monkeypatch.setenv("RAY_TMPDIR", str(locked / "in"))
+    (found,) = (own for own in machine.machine_findings() if own.subject == "disk, Ray's folder")
+    assert found.fails and found.found == f"{locked} cannot be written"
 
 
 def test_limits_of_older_containers_are_seen(

@@ -14,13 +14,15 @@ from studies import load
 from studies.execution.data import check_data
 from studies.plan.budgets import operations_of_longest
 from studies.plan.cells import Plan
+from studies.plan.operations import served_streams
 from studies.plan.study import Study
+from studies.tables import costs
 from studies.tables.costs import NetworkSizes, network_columns
 from studies.tables.layout import layout_of
 from tokcom_core.datasets.data import MiniClevr
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.datasets.samples import Samples
-from tokcom_core.systems import devices_of, merged
+from tokcom_core.systems import Stream, devices_of, merged
 from tokcom_core.tasks import Multitask
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.reviews import Sst2
@@ -170,9 +172,9 @@ def test_the_compute_of_a_system_is_that_of_its_own_devices() -> None:
             d: dict.fromkeys(system.features(task, d, cell.trained.tokens), 1.0) for d in own
         }
         sizes = NetworkSizes(windows, dict.fromkeys(own, 10))
-        sent = dict.fromkeys(own, 4.0)
+        sent = dict.fromkeys(system.served(task), 4.0)
         alone = network_columns(cell, sizes, sent)
-        beside = network_columns(cell, sizes, {**dict.fromkeys(devices, 0.0), **sent})
+        beside = network_columns(cell, sizes, {"of another system": 0.0, **sent})
         assert beside == alone
         assert beside["device_gflop"] > 0 or cell.reference is not None
 
@@ -191,5 +193,31 @@ def test_gradients_of_power_scales_return_only_where_they_are_sent(sends_scale: 
     )
     cell = Plan(study).known_cells({})[-1]
     sizes = NetworkSizes({"terminal": {"low": 1.0, "high": 1.0}}, {"terminal": 10})
-    columns = network_columns(cell, sizes, {"terminal": 4.0})
+    columns = network_columns(cell, sizes, {"prompt": 4.0})
     assert columns["downlink_bits"] == 32 * (2 * 8 * 4 + sends_scale)
+
+
+def test_no_gradient_returns_where_no_training_crosses_the_air() -> None:
+    study = Study(
+        name="s",
+        data={"miniclevr": {}},
+        task="clevr",
+        methods=[{"name": "taichi", "coding": "none"}],
+        systems={"taichi": {"codec": {"symbols_per_token": None}, "transmitter_layers": 0}},
+        tokens={"terminal": 9},
+    )
+    cell = Plan(study).known_cells({})[-1]
+    sizes = NetworkSizes({"terminal": {"low": 1.0, "high": 1.0}}, {"terminal": 10})
+    assert network_columns(cell, sizes, {"prompt": 4.0})["downlink_bits"] == 0
+
+
+def test_gradients_count_the_tokens_of_each_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a device that sends two; its operations count both."""
+    study = Study(name="s", methods=["aligned"], tokens={"audio": 4, "vision": 4})
+    cell = Plan(study).known_cells({})[-1]
+    spoken = Stream("spoken", "text", "text", 8, 1, text="question")
+    monkeypatch.setattr(costs, "served_streams", lambda *own: (*served_streams(*own), spoken))
+    sizes = NetworkSizes({"audio": {"audio": 1.0}, "vision": {"vision": 1.0}}, {"text": 10})
+    sent = {"audio": 4.0, "vision": 4.0, "question": 8.0, "spoken": 6.0}
+    found = network_columns(cell, sizes, sent)
+    assert found["downlink_bits"] == 32 * (2 * ((4 + 4 + 8) * 64 + 6 * 1) + 4)

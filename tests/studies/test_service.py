@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -264,6 +265,35 @@ def test_answers_are_shown_by_sinr_also_where_all_have_one(
     assert list(found["accuracy"]) == [1.0] * bins
 
 
+@pytest.mark.parametrize("noisy", [0, 3])
+def test_users_without_noise_are_shown_to_the_right(noisy: int) -> None:
+    """Also all of them; a user of whom nothing arrived is still left out."""
+    sinrs_db = [*map(float, range(noisy)), *[math.inf] * 4, -math.inf]
+    count = len(sinrs_db)
+    devices = pd.DataFrame(
+        {
+            "user": range(count), "device": "text", "realised_sinr_db": sinrs_db,
+            "accuracy": 1.0, "questions": 1, "x_m": range(count), "y_m": 0.0,
+        }
+    )  # fmt: skip
+    answers = pd.DataFrame({"user": range(count), "media_id": "a", "right": 1.0})
+    users = users_of(devices, answers, "x")
+    assert users.heading == f"{count - 1} of {count} users who asked: x"
+    figure = users_figure(users)
+    figure.draw_without_rendering()
+    _, accuracy, distribution, *_ = figure.axes
+    for panel in (accuracy, distribution):
+        assert [label.get_text() for label in panel.get_xticklabels()][-1] == "\N{INFINITY}"
+    drawn = draw_users(users)
+    for own in drawn:
+        Figure(own)  # plotly knows every key
+        assert "Infinity" not in json.dumps(own["data"])
+    line = drawn[-1]["data"][0]
+    assert line["x"] == pytest.approx([*range(noisy), *[max(noisy - 1, 0) + 5] * 4])
+    assert line["hovertext"][-1] == "\N{INFINITY} dB"
+    assert drawn[-1]["layout"]["xaxis"]["ticktext"][-1] == "\N{INFINITY}"
+
+
 def test_the_map_on_the_page_shows_every_user_who_was_received() -> None:
     count = 40
     rng = np.random.default_rng(0)
@@ -278,16 +308,18 @@ def test_the_map_on_the_page_shows_every_user_who_was_received() -> None:
     answers = pd.DataFrame({"user": users_asked, "media_id": "a", "right": [0.0, 1.0] * count})
     lost = devices.assign(realised_sinr_db=devices["realised_sinr_db"].mask(devices["user"] < 4))
     for own, shown in ((devices, count), (lost, count - 4)):
-        users = users_of(own, answers, "x")
+        users = users_of(own, answers, "x", (300.0, 400.0))
         places, accuracy, distribution = draw_users(users)
         *people, station = places["data"]
         assert sum(len(trace["x"]) for trace in people) == shown
-        assert (station["x"], station["y"]) == ([0], [0])
+        assert (station["x"], station["y"]) == ([300], [400])
         assert len(distribution["data"][0]["x"]) == shown
         assert distribution["data"][0]["y"][-1] == 1
         assert all(0 <= y <= 1 for y in accuracy["data"][0]["y"])
         for figure in (places, accuracy, distribution):
             Figure(figure)  # plotly knows every key
+    (where, *_) = draw_users(users_of(devices, answers, "x"))
+    assert [trace["name"] for trace in where["data"]] == [trace["name"] for trace in people]
     assert len(draw_users(users_of(devices.assign(x_m=math.nan), answers, "x"))) == 2
     nobody = users_of(devices.assign(realised_sinr_db=math.nan), answers, "x")
     assert nobody.heading == "0 of 40 users who asked: x"

@@ -17,7 +17,8 @@ from plotly.graph_objects import Figure
 from studies.figures.accuracy import accuracy_by_group, accuracy_by_overhead, accuracy_by_snr
 from studies.figures.chart import Chart, Line, Panel
 from studies.figures.interactive import draw as draw_on_page
-from studies.figures.looks import COLOURS, Look, Looks
+from studies.figures.learning import curve_columns, earlier_phases, learning_curves
+from studies.figures.looks import COLOURS, Look, Looks, panel_titles
 from studies.figures.printed import STYLES, draw, sheets
 from studies.figures.report import write_report
 from studies.plan.study import Study
@@ -300,6 +301,56 @@ def test_nothing_is_better_and_cheaper_than_a_front() -> None:
     assert list(front["accuracy"]) == [0.5, 0.7, 0.9]
     with pytest.raises(ValueError, match="no cost 'price' in the table"):
         pareto(rows, "price")
+
+
+def test_a_seed_of_which_more_has_finished_counts_no_more_in_a_level(
+    tables: Tables, results: pd.DataFrame
+) -> None:
+    """A level is what the summary, on the same page, says of the reference."""
+    blind = results["method"].eq("blind")
+    apart = results.assign(accuracy=results["accuracy"].mask(blind, results["seed"] / 4))
+    column = apart["seed"].map(apart[blind].set_index("seed")["accuracy"])
+    apart["blind_accuracy"] = column.where(~apart["method"].isin(tables.layout.reference_methods))
+    some = apart[blind | apart["seed"].ne(2) | apart["tokens_audio"].eq(4)]
+    answered = count_answers(tables, some["cell"].unique())
+    summary = summarise(some, answered, tables.layout)
+    (panel,) = accuracy_by_snr(some, summary, tables.layout).panels
+    assert panel.levels["blind"] == {None: pytest.approx(0.25)}
+    assert summary.query("method == 'blind'")["accuracy"].item() == pytest.approx(0.25)
+
+
+def test_a_loss_that_is_infinite_is_a_gap(tables: Tables, results: pd.DataFrame) -> None:
+    """As one that is no number, in a phase of the task and in others."""
+    layout = tables.layout
+    cell = results.loc[results["method"] == "aligned", "cell"].iloc[0]
+    steps = tables.read_curves([cell], curve_columns(layout)).head(4).assign(eval_snr_db=math.nan)
+    loss = [1.0, 2.0, math.inf, math.inf]
+    task, other = layout.losses[0], layout.losses[-1]
+    blank = dict.fromkeys(layout.losses, math.nan)
+    learning = learning_curves(steps.assign(**{**blank, task: loss}), layout)
+    earlier = earlier_phases(steps.assign(**{**blank, other: loss}), layout)
+    for chart in (learning, earlier):
+        (line,) = (line for panel in chart.panels for line in panel.lines)
+        assert line.points["y"].tolist() == pytest.approx(
+            [1.0, 1.5, math.nan, math.nan], nan_ok=True
+        )
+
+
+def test_a_panel_says_at_which_snrs_its_networks_were_trained(
+    tables: Tables, results: pd.DataFrame
+) -> None:
+    """Also where a range has the one SNR of others in its middle."""
+    ours = results[results["method"] == "aligned"].head(3)
+    trained = {"train_snr_db": [10.0, 10.0, math.nan], "train_snr_span_db": [0.0, 10.0, math.nan]}
+    assert panel_titles(ours.assign(**trained), tables.layout).tolist() == [
+        "awgn, trained at 10 dB",
+        "awgn, trained at 10 \N{PLUS-MINUS SIGN} 5 dB",
+        "awgn, trained at each SNR",
+    ]
+    fixed = ours.assign(train_snr_db=[5.0, 10.0, 5.0], train_snr_span_db=0.0)
+    assert panel_titles(fixed, tables.layout).tolist() == [
+        f"awgn, trained at {snr_db} dB" for snr_db in (5, 10, 5)
+    ]
 
 
 def test_overhead_has_a_front_for_each_snr(tables: Tables, results: pd.DataFrame) -> None:

@@ -76,6 +76,13 @@ def test_claims_that_nothing_can_judge_are_named_before_the_study_runs() -> None
         "its two sides are the same": {"better": "aligned", "than": "aligned"},
         "no token lengths {'audio': 5}": {"tokens": {"audio": 5}},
         "no part or group 'x'": {"part": "x"},
+        "no token length of a device 'audio' of 'blind'; it has none": {
+            "than_tokens": {"audio": 16}
+        },
+        "no token length of a device 'image' of 'aligned'; there are: audio, vision": {
+            "tokens": {"image": 4}
+        },
+        "the training loss of a reference is compared with no other": {"measure": "training_loss"},
         "eval_snr_db is 0, 10": {"eval_snr_db": 7},
     }
     right = [
@@ -88,6 +95,16 @@ def test_claims_that_nothing_can_judge_are_named_before_the_study_runs() -> None
     umi = Study(name="a", methods=["aligned"], airs=["umi"], claims=[*right, claims[-1]])
     assert unjudged(umi, layout_of(umi)) == []
     assert all(reason in note for reason, note in zip(wrong, found, strict=True))
+
+
+def test_a_claim_at_an_snr_that_was_not_evaluated_says_so(
+    tables: Tables, results: pd.DataFrame
+) -> None:
+    claim = Claim(better="aligned", than="unaligned", eval_snr_db=99)
+    (reason,) = judge(tables, results, [claim])["reason"]
+    assert reason == (
+        "no finished cell of the method 'aligned' at 99 dB; there are some at 0, 10 dB"
+    )
 
 
 def test_a_claim_can_be_about_two_token_lengths(tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def test_the_power_of_a_link_budget_is_thinner_on_a_wider_band(tmp_path: Path) -
         ValueError, match=r"SNR on 2e\+07 Hz is lower than on the 5e\+06 .* take 5e\+06 or less"
     ):
         studies.budget(tmp_path, 2e7)
+    with pytest.raises(ValueError, match=r"take 1e\+07 or less"):
+        studies.budget(tmp_path, 2e7, users=2)
 
 
 def test_computing_stays_on_another_link_and_counts_for_the_deadline(

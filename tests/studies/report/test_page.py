@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +29,7 @@ from studies.tables.columns import SERVICE_COLUMNS
 from studies.tables.files import Tables
 from studies.tables.findings import Findings
 
-from ..outcomes import finish, tables_of
+from ..outcomes import CLIPS, QUESTIONS_PER_CLIP, emulated, finish, outcome, tables_of
 from ..small import write_study
 from .conftest import accuracy
 
@@ -125,6 +126,47 @@ def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
     assert needed <= width <= 400
 
 
+def test_token_lengths_are_in_the_order_of_their_names(tables: Tables, study: Study) -> None:
+    """Whatever the order of each entry; that of charts and tables."""
+    tokens = [{"vision": 32, "audio": 4}, {"audio": 16, "vision": 8}]
+    own = Study(**{**study.model_dump(), "tokens": tokens})
+    shown = render(Findings(own, tables, _at_minus_infinity(tables)), {}, {})
+    assert '<th scope="row">tokens (audio+vision)</th><td>4+32, 16+8</td>' in shown
+
+
+def test_a_diverged_training_is_told_once(
+    tables: Tables, study: Study, results: pd.DataFrame
+) -> None:
+    title = "<h2>Diverged trainings</h2>"
+    assert title not in render(Findings(study, tables, results), {}, {})
+    cell = results.loc[results["method"] == "aligned", "cell"].iloc[0]
+    reason = results["reason"].mask(results["cell"] == cell, "task of phase x is nan at step 3")
+    shown = render(Findings(study, tables, results.assign(reason=reason)), {}, {})
+    table = shown.partition(title)[2].partition("</table>")[0]
+    assert table.count(f">{cell}<") == table.count(">task of phase x is nan at step 3<") == 1
+
+
+def test_an_untested_claim_adds_no_columns(tables: Tables, study: Study) -> None:
+    """Nor is it said to be trained at each SNR, where it is trained at none."""
+    claims = [{"better": "aligned", "than": "unaligned"}, {"better": "align", "than": "blind"}]
+    own = Study(**{**study.model_dump(), "claims": claims})
+    results = _at_minus_infinity(tables)
+    said = [_claims(render(Findings(own, tables, rows), {}, {})) for rows in (
+        results, results.assign(train_snr_span_db=results["tokens_audio"].where(
+            results["tokens_audio"].eq(4) | results["method"].eq("blind")
+        )),
+    )]  # fmt: skip
+    assert "bandwidth_hz" not in said[0] and "eval_snr_db" in said[0]
+    assert "train_snr_span_db" not in said[0] and "matched" not in said[0]
+    judged, _, untested = said[1].partition("no finished cell")[0].rpartition("<tr>")
+    assert judged.count(">matched<") == 2 and "matched" not in untested
+
+
+def _claims(page: str) -> str:
+    """The table of claims."""
+    return page.partition("<h2>Claims</h2>")[2].partition("</table>")[0]
+
+
 def test_the_page_has_claims_of_which_none_was_tested(tmp_path: Path, study: Study) -> None:
     claims = [{"better": "align", "than": "blind"}]
     own = Study(**{**study.model_dump(), "methods": ["aligned"], "claims": claims})
@@ -192,6 +234,48 @@ def test_an_emulation_is_told_with_how_its_users_were_served(
     assert "Jain&#39;s fairness" in service and ">77.7<" in service
     for column in SERVICE_COLUMNS:
         assert f'<button type="button">{column}</button>' in service
+
+
+def test_the_map_of_a_site_has_its_station_where_it_stands(tmp_path: Path) -> None:
+    page = _report(_emulated(tmp_path, "munich"))
+    assert page.count('"x":[8.5],"y":[21.0]') == 1
+
+
+def test_pictures_of_users_who_were_replaced_are_removed(tmp_path: Path) -> None:
+    tables = _emulated(tmp_path, "umi")
+    _report(tables)
+    report = tables.folder.report
+    before = sorted(file.name for file in report.iterdir())
+    for suffix in ("png", "csv"):
+        (report / f"users_cell-0123_10dB.{suffix}").write_text("of an earlier study")
+    _report(tables)
+    assert sorted(file.name for file in report.iterdir()) == before
+    assert sum(name.startswith("users_") for name in before) == 2
+
+
+def _emulated(out: Path, air: str) -> Tables:
+    """The tables of an emulation of a user on the map of an air."""
+    study = Study(name="s", methods=["aligned"], airs=[air], emulate={"users": 7})
+    folder = StudyFolder(out)
+    finish(study, folder, accuracy)
+    (cell,) = (c for c in Plan(study).known_cells({}) if c.reference is None)
+    found = emulated(outcome(cell, *cell.eval_snr_db, 0.6), [9.0] * CLIPS * QUESTIONS_PER_CLIP)
+    assert found.emulation is not None
+    user = {"user": 0, "device": "text", "realised_sinr_db": 7.0, "accuracy": 0.6, "questions": 120}
+    scores = replace(found.emulation, device_rows=[{**user, "x_m": 30.0, "y_m": 40.0}])
+    tables, told = tables_of(study, folder), [replace(found, emulation=scores)]
+    tables.write_devices(cell, told)
+    tables.write_answers(cell, told)
+    tables.write_results(cell, told, 1.0)
+    return tables
+
+
+def _report(tables: Tables) -> str:
+    """The page of a study, drawn again."""
+    study = tables.folder.open()
+    results = tables.read_results(Plan(study).known_cells({}))
+    *_, page = write_report(Findings(study, tables, results))
+    return page.read_text()
 
 
 def test_the_page_says_what_is_other_than_in_the_preset(

@@ -206,7 +206,7 @@ def test_relative_checkpoints_start_from_the_folder_of_the_command(
 ) -> None:
     """Trials run in folders of their own."""
     for name in "ab":
-        (tmp_path / name).mkdir()
+        shutil.copytree(pocket_folder() / "language", tmp_path / name)
     monkeypatch.chdir(tmp_path)
     tried: list[Search] = []
 

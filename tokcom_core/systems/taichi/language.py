@@ -259,7 +259,8 @@ def to_the_right(valid: Tensor) -> Tensor:
 
 
 def _longest(valid: Tensor) -> int:
-    return max([1, *valid.sum(1).tolist()])
+    counts: list[int] = valid.sum(1).tolist()
+    return max([1, *counts])
 
 
 def positions_of(valid: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def _run(emulation: Emulation) -> pd.DataFrame:
 
 
 def test_every_question_is_answered_once_and_the_accounts_add_up(start: Start) -> None:
-    emulation = start("a", _config(faults=Faults(outage_sinr_db=0.0), retransmissions=2))
+    emulation = start("a", _config(faults=Faults(outage_sinr_db=5.0), retransmissions=2))
     rows = _run(emulation)
     state = emulation.journal.last()
     assert state is not None
@@ -97,6 +97,7 @@ def test_every_question_is_answered_once_and_the_accounts_add_up(start: Start) -
     assert received["request"].is_unique
     assert set(once["request"]) == asked
     assert state.answered == len(received)
+    assert state.given_up > 0
     assert state.answered + state.given_up == len(asked)
     assert state.given_up == len(asked - set(received["request"]))
     tries = once.groupby("request").size()

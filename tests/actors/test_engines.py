@@ -80,7 +80,7 @@ def test_ray_and_inline_agree_step_by_step(parts_of: PartsOf, tmp_path: Path) ->
 def test_a_saved_network_answers_alike(parts_of: PartsOf, tmp_path: Path) -> None:
     done = _run(parts_of(), InlineEngine(), tmp_path / "saved")
     files = {p.suffix for p in (tmp_path / "saved").rglob("*") if p.is_file()}
-    assert files <= {".safetensors", ".json", ".md"}
+    assert files == {".safetensors", ".json", ".md"}
     parts = parts_of()
     with parts.network() as network:
         network.load(tmp_path / "saved")

@@ -10,7 +10,13 @@ import torch
 
 from channel_models import Air, DigitalConfig, Frame, Link, named_air
 from channel_models.digital import probe
-from channel_models.digital.modem import modem, packet
+from channel_models.digital.abstraction import (
+    adapt_mcs,
+    block_error_rate,
+    effective_sinr,
+    usable_mcs,
+)
+from channel_models.digital.modem import modem, packet, packet_symbols
 from channel_models.digital.quantiser import dequantise, quantise, quantised_symbols
 from channel_models.testing import LINK, AirContract, NormalisedAirContract, frame
 
@@ -143,6 +149,35 @@ def test_link_adaptation_trades_symbols_for_safety() -> None:
     assert losses[0] > losses[1] >= losses[2]
     (better,) = _air("rayleigh", 25.0).transmit([sent], seed=4)
     assert better.overhead.data_channel_uses < uses[1]
+
+
+def test_adaptation_takes_the_highest_mcs_that_meets_the_target() -> None:
+    sinr = torch.tensor([1.0, 10.0, 60.0])[:, None].expand(3, 40)
+    bits = torch.full((3,), 272)
+    choices = usable_mcs("cpu")
+    possible = torch.ones(3, len(choices), dtype=torch.bool)
+    mcs = adapt_mcs(sinr, bits, torch.full((3,), 0.1), choices, possible)
+
+    def bler(own: torch.Tensor) -> torch.Tensor:
+        return block_error_rate(effective_sinr(sinr, own), own, packet_symbols(bits, own))
+
+    assert mcs[0] < mcs[1] < mcs[2] < max(choices)
+    assert (bler(mcs) <= 0.1).all()
+    assert (bler(mcs + 1) > 0.1).all()
+
+
+@pytest.mark.parametrize("fidelity", ["abstract", "link"])
+def test_a_retransmission_adds_to_what_came_before(fidelity: str) -> None:
+    """Where two attempts of which each stands alone would be lost nearly as often as one."""
+    sent = _tokens(batch=8)
+
+    def lost(retransmissions: int) -> float:
+        settings = {"fidelity": fidelity, "mcs": 4, "retransmissions": retransmissions}
+        (got,) = _air("awgn", 0.5, **settings).transmit([sent], seed=1)
+        return float(got.erased[sent.valid].double().mean())
+
+    assert lost(0) > 0.9
+    assert lost(1) < 0.2
 
 
 @pytest.mark.parametrize("fidelity", ["abstract", "link"])

@@ -82,19 +82,19 @@ def test_two_frames_of_one_sender_follow_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "complaint"),
     [
-        {"bandwidth_hz": -1.0},
-        {"bandwidth_hz": 100e3},
-        {"bandwidth_hz": float("inf")},
-        {"subcarrier_spacing_khz": 45},
-        {"dmrs_symbols": 14},
-        {"access": "csma"},
-        {"bandwith_hz": 1e6},
+        ({"bandwidth_hz": -1.0}, r"bandwidth_hz\n.*greater than 0"),
+        ({"bandwidth_hz": 100e3}, "bandwidth_hz 100000 is narrower than one resource block"),
+        ({"bandwidth_hz": float("inf")}, r"bandwidth_hz\n.*finite"),
+        ({"subcarrier_spacing_khz": 45}, r"subcarrier_spacing_khz\n.*15, 30, 60 or 120"),
+        ({"dmrs_symbols": 14}, r"dmrs_symbols\n.*0, 1, 2, 3 or 4"),
+        ({"access": "csma"}, r"access\n.*'ofdma', 'tdma' or 'sdma'"),
+        ({"bandwith_hz": 1e6}, r"bandwith_hz\n.*not permitted"),
     ],
 )
-def test_bad_links_are_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
+def test_bad_links_are_refused(bad: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
         Link(**bad)
 
 

@@ -116,6 +116,13 @@ def test_frozen_tokens_are_named_by_all_that_shapes_them(
     assert usual[-1].trained.key != other[-1].trained.key
 
 
+def test_references_may_have_learning_rates_of_their_own() -> None:
+    rates = {"learning_rates": [1e-3], "reference_learning_rates": [1e-4]}
+    _, cells = planned(methods=["aligned"], **mlms(fine_tuning=rates))
+    found = {(c.reference is not None, c.trained.definition.training.learning_rate) for c in cells}
+    assert found == {(True, 1e-4), (False, 1e-3)}
+
+
 def test_learning_rates_are_tried_only_where_there_is_a_choice() -> None:
     plan, _ = planned()
     assert plan.candidates() == {}

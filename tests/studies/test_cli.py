@@ -13,10 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import drjit
+import matplotlib.pyplot as plt
 import pytest
 
-from studies import load, presets
+from channel_models.checks import Check
+from channel_models.sources.trace import read_trace
+from studies import Study, load, presets
 from studies.cli import main
+from studies.cli import study as study_commands
 from studies.storage.folder import StudyFolder
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, video_file
 from tokcom_core.datasets.minimusic.write import write_minimusic
@@ -129,6 +133,47 @@ def test_a_place_below_a_file_is_refused(
     assert said.startswith(f"tokcom: {file}")
     assert said.endswith("choose another place")
     assert file.read_text() == "mine"
+
+
+def test_options_of_emulate_are_keys_of_its_study(
+    monkeypatch: pytest.MonkeyPatch, shown: Callable[..., str]
+) -> None:
+    ran: list[Study] = []
+    monkeypatch.setattr(study_commands, "_run", lambda study, out, address: ran.append(study))
+    usual = ("--users", 7, "--air", "inh", "--duration", 3, "--rate", 0.5)
+    shown("emulate", *usual, "--scheduler", "max-sinr", "--train")
+    shown("emulate", *usual)
+    (config, plain) = (study.emulate.each[0] for study in ran if study.emulate is not None)
+    assert (config.users, config.duration_s, config.questions_per_s) == (7, 3.0, 0.5)
+    assert (config.scheduler, config.trains) == ("max-sinr", True)
+    assert (plain.scheduler, plain.trains) == ("proportional-fair", False)
+    assert [air.label for air in ran[0].airs] == ["inh"]
+
+
+def test_airs_are_listed_recorded_and_drawn(tmp_path: Path, shown: Callable[..., str]) -> None:
+    listed = shown("air", "list")
+    assert all(name in listed for name in ("rayleigh", "umi", "munich", "custom"))
+    recorded, drawn = tmp_path / "rayleigh.parquet", tmp_path / "rayleigh.png"
+    names = ("--devices", "vision,audio")
+    assert str(recorded) in shown("air", "record", "rayleigh", recorded, "--count", 5, *names)
+    trace = read_trace(recorded)
+    assert len(trace.gains) == 2 * 5
+    assert list(trace.senders) == ["vision"] * 5 + ["audio"] * 5
+    assert str(drawn) in shown("air", "plot", "rayleigh", "--out", drawn)
+    assert plt.imread(drawn).std() > 0
+
+
+@pytest.mark.parametrize(("measured", "code"), [(1.0, 0), (3.0, 1)])
+def test_a_check_of_airs_that_fails_is_an_exit_code(
+    measured: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [Check("doppler", "power", 0.0, "", own, 1.0, 0.5) for own in (1.2, measured)]
+    monkeypatch.setattr("channel_models.checks.run_checks", lambda subject: iter(found))
+    monkeypatch.setattr(sys, "argv", ["tokcom", "air", "check", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code or 0) == code
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"checks.parquet", "checks.png"}
 
 
 def test_settings_of_airs_are_suggested(refused: Callable[..., str]) -> None:

@@ -181,9 +181,12 @@ def test_cells_that_differ_in_their_deadline_alone_share_an_evaluation(tmp_path:
     table = tables.read_results([source, *others])
     assert table["versions"].nunique() == 1
     assert '"device": "Card"' in table["versions"][0]
-    met = table.groupby("deadline_ms", dropna=False)["meets_deadline"].unique()
-    assert {key: value.tolist() for key, value in met.items()} != {}
-    assert met[2.0].tolist() == [True] and met[0.5].tolist() == [False]
+    met = table.fillna({"deadline_ms": math.inf}).groupby("deadline_ms")["meets_deadline"].unique()
+    assert {key: value.tolist() for key, value in met.items()} == {
+        0.5: [False],
+        2.0: [True],
+        math.inf: [True],
+    }
     for cell in others:
         _same_but_for_the_deadline(tables_of(grown, folder), source, cell)
 

@@ -7,6 +7,7 @@ import re
 import shlex
 from importlib import import_module
 from itertools import combinations
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 )
 
 import studies
+from actors import EmulationConfig, Faults
 from channel_models import Link, named_air
 from studies.cli import study as study_commands
 from studies.cli.main import app
@@ -203,6 +205,33 @@ def test_every_column_of_every_table_is_explained() -> None:
     assert set(_columns("curves")) >= {*layout.curves.names, *losses}
     samples = {*REQUIRED, *Avqa.texts, Avqa.prior, *COLUMNS}
     assert set(_columns("samples")) >= samples
+
+
+def _told_defaults() -> dict[str, str]:
+    """Defaults by key, of the table of docs/emulation.md; keys of one cell share its prefix."""
+    table = (DOCS / "emulation.md").read_text().split("\n| key | default |")[1].split("\n\n")[0]
+    found: dict[str, str] = {}
+    for cell, told in re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.MULTILINE):
+        keys = re.findall(r"`([\w.]+)`", cell)
+        prefix = keys[0].rpartition(".")[0]
+        defaults = told.replace("`", "").split(", ")
+        if len(defaults) < len(keys):
+            defaults *= len(keys)
+        names = [prefix + key if key.startswith(".") else key for key in keys]
+        found |= dict(zip(names, defaults, strict=True))
+    return found
+
+
+def test_the_defaults_of_an_emulation_are_those_that_the_page_tells() -> None:
+    told = _told_defaults()
+    assert told.keys() == (EmulationConfig.model_fields.keys() - {"faults"}) | {
+        f"faults.{name}" for name in Faults.model_fields
+    }
+    assert told.pop("pools").startswith("one for every")  # which the run works out
+    assert told.pop("missing_prob") == "none"  # no device is missing
+    own = EmulationConfig()
+    for key, default in told.items():
+        assert attrgetter(key)(own) == (None if default == "none" else yaml.safe_load(default)), key
 
 
 def _named(module: ModuleType, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_token_lengths_are_pairs_or_a_grid(tmp_path: Path) -> None:
     assert list(_load(tmp_path, tokens=grid, scale="smoke").tokens) == pairs[:1]
     with pytest.raises(ValueError, match="repeated"):
         _load(tmp_path, tokens=[{"audio": [4, 16], "vision": 4}, pairs[0]])
-    with pytest.raises(ValueError, match=r"tokens"):
+    with pytest.raises(ValueError, match="tokens should have 1 or more values"):
         _load(tmp_path, tokens={"audio": [], "vision": 4})
 
 
@@ -104,8 +105,8 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"seeds": [-1]}, "seeds.0 should be at least 0 (got -1)"),
         ({"seeds": [2**63]}, "seeds.0 should be below 9.22337e+18 (got 9223372036854775808)"),
         ({"seeds": []}, "seeds should have 1 or more values"),
-        ({"eval_snr_db": [".nan"]}, "eval_snr_db"),
-        ({"tokens": {"audio": 0, "vision": 4}}, "tokens.0.audio"),
+        ({"eval_snr_db": [math.nan]}, "eval_snr_db.0: an SNR in dB is a number, or .inf"),
+        ({"tokens": {"audio": 0, "vision": 4}}, "tokens.0.audio should be at least 1 (got 0)"),
         (
             {"tokens": {"audio": 4}},
             "{'audio': 4} should have a length for audio and vision, and no",
@@ -113,7 +114,7 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"task": "clevr", "tokens": {"audio": 4}}, "should have a length for image, and no other"),
         ({"methods": ["deepsc"], "tokens": {"terminal": 4}}, "no method has; take tokens: [{}]"),
         ({"link": {"bandwidth_hz": 1e6}}, "key of the study itself"),
-        ({"link": {"access": "csma"}}, "access"),
+        ({"link": {"access": "csma"}}, "link.access should be 'ofdma', 'tdma' or 'sdma' (got"),
         ({"data": {}}, "give one of 'minimusic', 'miniclevr', 'folder'"),
         (
             {"data": {"minimusic": {}, "folder": "/x"}},
@@ -127,7 +128,7 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"digital": {"mcs": 28, "fidelity": "link"}}, "fidelity link; take 0 to 27 or adaptive"),
         ({"airs": {"name": "umi", "digital": {"mcs": 40}}}, "airs: mcs 40 has no table"),
         ({"device": "gpu7"}, "no device 'gpu7'; take auto, cpu or cuda"),
-        ({"engine": "spark"}, "engine"),
+        ({"engine": "spark"}, "engine should be 'inline' or 'ray' (got 'spark')"),
         ({"loggers": "tensorbord"}, "no logger 'tensorbord'; take some of tensorboard, mlflow"),
         ({"loggers": {"name": "wandb", "projekt": "p"}}, "did you mean 'project'?"),
         ({"loggers": ["wandb", {"name": "wandb", "project": "p"}]}, "names are repeated: wandb"),

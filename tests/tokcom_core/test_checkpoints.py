@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,17 @@ def test_a_language_model_that_is_not_whole_is_refused(
     with pytest.raises(ValueError, match=complaint) as error:
         FoundationModel(str(language))
     assert "\n" not in str(error.value)
+
+
+def test_code_of_a_checkpoint_is_never_run(language: Path) -> None:
+    trace = language / "trace"
+    (language / "evil.py").write_text(f"open({str(trace)!r}, 'w').close()\nclass Model: pass\n")
+    config = json.loads((language / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForCausalLM": "evil.Model"}
+    (language / "config.json").write_text(json.dumps(config))
+    with suppress(ValueError):
+        FoundationModel(str(language))
+    assert not trace.exists()
 
 
 def test_an_encoder_that_is_not_whole_is_refused(audio: Path, vision: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -214,6 +215,12 @@ def test_an_unknown_word_is_named(refiner: PromptRefiner) -> None:
         refiner.refine(["a giant red ball"])
 
 
+@pytest.mark.parametrize("wish", ["", "  "])
+def test_an_empty_wish_is_refused(refiner: PromptRefiner, wish: str) -> None:
+    with pytest.raises(ValueError, match="an empty wish"):
+        refiner.refine(["a red cube", wish])
+
+
 def test_the_templates_hold_the_wish_and_the_draft() -> None:
     asked = IDR_TEMPLATE.second("two {draft} cats", "cats, seen from above")
     assert "two {draft} cats" in asked
@@ -222,17 +229,26 @@ def test_the_templates_hold_the_wish_and_the_draft() -> None:
 
 
 def test_any_language_model_can_refine_without_an_adapter() -> None:
-    """The base model of the pocket, named by its folder, gets the paper's template."""
-    model = PromptRefiner(resolve("pocket-images", "language"), template=POCKET_TEMPLATE)
-    (refined,) = model.refine(["a red cube"])
+    """The base model of the pocket, named by its folder, gets the paper's template by default."""
+    folder = resolve("pocket-images", "language")
+    assert PromptRefiner(folder).template is IDR_TEMPLATE
+    assert PromptRefiner().template is POCKET_TEMPLATE
+    (refined,) = PromptRefiner(folder, template=POCKET_TEMPLATE).refine(["a red cube"])
     assert refined.wish == "a red cube"
 
 
 def test_an_adapter_of_other_modules_refines_and_of_another_kind_is_refused(tmp_path: Path) -> None:
     language = resolve("pocket-images", "language")
     modules = ("k_proj", "o_proj")
-    FoundationModel(language, LoraShape(modules=modules), "cpu").save_adapter(tmp_path)
+    saved = FoundationModel(language, LoraShape(modules=modules), "cpu")
+    for name, weights in saved.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights)
+    saved.save_adapter(tmp_path)
     refiner = PromptRefiner(language, tmp_path, POCKET_TEMPLATE, "cpu")
+    found, expected = refiner._model.adapter_state(), saved.adapter_state()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], own) for name, own in expected.items())
     assert refiner.refine(["a red cube"])[0].wish == "a red cube"
     config = tmp_path / "adapter_config.json"
     settings = {**json.loads(config.read_text()), "use_rslora": True, "target_modules": ".*_proj"}
@@ -294,6 +310,16 @@ def test_a_folder_that_diffusers_wrote_is_drawn_with(built: Path) -> None:
     assert drawn[0].shape == (DRAWN_PIXELS, DRAWN_PIXELS, 3)
     weights = load_file(built / "diffusion" / "unet" / "diffusion_pytorch_model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float16}
+
+
+def test_a_pipeline_whose_weights_are_pickled_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(resolve(POCKET_DRAWING, "diffusion"), folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(ValueError, match=r"diffusion checkpoint .* cannot be read"):
+        ImageGenerator(str(folder))
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:

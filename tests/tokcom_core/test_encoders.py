@@ -187,10 +187,22 @@ def test_devices() -> None:
         pick_device("toaster")
 
 
-def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("device", "native", "expected"),
+    [
+        ("cuda", True, torch.bfloat16),
+        ("cuda", False, torch.float32),
+        ("cpu", True, torch.float32),
+        ("cpu", False, torch.float32),
+    ],
+)
+def test_frozen_models_compute_in_bfloat16_where_a_gpu_does_natively(
+    device: str, native: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A GPU that only emulates it takes float32."""
     monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: native or including_emulation,
     )
-    assert pick_dtype(torch.device("cuda")) == torch.float32
+    assert pick_dtype(torch.device(device)) == expected

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tokcom_core.answers import IGNORED
 from tokcom_core.checkpoints import pocket_folder, resolve
-from tokcom_core.foundation import FoundationModel, concatenate
+from tokcom_core.foundation import FoundationModel, LoraShape, concatenate
 
 TEXTS = ["loud violin left front plays first .", "silent cello right back ."]
 
@@ -53,6 +53,23 @@ def test_zero_adapter_reproduces_the_base_model(
     ids = torch.tensor([tokenizer(f"{TEXTS[0]} {question} left")["input_ids"]])
     expected = base(input_ids=ids).logits[:, -2:]
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_an_adapter_counts_by_its_alpha_over_its_rank() -> None:
+    """The same one changes a layer's output four times as much at four times the alpha."""
+    changes = []
+    for alpha in (4, 16):
+        foundation = FoundationModel("pocket", LoraShape(rank=4, alpha=alpha), "cpu").eval()
+        modules = dict(foundation.named_modules())
+        layer = next(own for name, own in modules.items() if name.endswith("q_proj"))
+        for weights in (layer.lora_A["default"].weight, layer.lora_B["default"].weight):
+            torch.nn.init.constant_(weights, 0.1)
+        tokens = torch.linspace(0, 1, layer.in_features)
+        changes.append(layer(tokens) - layer.base_layer(tokens))
+    product = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+    torch.testing.assert_close(changes[0], product @ tokens)
+    torch.testing.assert_close(changes[1], 4 * changes[0])
 
 
 def test_loss_is_cross_entropy_of_every_answer_token(

@@ -310,10 +310,37 @@ def test_lost_tokens_count_in_no_loss_and_no_calibration(case_of: CaseOf) -> Non
     assert not any(losses.values())
 
 
+@torch.no_grad()
+def test_the_prompt_is_vision_then_audio_then_the_question(case_of: CaseOf) -> None:
+    """Eq. (12)."""
+    unsplit = case_of().unsplit()
+    receiver, served = unsplit.receiver, unsplit.served()
+    assert isinstance(receiver, MlmsReceiver)
+    prompt, valid = receiver._prompt(served)
+    step = receiver.foundation.token_width // 2
+    parts = []
+    for stream, head in (("vision", "vision"), ("audio", "audio"), ("question", "text")):
+        own = served[stream]
+        tokens = receiver.receivers[head](own.symbols, own.noise_var)
+        parts.append(tokens[0][own.delivered[0, ::step]])
+    torch.testing.assert_close(prompt[0][valid[0]], torch.cat(parts))
+
+
 def test_an_answer_does_not_depend_on_the_others_of_its_batch(
     case_of: CaseOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither on the longest true answer among them: what is generated has one constant limit."""
+    unsplit = case_of().unsplit()
+    unsplit.shake()
+    texts = []
+    for rows in ((0,), (0, 1)):
+        monkeypatch.setattr("tokcom_core.testing.case.ROWS", rows)
+        texts.append(unsplit.predict([True] * len(rows)).texts[0])
+    assert texts[0] == texts[1]
+
+
+def test_what_is_generated_has_one_limit_whatever_the_longest_true_answer(
+    case_of: CaseOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unsplit = case_of().unsplit()
     receiver = unsplit.receiver
     assert isinstance(receiver, MlmsReceiver)

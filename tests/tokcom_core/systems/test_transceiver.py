@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from tokcom_core.datasets.samples import read_samples
 from tokcom_core.encoders.text import TextEncoder
@@ -9,6 +10,8 @@ from tokcom_core.features import open_features
 from tokcom_core.systems.mlms import Mlms
 from tokcom_core.systems.mlms.transceiver import TokenReceiver, pool
 from tokcom_core.systems.mlms.transmitter import MediaTransmitter, TextTransmitter
+from tokcom_core.systems.taichi.codec import ChannelDecoder
+from tokcom_core.systems.taichi.config import CodecConfig
 from tokcom_core.systems.tokens import pack, unpack
 from tokcom_core.tasks import Avqa
 
@@ -69,6 +72,26 @@ def test_receiver_is_two_layers_with_a_relu_and_rescales_linearly() -> None:
     torch.testing.assert_close(before, receiver.outer(hidden))
     receiver.rescale(0.25)
     torch.testing.assert_close(receiver(symbols, noise_var), 0.25 * before)
+
+
+def test_a_receiver_that_sees_noise_has_each_tokens_mean_as_one_more_input() -> None:
+    receiver = TokenReceiver(4, 8, sees_noise=True)
+    seen: list[Tensor] = []
+    receiver.inner.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    noise_var = torch.tensor([[0.1, 0.3, 1.0, 3.0]])
+    receiver(torch.zeros(1, 4, dtype=torch.complex64), noise_var)
+    torch.testing.assert_close(seen[0][0, :, 4], torch.tensor([0.2, 2.0]))
+    assert not seen[0][0, :, :4].any()
+
+
+def test_a_channel_decoder_sees_each_tokens_snr() -> None:
+    """Eq. (15): log10 of the SNR, of the mean noise variance of a token; finite without noise."""
+    decoder = ChannelDecoder(CodecConfig(symbols_per_token=2), 6)
+    decoder.layers = nn.Identity()
+    symbols = torch.zeros(1, 4, dtype=torch.complex64)
+    seen = decoder(symbols, torch.tensor([[0.05, 0.15, 10.0, 10.0]]))
+    torch.testing.assert_close(seen[0, :, -1], torch.tensor([1.0, -1.0]))
+    assert decoder(symbols, torch.zeros(1, 4)).isfinite().all()
 
 
 def test_pooling() -> None:

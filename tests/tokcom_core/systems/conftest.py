@@ -1,0 +1,43 @@
+"""Cases of TaiChi, which the tests of its subjects share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tokcom_core.systems import Phase
+from tokcom_core.systems.taichi import Taichi
+from tokcom_core.testing import SystemCase
+
+from ..pictures import Pictures, write_models, write_pictures
+
+TAICHI_TOKENS = {"terminal": 9}
+CaseOf = Callable[..., SystemCase]
+
+
+@pytest.fixture(scope="session")
+def taichi_case_of(tmp_path_factory: pytest.TempPathFactory) -> CaseOf:
+    """The system with some keys, on shared data, tokens and models."""
+    root = write_pictures(tmp_path_factory.mktemp("data"))
+    models = write_models(tmp_path_factory.mktemp("models"))
+    folder = tmp_path_factory.mktemp("case")
+
+    def system(**keys: Any) -> Taichi:
+        return Taichi.model_validate({"models": models, "transmitter_layers": 1, **keys})
+
+    shared = SystemCase.prepare(system(), Pictures(), TAICHI_TOKENS, root, folder)
+
+    def build(**keys: Any) -> SystemCase:
+        own = system(**keys)
+        tokens = {name: TAICHI_TOKENS[name] for name in own.budgets(shared.task)}
+        features = shared.features if tokens else {}
+        return SystemCase(own, shared.task, tokens, shared.samples, features)
+
+    return build
+
+
+def phase_of(case: SystemCase, name: str) -> Phase:
+    """A case's phase by its name."""
+    return next(phase for phase in case.phases if phase.name == name)

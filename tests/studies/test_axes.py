@@ -243,7 +243,7 @@ def test_a_smoke_test_has_the_first_bits() -> None:
     assert (study.link.tx_power_dbm, study.link.access) == ((3,), "tdma")
     assert (study.digital.bits, study.digital.mcs) == ((16,), 7)
     assert study.emulate is not None
-    assert study.emulate.users == (20,)
+    assert study.emulate.users == (4,)
 
 
 def test_symbols_are_compared_with_packets_of_all_bits(bits_out: Path) -> None:

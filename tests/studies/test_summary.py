@@ -251,7 +251,8 @@ def test_another_systems_conditions_are_shown(radio: TableLayout) -> None:
         for method in ("dense", "sparse")
         for snr_db in (0.0, 10.0)
     ]
-    rows.append({**rows[0], "method": "majority-vote", "majority_vote_accuracy": None})
+    own = {"method": "majority-vote", "accuracy": 0.3, "majority_vote_accuracy": None}
+    rows.append({**rows[0], **own})
     results = pa.Table.from_pylist(rows, schema=radio.results).to_pandas()
     answered = pd.DataFrame(columns=["cell", "eval_snr_db", "media_id", "right", "asked"])
     summary = summarise(results, answered, radio)

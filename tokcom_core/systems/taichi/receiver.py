@@ -121,8 +121,10 @@ class TaichiReceiver(Receiver):
             return {"reconstruction": reconstruction_loss(prompt.states, target.detach(), kept)}
         answers = self._words.answers(samples.answer, self._system.answer_tokens)
         answers = answers.to(self.language.device)
-        prompt = self._prompt(received[DIALOGUE if DIALOGUE in received else PROMPT])
-        if DIALOGUE not in received:
+        if DIALOGUE in received:
+            prompt = self._prompt(received[DIALOGUE])
+        else:
+            prompt = self._prompt(received[PROMPT]).aligned()
             prompt = own_states(self.language, self._system.layers_below, prompt, answers)
         logits = self._logits(prompt.take(asked.nonzero()[:, 0]), answers.shape[1])
         losses = answer_losses(logits, answers[asked])

@@ -257,7 +257,9 @@ def merge(frame_batches: Sequence[FrameBatch]) -> tuple[Frame, ...]:
     """
     order = torch.argsort(torch.cat([batch.places for batch in frame_batches]))
     merged = []
-    for parts in zip(*(map(_begun, batch.frames) for batch in frame_batches), strict=True):
+    for parts in zip(
+        *(map(_without_padding_ahead, batch.frames) for batch in frame_batches), strict=True
+    ):
         longest = max(part.symbols.shape[1] for part in parts)
 
         def padded(values: list[Tensor], longest: int = longest) -> Tensor:
@@ -282,7 +284,7 @@ def merge(frame_batches: Sequence[FrameBatch]) -> tuple[Frame, ...]:
     return tuple(merged)
 
 
-def _begun(frame: Frame) -> Frame:
+def _without_padding_ahead(frame: Frame) -> Frame:
     """The frame with its samples from the first place on, as long as the longest of them."""
     ahead = (frame.valid.cumsum(1) == 0).sum(1)
     ahead = torch.where(frame.valid.any(1), ahead, 0)

@@ -23,6 +23,7 @@ from actors import (
     Journal,
     RayEngine,
 )
+from actors.faults import Victims
 from channel_models import Frame, Members, Reception, named_air
 from channel_models.reception.linear import LinearAir
 
@@ -247,10 +248,15 @@ def test_pools_and_engines_change_nothing(start: Start, cluster: None) -> None:
 def test_killed_processes_change_nothing(start: Start, cluster: None) -> None:
     """A pool and the base station die under way; what is answered is what it would have been."""
     calm = _run(start("calm"))
-    faults = Faults(pool_crash_prob=0.15, station_crash_prob=0.15, seed=6)
+    faults = Faults(pool_crash_prob=0.15, station_crash_prob=0.15, seed=51)
+    killed = [faults.victims(batch, SMALL.pools or 0) for batch in range(3)]
+    assert killed == [Victims((0,), False), Victims((), True), Victims((), False)]
     emulation = start("storm", _config(faults=faults), engine=RayEngine(deadline_s=120))
     stormy = _run(emulation)
-    assert emulation.restarted >= 1  # whoever dies after it has answered is not missed
+    last = emulation.journal.last()
+    assert last is not None
+    assert last.batch >= 3  # who dies after it has answered is missed in the next batch
+    assert emulation.restarted == 2
     assert_frame_equal(stormy, calm)
 
 

@@ -76,7 +76,10 @@ class UserModels:
         self._rounds_left = phase.training.steps
 
     def transmit(self, batch: Batch, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Sends each sample through its user's transmitter, see :meth:`Transmitter.forward`."""
+        """Sends each sample through its user's transmitter, see :meth:`Transmitter.forward`.
+
+        Users with shorter frames than others are padded on the left, as prompts are.
+        """
         owner = torch.tensor(batch.rows) % self._federation.users
         order = torch.argsort(owner, stable=True)
         users, counts = owner[order].unique_consecutive(return_counts=True)
@@ -88,7 +91,11 @@ class UserModels:
         ]
         self._owners[batch.stream] = owner
         back = torch.argsort(order)
-        symbols, valid = (torch.cat(parts)[back] for parts in zip(*sent, strict=True))
+        longest = max(symbols.shape[1] for symbols, _ in sent)
+        symbols, valid = (
+            torch.cat([nn.functional.pad(own, (longest - own.shape[1], 0)) for own in parts])[back]
+            for parts in zip(*sent, strict=True)
+        )
         return symbols, valid
 
     def count_trained(self, stream: str, gradient: Tensor) -> None:

@@ -104,6 +104,30 @@ def test_users_whose_samples_are_missing_or_lost_do_not_count() -> None:
     torch.testing.assert_close(moved, torch.full_like(moved, 1e-2), rtol=0.02, atol=0)
 
 
+class _Prompts(_Linear):
+    """Prompts of several lengths, padded on the left to the longest of those sent at once."""
+
+    def forward(self, stream: str, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens, valid = inputs
+        longest = int(valid.sum(1).max())
+        return pack(self.projection(tokens[:, -longest:]), valid[:, -longest:])
+
+
+def test_users_who_train_together_send_the_frame_of_one_device() -> None:
+    """None of them knows the longest prompt of the others."""
+    torch.manual_seed(0)
+    common = _Prompts()
+    users = UserModels(Federation(users=3), common)
+    users.begin(PHASE)
+    lengths = torch.tensor([1, 2, 4, 1, 3])
+    valid = torch.arange(6) >= 6 - lengths[:, None]
+    tokens = torch.randn(5, 6, 4)
+    symbols, marks = users.transmit(Batch("text", "train", (0, 1, 5, 3, 4), True), tokens, valid)
+    expected, expected_marks = common("text", tokens, valid)
+    assert torch.equal(marks, expected_marks)
+    torch.testing.assert_close(symbols * marks, expected * expected_marks)
+
+
 def _train(
     parts: NetworkParts, federation: Federation | None, folder: Path, engine: InlineEngine
 ) -> dict[str, torch.Tensor]:

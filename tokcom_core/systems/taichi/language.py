@@ -6,6 +6,7 @@ Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token, ``V`` words of the
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers.masking_utils import create_masks_for_generate
 from ...checkpoints.loading import load_model
 from ...devices import pick_device, pick_dtype
 from ...errors import first_line
+from ...foundation import concatenate
 from .config import LoraSettings
 
 _CHECKED_TOKENS = 8
@@ -237,14 +239,28 @@ def _cache_keyword(layer: nn.Module) -> str:
     return "cache" if "cache" in inspect.signature(layer.forward).parameters else "past_key_values"
 
 
+def joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Tokens ``[B, S, D]`` and valid ``[B, S]`` of several parts in a row, padded on the left.
+
+    S is the length of the longest sample. In a mixture of tasks it is much less than that of the
+    longest parts together, since those with long texts have no image.
+    """
+    tokens, valid = concatenate(parts)
+    longest = _longest(valid)
+    return tokens[:, -longest:], valid[:, -longest:]
+
+
 def to_the_right(valid: Tensor) -> Tensor:
     """Places ``[B, S']`` that move the padding of ``valid`` ``[B, S]`` to the left, in order.
 
-    S' is the length of the longest sample. In a mixture of tasks it is much less than that of the
-    longest parts together, since those with long texts have no image.
+    S' is the length of the longest sample.
     """
+    return valid.int().argsort(dim=1, stable=True)[:, -_longest(valid) :]
+
+
+def _longest(valid: Tensor) -> int:
     counts: list[int] = valid.sum(1).tolist()
-    return valid.int().argsort(dim=1, stable=True)[:, -max([1, *counts]) :]
+    return max([1, *counts])
 
 
 def positions_of(valid: Tensor) -> Tensor:

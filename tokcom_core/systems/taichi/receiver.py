@@ -17,13 +17,12 @@ from torch.nn import functional as F
 
 from ...answers import IGNORED, answer_losses, greedy_answers, token_count
 from ...datasets.samples import Samples
-from ...foundation import concatenate
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Feedback, Received
 from ..tokens import reconstruction_loss
 from .codec import ChannelDecoder
 from .decoding import Generation, Prompt, answer_logits, generate, own_states
-from .language import LanguageLayers, positions_of, to_the_right
+from .language import LanguageLayers, joined, positions_of, to_the_right
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PRETRAINING, PROMPT, STATES, VISUAL
 from .parameters import check_loaded, is_language, load_weights, named_weights, require
 from .prompts import Words
@@ -158,7 +157,7 @@ class TaichiReceiver(Receiver):
         labels = torch.full_like(torch.cat([valid for _, valid in parts], 1).long(), IGNORED)
         labels[:, -after.shape[1] :] = script.labels.to(device)
         order = to_the_right(torch.cat([valid for _, valid in parts], 1))
-        inputs, valid = (own[:, -order.shape[1] :] for own in concatenate(parts))
+        inputs, valid = joined(parts)
         following = labels.gather(1, order)[:, 1:]
         predicted = following != IGNORED
         if not predicted.any():

@@ -215,8 +215,9 @@ def _questions(study: Study) -> int | None:
     the one with the fewest questions counts.
     """
     questions, folder = study.evaluation.questions, study.data.folder
-    if questions is None and folder is not None:
-        questions = len(study.task.samples(folder, study.task.test_split))
+    if folder is not None:
+        there = len(study.task.samples(folder, study.task.test_split))
+        questions = there if questions is None else min(questions, there)
     if study.emulate is None:
         return questions
     asked = min(

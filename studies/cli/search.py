@@ -102,5 +102,8 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value as YAML on the command line has it."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """A value as YAML on the command line has it, with all digits of a number that needs them."""
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return short if float(short) == value else str(value)

@@ -210,11 +210,12 @@ def test_plan_shows_cells_phases_and_airtime(shown: Callable[..., str]) -> None:
 def test_plan_counts_the_questions_of_a_folder_and_says_where_it_cannot(
     minimusic: Path, shown: Callable[..., str]
 ) -> None:
-    every = ("--set", "evaluation.questions=null")
-    plan = shown("study", "plan", "quickstart", *every, "--set", f"data={{folder: {minimusic}}}")
     asked = json.loads(annotation_file(minimusic / MUSIC_AVQA, "avqa", "test").read_text())
-    counts = re.findall(r"^ +2 +(\d+) +± ", plan, re.MULTILINE)
-    assert counts[0] == str(len(asked))
+    data, every = f"data={{folder: {minimusic}}}", ("--set", "evaluation.questions=null")
+    for more in (every, ("--set", f"evaluation.questions={10 * len(asked)}")):
+        plan = shown("study", "plan", "quickstart", *more, "--set", data)
+        counts = re.findall(r"^ +2 +(\d+) +± ", plan, re.MULTILINE)
+        assert counts[0] == str(len(asked))
     said = " ".join(shown("study", "plan", "quickstart", *every).split())
     assert "expected precision: set evaluation.questions; without it" in said
     assert "paired difference" not in said

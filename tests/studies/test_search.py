@@ -395,7 +395,7 @@ def test_the_same_search_finds_the_same_and_trains_nothing_anew(found: Path) -> 
 def test_the_best_settings_are_shown_as_the_command_takes_them(
     shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    best = {_LANGUAGE: "/data/my models/a", "tokens": '{"audio": 4, "vision": 2}', _RATES: 0.01}
+    best = {_LANGUAGE: "/data/my models/a", "tokens": '{"audio": 4, "vision": 2}', _RATES: 0.0123456789}
     table = pd.DataFrame([{**best, "status": "done"}])
     monkeypatch.setattr(parameter_search, "search_settings", lambda *_: table)
     file = write_study(tmp_path / "study.yaml")
@@ -405,7 +405,7 @@ def test_the_best_settings_are_shown_as_the_command_takes_them(
     assert [change.value for change in overrides_of(values)] == [
         "/data/my models/a",
         {"audio": 4, "vision": 2},
-        0.01,
+        0.0123456789,
     ]
 
 

@@ -110,7 +110,7 @@ def _run_trials(
     with StudyProgress(console) as progress, Interrupt() as interrupt:
         try:
             with interrupt.deferred():
-                started_ray = start_ray(base, address, modules_of(base))
+                started_ray = start_ray(base, address, modules_of(base, *search.variants(base)))
             for air in base.airs:
                 air.prepare(base.link_at(base.bandwidth_hz[0]))
             folder.begin(base, [*search.variants(base)])

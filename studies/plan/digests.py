@@ -23,7 +23,7 @@ def digests_of(*studies: Study) -> dict[str, str]:
     Raises:
         ValueError: if a module is gone.
     """
-    modules = {name.partition(".")[0]: None for study in studies for name in modules_of(study)}
+    modules = dict.fromkeys(name.partition(".")[0] for name in modules_of(*studies))
     found = {name: _code_digest(module_source(name)) for name in modules}
     names = {own.name: None for study in studies for own in study.checkpoints}
     folders = {

@@ -15,8 +15,14 @@ from .study import Study
 _OWN = ("actors", "channel_models", "studies", "tokcom_core")
 
 
-def modules_of(study: Study) -> list[str]:
-    """Names of the modules of a study's custom airs, tasks, systems and encoders."""
+def modules_of(*studies: Study) -> list[str]:
+    """Names of the modules of some studies' custom airs, tasks, systems and encoders."""
+    found = {type(c).__module__ for study in studies for c in _configs_of(study)}
+    return sorted(name for name in found if name.partition(".")[0] not in _OWN)
+
+
+def _configs_of(study: Study) -> Iterator[BaseModel]:
+    """All configs of a study, its systems and their encoders."""
     systems = [study.system(method) for method in study.methods]
     features = [
         one
@@ -25,8 +31,7 @@ def modules_of(study: Study) -> list[str]:
         for own in system.features(study.task, device, study.tokens[0]).values()
         for one in own
     ]
-    found = {type(c).__module__ for c in _configs([study, *systems, *features])}
-    return sorted(name for name in found if name.partition(".")[0] not in _OWN)
+    return _configs([study, *systems, *features])
 
 
 def module_source(name: str) -> Path:

@@ -395,7 +395,8 @@ def test_the_same_search_finds_the_same_and_trains_nothing_anew(found: Path) -> 
 def test_the_best_settings_are_shown_as_the_command_takes_them(
     shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    best = {_LANGUAGE: "/data/my models/a", "tokens": '{"audio": 4, "vision": 2}', _RATES: 0.0123456789}
+    tokens, rate = '{"audio": 4, "vision": 2}', 0.0123456789
+    best = {_LANGUAGE: "/data/my models/a", "tokens": tokens, _RATES: rate}
     table = pd.DataFrame([{**best, "status": "done"}])
     monkeypatch.setattr(parameter_search, "search_settings", lambda *_: table)
     file = write_study(tmp_path / "study.yaml")
@@ -405,8 +406,25 @@ def test_the_best_settings_are_shown_as_the_command_takes_them(
     assert [change.value for change in overrides_of(values)] == [
         "/data/my models/a",
         {"audio": 4, "vision": 2},
-        0.0123456789,
+        rate,
     ]
+
+
+def test_code_that_a_value_alone_names_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "from tokcom_core.encoders import Clip\nclass Own(Clip): pass\n"
+    (tmp_path / "own_encoder.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"name": "custom", "class": "own_encoder:Own", "checkpoint": "pocket"}
+    asked = _search(over={"systems.mlms.models.vision": ["pocket", own]})
+
+    def start(study: Study, address: str | None, modules: list[str]) -> bool:
+        raise ValueError(f"ships {modules}")
+
+    monkeypatch.setattr(parameter_search, "start_ray", start)
+    with pytest.raises(ValueError, match=re.escape("ships ['own_encoder']")):
+        parameter_search.search_settings(small_study(), asked, tmp_path / "out")
 
 
 def test_a_key_is_searched_once(refused: Callable[..., str], tmp_path: Path) -> None:

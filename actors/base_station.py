@@ -106,6 +106,8 @@ class BaseStation:
         self.receiver = checked_part(config.system, "receiver", built, Receiver)
         weights = next(self.receiver.parameters(), None)
         self._device = pick_device(config.device) if weights is None else weights.device
+        streams = config.system.streams(config.task, config.tokens)
+        self._streams = {stream.name: stream for stream in streams}
         self._samples = {split: read_samples(file) for split, file in config.samples.items()}
         self.receiver.prepare(self._samples[config.task.train_split])
         self._uplink = Uplink(config.link, self._device)
@@ -255,7 +257,7 @@ class BaseStation:
     ) -> Served:
         """Answers questions of many users; missing and lost streams are masked."""
         self.receiver.eval()
-        frames = tuple(moved(frame, self._device) for frame in merge(batches))
+        frames = tuple(moved(frame, self._device) for frame in merge(batches, self._streams))
         receptions, logs = self._uplink.receive_logged(frames, seed, rules)
         needed = [logs[name].received for name in self._config.required]
         everyone = torch.ones(len(request.rows), dtype=torch.bool)

@@ -116,13 +116,13 @@ class Device:
         self._set_length(batch.tokens)
         samples = self._samples[batch.split].take(batch.rows)
         inputs = self.transmitter.read(batch.stream, batch.split, samples)
+        own = self._streams[batch.stream]
         with torch.set_grad_enabled(batch.training):
             given = (
-                self._users.transmit(batch, *inputs)
+                self._users.transmit(batch, own, *inputs)
                 if self._users is not None and batch.training
                 else self.transmitter(batch.stream, *inputs)
             )
-            own = self._streams[batch.stream]
             symbols, valid = checked_symbols(
                 self.transmitter, "forward", own, len(batch.rows), given
             )

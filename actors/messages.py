@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from channel_models import Frame, Members, Overhead
+from tokcom_core.systems import Stream
 
 
 @dataclass(frozen=True)
@@ -249,29 +250,18 @@ class FrameBatch:
     frames: tuple[Frame, ...]
 
 
-def merge(frame_batches: Sequence[FrameBatch]) -> tuple[Frame, ...]:
-    """Merges the frames of all pools into one frame per stream, in the order of the batch.
-
-    A pool knows its own longest sample alone. So that the frame does not depend on the pools,
-    padding before a sample is moved behind it.
-    """
+def merge(frame_batches: Sequence[FrameBatch], streams: Mapping[str, Stream]) -> tuple[Frame, ...]:
+    """Merges the frames of all pools into one frame per stream, in the order of the batch."""
     order = torch.argsort(torch.cat([batch.places for batch in frame_batches]))
     merged = []
-    for parts in zip(
-        *(map(_without_padding_ahead, batch.frames) for batch in frame_batches), strict=True
-    ):
-        longest = max(part.symbols.shape[1] for part in parts)
-
-        def padded(values: list[Tensor], longest: int = longest) -> Tensor:
-            wide = [nn.functional.pad(v, (0, longest - v.shape[1])) for v in values]
-            return torch.cat(wide)[order]
-
+    for parts in zip(*(batch.frames for batch in frame_batches), strict=True):
+        stream = streams[parts[0].stream]
         members = [part.members for part in parts if part.members is not None]
         merged.append(
             replace(
                 parts[0],
-                symbols=padded([part.symbols for part in parts]),
-                valid=padded([part.valid for part in parts]),
+                symbols=at_one_width([part.symbols for part in parts], stream)[order],
+                valid=at_one_width([part.valid for part in parts], stream)[order],
                 scale=torch.cat([part.scale for part in parts])[order],
                 members=Members(
                     *(
@@ -284,14 +274,15 @@ def merge(frame_batches: Sequence[FrameBatch]) -> tuple[Frame, ...]:
     return tuple(merged)
 
 
-def _without_padding_ahead(frame: Frame) -> Frame:
-    """The frame with its samples from the first place on, as long as the longest of them."""
-    ahead = (frame.valid.cumsum(1) == 0).sum(1)
-    ahead = torch.where(frame.valid.any(1), ahead, 0)
-    if not ahead.any():
-        return frame
-    count = frame.valid.shape[1]
-    places = (torch.arange(count, device=ahead.device) + ahead[:, None]) % count
-    symbols, valid = frame.symbols.gather(1, places), frame.valid.gather(1, places)
-    longest = int(valid.any(0).nonzero().max()) + 1
-    return replace(frame, symbols=symbols[:, :longest], valid=valid[:, :longest])
+def at_one_width(parts: Sequence[Tensor], stream: Stream) -> Tensor:
+    """Symbols ``[B, N]`` of a stream, or which are valid, from parts ``[b, <= N]``.
+
+    Narrower parts are padded on the stream's side: a part knows its own longest sample alone.
+    """
+    longest = max(part.shape[1] for part in parts)
+    wide = []
+    for part in parts:
+        missing = longest - part.shape[1]
+        sides = (missing, 0) if stream.padding == "left" else (0, missing)
+        wide.append(nn.functional.pad(part, sides))
+    return torch.cat(wide)

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from tokcom_core.systems import Phase, Transmitter
+from tokcom_core.systems import Phase, Stream, Transmitter
 
-from ..messages import Batch
+from ..messages import Batch, at_one_width
 from .optimiser import Optimiser
 
 WEIGHT_BITS = 32
@@ -75,27 +75,20 @@ class UserModels:
         self._trained_on.zero_()
         self._rounds_left = phase.training.steps
 
-    def transmit(self, batch: Batch, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Sends each sample through its user's transmitter, see :meth:`Transmitter.forward`.
-
-        Users with shorter frames than others are padded on the left, as prompts are.
-        """
+    def transmit(self, batch: Batch, stream: Stream, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Sends each sample through its user's transmitter, see :meth:`Transmitter.forward`."""
         owner = torch.tensor(batch.rows) % self._federation.users
         order = torch.argsort(owner, stable=True)
         users, counts = owner[order].unique_consecutive(return_counts=True)
         sent = [
             functional_call(
-                self._transmitter, self._own[user], (batch.stream, *(own[where] for own in inputs))
+                self._transmitter, self._own[user], (stream.name, *(own[where] for own in inputs))
             )
             for user, where in zip(users.tolist(), order.split(counts.tolist()), strict=True)
         ]
-        self._owners[batch.stream] = owner
+        self._owners[stream.name] = owner
         back = torch.argsort(order)
-        longest = max(symbols.shape[1] for symbols, _ in sent)
-        symbols, valid = (
-            torch.cat([nn.functional.pad(own, (longest - own.shape[1], 0)) for own in parts])[back]
-            for parts in zip(*sent, strict=True)
-        )
+        symbols, valid = (at_one_width(parts, stream)[back] for parts in zip(*sent, strict=True))
         return symbols, valid
 
     def count_trained(self, stream: str, gradient: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,12 +14,13 @@ from actors.messages import Batch
 from actors.training.federation import UserModels
 from channel_models import named_air
 from tokcom_core.datasets.samples import Samples
-from tokcom_core.systems import Phase, Training, Transmitter
+from tokcom_core.systems import Phase, Stream, Training, Transmitter
 from tokcom_core.systems.tokens import pack
 
 from .conftest import Interrupted, NetworkParts, PartsOf
 
 PHASE = Phase("task", (), Training(6, 1e-2, "linear"), batch_size=3, losses=())
+AUDIO = Stream("audio", "microphone", "audio", 2, 3)
 ROUNDS = [(0, 1, 4), (1, 2, 5), (0, 3, 6), (2, 5, 8), (1, 4, 7), (0, 1, 2)]
 
 
@@ -57,7 +59,7 @@ def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
     seen = [0, 0, 0]
     for number, rows in enumerate(ROUNDS):
         tokens = torch.randn(3, 2, 4)
-        symbols, marks = users.transmit(Batch("audio", "train", rows, True), tokens)
+        symbols, marks = users.transmit(Batch("audio", "train", rows, True), AUDIO, tokens)
         assert marks.all()
         parts = [
             torch.view_as_complex(layers[row % 3](t).reshape(-1, 2))
@@ -93,7 +95,9 @@ def test_users_whose_samples_are_missing_or_lost_do_not_count() -> None:
     common = _Linear()
     users = UserModels(Federation(users=2, synchronise_every=1), common)
     users.begin(PHASE)
-    symbols, _ = users.transmit(Batch("audio", "train", (0, 1, 2, 3), True), torch.randn(4, 2, 4))
+    symbols, _ = users.transmit(
+        Batch("audio", "train", (0, 1, 2, 3), True), AUDIO, torch.randn(4, 2, 4)
+    )
     symbols.retain_grad()
     _loss(symbols[::2], 1.0).backward()
     assert symbols.grad is not None
@@ -104,25 +108,30 @@ def test_users_whose_samples_are_missing_or_lost_do_not_count() -> None:
     torch.testing.assert_close(moved, torch.full_like(moved, 1e-2), rtol=0.02, atol=0)
 
 
-class _Prompts(_Linear):
-    """Prompts of several lengths, padded on the left to the longest of those sent at once."""
+class _Texts(_Linear):
+    """Texts of several lengths, cut to the longest of those that are sent at once."""
 
     def forward(self, stream: str, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         tokens, valid = inputs
-        longest = int(valid.sum(1).max())
-        return pack(self.projection(tokens[:, -longest:]), valid[:, -longest:])
+        used = valid.any(0)
+        return pack(self.projection(tokens[:, used]), valid[:, used])
 
 
-def test_users_who_train_together_send_the_frame_of_one_device() -> None:
-    """None of them knows the longest prompt of the others."""
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_users_who_train_together_send_the_frame_of_one_device(
+    padding: Literal["left", "right"],
+) -> None:
+    """None of them knows the longest text of the others."""
     torch.manual_seed(0)
-    common = _Prompts()
+    common = _Texts()
     users = UserModels(Federation(users=3), common)
     users.begin(PHASE)
-    lengths = torch.tensor([1, 2, 4, 1, 3])
-    valid = torch.arange(6) >= 6 - lengths[:, None]
+    lengths = torch.tensor([[1], [2], [4], [1], [3]])
+    places = torch.arange(6)
+    valid = places < lengths if padding == "right" else places >= 6 - lengths
     tokens = torch.randn(5, 6, 4)
-    symbols, marks = users.transmit(Batch("text", "train", (0, 1, 5, 3, 4), True), tokens, valid)
+    batch, text = Batch("text", "train", (0, 1, 5, 3, 4), True), replace(AUDIO, padding=padding)
+    symbols, marks = users.transmit(batch, text, tokens, valid)
     expected, expected_marks = common("text", tokens, valid)
     assert torch.equal(marks, expected_marks)
     torch.testing.assert_close(symbols * marks, expected * expected_marks)

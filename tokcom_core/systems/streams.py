@@ -33,6 +33,9 @@ class Stream:
         sends_scale: Whether control bits tell the base station the power that each sample had
             before it was scaled to unit power. Tokens need this to arrive as they are. For a codec
             that is trained over the air, it would be a second channel, without noise.
+        padding: Side on which samples with fewer symbols are padded. A frame may be as long as the
+            longest of its samples; where frames of several lengths meet, in an emulation or with
+            users who train together, the shorter ones are padded on this side.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Stream:
     text: str | None = None
     required: bool = False
     sends_scale: bool = True
+    padding: Literal["left", "right"] = "right"
 
 
 @dataclass(frozen=True)

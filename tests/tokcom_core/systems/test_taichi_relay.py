@@ -60,25 +60,31 @@ def test_relay_is_counted(taichi_case_of: CaseOf) -> None:
 
 
 def test_pools_of_devices_change_nothing(taichi_case_of: CaseOf) -> None:
-    """Each pool of users pads its prompts to its own longest one."""
-    split = SplitSystem(taichi_case_of(codec={"symbols_per_token": 4, "hidden": 16}), "awgn", 5.0)
+    """Each pool of users pads its prompts to its own longest one, even to that of a muted user."""
+    case = taichi_case_of(codec={"symbols_per_token": 4, "hidden": 16})
+    split = SplitSystem(case, "awgn", 5.0)
     split.sides.shake()
+    (prompt,) = (s for s in case.system.streams(case.task, case.tokens) if s.name == "prompt")
     rows = torch.tensor(ROWS)
     members = Members(rows, rows, rows.double())
     rules = Rules(-math.inf, 1e9, {"prompt": 0.0}, {"prompt": torch.zeros(len(rows))})
-    silent = {"terminal": torch.zeros(len(rows), dtype=torch.bool)}
+    lengths = split.transmit([StreamInput("prompt", "test")], training=False)[0].valid.sum(1)
+    silent = {"terminal": torch.arange(len(rows)) == lengths.argmax()}
     request = TransmitRequest("test", rows, members, silent)
     found = []
     for pools in (1, 2, len(rows)):
         batches = []
         for places in (torch.arange(len(rows))[pool::pools] for pool in range(pools)):
             own = request.of(places)
-            batch = Batch("prompt", "test", tuple(own.rows.tolist()), False, (), own.members)
+            muted = tuple(own.muted["terminal"].tolist())
+            batch = Batch("prompt", "test", tuple(own.rows.tolist()), False, muted, own.members)
             batches.append(FrameBatch(places, (split.devices["terminal"].transmit(batch),)))
-        (frame,) = merge(batches)
+        (frame,) = merge(batches, {prompt.name: prompt})
+        if pools == 1:
+            assert torch.equal(frame.valid, batches[0].frames[0].valid)
         found.append((frame, split.station.serve(3, request, rules, *batches)))
     (one, served), *others = found
-    assert len(set(one.valid.sum(1).tolist())) > 1
+    assert len(set(one.valid.sum(1).tolist())) > 2
     assert len(set(served.predicted)) > 1
     for frame, other in others:
         assert torch.equal(frame.valid, one.valid)

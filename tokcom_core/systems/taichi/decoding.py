@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...answers import IGNORED
-from .language import LanguageLayers, Memory, positions_of, to_the_right
+from .language import LanguageLayers, Memory, positions_of
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,6 @@ class Prompt:
     def take(self, rows: Tensor) -> Prompt:
         """Some samples of the batch."""
         return Prompt(self.states[rows], self.sent[rows], self.arrived[rows])
-
-    def aligned(self) -> Prompt:
-        """The same tokens with all padding on the left, wherever it was."""
-        order = to_the_right(self.sent)
-        states = self.states.gather(1, order[..., None].expand(*order.shape, self.states.shape[2]))
-        return Prompt(states, self.sent.gather(1, order), self.arrived.gather(1, order))
 
 
 def own_states(model: LanguageLayers, k: int, prompt: Prompt, answers: Tensor) -> Prompt:

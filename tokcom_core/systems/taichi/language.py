@@ -19,7 +19,6 @@ from transformers.masking_utils import create_masks_for_generate
 from ...checkpoints.loading import load_model
 from ...devices import pick_device, pick_dtype
 from ...errors import first_line
-from ...foundation import concatenate
 from .config import LoraSettings
 
 _CHECKED_TOKENS = 8
@@ -245,9 +244,11 @@ def joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     S is the length of the longest sample. In a mixture of tasks it is much less than that of the
     longest parts together, since those with long texts have no image.
     """
-    tokens, valid = concatenate(parts)
-    longest = _longest(valid)
-    return tokens[:, -longest:], valid[:, -longest:]
+    tokens, valid = (torch.cat(own, dim=1) for own in zip(*parts, strict=True))
+    order = to_the_right(valid)
+    valid = valid.gather(1, order)
+    tokens = tokens.gather(1, order[..., None].expand(*order.shape, tokens.shape[2]))
+    return tokens * valid[..., None], valid
 
 
 def to_the_right(valid: Tensor) -> Tensor:
@@ -255,12 +256,8 @@ def to_the_right(valid: Tensor) -> Tensor:
 
     S' is the length of the longest sample.
     """
-    return valid.int().argsort(dim=1, stable=True)[:, -_longest(valid) :]
-
-
-def _longest(valid: Tensor) -> int:
     counts: list[int] = valid.sum(1).tolist()
-    return max([1, *counts])
+    return valid.int().argsort(dim=1, stable=True)[:, -max([1, *counts]) :]
 
 
 def positions_of(valid: Tensor) -> Tensor:

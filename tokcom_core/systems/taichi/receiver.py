@@ -121,10 +121,8 @@ class TaichiReceiver(Receiver):
             return {"reconstruction": reconstruction_loss(prompt.states, target.detach(), kept)}
         answers = self._words.answers(samples.answer, self._system.answer_tokens)
         answers = answers.to(self.language.device)
-        if DIALOGUE in received:
-            prompt = self._prompt(received[DIALOGUE])
-        else:
-            prompt = self._prompt(received[PROMPT]).aligned()
+        prompt = self._prompt(received[DIALOGUE if DIALOGUE in received else PROMPT])
+        if DIALOGUE not in received:
             prompt = own_states(self.language, self._system.layers_below, prompt, answers)
         logits = self._logits(prompt.take(asked.nonzero()[:, 0]), answers.shape[1])
         losses = answer_losses(logits, answers[asked])
@@ -170,7 +168,7 @@ class TaichiReceiver(Receiver):
         self, received: Mapping[str, Received], targets: Samples, asked: Tensor
     ) -> Predictions | Feedback:
         rows = asked.nonzero()[:, 0]
-        prompt = self._prompt(received[PROMPT]).aligned().take(rows)  # pools pad on the right
+        prompt = self._prompt(received[PROMPT]).take(rows)
         truth = self._words.answers(targets.answer, self._max_answer_tokens)
         truth = truth.to(self.language.device)[rows]
         if self._system.in_rounds:

@@ -187,7 +187,7 @@ class Taichi(System):
             own = count_markup(self.models.language)
             longest = self.caption_tokens + self.instruction_tokens + own
             text = Stream(PROMPT, TERMINAL, "text", longest, width // 2, text="instruction")
-            return (replace(text, required=True),)
+            return (replace(text, required=True, padding="left"),)
         from .codec import symbols_per_token
 
         symbols = symbols_per_token(self.codec, width)
@@ -203,7 +203,7 @@ class Taichi(System):
             longest = whole + self.answer_tokens
             spoken = Stream(DIALOGUE, TERMINAL, "image+text", longest, symbols, *both)
             found.append(replace(spoken, sends_scale=self.sends_scale))
-        return tuple(found)
+        return tuple(replace(stream, padding="left") for stream in found)
 
     def served(self, task: Task) -> tuple[str, ...]:
         return (PROMPT,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import cached_property, partial
@@ -235,6 +236,8 @@ class _StudyRun:
             except StorageError:
                 raise
             except (Exception, SystemExit) as error:  # any failure becomes a row of the table
+                if isinstance(error, SystemExit) and error.code == signal.SIGTERM:
+                    raise  # Ray turns the signal into an exit
                 logger.exception("%s failed", cell.key)
                 failures[cell.key] = reason_of(error)
                 if gpu_is_lost(error):

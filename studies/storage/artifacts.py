@@ -42,6 +42,8 @@ class Artifacts:
         Raises:
             StorageError: for a full disk, or a folder that cannot be written.
         """
+        if not self.has(spec):
+            self._store.remove(self.root / spec.key)  # a copy that the store no longer keeps
         with atomic_folder(self.root / spec.key) as partial:
             yield partial
             (partial / "spec.json").write_text(spec.model_dump_json(indent=1))

@@ -107,7 +107,7 @@ class MirroredStore(LocalStore):
     def __init__(self, uri: str) -> None:
         self._uri = uri
         parts = urlsplit(uri)
-        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         told = f"{self._shown}?{parts.query}" if parts.query else self._shown  # its endpoint
         digest = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
         super().__init__(Path.home() / ".cache" / "tokcom" / "studies" / digest)

@@ -1,13 +1,16 @@
-"""Ctrl-C that something swallows is met again."""
+"""Ctrl-C that something swallows is met again; a signal to end is no failure."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
+from studies.execution import run
 from studies.execution.interrupt import Interrupt
 
 
@@ -28,3 +31,27 @@ def test_a_block_that_cannot_be_left_halfway_ends_before_the_interrupt() -> None
         os.kill(os.getpid(), signal.SIGINT)
         ended = True
     assert ended
+
+
+def test_a_terminated_emulation_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on from its journal; that of code which exits by itself is a failure."""
+    codes = {"a": "no microphone", "b": signal.SIGTERM}  # Ray's handler exits by its number
+    begun = []
+
+    def emulate(self: object, cell: SimpleNamespace, watch: object) -> None:
+        begun.append(cell.key)
+        sys.exit(codes[cell.key])
+
+    monkeypatch.setattr(run.SpecRunner, "__init__", lambda *_: None)
+    monkeypatch.setattr(run.SpecRunner, "emulate", emulate)
+    own = SimpleNamespace(
+        _study=None,
+        _folder=None,
+        _features=None,
+        _to_evaluate=lambda cells: cells,
+        _blocked=lambda cell: None,
+    )
+    cells = [SimpleNamespace(key=key, emulate=True) for key in "abc"]
+    with pytest.raises(SystemExit):
+        run._StudyRun._emulate(own, cells, SimpleNamespace(watch=None))
+    assert begun == ["a", "b"]

@@ -236,15 +236,20 @@ def test_a_flat_folder_is_kept_by_a_file_uri_and_no_file_half(tmp_path: Path) ->
     shutil.rmtree(store.root)
 
 
-def test_what_is_removed_from_the_store_is_made_again(tmp_path: Path) -> None:
-    """Not taken from the copy of before, which is perhaps what was damaged."""
+@pytest.mark.parametrize("begins", [True, False])
+def test_what_is_removed_from_the_store_is_made_again(begins: bool, tmp_path: Path) -> None:
+    """Not taken from the copy of before, which is perhaps what was damaged.
+
+    The driver's machine begins the study; others only write.
+    """
     folder = StudyFolder(f"file://{tmp_path}/kept")
     folder.begin(study := Study(name="s"))
     (spec, *_) = Plan(study).features()
     with folder.artifacts.write(spec) as partial:
         (partial / "w").write_text("damaged")
     shutil.rmtree(tmp_path / "kept" / "artifacts" / spec.key)
-    folder.begin(study)
+    if begins:
+        folder.begin(study)
     with folder.artifacts.write(spec) as partial:
         (partial / "w").write_text("made again")
     assert (tmp_path / "kept" / "artifacts" / spec.key / "w").read_text() == "made again"
@@ -255,6 +260,8 @@ def test_endpoints_of_one_bucket_have_copies_of_their_own() -> None:
     stores = [store_at(f"s3://b/s?endpoint_override={host}&region=x") for host in ("a", "b")]
     assert stores[0].root != stores[1].root
     assert str(stores[0]) == str(stores[1]) == "s3://b/s"
+    own, same = (store_at(f"s3://b/s{end}?region=x") for end in ("", "/"))
+    assert (own.lock, str(own)) == (same.lock, str(same))
 
 
 def test_a_file_uri_is_a_place_as_well(tmp_path: Path) -> None:

@@ -13,24 +13,32 @@ from numbers import Real
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokcom_core.systems import Feedback, Phase, Predictions, Stream
 from tokcom_core.tasks import Task
 
-P = TypeVar("P")
+P = TypeVar("P", bound=nn.Module)
 
 
 def checked_part(system: object, method: str, found: Any, kind: type[P]) -> P:
     """Returns what a system's method has built for a device or the base station.
 
     Raises:
-        ValueError: if it is not of the expected kind.
+        ValueError: if it is not of the expected kind, or trains a batch normalisation, whose
+            running statistics are no weights: they are neither saved nor averaged over users.
     """
+    name = f"{type(system).__name__}.{method}"
     if not isinstance(found, kind):
-        raise ValueError(
-            f"{type(system).__name__}.{method} should give a {kind.__name__}, gave {shown(found)}"
-        )
+        raise ValueError(f"{name} should give a {kind.__name__}, gave {shown(found)}")
+    for own, module in found.named_modules():
+        if getattr(module, "running_mean", None) is None:
+            continue
+        if any(weight.requires_grad for weight in module.parameters()):
+            raise ValueError(
+                f"{name}: {own} is a {type(module).__name__}, whose running statistics are not "
+                "saved with the weights; take a LayerNorm or GroupNorm, or freeze it"
+            )
     return found
 
 

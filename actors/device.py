@@ -117,7 +117,10 @@ class Device:
         samples = self._samples[batch.split].take(batch.rows)
         inputs = self.transmitter.read(batch.stream, batch.split, samples)
         own = self._streams[batch.stream]
-        with torch.set_grad_enabled(batch.training):
+        if not batch.training:
+            self.transmitter.eval()
+        seed = spawn_seed(self._config.seed, self.name, batch.stream, batch.split, *batch.rows)
+        with torch.set_grad_enabled(batch.training), seeded(seed):
             given = (
                 self._users.transmit(batch, own, *inputs)
                 if self._users is not None and batch.training
@@ -210,6 +213,10 @@ class Device:
     def state(self) -> dict[str, Tensor]:
         """The trained tensors."""
         return self.transmitter.trained_state()
+
+    def follow(self, station: Mapping[str, Tensor]) -> None:
+        """Takes over weights of the base station, see :meth:`Transmitter.follow`."""
+        self.transmitter.follow(station)
 
     def save(self, folder: Path) -> None:
         """Saves the trained tensors below a folder."""

@@ -119,7 +119,18 @@ class Network(OnEngine):
                 progress(number + 1, losses)
             return losses
 
-        return self._train(begin, step, phase.training.steps, checkpoints)
+        losses = self._train(begin, step, phase.training.steps, checkpoints)
+        self._follow(phase)
+        return losses
+
+    def _follow(self, phase: Phase) -> None:
+        """Hands devices the weights of which they have copies, as the base station has them now."""
+        following = [own.name for own in self._devices if own.system.follows(phase.name)]
+        if following:
+            state = self._station.call("state")
+            self._wait(
+                [ref for name in following for ref in self._peer[name].call("follow", *state)]
+            )
 
     def evaluate(
         self, streams: Sequence[str], split: str, batch_size: int, size: int | None = None

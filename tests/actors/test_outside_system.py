@@ -17,7 +17,7 @@ import torch
 from actors.messages import FrameBatch, Rules, TransmitRequest
 from actors.testing import SplitContract, SplitSystem
 from channel_models import Members
-from tokcom_core.systems import StreamInput
+from tokcom_core.systems import StreamInput, Transmitter
 from tokcom_core.testing import ROWS, SystemCase, SystemContract
 
 DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -125,6 +125,45 @@ class TestRadars(SystemContract, SplitContract):
         said = rf"Radars\.{side} should give a {side.capitalize()}, gave None"
         with pytest.raises(ValueError, match=said):
             SplitSystem(case, "awgn", 10.0)
+
+    def test_running_statistics_are_refused_where_they_are_trained(
+        self, case: SystemCase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They would be lost between a training and its test; those of a frozen encoder stay."""
+
+        def slip(given: Transmitter) -> Transmitter:
+            given.norm = torch.nn.BatchNorm1d(4).requires_grad_(trained)
+            return given
+
+        _after(monkeypatch, type(case.system), "transmitter", slip)
+        trained = False
+        SplitSystem(case, "awgn", 10.0)
+        trained = True
+        said = r"Radars\.transmitter: norm is a BatchNorm1d, .* take a LayerNorm"
+        with pytest.raises(ValueError, match=said):
+            SplitSystem(case, "awgn", 10.0)
+
+    def test_dropout_at_a_device_depends_on_the_batch_and_is_off_in_tests(
+        self, case: SystemCase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        split, inputs = SplitSystem(case, "awgn", 10.0), case.phases[-1].inputs
+        transmitter = split.devices["left"].transmitter
+        transmitter.dropout = torch.nn.Dropout(0.5)
+
+        def drop(given: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+            keep = transmitter.dropout(torch.ones(given[0].shape))
+            return given[0] * keep, given[1]
+
+        plain = split.transmit(inputs, training=True)[0].symbols
+        _after(monkeypatch, transmitter, "forward", drop)
+        found = []
+        for training in (True, True, False):
+            split.begin(case.phases[-1])
+            torch.rand(len(found))  # another use of the process's generator
+            found.append(split.transmit(inputs, training)[0].symbols)
+        assert torch.equal(found[0], found[1])
+        assert not torch.equal(found[0], plain)
+        assert torch.equal(found[2], plain)
 
     def test_the_name_of_an_air_is_none(self, case: SystemCase) -> None:
         with pytest.raises(ValueError, match=r"'rayleigh' is no air; take named_air\('rayleigh'\)"):

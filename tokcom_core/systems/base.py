@@ -106,6 +106,10 @@ class Transmitter(Trained, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has one token length")
 
+    def follow(self, station: Mapping[str, Tensor]) -> None:
+        """Takes over weights from the base station's trained state, see :meth:`System.follows`."""
+        raise NotImplementedError(f"{type(self).__name__} follows no phase")
+
     @abstractmethod
     def forward(self, stream: str, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols of any power, complex64 ``[B, N]``, and which are valid, bool ``[B, N]``."""
@@ -288,6 +292,10 @@ class System(Named, ABC):
     def reference(self, reference: Reference) -> System | None:
         """This system as a reference, which reads intact texts alone; None if it cannot be one."""
         return None
+
+    def follows(self, phase: str) -> bool:
+        """Whether devices have copies of weights that a phase trains at the base station alone."""
+        return False
 
     @property
     def learning_rates(self) -> tuple[float, ...]:

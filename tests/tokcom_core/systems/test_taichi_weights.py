@@ -9,6 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from actors import DeviceConfig, Network, StationConfig
+from channel_models import Link, named_air
+from tokcom_core.datasets.samples import read_samples
 from tokcom_core.systems.taichi.parameters import named_weights
 from tokcom_core.systems.taichi.transmitter import TaichiTransmitter
 
@@ -64,6 +67,42 @@ def test_the_terminal_takes_its_layers_from_the_base_station(
     assert {n for n in found if tuning == "full" or "lora_" in n} - same == (
         {n for n in found if "lora_" in n} if tuning == "full" else set()
     )
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_network_that_trains_phase_after_phase_has_the_layers_that_were_tuned(
+    taichi_case_of: CaseOf, tuning: str
+) -> None:
+    """Without being saved and loaded in between, as a study does."""
+    short = {"steps": 2, "batch_size": 2, "learning_rate": 0.1}
+    case = taichi_case_of(
+        language_tuning=tuning, transmitter_layers=2, tuning=short, codec_training=short
+    )
+    common = {
+        "system": case.system,
+        "task": case.task,
+        "tokens": case.tokens,
+        "seed": 0,
+        "samples": case.samples,
+        "device": "cpu",
+    }
+    terminal = DeviceConfig(name="terminal", features=case.features["terminal"], **common)
+    sizes = {split: len(read_samples(file)) for split, file in case.samples.items()}
+    with Network([terminal], StationConfig(link=Link(), **common), sizes) as network:
+        network.set_channel(named_air("awgn"), 10.0)
+        before = network.state()
+        for name in ("tuning", "codec"):
+            network.train(phase_of(case, name))
+        after = network.state()
+    tuned = [
+        name.removeprefix("terminal.")
+        for name in before
+        if name.startswith("terminal.language") and ("lora_" in name) != (tuning == "full")
+    ]
+    assert tuned
+    for own in tuned:
+        assert torch.equal(after[f"terminal.{own}"], after[f"station.{own}"])
+    assert not all(torch.equal(after[name], own) for name, own in before.items() if "lang" in name)
 
 
 @pytest.mark.parametrize("begun", ["encoder", "decoder"])

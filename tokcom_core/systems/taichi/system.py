@@ -205,6 +205,9 @@ class Taichi(System):
             found.append(replace(spoken, sends_scale=self.sends_scale))
         return tuple(replace(stream, padding="left") for stream in found)
 
+    def follows(self, phase: str) -> bool:
+        return phase == TUNING
+
     def served(self, task: Task) -> tuple[str, ...]:
         return (PROMPT,)
 

@@ -257,6 +257,14 @@ class TaichiTransmitter(Transmitter):
             found |= load_weights(station, rest)[0]
         check_loaded(wanted, found, others)
 
+    def follow(self, station: Mapping[str, Tensor]) -> None:
+        """Takes over the layers of the language model, or the adapter, that were tuned."""
+        whole = self._system.language_tuning == "full"
+        for name, parameter in self._language().items():
+            if ("lora_" in name) != whole:
+                parameter.data.copy_(station[name])
+        self._forget()
+
     def _forget(self) -> None:
         """Forgets what earlier weights have made of images and prompts."""
         if self._kept is not None:

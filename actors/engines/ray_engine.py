@@ -32,8 +32,8 @@ _PLACEMENT_TIMEOUT_S = 10.0
 """Time that a placement group has to find room before its processes start without it."""
 
 _LOADING_TIMEOUT_S = 6 * 3600.0
-"""Time that a process has to make its peer: a checkpoint of many billion weights may have to be
-downloaded first."""
+"""Time that a process has to fetch files, and to make its peer: a checkpoint of many billion
+weights may have to be downloaded first."""
 
 _CHUNK_MB = 16.0
 
@@ -246,8 +246,9 @@ class RayEngine(Engine):
 
     def _await_start(self, peer: _RayPeer) -> None:
         process = peer.process
-        for _ in range(math.ceil(self._deadline_s / _PLACEMENT_TIMEOUT_S)):
-            done, _ = ray.wait([peer.started], timeout=min(_PLACEMENT_TIMEOUT_S, self._deadline_s))
+        limit_s = self._deadline_s if self._prepare is None else _LOADING_TIMEOUT_S
+        for _ in range(math.ceil(limit_s / _PLACEMENT_TIMEOUT_S)):
+            done, _ = ray.wait([peer.started], timeout=min(_PLACEMENT_TIMEOUT_S, limit_s))
             if done:
                 return
             if process.waits_for_group and not self._group_is_placed():
@@ -255,7 +256,7 @@ class RayEngine(Engine):
                 self._leave_group()
                 ray.kill(process.actor)
                 raise PeerLostError("the placement group has lost its room")
-        raise EngineTimeoutError(f"a process was not ready within {self._deadline_s:g} s")
+        raise EngineTimeoutError(f"a process was not ready within {limit_s:g} s")
 
     def _group_is_placed(self) -> bool:
         assert self._group is not None

@@ -73,8 +73,10 @@ class CellEmulator:
             },
         )
 
-    def _fetches(self, cell: Cell) -> Callable[[], None]:
-        """A function that fetches a cell's artifacts to the node of each process."""
+    def _fetches(self, cell: Cell) -> Callable[[], None] | None:
+        """A function that fetches a cell's artifacts to a process's node; None if all share one."""
+        if self._folder.store.shared:
+            return None
         specs: tuple[Spec, ...] = (cell.trained, *self._networks.features)
         return partial(_fetch, self._folder, specs, self._study.task.splits)
 

@@ -206,6 +206,19 @@ def test_same_seed_same_files_and_other_seed_others(tmp_path: Path) -> None:
         plan_images(24, 0)
 
 
+def test_real_data_are_not_mixed_in(tmp_path: Path) -> None:
+    """They have the same layout and no mark. An interrupted MiniCLEVR has one, and goes on."""
+    real, made = tmp_path / "real", tmp_path / "made"
+    (real / "CLEVR_v1.0" / "images" / "val").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"has CLEVR_v1\.0 already, .* choose another folder"):
+        write_miniclevr(real, MiniClevr(images=25), workers=1)
+    assert [file.name for file in real.iterdir()] == ["CLEVR_v1.0"]
+    (first, *_) = write_miniclevr(made, MiniClevr(images=25), workers=1)
+    first.file(made).unlink()
+    write_miniclevr(made, MiniClevr(images=25), workers=1)
+    assert first.file(made).is_file()
+
+
 def _checkerboard(file: Path, solid: Solid) -> float:
     """Contrast of the middle of a solid between pixels of even and odd place."""
     luma = np.asarray(Image.open(file).convert("RGB"), float).mean(2)

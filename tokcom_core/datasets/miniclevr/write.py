@@ -117,11 +117,11 @@ def write_miniclevr(
             image written.
 
     Raises:
-        ValueError: if ``root`` holds another MiniCLEVR.
+        ValueError: if ``root`` holds another MiniCLEVR, or other data in its folders.
         StorageError: for a full disk; what is already written stays.
     """
     plans = plan_images(data.images, data.seed, data.jpeg_quality)
-    claim_folder(root, "MiniCLEVR", data.model_dump(exclude_none=True))
+    claim_folder(root, "MiniCLEVR", data.model_dump(exclude_none=True), data.FOLDERS)
     for split in SHARES:
         own = [plan for plan in plans if plan.split == split]
         for file, content in _annotations(root, split, own, data.seed).items():

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..errors import first_line
 from ..storage import StorageError, atomic_file, atomic_folder, remove_partials, writing
+from .images import PICTURE_ERRORS, to_rgb
 from .layout import (
     SAMPLE_RATE_HZ,
     FrameChoice,
@@ -198,6 +199,8 @@ def read_sound(file: Path) -> NDArray[np.float32]:
     """
     with _open_sound(file) as reader:
         data = reader.readframes(reader.getnframes())
+        if len(data) < 2 * reader.getnframes():  # behind a header that is longer than usual
+            raise ValueError(f"{file} cannot be read: it ends too early")
     samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
     return samples / np.float32(32768)
 
@@ -215,8 +218,8 @@ def _open_sound(file: Path) -> Iterator[wave.Wave_read]:
             if file.stat().st_size < _WAV_HEADER_BYTES + 2 * reader.getnframes():
                 raise ValueError(f"{file} cannot be read: it ends too early")
             yield reader
-    except (wave.Error, EOFError, OSError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from None
+    except (wave.Error, EOFError, OSError, RuntimeError) as error:  # the last for a wrong size
+        raise ValueError(f"{file} cannot be read: {first_line(error)}") from None
 
 
 def read_frames(
@@ -243,16 +246,16 @@ def read_frames(
     )
     try:
         return np.stack([_read_picture(files[i], size) for i in chosen.astype(int)])
-    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises for a .png
+    except PICTURE_ERRORS as error:
         raise ValueError(
-            f"a frame in {folder} cannot be read: {error}; remove the folder, and "
+            f"a frame in {folder} cannot be read: {first_line(error)}; remove the folder, and "
             "'tokcom data prepare' extracts it again"
         ) from None
 
 
 def _read_picture(file: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     with Image.open(file) as opened:
-        picture = opened.convert("RGB")
+        picture = to_rgb(opened)
     if size is not None and picture.size != size[::-1]:
         picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(picture)

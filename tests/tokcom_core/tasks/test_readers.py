@@ -14,6 +14,7 @@ import pytest
 
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import InstructionTask, Task
+from tokcom_core.tasks.captioning import Captioning
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.instructions import Example
 from tokcom_core.tasks.llava import Llava
@@ -23,7 +24,7 @@ from tokcom_core.tasks.mmvet import MmVet
 from tokcom_core.tasks.reviews import Imdb, Sst2
 from tokcom_core.tasks.vqa import TextVqa, VqaV2
 
-from .published import write, write_clevr, write_sst2, write_vqav2
+from .published import write, write_captions, write_clevr, write_sst2, write_vqav2
 
 
 def test_clevr_groups_questions_by_what_their_programs_return(tmp_path: Path) -> None:
@@ -41,6 +42,48 @@ def test_clevrs_captions_come_before_its_scenes(tmp_path: Path) -> None:
     write_clevr(tmp_path, captions=True)
     assert Clevr().samples(tmp_path, "test")["caption"][0] == "a red cube"
     assert Clevr().identity(tmp_path) != before
+
+
+def test_captions_of_other_images_do_not_stand_for_clevrs_scenes(tmp_path: Path) -> None:
+    """COCO's are in a file of the same name. Scenes describe the images that have no caption."""
+    write_clevr(tmp_path)
+    scenes = Clevr().samples(tmp_path, "test")["caption"]
+    write_captions(tmp_path, "val", {"000000000139.jpg": ["a cat"]})
+    assert Clevr().samples(tmp_path, "test")["caption"] == scenes
+    assert Clevr().has_captions(tmp_path)
+    before = Clevr().identity(tmp_path)
+    write_captions(tmp_path, "val", {"CLEVR_val_000001.png": ["a cube"], "a.jpg": ["a cat"]})
+    found = Clevr().samples(tmp_path, "test")["caption"]
+    assert found == (*scenes[:2], "a cube", "a cube", *scenes[4:])
+    assert Clevr().identity(tmp_path) != before
+    (tmp_path / "CLEVR_v1.0" / "scenes" / "CLEVR_val_scenes.json").unlink()
+    assert Clevr().samples(tmp_path, "test")["caption"] == ("", "", "a cube", "a cube", "", "")
+    assert Clevr().has_captions(tmp_path)
+    write_captions(tmp_path, "val", {"CLEVR_val_000001.png": [], "a.jpg": ["a cat"]})
+    assert not Clevr().has_captions(tmp_path)
+
+
+def test_a_caption_file_for_both_splits_is_refused() -> None:
+    """Every image would be trained and tested on."""
+    with pytest.raises(ValueError, match=r"would be trained and tested on; put \{split\} in it"):
+        Captioning(annotations="captions/captions_val.json")
+    assert Captioning(images="photos").images == "photos", "their names tell the splits apart"
+
+
+@pytest.mark.parametrize("wrong", ["x/{Split}", "x/{}", "x/{year}", "x_{split", "{split.x}"])
+def test_a_path_takes_no_other_placeholder_than_the_split(wrong: str) -> None:
+    for keys in ({"annotations": wrong}, {"images": wrong}):
+        with pytest.raises(ValueError, match=r"whose only placeholder is \{split\}"):
+            Captioning.model_validate(keys)
+    with pytest.raises(ValueError, match=r"whose only placeholder is \{split\}"):
+        Clevr(captions=wrong)
+
+
+def test_files_elsewhere_are_refused(tmp_path: Path) -> None:
+    write_clevr(tmp_path / "data", captions=True)
+    task = Captioning(annotations=f"{tmp_path}/elsewhere/captions_{{split}}.json")
+    with pytest.raises(ValueError, match=r"is not in .*data; task captioning takes paths below"):
+        task.identity(tmp_path / "data")
 
 
 @pytest.mark.parametrize(

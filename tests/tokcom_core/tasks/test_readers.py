@@ -117,6 +117,12 @@ def test_vqav2(tmp_path: Path) -> None:
     assert twice.sample_id == ("70", "70-2")
     assert [own["question_id"] for own in task.submission(["red", "red"], twice)] == [70, 70]
     assert len(task.samples(tmp_path, "train")) == 1
+    named = Samples({**found.columns, "sample_id": ("kitchen-7",)})
+    assert task.submission(["red"], named) == [{"question_id": "kitchen-7", "answer": "red"}]
+    questions = tmp_path / "VQAv2" / "v2_OpenEnded_mscoco_val2014_questions.json"
+    write(questions, {"questions": []})
+    with pytest.raises(ValueError, match=rf"annotations\.json: {questions.name} lacks 70"):
+        task.samples(tmp_path, "test")
 
 
 def test_textvqa_with_and_without_ocr_tokens(tmp_path: Path) -> None:

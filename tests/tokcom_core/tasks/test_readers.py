@@ -189,7 +189,7 @@ def test_mme_needs_both_answers_about_an_image(tmp_path: Path) -> None:
     task = Mme()
     found = task.samples(tmp_path, "test")
     assert len(found) == 14 * 4
-    predicted = ["Yes, it is.", "no", "yes", "yes"] * 14
+    predicted = ["Yes, it is.", "no"] * 14 + ["yes", "yes"] * 14
     measured = _measured(task, predicted, found)
     assert measured["mme_existence"] == 125
     assert measured["mme_perception"] == 1250
@@ -205,6 +205,8 @@ def test_mme_needs_both_answers_about_an_image(tmp_path: Path) -> None:
     assert task.scores(official, found.take([1, 1, 0, 1])) == [1.0, 1.0, 0.0, 0.0]
     with pytest.raises(ValueError, match=r"no samples of split 'train'.*multitask"):
         task.samples(tmp_path, "train")
+    assert len(set(found.group[:28])) == 14, "the first questions are of all subtasks"
+    assert found.media_id[:28:2] == found.media_id[1:28:2], "and both about an image"
 
 
 def _write_mmbench(

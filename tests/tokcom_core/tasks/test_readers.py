@@ -290,6 +290,9 @@ def test_the_letter_is_read_from_the_text(text: str, letter: str | None) -> None
         ("", "A. cat\nB. ?", None),
         ("I see a cat", "A. cat\nB. ?", "A"),
         ("C. vitamin A", "A. iron\nB. zinc\nC. vitamin A", "C"),
+        ("20 C.", "A. 10 C\nB. 20 C\nC. 30 C", "B"),
+        ("25 C", "A. 10 C\nB. 20 C\nC. 30 C", "C"),
+        ("C", "A. CO2\nB. C\nC. H2", "C"),
     ],
 )
 def test_letters_within_the_words_of_options_choose_nothing(

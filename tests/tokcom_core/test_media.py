@@ -158,6 +158,15 @@ def test_another_sampling_than_what_is_there_is_refused(dataset: Path) -> None:
         media.prepare(dataset, Sampling(frames=4), workers=1)
 
 
+def test_samplings_are_not_mixed_beside_frames_of_others(dataset: Path) -> None:
+    folder = frames_folder(dataset, "theirs")
+    folder.mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(folder / "frame_0001.jpg")
+    assert media.prepare(dataset, Sampling(frames=4), workers=1).done == 1
+    with pytest.raises(ValueError, match="holds 4 frames evenly"):
+        media.prepare(dataset, Sampling(frames=8), workers=1)
+
+
 def test_extracted_is_what_can_be_read(dataset: Path) -> None:
     media.prepare(dataset, workers=1)
     wav, folder = sound_file(dataset, "clip"), frames_folder(dataset, "clip")

@@ -90,9 +90,6 @@ def prepare(
         _check_sampling(dataset, sampling)
         remove_partials(frames_folder(dataset, ""))
     waiting = [job for job in jobs if not _is_extracted(job[0], job[1].stem)]
-    for dataset in dict.fromkeys(dataset for dataset, *_ in waiting):
-        if not _has_any_frames(dataset):  # frames without a mark were not extracted by tokcom
-            _mark_sampling(dataset, sampling)
     if progress is not None:
         progress(len(jobs) - len(waiting))
     damaged: list[Damaged] = []
@@ -114,7 +111,7 @@ def _check_sampling(dataset: Path, sampling: Sampling) -> None:
 
 
 def read_sampling(dataset: Path) -> Sampling | None:
-    """The sampling of a data set's frames, if tokcom has extracted them.
+    """The sampling of those of a data set's frames that tokcom has extracted; None if none are.
 
     Raises:
         ValueError: if the mark is damaged.
@@ -181,6 +178,7 @@ def extract(dataset: Path, video: Path, sampling: Sampling = _DEFAULT) -> None:
     if not _has_sound(dataset, video.stem):
         _write_wav(sound_file(dataset, video.stem), decode_sound(video))
     if lacks_frames:
+        _mark_sampling(dataset, sampling)  # first, as frames without a mark are taken for others'
         _write_frames(frames_folder(dataset, video.stem), pictures)
 
 

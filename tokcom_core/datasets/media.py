@@ -19,6 +19,7 @@ from ..errors import first_line
 from ..storage import StorageError, atomic_file, atomic_folder, remove_partials, writing
 from .images import PICTURE_ERRORS, to_rgb
 from .layout import (
+    MIN_SAMPLES,
     SAMPLE_RATE_HZ,
     FrameChoice,
     frame_files,
@@ -201,6 +202,14 @@ def read_sound(file: Path) -> NDArray[np.float32]:
             raise ValueError(f"{file} cannot be read: it ends too early")
     samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
     return samples / np.float32(32768)
+
+
+def check_length(samples: int) -> None:
+    """Raises ValueError for a sound that is too short to be encoded."""
+    if samples < MIN_SAMPLES:
+        raise ValueError(
+            f"{samples} samples are too short for a spectrogram; it takes {MIN_SAMPLES}"
+        )
 
 
 @contextmanager

@@ -49,6 +49,9 @@ def draw(
             "tokcom draw --evaluate draws with and without refinement and keeps no picture; leave "
             "out --out and --no-refine"
         )
+    out = out or Path("drawing.png")
+    if out.suffix.lower() not in ("", ".png"):
+        raise ValueError(f"tokcom draw writes PNG; let --out {out} end in .png")
 
     from tokcom_core.diffusion.pipeline import ImageGenerator, Sampling
 
@@ -59,7 +62,7 @@ def draw(
         return
     assert wish is not None
     prompt = _refine(wish, language) if refine else wish
-    _write(generator, prompt, out or Path("drawing.png"), seed, sampling)
+    _write(generator, prompt, out, seed, sampling)
 
 
 def _refine(wish: str, language: str) -> str:

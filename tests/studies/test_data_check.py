@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from studies.cli.main import main
-from tests.tokcom_core.tasks.published import write_clevr
+from tests.tokcom_core.clips import write_sound
+from tests.tokcom_core.tasks.published import write, write_clevr
 from tokcom_core.datasets.layout import (
+    MIN_SAMPLES,
     MUSIC_AVQA,
     VALOR,
     annotation_file,
@@ -139,6 +142,51 @@ def test_other_tasks_are_found_by_their_files(
     assert code == 1
     assert "clevr, test: missing CLEVR_v1.0/images/val/CLEVR_val_000001.png" in said
     assert "clevr, test: image CLEVR_v1.0/images/val/CLEVR_val_000002.png cannot be read" in said
+
+
+def test_images_are_read_whatever_their_names_end_in(
+    tmp_path: Path, checked: Callable[..., tuple[int, str]]
+) -> None:
+    """As the encoders read them, which take PNG and JPEG alone."""
+    names = {"a.webp": "WEBP", "b.gif": "GIF", "c": "PNG", "d.png": "PNG"}
+    asked = {"question": "is it red ?", "answer": "yes", "program": [{"function": "exist"}]}
+    for split in ("train", "val"):
+        for name, kind in names.items():
+            file = tmp_path / "CLEVR_v1.0" / "images" / split / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 16)).save(file, kind)
+        rows = [{"image_filename": name, **asked} for name in names]
+        file = tmp_path / "CLEVR_v1.0" / "questions" / f"CLEVR_{split}_questions.json"
+        write(file, {"questions": rows})
+    code, said = checked(tmp_path)
+    assert code == 1
+    for name in ("a.webp", "b.gif"):
+        assert f"clevr, test: image CLEVR_v1.0/images/val/{name} cannot be read" in said
+    assert "images/val/c" not in said and "images/val/d" not in said
+
+
+def test_sounds_too_short_for_an_encoder_are_damaged(
+    minimusic: Path, tmp_path: Path, checked: Callable[..., tuple[int, str]]
+) -> None:
+    root = shutil.copytree(minimusic, tmp_path / "data")
+    sounds = sorted((root / VALOR / "extraction" / "ast_audio").iterdir())
+    for file, samples in zip(sounds, (0, MIN_SAMPLES - 1, MIN_SAMPLES), strict=False):
+        write_sound(file, np.zeros(samples, "<i2"))
+    code, said = checked(root)
+    assert code == 1
+    for file, samples in zip(sounds, (0, MIN_SAMPLES - 1), strict=False):
+        assert f"{file.name}: {samples} samples are too short for a spectrogram" in said
+    assert sounds[2].name not in said
+
+
+def test_a_task_is_listed_though_a_part_of_it_is_missing(
+    tmp_path: Path, checked: Callable[..., tuple[int, str]]
+) -> None:
+    for part, kind in (("train", "pos"), ("train", "neg"), ("test", "pos")):
+        write(tmp_path / "aclImdb" / part / kind / "0_9.txt", "a film")
+    code, said = checked(tmp_path)
+    assert code == 1
+    assert "no reviews in aclImdb/test/neg" in said
 
 
 def test_repeated_ids_and_shared_clips_are_told(

@@ -53,6 +53,8 @@ def test_an_evaluation_is_a_table_and_an_interval(shown: Callable[..., str]) -> 
         ([WISH, "--evaluate", "4"], "either a WISH in quotes or --evaluate N"),
         (["--evaluate", "4", "--no-refine"], "leave out --out and --no-refine"),
         (["--evaluate", "4", "--out", "a.png"], "leave out --out and --no-refine"),
+        ([WISH, "--out", "a.jpg"], "writes PNG; let --out a.jpg end in .png"),
+        ([WISH, "--guidance", "inf"], "a guidance of inf should be finite"),
         ([WISH, "--steps", "0"], "Invalid value for '--steps'"),
         (["--evaluate", "1"], "Invalid value for '--evaluate'"),
         (["a giant red ball"], "does not know 'giant', 'ball'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from pathlib import Path
 
 import av
@@ -32,6 +33,13 @@ def write_clip_of(
         block.sample_rate = 16_000
         container.mux(audio.encode(block))
         container.mux(audio.encode(None))
+
+
+def write_sound(file: Path, samples: NDArray[np.int16]) -> None:
+    """Writes ``[samples]`` as 16 kHz mono."""
+    with wave.open(str(file), "wb") as writer:
+        writer.setparams((1, 2, 16_000, 0, "NONE", ""))
+        writer.writeframes(samples.tobytes())
 
 
 _BITS, _STRIPE = 7, 8

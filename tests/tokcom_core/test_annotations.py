@@ -53,6 +53,21 @@ def test_ids_are_made_unique_among_samples_about_the_same_media() -> None:
     assert unique.published_ids == samples.sample_id == samples.published_ids
 
 
+def test_ids_of_many_repeated_questions_are_counted_on() -> None:
+    count = 3000
+    columns = {"sample_id": ("7",) * count, "media_id": ("a",) * count}
+    samples = Samples({**columns, "group": ("",) * count, "answer": ("",) * count})
+    assert samples.with_unique_ids().sample_id[-1] == f"7-{count}"
+
+
+def test_a_text_that_cannot_be_written_is_of_a_sample(tmp_path: Path) -> None:
+    """JSON may hold half of a character."""
+    broken = json.loads('"a \\ud83d"')
+    columns = {"sample_id": ("7", "8"), "media_id": ("a", "b"), "group": ("", "")}
+    with pytest.raises(ValueError, match=r"sample '8' about 'b' has a text with half a character"):
+        Samples({**columns, "answer": ("yes", broken)}).write(tmp_path / "samples.parquet")
+
+
 @needs_real_data
 def test_every_real_question_is_read() -> None:
     questions = [

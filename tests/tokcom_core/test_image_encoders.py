@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import (
 )
 
 from tokcom_core.datasets.images import read_image
+from tokcom_core.datasets.media import read_frames
 from tokcom_core.encoders import Clip, Convnext, EncoderConfig, Grid, Stage
 from tokcom_core.encoders.clip import ClipEncoder
 from tokcom_core.encoders.convnext import ConvnextEncoder
@@ -306,6 +308,10 @@ def test_any_png_or_jpeg_is_read_as_rgb_and_upright(tmp_path: Path) -> None:
     grey = Image.fromarray(np.full((6, 9), 77, np.uint8))
     grey.save(tmp_path / "grey.png")
     assert read_image(tmp_path / "grey.png", (4, 4)).tolist() == [[[77] * 3] * 4] * 4
+    deep = Image.fromarray(np.full((6, 9), 77 << 8, np.uint16))
+    deep.save(tmp_path / "frame_0001.png")
+    assert read_image(tmp_path / "frame_0001.png", (4, 4)).tolist() == [[[77] * 3] * 4] * 4
+    assert read_frames(tmp_path, 1, size=(4, 4)).tolist() == [[[[77] * 3] * 4] * 4]
     turned = Image.fromarray(np.repeat(np.uint8([[0, 255]]), 3, axis=0)).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held on its side
@@ -320,7 +326,13 @@ def test_damaged_images_are_told_in_one_line(image: Path, tmp_path: Path) -> Non
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.jpg").write_text("no picture")
     Image.open(image).save(tmp_path / "other.png", format="BMP")
-    for name in ("cut.png", "text.jpg", "other.png", "missing.png"):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0100] = 6, 64
+    width, text = (struct.pack(">HHI", 0x0100, kind, 1) for kind in (4, 2))
+    Image.open(image).save(
+        tmp_path / "tag.jpg", exif=exif.tobytes().replace(width, text)
+    )  # a width in letters
+    for name in ("cut.png", "text.jpg", "other.png", "missing.png", "tag.jpg"):
         with pytest.raises(ValueError, match=f"{name} cannot be read: ") as error:
             read_image(tmp_path / name, (8, 8))
         assert "\n" not in str(error.value)

@@ -14,11 +14,12 @@ from tokcom_core.datasets import media
 from tokcom_core.datasets.layout import frames_folder, sampling_file, sound_file, video_file
 from tokcom_core.datasets.minimusic.render import FRAMES, SAMPLES, draw_frames, play, write_clip
 from tokcom_core.datasets.minimusic.scene import BEATS, Scene, Source
+from tokcom_core.datasets.reading import check_readable
 from tokcom_core.datasets.video import Sampling, decode_frames
 from tokcom_core.tasks import Avqa
 from tokcom_core.tasks.uploads import upload_table
 
-from .clips import numbered, numbers, write_clip_of
+from .clips import numbered, numbers, write_clip_of, write_sound
 
 
 @pytest.fixture
@@ -76,6 +77,17 @@ def test_a_clip_without_sound_is_named(dataset: Path) -> None:
     assert str(damaged) == "mute.mp4 (no audio stream)"
 
 
+def test_a_clip_of_an_unknown_codec_is_named(tmp_path: Path) -> None:
+    file = video_file(tmp_path, "clip")
+    write_clip_of(file, numbered(12))
+    file.write_bytes(file.read_bytes().replace(b"avc1", b"zzzz"))
+    for sampling in (Sampling(), Sampling(rate_hz=2.0)):
+        (damaged,) = media.prepare(tmp_path, sampling, workers=1).damaged
+        assert str(damaged) == "clip.mp4 (no decoder for its video codec)"
+    with pytest.raises(ValueError, match=r"clip\.mp4 cannot be read: no decoder"):
+        check_readable(file)
+
+
 def test_long_videos_keep_evenly_spaced_frames(dataset: Path) -> None:
     kept = decode_frames(video_file(dataset, "clip"), Sampling(frames=5))
     every = decode_frames(video_file(dataset, "clip"), Sampling(frames=FRAMES))
@@ -89,6 +101,13 @@ def test_unreadable_extractions_are_named(tmp_path: Path) -> None:
     bad.write_bytes(b"RIFFnonsense")
     with pytest.raises(ValueError, match=r"bad\.wav cannot be read"):
         media.read_sound(bad)
+    write_sound(bad, np.zeros(500, "<i2"))
+    whole = bad.read_bytes()
+    chunk = b"LIST" + struct.pack("<I", 4) + b"INFO"  # a recorder's notes, before the sound
+    for damaged in (whole[:17] + b"\xff" + whole[18:], whole[:36] + chunk + whole[36:-11]):
+        bad.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"bad\.wav cannot be read"):
+            media.read_sound(bad)
     with pytest.raises(ValueError, match="no frames"):
         media.read_frames(tmp_path, 4)
     with pytest.raises(ValueError, match="no folder"):
@@ -137,6 +156,15 @@ def test_another_sampling_than_what_is_there_is_refused(dataset: Path) -> None:
     sampling_file(dataset).write_text("{")
     with pytest.raises(ValueError, match=r"sampling\.json is damaged; remove"):
         media.prepare(dataset, Sampling(frames=4), workers=1)
+
+
+def test_samplings_are_not_mixed_beside_frames_of_others(dataset: Path) -> None:
+    folder = frames_folder(dataset, "theirs")
+    folder.mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(folder / "frame_0001.jpg")
+    assert media.prepare(dataset, Sampling(frames=4), workers=1).done == 1
+    with pytest.raises(ValueError, match="holds 4 frames evenly"):
+        media.prepare(dataset, Sampling(frames=8), workers=1)
 
 
 def test_extracted_is_what_can_be_read(dataset: Path) -> None:

@@ -30,6 +30,7 @@ from tokcom_core.datasets.miniclevr.scene import (
 )
 from tokcom_core.datasets.miniclevr.write import plan_images, write_miniclevr
 from tokcom_core.tasks.clevr import Clevr
+from tokcom_core.tasks.reviews import Imdb
 
 CUBE = Solid((1, 1, 1, 0), 24, 12)  # large red metal, column 2 of row 1
 SPHERE = Solid((0, 2, 0, 1), 8, 40)  # small blue rubber, column 1 of row 3
@@ -189,6 +190,14 @@ def test_there_may_be_more_reviews_than_images(tmp_path: Path) -> None:
     assert MiniClevr(reviews=200).identity == "miniclevr-2000-1-reviews-200"
 
 
+def test_imdb_has_both_labels_in_every_split(tmp_path: Path) -> None:
+    """With this seed, the first reviews to test on are all positive; the last one is not."""
+    write_miniclevr(tmp_path, MiniClevr(images=25, seed=9), workers=1)
+    assert set(Imdb().samples(tmp_path, "test").answer) == set(SENTIMENTS)
+    names = sorted(file.name for file in (tmp_path / "aclImdb" / "test").glob("*/*.txt"))
+    assert names == ["0_10.txt", "1_10.txt", "2_10.txt", "3_1.txt"]
+
+
 def test_same_seed_same_files_and_other_seed_others(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         write_miniclevr(tmp_path / name, MiniClevr(images=25, seed=seed), workers=1)
@@ -204,6 +213,19 @@ def test_same_seed_same_files_and_other_seed_others(tmp_path: Path) -> None:
         write_miniclevr(tmp_path / "a", MiniClevr(images=25, seed=2))
     with pytest.raises(ValueError, match="take 25"):
         plan_images(24, 0)
+
+
+def test_real_data_are_not_mixed_in(tmp_path: Path) -> None:
+    """They have the same layout and no mark. An interrupted MiniCLEVR has one, and goes on."""
+    real, made = tmp_path / "real", tmp_path / "made"
+    (real / "CLEVR_v1.0" / "images" / "val").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"has CLEVR_v1\.0 already, .* choose another folder"):
+        write_miniclevr(real, MiniClevr(images=25), workers=1)
+    assert [file.name for file in real.iterdir()] == ["CLEVR_v1.0"]
+    (first, *_) = write_miniclevr(made, MiniClevr(images=25), workers=1)
+    first.file(made).unlink()
+    write_miniclevr(made, MiniClevr(images=25), workers=1)
+    assert first.file(made).is_file()
 
 
 def _checkerboard(file: Path, solid: Solid) -> float:

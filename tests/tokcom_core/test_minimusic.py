@@ -94,6 +94,17 @@ def test_another_data_set_is_not_mixed_in(minimusic: Path) -> None:
         plan_clips(11, 0)
 
 
+def test_real_data_are_not_written_over(tmp_path: Path) -> None:
+    """They have the same layout and no mark."""
+    real = annotation_file(tmp_path / MUSIC_AVQA, "avqa", "test")
+    real.parent.mkdir(parents=True)
+    real.write_text("real")
+    with pytest.raises(ValueError, match=r"has MUSIC-AVQA already, .* choose another folder"):
+        write_minimusic(tmp_path, 12, 1, workers=1)
+    assert real.read_text() == "real"
+    assert [file.name for file in tmp_path.iterdir()] == [MUSIC_AVQA]
+
+
 def test_no_clip_is_in_two_splits_and_captions_match(minimusic: Path) -> None:
     plans = plan_clips(60, 5)
     assert len({p.video_id for p in plans}) == 60

@@ -1,7 +1,8 @@
-"""Reads one image file, ``.png`` or ``.jpg``, as the encoders of images take it."""
+"""Reads image files, ``.png`` or ``.jpg``, as the encoders of images take them."""
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,12 @@ from ..errors import first_line
 
 ImageCrop = Literal["none", "center", "pad"]
 Color = tuple[int, int, int]
+
+PICTURE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError),
+    *(struct.error, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
+)
+"""What PIL raises for a damaged picture; those of the second line come from its metadata."""
 
 
 def read_image(
@@ -38,8 +45,8 @@ def read_image(
     """
     try:
         with Image.open(file, formats=("PNG", "JPEG")) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            image = to_rgb(ImageOps.exif_transpose(opened))
+    except PICTURE_ERRORS as error:
         raise ValueError(f"image {file} cannot be read: {first_line(error)}") from None
     if crop == "pad":
         image = _padded(image, size, background)
@@ -49,6 +56,13 @@ def read_image(
     left, top = (covering[0] - size[1]) // 2, (covering[1] - size[0]) // 2
     resized = image.resize(covering, resample)
     return np.asarray(resized.crop((left, top, left + size[1], top + size[0])))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture in 8 bits a color: of 16 bits of grey the upper ones, as PIL has it of colors."""
+    if image.mode.startswith("I"):  # PIL's own conversion makes all above 255 white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _padded(image: Image.Image, size: tuple[int, int], background: Color) -> Image.Image:

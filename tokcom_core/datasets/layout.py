@@ -18,6 +18,8 @@ MUSIC_AVQA = "MUSIC-AVQA"
 VALOR = "VALOR"
 SAMPLE_RATE_HZ = 16_000
 """Sampling rate of the mono sound in the .wav files."""
+MIN_SAMPLES = 400
+"""Length of the shortest sound that can be encoded: one frame of AST's filter bank, 25 ms."""
 
 FrameChoice = Literal["even", "first"]
 """Frames of a clip that an encoder sees: evenly spaced ones, or the first."""

@@ -17,7 +17,9 @@ from PIL import Image
 
 from ..errors import first_line
 from ..storage import StorageError, atomic_file, atomic_folder, remove_partials, writing
+from .images import PICTURE_ERRORS, to_rgb
 from .layout import (
+    MIN_SAMPLES,
     SAMPLE_RATE_HZ,
     FrameChoice,
     frame_files,
@@ -89,9 +91,6 @@ def prepare(
         _check_sampling(dataset, sampling)
         remove_partials(frames_folder(dataset, ""))
     waiting = [job for job in jobs if not _is_extracted(job[0], job[1].stem)]
-    for dataset in dict.fromkeys(dataset for dataset, *_ in waiting):
-        if not _has_any_frames(dataset):  # frames without a mark were not extracted by tokcom
-            _mark_sampling(dataset, sampling)
     if progress is not None:
         progress(len(jobs) - len(waiting))
     damaged: list[Damaged] = []
@@ -113,7 +112,7 @@ def _check_sampling(dataset: Path, sampling: Sampling) -> None:
 
 
 def read_sampling(dataset: Path) -> Sampling | None:
-    """The sampling of a data set's frames, if tokcom has extracted them.
+    """The sampling of those of a data set's frames that tokcom has extracted; None if none are.
 
     Raises:
         ValueError: if the mark is damaged.
@@ -180,6 +179,7 @@ def extract(dataset: Path, video: Path, sampling: Sampling = _DEFAULT) -> None:
     if not _has_sound(dataset, video.stem):
         _write_wav(sound_file(dataset, video.stem), decode_sound(video))
     if lacks_frames:
+        _mark_sampling(dataset, sampling)  # first, as frames without a mark are taken for others'
         _write_frames(frames_folder(dataset, video.stem), pictures)
 
 
@@ -198,8 +198,18 @@ def read_sound(file: Path) -> NDArray[np.float32]:
     """
     with _open_sound(file) as reader:
         data = reader.readframes(reader.getnframes())
+        if len(data) < 2 * reader.getnframes():  # behind a header that is longer than usual
+            raise ValueError(f"{file} cannot be read: it ends too early")
     samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
     return samples / np.float32(32768)
+
+
+def check_length(samples: int) -> None:
+    """Raises ValueError for a sound that is too short to be encoded."""
+    if samples < MIN_SAMPLES:
+        raise ValueError(
+            f"{samples} samples are too short for a spectrogram; it takes {MIN_SAMPLES}"
+        )
 
 
 @contextmanager
@@ -215,8 +225,8 @@ def _open_sound(file: Path) -> Iterator[wave.Wave_read]:
             if file.stat().st_size < _WAV_HEADER_BYTES + 2 * reader.getnframes():
                 raise ValueError(f"{file} cannot be read: it ends too early")
             yield reader
-    except (wave.Error, EOFError, OSError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from None
+    except (wave.Error, EOFError, OSError, RuntimeError) as error:  # the last for a wrong size
+        raise ValueError(f"{file} cannot be read: {first_line(error)}") from None
 
 
 def read_frames(
@@ -243,16 +253,16 @@ def read_frames(
     )
     try:
         return np.stack([_read_picture(files[i], size) for i in chosen.astype(int)])
-    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises for a .png
+    except PICTURE_ERRORS as error:
         raise ValueError(
-            f"a frame in {folder} cannot be read: {error}; remove the folder, and "
+            f"a frame in {folder} cannot be read: {first_line(error)}; remove the folder, and "
             "'tokcom data prepare' extracts it again"
         ) from None
 
 
 def _read_picture(file: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     with Image.open(file) as opened:
-        picture = opened.convert("RGB")
+        picture = to_rgb(opened)
     if size is not None and picture.size != size[::-1]:
         picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(picture)

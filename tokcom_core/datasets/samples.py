@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -78,8 +78,9 @@ class Samples:
         if not self.repeated_ids:
             return self
         found: dict[tuple[str, str], None] = {}
+        untried: dict[tuple[str, str], Iterator[str]] = {}
         for media_id, own in zip(self.media_id, self.sample_id, strict=True):
-            names = chain([own], (f"{own}-{number}" for number in count(2)))
+            names = untried.setdefault((media_id, own), _names(own))
             found[next((media_id, name) for name in names if (media_id, name) not in found)] = None
         unique = tuple(name for _, name in found)
         return Samples({**self.columns, "sample_id": unique, _PUBLISHED: self.sample_id})
@@ -95,9 +96,31 @@ class Samples:
         )
 
     def write(self, file: Path) -> None:
-        """Writes them as parquet."""
-        frame = pd.DataFrame({name: list(values) for name, values in self.columns.items()})
-        frame.astype(str).to_parquet(file)
+        """Writes them as parquet.
+
+        Raises:
+            ValueError: for a text with half a character, as JSON may have it.
+        """
+        try:
+            frame = pd.DataFrame({name: list(values) for name, values in self.columns.items()})
+            frame.astype(str).to_parquet(file)
+        except UnicodeEncodeError as error:
+            rows = enumerate(zip(*self.columns.values(), strict=True))
+            row = next(i for i, texts in rows if _is_broken("".join(texts)))
+            raise ValueError(
+                f"sample {self.sample_id[row]!r} about {self.media_id[row]!r} has a text with half "
+                f"a character: {error}"
+            ) from None
+
+
+def _names(own: str) -> Iterator[str]:
+    yield own
+    yield from (f"{own}-{number}" for number in count(2))
+
+
+def _is_broken(text: str) -> bool:
+    """Whether a text has a surrogate without the other half of its pair."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def read_samples(file: Path) -> Samples:

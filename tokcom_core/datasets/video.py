@@ -45,7 +45,7 @@ def decode_frames(video: Path, sampling: Sampling) -> list[Image.Image]:
     """The frames of a clip that ``sampling`` keeps, at least one.
 
     Raises:
-        ValueError: if there is no video stream or the file ends too early.
+        ValueError: if there is no video stream, its codec is unknown, or the file ends too early.
         av.FFmpegError: if it cannot be decoded.
     """
     shown = count_shown(video)
@@ -61,13 +61,15 @@ def count_shown(video: Path) -> int:
     """Number of frames that the file shows; those that an edit list hides do not count.
 
     Raises:
-        ValueError: if there is no video stream or the file ends too early.
+        ValueError: if there is no video stream, its codec is unknown, or the file ends too early.
         av.FFmpegError: if it cannot be opened.
     """
     with av.open(str(video)) as container:
         if not container.streams.video:
             raise ValueError("no video stream")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError("no decoder for its video codec")
         promised = len(stream.index_entries)
         whole = [p for p in container.demux(stream) if p.size and not p.is_corrupt]
     if not whole or len(whole) < promised:

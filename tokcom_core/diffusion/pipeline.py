@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,18 @@ _KEYWORDS = ("prompt", "num_inference_steps", "guidance_scale", "generator", "ou
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a picture is sampled: denoising steps, and the scale of classifier-free guidance."""
+    """How a picture is sampled: denoising steps, and the scale of classifier-free guidance.
+
+    Raises:
+        ValueError: for a guidance that is not finite, as all would be black.
+    """
 
     steps: int = 20
     guidance: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"a guidance of {self.guidance} should be finite, such as 2")
 
 
 class ImageGenerator:

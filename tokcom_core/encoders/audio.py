@@ -11,13 +11,13 @@ from transformers import ASTFeatureExtractor, ASTModel
 
 from ..checkpoints.loading import load_model, load_processor
 from ..datasets import media
-from ..datasets.layout import SAMPLE_RATE_HZ
+from ..datasets.layout import MIN_SAMPLES, SAMPLE_RATE_HZ
 from ..devices import pick_device, pick_dtype
 from .attention import AttendingEncoder
 from .base import freeze
 from .named import AudioSpan
 
-_FRAME_SAMPLES, _HOP_SAMPLES = 400, 160  # of AST's filter bank: 25 ms every 10 ms
+_HOP_SAMPLES = 160  # of AST's filter bank: a frame every 10 ms
 
 
 class AudioEncoder(AttendingEncoder):
@@ -53,13 +53,10 @@ class AudioEncoder(AttendingEncoder):
         Raises:
             ValueError: for a sound shorter than one frame.
         """
-        frames = 1 + (len(sound) - _FRAME_SAMPLES) // _HOP_SAMPLES
-        if frames < 1:
-            raise ValueError(
-                f"{len(sound)} samples are too short for a spectrogram; it takes {_FRAME_SAMPLES}"
-            )
+        media.check_length(len(sound))
+        frames = 1 + (len(sound) - MIN_SAMPLES) // _HOP_SAMPLES
         step = self._processor.max_length * _HOP_SAMPLES
-        needed = step + _FRAME_SAMPLES - _HOP_SAMPLES
+        needed = step + MIN_SAMPLES - _HOP_SAMPLES
         windows = 1 if self._span == "first" else -(-frames // self._processor.max_length)
         values: Tensor = self._processor(
             [sound[i * step :][:needed] for i in range(windows)],

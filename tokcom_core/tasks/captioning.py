@@ -8,10 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import ClassVar, Literal
 
+from pydantic import field_validator
+
 from ..datasets.coco import read_captions
 from ..datasets.samples import Samples
 from .cider import cider_d, corpus_of
-from .instructions import Example, InstructionTask, Published
+from .instructions import Example, InstructionTask, Published, SplitPath
 from .templates import Kind
 
 
@@ -29,13 +31,23 @@ class Captioning(InstructionTask):
     """
 
     name: Literal["captioning"] = "captioning"
-    annotations: str = "captions/captions_{split}.json"
-    images: str = "CLEVR_v1.0/images/{split}"
+    annotations: SplitPath = "captions/captions_{split}.json"
+    images: SplitPath = "CLEVR_v1.0/images/{split}"
 
     kind: ClassVar[Kind] = "caption"
     groups: ClassVar[tuple[str, ...]] = ("captioning",)
     metrics: ClassVar[tuple[str, ...]] = ("captioning_cider",)
     graded: ClassVar[bool] = True
+
+    @field_validator("annotations")
+    @classmethod
+    def _one_for_each_split(cls, annotations: str) -> str:
+        if len({annotations.format(split=split) for split in _SPLITS.values()}) == 1:
+            raise ValueError(
+                f"{annotations!r} would be trained and tested on; put {{split}} in it, which "
+                f"stands for {' and '.join(_SPLITS.values())}"
+            )
+        return annotations
 
     def examples(self, root: Path, part: Published) -> Sequence[Example]:
         folder = self.images.format(split=_SPLITS[part])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..datasets.coco import read_captions
 from ..datasets.tables import entries, read_objects
-from .instructions import Example, InstructionTask, Published
+from .instructions import Example, InstructionTask, Published, SplitPath
 from .templates import Kind
 
 _SPLITS: dict[Published, str] = {"train": "train", "test": "val"}
@@ -27,13 +28,13 @@ class Clevr(InstructionTask):
 
     Attributes:
         folder: Folder below the data folder, with ``images``, ``questions`` and ``scenes``.
-        captions: File of captions in COCO's format, for the text oracle. Without it, the scenes are
-            put into words, if there are any.
+        captions: File of captions in COCO's format, for the text oracle. The scenes of images that
+            it does not describe are put into words, if there are any.
     """
 
     name: Literal["clevr"] = "clevr"
     folder: str = "CLEVR_v1.0"
-    captions: str = "captions/captions_{split}.json"
+    captions: SplitPath = "captions/captions_{split}.json"
 
     kind: ClassVar[Kind] = "short-answer"
     groups: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(_GROUPS.values()))
@@ -56,30 +57,63 @@ class Clevr(InstructionTask):
             ]
 
     def has_captions(self, root: Path) -> bool:
-        return self._described(root, _SPLITS["test"]) is not None
+        return bool(self._described(root, _SPLITS["test"]))
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         questions = [self._file(root, "questions", split) for split in _SPLITS.values()]
         described = [self._described(root, split) for split in _SPLITS.values()]
-        return [*questions, *(file for file in described if file is not None)]
+        return [*questions, *(file for files in described for file in files)]
 
     def _file(self, root: Path, kind: str, split: str) -> Path:
         return root / self.folder / kind / f"CLEVR_{split}_{kind}.json"
 
-    def _described(self, root: Path, split: str) -> Path | None:
-        """The file that images are described by: captions before scenes."""
-        files = (root / self.captions.format(split=split), self._file(root, "scenes", split))
-        return next((file for file in files if file.is_file()), None)
+    def _described(self, root: Path, split: str) -> list[Path]:
+        """The files that images are described by: captions, and scenes of those without any."""
+        captions, scenes = self._captions_file(root, split), self._file(root, "scenes", split)
+        some, all_of_them = False, False
+        if captions.is_file():
+            some, all_of_them = _covered(self._file(root, "questions", split), captions)
+        found = [captions] if some else []
+        return found if all_of_them or not scenes.is_file() else [*found, scenes]
 
     def _descriptions(self, root: Path, split: str) -> dict[str, str]:
-        """Description of each image, by its file name."""
-        file = self._described(root, split)
-        if file is None:
-            return {}
-        if file != self._file(root, "scenes", split):
-            return {name: " ".join(own) for name, own in read_captions(file).items()}
-        with entries(file):
-            return {row["image_filename"]: _words(row) for row in read_objects(file, "scenes")}
+        """Description of each image that has one, by its file name."""
+        found: dict[str, str] = {}
+        for file in self._described(root, split):
+            if file == self._captions_file(root, split):
+                found = {name: " ".join(own) for name, own in read_captions(file).items() if own}
+            else:
+                with entries(file):
+                    for row in read_objects(file, "scenes"):
+                        found.setdefault(row["image_filename"], _words(row))
+        return found
+
+    def _captions_file(self, root: Path, split: str) -> Path:
+        return root / self.captions.format(split=split)
+
+
+def _covered(questions: Path, captions: Path) -> tuple[bool, bool]:
+    """Whether some, and whether all images that are asked about have a caption.
+
+    True for files that cannot be read: whoever reads their samples says so.
+    """
+    try:
+        now = [file.stat() for file in (questions, captions)]
+        stamp = tuple((own.st_mtime_ns, own.st_size) for own in now)
+        return _count_covered(questions, captions, stamp)
+    except (OSError, ValueError):
+        return True, True
+
+
+@lru_cache(maxsize=8)
+def _count_covered(
+    questions: Path, captions: Path, stamp: tuple[tuple[int, int], ...]
+) -> tuple[bool, bool]:
+    """The same of two files as they are now."""
+    described = {name for name, own in read_captions(captions).items() if own}
+    with entries(questions):
+        asked = {row["image_filename"] for row in read_objects(questions, "questions")}
+    return not described.isdisjoint(asked), asked <= described
 
 
 def _group(file: Path, row: Mapping[str, Any]) -> str:

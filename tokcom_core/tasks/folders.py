@@ -16,6 +16,8 @@ from ..errors import first_line
 from .avqa import Avqa
 from .base import Task
 from .catalogue import INSTRUCTION_TASKS
+from .mme import Mme
+from .reviews import Imdb
 
 _State = Literal["absent", "ready", "unprepared", "missing", "damaged"]
 _Job = tuple[Task, Path, str, str]
@@ -65,6 +67,8 @@ class SplitCheck:
 def tasks_in(root: Path) -> list[Task]:
     """The tasks, with default settings, that have at least one annotation file in ``root``.
 
+    A task that searches for its files is among them if its folder is there.
+
     Raises:
         ValueError: if there is no such folder or task.
     """
@@ -72,7 +76,12 @@ def tasks_in(root: Path) -> list[Task]:
         raise ValueError(f"no folder {root}; 'tokcom data minimusic {root}' makes one")
     others = (validate_named(name, Task, INSTRUCTION_TASKS) for name in INSTRUCTION_TASKS)
     known: list[Task] = [Avqa(), *others]
-    found = [task for task in known if any(map(Path.is_file, _annotations(task, root)))]
+    found = [
+        task
+        for task in known
+        if any(map(Path.is_file, _annotations(task, root)))
+        or (isinstance(task, Imdb | Mme) and (root / task.folder).is_dir())
+    ]
     if found:
         return found
     inside = [file for task in known for file in _annotations(task, root.parent)]
@@ -184,13 +193,14 @@ def _read(job: _Job) -> tuple[_State, str]:
     """The same as :func:`_look`, but the files are read."""
     state, told = _look(job)
     task, root, split, media_id = job
-    files = [task.media_file(root, split, medium, media_id) for medium in task.media]
+    files = {medium: task.media_file(root, split, medium, media_id) for medium in task.media}
     if state == "unprepared":
-        files = [Path(told)]
+        files = {"": Path(told)}
     if state in ("ready", "unprepared"):
         try:
-            for file in filter(None, files):
-                check_readable(file)
+            for medium, file in files.items():
+                if file is not None:
+                    check_readable(file, medium)
         except ValueError as error:
             return "damaged", first_line(error)
     return state, told

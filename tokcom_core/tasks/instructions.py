@@ -15,9 +15,9 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..datasets.samples import Samples
 from .base import Reference, Task
@@ -26,6 +26,20 @@ from .templates import Kind, Templates, instruct
 PRETRAINING, TUNING, TRAIN, VAL, TEST = "pretraining", "tuning", "train", "val", "test"
 Published = Literal["train", "test"]
 """Part of a data set as it is published: the one to train on, or the one to test on."""
+
+
+def _only_split(pattern: str) -> str:
+    try:
+        pattern.format(split=TRAIN)
+    except (ValueError, LookupError, AttributeError):
+        raise ValueError(
+            f"{pattern!r} should be a path whose only placeholder is {{split}}"
+        ) from None
+    return pattern
+
+
+SplitPath = Annotated[str, AfterValidator(_only_split)]
+"""A path below the data folder in which ``{split}`` stands for the published split."""
 
 COLUMNS = (
     *("sample_id", "media_id", "group", "answer"),
@@ -153,6 +167,10 @@ class InstructionTask(Task):
             raise ValueError(f"no data folder {root}; put the published files of {self.name} there")
         hashed = hashlib.blake2b(digest_size=8)
         for file in self.annotation_files(root):
+            if not file.is_relative_to(root):
+                raise ValueError(
+                    f"{file} is not in {root}; task {self.name} takes paths below its data folder"
+                )
             if not file.is_file():
                 raise ValueError(
                     f"no annotation file {file}; task {self.name} reads the published layout"

@@ -118,7 +118,7 @@ def chosen_option(text: str, options: str) -> str | None:
 
     As the published evaluation does before it asks GPT: by the letter, if exactly one stands in the
     answer, or else by the words of an option, if exactly one is in the answer. Letters within an
-    answer that is the words of an option do not count.
+    answer that is the words of an option do not count ('20 C'), unless it is a letter and no more.
 
     Args:
         text: The answer: a letter ('B', '(B)', 'B. a cat', 'The answer is B.'), or the words of one
@@ -128,13 +128,15 @@ def chosen_option(text: str, options: str) -> str | None:
         options: The options as ``A. text``, one per line.
     """
     known = dict(line.split(". ", 1) for line in options.splitlines() if line[1:3] == ". ")
-    alone = re.sub(r"[^a-z]", "", text.lower()).upper()
-    if alone in known:
-        return alone
+    if (bare := _plain(text).upper()) in known:
+        return bare
     said = {letter: _plain(words) for letter, words in known.items() if _plain(words)}
     whole = [letter for letter, words in said.items() if words == _plain(text)]
     if len(whole) == 1:
         return whole[0]
+    alone = re.sub(r"[^a-z]", "", text.lower()).upper()
+    if alone in known:
+        return alone
     found = set(re.findall(r"\b[A-D]\b", text)) & set(known)
     article = len(text.split()) > 3 and re.search(r"\bA\s+[a-z]", text)
     if len(found) != 1 or (found == {"A"} and article):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -29,7 +30,8 @@ class Mme(InstructionTask):
 
     There is nothing to train on. The score of a subtask has the name of its group. The sums over
     perception (at most 2,000) and cognition (at most 800) are reported if all of their subtasks are
-    there. If only some questions are asked, scores cover the images of which both were asked.
+    there. If only some questions are asked, scores cover the images of which both were asked; the
+    subtasks' images alternate, so that the first hundred questions are from all of them.
 
     Attributes:
         folder: Folder below the data folder, with a folder for each subtask. That folder holds
@@ -47,13 +49,17 @@ class Mme(InstructionTask):
     def examples(self, root: Path, part: Published) -> Sequence[Example]:
         if part == "train":
             return []
-        found = []
+        by_subtask: dict[str, list[list[Example]]] = {}
         for file in self.annotation_files(root):
             subtask = file.relative_to(root / self.folder).parts[0]
             image = _image_of(file).relative_to(root).as_posix()
+            own = []
             for number, (question, answer) in enumerate(_questions(file)):
                 name = f"{subtask}/{file.stem}-{number}"
-                found.append(Example(name, image, question, answer.lower(), _group(subtask)))
+                own.append(Example(name, image, question, answer.lower(), _group(subtask)))
+            by_subtask.setdefault(subtask, []).append(own)
+        alternating = chain.from_iterable(zip_longest(*by_subtask.values(), fillvalue=()))
+        found = list(chain.from_iterable(alternating))
         return with_siblings(found, [example.media_id for example in found])
 
     def has_captions(self, root: Path) -> bool:

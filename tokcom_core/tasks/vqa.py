@@ -35,9 +35,12 @@ class _TenAnswers(InstructionTask):
         return False
 
     def submission(self, predicted: Sequence[str], samples: Samples) -> Any:
-        """The official results file: ``[{"question_id": 1, "answer": "red"}]``."""
+        """The official results file: ``[{"question_id": 1, "answer": "red"}]``.
+
+        Ids of one's own data that are no numbers stay text.
+        """
         return [
-            {"question_id": int(name), "answer": text}
+            {"question_id": int(name) if name.isdecimal() else name, "answer": text}
             for name, text in zip(samples.published_ids, predicted, strict=True)
         ]
 
@@ -63,6 +66,9 @@ class VqaV2(_TenAnswers):
             asked = {row["question_id"]: row for row in read_objects(questions, "questions")}
         with entries(annotations):
             rows = read_objects(annotations, "annotations")
+            for row in rows:
+                if row["question_id"] not in asked:
+                    raise ValueError(f"{annotations}: {questions.name} lacks {row['question_id']}")
             return [self._example(split, asked[row["question_id"]], row) for row in rows]
 
     def _example(self, split: str, question: dict[str, Any], row: dict[str, Any]) -> Example:

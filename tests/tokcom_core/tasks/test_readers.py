@@ -14,6 +14,7 @@ import pytest
 
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import InstructionTask, Task
+from tokcom_core.tasks.captioning import Captioning
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.instructions import Example
 from tokcom_core.tasks.llava import Llava
@@ -23,7 +24,7 @@ from tokcom_core.tasks.mmvet import MmVet
 from tokcom_core.tasks.reviews import Imdb, Sst2
 from tokcom_core.tasks.vqa import TextVqa, VqaV2
 
-from .published import write, write_clevr, write_sst2, write_vqav2
+from .published import write, write_captions, write_clevr, write_sst2, write_vqav2
 
 
 def test_clevr_groups_questions_by_what_their_programs_return(tmp_path: Path) -> None:
@@ -41,6 +42,48 @@ def test_clevrs_captions_come_before_its_scenes(tmp_path: Path) -> None:
     write_clevr(tmp_path, captions=True)
     assert Clevr().samples(tmp_path, "test")["caption"][0] == "a red cube"
     assert Clevr().identity(tmp_path) != before
+
+
+def test_captions_of_other_images_do_not_stand_for_clevrs_scenes(tmp_path: Path) -> None:
+    """COCO's are in a file of the same name. Scenes describe the images that have no caption."""
+    write_clevr(tmp_path)
+    scenes = Clevr().samples(tmp_path, "test")["caption"]
+    write_captions(tmp_path, "val", {"000000000139.jpg": ["a cat"]})
+    assert Clevr().samples(tmp_path, "test")["caption"] == scenes
+    assert Clevr().has_captions(tmp_path)
+    before = Clevr().identity(tmp_path)
+    write_captions(tmp_path, "val", {"CLEVR_val_000001.png": ["a cube"], "a.jpg": ["a cat"]})
+    found = Clevr().samples(tmp_path, "test")["caption"]
+    assert found == (*scenes[:2], "a cube", "a cube", *scenes[4:])
+    assert Clevr().identity(tmp_path) != before
+    (tmp_path / "CLEVR_v1.0" / "scenes" / "CLEVR_val_scenes.json").unlink()
+    assert Clevr().samples(tmp_path, "test")["caption"] == ("", "", "a cube", "a cube", "", "")
+    assert Clevr().has_captions(tmp_path)
+    write_captions(tmp_path, "val", {"CLEVR_val_000001.png": [], "a.jpg": ["a cat"]})
+    assert not Clevr().has_captions(tmp_path)
+
+
+def test_a_caption_file_for_both_splits_is_refused() -> None:
+    """Every image would be trained and tested on."""
+    with pytest.raises(ValueError, match=r"would be trained and tested on; put \{split\} in it"):
+        Captioning(annotations="captions/captions_val.json")
+    assert Captioning(images="photos").images == "photos", "their names tell the splits apart"
+
+
+@pytest.mark.parametrize("wrong", ["x/{Split}", "x/{}", "x/{year}", "x_{split", "{split.x}"])
+def test_a_path_takes_no_other_placeholder_than_the_split(wrong: str) -> None:
+    for keys in ({"annotations": wrong}, {"images": wrong}):
+        with pytest.raises(ValueError, match=r"whose only placeholder is \{split\}"):
+            Captioning.model_validate(keys)
+    with pytest.raises(ValueError, match=r"whose only placeholder is \{split\}"):
+        Clevr(captions=wrong)
+
+
+def test_files_elsewhere_are_refused(tmp_path: Path) -> None:
+    write_clevr(tmp_path / "data", captions=True)
+    task = Captioning(annotations=f"{tmp_path}/elsewhere/captions_{{split}}.json")
+    with pytest.raises(ValueError, match=r"is not in .*data; task captioning takes paths below"):
+        task.identity(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +117,12 @@ def test_vqav2(tmp_path: Path) -> None:
     assert twice.sample_id == ("70", "70-2")
     assert [own["question_id"] for own in task.submission(["red", "red"], twice)] == [70, 70]
     assert len(task.samples(tmp_path, "train")) == 1
+    named = Samples({**found.columns, "sample_id": ("kitchen-7",)})
+    assert task.submission(["red"], named) == [{"question_id": "kitchen-7", "answer": "red"}]
+    questions = tmp_path / "VQAv2" / "v2_OpenEnded_mscoco_val2014_questions.json"
+    write(questions, {"questions": []})
+    with pytest.raises(ValueError, match=rf"annotations\.json: {questions.name} lacks 70"):
+        task.samples(tmp_path, "test")
 
 
 def test_textvqa_with_and_without_ocr_tokens(tmp_path: Path) -> None:
@@ -140,7 +189,7 @@ def test_mme_needs_both_answers_about_an_image(tmp_path: Path) -> None:
     task = Mme()
     found = task.samples(tmp_path, "test")
     assert len(found) == 14 * 4
-    predicted = ["Yes, it is.", "no", "yes", "yes"] * 14
+    predicted = ["Yes, it is.", "no"] * 14 + ["yes", "yes"] * 14
     measured = _measured(task, predicted, found)
     assert measured["mme_existence"] == 125
     assert measured["mme_perception"] == 1250
@@ -156,6 +205,8 @@ def test_mme_needs_both_answers_about_an_image(tmp_path: Path) -> None:
     assert task.scores(official, found.take([1, 1, 0, 1])) == [1.0, 1.0, 0.0, 0.0]
     with pytest.raises(ValueError, match=r"no samples of split 'train'.*multitask"):
         task.samples(tmp_path, "train")
+    assert len(set(found.group[:28])) == 14, "the first questions are of all subtasks"
+    assert found.media_id[:28:2] == found.media_id[1:28:2], "and both about an image"
 
 
 def _write_mmbench(
@@ -239,6 +290,9 @@ def test_the_letter_is_read_from_the_text(text: str, letter: str | None) -> None
         ("", "A. cat\nB. ?", None),
         ("I see a cat", "A. cat\nB. ?", "A"),
         ("C. vitamin A", "A. iron\nB. zinc\nC. vitamin A", "C"),
+        ("20 C.", "A. 10 C\nB. 20 C\nC. 30 C", "B"),
+        ("25 C", "A. 10 C\nB. 20 C\nC. 30 C", "C"),
+        ("C", "A. CO2\nB. C\nC. H2", "C"),
     ],
 )
 def test_letters_within_the_words_of_options_choose_nothing(

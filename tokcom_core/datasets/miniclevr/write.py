@@ -117,11 +117,11 @@ def write_miniclevr(
             image written.
 
     Raises:
-        ValueError: if ``root`` holds another MiniCLEVR.
+        ValueError: if ``root`` holds another MiniCLEVR, or other data in its folders.
         StorageError: for a full disk; what is already written stays.
     """
     plans = plan_images(data.images, data.seed, data.jpeg_quality)
-    claim_folder(root, "MiniCLEVR", data.model_dump(exclude_none=True))
+    claim_folder(root, "MiniCLEVR", data.model_dump(exclude_none=True), data.FOLDERS)
     for split in SHARES:
         own = [plan for plan in plans if plan.split == split]
         for file, content in _annotations(root, split, own, data.seed).items():
@@ -229,10 +229,15 @@ def _reviews(split: str, count: int, seed: int) -> str:
 
 
 def _write_long_reviews(folder: Path, split: str, count: int, seed: int) -> None:
-    """Writes reviews in the layout of IMDB, each in a file of its own."""
+    """Writes reviews in the layout of IMDB, each in a file of its own.
+
+    IMDB has both labels in every split, so the last review has another one if all others agree.
+    """
     rng = np.random.default_rng([seed, list(SHARES).index(split), 1])
-    for number in range(count):
-        text, label = long_review(rng)
+    found = [long_review(rng) for _ in range(count)]
+    while len({label for _, label in found}) == 1:
+        found[-1] = long_review(rng)
+    for number, (text, label) in enumerate(found):
         kind, stars = _IMDB_FOLDERS[label]
         file = folder / _REVIEW_SPLITS[split][1] / kind / f"{number}_{stars}.txt"
         if not file.exists():

@@ -86,11 +86,12 @@ def write_minimusic(
     """Writes the data set to ``root``; clips that are there already are kept.
 
     Raises:
-        ValueError: if ``root`` holds a MiniMUSIC of another size or seed.
+        ValueError: if ``root`` holds a MiniMUSIC of another size or seed, or other data.
         StorageError: for a full disk; what is already written stays.
     """
     plans = plan_clips(clips, seed)
-    claim_folder(root, "MiniMUSIC", {"clips": clips, "seed": seed})
+    folders = dict.fromkeys(dataset for dataset, _ in SHARES)
+    claim_folder(root, "MiniMUSIC", {"clips": clips, "seed": seed}, folders)
     for dataset, split in SHARES:
         own = [plan for plan in plans if (plan.dataset, plan.split) == (dataset, split)]
         _write_annotations(root, dataset, split, own)

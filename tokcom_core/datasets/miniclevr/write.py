@@ -235,7 +235,7 @@ def _write_long_reviews(folder: Path, split: str, count: int, seed: int) -> None
     """
     rng = np.random.default_rng([seed, list(SHARES).index(split), 1])
     found = [long_review(rng) for _ in range(count)]
-    while len({label for _, label in found}) == 1:
+    while count > 1 and len({label for _, label in found}) == 1:
         found[-1] = long_review(rng)
     for number, (text, label) in enumerate(found):
         kind, stars = _IMDB_FOLDERS[label]

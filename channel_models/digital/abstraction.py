@@ -13,12 +13,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..power import to_db
 from ..sionna_api import EESM, PHYAbstraction
 from .modem import MCS_COUNT, MCS_TABLE, PDSCH, packet_symbols
 
 _MIN_SINR = 1e-6
 _MARGIN = 10 ** (-0.5 / 10)
 """Sionna's tables, interpolated between SNRs 1.6 dB apart, are optimistic by 0.5 dB on average."""
+_LAST_DB = 25.0
+"""SNR at which Sionna's curves end. It keeps their last values, up to .4 at MCS 27, beyond."""
 
 
 @lru_cache(maxsize=4)
@@ -45,12 +48,27 @@ def effective_sinr(sinr: Tensor, mcs: Tensor) -> Tensor:
 def block_error_rate(sinr: Tensor, mcs: Tensor, symbols: Tensor) -> Tensor:
     """BLER ``[...]`` of transport blocks of ``symbols`` symbols at effective SINRs ``[...]``.
 
-    It is 1 where Sionna has no table for the MCS.
+    Beyond the SNR at which a curve of Sionna ends, its logarithm falls on as over the last dB. The
+    BLER is 1 where Sionna has no table for the MCS.
     """
+    sinr = _MARGIN * sinr
+    rate = _tabulated_rate(sinr, mcs, symbols)
+    beyond_db = (to_db(sinr) - _LAST_DB).clamp(min=0.0)
+    if not (beyond_db > 0).any():
+        return rate
+    before, last = (
+        _tabulated_rate(torch.full_like(sinr, 10 ** (snr_db / 10)), mcs, symbols)
+        for snr_db in (_LAST_DB - 1.0, _LAST_DB)
+    )
+    falls = torch.where(last > 0, last / before, 0.0).clamp(max=1.0)
+    return torch.where(beyond_db > 0, last * falls**beyond_db, rate)
+
+
+def _tabulated_rate(sinr: Tensor, mcs: Tensor, symbols: Tensor) -> Tensor:
     _, abstraction = _tables(str(sinr.device))
     *_, rate, _ = abstraction(
         mcs.to(torch.int32)[..., None],
-        sinr_eff=_MARGIN * sinr[..., None],
+        sinr_eff=sinr[..., None],
         num_allocated_re=symbols.to(torch.int32)[..., None],
         mcs_table_index=MCS_TABLE,
         mcs_category=PDSCH,

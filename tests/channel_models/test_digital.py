@@ -151,6 +151,26 @@ def test_link_adaptation_trades_symbols_for_safety() -> None:
     assert better.overhead.data_channel_uses < uses[1]
 
 
+@pytest.mark.parametrize("bits", [48, 272, 8000])
+def test_error_rates_fall_on_where_sionnas_curves_end(bits: int) -> None:
+    """It keeps the last value of a curve for ever; no packet is lost without noise."""
+    mcs = torch.tensor(usable_mcs("cpu"))
+    symbols = packet_symbols(torch.full_like(mcs, bits), mcs)
+    snrs_db = torch.arange(15.0, 60.0, 0.5).tolist()
+    rates = torch.stack(
+        [
+            block_error_rate(torch.full(mcs.shape, 10 ** (snr_db / 10)), mcs, symbols)
+            for snr_db in [*snrs_db, math.inf]
+        ]
+    )
+    assert (rates[1:] <= rates[:-1] + 0.01).all()
+    assert (rates[snrs_db.index(45.0)] < 1e-3).all()
+    assert (rates[-1] == 0).all()
+    end = snrs_db.index(25.5)
+    torch.testing.assert_close(rates[end], rates[end + 1], rtol=1, atol=0.1)
+    assert (rates[end, -2:] > rates[end + 4, -2:]).all()
+
+
 def test_adaptation_takes_the_highest_mcs_that_meets_the_target() -> None:
     sinr = torch.tensor([1.0, 10.0, 60.0])[:, None].expand(3, 40)
     bits = torch.full((3,), 272)

@@ -21,6 +21,7 @@ from studies.plan.cells import Plan
 from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+from tests.local_ray import local_ray
 from tokcom_core.features import MediaFeatures
 from tokcom_core.storage import StorageError
 
@@ -90,14 +91,11 @@ class _Onlooker(SpecTrainable):
 
 def test_a_trial_sees_the_gpus_that_it_reserves(tmp_path: Path) -> None:
     """Else 64 trials that reserve none would all take the first GPU."""
-    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
-    try:
+    with local_ray(num_gpus=1):
         for gpus, visible in ((0, ""), (1, "0")):
             config = {"key": "idle", "out": str(tmp_path)}
             worker = ray.remote(_Onlooker).options(num_gpus=gpus).remote(config)
             assert ray.get(worker.visible.remote(), timeout=120) == visible
-    finally:
-        ray.shutdown()
 
 
 def _accelerator_error(code: int) -> Exception:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from actors import DeviceConfig, Engine, InlineEngine, Network, StationConfig, UserPopulation
 from channel_models import Link
@@ -66,6 +67,35 @@ class Interrupted(InlineEngine):
         if self._left == 0:
             raise KeyboardInterrupt
         return super().get(refs)
+
+
+Trained = tuple[list[dict[str, float]], dict[str, torch.Tensor]]
+"""Losses and weights."""
+
+
+def check_resumption(
+    train: Callable[[Path, Engine], Trained],
+    whole: Trained,
+    folder: Path,
+    interrupted: Sequence[int],
+) -> None:
+    """A training that is interrupted and goes on ends as the ``whole`` one does.
+
+    Args:
+        train: Trains, with checkpoints in a folder, from the latest of them.
+        whole: What comes of a training without interruption.
+        folder: Holds a folder of checkpoints for each interruption.
+        interrupted: Numbers of answers after which a training is interrupted, each for itself.
+    """
+    losses, state = whole
+    for answers in interrupted:
+        own = folder / str(answers)
+        with pytest.raises(KeyboardInterrupt):
+            train(own, Interrupted(answers))
+        again, resumed = train(own, InlineEngine())
+        assert again == losses
+        for name, tensor in state.items():
+            assert torch.equal(resumed[name], tensor), name
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from actors.messages import Batch
 from channel_models import Frame, named_air
 from tokcom_core.systems import Phase, TokenLengths
 
-from .conftest import TOKENS, Interrupted, NetworkParts, PartsOf
+from .conftest import TOKENS, NetworkParts, PartsOf, check_resumption
 
 LENGTHS = ({"audio": 6, "vision": 6}, {"audio": 50, "vision": 6}, {"audio": 6, "vision": 117})
 
@@ -76,15 +77,8 @@ def test_every_step_sends_one_of_the_lengths_and_tests_their_own(
 def test_an_interrupted_training_goes_on_with_the_same_lengths(
     parts_of: PartsOf, tmp_path: Path
 ) -> None:
-    losses, state = _train(parts_of(), LENGTHS, tmp_path / "whole")
-    for answers in (7, 17):
-        folder = tmp_path / str(answers)
-        with pytest.raises(KeyboardInterrupt):
-            _train(parts_of(), LENGTHS, folder, Interrupted(answers))
-        again, resumed = _train(parts_of(), LENGTHS, folder)
-        assert again == losses
-        for name, tensor in state.items():
-            assert torch.equal(resumed[name], tensor), name
+    whole = _train(parts_of(), LENGTHS, tmp_path / "whole")
+    check_resumption(partial(_train, parts_of(), LENGTHS), whole, tmp_path, (7, 17))
 
 
 def test_one_length_to_draw_from_is_the_training_at_that_length(

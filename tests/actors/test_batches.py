@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from channel_models import Members, named_air
 from tokcom_core.systems import devices_of
 from tokcom_core.systems.mlms import Mlms
 
-from .conftest import TASK, TOKENS, Interrupted, NetworkParts, PartsOf
+from .conftest import TASK, TOKENS, NetworkParts, PartsOf, check_resumption
 
 STREAMS = {stream.name: stream for stream in Mlms().streams(TASK, TOKENS)}
 INTERVAL_S = 2e-3
@@ -204,18 +205,12 @@ def test_phases_train_on_a_cell_and_go_on_where_they_were(
     population = UserPopulation(
         users=12, users_at_once=2, faults=Faults(outage_sinr_db=5.0, offline_prob=0.1)
     )
-    losses, state = _train(parts_of(), population, tmp_path / "whole")
+    whole = _train(parts_of(), population, tmp_path / "whole")
+    losses, _ = whole
     assert all(0 <= row["loss_rate_question"] <= 1 for row in losses)
     assert any(row["loss_rate_vision"] > 0 for row in losses)
     assert losses[-1]["emulated_s"] > losses[4]["emulated_s"] > 0
-    for answers in (9, 20):
-        folder = tmp_path / str(answers)
-        with pytest.raises(KeyboardInterrupt):
-            _train(parts_of(), population, folder, Interrupted(answers))
-        again, resumed = _train(parts_of(), population, folder)
-        assert again == losses
-        for name, tensor in state.items():
-            assert torch.equal(resumed[name], tensor), name
+    check_resumption(partial(_train, parts_of(), population), whole, tmp_path, (9, 20))
 
 
 def test_what_is_not_received_teaches_nothing(parts_of: PartsOf, tmp_path: Path) -> None:

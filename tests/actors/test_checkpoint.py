@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,13 +26,14 @@ from actors import (
 )
 from actors.engines.engine import Engine, Peer
 from channel_models import named_air
+from tests.local_ray import local_ray
 
-from .conftest import Interrupted, NetworkParts, PartsOf
+from .conftest import NetworkParts, PartsOf, Trained, check_resumption
 
 
 def _train(
-    parts: NetworkParts, engine: Engine, folder: Path, steps: int = 6, every: int = 2
-) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    parts: NetworkParts, folder: Path, engine: Engine, steps: int = 6, every: int = 2
+) -> Trained:
     """Every phase, with checkpoints in ``folder``."""
     losses = []
     with parts.network(engine) as network:
@@ -44,14 +46,8 @@ def _train(
 def test_an_interrupted_phase_goes_on_to_the_same_network(
     parts_of: PartsOf, tmp_path: Path
 ) -> None:
-    losses, state = _train(parts_of(), InlineEngine(), tmp_path / "whole")
-    for answers in (7, 17):
-        with pytest.raises(KeyboardInterrupt):
-            _train(parts_of(), Interrupted(answers), tmp_path / str(answers))
-        again, resumed = _train(parts_of(), InlineEngine(), tmp_path / str(answers))
-        assert again == losses
-        for name, tensor in state.items():
-            assert torch.equal(resumed[name], tensor), name
+    whole = _train(parts_of(), tmp_path / "whole", InlineEngine())
+    check_resumption(partial(_train, parts_of()), whole, tmp_path, (7, 17))
     checkpoints = Checkpoints(tmp_path / "whole" / "fine-tuning")
     kept = list((tmp_path / "whole" / "fine-tuning").iterdir())
     assert [folder.name for folder in kept] == ["00000006"]
@@ -116,21 +112,20 @@ def _kill_some(rng: random.Random, done: threading.Event, killed: list[int]) -> 
 
 @pytest.fixture
 def cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with local_ray():
+        yield
 
 
 @pytest.mark.usefixtures("cluster")
 def test_processes_killed_at_random_change_nothing(parts_of: PartsOf, tmp_path: Path) -> None:
     """Devices and the base station die by SIGKILL while they train."""
-    losses, state = _train(parts_of(), InlineEngine(), tmp_path / "calm", steps=40, every=10)
+    losses, state = _train(parts_of(), tmp_path / "calm", InlineEngine(), steps=40, every=10)
     done, killed = threading.Event(), []
     killer = threading.Thread(target=_kill_some, args=(random.Random(5), done, killed))
     killer.start()
     for _ in range(5):  # as a study does whose processes die between two phases
         with suppress(PeerLostError, StateLostError):
-            stormy, survived = _train(parts_of(), _Haunted(120), tmp_path / "storm", 40, 10)
+            stormy, survived = _train(parts_of(), tmp_path / "storm", _Haunted(120), 40, 10)
             break
     done.set()
     killer.join()

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import ray
 from pandas.testing import assert_frame_equal
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from actors import (
 from actors.faults import Victims
 from channel_models import Frame, Members, Reception, named_air
 from channel_models.reception.linear import LinearAir
+from tests.local_ray import local_ray
 
 from .conftest import TASK, TOKENS, PartsOf
 
@@ -76,9 +76,8 @@ def start(parts_of: PartsOf, tmp_path: Path) -> Start:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with local_ray():
+        yield
 
 
 def _run(emulation: Emulation) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from actors.engines.engine import Engine, Peer, PeerLostError
 from actors.engines.retries import RetriesExhaustedError
 from actors.training.batches import _batches
 from channel_models import named_air
+from tests.local_ray import local_ray
 from tokcom_core.systems import TokenLengths
 
 from .conftest import NetworkParts, PartsOf
@@ -35,9 +36,8 @@ from .conftest import NetworkParts, PartsOf
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with local_ray(num_gpus=1):
+        yield
 
 
 @dataclass(frozen=True)

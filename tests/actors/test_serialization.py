@@ -9,14 +9,14 @@ import ray
 import torch
 
 from actors.engines.serialization import _as_bytes, register_tensor_serializer
+from tests.local_ray import local_ray
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    register_tensor_serializer()
-    yield
-    ray.shutdown()
+    with local_ray(num_cpus=1):
+        register_tensor_serializer()
+        yield
 
 
 @pytest.mark.parametrize(

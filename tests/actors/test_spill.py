@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from pandas.testing import assert_frame_equal
 
 from actors import Emulation, EmulationConfig, Faults, RayEngine
+from tests.local_ray import local_ray
 
 from .test_emulation import Start, start
 
@@ -21,16 +21,9 @@ STORE_MB = 80
 @pytest.fixture
 def spilled(tmp_path: Path) -> Iterator[Path]:
     """The folder that a small object store spills to."""
-    ray.init(
-        address="local",
-        num_cpus=2,
-        object_store_memory=STORE_MB * 1024**2,
-        object_spilling_directory=str(tmp_path / "spilled"),
-        include_dashboard=False,
-        log_to_driver=False,
-    )
-    yield tmp_path / "spilled"
-    ray.shutdown()
+    folder = tmp_path / "spilled"
+    with local_ray(object_store_memory=STORE_MB * 1024**2, object_spilling_directory=str(folder)):
+        yield folder
 
 
 def test_what_spills_comes_back(start: Start, spilled: Path) -> None:

@@ -18,6 +18,7 @@ from actors.engines.tensorflow import tensorflow_service
 from channel_models import Link, Request, named_air
 from channel_models.sources.delay_line import DelayLine
 from channel_models.sources.tensorflow import BankedSource
+from tests.local_ray import local_ray
 
 from .conftest import PartsOf
 
@@ -27,9 +28,8 @@ REQUEST = Request(2048, 29, 28e3, 12, 3, "a")
 
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False)
-    yield
-    ray.shutdown()
+    with local_ray():
+        yield
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import drjit
 import numpy as np
 import pytest
 import torch
@@ -22,6 +21,7 @@ from channel_models.sources.raytraced import (
     tracing_is_possible,
 )
 from channel_models.testing import LINK, AirContract, frame
+from tests.backends import pretend_llvm
 
 can_trace = pytest.mark.skipif(
     not tracing_is_possible(), reason="ray tracing needs LLVM 16 or newer (libllvm19), or a GPU"
@@ -96,20 +96,13 @@ def test_places_are_uniform_within_the_radius() -> None:
     assert np.abs(offset_m.mean(0)).max() < 5 * 75 / math.sqrt(count)
 
 
-def _pretend(monkeypatch: pytest.MonkeyPatch, llvm: int, gpu: bool) -> None:
-    """To be a machine with some LLVM, and with or without a GPU."""
-    there = {drjit.JitBackend.CUDA: gpu, drjit.JitBackend.LLVM: True}
-    monkeypatch.setattr(drjit, "has_backend", there.__getitem__)
-    monkeypatch.setattr(drjit.detail, "llvm_version", lambda: (llvm, 0, 6))
-
-
 @pytest.mark.parametrize(
     ("llvm", "gpu", "possible"), [(15, False, False), (19, False, True), (15, True, True)]
 )
 def test_an_llvm_that_is_too_old_is_none(
     llvm: int, gpu: bool, possible: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _pretend(monkeypatch, llvm, gpu)
+    pretend_llvm(monkeypatch, llvm, gpu)
     assert tracing_is_possible() is possible
 
 
@@ -118,7 +111,7 @@ def test_with_an_old_llvm_there_is_one_clear_line(
 ) -> None:
     """Dr.Jit has a backend, which would abort the process."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    _pretend(monkeypatch, llvm=15, gpu=False)
+    pretend_llvm(monkeypatch, 15)
     with pytest.raises(ValueError, match="needs LLVM 16 or newer; install libllvm19"):
         named_air("munich", positions=1).build(LINK, math.nan)
 

@@ -1,4 +1,4 @@
-"""Two finished studies that all may look at; one is kept on an S3 server of this machine."""
+"""A study, and two finished ones that all may look at; one is on an S3 server of this machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from studies.cli.main import main
+from studies.plan.study import Study
 
 from .small import write_study
 
@@ -29,6 +30,12 @@ def tokcom(*arguments: object) -> subprocess.CompletedProcess[str]:
         timeout=LIMIT_S,
         check=False,
     )
+
+
+@pytest.fixture
+def study() -> Study:
+    """One method at two SNRs, with two seeds."""
+    return Study(name="s", methods=["aligned"], eval_snr_db=[0, 10], seeds=[0, 1])
 
 
 @pytest.fixture(scope="session")

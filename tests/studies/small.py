@@ -1,4 +1,4 @@
-"""Studies of a few steps, which all tests here start from, and plans of studies."""
+"""Studies of a few steps, which all tests here start from, plans of studies, and searches."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 import yaml
 
 from studies.plan.cells import Plan
+from studies.plan.search import Search, search_of
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from tokcom_core.systems import merged
+
+RATES = "systems.mlms.fine_tuning.learning_rates"
+LANGUAGE = "systems.mlms.models.language"
+"""Keys that searches are over."""
 
 _SMALL: dict[str, Any] = {
     "name": "small",
@@ -47,6 +52,11 @@ def write_study(file: Path, **keys: Any) -> Path:
     """The same, in a file."""
     file.write_text(yaml.safe_dump(small_keys(**keys)))
     return file
+
+
+def small_search(**keys: Any) -> Search:
+    """A search over two token lengths, unless these keys say otherwise."""
+    return search_of(**{"method": "aligned", "over": {"tokens.audio": [2, 4]}, **keys})
 
 
 def planned(**keys: Any) -> tuple[Plan, list[Cell]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from pydantic import ValidationError
-from rich.console import Console
 
 from actors import EmulationConfig, Faults
 from channel_models import DigitalConfig, Link
@@ -30,6 +28,7 @@ from studies.tables.service import emulated
 
 from .here import run_here
 from .outcomes import finish, tables_of
+from .screen import screen_text
 from .small import ours, planned, small_study
 
 LINK = {"name": "rayleigh", "digital": {"bits": 8}}
@@ -57,14 +56,6 @@ def _accuracy(cell: Cell, snr_db: float) -> float:
 def _louder(cell: Cell, snr_db: float) -> float:
     """More power is better."""
     return 0.6 + 0.01 * (cell.max_tx_power_dbm or 0)
-
-
-def _text(*shown: Any) -> str:
-    console = Console(file=io.StringIO(), width=120)
-    for one in shown:
-        console.print(one)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -223,17 +214,17 @@ def test_values_that_cannot_be_are_one_line(keys: dict[str, Any], complaint: str
 
 def test_a_plan_has_columns_of_what_is_swept() -> None:
     methods = ["aligned", "digital"]
-    one = _text(plan_tables(_study(methods=methods), [])[0])
+    one = screen_text(plan_tables(_study(methods=methods), [])[0])
     assert "bits" not in one and "users" not in one
-    several = _text(plan_tables(_study(methods=methods, digital={"bits": [4, 16]}), [])[0])
+    several = screen_text(plan_tables(_study(methods=methods, digital={"bits": [4, 16]}), [])[0])
     rows = [line.split() for line in several.splitlines() if line.split()]
     at = rows[1].index("bits") + 2  # "trained at (dB)" is three words
     assert [row[at - 4] for row in rows if row[0] in methods] == ["-", "4", "16"]
     emulate = {"users": [100, 500]}
-    users = _text(plan_tables(_study(methods=["aligned"], emulate=emulate), [])[0])
+    users = screen_text(plan_tables(_study(methods=["aligned"], emulate=emulate), [])[0])
     assert "users" in users and " 100 " in users and " 500 " in users
     link = {"tx_power_dbm": [-7, 23]}
-    powers = _text(plan_tables(_study(methods=["aligned"], airs=["umi"], link=link), [])[0])
+    powers = screen_text(plan_tables(_study(methods=["aligned"], airs=["umi"], link=link), [])[0])
     assert "dBm" in powers and " -7 " in powers and " 23 " in powers
 
 
@@ -276,7 +267,7 @@ def test_symbols_of_one_air_are_compared_where_another_has_a_link(tmp_path: Path
 
 def test_bits_are_shown_where_they_vary(bits_out: Path, tmp_path: Path) -> None:
     summary = summarise(bits_out)
-    assert "bits" in _text(conditions_table(summary, layout_of(StudyFolder(bits_out).open())))
+    assert "bits" in screen_text(conditions_table(summary, layout_of(StudyFolder(bits_out).open())))
     assert summary["bits_per_value"].notna().sum() == 2
     lines = curve(summary[~summary["method"].isin(["blind", "text-oracle"])])
     assert lines.columns.names == ["method", "bits_per_value"]
@@ -298,7 +289,7 @@ def test_bits_are_shown_where_they_vary(bits_out: Path, tmp_path: Path) -> None:
     one = _study(methods=["aligned", "digital"])
     results = finish(one, StudyFolder(tmp_path), _accuracy)
     assert results["bits_per_value"].dropna().tolist() == [8]
-    assert "bits" not in _text(conditions_table(summarise(tmp_path), layout_of(one)))
+    assert "bits" not in screen_text(conditions_table(summarise(tmp_path), layout_of(one)))
     write_report(Findings(one, tables_of(one, StudyFolder(tmp_path)), results))
     drawn = pd.read_csv(StudyFolder(tmp_path).report / "accuracy_by_snr.csv")
     methods = drawn.loc[drawn["snr_db"].notna(), "line"]
@@ -342,7 +333,7 @@ def test_powers_stand_in_the_place_of_snrs(tmp_path: Path) -> None:
     ours = results[results["method"] == "aligned"]
     assert sorted(ours["max_tx_power_dbm"].unique()) == [-7, 13, 23]
     summary = summarise(tmp_path)
-    shown = _text(conditions_table(summary, layout_of(study)))
+    shown = screen_text(conditions_table(summary, layout_of(study)))
     assert "dBm" in shown and " -7 " in shown
     lines = curve(summary.query("method == 'aligned'"), x="max_tx_power_dbm")
     assert lines["aligned"].is_monotonic_increasing and len(lines) == 3

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import drjit
 import matplotlib.pyplot as plt
 import pytest
 
@@ -22,6 +21,7 @@ from studies import Study, load, presets
 from studies.cli import main
 from studies.cli import study as study_commands
 from studies.storage.folder import StudyFolder
+from tests.backends import pretend_llvm
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, video_file
 from tokcom_core.datasets.minimusic.write import write_minimusic
 
@@ -188,8 +188,7 @@ def test_a_site_is_refused_before_data_are_made_where_nothing_can_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(drjit, "has_backend", lambda backend: backend is drjit.JitBackend.LLVM)
-    monkeypatch.setattr(drjit.detail, "llvm_version", lambda: (15, 0, 6))
+    pretend_llvm(monkeypatch, 15)
     monkeypatch.setattr("studies.execution.run.start_ray", lambda *_: False)
     out = tmp_path / "out"
     said = refused("study", "run", "quickstart", "--out", out, "--set", "airs=munich")

@@ -21,6 +21,7 @@ from huggingface_hub import constants
 
 from studies.cli.main import main
 from studies.doctor import installation, limits, machine
+from tests.backends import pretend_llvm
 from tokcom_core.checkpoints import pocket_folder
 
 from .small import write_study
@@ -77,8 +78,7 @@ def test_what_is_optional_is_no_error(
         return version(name)
 
     monkeypatch.setattr(installation, "version", installed)
-    monkeypatch.setattr(drjit, "has_backend", lambda backend: backend is drjit.JitBackend.LLVM)
-    monkeypatch.setattr(drjit.detail, "llvm_version", lambda: (15, 0, 6))
+    pretend_llvm(monkeypatch, 15)
     code, rows = doctor()
     assert code == 0
     remedy = 'pip install "tokcom[diffusion]"'

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from studies.storage.folder import StudyFolder
 from studies.tables.layout import layout_of
@@ -17,7 +16,7 @@ from studies.tables.layout import layout_of
 from ..conftest import CLIPS, SEED
 from .finished import METHODS, REFERENCES
 from .here import run_here
-from .small import mlms, small_keys, small_study
+from .small import mlms, small_study, write_study
 
 
 def test_every_cell_has_its_rows(finished: Path) -> None:
@@ -65,8 +64,7 @@ def test_answers_and_curves_are_those_of_the_rows(finished: Path) -> None:
 
 def test_data_that_cannot_be_made_stop_a_study(tmp_path: Path, refused: Callable[..., str]) -> None:
     """They are made in a thread, while Ray starts; its error ends the run."""
-    study = tmp_path / "s.yaml"
-    study.write_text(yaml.safe_dump(small_keys(data={"minimusic": {"clips": 60, "seed": 3}})))
+    study = write_study(tmp_path / "s.yaml", data={"minimusic": {"clips": 60, "seed": 3}})
     mark = tmp_path / "out" / "data" / "minimusic.json"
     mark.parent.mkdir(parents=True)
     mark.write_text('{"clips": 61, "seed": 3}')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from plotly.graph_objects import Figure
-from rich.console import Console
 
 from actors import Faults
 from actors.emulation.traffic import Traffic
@@ -32,6 +30,8 @@ from studies.tables.service import (
     service_columns,
     summarise_service,
 )
+
+from .screen import screen_text
 
 INTERVAL_S = 0.01
 
@@ -229,10 +229,8 @@ def test_the_screen_shows_the_mean_of_seeds() -> None:
 
 def _shown(service: pd.DataFrame, layout: TableLayout) -> list[str]:
     """The words of the last row on the screen."""
-    console = Console(file=io.StringIO(), width=90)
-    console.print(service_table(service, layout))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().strip().splitlines()[-1].split()
+    text = screen_text(service_table(service, layout), width=90)
+    return text.strip().splitlines()[-1].split()
 
 
 def test_the_title_of_the_picture_counts_the_users_that_it_shows() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
-from rich.console import Console
 
 import studies
 from studies.cli.screen import conditions_note, conditions_table, reasons_note
@@ -31,6 +29,7 @@ from studies.tables.statistics import mean_interval
 from studies.tables.summary import count_answers, interval_note, summarise
 
 from .outcomes import finish, tables_of
+from .screen import screen_text
 
 
 def _accuracy(cell: Cell, snr_db: float) -> float:
@@ -53,10 +52,7 @@ def _summary(study: Study, root: Path) -> Found:
 
 
 def _shown(summary: pd.DataFrame, layout: TableLayout) -> str:
-    console = Console(file=io.StringIO(), width=80)
-    console.print(conditions_table(summary, layout))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return screen_text(conditions_table(summary, layout), width=80)
 
 
 def test_the_realised_snr_is_shown_where_the_nominal_one_is_not_received(found: Found) -> None:
@@ -65,10 +61,7 @@ def test_the_realised_snr_is_shown_where_the_nominal_one_is_not_received(found: 
     wide = results["bandwidth_hz"].eq(1e7)
     moved = results.assign(realised_snr_db=results["realised_snr_db"] - 3.0103 * wide)
     summary = _summarised(tables, moved)
-    console = Console(file=io.StringIO(), width=120)
-    console.print(conditions_table(summary, tables.layout, realised=True))
-    assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
+    shown = screen_text(conditions_table(summary, tables.layout, realised=True))
     assert "realised" in shown and " 7.0 " in shown and " 10.0 " in shown
     assert "realised" not in _shown(summary, tables.layout)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import ray
 from pandas.testing import assert_frame_equal
 from transformers import GemmaConfig, PreTrainedConfig, Qwen2Config
 
@@ -20,6 +19,7 @@ from studies.plan.specs import PhaseSpec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from studies.tables.columns import WALL_CLOCK_COLUMNS
+from tests.local_ray import local_ray
 from tokcom_core.datasets.data import MiniClevr
 from tokcom_core.datasets.miniclevr.write import write_miniclevr
 from tokcom_core.systems import merged
@@ -140,9 +140,8 @@ def test_a_file_holds_the_picture_and_the_words(table: pd.DataFrame, world: Path
 
 @pytest.fixture
 def _ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with local_ray():
+        yield
 
 
 @pytest.mark.usefixtures("_ray")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 import studies
 from studies.cli.screen import conditions_table
@@ -20,6 +18,7 @@ from studies.tables.files import Tables
 from studies.tables.findings import Findings
 
 from ..outcomes import emulated, finish, outcome, tables_of
+from ..screen import screen_text
 from .conftest import accuracy
 
 
@@ -149,10 +148,8 @@ def test_deadlines_that_share_their_answers_count_once(tmp_path: Path, study: St
     chart = pd.read_csv(page.parent / "accuracy_by_snr.csv")
     assert chart["panel"].unique().tolist() == ["awgn"]
     summary = studies.summarise(tmp_path)
-    console = Console(file=io.StringIO(), width=100)
-    console.print(conditions_table(summary, tables_of(own, folder).layout))
-    assert isinstance(console.file, io.StringIO)
-    printed = [line.split() for line in console.file.getvalue().splitlines() if line]
+    text = screen_text(conditions_table(summary, tables_of(own, folder).layout), width=100)
+    printed = [line.split() for line in text.splitlines() if line]
     assert {line[4] for line in printed if line[0] == "blind"} == {"-"}
     words = {tuple(line[-2:]) for line in printed}
     assert {("1", "no"), ("1", "yes"), ("1", "-")} <= words

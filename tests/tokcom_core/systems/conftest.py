@@ -1,20 +1,37 @@
-"""Cases of TaiChi, which the tests of its subjects share."""
+"""Cases of paper 1's system and of TaiChi, which the tests of their subjects share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tokcom_core.systems import Phase
+from tokcom_core.systems.mlms import Mlms
 from tokcom_core.systems.taichi import Taichi
+from tokcom_core.tasks import Avqa
 from tokcom_core.testing import SystemCase
 
 from ..pictures import Pictures, write_models, write_pictures
 
+MLMS_TOKENS = {"audio": 6, "vision": 6}
 TAICHI_TOKENS = {"terminal": 9}
 CaseOf = Callable[..., SystemCase]
+
+
+@pytest.fixture(scope="module")
+def mlms_case_of(tokens: dict[str, dict[str, Path]]) -> CaseOf:
+    """The system with some keys, on the shared tokens."""
+
+    def build(**keys: Any) -> SystemCase:
+        system = Mlms.model_validate({"caption_tokens": 64, **keys})
+        budgets = {name: MLMS_TOKENS[name] for name in system.budgets(Avqa())}
+        features = {name: {name: tokens[name]} for name in (*budgets, "text")}
+        return SystemCase(system, Avqa(), budgets, tokens["samples"], features)
+
+    return build
 
 
 @pytest.fixture(scope="session")

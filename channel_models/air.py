@@ -36,6 +36,8 @@ class ChannelOutput:
             ``path_loss_db``; ``tx_power_dbm`` where a link budget sets it).
         biased: whether the symbols are a (biased) LMMSE estimate; False where nothing is equalised,
             and for packets.
+        sinr: mean SINR of each sample's symbols, float32 ``[B]``, where they stand for others whose
+            SINRs differ; None if it follows from ``noise_var``.
     """
 
     symbols: Tensor
@@ -46,6 +48,7 @@ class ChannelOutput:
     payload_bits: float = 0.0
     location: dict[str, Tensor] = field(default_factory=dict)
     biased: bool = True
+    sinr: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Reception:
         waiting_ms: float64 ``[B]``, how long it waited between its attempts.
         location: what is known of each sample's place, float ``[B]`` by name.
         biased: whether the symbols are an LMMSE estimate.
+        sinr: mean SINR of each sample, see :class:`ChannelOutput`.
     """
 
     symbols: Tensor
@@ -75,6 +79,7 @@ class Reception:
     waiting_ms: Tensor
     location: dict[str, Tensor]
     biased: bool = True
+    sinr: Tensor | None = None
 
     @property
     def sinr_db(self) -> Tensor:
@@ -82,10 +87,16 @@ class Reception:
 
         It is infinite where the symbols have no error. An erased symbol counts with an SINR of 0.
         """
-        bias = 1.0 if self.biased else 0.0
         arrived = self.valid & ~self.erased
-        sinr = torch.where(arrived, (1.0 / self.noise_var - bias).clamp(min=0.0), 0.0)
+        if self.sinr is not None:
+            return to_db(torch.where(arrived.any(1), self.sinr, 0.0))
+        sinr = torch.where(arrived, sinr_of_error(self.noise_var, self.biased), 0.0)
         return to_db(sinr.sum(1) / self.valid.sum(1).clamp(min=1))
+
+
+def sinr_of_error(noise_var: Tensor, biased: bool) -> Tensor:
+    """Linear SINR of unit-power symbols of this error variance; estimates may be biased."""
+    return (1.0 / noise_var - (1.0 if biased else 0.0)).clamp(min=0.0)
 
 
 class Air(ABC):
@@ -215,4 +226,5 @@ def _received(frame: Frame, fewest: int, output: ChannelOutput, costs: _Costs) -
         waiting_ms=costs.waiting_ms,
         location=output.location,
         biased=output.biased,
+        sinr=output.sinr,
     )

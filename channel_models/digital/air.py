@@ -166,10 +166,13 @@ class DigitalAir(Air):
         return found
 
     def _profile_symbols(self, transmissions: Sequence[HarqTransmission]) -> list[int]:
-        """For each transmission, enough symbols to cover its sender's whole share of the band."""
-        senders = [s.frame.sender for s in transmissions]
+        """For each transmission, enough symbols for its sender's whole share of the band.
+
+        They cover the share for one OFDM symbol, or for a slot if its symbols err differently.
+        """
+        senders, rows = [s.frame.sender for s in transmissions], self._inner.unlike_rows
         shares = self.link.allocations(senders)
-        return [max(_MIN_PROFILE_SYMBOLS, shares[sender].subcarriers) for sender in senders]
+        return [max(_MIN_PROFILE_SYMBOLS, rows * shares[name].subcarriers) for name in senders]
 
     def _transmit_in_abstract(self, transmissions: Sequence[HarqTransmission], seed: int) -> None:
         """Draws whether each packet arrives, by the block error rate at its effective SINR.

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..air import Air, ChannelOutput
+from ..air import Air, ChannelOutput, sinr_of_error
 from ..frame import Frame, Members
-from ..numerology import SYMBOLS_PER_SLOT, Allocation
+from ..numerology import Allocation
 from .detection import sample_lmmse_estimate
 from .linear import LinearAir
 
@@ -24,7 +24,7 @@ class EquivalentAir(Air):
 
     A silent probe takes the place of each frame's first symbols and crosses the linear air. The
     error variance of its LMMSE estimates, averaged over the symbols that a sample sends, is the e
-    of the sample. The sample's symbols x then cross the flat channel (1 - e) x + n, which has error
+    of the sample; the mean of their SINRs is that of the sample. The sample's symbols x then cross the flat channel (1 - e) x + n, which has error
     variance e.
 
     The probe fills the sender's whole band for one OFDM symbol, or for the first slot if the
@@ -58,9 +58,7 @@ class EquivalentAir(Air):
         return self._inner.predict_snr(senders, members)
 
     def _probe(self, frame: Frame, allocation: Allocation) -> Frame:
-        estimated = self._inner.csi == "estimated"
-        rows = SYMBOLS_PER_SLOT - self.link.dmrs_symbols if estimated else 1
-        count = max(_MIN_PROBED_SYMBOLS, rows * allocation.subcarriers)
+        count = max(_MIN_PROBED_SYMBOLS, self._inner.unlike_rows * allocation.subcarriers)
         silence = torch.zeros_like(frame.symbols[:, :count])
         valid = frame.valid.any(1, keepdim=True).expand(silence.shape)  # idle ones do not interfere
         members, attempt = frame.members, frame.attempt
@@ -74,6 +72,9 @@ class EquivalentAir(Air):
         own = frame.valid[:, : of_symbol.shape[1]]
         own = own | ~own.any(1, keepdim=True)  # idle samples: any error will do
         error = (of_symbol * own).sum(1, keepdim=True) / own.sum(1, keepdim=True)
+        sinr = torch.where(own, sinr_of_error(of_symbol, probed.biased), 0.0).sum(1) / own.sum(1)
         generator = torch.Generator(self._device).manual_seed(seed)
         estimate = sample_lmmse_estimate(frame.symbols, error, frame.scale, generator)
-        return ChannelOutput(estimate, error, probed.realised_snr_db, location=probed.location)
+        return ChannelOutput(
+            estimate, error, probed.realised_snr_db, location=probed.location, sinr=sinr
+        )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..air import Air, ChannelOutput
 from ..frame import Frame, Members
-from ..numerology import Allocation, Link
+from ..numerology import SYMBOLS_PER_SLOT, Allocation, Link
 from ..power import to_db
 from ..seeding import attempt_seed, spawn_seed
 from ..sources.source import Source
@@ -84,6 +84,15 @@ class LinearAir(Air):
     def static(self) -> bool:
         """Whether every channel stands still while a frame is sent."""
         return self._channel is None or self._channel.static
+
+    @property
+    def unlike_rows(self) -> int:
+        """Number of a slot's OFDM symbols that err differently: interpolation between pilots does.
+
+        It is 1 if the channel is known.
+        """
+        estimated = self.csi == "estimated"
+        return SYMBOLS_PER_SLOT - self.link.dmrs_symbols if estimated else 1
 
     def at(self, noise_power: float) -> LinearAir:
         """The same air at another N0; both share the statistics for channel estimation."""

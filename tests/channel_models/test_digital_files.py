@@ -158,3 +158,19 @@ def test_fading_over_a_long_file_loses_it(monkeypatch: pytest.MonkeyPatch) -> No
     assert still < 0.3 < 0.6 < moving
     monkeypatch.setattr(probe, "_MAX_GAINS", 2**20)
     assert _files_lost("abstract", 3.0, 100, 40) == pytest.approx(moving, abs=0.05)
+
+
+def test_estimated_channels_lose_as_many_files_in_a_wide_band() -> None:
+    """Interpolation errs most in the first OFDM symbols, which are all of a short stretch."""
+    lost = [
+        float(
+            named_air("rayleigh", csi="estimated", digital=DigitalConfig(mcs=10))
+            .build(Link(bandwidth_hz=bandwidth_hz), 16.0)
+            .transmit([file_frame(torch.full((200,), 40_000.0))], seed=6)[0]
+            .erased.all(1)
+            .float()
+            .mean()
+        )
+        for bandwidth_hz in (5e6, 40e6)
+    ]
+    assert lost[1] == pytest.approx(lost[0], abs=0.02)

@@ -24,8 +24,8 @@ class EquivalentAir(Air):
 
     A silent probe takes the place of each frame's first symbols and crosses the linear air. The
     error variance of its LMMSE estimates, averaged over the symbols that a sample sends, is the e
-    of the sample; the mean of their SINRs is that of the sample. The sample's symbols x then cross the flat channel (1 - e) x + n, which has error
-    variance e.
+    of the sample; the mean of their SINRs is that of the sample. The sample's symbols x then cross
+    the flat channel (1 - e) x + n, which has error variance e.
 
     The probe fills the sender's whole band for one OFDM symbol, or for the first slot if the
     channel is estimated: interpolation between pilots errs differently from one OFDM symbol to the

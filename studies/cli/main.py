@@ -65,6 +65,8 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         _fail(complaint(error), 1 if is_full(error) else 2)
+    except MemoryError as error:
+        _fail(str(error) or "memory ran out", 1)
     except ValueError as error:
         _fail(str(error))
 

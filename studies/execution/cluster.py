@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 from joblib import cpu_count
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 
 from tokcom_core.devices import pick_device
 
@@ -42,10 +42,28 @@ _CLIENT = (
     "Ray Tune cannot run through Ray Client (ray://); run the command on a node of the cluster "
     "with --address auto, or have 'ray job submit' do so"
 )
+_NO_MEMORY = (
+    "memory ran out, and Ray killed a worker as it started; end other programs or run fewer trials "
+    "at once (--set resources.cpu=2), then 'tokcom study resume' goes on"
+)
 _CONNECT_TIMEOUT_S = 10.0
 
 NODE = "node:"
 """Prefix of the name of a resource that only one node has; the node's address follows."""
+
+
+@contextmanager
+def telling_lack_of_memory() -> Iterator[None]:
+    """Raises MemoryError, in one line, where Tune breaks off for want of memory.
+
+    Tune restarts a trial whose worker is killed, unless the worker was only starting.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, OutOfMemoryError):
+            raise
+        raise MemoryError(_NO_MEMORY) from None
 
 
 def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) -> bool:

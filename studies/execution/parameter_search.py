@@ -32,7 +32,7 @@ from ..plan.search import Range, Search, Space, Variant, variant_of
 from ..plan.spec import Spec
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
-from .cluster import start_ray
+from .cluster import start_ray, telling_lack_of_memory
 from .data import preparing_data
 from .graph import Milestone, SpecGraph
 from .interrupt import Interrupt
@@ -120,7 +120,7 @@ def _run_trials(
             with progress.part("trials", search.trials) as part:
                 watcher = _Watcher(part, interrupt)
                 tuner = _tuner(base, search, folder, algorithm, watcher)
-                with writing(folder.tune):
+                with telling_lack_of_memory(), writing(folder.tune):
                     found = tuner.fit()
                 interrupt.check()  # Tune may have taken it for the end of its run
             return found

@@ -19,7 +19,7 @@ from ..plan.specs import FeaturesSpec
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
 from ..tables.layout import layout_of
-from .cluster import NODE, lack_of_room
+from .cluster import NODE, lack_of_room, telling_lack_of_memory
 from .graph import SpecGraph
 from .interrupt import Interrupt
 from .loggers import SpecLogger
@@ -90,7 +90,7 @@ class TuneRun:
             ),
         )
         try:
-            with writing(self._folder.tune):
+            with telling_lack_of_memory(), writing(self._folder.tune):
                 tuner.fit()
             interrupt.check()  # Tune may have taken it for the end of its run
         finally:

@@ -19,13 +19,26 @@ from typing import Any
 import pytest
 import ray
 
-from studies.execution.cluster import lack_of_room, start_ray
+from studies.execution.cluster import lack_of_room, start_ray, telling_lack_of_memory
 from studies.execution.graph import Milestone, SpecGraph
 from studies.execution.interrupt import Interrupt
 from studies.execution.progress import SpecProgress, StudyProgress
 from studies.execution.tuning import TuneRun
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
+
+
+def test_a_worker_that_is_killed_as_it_starts_is_one_line() -> None:
+    """As Tune's event manager raises it; other errors stay what they are."""
+
+    def fail(cause: Exception) -> None:
+        with telling_lack_of_memory():
+            raise RuntimeError(f"Caught unexpected exception: {cause}") from cause
+
+    with pytest.raises(MemoryError, match=r"^memory ran out, .* 'tokcom study resume' goes on$"):
+        fail(ray.exceptions.OutOfMemoryError("2 workers were killed\nthe top users"))
+    with pytest.raises(RuntimeError, match=r"^Caught"):
+        fail(KeyError("x"))
 
 
 def test_a_trial_that_no_node_has_room_for_is_told() -> None:

@@ -281,6 +281,14 @@ class System(Named, ABC):
     ) -> None:
         """Raises ValueError for data that cannot be learnt; warns of suspicious data."""
 
+    def data_settings(self, task: Task) -> frozenset[object]:
+        """The settings that :meth:`check_data` depends on; all of them by default.
+
+        A study does not check its data for a method whose settings are among those of another
+        method with the same class of system.
+        """
+        return frozenset({self.model_dump_json()})
+
     def for_phase(self, phase: str) -> System:
         """This system, with defaults for settings that a phase does not depend on."""
         return self

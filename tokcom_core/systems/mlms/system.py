@@ -320,9 +320,17 @@ class Mlms(System):
         check_texts(tokenizer, task, samples, max_answer_tokens)
         limit = TextLimit(self.question_tokens, "question_tokens")
         check_questions(tokenizer, task, samples, limit)
-        encoders = [self.models.encoder(medium) for medium in self.budgets(task)]
-        if any(getattr(own, "frames", "even") == "first" for own in encoders):
+        if self._takes_first_frames(task):
             warn_of_sampling(task, root)
+
+    def data_settings(self, task: Task) -> frozenset[object]:
+        asked = self.models.language_for(task.media), self.question_tokens
+        parts = {"captions": self._aligns, "first frames": self._takes_first_frames(task)}
+        return frozenset({asked, *(name for name, checked in parts.items() if checked)})
+
+    def _takes_first_frames(self, task: Task) -> bool:
+        encoders = [self.models.encoder(medium) for medium in self.budgets(task)]
+        return any(getattr(own, "frames", "even") == "first" for own in encoders)
 
     def for_phase(self, phase: str) -> Mlms:
         if phase == ALIGNMENT:

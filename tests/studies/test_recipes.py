@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from studies import load
 from studies.plan.cells import Plan
@@ -63,9 +64,35 @@ def test_a_relative_checkpoint_is_absolute_for_workers_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    models = Study(name="s", **mlms(models={"language": "./mine"})).systems.mlms.models
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+    chosen = {"language": "./mine", "audio": "other", "vision": {"name": "vivit"}}
+    own = {"name": "aligned", "label": "own", "models": {"audio": {"name": "ast"}}}
+    own["models"]["audio"]["checkpoint"] = "./mine"  # type: ignore[index]
+    study = Study(name="s", methods=(own,), **mlms(models=chosen))
+    models, others = study.systems.mlms.models, study.system(study.methods[0]).model_dump()
     assert models.language == str(tmp_path / "mine")
-    assert models.audio == "pocket"
+    assert models.audio == str(tmp_path / "other")
+    assert models.encoder("vision").model_dump()["checkpoint"] == "pocket"
+    assert others["models"]["audio"]["checkpoint"] == str(tmp_path / "mine")
+
+
+def test_what_was_resolved_once_is_read_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of the name of a model of the Hub lies where a study is read, not where it began."""
+    monkeypatch.chdir(tmp_path)
+    study = Study(name="s", **mlms(models={"language": "some/model"}))
+    (tmp_path / "linked").symlink_to(tmp_path)
+    linked = str(tmp_path / "linked" / "mine")
+    assert Study(name="s", **mlms(models={"audio": linked})).systems.mlms.models.audio == linked
+    file = tmp_path / "out" / "study.yaml"
+    file.parent.mkdir()
+    file.write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    (tmp_path / "some" / "model").mkdir(parents=True)
+    assert load(file) == study
+    here = Study(name="s", **mlms(models={"language": "some/model"})).systems.mlms.models
+    assert here.language == str(tmp_path / "some" / "model")
 
 
 def test_pocket_models_are_the_same_study_in_the_miniature_world() -> None:

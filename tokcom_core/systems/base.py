@@ -21,6 +21,7 @@ from ..datasets.samples import Samples
 from ..features import AnyFeatures
 from ..storage import check_saved
 from ..tasks.base import Reference, Task
+from .methods import merged
 from .phases import Phase
 from .streams import Feedback, Received, Stream
 
@@ -203,6 +204,11 @@ class System(Named, ABC):
     def expanded(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
         """Settings with short forms written out, so that they can be merged."""
         return raw
+
+    @classmethod
+    def merged(cls, settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+        """All of a study's settings for this system, with a method's own on top."""
+        return merged(settings, cls.expanded(own))
 
     @abstractmethod
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:

@@ -78,7 +78,9 @@ def reading(path: Path) -> Iterator[None]:
         raise ValueError(
             f"{path} is of another network ({error}); load it into that one, or train this one"
         ) from None
-    except (SafetensorError, FileNotFoundError, EOFError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, EOFError, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise  # pyarrow's about damaged bytes have no number
         raise ValueError(
             f"{path} is damaged ({first_line(error)}); remove it, and 'tokcom study resume "
             "--retry-failed' makes it again"

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
+from tokcom_core.systems import System
+
 from ..plan.cells import Plan
 from ..plan.study import Study
 from ..plan.workload import DATA, data_workload
@@ -64,9 +66,9 @@ def _advance(part: Part, stop: Event, files: int) -> None:
 
 
 def check_data(plan: Plan, root: Path) -> None:
-    """Lets every system check the data below ``root``, before anything is trained.
+    """Lets the system of every method check the data below ``root``, before anything is trained.
 
-    Of the methods with the same system, one with the most phases does it for all.
+    Methods whose systems check the same leave it to one of them, see :meth:`System.data_settings`.
 
     Raises:
         ValueError: for data that a system cannot learn.
@@ -74,8 +76,22 @@ def check_data(plan: Plan, root: Path) -> None:
     study = plan.study
     samples = {split: study.task.samples(root, split) for split in study.task.splits}
     longest = study.evaluation.max_answer_tokens
-    systems = [contender.system for contender in plan.contenders]
-    for name in dict.fromkeys(system.name for system in systems):
-        own = [system for system in systems if system.name == name]
-        most = max(own, key=lambda system: len(system.phases(study.task)))
-        most.check_data(study.task, root, samples, longest)
+    checking = _checking(plan)
+    for label, system in checking.items():
+        try:
+            system.check_data(study.task, root, samples, longest)
+        except ValueError as error:
+            raise ValueError(f"method {label!r}: {error}" if len(checking) > 1 else error) from None
+
+
+def _checking(plan: Plan) -> dict[str, System]:
+    """Systems that check the data for all methods (if there are none, references), by label."""
+    task = plan.study.task
+    methods = [own for own in plan.contenders if own.reference is None] or plan.contenders
+    found: dict[str, System] = {}
+    settings = {own.label: own.system.data_settings(task) for own in methods}
+    for own in sorted(methods, key=lambda own: len(settings[own.label]), reverse=True):
+        same = (label for label, other in found.items() if type(other) is type(own.system))
+        if not any(settings[own.label] <= settings[label] for label in same):
+            found[own.label] = own.system
+    return found

@@ -27,7 +27,7 @@ from .measuring import measured
 from .networks import NetworkFactory
 from .reporting import Report, TrainingReporter, ignore
 
-_VALIDATION_BATCH = 128
+_MAX_VALIDATION_BATCH = 128
 
 
 class SpecRunner:
@@ -104,7 +104,8 @@ class SpecRunner:
         ):
             network.load(self._artifacts.path(spec.trained))
             network.set_channel(spec.crossing.air, spec.crossing.snr_db)
-            scores = network.evaluate(system.served(task), task.validation_split, _VALIDATION_BATCH)
+            batch_size = min(_MAX_VALIDATION_BATCH, self._study.evaluation.batch_size)
+            scores = network.evaluate(system.served(task), task.validation_split, batch_size)
             measured = {
                 "accuracy": fmean(scores.scores),
                 "loss": scores.losses[system.validation_loss],

@@ -50,7 +50,7 @@ def without_defaults(study: Study) -> dict[str, Any]:
     defaults = Study(name=study.name).model_dump(mode="json")
     found = {"name": study.name, **_changed(every, defaults)}
     try:
-        return found if Study(**found) == study else every
+        return found if Study.resolved(**found) == study else every
     except ValidationError:  # a recipe has other defaults
         return every
 

@@ -79,7 +79,7 @@ def changed_study(raw: Mapping[str, Any], changes: Sequence[Override], source: s
         ValueError: in one line, for keys and values that a study does not take.
     """
     try:
-        return Study(**_with(raw, changes))
+        return Study.resolved(**_with(raw, changes))
     except ValidationError as error:
         raise ValueError(explain(error, Study, _Blame(raw, changes, source))) from None
     except TypeError as error:
@@ -123,7 +123,7 @@ class _Blame:
     def _complaints(self, count: int) -> list[tuple[Any, str]]:
         """Place and message of each error with only the first ``count`` overrides."""
         try:
-            Study(**_with(self._raw, self._changes[:count]))
+            Study.resolved(**_with(self._raw, self._changes[:count]))
         except ValidationError as error:
             return [(item["loc"], item["msg"]) for item in error.errors()]
         except TypeError:  # for keys that are not text

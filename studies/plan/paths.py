@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,34 @@ def resolve_paths(value: Any, base: Path, key: tuple[str, ...] = ()) -> Any:
         base: Absolute path.
         key: Parts of the value's key.
     """
+
+    def resolved(text: str, key: tuple[str, ...]) -> str:
+        if key in _PATHS:
+            return str((base / Path(text).expanduser()).resolve())
+        return checkpoint(text, base) if _is_checkpoint(key) else text
+
+    return _changed(value, resolved, key)
+
+
+def resolve_checkpoints(value: Any, base: Path) -> Any:
+    """A study's plain data with the relative folders of checkpoints resolved, and no other path."""
+
+    def resolved(text: str, key: tuple[str, ...]) -> str:
+        relative = not Path(text).is_absolute()
+        return checkpoint(text, base) if relative and _is_checkpoint(key) else text
+
+    return _changed(value, resolved)
+
+
+def _changed(
+    value: Any, change: Callable[[str, tuple[str, ...]], str], key: tuple[str, ...] = ()
+) -> Any:
+    """Plain data with another text for each text, by the text and the parts of its key."""
     if isinstance(value, dict):
-        return {
-            name: resolve_paths(inner, base, (*key, str(name))) for name, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [resolve_paths(inner, base, key) for inner in value]
-    if isinstance(value, str) and key in _PATHS:
-        return str((base / Path(value).expanduser()).resolve())
-    if isinstance(value, str) and _is_checkpoint(key):
-        return checkpoint(value, base)
-    return value
+        return {name: _changed(inner, change, (*key, str(name))) for name, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_changed(inner, change, key) for inner in value)
+    return change(value, key) if isinstance(value, str) else value
 
 
 def _is_checkpoint(key: tuple[str, ...]) -> bool:

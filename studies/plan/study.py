@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
@@ -51,6 +52,7 @@ from .compute import Compute
 from .lists import GRID, SEVERAL
 from .loggers import NamedLogger, one_of_each
 from .models import ModelsName, with_models
+from .paths import resolve_checkpoints
 from .recipes import RecipeName, with_recipe
 from .smoke import Scale, smoked
 from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation, SweptLink, check_mcs
@@ -145,8 +147,15 @@ TokenBudget = dict[str, Annotated[int, Field(ge=1)]]
 """Token length of each device whose length a study sets."""
 
 
+_RESOLVED = "resolved"
+"""Key of a validation's context that tells that checkpoints are resolved already."""
+
+
 class Study(Config):
-    """A grid over methods, airs, budgets and seeds; see ``docs/studies.md`` for every key."""
+    """A grid over methods, airs, budgets and seeds; see ``docs/studies.md`` for every key.
+
+    Relative folders of checkpoints start from the current folder.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
@@ -188,6 +197,21 @@ class Study(Config):
     loggers: Annotated[
         tuple[NamedLogger, ...], BeforeValidator(listed), AfterValidator(one_of_each)
     ] = ()
+
+    @classmethod
+    def resolved(cls, **keys: Any) -> Study:
+        """The study of plain data whose paths are absolute already, such as those of a file.
+
+        Its other names of checkpoints are those of the Hub, whatever the current folder holds.
+        """
+        return cls.model_validate(keys, context={_RESOLVED: True})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_absolute_checkpoints(cls, raw: Any, info: ValidationInfo) -> Any:
+        if not isinstance(raw, dict) or (info.context or {}).get(_RESOLVED):
+            return raw
+        return resolve_checkpoints(raw, Path.cwd())
 
     @model_validator(mode="before")
     @classmethod

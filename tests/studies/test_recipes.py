@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from studies import load
 from studies.plan.cells import Plan
 from studies.plan.study import Study
+from tokcom_core.encoders import Ast, Vivit
 from tokcom_core.systems.mlms import Mlms
 from tokcom_core.systems.mlms.config import AlignmentConfig, PoolingConfig
 
@@ -63,9 +65,66 @@ def test_a_relative_checkpoint_is_absolute_for_workers_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    models = Study(name="s", **mlms(models={"language": "./mine"})).systems.mlms.models
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+    chosen = {"language": "./mine", "audio": "other", "vision": {"name": "vivit"}}
+    own = {"name": "aligned", "label": "own", "models": {"audio": {"name": "ast"}}}
+    own["models"]["audio"]["checkpoint"] = "./mine"  # type: ignore[index]
+    study = Study(name="s", methods=(own,), **mlms(models=chosen))
+    models, others = study.systems.mlms.models, study.system(study.methods[0]).model_dump()
     assert models.language == str(tmp_path / "mine")
-    assert models.audio == "pocket"
+    assert models.audio == str(tmp_path / "other")
+    assert models.encoder("vision").model_dump()["checkpoint"] == "pocket"
+    assert others["models"]["audio"]["checkpoint"] == str(tmp_path / "mine")
+
+
+def test_what_was_resolved_once_is_read_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of the name of a model of the Hub lies where a study is read, not where it began."""
+    monkeypatch.chdir(tmp_path)
+    study = Study(name="s", **mlms(models={"language": "some/model"}))
+    (tmp_path / "linked").symlink_to(tmp_path)
+    linked = str(tmp_path / "linked" / "mine")
+    assert Study(name="s", **mlms(models={"audio": linked})).systems.mlms.models.audio == linked
+    file = tmp_path / "out" / "study.yaml"
+    file.parent.mkdir()
+    file.write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    (tmp_path / "some" / "model").mkdir(parents=True)
+    assert load(file) == study
+    here = Study(name="s", **mlms(models={"language": "some/model"})).systems.mlms.models
+    assert here.language == str(tmp_path / "some" / "model")
+
+
+@pytest.mark.parametrize("of_a_method", [True, False])
+def test_an_encoder_that_is_a_mapping_encodes_the_part_that_the_keys_beside_it_name(
+    of_a_method: bool,
+) -> None:
+    encoders = {"audio": {"name": "ast"}, "vision": {"name": "vivit", "crop": "none"}}
+    parts = {"audio_span": "whole", "frames": "first", "vision_crop": "center"}
+    if of_a_method:
+        methods = [{"name": "aligned", "label": "own", "models": parts}, "aligned"]
+        study = Study(name="s", methods=methods, **mlms(models={**encoders, "frames": "even"}))
+    else:
+        study = Study(name="s", methods=["aligned"], **mlms(models={**encoders, **parts}))
+    read = Study.resolved(**study.model_dump(mode="json"))
+    assert read == study
+    for own in (study, read):
+        models = own.system(own.methods[0]).models  # type: ignore[attr-defined]
+        assert models.encoder("audio").span == "whole"
+        assert models.encoder("vision").frames == "first"
+        assert models.encoder("vision").crop == ("center" if of_a_method else "none")
+        usual = own.system(own.methods[-1]).models  # type: ignore[attr-defined]
+        assert usual.encoder("audio").span == ("first" if of_a_method else "whole")
+
+
+def test_a_recipes_frames_are_those_of_an_encoder_that_names_none() -> None:
+    models = {"audio": Ast(span="whole"), "vision": {"name": "vivit", "checkpoint": "pocket"}}
+    found = Study(name="s", recipe="paper1", **mlms(models=models)).systems.mlms.models
+    assert found.encoder("vision") == Vivit(frames="first", crop="center")
+    assert found.encoder("audio") == Ast(span="whole")
+    usual = Study(name="s", **mlms(models=models)).systems.mlms.models
+    assert usual.encoder("vision") == Vivit()
 
 
 def test_pocket_models_are_the_same_study_in_the_miniature_world() -> None:

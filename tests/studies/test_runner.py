@@ -199,3 +199,24 @@ def test_a_phase_starts_from_all_devices_that_earlier_phases_have_trained(tmp_pa
     NetworkFactory(study, StudyFolder(tmp_path), []).load_start(network, last)
     _, devices = network.load.call_args.args
     assert set(devices) == {"audio", "vision", "text"}
+
+
+@pytest.mark.parametrize(("batch_size", "asked_at_once"), [(16, 16), (128, 128), (512, 128)])
+def test_learning_rates_are_compared_in_batches_that_fit_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, asked_at_once: int
+) -> None:
+    """Those of the evaluation, unless these are larger than any that results were made with."""
+    rates = mlms(fine_tuning={"learning_rates": [1e-3, 2e-3]})
+    study = Study(name="s", methods=["aligned"], evaluation={"batch_size": batch_size}, **rates)
+    folder = StudyFolder(tmp_path)
+    folder.begin(study)
+    runner = SpecRunner(study, folder, [])
+    network = create_autospec(Network, instance=True)
+    network.__enter__.return_value = network
+    network.evaluate.return_value.scores = [1.0]
+    network.evaluate.return_value.losses = {"task": 0.5}
+    monkeypatch.setattr(NetworkFactory, "network", lambda *_: network)
+    first, *_ = Plan(study).candidates()["aligned"]
+    runner.run(first)
+    ((_, split, batch),) = (call.args for call in network.evaluate.call_args_list)
+    assert (split, batch) == ("val", asked_at_once)

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from studies.execution.data import check_data
 from studies.plan.cells import Plan
 from studies.plan.study import Study
-from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file
+from tokcom_core.datasets.layout import MUSIC_AVQA, VALOR, annotation_file, sampling_file
+from tokcom_core.datasets.video import Sampling
 
 
 @pytest.fixture
@@ -56,3 +58,42 @@ def test_unknown_words_are_warned_of(annotations: Path, caplog: pytest.LogCaptur
     (warning,) = caplog.messages
     assert "words of the captions are unknown to the language model" in warning
     assert "'zebra'" in warning
+
+
+_CUT = {"name": "unaligned", "label": "cut", "question_tokens": 2}
+_OF_IMAGES = {"name": "aligned", "label": "images", "models": {"language": "pocket-images"}}
+
+
+def _checked(data: Path, *methods: Any) -> None:
+    check_data(Plan(Study(name="s", data={"folder": data}, methods=methods)), data)
+
+
+@pytest.mark.parametrize("first", ["aligned", "unaligned"])
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (_CUT, "method 'cut': .* differ only behind their first 2 tokens"),
+        (_OF_IMAGES, "method 'images': the language model cannot say"),
+    ],
+)
+def test_the_data_are_checked_for_every_method(
+    annotations: Path, first: str, other: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _checked(annotations, first, other)
+
+
+def test_every_method_is_warned_for_and_no_warning_comes_twice(
+    annotations: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = sampling_file(annotations / MUSIC_AVQA)
+    file.parent.mkdir()
+    file.write_text(json.dumps(asdict(Sampling())))
+    captions = annotation_file(annotations / VALOR, "desc", "train")
+    _change(captions, slice(None, None, 2), desc="a zebra dances with a gnu")
+    longer = {"name": "aligned", "label": "longer", "alignment": {"steps": 7}}
+    first = {"name": "aligned", "label": "first", "models": {"frames": "first"}}
+    _checked(annotations, "unaligned", "aligned", longer, "digital", first)
+    words, frames = caplog.messages
+    assert "words of the captions are unknown" in words
+    assert "models.frames: first, but" in frames

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTo
 from tokcom_core.checkpoints import POCKET_IMAGES, pocket_folder
 from tokcom_core.datasets.layout import MUSIC_AVQA, sound_file
 from tokcom_core.datasets.samples import read_samples
-from tokcom_core.encoders import Ast, MediaEncoder
+from tokcom_core.encoders import Ast, Clip, MediaEncoder
 from tokcom_core.encoders.audio import AudioEncoder
 from tokcom_core.encoders.text import StateEncoder
 from tokcom_core.features import (
@@ -105,8 +105,41 @@ def test_damaged_clips_are_skipped_and_named(minimusic: Path, tmp_path: Path) ->
     store = open_features(tmp_path)
     assert list(store.row) == clips
     assert store.damaged == damaged
-    with pytest.raises(ValueError, match="none of 1 clips"):
+    with pytest.raises(ValueError, match="none of 1 media"):
         write_features(tmp_path, encoder, sounds, ["missing"], sliding)
+
+
+def test_a_clip_that_the_encoder_refuses_is_not_called_readable(
+    minimusic: Path, tmp_path: Path
+) -> None:
+    """No repair of its file could change anything, unlike one that was missing and is there now."""
+    clip, *_ = Avqa().samples(minimusic, "val").media_id
+    own = tmp_path / MUSIC_AVQA
+    sounds, sliding = partial(sound_file, own), Sliding(counts=(3,))
+    _write_sound(sounds("short"), 100)
+    shutil.copy(sound_file(minimusic / MUSIC_AVQA, clip), sounds(clip))
+    write_features(tmp_path, AudioEncoder("pocket"), sounds, ["missing", "short", clip], sliding)
+    features = MediaFeatures(
+        medium="audio", dataset=MUSIC_AVQA, splits=("val",), encoder=Ast(), sliding=sliding
+    )
+    assert features.repaired(tmp_path, Avqa(), tmp_path) == set()
+    shutil.copy(sounds(clip), sounds("missing"))
+    assert features.repaired(tmp_path, Avqa(), tmp_path) == {"missing"}
+
+
+def test_where_extraction_would_help_it_is_asked_for(minimusic: Path, tmp_path: Path) -> None:
+    """And nowhere else: there is nothing to extract an image from."""
+    for name in ("annotation", "video"):
+        source = minimusic / MUSIC_AVQA / name
+        (tmp_path / MUSIC_AVQA).mkdir(exist_ok=True)
+        (tmp_path / MUSIC_AVQA / name).symlink_to(source)
+    keys = {"dataset": MUSIC_AVQA, "splits": ("val",), "sliding": Sliding(counts=(3,))}
+    audio = MediaFeatures(medium="audio", encoder=Ast(), **keys)
+    with pytest.raises(ValueError, match=r"no audio of .* is extracted.* 'tokcom data prep"):
+        audio.write(tmp_path / "store", Avqa(), tmp_path, "cpu")
+    with pytest.raises(ValueError, match="none of 2 media can be encoded: a: ") as caught:
+        write_features(tmp_path, Clip().build("cpu"), tmp_path.joinpath, ["a", "b"], Sliding((3,)))
+    assert "data prepare" not in str(caught.value)
 
 
 def test_samples_without_the_medium_are_absent_not_damaged(tmp_path: Path) -> None:

@@ -153,7 +153,14 @@ def test_it_survives_the_way_from_another_process() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [SafetensorError("header"), FileNotFoundError("gone"), KeyError("w"), EOFError()]
+    "error",
+    [
+        SafetensorError("header"),
+        FileNotFoundError("gone"),
+        KeyError("w"),
+        EOFError(),
+        OSError("Corrupt snappy compressed data."),  # pyarrow's, without a number
+    ],
 )
 def test_what_cannot_be_read_is_named_with_its_remedy(error: Exception, tmp_path: Path) -> None:
     with (
@@ -161,6 +168,13 @@ def test_what_cannot_be_read_is_named_with_its_remedy(error: Exception, tmp_path
         reading(tmp_path),
     ):
         raise error
+
+
+def test_a_disk_that_fails_does_not_make_a_file_damaged(tmp_path: Path) -> None:
+    failure = OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error") as caught, reading(tmp_path):
+        raise failure
+    assert caught.value is failure
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Features(Config, ABC):
         return {}
 
     def repaired(self, folder: Path, task: Task, root: Path) -> set[str]:
-        """Those media of :meth:`damaged` whose files can be read by now."""
+        """Those media of :meth:`damaged` whose files could not be read, and can be by now."""
         return set()
 
     def windows(self, folder: Path, media_ids: Sequence[str]) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +39,7 @@ class FeatureStore:
         row: Row of each media id; damaged and absent clips have none.
         windows: Number of the encoder's windows, by row.
         damaged: Reason for each skipped clip, by media id.
+        refused: Those of them whose files can be read: the encoder does not take what they hold.
         absent: Media ids of samples that have no such medium, such as a question without a picture.
     """
 
@@ -48,6 +48,7 @@ class FeatureStore:
     row: dict[str, int]
     windows: tuple[int, ...]
     damaged: dict[str, str]
+    refused: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
 
     @property
@@ -161,7 +162,22 @@ class MediaFeatures(Features):
                 f"encoder {self.encoder.name!r} makes {encoder.length} tokens of {encoder.width} "
                 f"features of a window, but its shape() says {shape.length} of {shape.width}"
             )
+        self._check_extracted(task, root, list(ids))
         write_features(folder, encoder, media, list(ids), self.sliding)
+
+    def _check_extracted(self, task: Task, root: Path, media_ids: Sequence[str]) -> None:
+        """Raises ValueError if there are recordings, but nothing is extracted from any of them."""
+        split = self.splits[0]
+        files = [task.media_file(root, split, self.medium, media_id) for media_id in media_ids]
+        wanted = [file for file in files if file is not None]
+        recordings = (task.recording_file(root, split, media_id) for media_id in media_ids)
+        if any(file.exists() for file in wanted) or not any(r and r.is_file() for r in recordings):
+            return
+        if wanted:
+            raise ValueError(
+                f"no {self.medium} of {len(wanted)} clips is extracted, the first would be "
+                f"{wanted[0]}; 'tokcom data prepare {root}' extracts it"
+            )
 
     def encodings(
         self, task: Task, root: Path, samples: Samples, device: str
@@ -188,17 +204,12 @@ class MediaFeatures(Features):
         return open_features(folder).damaged
 
     def repaired(self, folder: Path, task: Task, root: Path) -> set[str]:
-        from ..datasets.reading import check_readable
-
-        found = set()
-        for media_id in self.damaged(folder):
-            file = task.media_file(root, self.splits[0], self.medium, media_id)
-            if file is None or not file.exists():
-                continue
-            with suppress(ValueError):
-                check_readable(file)
-                found.add(media_id)
-        return found
+        store = open_features(folder)
+        files = {
+            media_id: task.media_file(root, self.splits[0], self.medium, media_id)
+            for media_id in store.damaged.keys() - store.refused
+        }
+        return {media_id for media_id, file in files.items() if file and _is_readable(file)}
 
     def windows(self, folder: Path, media_ids: Sequence[str]) -> float:
         return open_features(folder).mean_windows(media_ids)
@@ -267,16 +278,14 @@ def write_features(
             windows[media_id] = len(tokens)
     if files and not windows:
         name, reason = next(iter(damaged.items()))
-        raise ValueError(
-            f"none of {len(files)} clips can be encoded: {name}: {reason}; "
-            "'tokcom data prepare' extracts them"
-        )
+        raise ValueError(f"none of {len(files)} media can be encoded: {name}: {reason}")
     stored.flush()
     absent = [media_id for media_id in found if media_id not in files]
     meta = {
         "counts": sliding.counts,
         "windows": windows,
         "damaged": damaged,
+        "refused": [media_id for media_id in damaged if _is_readable(files[media_id])],
         "absent": absent,
     }
     (folder / _META).write_text(json.dumps(meta))
@@ -298,6 +307,16 @@ def _batches(
             batch = {}
     if batch:
         yield batch
+
+
+def _is_readable(file: Path) -> bool:
+    from ..datasets.reading import check_readable
+
+    try:
+        check_readable(file)
+    except ValueError:
+        return False
+    return file.exists()  # files of unknown kinds are not read
 
 
 def _check_tokens(encoder: MediaEncoder, found: Sequence[object], files: int) -> None:
@@ -349,5 +368,6 @@ def open_features(folder: Path) -> FeatureStore:
         row={media_id: i for i, media_id in enumerate(meta["windows"])},
         windows=tuple(meta["windows"].values()),
         damaged=meta["damaged"],
+        refused=frozenset(meta.get("refused", ())),  # of an earlier version
         absent=frozenset(meta["absent"]),
     )

@@ -107,7 +107,7 @@ def system_of(method: Method, systems: Systems) -> System:
     cls, settings = system_class(method), method.settings
     if method.system in SYSTEMS:
         under = getattr(systems, method.system).model_dump(mode="json")
-        settings = merged(under, cls.expanded(method.settings))
+        settings = cls.merged(under, method.settings)
     return validate_named({**settings, "name": method.system}, System, SYSTEMS)
 
 

@@ -21,6 +21,7 @@ from ..datasets.samples import Samples
 from ..features import AnyFeatures
 from ..storage import check_saved
 from ..tasks.base import Reference, Task
+from .methods import merged
 from .phases import Phase
 from .streams import Feedback, Received, Stream
 
@@ -208,6 +209,11 @@ class System(Named, ABC):
         """Settings with short forms written out, so that they can be merged."""
         return raw
 
+    @classmethod
+    def merged(cls, settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+        """All of a study's settings for this system, with a method's own on top."""
+        return merged(settings, cls.expanded(own))
+
     @abstractmethod
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
         """All streams of all phases and the test."""
@@ -284,6 +290,14 @@ class System(Named, ABC):
         self, task: Task, root: Path, samples: Mapping[str, Samples], max_answer_tokens: int
     ) -> None:
         """Raises ValueError for data that cannot be learnt; warns of suspicious data."""
+
+    def data_settings(self, task: Task) -> frozenset[object]:
+        """The settings that :meth:`check_data` depends on; all of them by default.
+
+        A study does not check its data for a method whose settings are among those of another
+        method with the same class of system.
+        """
+        return frozenset({self.model_dump_json()})
 
     def for_phase(self, phase: str) -> System:
         """This system, with defaults for settings that a phase does not depend on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from transformers import GPT2Config, Phi3Config, PreTrainedConfig
@@ -10,7 +11,7 @@ from transformers import GPT2Config, Phi3Config, PreTrainedConfig
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.features import TextFeatures
 from tokcom_core.systems.mlms import Mlms
-from tokcom_core.tasks import Avqa
+from tokcom_core.tasks import Avqa, Task
 from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.instructions import COLUMNS
 from tokcom_core.testing.case import seeded
@@ -53,6 +54,41 @@ def test_what_it_cannot_learn_is_refused() -> None:
     unaligned = Mlms.model_validate({"alignment": {"losses": "none"}})
     unaligned.check(Bare(kind="texts"), {"audio": 4})
     assert unaligned.served(Bare(kind="texts")) == ("audio", "question")
+
+
+class Humming(Task):
+    """A task of one's own, whose defaults are those of the contract: nothing is captioned."""
+
+    name: str = "humming"
+    media: ClassVar[tuple[str, ...]] = ("audio",)
+
+    def samples(self, root: Path, split: str) -> Samples:
+        raise NotImplementedError
+
+    def identity(self, root: Path) -> str:
+        return self.name
+
+
+class Wordless(Humming):
+    texts: ClassVar[tuple[str, ...]] = ()
+
+
+def test_a_task_that_nothing_is_captioned_of_is_learned_without_alignment() -> None:
+    task, tokens = Humming(), {"audio": 4}
+    with pytest.raises(ValueError, match=r"humming has none; take alignment: none"):
+        Mlms().check(task, tokens)
+    system = Mlms.model_validate({"alignment": {"losses": "none"}})
+    system.check(task, tokens)
+    (phase,) = system.phases(task)
+    assert system.for_phase(phase.name).phases(task) == (phase,)
+    assert [stream.name for stream in system.streams(task, tokens)] == ["audio", "question"]
+
+
+def test_a_task_without_texts_is_refused() -> None:
+    system = Mlms.model_validate({"alignment": {"losses": "none"}})
+    assert [stream.name for stream in system.streams(Wordless(), {"audio": 4})] == ["audio"]
+    with pytest.raises(ValueError, match="sends a question, but task humming has no texts"):
+        system.check(Wordless(), {"audio": 4})
 
 
 @pytest.mark.parametrize(

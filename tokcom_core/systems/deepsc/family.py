@@ -196,6 +196,10 @@ class DeepScSystem(System):
         limit = TextLimit(self.text.max_words, "text.max_words", special)
         check_questions(tokenizer, task, samples, limit)
 
+    def data_settings(self, task: Task) -> frozenset[object]:
+        text = self.text
+        return frozenset({(text.tokenizer, text.layer is None, text.max_words)})
+
     @property
     def learning_rates(self) -> tuple[float, ...]:
         return self.training.learning_rates

@@ -9,6 +9,8 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -45,6 +47,14 @@ EncoderChoice = Annotated[
 ]
 """A checkpoint of the usual architecture, or a custom encoder."""
 
+PARTS = {
+    "audio_span": ("audio", "ast", "span"),
+    "frames": ("vision", "vivit", "frames"),
+    "vision_crop": ("vision", "vivit", "crop"),
+}
+"""Keys of :class:`Models` for parts of the media, each with its medium, the encoder that has such a
+key, and the encoder's own key, which comes first."""
+
 
 class Models(Config):
     """Frozen checkpoints, and the part of the media that they encode.
@@ -54,8 +64,9 @@ class Models(Config):
             media.
         audio, vision, image: AST, ViViT and CLIP by their checkpoints, or other encoders
             (``{name: convnext}``, ``{name: custom, class: package.module:Class}``).
-        audio_span: Part of a sound that AST encodes.
-        frames, vision_crop: Frames of a clip that ViViT encodes, and their crop.
+        audio_span: Part of a sound that AST encodes, unless ``audio`` itself sets its ``span``.
+        frames, vision_crop: Frames of a clip that ViViT encodes, and their crop, unless ``vision``
+            itself sets its ``frames`` or ``crop``.
         slide: Whether the slide leaves the encoders' class tokens out (``patches``) or not
             (``all``, as in paper 1's code, which also rounds by ``floor``).
         slide_rounding: Rounding of the slid positions.
@@ -66,18 +77,32 @@ class Models(Config):
     """
 
     language: Checkpoint | None = None
-    audio: EncoderChoice = POCKET
-    vision: EncoderChoice = POCKET
-    image: EncoderChoice = POCKET_IMAGES
     audio_span: AudioSpan = "first"
     frames: FrameChoice = "even"
     vision_crop: Crop = "none"
+    audio: EncoderChoice = POCKET
+    vision: EncoderChoice = POCKET
+    image: EncoderChoice = POCKET_IMAGES
     slide: Literal["patches", "all"] = "patches"
     slide_rounding: Rounding = "nearest"
     selection: Selection = "slide"
     feature_dtype: FeatureDtype = "float16"
     receiver_width: int = Field(default=RECEIVER_WIDTH, ge=1)
     receiver_input: Literal["symbols", "symbols+noise"] = "symbols"
+
+    @field_validator("audio", "vision")
+    @classmethod
+    def _of_its_part(cls, choice: str | EncoderConfig, info: ValidationInfo) -> str | EncoderConfig:
+        """Gives AST and ViViT those of :data:`PARTS` that they do not set themselves."""
+        if isinstance(choice, str) or type(choice) is not ENCODERS.get(choice.name):
+            return choice
+        own = {
+            part: info.data[key]
+            for key, (medium, encoder, part) in PARTS.items()
+            if (medium, encoder) == (info.field_name, choice.name) and key in info.data
+        }
+        unset = own.keys() - choice.model_fields_set
+        return choice.model_copy(update={part: own[part] for part in unset})
 
     def language_for(self, media: Collection[str]) -> str:
         """The foundation model for a task about these media."""

@@ -17,7 +17,7 @@ from ...tasks.base import Reference, Task
 from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
 from ..phases import Phase, StreamInput, Training
 from ..streams import Stream
-from .config import AlignmentConfig, FineTuningConfig, LoraSettings, Models
+from .config import PARTS, AlignmentConfig, FineTuningConfig, LoraSettings, Models
 from .methods import METHODS
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,16 @@ class Mlms(System):
         alignment = raw.get("alignment")
         return {**raw, "alignment": {"losses": alignment}} if isinstance(alignment, str) else raw
 
+    @classmethod
+    def merged(cls, settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+        models, theirs = dict(settings["models"]), own.get("models")
+        for key in PARTS.keys() & (theirs if isinstance(theirs, Mapping) else {}):
+            medium, encoder, part = PARTS[key]
+            found = models[medium]
+            if isinstance(found, Mapping) and found["name"] == encoder:
+                models[medium] = {name: value for name, value in found.items() if name != part}
+        return super().merged({**settings, "models": models}, own)
+
     def budgets(self, task: Task) -> tuple[str, ...]:
         return () if self.intact_texts else tuple(m for m in task.media if m in MEDIA)
 
@@ -111,8 +121,8 @@ class Mlms(System):
 
     def _columns(self, task: Task) -> dict[str, str]:
         """Column of each text stream; the caption is left out if the task has none."""
-        every = dict(zip(TEXTS, ("caption", task.texts[-1]), strict=True))
-        return {name: column for name, column in every.items() if column in task.texts}
+        every = zip(TEXTS, ("caption", *task.texts[-1:]), strict=False)  # a task may have no texts
+        return {name: column for name, column in every if column in task.texts}
 
     def served(self, task: Task) -> tuple[str, ...]:
         if self.intact_texts:
@@ -126,18 +136,19 @@ class Mlms(System):
 
     def phases(self, task: Task) -> tuple[Phase, ...]:
         last = self._fine_tuning(task)
-        return (self._alignment(task), last) if self._aligns else (last,)
+        split = task.alignment_split
+        if not self._aligns or split is None:  # check() refuses to align without captions
+            return (last,)
+        return self._alignment(task, split), last
 
     @property
     def _aligns(self) -> bool:
         return not self.intact_texts and self.alignment.losses != "none"
 
-    def _alignment(self, task: Task) -> Phase:
-        """Lines 3 to 15 of Algorithm 1."""
+    def _alignment(self, task: Task, split: str) -> Phase:
+        """Lines 3 to 15 of Algorithm 1, on the captions of a split."""
         config = self.alignment
         contrastive = config.losses == "contrastive"
-        split = task.alignment_split
-        assert split is not None, "check() refuses the task"
         media = self._media(task) if contrastive else ()
         inputs = [StreamInput(name, split) for name in (*media, "caption")]
         losses = ["reconstruction_caption"]
@@ -238,6 +249,10 @@ class Mlms(System):
                 f"system mlms has encoders of {', '.join(MEDIA)}, of which task {task.name} has "
                 "none; take a task that has some"
             )
+        if not task.texts:
+            raise ValueError(
+                f"system mlms sends a question, but task {task.name} has no texts; give it one"
+            )
         if self._aligns and ("caption" not in task.texts or task.alignment_split is None):
             raise ValueError(
                 f"system mlms aligns on captions, of which task {task.name} has none; take "
@@ -320,9 +335,17 @@ class Mlms(System):
         check_texts(tokenizer, task, samples, max_answer_tokens)
         limit = TextLimit(self.question_tokens, "question_tokens")
         check_questions(tokenizer, task, samples, limit)
-        encoders = [self.models.encoder(medium) for medium in self.budgets(task)]
-        if any(getattr(own, "frames", "even") == "first" for own in encoders):
+        if self._takes_first_frames(task):
             warn_of_sampling(task, root)
+
+    def data_settings(self, task: Task) -> frozenset[object]:
+        asked = self.models.language_for(task.media), self.question_tokens
+        parts = {"captions": self._aligns, "first frames": self._takes_first_frames(task)}
+        return frozenset({asked, *(name for name, checked in parts.items() if checked)})
+
+    def _takes_first_frames(self, task: Task) -> bool:
+        encoders = [self.models.encoder(medium) for medium in self.budgets(task)]
+        return any(getattr(own, "frames", "even") == "first" for own in encoders)
 
     def for_phase(self, phase: str) -> Mlms:
         if phase == ALIGNMENT:

@@ -339,6 +339,10 @@ class Taichi(System):
         markup = read_markup(tokenizer).count_turn
         check_conversations(tokenizer, [*map(json.loads, columns)], instruction, limit, markup)
 
+    def data_settings(self, task: Task) -> frozenset[object]:
+        lengths = self.instruction_tokens, self.answer_tokens, self.conversation_tokens
+        return frozenset({(self.models.language, *lengths)})
+
     def for_phase(self, phase: str) -> Taichi:
         """This system, with defaults for what a phase does not depend on.
 

@@ -123,6 +123,11 @@ class AirBase(BaseModel):
     def check(self, link: Link) -> None:
         """Raises ValueError for settings whose signals cannot be received; builds nothing."""
         self.receiver.check(link, self.fades)
+        if self.csi == "none" and not self.sets_snr:
+            raise ValueError(
+                "csi none takes symbols as they are received, but the link budget of air "
+                f"{self.name} sets their power; take csi perfect or estimated"
+            )
         if self.csi == "none" and self.fidelity == "abstract":
             raise ValueError("fidelity abstract stands for an equaliser; csi none has none")
         if self.csi == "none" and self.digital is not None:

@@ -19,6 +19,9 @@ from ..users.population import PlacedPopulation, PopulationSize
 _MIN_O2I_GHZ = 6.0
 """Lowest carrier with models ``low`` and ``high`` of the loss into buildings, in Sionna."""
 
+_MAX_RMA_GHZ = 30.0
+"""Highest carrier of RMa, TR 38.901 section 7.4.1."""
+
 
 class Placed(Budget, Mobile, AirBase):
     """Airs whose users have places; with ``drop_seed`` each device keeps one place."""
@@ -53,6 +56,15 @@ class CellConfig(Placed):
     indoor_prob: float | None = Field(default=None, ge=0, le=1)
     o2i: Literal["low", "high"] = "low"
     antenna_pattern: Literal["38.901", "omni"] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_path_loss(self) -> CellConfig:
+        if self.name == "rma" and self.carrier_ghz > _MAX_RMA_GHZ:
+            raise ValueError(
+                f"air rma has a path loss for carrier_ghz of {_MAX_RMA_GHZ:g} or less (TR 38.901 "
+                f"section 7.4.1), got {self.carrier_ghz:g}; take umi or uma"
+            )
+        return self
 
     @property
     def station_xy_m(self) -> tuple[float, float]:

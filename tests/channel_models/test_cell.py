@@ -82,6 +82,13 @@ def test_settings_without_effect_are_refused(
         air.check(LINK)
 
 
+def test_a_carrier_beyond_the_scenarios_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="rma has a path loss for carrier_ghz of 30 or less"):
+        named_air("rma", carrier_ghz=60.0)
+    for name, carrier_ghz in (("rma", 30.0), ("uma", 60.0)):
+        named_air(name, carrier_ghz=carrier_ghz).check(LINK)
+
+
 def test_snr_and_energy_follow_the_transmit_power() -> None:
     """20 dB less of both, over the same channels."""
     quiet = LINK.model_copy(update={"tx_power_dbm": LINK.tx_power_dbm - 20})

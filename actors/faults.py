@@ -39,7 +39,7 @@ class Faults(BaseModel):
     deadline_ms: float | None = Field(default=None, gt=0)
     offline_prob: float = Field(default=0.0, ge=0, lt=1)
     straggler_prob: float = Field(default=0.0, ge=0, le=1)
-    straggler_ms: float = Field(default=10.0, gt=0)
+    straggler_ms: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     pool_crash_prob: float = Field(default=0.0, ge=0, le=0.5)
     station_crash_prob: float = Field(default=0.0, ge=0, le=0.5)
     spill_mb: float = Field(default=0.0, ge=0, allow_inf_nan=False)

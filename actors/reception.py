@@ -49,7 +49,7 @@ def step_costs(
 
     - ``samples``: number of samples of the step;
     - ``channel_uses_STREAM``: data symbols of each stream;
-    - ``uplink_bits``: information bits of packets, and the power scales;
+    - ``uplink_bits``: information bits of packets, and the power scales that are sent;
     - ``gradient_bits``: the gradient that returns: two values for each token symbol, and one for a
       power scale that was sent. Nothing returns for files, nor for samples that sent nothing or
       were lost;

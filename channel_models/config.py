@@ -121,12 +121,37 @@ class AirBase(BaseModel):
         return at_snr(at, snr_db)
 
     def check(self, link: Link) -> None:
-        """Raises ValueError for settings whose signals cannot be received; builds nothing."""
+        """Raises ValueError for signals that cannot be received, or settings without effect.
+
+        It builds nothing.
+        """
+        self.check_effects()
         self.receiver.check(link, self.fades)
+        if self.csi == "none" and not self.sets_snr:
+            raise ValueError(
+                "csi none takes symbols as they are received, but the link budget of air "
+                f"{self.name} sets their power; take csi perfect or estimated"
+            )
         if self.csi == "none" and self.fidelity == "abstract":
             raise ValueError("fidelity abstract stands for an equaliser; csi none has none")
         if self.csi == "none" and self.digital is not None:
             raise ValueError("a digital link demodulates with CSI; take csi perfect or estimated")
+
+    def without_effect(self) -> dict[str, str]:
+        """Keys that change nothing beside the air's other settings, each with the reason."""
+        if self.csi == "estimated":
+            return {}
+        return {"interpolation": f"csi {self.csi} estimates nothing; take csi estimated"}
+
+    def check_effects(self) -> None:
+        """Raises ValueError for keys without effect that are not at their defaults."""
+        asked = self.model_dump(exclude_defaults=True)
+        idle = {key: why for key, why in self.without_effect().items() if key in asked}
+        if not idle:
+            return
+        reason = next(iter(idle.values()))
+        keys = ", ".join(key for key, why in idle.items() if why == reason)
+        raise ValueError(f"air {self.name} takes no {keys}: {reason}")
 
     @property
     def receiver(self) -> Receiver:

@@ -76,8 +76,11 @@ class Frame:
 
     @property
     def control_bits(self) -> int:
-        """Control bits of each sample that is sent: those of its power scale, if that is sent."""
-        return POWER_SCALE_BITS if self.sends_scale else 0
+        """Control bits of each sample that is sent: those of its power scale, if that is sent.
+
+        A file needs none: the base station makes its tokens itself.
+        """
+        return POWER_SCALE_BITS if self.sends_scale and self.transport != "file" else 0
 
     def __post_init__(self) -> None:
         if self.symbols.ndim != 2 or not self.symbols.is_complex():

@@ -16,11 +16,20 @@ from ..sources.source import Source
 from ..sources.tensorflow import ServiceFactory
 from ..users.population import PlacedPopulation, PopulationSize
 
+_MIN_O2I_GHZ = 6.0
+"""Lowest carrier with models ``low`` and ``high`` of the loss into buildings, in Sionna."""
 
-class Placed(Budget, Mobile):
+_MAX_RMA_GHZ = 30.0
+"""Highest carrier of RMa, TR 38.901 section 7.4.1."""
+
+
+class Placed(Budget, Mobile, AirBase):
     """Airs whose users have places; with ``drop_seed`` each device keeps one place."""
 
     drop_seed: int | None = Field(default=None, ge=0)
+
+    def without_effect(self) -> dict[str, str]:
+        return {**super().without_effect(), **self.unused_budget()}
 
     def populate(self, source: Source, size: PopulationSize, device: str) -> Source:
         """A population whose users keep their places while their paths' phases turn."""
@@ -35,7 +44,7 @@ class Placed(Budget, Mobile):
         )
 
 
-class CellConfig(Placed, AirBase):
+class CellConfig(Placed):
     """Users dropped in a cell of TR 38.901: path loss, shadowing, O2I, mobility.
 
     With ``drop_seed`` each device keeps its place; without it every sample has a new one, and
@@ -48,9 +57,33 @@ class CellConfig(Placed, AirBase):
     o2i: Literal["low", "high"] = "low"
     antenna_pattern: Literal["38.901", "omni"] | None = None
 
+    @model_validator(mode="after")
+    def _has_a_path_loss(self) -> CellConfig:
+        if self.name == "rma" and self.carrier_ghz > _MAX_RMA_GHZ:
+            raise ValueError(
+                f"air rma has a path loss for carrier_ghz of {_MAX_RMA_GHZ:g} or less (TR 38.901 "
+                f"section 7.4.1), got {self.carrier_ghz:g}; take umi or uma"
+            )
+        return self
+
     @property
     def station_xy_m(self) -> tuple[float, float]:
         return 0.0, 0.0
+
+    def without_effect(self) -> dict[str, str]:
+        found = super().without_effect()
+        if self.name == "inh":
+            hall = "base station and users are in the same hall"
+            return {**found, "indoor_prob": hall, "o2i": hall}
+        if self.name == "rma":
+            return {**found, "o2i": "TR 38.901 has a single loss into buildings for it"}
+        if self.carrier_ghz < _MIN_O2I_GHZ:
+            return {
+                **found,
+                "o2i": f"below {_MIN_O2I_GHZ:g} GHz the loss into buildings is that of TR 38.901 "
+                f"table 7.4.3-3; take carrier_ghz of {_MIN_O2I_GHZ:g} or more",
+            }
+        return found
 
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None
@@ -69,7 +102,7 @@ class CellConfig(Placed, AirBase):
         return self.budgeted(CellSource(cell, self.drop_seed, device), link)
 
 
-class SiteConfig(Placed, AirBase):
+class SiteConfig(Placed):
     """A ray-traced place: one of Sionna's scenes, or ``site`` with an ``.xml`` file of one's own.
 
     The site is traced once, at ``positions`` places within ``radius_m`` of the base station, and

@@ -46,6 +46,9 @@ class RecordedConfig(Budget, AirBase):
     def sets_snr(self) -> bool:
         return not is_physical(self.file)
 
+    def without_effect(self) -> dict[str, str]:
+        return {**super().without_effect(), **self.unused_budget()}
+
     @property
     def label(self) -> str:
         name, *unusual = super().label.split(" ", 1)

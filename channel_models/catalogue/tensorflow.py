@@ -15,6 +15,8 @@ from ..sources.source import Source
 from ..sources.tensorflow import ServiceFactory
 from ..users.population import PopulationSize
 
+_RECEIVES = "its function does the receiving too"
+
 
 class TensorflowConfig(AirBase):
     """A channel of one's own in TensorFlow, ``function: package.module:function``."""
@@ -22,13 +24,15 @@ class TensorflowConfig(AirBase):
     name: Literal["tensorflow"] = "tensorflow"
     function: str
 
+    def without_effect(self) -> dict[str, str]:
+        return dict.fromkeys(sorted(AirBase.model_fields.keys() - {"name"}), _RECEIVES)
+
     def check(self, link: Link) -> None:
-        alone = link.antennas == 1 and link.access != "sdma"
-        asked = self.model_dump(include=set(AirBase.model_fields), exclude_defaults=True)
-        ignored = sorted(asked.keys() - {"name"})
-        if ignored or not alone:
-            what = ", ".join(ignored) or "several antennas or access sdma"
-            raise ValueError(f"air tensorflow takes no {what}: its function does the receiving too")
+        self.check_effects()
+        if link.antennas > 1 or link.access == "sdma":
+            raise ValueError(
+                f"air tensorflow takes no several antennas or access sdma: {_RECEIVES}"
+            )
 
     def require(self, link: Link) -> None:
         require_tensorflow()

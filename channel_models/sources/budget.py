@@ -106,6 +106,14 @@ class Budget(BaseModel):
     def sets_snr(self) -> bool:
         return False
 
+    def unused_budget(self) -> dict[str, str]:
+        """Keys of the budget that change nothing beside its others, each with the reason."""
+        if self.sets_snr:
+            return dict.fromkeys(Budget.model_fields, "its SNR is asked for, without a link budget")
+        if self.p0_dbm is None:
+            return {"alpha": "devices send at full power unless p0_dbm is given"}
+        return {}
+
     def budgeted(self, source: Source, link: Link) -> BudgetedSource:
         """A source of physical gains under this budget."""
         return BudgetedSource(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,12 @@ def test_stragglers_are_as_many_and_as_late_as_they_should_be() -> None:
     assert len(late) / len(delay_ms) == pytest.approx(0.25, abs=0.02)
     assert float(late.mean()) == pytest.approx(40, rel=0.1)
     assert float(late.std()) == pytest.approx(40, rel=0.1)
+
+
+@pytest.mark.parametrize("straggler_ms", [math.inf, math.nan])
+def test_a_delay_that_never_ends_is_refused(straggler_ms: float) -> None:
+    with pytest.raises(ValueError, match="straggler_ms\n  Input should be a finite number"):
+        Faults(straggler_ms=straggler_ms)
 
 
 def test_questions_are_poisson_traffic_of_all_users() -> None:

@@ -57,6 +57,38 @@ def test_noise_follows_its_figure() -> None:
         torch.testing.assert_close(loss_db, torch.full_like(loss_db, 3.0), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "complaint"),
+    [
+        ("umi", {"o2i": "high", "carrier_ghz": 5.9}, "umi takes no o2i: below 6 GHz"),
+        ("uma", {"o2i": "high", "carrier_ghz": 6.0}, ""),
+        ("uma", {"indoor_prob": 0.5, "o2i": "low"}, ""),
+        ("rma", {"o2i": "high", "carrier_ghz": 6.0}, "rma takes no o2i: .* single loss"),
+        ("rma", {"indoor_prob": 0.5}, ""),
+        ("inh", {"o2i": "high", "indoor_prob": 0.5}, "inh takes no indoor_prob, o2i: .* same hall"),
+        ("umi", {"alpha": 0.8}, "umi takes no alpha: .* full power unless p0_dbm"),
+        ("umi", {"alpha": 0.8, "p0_dbm": -90.0}, ""),
+        ("umi", {"interpolation": "lmmse"}, "umi takes no interpolation: csi perfect"),
+    ],
+)
+def test_settings_without_effect_are_refused(
+    name: str, settings: dict[str, object], complaint: str
+) -> None:
+    air = named_air(name, **settings)
+    if not complaint:
+        air.check(LINK)
+        return
+    with pytest.raises(ValueError, match=complaint):
+        air.check(LINK)
+
+
+def test_a_carrier_beyond_the_scenarios_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="rma has a path loss for carrier_ghz of 30 or less"):
+        named_air("rma", carrier_ghz=60.0)
+    for name, carrier_ghz in (("rma", 30.0), ("uma", 60.0)):
+        named_air(name, carrier_ghz=carrier_ghz).check(LINK)
+
+
 def test_snr_and_energy_follow_the_transmit_power() -> None:
     """20 dB less of both, over the same channels."""
     quiet = LINK.model_copy(update={"tx_power_dbm": LINK.tx_power_dbm - 20})

@@ -118,7 +118,113 @@ def test_the_abstraction_loses_as_many_packets_as_the_link() -> None:
     assert 0.1 < link < 0.9
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("sent", [token_frame(64), file_frame(torch.full((64,), 800.0))])
+=======
+def test_link_adaptation_trades_symbols_for_safety() -> None:
+    sent = _tokens(batch=200)
+    uses, losses = [], []
+    for target in (0.5, 0.1, 0.01):
+        (got,) = _air("rayleigh", 15.0, bler_target=target).transmit([sent], seed=4)
+        uses.append(got.overhead.data_channel_uses)
+        losses.append(float(got.erased[sent.valid].double().mean()))
+    assert uses[0] < uses[1] < uses[2]
+    assert losses[0] > losses[1] >= losses[2]
+    (better,) = _air("rayleigh", 25.0).transmit([sent], seed=4)
+    assert better.overhead.data_channel_uses < uses[1]
+
+
+def test_adaptation_takes_the_highest_mcs_that_meets_the_target() -> None:
+    sinr = torch.tensor([1.0, 10.0, 60.0])[:, None].expand(3, 40)
+    bits = torch.full((3,), 272)
+    choices = usable_mcs("cpu")
+    possible = torch.ones(3, len(choices), dtype=torch.bool)
+    mcs = adapt_mcs(sinr, bits, torch.full((3,), 0.1), choices, possible)
+
+    def bler(own: torch.Tensor) -> torch.Tensor:
+        return block_error_rate(effective_sinr(sinr, own), own, packet_symbols(bits, own))
+
+    assert mcs[0] < mcs[1] < mcs[2] < max(choices)
+    assert (bler(mcs) <= 0.1).all()
+    assert (bler(mcs + 1) > 0.1).all()
+
+
+@pytest.mark.parametrize("fidelity", ["abstract", "link"])
+def test_a_retransmission_adds_to_what_came_before(fidelity: str) -> None:
+    """Where two attempts of which each stands alone would be lost nearly as often as one."""
+    sent = _tokens(batch=8)
+
+    def lost(retransmissions: int) -> float:
+        settings = {"fidelity": fidelity, "mcs": 4, "retransmissions": retransmissions}
+        (got,) = _air("awgn", 0.5, **settings).transmit([sent], seed=1)
+        return float(got.erased[sent.valid].double().mean())
+
+    assert lost(0) > 0.9
+    assert lost(1) < 0.2
+
+
+@pytest.mark.parametrize("fidelity", ["abstract", "link"])
+def test_a_retransmission_saves_packets_and_costs_symbols(fidelity: str) -> None:
+    sent = _tokens(batch=60)
+    once, twice = (
+        _air("rayleigh", 8.0, fidelity=fidelity, mcs=8, retransmissions=n).transmit([sent], seed=5)[
+            0
+        ]
+        for n in (0, 1)
+    )
+    assert twice.erased[sent.valid].sum() < once.erased[sent.valid].sum()
+    assert (twice.erased <= once.erased).all()
+    resent = twice.overhead.data_channel_uses - once.overhead.data_channel_uses
+    lost = float(once.erased[:, ::16].sum(1).float().mean())  # padding is sent by nobody
+    symbols = packet(2 * 16 * 8 + 16, 8).symbols
+    assert resent == pytest.approx(symbols * lost)
+    again = once.erased.any(1)
+    assert torch.equal(twice.waiting_ms, torch.where(again, 8.0, 0.0).double())
+    assert (once.waiting_ms == 0).all()
+
+
+def test_a_retransmission_is_a_transmission_of_its_own() -> None:
+    """A text of 286 symbols that is always lost: OFDM symbols of data in one slot, with two
+    of pilots, and all of it again."""
+    sent = _file(torch.full((3,), TEXT_BITS))
+    once, twice = (
+        _air("awgn", -20.0, mcs=4, retransmissions=n).transmit([sent], seed=1)[0] for n in (0, 1)
+    )
+    assert twice.overhead.data_channel_uses == 2 * 286
+    for cost in ("airtime_ms", "pilot_channel_uses", "energy_mj"):
+        alone = getattr(once.overhead, cost)
+        assert getattr(twice.overhead, cost) == pytest.approx(2 * alone), cost
+    assert twice.overhead.control_bits == once.overhead.control_bits
+    assert (twice.waiting_ms == 8.0).all()
+
+
+def test_a_file_arrives_whole_or_not_at_all() -> None:
+    sent = _file(torch.full((100,), 2e4))
+    (got,) = _air("rayleigh", 15.0, mcs=10).transmit([sent], seed=6)
+    lost = got.erased.any(1)
+    assert torch.equal(lost, got.erased.all(1))
+    assert 0 < float(lost.double().mean()) < 1
+    intact = ~lost[:, None] & sent.valid
+    torch.testing.assert_close(got.symbols[intact], (sent.symbols * sent.scale[:, None])[intact])
+    assert got.overhead.payload_bits == pytest.approx(3824 * 6)
+    assert got.overhead.control_bits == 0  # the base station makes the tokens itself
+    (certain,) = _air("awgn", 30.0, fidelity="link").transmit([_file(torch.full((2,), 2e4))], 6)
+    assert not certain.erased.any()
+    assert (certain.sinr_db == math.inf).all()
+
+
+def test_adaptation_aims_at_the_whole_file() -> None:
+    """Ten packets that must all arrive are lost about as often as one that must."""
+    lost = []
+    for bits in (3e3, 38e3):
+        sent = _file(torch.full((400,), bits))
+        (got,) = _air("rayleigh", 20.0, bler_target=0.1).transmit([sent], seed=6)
+        lost.append(float(got.erased.all(1).double().mean()))
+    assert max(lost) < 0.15
+
+
+@pytest.mark.parametrize("sent", [_tokens(64), _file(torch.full((64,), 800.0))])
+>>>>>>> channel-audit
 def test_what_is_lost_has_no_sinr(sent: Frame) -> None:
     """What arrives has that of the quantiser; a file is without error."""
     (got,) = digital_air("rayleigh", 5.0, mcs=10).transmit([sent], seed=2)

@@ -327,8 +327,13 @@ def test_what_cannot_be_received_is_refused() -> None:
         named_air("awgn").build(Link(access="sdma", antennas=4), 5.0)
     with pytest.raises(ValueError, match="one antenna"):
         named_air("tdl-a", csi="none").build(Link(antennas=2), 5.0)
+    with pytest.raises(ValueError, match="budget of air umi sets their power; take csi perfect"):
+        named_air("umi", csi="none").check(Link())
     with pytest.raises(ValueError, match="needs pilots"):
         named_air("tdl-a", csi="estimated").build(Link(dmrs_symbols=0), 5.0)
+    with pytest.raises(ValueError, match="tdl-a takes no interpolation: csi perfect estimates"):
+        named_air("tdl-a", interpolation="lmmse").check(Link())
+    named_air("tdl-a", interpolation="linear").check(Link())
     with pytest.raises(ValueError, match=r"tensorflow takes no fidelity, interpolation: its"):
         function = {"function": "a:b", "fidelity": "abstract", "interpolation": "lmmse"}
         named_air("tensorflow", **function).check(Link())

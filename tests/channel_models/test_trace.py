@@ -61,6 +61,12 @@ def test_a_trace_survives_its_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["t.parquet"]
 
 
+def test_a_trace_without_path_loss_takes_no_link_budget(recorded: Path) -> None:
+    budget = {"alpha": 0.5, "noise_figure_db": 20.0, "p0_dbm": -90.0}
+    with pytest.raises(ValueError, match="takes no noise_figure_db, p0_dbm, alpha: its SNR is ask"):
+        named_air("recorded", file=str(recorded), **budget).check(LINK)
+
+
 def test_labels_of_traces_tell_settings_apart(recorded: Path) -> None:
     labels = [
         named_air("recorded", file=str(recorded), csi=csi).label for csi in ("perfect", "estimated")

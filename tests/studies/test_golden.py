@@ -17,7 +17,9 @@ purpose writes them anew, by ``python -m tests.studies.test_golden``, and says w
   weight is applied;
 - lost packets came to count in no alignment; an emulation's scheduler to see the subcarriers that
   are used, its batches to have whole intervals, and its missing devices to send no tokens;
-- what a device of a cell sends in an interval came from one place.
+- what a device of a cell sends in an interval came from one place;
+- files came to send no power scale, and error rates of high MCSs to fall on beyond the SNRs of
+  Sionna's tables.
 """
 
 from __future__ import annotations

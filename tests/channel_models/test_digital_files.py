@@ -25,6 +25,7 @@ def test_a_file_arrives_whole_or_not_at_all() -> None:
     intact = ~lost[:, None] & sent.valid
     torch.testing.assert_close(got.symbols[intact], (sent.symbols * sent.scale[:, None])[intact])
     assert got.overhead.payload_bits == pytest.approx(3824 * 6)
+    assert got.overhead.control_bits == 0  # the base station makes the tokens itself
     (certain,) = digital_air("awgn", 30.0, fidelity="link").transmit(
         [file_frame(torch.full((2,), 2e4))], 6
     )

@@ -131,6 +131,12 @@ def specs_of(plan: Plan, cells: Sequence[Cell]) -> list[Spec]:
     return list(made.values())
 
 
+_MUCH_LARGER = 10
+"""Times that a work may be larger than an earlier one. Beyond that, what each of them takes however
+small it is (a start, imports) would be counted once for each of its units: a smoke test of some
+seconds would make hours of its study."""
+
+
 class _Earlier:
     """Earlier works; those that are alike are compared only once.
 
@@ -144,11 +150,11 @@ class _Earlier:
         for position, usage in enumerate(usages):
             alike = self._alike.setdefault(_nature(usage.work), {})
             alike.setdefault(_text(usage.work.details), []).append(position)
-        self._found: dict[tuple[str, str], Estimate | None] = {}
+        self._found: dict[tuple[str, str, int], Estimate | None] = {}
 
     def estimate(self, work: Workload) -> Estimate | None:
         """Median of the comparable works that differ in the fewest details; None without any."""
-        key = _nature(work), _text(work.details)
+        key = _nature(work), _text(work.details), work.units
         if key not in self._found:
             self._found[key] = self._of_one(work)
         found = self._found[key]
@@ -158,7 +164,11 @@ class _Earlier:
 
     def _of_one(self, work: Workload) -> Estimate | None:
         """The estimate of one unit, and of one stored part."""
-        alike = list(self._alike.get(_nature(work), {}).values())
+        alike = [
+            large
+            for positions in self._alike.get(_nature(work), {}).values()
+            if (large := [p for p in positions if self._is_large_enough(p, work)])
+        ]
         if not alike:
             return None
         same = [self._agreement(work, positions[0]) for positions in alike]
@@ -170,6 +180,9 @@ class _Earlier:
             bytes=median(usage.bytes / usage.work.stored for usage in own),
             based_on=frozenset(closest),
         )
+
+    def _is_large_enough(self, position: int, work: Workload) -> bool:
+        return _MUCH_LARGER * self._usages[position].work.units >= work.units
 
     def _agreement(self, work: Workload, position: int) -> int:
         """Number of details that an earlier work has in common with this one."""

@@ -59,6 +59,15 @@ def test_a_training_takes_the_median_of_comparable_ones_by_its_steps() -> None:
     assert not parts["data"].known
 
 
+def test_a_smoke_test_says_nothing_of_its_study() -> None:
+    """Its few steps take as long as their start, which is counted once for each step."""
+    smoke, half = _took(_with_steps(2), 20.0, 1), _took(_with_steps(10), 0.5, 1)
+    study = _with_steps(21)
+    assert not _forecast(study, smoke)[1]["alignment"].known
+    assert _forecast(study, [*smoke, *half])[1]["alignment"].seconds == 21 * 0.5
+    assert _forecast(_with_steps(1), half)[1]["alignment"].seconds == 0.5
+
+
 def test_nearest_work_counts_and_unlike_work_does_not() -> None:
     far = _took(small_study(**_DATA, airs="awgn", tokens={"audio": 8, "vision": 8}), 9.0, 1)
     near = _took(small_study(**_DATA, airs="awgn"), 2.0, 1)

@@ -28,6 +28,12 @@ class Traffic:
         return len(self.users)
 
 
+def count_questions(users: int, questions_per_s: float, duration_s: float, seed: int) -> int:
+    """Number of questions of :func:`poisson_traffic`."""
+    rng = np.random.default_rng(spawn_seed(seed, "traffic"))
+    return int(rng.poisson(users * questions_per_s * duration_s))
+
+
 def poisson_traffic(
     users: int, questions_per_s: float, duration_s: float, samples: int, seed: int
 ) -> Traffic:
@@ -41,7 +47,7 @@ def poisson_traffic(
         seed: Seed of the traffic.
     """
     rng = np.random.default_rng(spawn_seed(seed, "traffic"))
-    count = int(rng.poisson(users * questions_per_s * duration_s))
+    count = int(rng.poisson(users * questions_per_s * duration_s))  # first, as in count_questions
     rounds = -(-count // samples)
     rows = np.concatenate([rng.permutation(samples) for _ in range(max(1, rounds))])[:count]
     return Traffic(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from actors.emulation.traffic import count_questions
 from tokcom_core.errors import in_one_line
 from tokcom_core.systems import STREAM_KINDS, System, devices_of
 from tokcom_core.tasks import TASKS, Task
@@ -69,9 +70,18 @@ def check_method(study: Study, contender: Contender) -> None:
 
 
 def check_emulation(study: Study, methods: Sequence[Contender]) -> None:
-    """Raises ValueError for users who miss a device that no method has."""
+    """Raises ValueError for users who miss a device that no method has, or who all ask nothing."""
     if study.emulate is None:
         return
+    asked = [
+        count_questions(own.users, own.questions_per_s, own.duration_s, seed)
+        for own in study.emulate.each
+        for seed in study.seeds
+    ]
+    if not any(asked):
+        raise ValueError(
+            "emulate: nobody asks a question; take more users, duration_s or questions_per_s"
+        )
     streams = [s for m in methods for s in m.system.streams(study.task, study.tokens[0])]
     devices = devices_of(streams)
     if unknown := sorted(study.emulate.missing_prob.keys() - set(devices)):

@@ -14,23 +14,10 @@ from pydantic_core import ErrorDetails
 from ..errors import explain
 from .overrides import Override, Overrides, overrides_of
 from .paths import resolve_paths
+from .strict_yaml import parse
 from .study import Study
 
 PRESETS = Path(__file__).parents[1] / "presets"
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a mapping with the same key twice, where YAML would take the last value."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for i, key in enumerate(keys):
-            if (key.tag, key.value) in [(before.tag, before.value) for before in keys[:i]]:
-                raise yaml.composer.ComposerError(
-                    None, None, f"key {key.value!r} is there twice", key.start_mark
-                )
-        return node
 
 
 def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
@@ -55,7 +42,7 @@ def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
     if not file.is_file():
         raise ValueError(f"no study {source}; give a YAML file or a preset: {', '.join(presets())}")
     try:
-        raw = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)
+        raw = parse(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not proper YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):

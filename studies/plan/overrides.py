@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from .paths import resolve_paths
+from .strict_yaml import parse
 
 _NAMED = ("task", "methods", "airs", "loggers")
 """Keys whose values may be a name alone, which stands for a mapping with that name."""
@@ -107,9 +108,11 @@ def _parsed(text: str, option: str) -> Override:
     if not separator or not key:
         raise ValueError(f"{said} should be key=value, such as seeds=[0,1]")
     try:
-        return Override(key, yaml.safe_load(value), said)
-    except yaml.YAMLError:
-        raise ValueError(f"{said}: the value is not YAML") from None
+        return Override(key, parse(value), said)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or ""
+        reason = f": {problem}" if problem.startswith("key ") else ""
+        raise ValueError(f"{said}: the value is not YAML{reason}") from None
 
 
 def _with_keys(value: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actors import Faults
-from actors.emulation.traffic import poisson_traffic
+from actors.emulation.traffic import count_questions, poisson_traffic
 
 
 def test_stragglers_are_as_many_and_as_late_as_they_should_be() -> None:
@@ -29,6 +29,7 @@ def test_a_delay_that_never_ends_is_refused(straggler_ms: float) -> None:
 def test_questions_are_poisson_traffic_of_all_users() -> None:
     """120 in the mean of 20 users at 2 questions/s in 3 s; each sample before any is repeated."""
     every = [poisson_traffic(20, 2.0, 3.0, 50, seed) for seed in range(300)]
+    assert [*map(len, every)] == [count_questions(20, 2.0, 3.0, seed) for seed in range(300)]
     counts = [len(traffic) for traffic in every]
     assert np.mean(counts) == pytest.approx(120, rel=0.04)
     assert np.var(counts) == pytest.approx(120, rel=0.4)

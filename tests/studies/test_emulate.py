@@ -128,6 +128,7 @@ def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Pa
         (["--set", "emulate.missing_prob.visoin=1"], "no method has a device 'visoin'; take "),
         (["--set", "emulate.faults.pool_crash_prob=0.1"], "take engine: ray"),
         (["--set", "federation.users=3"], "federation.users 3 and emulate.users 1000"),
+        (["--users", "1", "--rate", "0.001"], "emulate: nobody asks a question; take more users"),
         (["--out", "s4://bucket/study"], "take a folder or a URI such as s3://BUCKET/STUDY"),
         (["--address", "127.0.0.1:1"], "no Ray cluster at '127.0.0.1:1'"),
     ],

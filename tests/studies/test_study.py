@@ -159,6 +159,12 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     file.write_text("name: a\nmethods: [aligned]\nmethods: [unaligned]")
     with pytest.raises(ValueError, match=r"key 'methods' is there twice .*line 3"):
         load(file)
+    for key, kind in (("on", "bool"), ("1", "int")):
+        file.write_text(f"name: a\n{key}: 3")
+        with pytest.raises(ValueError, match=rf"key '{key}' is a YAML {kind}; .* quotes .*line 2"):
+            load(file)
+        with pytest.raises(ValueError, match=rf"airs=.*: the value is not YAML: key '{key}' is a"):
+            load("quickstart", [f"airs={{{key}: 3}}"])
     merging = "airs:\n- &t\n  <<: {name: tdl-a, speed_mps: 1}\n  speed_mps: 3\nlink:\n  <<: *t"
     file.write_text(f"name: a\n{merging}")
     with pytest.raises(ValueError, match=r"no key 'link\.name'; take some of sub"):  # not one twice

@@ -1,0 +1,38 @@
+"""YAML of study files and overrides, without what YAML takes in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses keys that are there twice, or that YAML reads as something else than text."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for i, key in enumerate(keys):
+            if (key.tag, key.value) in [(before.tag, before.value) for before in keys[:i]]:
+                raise _refusal(key, "is there twice")
+            if key.tag not in (_TEXT, _MERGE):
+                kind = key.tag.rpartition(":")[2]
+                raise _refusal(key, f"is a YAML {kind}; keys are text: put it into quotes")
+        return node
+
+
+def _refusal(key: yaml.ScalarNode, what: str) -> yaml.YAMLError:
+    return yaml.composer.ComposerError(None, None, f"key {key.value!r} {what}", key.start_mark)
+
+
+def parse(text: str) -> Any:
+    """The value of a text.
+
+    Raises:
+        yaml.YAMLError: for text that is not YAML, a key that is there twice, or one that is no text
+            to YAML, such as ``on`` or ``1``.
+    """
+    return yaml.load(text, _StrictLoader)

@@ -31,7 +31,7 @@ class StudyFolder:
 
     The folder has ``study.yaml``, ``digests.json``, ``artifacts/``, ``samples/``, ``results/``,
     ``curves/``, ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``usage/``, ``logs/``
-    and ``report/``.
+    and ``report/``; that of a search is marked by ``search.json``.
 
     Args:
         place: Folder, or URI of any file system that pyarrow knows.
@@ -42,6 +42,7 @@ class StudyFolder:
         self.root = self.store.root
         self.config = self.root / "study.yaml"
         self.digests = self.root / "digests.json"
+        self._searched = self.root / "search.json"
         self.artifacts = Artifacts(self.root / "artifacts", self.store)
         self.results = self.root / "results"
         self.curves = self.root / "curves"
@@ -97,12 +98,23 @@ class StudyFolder:
         """The study that was begun here.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if there is none, or only a search.
         """
         self.store.begin()
         if not self.begun:
             raise ValueError(f"no study in {self.store}; 'tokcom study run' begins one")
+        self._refuse_search()
+        return self._study()
+
+    def _study(self) -> Study:
         return load(self.store.fetch(self.config))
+
+    def _refuse_search(self) -> None:
+        if self.store.has(self._searched):
+            raise ValueError(
+                f"{self.store} holds a search, whose trials are in search.parquet; the same "
+                "'tokcom study search' goes on with it"
+            )
 
     @property
     def begun(self) -> bool:
@@ -152,14 +164,16 @@ class StudyFolder:
 
         Raises:
             ValueError: if another study was begun here; the message names the keys that differ. A
-                study with more values of a swept key is the same one, grown. Also if the user's own
-                modules, checkpoint folders or scenes have changed since.
+                study with more values of a swept key is the same one, grown. Also if a search was
+                begun here, or the user's own modules, checkpoint folders or scenes have changed.
         """
         self.store.begin()
         now = digests_of(study, *variants)
         if not self.begun:
             return now
-        found = differences(self.open(), study)
+        if not variants:
+            self._refuse_search()
+        found = differences(self._study(), study)
         if found:
             more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             raise ValueError(
@@ -209,7 +223,10 @@ class StudyFolder:
         unknown = not self.store.has(self.digests)
         if self.begun and unknown and digests:
             self._forget_unfinished()
-        if not self.begun or self.open() != study:
+        if variants and not self.begun:
+            with self.write(self._searched) as partial:
+                partial.write_text("{}")
+        if not self.begun or self._study() != study:
             with self.write(self.config) as partial:
                 partial.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
         if unknown or digests != before:

@@ -71,6 +71,17 @@ def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:
         StudyFolder(tmp_path / "empty").open()
 
 
+def test_a_searchs_folder_is_no_study_to_resume(tmp_path: Path) -> None:
+    """It would train the base study in it, and ask the test questions."""
+    study = Study(name="a")
+    folder = StudyFolder(tmp_path)
+    for _ in range(2):
+        folder.begin(study, [study])
+    for refused in (folder.open, lambda: folder.begin(study), lambda: folder.check(study)):
+        with pytest.raises(ValueError, match=r"holds a search, .*the same 'tokcom study search'"):
+            refused()
+
+
 def test_a_folder_belongs_to_one_version_of_own_code(my_airs: Path, tmp_path: Path) -> None:
     """Else results of earlier code would pass for those of today, or stand beside them."""
     study = Study(name="s", airs=["awgn", {"name": "custom", "class": "my_airs:Nakagami"}])

@@ -207,7 +207,7 @@ def test_the_same_search_finds_the_same_and_trains_nothing_anew(found: Path) -> 
     out = found / "out"
     before = pd.read_parquet(out / "search.parquet").drop(columns="wall_s")
     trained = {file: file.stat().st_mtime for file in (out / "artifacts").glob("*/spec.json")}
-    study = StudyFolder(out).open()
+    study = studies.load(out / "study.yaml")
     over = {RATES: [0.000001, 0.01], "tokens.audio": [2, 1000000]}
     again = studies.search(study, "aligned", over, out, trials=3)
     pd.testing.assert_frame_equal(again.drop(columns="wall_s"), before)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +14,7 @@ from rich.text import Text
 from tokcom_core.storage import writing
 
 from ..errors import explain
+from ..plan.strict_yaml import parse_option
 from .printing import plain_console
 
 if TYPE_CHECKING:
@@ -167,8 +167,5 @@ def _keys(settings: list[str] | None, option: str) -> dict[str, Any]:
         key, separator, text = setting.partition("=")
         if not separator:
             raise ValueError(f"{option} {setting!r} should be key=value")
-        try:
-            found[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ValueError(f"{option} {setting!r}: the value is not YAML") from None
+        found[key] = parse_option(text, f"{option} {setting!r}")
     return found

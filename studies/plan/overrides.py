@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .paths import resolve_paths
-from .strict_yaml import parse
+from .strict_yaml import parse_option
 
 _NAMED = ("task", "methods", "airs", "loggers")
 """Keys whose values may be a name alone, which stands for a mapping with that name."""
@@ -107,12 +105,7 @@ def _parsed(text: str, option: str) -> Override:
     said = f"{option} {text}"
     if not separator or not key:
         raise ValueError(f"{said} should be key=value, such as seeds=[0,1]")
-    try:
-        return Override(key, parse(value), said)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or ""
-        reason = f": {problem}" if problem.startswith("key ") else ""
-        raise ValueError(f"{said}: the value is not YAML{reason}") from None
+    return Override(key, parse_option(value, said), said)
 
 
 def _with_keys(value: Any) -> Any:

@@ -36,3 +36,21 @@ def parse(text: str) -> Any:
             to YAML, such as ``on`` or ``1``.
     """
     return yaml.load(text, _StrictLoader)
+
+
+def parse_option(text: str, said: str) -> Any:
+    """The value that an option gives.
+
+    Args:
+        text: The value as YAML.
+        said: The option as it was given, which messages begin with.
+
+    Raises:
+        ValueError: in one line, where :func:`parse` refuses the text.
+    """
+    try:
+        return parse(text)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or ""
+        reason = f": {problem}" if problem.startswith("key ") else ""
+        raise ValueError(f"{said}: the value is not YAML{reason}") from None

@@ -53,7 +53,8 @@ PARTS = {
     "vision_crop": ("vision", "vivit", "crop"),
 }
 """Keys of :class:`Models` for parts of the media, each with its medium, the encoder that has such a
-key, and the encoder's own key, which comes first."""
+key, and the encoder's own key, which comes first. They stand above the media in :class:`Models`,
+whose validator reads them."""
 
 
 class Models(Config):

@@ -124,7 +124,7 @@ class Link(LinkSettings):
     """A band, its devices' transmit power and access, and the base station's antennas."""
 
     bandwidth_hz: float = Field(default=5e6, gt=0, allow_inf_nan=False)
-    tx_power_dbm: float = Field(default=23.0, allow_inf_nan=False)
+    tx_power_dbm: float = Field(default=23.0, ge=-100, le=60)
 
     @model_validator(mode="after")
     def _has_a_block(self) -> Link:

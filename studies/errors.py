@@ -6,14 +6,13 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tokcom_core.errors import first_line
+from tokcom_core.errors import first_line, instead_of
 
 Key = tuple[int | str, ...]
 
@@ -96,9 +95,8 @@ def _complaint(item: ErrorDetails, config: Any) -> str:
     place = _place(item)
     key = ".".join(str(part) for part in place)
     if item["type"] == "extra_forbidden":
-        return f"no key {key!r}{_remedy(place, config)}"
-    value = item["input"]
-    shown = f" (got {value!r})" if isinstance(value, str | int | float) else ""
+        return f"no key {key!r}{instead_of(str(place[-1]), _keys_at(config, place[:-1]))}"
+    shown = _shown(item)
     if (should := _SHOULD.get(item["type"])) is not None and key:
         keys = _keys_at(config, place) if item["type"] == "model_type" else []
         remedy = f"; its keys are {', '.join(keys)}" if keys else ""
@@ -107,12 +105,16 @@ def _complaint(item: ErrorDetails, config: Any) -> str:
     return f"{key}: {message}{shown}" if key else message
 
 
-def _remedy(key: Key, config: Any) -> str:
-    names = _keys_at(config, key[:-1])
-    close = get_close_matches(str(key[-1]), names, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; take some of {', '.join(names)}" if names else ""
+def _shown(item: ErrorDetails) -> str:
+    """What was given, if it is short; a list, only where it was one instead of a single value."""
+    value = item["input"]
+    if isinstance(value, str | int | float):
+        return f" (got {value!r})"
+    if value is None and item["type"] in _SHOULD:
+        return " (it is empty)"
+    if isinstance(value, list | tuple) and not item["type"].startswith(("list", "tuple", "too_")):
+        return " (got a list; take one value)" if item["type"] in _SHOULD else ""
+    return ""
 
 
 def _keys_at(config: Any, place: Key) -> list[str]:

@@ -6,9 +6,9 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 
-from .errors import placed_line
+from .errors import instead_of, placed_line
 
 CUSTOM = "custom"
 """Name of a config whose class is outside the package:
@@ -77,8 +77,9 @@ def validate_named(raw: Any, base: type[N], known: Mapping[str, type[N]]) -> N:
     """The config that ``raw`` stands for: an instance, a name, or a mapping with a name.
 
     Raises:
-        ValueError: for a missing or unknown name, or a custom class that cannot be loaded.
-        pydantic.ValidationError: if the class of the config refuses its keys.
+        ValueError: for a missing or unknown name, a custom class that cannot be loaded, or a key
+            that its class does not have.
+        pydantic.ValidationError: if the class of the config refuses values of its keys.
     """
     if isinstance(raw, base):
         return raw
@@ -96,10 +97,23 @@ def validate_named(raw: Any, base: type[N], known: Mapping[str, type[N]]) -> N:
         if "class" not in keys:
             raise ValueError(f"a {kind} {CUSTOM!r} needs class: package.module:Class")
         own = {key: value for key, value in keys.items() if key not in ("name", "class")}
-        return load_class(str(keys["class"]), base).model_validate(own)
+        return _validated(load_class(str(keys["class"]), base), own, f"{kind} {keys['class']}")
     if name not in known:
         raise ValueError(f"no {kind} {name!r}; take some of {', '.join([*known, CUSTOM])}")
-    return known[name].model_validate(keys)
+    return _validated(known[name], keys, f"{kind} {name!r}")
+
+
+def _validated(config: type[N], keys: Mapping[Any, Any], called: str) -> N:
+    """A config of this class; its unknown keys are refused here, where it is known what it has."""
+    try:
+        return config.model_validate(keys)
+    except ValidationError as error:
+        for item in error.errors():
+            if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+                key = str(item["loc"][0])
+                remedy = instead_of(key, config.model_fields)
+                raise ValueError(f"{called} has no key {key!r}{remedy}") from None
+        raise
 
 
 def dump_named(config: Named, known: Mapping[str, type[Named]]) -> dict[str, Any]:

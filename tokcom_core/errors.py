@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -12,6 +13,14 @@ def first_line(error: BaseException) -> str:
     """The first non-empty line of an error's message; the name of its type if there is none."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
+
+
+def instead_of(key: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown key: the known one that was meant, or all known."""
+    names = list(known)
+    if close := get_close_matches(key, names, n=1):
+        return f"; did you mean {close[0]!r}?"
+    return f"; take some of {', '.join(names)}" if names else ""
 
 
 def placed_line(error: Exception, module: str) -> str:

@@ -46,7 +46,7 @@ class RicianConfig(AirBase):
     flat: ClassVar[bool] = True
 
     name: Literal["rician"] = "rician"
-    k_factor_db: float = Field(default=6.0, allow_inf_nan=False)
+    k_factor_db: float = Field(default=6.0, ge=-100, le=100)
 
     def source(
         self, link: Link, device: str, tensorflow: ServiceFactory | None = None

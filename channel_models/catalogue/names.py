@@ -46,7 +46,8 @@ def _as_mapping(value: Any) -> Any:
     """Turns a bare name into a mapping; refuses unknown names."""
     raw = {"name": value} if isinstance(value, str) else value
     if isinstance(raw, dict) and raw.get("name") not in (*AIRS, CUSTOM):
-        raise ValueError(f"no air {raw.get('name')!r}; take some of {', '.join((*AIRS, CUSTOM))}")
+        told = f"no air {raw['name']!r}" if "name" in raw else f"air {raw} has no name"
+        raise ValueError(f"{told}; take some of {', '.join((*AIRS, CUSTOM))}")
     return raw
 
 

@@ -129,6 +129,7 @@ def record(
     from channel_models.sources.recording import record as record_trace
 
     air, chosen = _air(name, settings), _link(link)
+    air.check(chosen)
     source = air.source(chosen, "cpu")
     if source is None:
         raise ValueError(f"air {name} has no fading to record")

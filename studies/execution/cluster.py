@@ -115,7 +115,7 @@ def start_ray(study: Study, address: str | None, modules: Sequence[str] = ()) ->
 def check_gpus(study: Study, there: float) -> None:
     """Raises ValueError if a trial with all its devices takes more GPUs than there are."""
     asked = {key: own for key, own in study.resources.gpus(study.engine).items() if own}
-    devices = len(layout_of(study).devices)
+    devices = len(layout_of(study).devices) if "device_gpu" in asked else 0
     taken = {key: own * (devices if key == "device_gpu" else 1) for key, own in asked.items()}
     if sum(taken.values()) > there:
         keys = " and ".join(

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
+from tokcom_core.errors import in_one_line
 from tokcom_core.systems import System
 
 from ..plan.cells import Plan
@@ -79,7 +80,8 @@ def check_data(plan: Plan, root: Path) -> None:
     checking = _checking(plan)
     for label, system in checking.items():
         try:
-            system.check_data(study.task, root, samples, longest)
+            with in_one_line(type(system), "check_data()"):
+                system.check_data(study.task, root, samples, longest)
         except ValueError as error:
             raise ValueError(f"method {label!r}: {error}" if len(checking) > 1 else error) from None
 

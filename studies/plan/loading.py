@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import explain
+from .effects import check_effects
 from .overrides import Override, Overrides, overrides_of
 from .paths import resolve_paths
 from .strict_yaml import parse
@@ -50,7 +51,7 @@ def load(source: str | Path, overrides: Overrides = (), **keys: Any) -> Study:
     raw = resolve_paths(raw, Path.cwd() if preset else file.parent.absolute())
     changes = [*overrides_of(overrides), *overrides_of(keys)]
     study = changed_study(raw, changes, str(file))
-    _check_systems(study, changes)
+    check_effects(study, changes)
     return study
 
 
@@ -116,19 +117,6 @@ class _Blame:
         except TypeError:  # for keys that are not text
             pass
         return []
-
-
-def _check_systems(study: Study, changes: Sequence[Override]) -> None:
-    """Refuses overrides of a system that no method has, which would change nothing."""
-    used = sorted({study.system(method).name for method in study.methods})
-    for change in changes:
-        place, _, rest = change.key.partition(".")
-        name = rest.partition(".")[0]
-        if place == "systems" and name and used and name not in used:
-            raise ValueError(
-                f"{change.said}: no method of {study.name} has the system {name!r}; its systems "
-                f"are: {', '.join(used)}"
-            )
 
 
 def presets() -> list[str]:

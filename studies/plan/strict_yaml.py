@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_BOOL = "tag:yaml.org,2002:bool"
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses keys that are there twice, or that YAML reads as something else than text."""
+    """Refuses keys that are there twice, or that YAML reads as something else than text.
+
+    As in YAML 1.2, only true and false are booleans; yes, no, on and off are text, which a key that
+    takes a boolean understands as well, but one that takes a number does not.
+    """
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -24,6 +30,15 @@ class _StrictLoader(yaml.SafeLoader):
         return node
 
 
+_StrictLoader.yaml_implicit_resolvers = {
+    start: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for start, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(
+    _BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
 def _refusal(key: yaml.ScalarNode, what: str) -> yaml.YAMLError:
     return yaml.composer.ComposerError(None, None, f"key {key.value!r} {what}", key.start_mark)
 
@@ -33,7 +48,7 @@ def parse(text: str) -> Any:
 
     Raises:
         yaml.YAMLError: for text that is not YAML, a key that is there twice, or one that is no text
-            to YAML, such as ``on`` or ``1``.
+            to YAML, such as ``true`` or ``1``.
     """
     return yaml.load(text, _StrictLoader)
 

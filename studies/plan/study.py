@@ -57,10 +57,15 @@ from .recipes import RecipeName, with_recipe
 from .smoke import Scale, smoked
 from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation, SweptLink, check_mcs
 
+_HIGHEST_SNR_DB = 100
+"""An SNR above it, or below its negative, was not meant in dB."""
+
 
 def _an_snr(value: float) -> float:
-    if math.isnan(value) or value == -math.inf:
-        raise ValueError("an SNR in dB is a number, or .inf for no noise")
+    if math.isnan(value) or (abs(value) > _HIGHEST_SNR_DB and value != math.inf):
+        raise ValueError(
+            f"an SNR in dB is from {-_HIGHEST_SNR_DB} to {_HIGHEST_SNR_DB}, or .inf for no noise"
+        )
     return value + 0.0  # -0 is 0
 
 
@@ -243,7 +248,13 @@ class Study(Config):
         task: Task | None = info.data.get("task")
         names = _reference_names(task) if task else ()
         given = [method_keys(m) if isinstance(m, System) else m for m in listed(methods)]
-        return [m for m in given if not (isinstance(m, str) and m in names)]
+        found = [m for m in given if not (isinstance(m, str) and m in names)]
+        if given and not found:
+            raise ValueError(
+                f"{', '.join(map(str, given))}: references, which every study has anyway; take a method "
+                f"beside them, such as {DEFAULT_METHODS[0]}"
+            )
+        return found
 
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
@@ -380,7 +391,9 @@ class Study(Config):
             return system_of(method, self.systems)
         except ValidationError as error:
             found = explain(error, system_class(method))
-            raise ValueError(f"methods: {method.label}: {found}") from None
+        except ValueError as error:
+            found = str(error)
+        raise ValueError(f"methods: {method.label}: {found}")
 
 
 def _in_keys(value: Any) -> Any:

@@ -12,7 +12,7 @@ from channel_models import DigitalConfig, Link, LinkSettings
 from .lists import SEVERAL
 
 _Count = Annotated[int, Field(ge=1)]
-_Power = Annotated[float, Field(allow_inf_nan=False)]
+_Power = Annotated[float, Field(ge=-100, le=60)]
 
 
 def _keys(value: Any) -> Any:

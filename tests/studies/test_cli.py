@@ -64,6 +64,11 @@ def _one_line(done: subprocess.CompletedProcess[str]) -> str:
         ),
         ("fine_tuning.steps=1", "no key 'fine_tuning'; did you mean 'systems.mlms.fine_tuning'?"),
         ("systems.mlms.models.audio=./nowhere", "no checkpoint in /"),
+        (
+            "systems.mlms.alignment=none",
+            "changes nothing, since each method sets alignment itself; set it there, such as "
+            "methods: [{name: ..., alignment: none}]",
+        ),
     ],
 )
 def test_mistakes_in_a_study(
@@ -182,6 +187,15 @@ def test_settings_of_airs_are_suggested(refused: Callable[..., str]) -> None:
     said = refused("air", "plot", "awgn", "--link", "antenas=2")
     assert "--link: no key 'antenas'; did you mean 'antennas'?" in said
     assert "tokcom: no air 'magic'" in refused("air", "plot", "magic")
+
+
+def test_settings_without_effect_are_not_recorded(
+    tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    file = tmp_path / "trace.parquet"
+    said = refused("air", "record", "rayleigh", file, "--set", "interpolation=lmmse")
+    assert "air rayleigh takes no interpolation: csi perfect estimates nothing" in said
+    assert not file.exists()
 
 
 def test_a_site_is_refused_before_data_are_made_where_nothing_can_trace(

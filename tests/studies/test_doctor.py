@@ -211,6 +211,14 @@ def test_gpus_are_counted(doctor: Callable[..., tuple[int, Rows]]) -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
+def test_a_missing_checkpoint_hides_no_missing_gpu(doctor: Callable[..., tuple[int, Rows]]) -> None:
+    lacking = ("--set", "systems.mlms.models.language=nobody/none", "--set", "resources.gpu=3")
+    _, rows = doctor("quickstart", *lacking)
+    assert rows["language nobody/none"][0] == "missing"
+    assert rows["device"][1] == "resources.gpu 3, but this machine has 2 GPUs"
+
+
+@pytest.mark.usefixtures("two_gpus")
 def test_a_trial_without_a_gpu_of_its_own_is_said_to_take_the_cpu(
     doctor: Callable[..., tuple[int, Rows]],
 ) -> None:

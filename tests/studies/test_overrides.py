@@ -30,6 +30,27 @@ def test_overrides() -> None:
         load("quickstart", ("seeds=3", misspelt))
 
 
+def test_yes_and_on_are_no_numbers(tmp_path: Path) -> None:
+    """To YAML 1.1 they are booleans, which a key with a number takes for 1."""
+    with pytest.raises(ValueError, match=r"seeds\.0 should be a whole number \(got 'yes'\)"):
+        load("quickstart", ["seeds=yes"])
+    file = tmp_path / "own.yaml"
+    file.write_text("name: no\nsystems: {mlms: {alignment: {train_anchor: on}}}")
+    study = load(file)
+    assert (study.name, study.systems.mlms.alignment.train_anchor) == ("no", True)
+
+
+def test_an_override_that_no_method_follows_is_refused() -> None:
+    """Only where every method of the system sets the key, and all of the keys below it."""
+    both = "methods=[{name: aligned, alignment: {steps: 3}}, unaligned]"
+    assert load("quickstart", [both, "systems.mlms.alignment.steps=4"])
+    alone = "methods=[{name: aligned, alignment: {steps: 3}}]"
+    assert load("quickstart", [alone, "systems.mlms.alignment={steps: 4, batch_size: 8}"])
+    assert load("quickstart", [alone, "systems.mlms.alignment={}"])
+    with pytest.raises(ValueError, match=r"steps=4 changes nothing, .* \{steps: 4\}\}\]$"):
+        load("quickstart", [alone, "systems.mlms.alignment.steps=4"])
+
+
 def test_a_key_of_older_versions_says_what_has_taken_its_place() -> None:
     with pytest.raises(ValueError, match=r"no key 'rehearse' any more; .* take models: pocket"):
         load("quickstart", rehearse=True)

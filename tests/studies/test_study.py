@@ -102,7 +102,26 @@ def test_quickstart_is_what_it_promises() -> None:
         ({"seeds": [-1]}, "seeds.0 should be at least 0 (got -1)"),
         ({"seeds": [2**63]}, "seeds.0 should be below 9.22337e+18 (got 9223372036854775808)"),
         ({"seeds": []}, "seeds should have 1 or more values"),
-        ({"eval_snr_db": [math.nan]}, "eval_snr_db.0: an SNR in dB is a number, or .inf"),
+        ({"eval_snr_db": [math.nan]}, "eval_snr_db.0: an SNR in dB is from -100 to 100, or"),
+        ({"eval_snr_db": 1000}, "or .inf for no noise (got 1000)"),
+        ({"link": {"tx_power_dbm": 200}}, "link.tx_power_dbm.0 should be at most 60 (got 200)"),
+        ({"methods": ["blind"]}, "blind: references, which every study has anyway; take a method"),
+        ({"methods": None}, "methods.0 should be a mapping of keys to values (it is empty)"),
+        (
+            {"methods": {"name": "aligned", "system": "taichi"}},
+            "'aligned' is a method of system 'mlms', not 'taichi'; leave one of",
+        ),
+        (
+            {"methods": {"name": "aligned", "alignmnt": "none"}},
+            "methods: aligned alignmnt=none: system 'mlms' has no key 'alignmnt'; did you mean",
+        ),
+        ({"task": {"name": "avqa", "subset": 3}}, "task: task 'avqa' has no key 'subset'; take"),
+        (
+            {"systems": {"mlms": {"models": {"audio": {"name": "ast", "chekpoint": "a"}}}}},
+            "systems.mlms.models.audio: encoder 'ast' has no key 'chekpoint'; did you mean",
+        ),
+        ({"airs": {"csi": "perfect"}}, "air {'csi': 'perfect'} has no name; take some of awgn"),
+        ({"power_mode": ["fixed_psd"]}, "'fixed_power' (got a list; take one value)"),
         ({"tokens": {"audio": 0, "vision": 4}}, "tokens.0.audio should be at least 1 (got 0)"),
         (
             {"tokens": {"audio": 4}},
@@ -159,7 +178,7 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
     file.write_text("name: a\nmethods: [aligned]\nmethods: [unaligned]")
     with pytest.raises(ValueError, match=r"key 'methods' is there twice .*line 3"):
         load(file)
-    for key, kind in (("on", "bool"), ("1", "int")):
+    for key, kind in (("true", "bool"), ("1", "int")):
         file.write_text(f"name: a\n{key}: 3")
         with pytest.raises(ValueError, match=rf"key '{key}' is a YAML {kind}; .* quotes .*line 2"):
             load(file)

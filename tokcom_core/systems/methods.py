@@ -50,7 +50,13 @@ class Method(Config):
             return raw
         keys = dict(raw)
         if "name" in keys:
-            known = _known(keys.pop("name"))
+            name = keys.pop("name")
+            known = _known(name)
+            if keys.get("system", known["system"]) != known["system"]:
+                raise ValueError(
+                    f"{name!r} is a method of system {known['system']!r}, not {keys['system']!r}; "
+                    "leave one of name and system out"
+                )
             label = keys.pop("label", _label(known["label"], keys))
             own = {key: known[key] for key in ("system", "transport")}
             keys = {**merged({**own, **known["settings"]}, keys), "label": label}

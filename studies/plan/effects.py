@@ -1,0 +1,65 @@
+"""Refuses overrides of a system's keys that would change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tokcom_core.systems import Method, flattened, system_class
+
+from .overrides import Override
+from .study import Study
+
+
+def check_effects(study: Study, changes: Sequence[Override]) -> None:
+    """Refuses overrides below ``systems`` that no method of the study follows.
+
+    Raises:
+        ValueError: in one line, for a system that no method has, or keys that every method of a
+            system sets itself.
+    """
+    used = {study.system(method).name for method in study.methods}
+    for change in changes:
+        place, _, path = change.key.partition(".")
+        name, _, key = path.partition(".")
+        if place != "systems" or not name or not used:
+            continue
+        if name not in used:
+            raise ValueError(
+                f"{change.said}: no method of {study.name} has the system {name!r}; its systems "
+                f"are: {', '.join(sorted(used))}"
+            )
+        methods = [method for method in study.methods if method.system == name]
+        if key and methods and all(_sets(method, key, change.plain) for method in methods):
+            raise ValueError(
+                f"{change.said} changes nothing, since each method sets {key} itself; set it "
+                f"there, such as methods: [{{name: ..., {_nested(key, change.value)}}}]"
+            )
+
+
+def _sets(method: Method, key: str, value: Any) -> bool:
+    """Whether a method has settings of its own for all that a value sets at a system's key."""
+    expanded = system_class(method).expanded
+    asked = flattened(expanded(_at(key, value)))
+    own = flattened(expanded(method.settings))
+    return bool(asked) and all(
+        any(f"{one}.".startswith(f"{theirs}.") for theirs in own) for one in asked
+    )
+
+
+def _at(key: str, value: Any) -> dict[str, Any]:
+    """Nested mappings that hold a value at a dotted key."""
+    first, *others = reversed(key.split("."))
+    found = {first: value}
+    for part in others:
+        found = {part: found}
+    return found
+
+
+def _nested(key: str, value: Any) -> str:
+    """``alignment: {steps: 3}``."""
+    *outer, last = key.split(".")
+    found = f"{last}: {value}"
+    for part in reversed(outer):
+        found = f"{part}: {{{found}}}"
+    return found

@@ -158,8 +158,9 @@ def test_pocket_models_are_those_of_methods_too() -> None:
 
 
 def test_the_short_form_of_alignment_keeps_the_recipe() -> None:
-    short = load("paper1", ("models=pocket", "systems.mlms.alignment=contrastive"))
-    long = load("paper1", ("models=pocket", "systems.mlms.alignment.losses=contrastive"))
+    own = ("models=pocket", "methods=[{system: mlms}]")  # which sets no losses itself
+    short = load("paper1", (*own, "systems.mlms.alignment=contrastive"))
+    long = load("paper1", (*own, "systems.mlms.alignment.losses=contrastive"))
     assert short.systems == long.systems
     assert short.systems.mlms.alignment.steps == 500
 

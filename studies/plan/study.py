@@ -251,8 +251,8 @@ class Study(Config):
         found = [m for m in given if not (isinstance(m, str) and m in names)]
         if given and not found:
             raise ValueError(
-                f"{', '.join(map(str, given))}: references, which every study has anyway; take a method "
-                f"beside them, such as {DEFAULT_METHODS[0]}"
+                f"{', '.join(map(str, given))}: references, which every study has anyway; take a "
+                f"method beside them, such as {DEFAULT_METHODS[0]}"
             )
         return found
 

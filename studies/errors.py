@@ -110,11 +110,11 @@ def _shown(item: ErrorDetails) -> str:
     value = item["input"]
     if isinstance(value, str | int | float):
         return f" (got {value!r})"
-    if value is None and item["type"] in _SHOULD:
+    if item["type"] not in _SHOULD or item["type"].startswith(("list", "tuple", "too_")):
+        return ""
+    if value is None:
         return " (it is empty)"
-    if isinstance(value, list | tuple) and not item["type"].startswith(("list", "tuple", "too_")):
-        return " (got a list; take one value)" if item["type"] in _SHOULD else ""
-    return ""
+    return " (got a list; take one value)" if isinstance(value, list | tuple) else ""
 
 
 def _keys_at(config: Any, place: Key) -> list[str]:

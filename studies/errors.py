@@ -29,9 +29,12 @@ def explain(
         config: Model, or union of models, that was validated; for suggestions of keys.
         blame: Returns the file, or override, that an error comes from; its message begins with it.
     """
-    by_source: dict[str, list[str]] = {}
+    by_place: dict[Key, list[ErrorDetails]] = {}
     for item in _telling(error.errors()):
-        by_source.setdefault(blame(item), []).append(_complaint(item, config))
+        by_place.setdefault(_place(item), []).append(item)
+    by_source: dict[str, list[str]] = {}
+    for items in by_place.values():
+        by_source.setdefault(blame(items[0]), []).extend(_complaints(items, config))
     return "; ".join(
         f"{blamed}: {'; '.join(found)}" if blamed else "; ".join(found)
         for blamed, found in by_source.items()
@@ -59,9 +62,17 @@ def _is_of_a_kind(item: ErrorDetails) -> bool:
     return item["type"].endswith("_type") or (item["type"] == "literal_error" and no_word)
 
 
+_OF_UNIONS = ("int", "float", "str", "bool")
+"""Parts of a place by which pydantic tells the types of a union apart."""
+
+
 def _place(item: ErrorDetails) -> Key:
-    """Place of an error, without the names of validators that pydantic adds."""
-    return tuple(part for part in item["loc"] if not (isinstance(part, str) and "[" in part))
+    """Place of an error, without the names of types and validators that pydantic adds."""
+    return tuple(
+        part
+        for part in item["loc"]
+        if not (isinstance(part, str) and ("[" in part or part in _OF_UNIONS))
+    )
 
 
 _SHOULD = {
@@ -91,9 +102,24 @@ _SHOULD = {
 """What a value should be, by pydantic's type of error."""
 
 
+def _complaints(items: Sequence[ErrorDetails], config: Any) -> list[str]:
+    """What is wrong at one place: for a union, all that the value should be in one message."""
+    if len(items) > 1 and all(item["type"] in _SHOULD for item in items):
+        shoulds = [_SHOULD[item["type"]].format(**item.get("ctx", {})) for item in items]
+        if "should be a number" in shoulds:
+            shoulds = [own for own in shoulds if own != "should be a whole number"]
+        first, *others = dict.fromkeys(shoulds)
+        every = " or ".join([first, *(own.removeprefix("should be ") for own in others)])
+        return [f"{_key(items[0])} {every}{_shown(items[0])}"]
+    return [_complaint(item, config) for item in items]
+
+
+def _key(item: ErrorDetails) -> str:
+    return ".".join(str(part) for part in _place(item))
+
+
 def _complaint(item: ErrorDetails, config: Any) -> str:
-    place = _place(item)
-    key = ".".join(str(part) for part in place)
+    place, key = _place(item), _key(item)
     if item["type"] == "extra_forbidden":
         return f"no key {key!r}{instead_of(str(place[-1]), _keys_at(config, place[:-1]))}"
     shown = _shown(item)

@@ -30,7 +30,7 @@ from actors import (
 )
 from channel_models import AirBase, Link, NamedAir, SnrRange
 from tokcom_core.checkpoints import NamedCheckpoint
-from tokcom_core.config import Config, Named, listed
+from tokcom_core.config import Config, Named, listed, refuse_truth_for_number
 from tokcom_core.datasets.data import Data, MiniMusic
 from tokcom_core.devices import pick_device
 from tokcom_core.errors import in_one_line
@@ -70,6 +70,13 @@ def _an_snr(value: float) -> float:
 
 
 Snr = Annotated[float, AfterValidator(_an_snr)]
+
+
+def _of_snrs(values: SnrRange) -> SnrRange:
+    return SnrRange(low=_an_snr(values.low), high=_an_snr(values.high))
+
+
+Snrs = Annotated[SnrRange, AfterValidator(_of_snrs)]
 
 Matched = Literal["matched"]
 """A network for each evaluated SNR, trained at it."""
@@ -177,7 +184,7 @@ class Study(Config):
     airs: Annotated[tuple[NamedAir, ...], *SEVERAL] = Field(
         default=("awgn",), validate_default=True
     )
-    train_snr_db: Annotated[tuple[Matched | Snr | SnrRange, ...], *SEVERAL] = (10.0,)
+    train_snr_db: Annotated[tuple[Matched | Snr | Snrs, ...], *SEVERAL] = (10.0,)
     eval_snr_db: Annotated[tuple[Snr, ...], *SEVERAL] = (10.0,)
     bandwidth_hz: Annotated[
         tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], *SEVERAL
@@ -209,7 +216,9 @@ class Study(Config):
 
         Its other names of checkpoints are those of the Hub, whatever the current folder holds.
         """
-        return cls.model_validate(keys, context={_RESOLVED: True})
+        study = cls.model_validate(keys, context={_RESOLVED: True})
+        refuse_truth_for_number(keys, study)
+        return study
 
     @model_validator(mode="before")
     @classmethod

@@ -149,6 +149,39 @@ def test_a_key_of_something_that_has_a_name_needs_the_name() -> None:
         load("taichi", ("systems.taichi.models.high.stages=[3, 4]",))
 
 
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("seeds=true", "seeds"),
+        ("seeds=[0, true]", "seeds.1"),
+        ("tokens=[{audio: 4, vision: true}]", "tokens.0.vision"),
+        ("data={minimusic: {seed: true}}", "data.minimusic.seed"),
+        ("systems.mlms.alignment.steps=true", "systems.mlms.alignment.steps"),
+        ("methods=[{name: aligned, alignment: {steps: true}}]", "methods: .*: alignment.steps"),
+    ],
+)
+def test_true_is_not_taken_for_1(override: str, key: str) -> None:
+    said = rf"^--set {re.escape(override)}: {key} should be a number \(got True\)$"
+    with pytest.raises(ValueError, match=said):
+        load("quickstart", [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("digital.mcs=high", "digital.mcs should be a whole number or 'adaptive' (got 'high')"),
+        ("train_snr_db=high", "train_snr_db.0 should be 'matched' or a number (got 'high')"),
+        (
+            "train_snr_db={low: -500, high: 18}",
+            "train_snr_db.0: an SNR in dB is from -100 to 100, or .inf for no noise",
+        ),
+    ],
+)
+def test_all_that_a_value_may_be_is_one_message(override: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(f'--set {override}: {complaint}')}$"):
+        load("quickstart", [override])
+
+
 def test_of_two_overrides_of_a_key_the_latter_is_blamed() -> None:
     with pytest.raises(ValueError, match=r"^--set seeds=\[-1\]: seeds"):
         load("quickstart", ("seeds=[1]", "seeds=[-1]"))

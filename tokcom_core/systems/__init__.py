@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import CUSTOM, Config, dump_named, load_class, named, validate_named
+from ..config import (
+    CUSTOM,
+    Config,
+    dump_named,
+    load_class,
+    named,
+    refuse_truth_for_number,
+    validate_named,
+)
 from .base import (
     STATION,
     FeatureFolders,
@@ -103,12 +111,15 @@ def system_of(method: Method, systems: Systems) -> System:
 
     Raises:
         ValueError: as :func:`system_class`, or for settings that the system does not have.
+        pydantic.ValidationError: for values of settings that it does not take.
     """
     cls, settings = system_class(method), method.settings
     if method.system in SYSTEMS:
         under = getattr(systems, method.system).model_dump(mode="json")
         settings = cls.merged(under, method.settings)
-    return validate_named({**settings, "name": method.system}, System, SYSTEMS)
+    found = validate_named({**settings, "name": method.system}, System, SYSTEMS)
+    refuse_truth_for_number(method.settings, found)
+    return found
 
 
 def system_named_by(method: Any) -> type[System] | None:

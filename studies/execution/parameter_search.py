@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from ..plan.cells import Plan
 from ..plan.modules import modules_of
 from ..plan.search import Range, Search, Space, Variant, variant_of
 from ..plan.spec import Spec
+from ..plan.specs import FeaturesSpec
 from ..plan.study import Study
 from ..storage.folder import StudyFolder
 from .cluster import start_ray, telling_lack_of_memory
@@ -116,10 +118,12 @@ def _run_trials(
             folder.begin(base, [*search.variants(base)])
             with preparing_data(plan, folder, progress) as data:
                 data.result()
-            _write_shared(plan, search, folder, progress, interrupt)
+            shared = _write_shared(plan, search, folder, progress, interrupt)
             with progress.part("trials", search.trials) as part:
                 watcher = _Watcher(part, interrupt)
-                tuner = _tuner(base, search, folder, algorithm, watcher)
+                trial = _trial(base, folder, shared)
+                config = _tune_config(base, search, algorithm)
+                tuner = _tuner(trial, config, search, folder, watcher)
                 with telling_lack_of_memory(), writing(folder.tune):
                     found = tuner.fit()
                 interrupt.check()  # Tune may have taken it for the end of its run
@@ -132,13 +136,13 @@ def _run_trials(
 
 def _write_shared(
     plan: Plan, search: Search, folder: StudyFolder, progress: StudyProgress, interrupt: Interrupt
-) -> None:
-    """Writes the samples, which all trials share, and the frozen tokens of the study itself.
+) -> list[FeaturesSpec]:
+    """Writes the samples and frozen tokens that all trials share; returns the specs of the latter.
 
     Raises:
         ValueError: if some tokens failed.
     """
-    base, features = plan.study, plan.features()
+    base, features = plan.study, search.features(plan.study)
     graph = SpecGraph(folder.has, Milestone([], lambda: features))
     TuneRun(base, folder, features, []).run(graph, SpecProgress(progress), interrupt)
     if graph.failures:
@@ -146,29 +150,40 @@ def _write_shared(
     write_samples(folder, base, features)
     if any(map(uploads_files, [base, *search.variants(base)])):
         write_file_bits(folder, base)
+    return features
+
+
+def _trial(base: Study, folder: StudyFolder, shared: list[FeaturesSpec]) -> Callable[..., None]:
+    """The function that Tune runs for each trial, with the resources that it needs."""
+    own = base.resources
+    trial = tune.with_parameters(_try, base=base, folder=folder, shared=shared)
+    found: Callable[..., None] = tune.with_resources(trial, {"CPU": own.cpu, "GPU": own.gpu})
+    return found
+
+
+def _tune_config(base: Study, search: Search, algorithm: SearchAlgorithm | Searcher) -> TuneConfig:
+    return TuneConfig(
+        metric=_LOSS,
+        mode="min",
+        num_samples=search.trials,
+        search_alg=algorithm,
+        scheduler=_scheduler(base, search),
+        reuse_actors=True,
+    )
 
 
 def _tuner(
-    base: Study,
+    trial: Callable[..., None],
+    config: TuneConfig,
     search: Search,
     folder: StudyFolder,
-    algorithm: SearchAlgorithm | Searcher,
     watcher: Callback,
 ) -> Tuner:
     storage_path, filesystem = folder.store.place(folder.tune)
-    trainable = tune.with_parameters(_try, base=base, folder=folder)
-    own = base.resources
     return Tuner(
-        tune.with_resources(trainable, {"CPU": own.cpu, "GPU": own.gpu}),
+        trial,
         param_space={key: _domain(space) for key, space in search.over.items()},
-        tune_config=TuneConfig(
-            metric=_LOSS,
-            mode="min",
-            num_samples=search.trials,
-            search_alg=algorithm,
-            scheduler=_scheduler(base, search),
-            reuse_actors=True,
-        ),
+        tune_config=config,
         run_config=tune.RunConfig(
             storage_path=storage_path,
             storage_filesystem=filesystem,
@@ -217,13 +232,15 @@ def _domain(space: Space) -> Any:
     return (tune.loguniform if space.log else tune.uniform)(space.low, space.high)
 
 
-def _try(config: dict[str, Any], base: Study, folder: StudyFolder) -> None:
+def _try(
+    config: dict[str, Any], base: Study, folder: StudyFolder, shared: Sequence[FeaturesSpec]
+) -> None:
     """One trial: trains the method with some keys set, and validates it."""
     hide_unreserved_gpus()
     torch.set_num_threads(base.resources.threads)
     try:
         variant = variant_of(base, config)
-        measured = _learn(variant, folder)
+        measured = _learn(variant, folder, shared)
     except _StoppedError:
         return
     except StorageError:
@@ -237,7 +254,9 @@ def _try(config: dict[str, Any], base: Study, folder: StudyFolder) -> None:
         tune.report({**measured, "tokens": variant.tokens, "status": "done"})
 
 
-def _learn(variant: Variant, folder: StudyFolder) -> dict[str, float]:
+def _learn(
+    variant: Variant, folder: StudyFolder, shared: Sequence[FeaturesSpec]
+) -> dict[str, float]:
     """Trains all phases that are not there yet; returns the step, and what validation measured."""
     validation = variant.validation
     last, loss = validation.trained, validation.trained.system.validation_loss
@@ -251,8 +270,9 @@ def _learn(variant: Variant, folder: StudyFolder) -> dict[str, float]:
             except SystemExit:
                 raise _StoppedError from None
 
-    with closing(SpecRunner(variant.study, folder, variant.features)) as runner:
-        for spec in (*variant.features, *last.lineage, validation):
+    features = variant.features_from(shared)
+    with closing(SpecRunner(variant.study, folder, features)) as runner:
+        for spec in (*features, *last.lineage, validation):
             with _alone(folder, spec):
                 if not folder.has(spec):
                     runner.run(spec, report if spec == last else ignore)

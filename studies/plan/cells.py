@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 
 from channel_models import AirBase, Link, SnrRange, named_air
 from tokcom_core.datasets.data import Data
@@ -107,11 +107,10 @@ class Plan:
 
     def features(self) -> list[FeaturesSpec]:
         """Frozen tokens of every device, at the token lengths of all cells."""
-        found: list[AnyFeatures] = []
-        for contender in self.contenders:
-            for one in self._features_of(contender):
-                _add(found, one)
-        return [FeaturesSpec(data=self._data, task=self.study.task, features=f) for f in found]
+        every = chain.from_iterable(map(self._features_of, self.contenders))
+        return joined(
+            FeaturesSpec(data=self._data, task=self.study.task, features=own) for own in every
+        )
 
     def reads(self, contender: Contender, spec: FeaturesSpec) -> bool:
         """Whether a method reads some of these frozen tokens."""
@@ -338,11 +337,15 @@ def features_of(
     }
 
 
-def _add(found: list[AnyFeatures], wanted: AnyFeatures) -> None:
-    """Joins features with those that they can share, or adds them."""
-    for i, one in enumerate(found):
-        both = one.joined(wanted)
-        if both is not None:
-            found[i] = both
-            return
-    found.append(wanted)
+def joined(specs: Iterable[FeaturesSpec]) -> list[FeaturesSpec]:
+    """Frozen tokens of the same data that cover all of these, joined where they can be."""
+    found: list[FeaturesSpec] = []
+    for spec in specs:
+        for i, one in enumerate(found):
+            both = one.features.joined(spec.features)
+            if both is not None:
+                found[i] = one.model_copy(update={"features": both})
+                break
+        else:
+            found.append(spec)
+    return found

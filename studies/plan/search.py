@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, PlainValidator, ValidationError, model_validator
 
-from tokcom_core.config import Config
+from tokcom_core.config import Config, refuse_truth_for_number
 from tokcom_core.systems import Method
 
 from ..errors import explain
-from .cells import Plan
+from .cells import Plan, joined
 from .loading import changed_study
 from .overrides import overrides_of
 from .specs import FeaturesSpec, ValidationSpec
@@ -24,6 +25,10 @@ _SHARED = ("data", "task", "models", "scale")
 """Keys that decide on the samples, which all trials share."""
 _FIXED = ("seeds", "airs", "train_snr_db")
 """Keys that decide how lucky or how hard a trial is, not how good its settings are."""
+
+
+_SHORT_RANGE = 64
+"""Number of token lengths of a range up to which the data are encoded once, for all of them."""
 
 
 class Range(Config):
@@ -62,9 +67,11 @@ def _space(value: Any) -> Range | tuple[Any, ...]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{value!r} should be a list of values or a range {{low: 2, high: 32}}")
     try:
-        return Range(**value)
+        found = Range(**value)
+        refuse_truth_for_number(value, found)
     except ValidationError as error:
         raise ValueError(explain(error, Range)) from None
+    return found
 
 
 Space = Annotated[Range | tuple[Any, ...], PlainValidator(_space)]
@@ -158,6 +165,20 @@ class Search(Config):
             for value in _values(space):
                 yield study_with(base, {**first, key: value})
 
+    def features(self, base: Study) -> list[FeaturesSpec]:
+        """Frozen tokens of the study, at all token lengths that trials may have.
+
+        A long range adds only its bounds, and a length that encoders or link do not take is left
+        out: the trials that draw it encode for themselves, or fail.
+        """
+        found = Plan(base).features()
+        for key, space in self.over.items():
+            if key.split(".")[0] == "tokens":
+                for value in _choices(space):
+                    with suppress(ValueError):
+                        found += Plan(study_with(base, {key: value})).features()
+        return joined(found)
+
     def _check_key(self, key: str, base: Study) -> None:
         """Raises ValueError if a key changes samples, method, seed or air, or nothing trained."""
         place = key.split(".")[0]
@@ -200,6 +221,13 @@ def _alone(study: Study, method: Method) -> Study:
 def _values(space: Range | tuple[Any, ...]) -> tuple[Any, ...]:
     """The values of a list, or the bounds of a range."""
     return (space.low, space.high) if isinstance(space, Range) else space
+
+
+def _choices(space: Range | tuple[Any, ...]) -> Iterable[Any]:
+    """The values of a list or of a short range of whole numbers; of another range, the bounds."""
+    if isinstance(space, Range) and space.whole and space.high - space.low < _SHORT_RANGE:
+        return range(int(space.low), int(space.high) + 1)
+    return _values(space)
 
 
 def _ends(space: Range | tuple[Any, ...]) -> tuple[Any, Any]:
@@ -247,6 +275,13 @@ class Variant(NamedTuple):
     study: Study
     validation: ValidationSpec
     features: list[FeaturesSpec]
+
+    def features_from(self, shared: Sequence[FeaturesSpec]) -> list[FeaturesSpec]:
+        """Its frozen tokens; those of ``shared`` that hold them, where there are some."""
+        return [
+            next((one for one in shared if one.features.covers(own.features)), own)
+            for own in self.features
+        ]
 
     @property
     def tokens(self) -> dict[str, int]:

@@ -111,12 +111,36 @@ def test_what_trials_share_is_made_once(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(SpecRunner, "run", make)
     with ThreadPoolExecutor(2) as threads:
-        found = list(threads.map(_learn, variants, [folder, folder]))
+        found = list(threads.map(_learn, variants, [folder, folder], [[], []]))
     assert found == 2 * [{"step": 4, "loss": 1.0, "accuracy": 0.5}]
     specs = [(*own.features, *own.validation.trained.lineage, own.validation) for own in variants]
     assert sorted(made) == sorted({spec.key for own in specs for spec in own})
     shared = {own.validation.trained.lineage[0].key for own in variants}
     assert len(shared) == 1
+
+
+def test_trials_read_the_tokens_that_were_encoded_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = small_search()
+    base = search.base(small_study())
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(base)
+    shared = search.features(base)
+    for spec in shared:
+        with folder.artifacts.write(spec):
+            pass
+    made: list[Spec] = []
+
+    def make(_: SpecRunner, spec: Spec, report: Report) -> None:
+        made.append(spec)
+        with folder.artifacts.write(spec) as partial:
+            (partial / "validation.json").write_text(json.dumps({"loss": 1.0, "accuracy": 0.5}))
+
+    monkeypatch.setattr(SpecRunner, "run", make)
+    for count in (2, 4):
+        _learn(variant_of(base, {"tokens.audio": count}), folder, shared)
+    assert {spec.kind for spec in made} == {"alignment", "fine-tuning", "validation"}
 
 
 def test_no_trial_is_stopped_for_the_validation_of_another(
@@ -142,11 +166,11 @@ def test_no_trial_is_stopped_for_the_validation_of_another(
     monkeypatch.setattr(SpecRunner, "close", lambda self: closed.append(self))
     monkeypatch.setattr(tune, "report", told.append)
     values = {"tokens.audio": 2}
-    _try(values, base, folder)
+    _try(values, base, folder, [])
     assert len(closed) == 1
     trained = told.copy()
     told.clear()
-    _try(values, base, folder)
+    _try(values, base, folder, [])
     assert ([r["loss"] for r in trained], [r["loss"] for r in told]) == ([2, 2, 2, 2, 1], [1])
 
     asha = _scheduler(base, search)
@@ -171,7 +195,7 @@ def test_own_code_that_exits_fails_its_trial(
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(tune, "report", told.append)
     monkeypatch.setattr(SpecRunner, "run", lambda *_: sys.exit(0))
-    _try({RATES: 0.001}, base, folder)
+    _try({RATES: 0.001}, base, folder, [])
     (row,) = told
     assert row["status"] == "failed"
     assert row["reason"].startswith("SystemExit: 0")
@@ -181,7 +205,7 @@ def test_own_code_that_exits_fails_its_trial(
     monkeypatch.setattr(tune, "report", lambda _: sys.exit(0))
     made = {variant_of(base, {RATES: 0.001}).validation.trained.key}
     monkeypatch.setattr(StudyFolder, "has", lambda _, spec: spec.key not in made)
-    _try({RATES: 0.001}, base, folder)
+    _try({RATES: 0.001}, base, folder, [])
     assert len(told) == 1
 
 

@@ -12,6 +12,7 @@ from studies import load
 from studies.plan.cells import Plan
 from studies.plan.search import study_with, variant_of
 from studies.plan.study import Study
+from tokcom_core.features import MediaFeatures
 
 from .small import RATES, small_search, small_study
 
@@ -183,3 +184,29 @@ def test_several_learning_rates_are_refused_unless_they_are_searched() -> None:
     with pytest.raises(ValueError, match=several):
         variant_of(base, {})
     assert variant_of(base, {RATES: 0.01}).validation.trained.system.learning_rates == (0.01,)
+
+
+@pytest.mark.parametrize(
+    ("space", "lengths"),
+    [
+        ([2, 6], [2, 4, 6]),
+        ([2, 1_000_000], [2, 4]),
+        ({"low": 2, "high": 7}, [2, 3, 4, 5, 6, 7]),
+        ({"low": 2, "high": 600}, [2, 4]),
+    ],
+)
+def test_data_are_encoded_once_for_all_token_lengths(space: Any, lengths: list[int]) -> None:
+    """Lengths that the encoder does not have are left out; so are those within a long range."""
+    over = {RATES: [0.001, 0.01], "tokens.audio": space}
+    search = small_search(over=over)
+    base = search.base(small_study())
+    found = search.features(base)
+    counts = {
+        own.features.medium: list(own.features.sliding.counts)
+        for own in found
+        if isinstance(own.features, MediaFeatures)
+    }
+    assert counts == {"audio": lengths, "vision": [4]}
+    variant = variant_of(base, {RATES: 0.001, "tokens.audio": 2})
+    assert variant.features != variant.features_from(found)
+    assert {own.key for own in variant.features_from(found)} <= {own.key for own in found}

@@ -41,10 +41,11 @@ def module_source(name: str) -> Path:
         ValueError: if there is no such module.
     """
     found = find_spec(name.partition(".")[0])
+    if found is not None and found.submodule_search_locations:
+        return Path(found.submodule_search_locations[0])
     if found is None or found.origin is None:
         raise ValueError(f"no module {name!r} in {os.getcwd()} or installed; modules are names")
-    file = Path(found.origin)
-    return file.parent if file.name == "__init__.py" else file
+    return Path(found.origin)
 
 
 def _configs(value: Any) -> Iterator[BaseModel]:

@@ -11,6 +11,7 @@ import pytest
 
 from studies.execution.run import run_study
 from studies.plan.digests import digests_of
+from studies.plan.modules import module_source
 from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.artifacts import Artifacts
@@ -139,14 +140,21 @@ def test_what_other_code_has_begun_is_not_gone_on_with(my_airs: Path, tmp_path: 
     assert [name for name, journal in journals.items() if journal.exists()] == ["a"]
 
 
-def test_a_package_of_ones_own_is_one_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "files", [["__init__", "deep/__init__", "deep/of_theirs"], ["deep/of_theirs"]]
+)
+def test_a_package_of_ones_own_is_one_code(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a folder without ``__init__.py`` as well, which Python imports from, too."""
     package = tmp_path / "their_package"
     (package / "deep").mkdir(parents=True)
-    for name in ("__init__", "deep/__init__", "deep/of_theirs"):
+    for name in files:
         (package / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert module_source("their_package.deep.of_theirs") == package
     names = ["their_package.deep.of_theirs", "their_package"]
     monkeypatch.setattr("studies.plan.digests.modules_of", lambda _: names)
-    monkeypatch.syspath_prepend(tmp_path)
     before = digests_of(Study(name="s"))
     assert list(before) == ["their_package"]
     (package / "deep" / "__init__.py").write_text("answer = 42")

@@ -103,7 +103,12 @@ _SHOULD = {
 
 
 def _complaints(items: Sequence[ErrorDetails], config: Any) -> list[str]:
-    """What is wrong at one place: for a union, all that the value should be in one message."""
+    """What is wrong at one place: for a union, all that the value should be in one message.
+
+    If one of its types takes the value but for what it means, only that counts.
+    """
+    if meant := [item for item in items if item["type"] == "value_error"]:
+        return [_complaint(item, config) for item in meant]
     if len(items) > 1 and all(item["type"] in _SHOULD for item in items):
         shoulds = [_SHOULD[item["type"]].format(**item.get("ctx", {})) for item in items]
         if "should be a number" in shoulds:

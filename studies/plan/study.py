@@ -120,9 +120,9 @@ class Resources(Config):
     takes ``device_gpu`` as well. ``placement`` is how Ray places the processes of an emulation.
     """
 
-    cpu: float = Field(default=1.0, gt=0)
-    gpu: float = Field(default=0.0, ge=0)
-    device_gpu: float = Field(default=0.0, ge=0)
+    cpu: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    gpu: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    device_gpu: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     placement: PlacementStrategy = "PACK"
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from shlex import quote
 from typing import Annotated, Any
 
@@ -64,7 +65,11 @@ def search(
     if done.empty:
         raise typer.Exit(1)
     best = done.iloc[0]
-    sets = " ".join(f"--set {quote(f'{key}={_plain(best[key])}')}" for key in spaces)
+    settings = [f"{key}={_plain(best[key])}" for key in spaces]
+    if len(study.methods) > 1 and any(key.startswith("methods.") for key in spaces):
+        (alone,) = (own.model_dump(mode="json") for own in study.methods if own.label == method)
+        settings.insert(0, f"methods={json.dumps([alone])}")
+    sets = " ".join(f"--set {quote(setting)}" for setting in settings)
     console.print(f"the best: {sets}", soft_wrap=True, highlight=False)
 
 

@@ -52,7 +52,7 @@ class Override:
     @property
     def plain(self) -> Any:
         """Its value as a YAML file would hold it, with relative paths from the current folder."""
-        return resolve_paths(_plain(self.value), Path.cwd(), tuple(self.key.split(".")))
+        return resolve_paths(plain(self.value), Path.cwd(), tuple(self.key.split(".")))
 
     def sets(self, place: Sequence[int | str]) -> bool:
         """Whether its key is this place in a study, or one above or below it; false for ().
@@ -115,10 +115,12 @@ def _with_keys(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _plain(value: Any) -> Any:
-    """A value as a YAML file would hold it, as far as paths can be in it."""
+def plain(value: Any) -> Any:
+    """A value as a YAML file would hold it: paths as text, NumPy's values as Python's."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {name: plain(inner) for name, inner in value.items()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, PlainValidator, ValidationError, model_validator
@@ -15,7 +17,7 @@ from tokcom_core.systems import Method
 from ..errors import explain
 from .cells import Plan, joined
 from .loading import changed_study
-from .overrides import overrides_of
+from .overrides import overrides_of, plain
 from .specs import FeaturesSpec, ValidationSpec
 from .study import Study
 
@@ -25,10 +27,6 @@ _SHARED = ("data", "task", "models", "scale")
 """Keys that decide on the samples, which all trials share."""
 _FIXED = ("seeds", "airs", "train_snr_db")
 """Keys that decide how lucky or how hard a trial is, not how good its settings are."""
-
-
-_SHORT_RANGE = 64
-"""Number of token lengths of a range up to which the data are encoded once, for all of them."""
 
 
 class Range(Config):
@@ -45,6 +43,8 @@ class Range(Config):
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise ValueError(f"a range from {self.low:g} to {self.high:g} has no end to draw from")
         if not self.low < self.high:
             raise ValueError(f"low {self.low:g} should be below high {self.high:g}")
         if self.log and self.low <= 0:
@@ -57,13 +57,14 @@ class Range(Config):
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
-def _space(value: Any) -> Range | tuple[Any, ...]:
-    if isinstance(value, list | tuple):
+def _space(given: Any) -> Range | tuple[Any, ...]:
+    if isinstance(given, Range):
+        return given
+    value = plain(given)
+    if isinstance(value, list):
         if len(value) < 2:
-            raise ValueError(f"{list(value)} leaves no choice; take two values or more")
+            raise ValueError(f"{value} leaves no choice; take two values or more")
         return tuple(value)
-    if isinstance(value, Range):
-        return value
     if not isinstance(value, Mapping):
         raise ValueError(f"{value!r} should be a list of values or a range {{low: 2, high: 32}}")
     try:
@@ -166,18 +167,31 @@ class Search(Config):
                 yield study_with(base, {**first, key: value})
 
     def features(self, base: Study) -> list[FeaturesSpec]:
-        """Frozen tokens of the study, at all token lengths that trials may have.
+        """Frozen tokens of the study, at all token lengths that trials may draw.
 
-        A long range adds only its bounds, and a length that encoders or link do not take is left
-        out: the trials that draw it encode for themselves, or fail.
+        Lengths that the encoders do not take, or that a deadline shortens, are left to the trials,
+        as is a range of more whole numbers than there are trials.
         """
         found = Plan(base).features()
-        for key, space in self.over.items():
-            if key.split(".")[0] == "tokens":
-                for value in _choices(space):
-                    with suppress(ValueError):
-                        found += Plan(study_with(base, {key: value})).features()
+        lengths = [
+            {key: value, "deadline_ms": None, "deadline_policy": "late"}
+            for key, space in self.over.items()
+            if _of_tokens(key)
+            for value in _whole_numbers(space, self.trials)
+        ]
+        for encoders, tokens in product(self._without_tokens(), lengths):
+            with suppress(ValueError):
+                found += Plan(study_with(base, {**encoders, **tokens})).features()
         return joined(found)
+
+    def _without_tokens(self) -> list[dict[str, Any]]:
+        """Values of all keys but token lengths: each of one key, the others at their first."""
+        spaces = {key: space for key, space in self.over.items() if not _of_tokens(key)}
+        first = {key: _ends(space)[0] for key, space in spaces.items()}
+        return [
+            first,
+            *({**first, key: own} for key, space in spaces.items() for own in _values(space)[1:]),
+        ]
 
     def _check_key(self, key: str, base: Study) -> None:
         """Raises ValueError if a key changes samples, method, seed or air, or nothing trained."""
@@ -223,11 +237,17 @@ def _values(space: Range | tuple[Any, ...]) -> tuple[Any, ...]:
     return (space.low, space.high) if isinstance(space, Range) else space
 
 
-def _choices(space: Range | tuple[Any, ...]) -> Iterable[Any]:
-    """The values of a list or of a short range of whole numbers; of another range, the bounds."""
-    if isinstance(space, Range) and space.whole and space.high - space.low < _SHORT_RANGE:
-        return range(int(space.low), int(space.high) + 1)
-    return _values(space)
+def _of_tokens(key: str) -> bool:
+    """Whether a key sets token lengths."""
+    return key.split(".")[0] == "tokens"
+
+
+def _whole_numbers(space: Range | tuple[Any, ...], most: int) -> Sequence[Any]:
+    """The values of a list, or of a range of at most so many whole numbers; else none."""
+    if not isinstance(space, Range):
+        return space
+    every = range(int(space.low), int(space.high) + 1) if space.whole else ()
+    return every if len(every) <= most else ()
 
 
 def _ends(space: Range | tuple[Any, ...]) -> tuple[Any, Any]:

@@ -165,7 +165,8 @@ class StudyFolder:
         Raises:
             ValueError: if another study was begun here; the message names the keys that differ. A
                 study with more values of a swept key is the same one, grown. Also if a search was
-                begun here, or the user's own modules, checkpoint folders or scenes have changed.
+                begun here and this is a study, or the other way round; or if the user's own
+                modules, checkpoint folders or scenes have changed.
         """
         self.store.begin()
         now = digests_of(study, *variants)
@@ -173,6 +174,8 @@ class StudyFolder:
             return now
         if not variants:
             self._refuse_search()
+        elif not self.store.has(self._searched):
+            raise ValueError(f"{self.store} holds a study; choose another --out for a search")
         found = differences(self._study(), study)
         if found:
             more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

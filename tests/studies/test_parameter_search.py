@@ -238,6 +238,16 @@ def test_the_same_search_finds_the_same_and_trains_nothing_anew(found: Path) -> 
     assert {f: f.stat().st_mtime for f in (out / "artifacts").glob("*/spec.json")} == trained
 
 
+def test_a_search_does_not_take_the_folder_of_a_study(tmp_path: Path) -> None:
+    """It would write its base over the study."""
+    study = small_study(claims=[{"better": "aligned", "than": "aligned"}])
+    folder = StudyFolder(tmp_path / "out")
+    folder.begin(study)
+    with pytest.raises(ValueError, match="holds a study; choose another --out for a search"):
+        parameter_search.search_settings(study, small_search(), tmp_path / "out")
+    assert studies.load(folder.config) == study
+
+
 def test_the_best_settings_are_shown_as_the_command_takes_them(
     shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -254,6 +264,20 @@ def test_the_best_settings_are_shown_as_the_command_takes_them(
         {"audio": 4, "vision": 2},
         rate,
     ]
+
+
+def test_the_best_setting_of_one_method_of_several_comes_with_the_method(
+    shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = "methods.alignment.temperature"
+    table = pd.DataFrame([{key: 0.1, "status": "done"}])
+    monkeypatch.setattr(parameter_search, "search_settings", lambda *_: table)
+    file = write_study(tmp_path / "study.yaml", methods=["unaligned", "aligned"])
+    over = f"{key}=[0.05, 0.1]"
+    told = shown("study", "search", file, "--method", "aligned", "--over", over).splitlines()[-1]
+    study = studies.load(file, shlex.split(told.removeprefix("the best:"))[1::2])
+    (method,) = study.methods
+    assert method.settings["alignment"]["temperature"] == 0.1
 
 
 def test_code_that_a_value_alone_names_is_shipped(

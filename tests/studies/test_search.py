@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from actors import Faults
 from studies import load
 from studies.plan.cells import Plan
 from studies.plan.search import study_with, variant_of
+from studies.plan.specs import FeaturesSpec
 from studies.plan.study import Study
 from tokcom_core.features import MediaFeatures
 
@@ -26,6 +29,11 @@ from .small import RATES, small_search, small_study
         ({"over": {"tokens.audio": {"low": 4, "high": 2}}}, "low 4 should be below high 2"),
         ({"over": {"tokens.audio": {"lo": 4, "high": 2}}}, "no key 'lo'; did you mean 'low'?"),
         ({"over": {RATES: {"low": 0, "high": 1, "log": True}}}, "low 0 of a logarithmic range"),
+        (
+            {"over": {RATES: {"low": 0.1, "high": math.inf}}},
+            "a range from 0.1 to inf has no end to draw from",
+        ),
+        ({"over": {"tokens.audio": {"low": True, "high": 3}}}, "low should be a number (got True)"),
         ({"trials": 0}, "trials should be at least 1 (got 0)"),
         ({"by": "hand"}, "by should be 'random' or 'optuna'"),
     ],
@@ -191,22 +199,42 @@ def test_several_learning_rates_are_refused_unless_they_are_searched() -> None:
     [
         ([2, 6], [2, 4, 6]),
         ([2, 1_000_000], [2, 4]),
-        ({"low": 2, "high": 7}, [2, 3, 4, 5, 6, 7]),
-        ({"low": 2, "high": 600}, [2, 4]),
+        (np.array([2, 6]), [2, 4, 6]),
+        ({"low": np.int64(2), "high": 7}, [2, 3, 4, 5, 6, 7]),
+        ({"low": 2, "high": 8}, [4]),
     ],
 )
 def test_data_are_encoded_once_for_all_token_lengths(space: Any, lengths: list[int]) -> None:
-    """Lengths that the encoder does not have are left out; so are those within a long range."""
-    over = {RATES: [0.001, 0.01], "tokens.audio": space}
-    search = small_search(over=over)
+    """Not for one that the encoder does not have, nor for more than there are trials."""
+    search = small_search(over={RATES: [0.001, 0.01], "tokens.audio": space}, trials=6)
     base = search.base(small_study())
-    found = search.features(base)
-    counts = {
-        own.features.medium: list(own.features.sliding.counts)
-        for own in found
-        if isinstance(own.features, MediaFeatures)
-    }
-    assert counts == {"audio": lengths, "vision": [4]}
-    variant = variant_of(base, {RATES: 0.001, "tokens.audio": 2})
-    assert variant.features != variant.features_from(found)
-    assert {own.key for own in variant.features_from(found)} <= {own.key for own in found}
+    shared = search.features(base)
+    assert _lengths(shared) == {"audio": lengths, "vision": [4]}
+    own = variant_of(base, {RATES: 0.001, "tokens.audio": lengths[0]})
+    assert {spec.key for spec in own.features_from(shared)} == {spec.key for spec in shared}
+
+
+def test_lengths_that_a_deadline_shortens_beside_others_are_encoded_for_all() -> None:
+    """A length that is too long beside the study's others may be in time beside shorter ones."""
+    keys = {"link": {"access": "tdma"}, "deadline_ms": 1.2, "deadline_policy": "fit"}
+    search = small_search(over={"tokens.audio": [2, 22], "tokens.vision": [2, 22]})
+    base = search.base(small_study(tokens={"audio": 8, "vision": 8}, **keys))
+    found = _lengths(search.features(base))
+    assert all({2, 22} <= set(lengths) for lengths in found.values())
+
+
+def test_every_encoder_of_a_search_encodes_all_lengths() -> None:
+    key = "systems.mlms.models.selection"
+    search = small_search(over={key: ["norm", "slide"], "tokens.audio": [2, 6]})
+    base = search.base(small_study())
+    shared = search.features(base)
+    for selection in ("norm", "slide"):
+        for count in (2, 6):
+            variant = variant_of(base, {key: selection, "tokens.audio": count})
+            assert all(spec in shared for spec in variant.features_from(shared))
+
+
+def _lengths(features: list[FeaturesSpec]) -> dict[str, list[int]]:
+    """Token lengths of frozen tokens by medium."""
+    every = [spec.features for spec in features]
+    return {f.medium: list(f.sliding.counts) for f in every if isinstance(f, MediaFeatures)}

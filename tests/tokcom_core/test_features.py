@@ -247,7 +247,13 @@ def test_samples_survive_their_file_and_can_be_thinned(minimusic: Path, tmp_path
     assert set(samples.keep([clip]).media_id) == {clip}
     assert all(samples["caption"])
     samples.keep([clip]).write(tmp_path / "s.parquet")
-    assert set(read_samples(tmp_path / "s.parquet").media_id) == {clip}
+    file = tmp_path / "s.parquet"
+    assert set(read_samples(file).media_id) == {clip}
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:-9], whole[:4] + b"\0" * (len(whole) - 12) + whole[-8:]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"s\.parquet is damaged .*; remove it, and the next"):
+            read_samples(file)
 
 
 def test_majority_answer_by_template(minimusic: Path) -> None:

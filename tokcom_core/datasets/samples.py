@@ -10,7 +10,10 @@ from itertools import count
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
+
+from ..errors import first_line
 
 REQUIRED = ("sample_id", "media_id", "group", "answer")
 """Columns that every task has; texts that a data set does not have are empty."""
@@ -124,7 +127,11 @@ def _is_broken(text: str) -> bool:
 
 
 def read_samples(file: Path) -> Samples:
-    """Reads what :meth:`Samples.write` wrote; a process rereads a file only if it has changed."""
+    """Reads what :meth:`Samples.write` wrote; a process rereads a file only if it has changed.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
     now = file.stat()
     return _read_samples(file, now.st_mtime_ns, now.st_size, now.st_ino)
 
@@ -132,5 +139,10 @@ def read_samples(file: Path) -> Samples:
 @lru_cache(maxsize=16)
 def _read_samples(file: Path, modified_ns: int, size: int, inode: int) -> Samples:
     """The samples in a file as it is now."""
-    columns = pq.read_table(file).to_pydict()
+    try:
+        columns = pq.read_table(file).to_pydict()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(
+            f"{file} is damaged ({first_line(error)}); remove it, and the next run makes it again"
+        ) from None
     return Samples({name: tuple(values) for name, values in columns.items()})

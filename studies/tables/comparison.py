@@ -15,6 +15,8 @@ from .files import Tables
 from .statistics import mean_interval
 
 _QUESTION = ["seed", "media_id", "sample_id", "user"]
+_ASKED = "asked"
+"""How often the user of an emulation has asked a question before."""
 
 
 def compare_methods(
@@ -64,13 +66,13 @@ def compare_methods(
             for rows, names in ((one, left), (other, right))
         )
         if not right:  # a reference has one user, who stands for all
-            others = others.droplevel("user")
+            others = others.droplevel(["user", _ASKED])
         elif not left:
-            scores = scores.droplevel("user")
+            scores = scores.droplevel(["user", _ASKED])
         both = pd.merge(scores.rename("one").reset_index(), others.rename("other").reset_index())
         answered = both.dropna(subset=["one", "other"])
         if len(answered):
-            found.append({**condition, **_difference(answered, layout.graded)})
+            found.append({**condition, **_difference(answered)})
     if not found:
         raise ValueError(f"{first} and {second} have no question that both have answered")
     return pd.DataFrame(found)
@@ -148,18 +150,20 @@ def _where(rows: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:
 
 
 def _scores(tables: Tables, rows: pd.DataFrame, groups: Collection[str] | None) -> pd.Series[float]:
-    """The score of each question of the cells of these rows."""
+    """The score of each question of the cells of these rows, each time that it was asked."""
     found = []
     for cell, snr_db in rows[["cell", "eval_snr_db"]].itertuples(index=False):
         answers = _where(tables.read_answers(cell), {"eval_snr_db": snr_db})
-        found.append(answers if groups is None else answers[answers["group"].isin(groups)])
+        own = answers if groups is None else answers[answers["group"].isin(groups)]
+        found.append(own.assign(**{_ASKED: own.groupby(_QUESTION, dropna=False).cumcount()}))
     answers = pd.concat(found).astype({"right": float})
-    scores: pd.Series[float] = answers.groupby(_QUESTION, dropna=False)["right"].mean()
-    return scores  # users of an emulation may ask a question twice
+    scores: pd.Series[float] = answers.groupby([*_QUESTION, _ASKED], dropna=False)["right"].mean()
+    return scores
 
 
-def _difference(scores: pd.DataFrame, graded: bool) -> dict[str, Any]:
+def _difference(scores: pd.DataFrame) -> dict[str, Any]:
     """The difference of the scores ``one`` and ``other`` of each question."""
+    graded = not scores[["one", "other"]].isin((0.0, 1.0)).all(axis=None)
     by_question = scores.assign(difference=scores["one"] - scores["other"])
     by_clip = by_question.pivot_table(
         "difference", "seed", "media_id", ["sum", "size"], fill_value=0

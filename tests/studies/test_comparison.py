@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from studies import compare
@@ -64,6 +67,27 @@ def test_a_difference_is_that_of_paired_answers(out: Path) -> None:
         assert (row.difference_low, row.difference_high) == (interval.low, interval.high)
         assert row.interval == "seeds and clips"
         assert (row.seeds, row.questions) == (3, len(right))
+
+
+def test_a_question_counts_as_often_as_it_was_asked(out: Path, tmp_path: Path) -> None:
+    """Users of an emulation ask some questions again, and may then get another answer."""
+    again = shutil.copytree(out, tmp_path / "again")
+    for file in (again / "answers").glob("cell-*.parquet"):
+        answers = pq.read_table(file)
+        first = answers.slice(0, 7)
+        right = pa.array([not own for own in first["right"].to_pylist()])
+        turned = first.set_column(first.schema.get_field_index("right"), "right", right)
+        pq.write_table(pa.concat_tables([answers, turned.cast(answers.schema)]), file)
+    found = compare(again, "aligned", "unaligned")
+    every = pd.read_parquet(again / "answers").astype({"right": float})
+    for row in found.itertuples():
+        own = every[every["eval_snr_db"].eq(row.eval_snr_db)]
+        own = own[own["tokens_audio"].eq(row.tokens_audio)]
+        means = own.groupby("method")["right"].mean()
+        assert (row.accuracy_first, row.accuracy_second) == pytest.approx(
+            (means["aligned"], means["unaligned"])
+        )
+        assert row.questions == len(own) / 2
 
 
 def test_mcnemars_p_is_the_binomial_tail_of_the_answers_that_differ(out: Path) -> None:

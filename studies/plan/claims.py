@@ -58,6 +58,11 @@ class Claim(Config):
         return with_lengths(self.than, self.than_tokens)
 
     @property
+    def of_one_side(self) -> bool:
+        """Whether a method is compared with itself at the same token lengths."""
+        return self.better == self.than and {**self.tokens, **self.than_tokens} == self.tokens
+
+    @property
     def text(self) -> str:
         """The claim in words."""
         if self.measure == "training_loss":

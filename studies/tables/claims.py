@@ -15,6 +15,8 @@ from .comparison import compare_methods
 from .files import Tables
 from .learning import compare_learning
 
+_ONE_SIDE = "its two sides are the same; give than_tokens other lengths than tokens"
+
 Verdict = Literal["shown", "not shown", "contradicted", "untested"]
 
 
@@ -46,6 +48,8 @@ def judge(tables: Tables, results: pd.DataFrame, claims: Sequence[Claim]) -> pd.
 def _judge(tables: Tables, results: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     said = {"claim": claim.text, "source": claim.source}
     try:
+        if claim.of_one_side:
+            raise ValueError(_ONE_SIDE)
         results = _at_snrs(results, claim, tables.layout)
         one = _at_lengths(tables, results, claim.better, claim.tokens)
         other = _at_lengths(tables, results, claim.than, claim.than_tokens)
@@ -117,16 +121,17 @@ def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
     methods = [*systems, *layout.reference_methods]
     if unknown := [name for name in (claim.better, claim.than) if name not in methods]:
         return f"no method {unknown[0]!r}; there are: {', '.join(methods)}"
-    if claim.first == claim.second:
-        return "its two sides are the same"
+    if claim.of_one_side:
+        return _ONE_SIDE
     if claim.measure == "training_loss" and not {claim.better, claim.than} <= systems.keys():
         return "the training loss of a reference is compared with no other"
-    sides = ((claim.better, claim.tokens), (claim.than, claim.than_tokens))
-    for name, lengths in sides:
+    for name, own in ((claim.better, claim.tokens), (claim.than, claim.than_tokens)):
         known = systems[name].budgets(study.task) if name in systems else ()
-        if other := [device for device in lengths if device not in known]:
+        if other := [device for device in own if device not in known]:
             there = f"there are: {', '.join(known)}" if known else "it has none"
             return f"no token length of a device {other[0]!r} of {name!r}; {there}"
+        asked = {**claim.tokens, **own}
+        lengths = {device: count for device, count in asked.items() if device in known}
         if study.deadline_policy == "late" and not any(
             lengths.items() <= tokens.items() for tokens in study.tokens
         ):

@@ -27,7 +27,8 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
         first, second: Labels of the methods.
 
     Returns:
-        A row for each trained condition: its columns, ``seeds``, ``difference`` with its 95 %
+        A row for each trained condition: its columns (the first value of those that networks do not
+        depend on), ``seeds``, ``difference`` with its 95 %
         bounds, and ``interval``. The bounds are NaN with fewer than three seeds; difference and
         bounds are NaN where a network has diverged.
 
@@ -52,13 +53,31 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
         raise ValueError(f"{first} and {second} have no trained network of a seed in common")
     both = both.assign(difference=both["loss_second"] - both["loss"])
     columns = [name for name in layout.condition if name in {*left, *right}]
-    apart = [name for name in columns if name not in ("deadline_ms", "users")]
-    both = both.drop_duplicates([*apart, "seed", "loss", "loss_second"])
-    found = [
-        {**dict(zip(columns, condition, strict=True)), **_difference(own)}
-        for condition, own in both.groupby(columns, dropna=False)
-    ]
-    return pd.DataFrame(found)
+    return pd.DataFrame(
+        [{**own, **_difference(pairs)} for own, pairs in _conditions(both, columns)]
+    )
+
+
+_Condition = tuple[dict[str, Any], pd.DataFrame]
+"""Columns of a condition, and its pairs of networks."""
+
+
+def _conditions(both: pd.DataFrame, columns: list[str]) -> list[_Condition]:
+    """Pairs of networks by condition; conditions that share networks, such as deadlines, are one.
+
+    Networks are known by their losses. A seed that one of these conditions lacks may be in another.
+    """
+    network = ["seed", "loss", "loss_second"]
+    found: list[_Condition] = []
+    for condition, own in both.groupby(columns, dropna=False):
+        for i, (named, pairs) in enumerate(found):
+            if len(pairs.dropna(subset=network).merge(own, on=network)):
+                found[i] = named, pd.concat([pairs, own]).drop_duplicates(network)
+                break
+        else:
+            named = dict(zip(columns, condition, strict=True))
+            found.append((named, own.drop_duplicates(network)))
+    return found
 
 
 def _trained(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
@@ -71,7 +90,8 @@ def _trained(layout: TableLayout, rows: pd.DataFrame) -> list[str]:
 
 def _difference(rows: pd.DataFrame) -> dict[str, Any]:
     """Mean of the seeds' differences, with its interval."""
-    values = rows.groupby("seed")["difference"].mean(skipna=False).to_numpy()
+    by_seed = rows.groupby("seed")["difference"]
+    values = by_seed.agg(lambda own: own.mean(skipna=False)).to_numpy()
     seeds, mean = len(values), float(np.mean(values))
     half = math.nan
     if seeds >= MIN_SEEDS:

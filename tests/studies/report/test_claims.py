@@ -74,6 +74,13 @@ def test_claims_that_nothing_can_judge_are_named_before_the_study_runs() -> None
     wrong = {
         "no method 'align'; there are: aligned, blind": {"better": "align", "than": "blind"},
         "its two sides are the same": {"better": "aligned", "than": "aligned"},
+        "its two sides are the same; give than_tokens": {"tokens": {"audio": 16}}
+        | {"than": "aligned"},
+        "no token lengths {'audio': 5, 'vision': 16}": {
+            "tokens": {"audio": 16, "vision": 16},
+            "than": "aligned",
+            "than_tokens": {"audio": 5},
+        },
         "no token lengths {'audio': 5}": {"tokens": {"audio": 5}},
         "no part or group 'x'": {"part": "x"},
         "no token length of a device 'audio' of 'blind'; it has none": {
@@ -165,6 +172,7 @@ def test_a_claim_can_be_about_how_fast_a_method_learns(tmp_path: Path) -> None:
     results = finish(study, tables.folder, accuracy)
     for cell in Plan(study).known_cells({}):
         better = 0.1 * (cell.method == "aligned") + 0.001 * cell.seed
+        better += 0.01 * (cell.trained.tokens.get("audio") == 16)
         phase = tmp_path / "phase.parquet"
         losses = [{"task": 1.0 / (1 + step) + cell.seed - better} for step in range(5)]
         tables.write_phase_curves(phase, "fine-tuning", losses)
@@ -174,7 +182,7 @@ def test_a_claim_can_be_about_how_fast_a_method_learns(tmp_path: Path) -> None:
     assert faster["difference"].tolist() == pytest.approx([0.1, 0.1])
     assert set(faster["verdict"]) == {"shown"}
     assert faster["claim"][0] == "aligned learns with less loss than unaligned"
-    assert longer["difference"].tolist() == pytest.approx([0])
+    assert longer["difference"].tolist() == pytest.approx([-0.01])
     assert set(margin["verdict"]) == {"contradicted"}
     assert "no trained network" in unknown["reason"].item()
     with pytest.raises(ValueError, match="a training loss has no part and no eval_snr_db"):
@@ -215,6 +223,39 @@ def test_a_network_that_diverged_has_not_learned_faster(
     found = judge(tables, results, study.claims)
     assert found[["seeds", "verdict"]].to_numpy().tolist() == [[3, verdict]]
     assert math.isnan(found["difference"].item()) == (verdict == "not shown")
+
+
+def _losses_differ(tables: Tables, cell: Cell, value: float) -> None:
+    """Writes the curve of a cell that the loss ``value`` has trained."""
+    phase = tables.folder.root / "phase.parquet"
+    tables.write_phase_curves(phase, "fine-tuning", [{"task": value}] * 3)
+    tables.write_curves(cell, [phase])
+
+
+def test_networks_that_conditions_share_are_one_condition_with_all_their_seeds(
+    tmp_path: Path,
+) -> None:
+    """Bandwidths share networks under fixed_psd; one of their cells may have failed."""
+    study = Study(
+        name="a",
+        methods=["aligned", "unaligned"],
+        bandwidth_hz=[2.5e6, 5e6],
+        seeds=[0, 1, 2],
+        claims=[{"better": "aligned", "than": "unaligned", "measure": "training_loss"}],
+    )
+    tables = tables_of(study, StudyFolder(tmp_path))
+    results = finish(study, tables.folder, accuracy)
+    failed = []
+    for cell in (own for own in Plan(study).known_cells({}) if own.reference is None):
+        better = 0.1 * (cell.method == "aligned")
+        _losses_differ(tables, cell, 1.0 + cell.seed - better * (1 + 0.01 * cell.seed))
+        if (cell.method, cell.bandwidth_hz, cell.seed) == ("aligned", 2.5e6, 1):
+            failed.append(cell.key)
+    for lost in ([], failed):
+        kept = results.assign(status=results["status"].mask(results["cell"].isin(lost), "failed"))
+        (found,) = judge(tables, kept, study.claims).to_dict("records")
+        assert (found["seeds"], found["verdict"]) == (3, "shown")
+        assert found["difference"] == pytest.approx(0.101)
 
 
 def test_a_training_loss_has_no_more_seeds_than_were_trained(tmp_path: Path) -> None:

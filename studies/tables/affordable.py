@@ -173,6 +173,12 @@ def _as_emulated(rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
             "users out"
         )
     found = rows[rows["bandwidth_hz"] == limits.bandwidth_hz]
+    if limits.deadline_ms is not None and found[_LATENCIES].isna().any():
+        raise ValueError(
+            "the answers of some emulations were removed, so that how many of them are in time is "
+            "not known; leave the deadline out, or remove their results as well, and 'tokcom study "
+            "resume' makes both"
+        )
     if found.empty:
         known = ", ".join(f"{hz:g}" for hz in sorted(rows["bandwidth_hz"].unique()))
         raise ValueError(
@@ -186,9 +192,10 @@ def _as_emulated(rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
 def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
     """The conditions that a user's share of a link carries, with their costs on it.
 
-    An air with a link budget spreads its power over the share. On a share narrower than the
-    measured band its SNR is higher, so that the accuracy is at least the measured one. A condition
-    of such an air is left out if the share is wider.
+    An air with a link budget spreads its power over the share, as every device does with
+    ``fixed_power``. On a share narrower than the measured band the SNR is higher, so that the
+    accuracy is at least the measured one. Such a condition is left out if the share is wider and
+    nobody asks for an SNR.
 
     Raises:
         InfeasibleBudgetError: if the share carries none.
@@ -203,7 +210,10 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
             reasons.append(str(error))
             continue
         before = study.link_at(row["bandwidth_hz"])
-        if math.isnan(row["eval_snr_db"]) and share.bandwidth_hz > before.bandwidth_hz:
+        spread = math.isnan(row["eval_snr_db"]) or (
+            study.power_mode == "fixed_power" and limits.snr_db is None
+        )
+        if spread and share.bandwidth_hz > before.bandwidth_hz:
             reasons.append(_thinner(row, share.bandwidth_hz, limits.users))
             continue
         slower, more_energy = _slower(before, share, senders)
@@ -218,11 +228,15 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
 
 
 def _thinner(row: dict[Any, Any], share_hz: float, users: int) -> str:
-    """The reason why what was measured under a link budget does not hold on a wider band."""
+    """The reason why what was measured with a fixed power does not hold on a wider band."""
+    measured_hz, air = row["bandwidth_hz"], row["air"]
+    budgeted = math.isnan(row["eval_snr_db"])
+    power = f"air {air!r} has a link budget" if budgeted else "power_mode is fixed_power"
+    other = "" if budgeted else ", or say the SNR at the receiver"
     return (
-        f"air {row['air']!r} has a link budget, whose SNR on {share_hz:g} Hz is lower than on the "
-        f"{row['bandwidth_hz']:g} that were measured; take {users * row['bandwidth_hz']:g} or "
-        "less, or run the study with a further bandwidth_hz"
+        f"{power}, whose SNR on {share_hz:g} Hz is lower than on the {measured_hz:g} that were "
+        f"measured; take {users * measured_hz:g} or less, or run the study with a further "
+        f"bandwidth_hz{other}"
     )
 
 

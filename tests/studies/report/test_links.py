@@ -74,6 +74,19 @@ def test_the_power_of_a_link_budget_is_thinner_on_a_wider_band(tmp_path: Path) -
         studies.budget(tmp_path, 2e7, users=2)
 
 
+def test_a_fixed_power_is_thinner_on_a_wider_band_unless_the_snr_is_that_received(
+    tmp_path: Path,
+) -> None:
+    study = Study(name="s", methods=["aligned"], eval_snr_db=[0, 10], power_mode="fixed_power")
+    finish(study, StudyFolder(tmp_path), accuracy)
+    assert set(studies.budget(tmp_path, 5e6)["eval_snr_db"]) == {0.0, 10.0}
+    with pytest.raises(
+        ValueError, match=r"power_mode is fixed_power, whose SNR on .* or say the SNR"
+    ):
+        studies.budget(tmp_path, 2e7)
+    assert set(studies.budget(tmp_path, 2e7, snr_db=4.0)["eval_snr_db"]) == {0.0}
+
+
 def test_computing_stays_on_another_link_and_counts_for_the_deadline(
     tmp_path: Path, study: Study
 ) -> None:
@@ -133,6 +146,12 @@ def test_what_users_waited_for_each_other_holds_at_their_bandwidth_alone(tmp_pat
         studies.budget(tmp_path, 1e7)
     with pytest.raises(ValueError, match="users 4: in this study emulated users share the band"):
         studies.budget(tmp_path, 5e6, users=4)
+    (folder.answers / f"{cell.key}.parquet").unlink()
+    assert len(studies.budget(tmp_path, 5e6)) == 1
+    with pytest.raises(
+        ValueError, match=r"answers of some emulations were removed.*leave the dead"
+    ):
+        studies.budget(tmp_path, 5e6, 900.0)
 
 
 def test_deadlines_that_share_their_answers_count_once(tmp_path: Path, study: Study) -> None:

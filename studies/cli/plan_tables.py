@@ -205,14 +205,24 @@ def _expected_precision(study: Study) -> list[RenderableType]:
     if questions is None:
         note = "expected precision: set evaluation.questions; without it every question of the "
         return [f"{note}test split counts, and how many these are is known once the data are made"]
-    return [_precision(questions, len(study.seeds))] if questions > 1 else []
+    tables: list[RenderableType] = [_precision(questions, len(study.seeds))]
+    if _split_is_known(study):
+        return tables if questions > 1 else []
+    note = "taken as different questions: how often users ask the same ones is known once the data "
+    return [*tables, f"{note}are made, and repeats make nothing more precise"]
+
+
+def _split_is_known(study: Study) -> bool:
+    """Whether the number of questions that can be asked is known: of a folder, or as set."""
+    return study.data.folder is not None or study.evaluation.questions is not None
 
 
 def _questions(study: Study) -> int | None:
     """Number of different questions that each network answers, if it is known.
 
-    Emulated users are taken to ask as many as their rate gives on average. Of several emulations,
-    the one with the fewest questions counts.
+    Emulated users are taken to ask as many as their rate gives on average, all different unless
+    the test split is known to have fewer. Of several emulations, the one with the fewest questions
+    counts.
     """
     questions, folder = study.evaluation.questions, study.data.folder
     if folder is not None:

@@ -13,6 +13,8 @@ Steps = Mapping[int, float]
 
 _Choice = tuple[float, int, tuple[int, ...]]
 """Sum of the accuracies, negative number of blocks, and the blocks of each user."""
+_DIGITS = 9
+"""Decimals up to which sums are equal; which accuracy is added first may change later ones."""
 _IMPOSSIBLE: _Choice = (-math.inf, 0, ())
 
 
@@ -43,7 +45,7 @@ def most_accurate(users: Sequence[Steps], total: int) -> tuple[int, ...]:
 
 def _with(others: _Choice, blocks: int, accuracy: float) -> _Choice:
     """A choice extended by one more user."""
-    return others[0] + accuracy, others[1] - blocks, (*others[2], blocks)
+    return round(others[0] + accuracy, _DIGITS), others[1] - blocks, (*others[2], blocks)
 
 
 def max_min(users: Sequence[Steps], total: int) -> tuple[int, ...]:

@@ -91,6 +91,11 @@ def test_blocks_are_those_that_trying_all_would_find(seed: int) -> None:
     assert (min(reached(found)), sum(reached(found))) == (min(reached(fair)), sum(reached(fair)))
 
 
+def test_of_equal_sums_the_fewest_blocks_count() -> None:
+    """Also where .7 + .1 is less than .6 + .2 to a computer."""
+    assert most_accurate([{1: 0.6, 2: 0.7}, {1: 0.1, 3: 0.2}], 4) == (2, 1)
+
+
 def test_blocks_go_by_largest_remainder() -> None:
     assert apportioned([1, 1, 1], 12) == (4, 4, 4)
     assert apportioned([1, 1, 1], 14) == (5, 5, 4)

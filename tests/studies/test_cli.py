@@ -248,6 +248,7 @@ def test_plan_says_what_a_finer_comparison_takes(shown: Callable[..., str]) -> N
     keys = ("emulate.users=3000", "emulate.questions_per_s=0.1", "emulate.duration_s=2")
     plan = shown("study", "plan", "emulate", *(word for key in keys for word in ("--set", key)))
     assert re.search(r"^ +\d+ +600 +± ", plan, re.MULTILINE)
+    assert "repeats make nothing more precise" in " ".join(plan.split())
 
 
 @pytest.mark.parametrize("name", [name for name in presets() if name.startswith("taichi")])

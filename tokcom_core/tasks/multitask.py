@@ -62,6 +62,15 @@ class Multitask(Task):
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f"tasks are repeated: {', '.join(names)}; name each once")
+        owners: dict[str, str] = {}
+        for task in self.tasks:
+            if shared := [group for group in task.groups if group in owners]:
+                raise ValueError(
+                    f"tasks {owners[shared[0]]} and {task.name} share the groups "
+                    f"{', '.join(shared)}, so that their scores could not be told apart; give one "
+                    "of them groups of its own"
+                )
+            owners |= dict.fromkeys(task.groups, task.name)
         unknown = set(self.weights) - set(names)
         if unknown:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -117,6 +118,17 @@ def test_weights_are_those_of_training_alone(root: Path) -> None:
         Multitask(weights={"vqav2": 1})
     with pytest.raises(ValueError, match="tasks are repeated"):
         Multitask(tasks=("sst2", "sst2"))
+
+
+class _Humans(Clevr):
+    """Questions of people about CLEVR's images, with CLEVR's groups."""
+
+    name: Literal["humans"] = "humans"  # type: ignore[assignment]
+
+
+def test_scores_of_tasks_that_share_groups_could_not_be_told_apart() -> None:
+    with pytest.raises(ValueError, match="tasks clevr and humans share the groups query_color, "):
+        Multitask(tasks=(Clevr(), _Humans()))
 
 
 def test_tasks_without_a_split_are_left_out_of_it(root: Path) -> None:

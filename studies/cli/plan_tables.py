@@ -205,11 +205,13 @@ def _expected_precision(study: Study) -> list[RenderableType]:
     if questions is None:
         note = "expected precision: set evaluation.questions; without it every question of the "
         return [f"{note}test split counts, and how many these are is known once the data are made"]
+    if questions <= 1:
+        return []
     tables: list[RenderableType] = [_precision(questions, len(study.seeds))]
-    if _split_is_known(study):
-        return tables if questions > 1 else []
-    note = "taken as different questions: how often users ask the same ones is known once the data "
-    return [*tables, f"{note}are made, and repeats make nothing more precise"]
+    if not _split_is_known(study):
+        note = "taken as different questions: how often users ask the same ones is known once the "
+        tables.append(f"{note}data are made, and repeats make nothing more precise")
+    return tables
 
 
 def _split_is_known(study: Study) -> bool:

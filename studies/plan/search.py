@@ -246,8 +246,9 @@ def _whole_numbers(space: Range | tuple[Any, ...], most: int) -> Sequence[Any]:
     """The values of a list, or of a range of at most so many whole numbers; else none."""
     if not isinstance(space, Range):
         return space
-    every = range(int(space.low), int(space.high) + 1) if space.whole else ()
-    return every if len(every) <= most else ()
+    if space.whole and space.high - space.low < most:
+        return range(int(space.low), int(space.high) + 1)
+    return ()
 
 
 def _ends(space: Range | tuple[Any, ...]) -> tuple[Any, Any]:

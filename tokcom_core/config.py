@@ -57,6 +57,8 @@ def refuse_truth_for_number(raw: Mapping[str, Any], config: BaseModel) -> None:
 def _truths(raw: Any, taken: Any, *place: int | str) -> Iterator[tuple[Place, bool]]:
     """Booleans in plain data that were taken for numbers, each behind its place."""
     if isinstance(raw, Mapping):
+        if isinstance(taken, list | tuple) and len(taken) == 1:  # a single value stands for a list
+            (taken,) = taken
         values = dict(taken) if isinstance(taken, BaseModel | Mapping) else {}
         for key in raw.keys() & values.keys():
             yield from _truths(raw[key], values[key], *place, key)

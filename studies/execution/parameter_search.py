@@ -140,17 +140,19 @@ def _write_shared(
     """Writes the samples and frozen tokens that all trials share; returns the specs of the latter.
 
     Raises:
-        ValueError: if some tokens failed.
+        ValueError: if tokens of the study itself failed; others fail the trials that need them.
     """
     base, features = plan.study, search.features(plan.study)
     graph = SpecGraph(folder.has, Milestone([], lambda: features))
     TuneRun(base, folder, features, []).run(graph, SpecProgress(progress), interrupt)
-    if graph.failures:
-        raise ValueError(f"frozen tokens failed: {next(iter(graph.failures.values()))}")
-    write_samples(folder, base, features)
+    made = [spec for spec in features if spec.key not in graph.failures]
+    for needed in plan.features():
+        if not any(spec.features.covers(needed.features) for spec in made):
+            raise ValueError(f"frozen tokens failed: {next(iter(graph.failures.values()))}")
+    write_samples(folder, base, made)
     if any(map(uploads_files, [base, *search.variants(base)])):
         write_file_bits(folder, base)
-    return features
+    return made
 
 
 def _trial(base: Study, folder: StudyFolder, shared: list[FeaturesSpec]) -> Callable[..., None]:

@@ -175,8 +175,8 @@ def _as_emulated(rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
     found = rows[rows["bandwidth_hz"] == limits.bandwidth_hz]
     if limits.deadline_ms is not None and found[_LATENCIES].isna().any():
         raise ValueError(
-            "the answers of some emulations were removed, so that how many of them are in time is "
-            "not known; leave the deadline out, or remove their results as well, and 'tokcom study "
+            "the answers of some emulations were removed, so it is not known how many answers are "
+            "in time; leave the deadline out, or remove their results as well, and 'tokcom study "
             "resume' makes both"
         )
     if found.empty:

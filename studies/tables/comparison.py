@@ -39,7 +39,8 @@ def compare_methods(
         A row for each pair of conditions: their columns; ``seeds`` and ``questions``;
         ``accuracy_first``, ``accuracy_second``; ``difference`` with its 95 % bounds and what
         varies in them (see :mod:`studies.tables.statistics`); ``mcnemar_p``, the p-values of
-        McNemar's exact test within each seed, in the seeds' order, NaN where answers are graded.
+        McNemar's exact test within each seed, in the seeds' order, NaN where some answer is neither
+        right nor wrong.
         Fitted token lengths of ``second`` are in ``tokens_DEVICE_second``. Of conditions that
         differ only in their deadline, and so share their answers, only the first has a row.
 
@@ -170,7 +171,9 @@ def _difference(scores: pd.DataFrame) -> dict[str, Any]:
     )
     sums, asked = by_clip["sum"].to_numpy(float), by_clip["size"].to_numpy(int)
     interval = mean_interval(sums, asked, lowest=-1.0)
-    seeds = by_question.groupby("seed")["difference"]
+    question = [name for name in _QUESTION if name in by_question]
+    once = by_question.groupby(question, dropna=False)["difference"].mean()
+    seeds = once.groupby("seed")  # a question asked again is no further evidence
     return {
         "seeds": len(seeds),
         "questions": len(scores),

@@ -14,7 +14,7 @@ Steps = Mapping[int, float]
 _Choice = tuple[float, int, tuple[int, ...]]
 """Sum of the accuracies, negative number of blocks, and the blocks of each user."""
 _DIGITS = 9
-"""Decimals up to which sums are equal; which accuracy is added first may change later ones."""
+"""Decimals up to which sums are equal; the order of adding may change later ones."""
 _IMPOSSIBLE: _Choice = (-math.inf, 0, ())
 
 

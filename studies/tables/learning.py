@@ -70,13 +70,15 @@ def _conditions(both: pd.DataFrame, columns: list[str]) -> list[_Condition]:
     network = ["seed", "loss", "loss_second"]
     found: list[_Condition] = []
     for condition, own in both.groupby(columns, dropna=False):
-        for i, (named, pairs) in enumerate(found):
-            if len(pairs.dropna(subset=network).merge(own, on=network)):
-                found[i] = named, pd.concat([pairs, own]).drop_duplicates(network)
-                break
-        else:
-            named = dict(zip(columns, condition, strict=True))
-            found.append((named, own.drop_duplicates(network)))
+        known = own.dropna(subset=network)
+        alike = [i for i, (_, pairs) in enumerate(found) if len(pairs.merge(known, on=network))]
+        if not alike:
+            found.append((dict(zip(columns, condition, strict=True)), own.drop_duplicates(network)))
+            continue
+        first, *others = alike
+        pairs = pd.concat([*(found[i][1] for i in alike), own]).drop_duplicates(network)
+        found[first] = found[first][0], pairs
+        found = [one for i, one in enumerate(found) if i not in others]
     return found
 
 

@@ -69,13 +69,17 @@ def test_a_difference_is_that_of_paired_answers(out: Path) -> None:
         assert (row.seeds, row.questions) == (3, len(right))
 
 
-def test_a_question_counts_as_often_as_it_was_asked(out: Path, tmp_path: Path) -> None:
-    """Users of an emulation ask some questions again, and may then get another answer."""
+@pytest.mark.parametrize("same", [True, False])
+def test_a_question_counts_as_often_as_it_was_asked(out: Path, tmp_path: Path, same: bool) -> None:
+    """Users of an emulation ask some questions again, and may then get another answer.
+
+    The same answers again are no further evidence to McNemar's test.
+    """
     again = shutil.copytree(out, tmp_path / "again")
     for file in (again / "answers").glob("cell-*.parquet"):
         answers = pq.read_table(file)
         first = answers.slice(0, 7)
-        right = pa.array([not own for own in first["right"].to_pylist()])
+        right = pa.array([own == same for own in first["right"].to_pylist()])
         turned = first.set_column(first.schema.get_field_index("right"), "right", right)
         pq.write_table(pa.concat_tables([answers, turned.cast(answers.schema)]), file)
     found = compare(again, "aligned", "unaligned")
@@ -88,6 +92,8 @@ def test_a_question_counts_as_often_as_it_was_asked(out: Path, tmp_path: Path) -
             (means["aligned"], means["unaligned"])
         )
         assert row.questions == len(own) / 2
+    before = compare(out, "aligned", "unaligned")["mcnemar_p"].tolist()
+    assert (found["mcnemar_p"].tolist() == before) == same
 
 
 def test_mcnemars_p_is_the_binomial_tail_of_the_answers_that_differ(out: Path) -> None:

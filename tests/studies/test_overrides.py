@@ -155,6 +155,8 @@ def test_a_key_of_something_that_has_a_name_needs_the_name() -> None:
         ("seeds=true", "seeds"),
         ("seeds=[0, true]", "seeds.1"),
         ("tokens=[{audio: 4, vision: true}]", "tokens.0.vision"),
+        ("tokens={audio: true, vision: 4}", "tokens.audio"),
+        ("train_snr_db={low: true, high: 18}", "train_snr_db.low"),
         ("data={minimusic: {seed: true}}", "data.minimusic.seed"),
         ("systems.mlms.alignment.steps=true", "systems.mlms.alignment.steps"),
         ("methods=[{name: aligned, alignment: {steps: true}}]", "methods: .*: alignment.steps"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import math
 import re
 import shutil
@@ -254,6 +255,20 @@ def test_samples_survive_their_file_and_can_be_thinned(minimusic: Path, tmp_path
         file.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"s\.parquet is damaged .*; remove it, and the next"):
             read_samples(file)
+
+
+def test_samples_that_cannot_be_reached_are_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "s.parquet"
+    file.write_bytes(b"good")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pyarrow.parquet.read_table", refuse)
+    with pytest.raises(PermissionError):
+        read_samples(file)
 
 
 def test_majority_answer_by_template(minimusic: Path) -> None:

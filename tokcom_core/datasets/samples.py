@@ -142,6 +142,8 @@ def _read_samples(file: Path, modified_ns: int, size: int, inode: int) -> Sample
     try:
         columns = pq.read_table(file).to_pydict()
     except (pa.ArrowInvalid, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # of the file system, not of the file
+            raise
         raise ValueError(
             f"{file} is damaged ({first_line(error)}); remove it, and the next run makes it again"
         ) from None

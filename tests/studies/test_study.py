@@ -75,7 +75,10 @@ def test_quickstart_is_what_it_promises() -> None:
         ),
         ({"compute": 50}, "compute should be a mapping of keys to values (got 50); its keys are"),
         ({"train_snr_db": {"low": 5}}, "yaml: train_snr_db.0.high is missing"),
-        ({"train_snr_db": [[-6, 18]]}, "train_snr_db.0 should be a number"),
+        (
+            {"train_snr_db": [[-6, 18]]},
+            "train_snr_db.0 should be 'matched' or a number or a mapping of keys to values (got a",
+        ),
         (
             {"train_snr_db": {"low": 18, "high": -6}},
             "yaml: train_snr_db.0: a range of SNRs from 18",

@@ -12,9 +12,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from tokcom_core.config import Place
 from tokcom_core.errors import first_line, instead_of
-
-Key = tuple[int | str, ...]
 
 
 def explain(
@@ -29,7 +28,7 @@ def explain(
         config: Model, or union of models, that was validated; for suggestions of keys.
         blame: Returns the file, or override, that an error comes from; its message begins with it.
     """
-    by_place: dict[Key, list[ErrorDetails]] = {}
+    by_place: dict[Place, list[ErrorDetails]] = {}
     for item in _telling(error.errors()):
         by_place.setdefault(_place(item), []).append(item)
     by_source: dict[str, list[str]] = {}
@@ -66,7 +65,7 @@ _OF_UNIONS = ("int", "float", "str", "bool")
 """Parts of a place by which pydantic tells the types of a union apart."""
 
 
-def _place(item: ErrorDetails) -> Key:
+def _place(item: ErrorDetails) -> Place:
     """Place of an error, without the names of types and validators that pydantic adds."""
     return tuple(
         part
@@ -148,7 +147,7 @@ def _shown(item: ErrorDetails) -> str:
     return " (got a list; take one value)" if isinstance(value, list | tuple) else ""
 
 
-def _keys_at(config: Any, place: Key) -> list[str]:
+def _keys_at(config: Any, place: Place) -> list[str]:
     """The keys of the model at a place below a config; tags of unions are parts of a place."""
     models = list(_models(config))
     for part in place:

@@ -225,8 +225,8 @@ def test_a_network_that_diverged_has_not_learned_faster(
     assert math.isnan(found["difference"].item()) == (verdict == "not shown")
 
 
-def _losses_differ(tables: Tables, cell: Cell, value: float) -> None:
-    """Writes the curve of a cell that the loss ``value`` has trained."""
+def _write_curve(tables: Tables, cell: Cell, value: float) -> None:
+    """Writes the curve of a cell whose loss is ``value`` at every step."""
     phase = tables.folder.root / "phase.parquet"
     tables.write_phase_curves(phase, "fine-tuning", [{"task": value}] * 3)
     tables.write_curves(cell, [phase])
@@ -248,7 +248,7 @@ def test_networks_that_conditions_share_are_one_condition_with_all_their_seeds(
     keys: dict[tuple[float, int], str] = {}
     for cell in (own for own in Plan(study).known_cells({}) if own.reference is None):
         better = 0.1 * (cell.method == "aligned")
-        _losses_differ(tables, cell, 1.0 + cell.seed - better * (1 + 0.01 * cell.seed))
+        _write_curve(tables, cell, 1.0 + cell.seed - better * (1 + 0.01 * cell.seed))
         if cell.method == "aligned":
             keys[cell.bandwidth_hz, cell.seed] = cell.key
     one_lost, others_lost = [(2.5e6, 1)], [(2.5e6, 1), (2.5e6, 2), (5e6, 0), (5e6, 2)]

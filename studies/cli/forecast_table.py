@@ -13,17 +13,29 @@ from ..plan.forecast import Forecast, Part
 from ..plan.study import Study
 from ..tables.layout import layout_of
 
+_FINISHED = "time and disk: nothing is left to run"
 _NONE_YET = "time and disk: nothing like this has run here yet to estimate them from"
 
 
-def forecast_table(study: Study, forecast: Forecast) -> Table | str:
-    """Table of what each kind of work will take, and all of it; one line if none of it is known."""
+def forecast_table(study: Study, forecast: Forecast, begun: bool) -> Table | str:
+    """Table of what each kind of work will take, and all of it.
+
+    Args:
+        study: Study that will run.
+        forecast: What it will take.
+        begun: Whether a part of the study is there, so that the table is about the rest.
+
+    Returns:
+        The table; one line if nothing is left, or nothing known of it.
+    """
     parts = forecast.parts
+    if not parts:
+        return _FINISHED
     if not any(part.known for part in parts):
         return _NONE_YET
     shown = Table(
         "work", "runs", "each", "total", "disk", "based on",
-        title="expected time and disk", box=box.SIMPLE_HEAD,
+        title=f"expected time and disk{' of what is left' if begun else ''}", box=box.SIMPLE_HEAD,
     )  # fmt: skip
     for part in parts:
         shown.add_row(KIND_NAMES.get(part.kind, part.kind), str(part.runs), *_columns(part))

@@ -15,6 +15,7 @@ from channel_models import SnrRange
 from tokcom_core.checkpoints import POCKETS
 from tokcom_core.systems import devices_of
 
+from ..execution.finished import choose_learning_rates, left_to_run
 from ..execution.progress import KIND_NAMES
 from ..plan.budgets import meets, operations_of_longest, user_link
 from ..plan.cells import Plan
@@ -23,7 +24,9 @@ from ..plan.operations import served_streams
 from ..plan.spec import Spec
 from ..plan.specs import Cell
 from ..plan.study import Study
-from ..plan.workload import Usage
+from ..plan.workload import DATA
+from ..storage.folder import StudyFolder
+from ..storage.usage import has_usage, read_usages
 from ..tables.claims import unjudged
 from ..tables.columns import MAX_POWER, PACKET_BITS, TableLayout
 from ..tables.identity import budget_columns, identity
@@ -44,18 +47,18 @@ _FINE = 0.01
 """A half width that is fine enough for most comparisons."""
 
 
-def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
+def plan_tables(study: Study, folder: StudyFolder) -> list[RenderableType]:
     """Tables of the cells, the artifacts that they share, budgets, training, expected precision.
 
     Cells whose budgets are infeasible are notes below the first table, and claims that no cell can
-    test are notes below the others. The last table is the expected time and disk, estimated from
-    what works of earlier studies took.
+    test are notes below the others. The last table is the expected time and disk of what the
+    study's folder lacks, estimated from what works of it, and of studies beside it, took.
     """
     plan = Plan(study)
-    rates = {
+    first = {
         c.label: c.system.learning_rates[0] for c in plan.contenders if c.system.learning_rates
     }
-    cells = plan.known_cells(rates)
+    cells = plan.known_cells(first | choose_learning_rates(plan, folder))
     specs = specs_of(plan, cells)
     reasons = [found.reason for found in plan.infeasible()]
     shown: list[RenderableType] = [
@@ -67,7 +70,10 @@ def plan_tables(study: Study, usages: Sequence[Usage]) -> list[RenderableType]:
     ]
     shown += _expected_precision(study)
     notes = [f"{note} (untested)" for note in unjudged(study, layout_of(study))]
-    return [*shown, *notes, forecast_table(study, Forecast(plan, specs, usages))]
+    left = left_to_run(folder, specs, cells)
+    data_there = not left or (has_usage(folder, DATA) and folder.data(study).exists())
+    forecast = Forecast(plan, left, read_usages(folder), data_there)
+    return [*shown, *notes, forecast_table(study, forecast, begun=len(left) < len(specs))]
 
 
 def needs(study: Study) -> list[str]:

@@ -75,8 +75,8 @@ def plan(
         str | None,
         typer.Option(
             metavar="DIR",
-            help="The study's folder; time and disk are estimated from what it holds, and from "
-            "studies beside it. studies_out/NAME by default.",
+            help="The study's folder, studies_out/NAME by default. What it holds is not counted; "
+            "time and disk are estimated from it and from studies beside it.",
         ),
     ] = None,
     overrides: Overrides = None,
@@ -85,14 +85,12 @@ def plan(
     from ..plan.loading import load
     from ..plan.modules import modules_of
     from ..storage.folder import StudyFolder
-    from ..storage.usage import read_usages
     from .plan_tables import needs, plan_tables
 
     study = load(source, tuple(overrides or ()))
     if needed := needs(study):
         console.print(f"needs: {', '.join(needed)}")
-    usages = read_usages(StudyFolder(out or f"studies_out/{study.name}"))
-    for shown in plan_tables(study, usages):
+    for shown in plan_tables(study, StudyFolder(out or f"studies_out/{study.name}")):
         console.print(shown)
     if modules := modules_of(study):
         console.print(f"imports the code of: {', '.join(modules)}")

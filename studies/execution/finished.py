@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -12,7 +13,8 @@ import pandas as pd
 
 from ..plan.cells import Plan
 from ..plan.growth import outgrown
-from ..plan.specs import Cell, ValidationSpec
+from ..plan.spec import Spec
+from ..plan.specs import Cell, PhaseSpec, ValidationSpec
 from ..storage.folder import StudyFolder
 from ..tables.files import Tables
 from ..tables.findings import Findings
@@ -55,6 +57,32 @@ def forget_failures(out: str | Path) -> int:
         for name in failed:
             folder.store.remove(folder.results / name)
     return len(failed)
+
+
+def left_to_run(folder: StudyFolder, specs: Sequence[Spec], cells: Sequence[Cell]) -> list[Spec]:
+    """Those of a study's specs that its folder lacks; trainings only if something lacks them.
+
+    Args:
+        folder: Folder of the study, or of none yet.
+        specs: All specs of the study.
+        cells: Its cells; one that shares its evaluation with a finished one only copies tables.
+    """
+    tables = {Path(name).stem for name in folder.store.names(folder.results)}
+    there = tables | set(folder.store.names(folder.artifacts.root))
+    evaluated = {cell.evaluation for cell in cells if cell.key in tables}
+    lacking: set[str] = set()
+
+    def need(spec: Spec) -> None:
+        known = spec.evaluation in evaluated if isinstance(spec, Cell) else spec.key in there
+        if not known and spec.key not in lacking:
+            lacking.add(spec.key)
+            for needed in spec.inputs:
+                need(needed)
+
+    for spec in specs:
+        if not isinstance(spec, PhaseSpec):
+            need(spec)
+    return [spec for spec in specs if spec.key in lacking]
 
 
 def rows_of(plan: Plan, folder: StudyFolder) -> pd.DataFrame:

@@ -65,20 +65,27 @@ class Part:
 
 
 class Forecast:
-    """What a study will take from its data to its tables, if nothing of it is there yet.
+    """What a study will take from its data to its tables.
 
     Args:
         plan: Plan of the study.
-        specs: Its specs, see :func:`specs_of`.
+        specs: Specs that it has to run: all of :func:`specs_of`, or what is left of them.
         usages: What works of earlier studies took.
+        data_there: Whether the study's own data have been made.
     """
 
-    def __init__(self, plan: Plan, specs: Sequence[Spec], usages: Sequence[Usage]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        specs: Sequence[Spec],
+        usages: Sequence[Usage],
+        data_there: bool = False,
+    ) -> None:
         self._specs = specs
         works = {spec.key: workload_of(spec, plan.study) for spec in specs}
         earlier = _Earlier(usages)
         self._estimates = {key: earlier.estimate(work) for key, work in works.items()}
-        data = data_workload(plan.study)
+        data = None if data_there else data_workload(plan.study)
         made = [] if data is None else [Part(data.kind, 1, _known([earlier.estimate(data)]))]
         kinds = dict.fromkeys(spec.kind for spec in specs)
         self.parts = [*made, *(self._part(kind) for kind in kinds)]
@@ -106,11 +113,11 @@ class Forecast:
         return max([whole_s / at_once, *(self._chain_s(spec) for spec in specs)])
 
     def _chain_s(self, spec: Spec) -> float:
-        """Time of a spec after its inputs, which run one after the other."""
+        """Time of a spec after those of its inputs that have to run, one after the other."""
         return self._seconds(spec) + max((self._chain_s(i) for i in spec.inputs), default=0.0)
 
     def _seconds(self, spec: Spec) -> float:
-        found = self._estimates[spec.key]
+        found = self._estimates.get(spec.key)
         return 0.0 if found is None else found.seconds
 
 

@@ -15,8 +15,13 @@ from .folder import StudyFolder
 
 def write_usage(folder: StudyFolder, name: str, usage: Usage) -> None:
     """Stores what a piece of work took."""
-    with folder.write(folder.usage / f"{name}.json") as partial:
+    with folder.write(_file(folder, name)) as partial:
         partial.write_text(usage.model_dump_json(indent=1))
+
+
+def has_usage(folder: StudyFolder, name: str) -> bool:
+    """Whether a piece of work has been done whole in this study."""
+    return folder.store.has(_file(folder, name))
 
 
 def read_usages(folder: StudyFolder) -> list[Usage]:
@@ -47,3 +52,7 @@ def size_of(places: Iterable[Path]) -> int:
     """Bytes of those files and folders that exist."""
     files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
     return sum(file.stat().st_size for file in files)
+
+
+def _file(folder: StudyFolder, name: str) -> Path:
+    return folder.usage / f"{name}.json"

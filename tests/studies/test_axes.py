@@ -212,19 +212,20 @@ def test_values_that_cannot_be_are_one_line(keys: dict[str, Any], complaint: str
     assert "\n" not in said
 
 
-def test_a_plan_has_columns_of_what_is_swept() -> None:
+def test_a_plan_has_columns_of_what_is_swept(tmp_path: Path) -> None:
+    def planned(**keys: Any) -> str:
+        return screen_text(plan_tables(_study(**keys), StudyFolder(tmp_path / "out"))[0])
+
     methods = ["aligned", "digital"]
-    one = screen_text(plan_tables(_study(methods=methods), [])[0])
+    one = planned(methods=methods)
     assert "bits" not in one and "users" not in one
-    several = screen_text(plan_tables(_study(methods=methods, digital={"bits": [4, 16]}), [])[0])
+    several = planned(methods=methods, digital={"bits": [4, 16]})
     rows = [line.split() for line in several.splitlines() if line.split()]
     at = rows[1].index("bits") + 2  # "trained at (dB)" is three words
     assert [row[at - 4] for row in rows if row[0] in methods] == ["-", "4", "16"]
-    emulate = {"users": [100, 500]}
-    users = screen_text(plan_tables(_study(methods=["aligned"], emulate=emulate), [])[0])
+    users = planned(methods=["aligned"], emulate={"users": [100, 500]})
     assert "users" in users and " 100 " in users and " 500 " in users
-    link = {"tx_power_dbm": [-7, 23]}
-    powers = screen_text(plan_tables(_study(methods=["aligned"], airs=["umi"], link=link), [])[0])
+    powers = planned(methods=["aligned"], airs=["umi"], link={"tx_power_dbm": [-7, 23]})
     assert "dBm" in powers and " -7 " in powers and " 23 " in powers
 
 

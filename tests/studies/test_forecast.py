@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from actors import Network
@@ -149,20 +151,50 @@ def test_a_training_that_was_resumed_is_no_measure(
     assert alignment.key not in known
 
 
+def _expected(plan: str) -> dict[str, str]:
+    """Number of runs of each kind of work in the table of expected time and disk."""
+    expected = plan.partition("expected time and disk")[2]
+    return dict(re.findall(r"^ +(\S.*?) {2,}(\d+) +\d", expected, re.MULTILINE))
+
+
+def _works(plan: str) -> set[str]:
+    return {name for name in _expected(plan) if not name.endswith("at once")}
+
+
 def test_plan_counts_what_runs_and_estimates_it(
     finished: Path, tmp_path: Path, shown: Callable[..., str]
 ) -> None:
     """Also where learning rates are chosen, whose trainings are more than those of the cells."""
-    plan = shown("study", "plan", GOLDEN / "methods.yaml", "--out", finished)
-    expected = plan.partition("expected time and disk")[2]
-    rows = dict(re.findall(r"^ +(\S.*?) {2,}(\d+) +\d", expected, re.MULTILINE))
-    (whole,) = (name for name in rows if name.endswith("at once"))
+    plan = shown("study", "plan", GOLDEN / "methods.yaml", "--out", finished.parent / "another")
+    rows = _expected(plan)
+    (whole,) = rows.keys() - _works(plan)
     lines = (finished / "shown.txt").read_text()
     ran = dict(re.findall(r"^(\S.*): (\d+) of \d+ in", lines, re.MULTILINE))
     made = {name for name in ran if name.startswith("MiniMUSIC")}
-    assert rows.keys() - {"data", whole} == ran.keys() - made
+    assert _works(plan) - {"data"} == ran.keys() - made
     assert all(rows[name] == runs for name, runs in ran.items() if name not in made)
     assert int(rows[whole]) == 1 + sum(int(runs) for name, runs in ran.items() if name not in made)
-    assert "at least" not in expected
+    assert "at least" not in plan and "of what is left" not in plan
     without = shown("study", "plan", "quickstart", "--out", tmp_path / "a" / "b")
     assert "nothing like this has run here yet" in without
+
+
+def test_a_plan_of_a_folder_counts_what_it_lacks(
+    finished: Path, tmp_path: Path, shown: Callable[..., str]
+) -> None:
+    """Of what finished cells were trained by, nothing has to be there any more."""
+    out = shutil.copytree(finished, tmp_path / "out")
+    command = ("study", "plan", GOLDEN / "methods.yaml", "--out", out)
+    assert "time and disk: nothing is left to run" in shown(*command)
+    results, artifacts = StudyFolder(out).results, StudyFolder(out).artifacts.root
+    for training in artifacts.glob("alignment-*"):
+        shutil.rmtree(training)
+    assert "time and disk: nothing is left to run" in shown(*command)
+    more = shown(*command, "--set", "eval_snr_db=[0, 10, 20]")
+    assert "expected time and disk of what is left" in more
+    assert _works(more) == {"evaluation"}
+    table = pd.read_parquet(results)
+    (results / f"{table.loc[table['method'].eq('unaligned'), 'cell'].iloc[0]}.parquet").unlink()
+    again = shown(*command)
+    assert _works(again) == {"evaluation"}
+    assert _expected(again)["evaluation"] == "1"

@@ -34,20 +34,24 @@ __all__ = [
 ]
 
 
-def run(study: Study, out: Path | str | None = None) -> pd.DataFrame:
+def run(study: Study | Path | str, out: Path | str | None = None) -> pd.DataFrame:
     """Runs (or resumes) a study and returns its results table.
 
     Args:
-        study: Study to run.
+        study: Study to run, or the preset or file to :func:`load` it from.
         out: Folder or URI of the study; ``studies_out/NAME`` by default.
+
+    Raises:
+        ValueError: for a study that cannot be loaded or cannot run, or a folder with another one.
     """
     from .execution.run import run_study
 
+    study = _loaded(study)
     return run_study(study, out if out is not None else Path("studies_out") / study.name).results
 
 
 def search(
-    study: Study,
+    study: Study | Path | str,
     method: str,
     over: Mapping[str, Any],
     out: Path | str | None = None,
@@ -56,7 +60,8 @@ def search(
     """Searches the settings with which a method learns best under the study's budget.
 
     Args:
-        study: Study with one condition; its first seed counts.
+        study: Study with one condition, or the preset or file to :func:`load` it from; its first
+            seed counts.
         method: Label of the method.
         over: For each dotted key of the study that is searched, a list of values to choose from, or
             a range of them: ``{"low": 1e-4, "high": 1e-2, "log": True}``.
@@ -74,6 +79,7 @@ def search(
     from .execution.parameter_search import search_settings
     from .plan.search import search_of
 
+    study = _loaded(study)
     place = out if out is not None else Path("studies_out") / f"{study.name}-search"
     return search_settings(study, search_of(method=method, over=over, **keys), place)
 
@@ -229,6 +235,12 @@ def allocate(
     band = SharedBand(bandwidth_hz, deadline_ms, tuple(users_snr_db), by)
     rows = candidates(measured(found), layout, method, air)
     return allocate_blocks(found.study, rows, layout, band)
+
+
+def _loaded(study: Study | Path | str) -> Study:
+    from .plan.loading import load
+
+    return load(study) if isinstance(study, str | Path) else study
 
 
 def __getattr__(name: str) -> Any:

@@ -51,6 +51,16 @@ def test_an_override_that_no_method_follows_is_refused() -> None:
         load("quickstart", [alone, "systems.mlms.alignment.steps=4"])
 
 
+@pytest.mark.parametrize("later", ["link.access=tdma", "link={access: tdma}"])
+def test_an_override_that_another_replaces_is_refused(later: str) -> None:
+    """But a key of what was set before it only changes that."""
+    with pytest.raises(ValueError, match="is replaced by") as refused:
+        load("quickstart", ["seeds=[1]", "link.access=fdma", later])
+    assert str(refused.value).startswith(f"--set link.access=fdma is replaced by --set {later}; ")
+    study = load("quickstart", ["tokens={audio: 16, vision: 16}", "tokens.audio=4"])
+    assert study.tokens == ({"audio": 4, "vision": 16},)
+
+
 def test_a_key_of_older_versions_says_what_has_taken_its_place() -> None:
     with pytest.raises(ValueError, match=r"no key 'rehearse' any more; .* take models: pocket"):
         load("quickstart", rehearse=True)

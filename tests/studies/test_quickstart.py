@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return studies.run(studies.load("quickstart"), tmp_path_factory.mktemp("quickstart"))
+    return studies.run("quickstart", tmp_path_factory.mktemp("quickstart"))
 
 
 def test_every_cell_is_there(table: pd.DataFrame) -> None:

@@ -24,8 +24,8 @@ from .reception.linear import LinearAir
 from .reception.receiver import Csi, Interpolation, Receiver
 from .reception.varying import at_snr
 from .snr import SnrRange
+from .sources.sionna_1 import ServiceFactory
 from .sources.source import Source
-from .sources.tensorflow import ServiceFactory
 from .users.population import FreshPopulation, PopulationSize
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
@@ -84,7 +84,7 @@ class AirBase(BaseModel):
         link: Link,
         snr_db: float | SnrRange,
         device: str = "cpu",
-        tensorflow: ServiceFactory | None = None,
+        make_service: ServiceFactory | None = None,
         population: PopulationSize | None = None,
     ) -> Air:
         """The air on a torch device (``cpu``, ``cuda:0``).
@@ -94,7 +94,7 @@ class AirBase(BaseModel):
             snr_db: average receive SNR of an antenna, for airs that take one; from a range, one is
                 drawn for every interval.
             device: torch device.
-            tensorflow: makes the service behind ``backend: tensorflow``.
+            make_service: makes the service behind ``backend: tensorflow``, for airs that have it.
             population: users to put behind the air; the frames must then name their members.
 
         Raises:
@@ -102,7 +102,7 @@ class AirBase(BaseModel):
                 received.
         """
         self.check(link)
-        one = source = self.source(link, device, tensorflow)
+        one = source = self.served_source(link, device, make_service)
         if one is not None and population is not None:
             source = self.populate(one, population, device)
 
@@ -183,10 +183,14 @@ class AirBase(BaseModel):
         return FreshPopulation(source, size)
 
     @abstractmethod
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         """The source of its channels; None for noise alone."""
+
+    def served_source(
+        self, link: Link, device: str, make_service: ServiceFactory | None
+    ) -> Source | None:
+        """The source, or one of channels that a service computes, where the air asks for that."""
+        return self.source(link, device)
 
     @model_serializer(mode="wrap")
     def _with_class(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from ..sources.budget import Budget, BudgetedSource
 from ..sources.raytraced import STATIONS_M, Survey, check_survey, scene_files, survey_trace
 from ..sources.recorded import RecordedSource
 from ..sources.source import Source
-from ..sources.tensorflow import ServiceFactory
 from ..users.population import PlacedPopulation, PopulationSize
 
 _MIN_O2I_GHZ = 6.0
@@ -85,9 +84,7 @@ class CellConfig(Placed):
             }
         return found
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         from ..sources.cell import CellModel, CellSource
 
         cell = CellModel(
@@ -140,9 +137,7 @@ class SiteConfig(Placed):
     def prepare(self, link: Link) -> None:
         survey_trace(self._survey(link))
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         trace = survey_trace(self._survey(link))
         replayed = RecordedSource(trace, link.antennas, self.speed_mps, self.drop_seed, device)
         return self.budgeted(replayed, link)

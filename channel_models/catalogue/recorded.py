@@ -13,7 +13,6 @@ from ..numerology import Link
 from ..sources.budget import Budget
 from ..sources.recorded import RecordedSource
 from ..sources.source import Source
-from ..sources.tensorflow import ServiceFactory
 from ..sources.trace import is_physical, read_trace
 
 
@@ -54,9 +53,7 @@ class RecordedConfig(Budget, AirBase):
         name, *unusual = super().label.split(" ", 1)
         return " ".join([name, self.file.stem, *unusual])
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         trace = read_trace(self.file)
         replayed = RecordedSource(trace, link.antennas, device=device)
         if not trace.physical:

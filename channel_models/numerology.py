@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -210,7 +210,7 @@ class Link(LinkSettings):
         pilots = tuple(i for i in instants for _ in self.pilot_positions)
         return Grid(subcarriers, len(instants), instants, pilots, stride)
 
-    def transmission(self, data_channel_uses: float, blocks: int) -> Overhead:
+    def cost(self, data_channel_uses: float, blocks: int) -> Overhead:
         """The cost of one device's data symbols, sent on ``blocks`` resource blocks."""
         subcarriers = SUBCARRIERS_PER_BLOCK * blocks
         data_symbols = math.ceil(data_channel_uses / subcarriers)
@@ -225,43 +225,24 @@ class Link(LinkSettings):
         )
 
     def costs(self, data_channel_uses: Sequence[float], devices: int) -> list[Overhead]:
-        """The overhead of each of many samples that one of ``devices`` devices sends.
-
-        A sample without symbols costs nothing.
-        """
+        """The cost of each of many samples or frames, where ``devices`` devices share the band."""
         blocks = self.blocks_per_device(devices)
-        known = {uses: self.transmission(uses, blocks) for uses in set(data_channel_uses)}
-        return [known[uses] if uses else Overhead() for uses in data_channel_uses]
+        known = {uses: self.cost(uses, blocks) for uses in set(data_channel_uses)}
+        return [known[uses] for uses in data_channel_uses]
 
     def power_fraction(self, location: Mapping[str, Tensor]) -> Tensor:
         """The fraction of ``tx_power_dbm`` that each sample was sent at, float64 ``[B]``.
 
-        The energies of :meth:`transmission` are at full power: multiply them by this fraction. If
+        The energies of :meth:`cost` are at full power: multiply them by this fraction. If
         the location holds no transmit power, the result is a single 1.
         """
         if "tx_power_dbm" not in location:
             return torch.ones(1, dtype=torch.float64)
         return from_db(location["tx_power_dbm"].double() - self.tx_power_dbm)
 
-    def overheads(
-        self, senders: Sequence[str], data_channel_uses: Sequence[float], control_bits: float
-    ) -> list[Overhead]:
-        """The overhead of each frame of one interval; frames of one sender follow each other.
-
-        Args:
-            senders: the sender of each frame.
-            data_channel_uses: data symbols of each frame, per sample.
-            control_bits: control bits of each frame, per sample.
-        """
-        blocks = self.blocks_per_device(len(set(senders)))
-        return [
-            replace(self.transmission(uses, blocks), control_bits=float(control_bits))
-            for uses in data_channel_uses
-        ]
-
-    def interval_ms(self, senders: Sequence[str], overheads: Sequence[Overhead]) -> float:
+    def interval_ms(self, senders: Sequence[str], costs: Sequence[Overhead]) -> float:
         """Airtime of the whole interval: of the slowest device, or of all in turn (TDMA)."""
-        airtimes_ms = [torch.tensor(cost.airtime_ms, dtype=torch.float64) for cost in overheads]
+        airtimes_ms = [torch.tensor(cost.airtime_ms, dtype=torch.float64) for cost in costs]
         return float(self.intervals_ms(senders, airtimes_ms))
 
     def intervals_ms(self, senders: Sequence[str], airtimes_ms: Sequence[Tensor]) -> Tensor:

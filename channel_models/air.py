@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,6 +66,9 @@ class Reception:
         location: what is known of each sample's place, float ``[B]`` by name.
         biased: whether the symbols are an LMMSE estimate.
         sinr: mean SINR of each sample, see :class:`ChannelOutput`.
+        costs: what each sample cost, all attempts together, float64 ``[B]`` on the CPU by name:
+            ``data_channel_uses``, ``pilot_channel_uses`` and ``control_bits``, ``airtime_ms`` and
+            ``energy_mj``; empty for a frame that crosses no air.
     """
 
     symbols: Tensor
@@ -80,6 +82,7 @@ class Reception:
     location: dict[str, Tensor]
     biased: bool = True
     sinr: Tensor | None = None
+    costs: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def sinr_db(self) -> Tensor:
@@ -133,12 +136,10 @@ class Air(ABC):
                     f"{frame.sender}: transport {frame.transport!r} of {frame.stream!r} needs an "
                     "air with a digital link; give the air 'digital'"
                 )
-        output = self.propagate(frames, seed)
-        sent: list[list[int]] = [frame.valid.sum(1, dtype=torch.int32).tolist() for frame in frames]
         devices = len({frame.sender for frame in frames})
         return [
-            _received(frame, min(counts), own, _costs(frame, counts, own, self.link, devices))
-            for frame, counts, own in zip(frames, sent, output, strict=True)
+            _received(frame, carried, self.link, devices)
+            for frame, carried in zip(frames, self.propagate(frames, seed), strict=True)
         ]
 
     @abstractmethod
@@ -159,60 +160,51 @@ class Air(ABC):
         return spawn_seed(attempt_seed(seed, frame.attempt), frame.sender, frame.stream, *role)
 
 
-class _Costs(NamedTuple):
-    """What a frame's samples cost: the means, and each one's airtime and waiting time ``[B]``."""
-
-    mean: Overhead
-    airtime_ms: Tensor
-    waiting_ms: Tensor
-
-
 def _costs(
-    frame: Frame, counts: Sequence[int], output: ChannelOutput, link: Link, devices: int
-) -> _Costs:
-    """What a frame cost, at the power that each sample was actually sent at.
+    frame: Frame, attempts: Sequence[Sequence[int]], output: ChannelOutput, link: Link, devices: int
+) -> dict[str, Tensor]:
+    """What each sample cost, at the power that it was actually sent at.
 
-    Every attempt is a separate transmission with its own slots and pilots. It begins one round trip
-    after the attempt before it.
+    Every attempt is a separate transmission with its own slots and pilots.
 
     Args:
         frame: what was sent.
-        counts: number of valid symbols of each sample.
+        attempts: data symbols that each sample sent in each attempt.
         output: what the air hands over.
         link: the band.
         devices: number of devices that share the band.
     """
-    attempts = [counts] if output.channel_uses is None else output.channel_uses.T.tolist()
     costs = [link.costs(uses, devices) for uses in attempts]
 
     def of_samples(name: str) -> Tensor:
-        found = [[getattr(cost, name) for cost in of_attempt] for of_attempt in costs]
-        return torch.tensor(found, dtype=torch.float64).sum(0)
+        values = [[getattr(cost, name) for cost in of_attempt] for of_attempt in costs]
+        return torch.tensor(values, dtype=torch.float64).sum(0)
 
     airtime_ms = of_samples("airtime_ms")
-    energy_mj = of_samples("energy_mj") * link.power_fraction(output.location).cpu()
-    mean = Overhead(
-        data_channel_uses=float(of_samples("data_channel_uses").mean()),
-        pilot_channel_uses=float(of_samples("pilot_channel_uses").mean()),
-        control_bits=frame.control_bits * int((airtime_ms > 0).sum()) / len(counts),
-        airtime_ms=float(airtime_ms.mean()),
-        energy_mj=float(energy_mj.mean()),
-        payload_bits=output.payload_bits,
-    )
-    resent = (torch.tensor(attempts[1:]).reshape(-1, len(counts)) > 0).double().sum(0)
-    return _Costs(mean, airtime_ms, ROUND_TRIP_MS * resent)
+    return {
+        "data_channel_uses": of_samples("data_channel_uses"),
+        "pilot_channel_uses": of_samples("pilot_channel_uses"),
+        "control_bits": frame.control_bits * (airtime_ms > 0).double(),
+        "airtime_ms": airtime_ms,
+        "energy_mj": of_samples("energy_mj") * link.power_fraction(output.location).cpu(),
+    }
 
 
-def _received(frame: Frame, fewest: int, output: ChannelOutput, costs: _Costs) -> Reception:
-    """Clears padding and erased symbols.
+def _received(frame: Frame, output: ChannelOutput, link: Link, devices: int) -> Reception:
+    """Clears padding and erased symbols, and counts what the frame cost.
 
-    ``fewest`` is the smallest number of valid symbols of a sample. If all symbols are valid and
-    none is erased, no mask is needed.
+    If all symbols are valid and none is erased, no mask is needed. Every attempt begins one round
+    trip after the attempt before it.
     """
+    counts = frame.valid.sum(1, dtype=torch.int32).tolist()
+    attempts = [counts] if output.channel_uses is None else output.channel_uses.T.tolist()
+    costs = _costs(frame, attempts, output, link, devices)
+    means = {name: float(values.mean()) for name, values in costs.items()}
+    resent = (torch.tensor(attempts[1:]).reshape(-1, len(counts)) > 0).double().sum(0)
     symbols = output.symbols
     if output.erased is not None:
         symbols = torch.where(frame.valid & ~output.erased, symbols, 0)
-    elif fewest < symbols.shape[1]:
+    elif min(counts) < symbols.shape[1]:
         symbols = torch.where(frame.valid, symbols, 0)
     nowhere = torch.zeros(1, 1, dtype=torch.bool, device=symbols.device)
     return Reception(
@@ -221,10 +213,11 @@ def _received(frame: Frame, fewest: int, output: ChannelOutput, costs: _Costs) -
         noise_var=output.noise_var.expand(symbols.shape),
         realised_snr_db=output.realised_snr_db,
         erased=nowhere.expand(symbols.shape) if output.erased is None else output.erased,
-        overhead=costs.mean,
-        airtime_ms=costs.airtime_ms,
-        waiting_ms=costs.waiting_ms,
+        overhead=Overhead(**means, payload_bits=output.payload_bits),
+        airtime_ms=costs["airtime_ms"],
+        waiting_ms=ROUND_TRIP_MS * resent,
         location=output.location,
         biased=output.biased,
         sinr=output.sinr,
+        costs=costs,
     )

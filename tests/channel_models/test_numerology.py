@@ -54,6 +54,9 @@ def test_a_frames_cost_is_the_mean_of_its_samples(lengths: tuple[int, ...]) -> N
         energies = [c.energy_mj * p for c, p in zip(costs, part, strict=True)]
         assert cost.energy_mj == pytest.approx(fmean(energies))
         assert cost.control_bits == 32 * fmean(float(n > 0) for n in lengths)
+        assert got.costs["data_channel_uses"].tolist() == list(lengths)
+        assert got.costs["energy_mj"].tolist() == pytest.approx(energies)
+        assert got.costs["control_bits"].tolist() == [32.0 * (n > 0) for n in lengths]
 
 
 def test_ofdma_waits_for_the_slowest_and_tdma_for_all() -> None:

@@ -158,7 +158,7 @@ class AirBase(BaseModel):
         """What the base station's receiver knows of the channel."""
         return Receiver(self.csi, self.interpolation)
 
-    def matters(self, link: Link) -> Link:
+    def relevant_link(self, link: Link) -> Link:
         """The part of a link that affects the channel.
 
         A study trains only once for links that agree in this part.

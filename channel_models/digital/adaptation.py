@@ -19,7 +19,7 @@ from .modem import packet_symbols
 from .probe import Probe, max_rows, own_subcarriers, sinr_of
 
 _POINTS = 32
-_MOST_LOOKS = 512
+_MAX_LOOKS = 512
 _CHOICES_AT_ONCE = 4096
 
 Choice = Callable[[Tensor], Tensor]
@@ -41,13 +41,13 @@ def adapt_by_slot(
         choices: for each transmission, the function that chooses its MCS.
         seed: seed of the interval.
     """
-    link, most = air.link, min(_MOST_LOOKS, max_rows(air, transmissions))
+    link, max_looks = air.link, min(_MAX_LOOKS, max_rows(air, transmissions))
     subcarriers = own_subcarriers(air, transmissions)
     slot_symbols = subcarriers * len(link.data_positions)
     horizon, needed = 0, 1
     while needed > horizon:
         horizon = max(needed, 5 * horizon // 4)
-        span = math.ceil(horizon / most)
+        span = math.ceil(horizon / max_looks)
         probe = Probe(link, subcarriers, SYMBOLS_PER_SLOT * span)
         looks = math.ceil(horizon / span)
         symbols = [

@@ -237,7 +237,7 @@ def _of_tokens(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Te
         sinr: SINR of each symbol of the probe, ``[B, N]``.
         probe: the probe, which tells where the packets' symbols are in it.
     """
-    at, real = transmission.slots()
+    at, real = transmission.symbol_positions()
     of_packet = sinr.gather(1, probe.positions(at).flatten(1)).reshape(at.shape) * real
     return effective_sinr(of_packet, transmission.mcs)
 

@@ -90,7 +90,7 @@ class HarqTransmission:
         own = self.due * self.packet_symbols
         return own.cumsum(1) - own
 
-    def slots(self) -> tuple[Tensor, Tensor]:
+    def symbol_positions(self) -> tuple[Tensor, Tensor]:
         """Positions of the due packets' symbols, and which of these are real, ``[B, K, S]``.
 
         Packets that are not due, and the ends of those shorter than the longest, are not real.

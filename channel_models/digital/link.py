@@ -33,7 +33,7 @@ def _modulated(transmission: HarqTransmission, seed: int) -> Frame:
     lengths = transmission.due_symbols
     transmission.sent.append(lengths)
     frame = silent_frame(transmission.frame, lengths, transmission.attempt)
-    at, real = transmission.slots()
+    at, real = transmission.symbol_positions()
     bits = transmission.payload(seed)
     for payload_bits, mcs in transmission.kinds_due():
         chosen = transmission.due_of(payload_bits, mcs)
@@ -48,7 +48,7 @@ def _modulated(transmission: HarqTransmission, seed: int) -> Frame:
 
 def _decode(transmission: HarqTransmission, symbols: Tensor, noise_var: Tensor) -> None:
     """Adds the received soft bits to the packets' buffers, and marks packets whose CRC holds."""
-    at, _ = transmission.slots()
+    at, _ = transmission.symbol_positions()
     arrived = torch.zeros_like(transmission.due)
     for payload_bits, mcs in transmission.kinds_due():
         chosen = transmission.due_of(payload_bits, mcs)

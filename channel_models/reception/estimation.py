@@ -28,7 +28,7 @@ from .statistics import covariances
 
 _SEED = 38_211
 _MIN_POWER = 1e-30
-_LEAST_SNR = 1e-3
+_MIN_SNR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class PilotEstimator:
         )  # fmt: skip
         grids[:, 0, :, self._link.pilot_positions] = received.transpose(1, 2).flatten(0, 1)
         power = received.abs().square().mean((1, 2, 3, 4)) - noise_power
-        least = max(_MIN_POWER, _LEAST_SNR * noise_power)  # noise alone may have less than its mean
+        least = max(_MIN_POWER, _MIN_SNR * noise_power)  # noise alone may have less than its mean
         own = power.clamp(min=least) / len(pilots)  # on its comb a user sends all of its power
         level = own.sqrt().repeat_interleave(slots)  # scales to the statistics' unit power
         response, error = made.estimator(

@@ -86,12 +86,14 @@ class CellSource(Source):
 
     def realise(self, request: Request) -> Realisation:
         keep = self._drop_seed is not None and bool(request.sender)
-        place = spawn_seed(self._drop_seed or 0, request.sender) if keep else request.place
-        with sionna_seeded(place):
+        place_seed = (
+            spawn_seed(self._drop_seed or 0, request.sender) if keep else request.seed_of_place
+        )
+        with sionna_seeded(place_seed):
             topology = self._drop(1 if keep else request.batch)
             if keep:
                 topology = [t.repeat(request.batch, *[1] * (t.ndim - 1)) for t in topology]
-        with sionna_seeded(spawn_seed(request.place, "paths")):
+        with sionna_seeded(spawn_seed(request.seed_of_place, "paths")):
             channels = self._of_neighbours if request.neighbours else self._channels
             gains, delays = channels(topology, request)
         x_m, y_m, z_m = topology[0][:, 0].unbind(1)

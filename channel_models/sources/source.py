@@ -41,8 +41,8 @@ class Request:
         neighbours: whether the samples are users of one drop. Users near each other then have
             similar large-scale parameters, if the source correlates them.
         place_seed: for users who keep no place from one interval to the next, fixes where they
-            stand, so that all that is sent in an interval comes from the same place; by default it
-            follows from ``seed``.
+            stand, so that all that is sent in an interval comes from the same place; None takes it
+            from ``seed``. Sources read :attr:`seed_of_place`.
         attempt: see :class:`~channel_models.frame.Frame`.
     """
 
@@ -59,8 +59,8 @@ class Request:
     stride: int = 1
 
     @property
-    def place(self) -> int:
-        """Seed of the place."""
+    def seed_of_place(self) -> int:
+        """``place_seed``, or what follows from ``seed`` where that is None."""
         return spawn_seed(self.seed, "place") if self.place_seed is None else self.place_seed
 
 

@@ -82,7 +82,7 @@ def test_it_is_written_as_it_was_read() -> None:
 
 def test_it_has_what_other_airs_have() -> None:
     air = _nakagami(m=3, fidelity="abstract")
-    assert air.matters(Link(bandwidth_hz=1e6, antennas=2)) == Link(antennas=2)
+    assert air.relevant_link(Link(bandwidth_hz=1e6, antennas=2)) == Link(antennas=2)
     built = air.build(Link(antennas=2), 5.0, population=PopulationSize(3, seed=1))
     assert isinstance(built, Air)
     with pytest.raises(ValueError, match="needs pilots"):

@@ -294,7 +294,7 @@ def test_the_pilots_of_a_still_user_are_interpolated(interpolation: Interpolatio
         physical=False,
         directions=np.tile(np.float32([1, 0, 0]), (20, 3, 1)),
     )
-    source = RecordedSource(trace, 1, moving_mps=0.0)
+    source = RecordedSource(trace, 1, speed_mps=0.0)
     air = LinearAir(LINK, 0.01, source, Receiver("estimated", interpolation))
     (got,) = air.transmit([frame("a", batch=50, symbols=60)], seed=1)
     assert got.symbols.isfinite().all()

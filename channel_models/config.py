@@ -19,9 +19,9 @@ from .air import Air
 from .digital.config import DigitalConfig
 from .numerology import Link
 from .power import noise_power
+from .reception.csi import Csi, CsiSettings, Interpolation
 from .reception.equivalent import EquivalentAir
 from .reception.linear import LinearAir
-from .reception.receiver import Csi, Interpolation, Receiver
 from .reception.varying import at_snr
 from .snr import SnrRange
 from .sources.sionna_1 import ServiceFactory
@@ -107,7 +107,7 @@ class AirBase(BaseModel):
             source = self.populate(one, population, device)
 
         sets_snr = self.sets_snr
-        usual = LinearAir(link, 1.0, source, self.receiver, device, one)
+        usual = LinearAir(link, 1.0, source, self.csi_settings, device, one)
 
         def at(own_db: float) -> Air:
             linear = usual.at(noise_power(own_db)) if sets_snr else usual
@@ -126,7 +126,7 @@ class AirBase(BaseModel):
         It builds nothing.
         """
         self.check_effects()
-        self.receiver.check(link, self.fades)
+        self.csi_settings.check(link, self.fades)
         if self.csi == "none" and not self.sets_snr:
             raise ValueError(
                 "csi none takes symbols as they are received, but the link budget of air "
@@ -154,9 +154,9 @@ class AirBase(BaseModel):
         raise ValueError(f"air {self.name} takes no {keys}: {reason}")
 
     @property
-    def receiver(self) -> Receiver:
+    def csi_settings(self) -> CsiSettings:
         """What the base station's receiver knows of the channel."""
-        return Receiver(self.csi, self.interpolation)
+        return CsiSettings(self.csi, self.interpolation)
 
     def relevant_link(self, link: Link) -> Link:
         """The part of a link that affects the channel.

@@ -22,8 +22,8 @@ from ..sionna_api import (
     ResourceGrid,
 )
 from ..sources.source import Source
+from .csi import Interpolation
 from .interpolation import Interpolated, interpolated
-from .receiver import Interpolation
 from .statistics import covariances
 
 _SEED = 38_211

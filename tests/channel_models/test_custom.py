@@ -12,13 +12,13 @@ from pydantic import TypeAdapter, ValidationError
 from channel_models import (
     Air,
     AirBase,
+    CsiSettings,
     Frame,
     LinearAir,
     Link,
     NamedAir,
     PopulationSize,
     Realisation,
-    Receiver,
     Request,
     Source,
     named_air,
@@ -177,7 +177,7 @@ def test_a_source_should_be_as_flat_and_static_as_it_says() -> None:
 
 def test_a_wrong_source_is_refused_on_the_air() -> None:
     for csi in ("perfect", "estimated"):
-        air = LinearAir(LINK, 0.1, _Given(None), Receiver(csi, "linear"))
+        air = LinearAir(LINK, 0.1, _Given(None), CsiSettings(csi, "linear"))
         ones = torch.ones(4, 32)
         frame = Frame("a", "s", ones.to(torch.complex64), ones.bool(), torch.ones(4))
         with pytest.raises(ValueError, match="yields NoneType"):

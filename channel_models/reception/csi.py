@@ -12,7 +12,7 @@ Interpolation = Literal["nearest", "linear", "lmmse"]
 
 
 @dataclass(frozen=True)
-class Receiver:
+class CsiSettings:
     """What is known of the channel.
 
     Attributes:

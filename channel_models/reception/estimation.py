@@ -24,10 +24,8 @@ from ..sionna_api import (
 from ..sources.source import Source
 from .csi import Interpolation
 from .interpolation import Interpolated, interpolated
-from .statistics import covariances
+from .statistics import ESTIMATION_SEED, MIN_POWER, covariances
 
-_SEED = 38_211
-_MIN_POWER = 1e-30
 _MIN_SNR = 1e-3
 
 
@@ -108,7 +106,7 @@ class PilotEstimator:
         )  # fmt: skip
         grids[:, 0, :, self._link.pilot_positions] = received.transpose(1, 2).flatten(0, 1)
         power = received.abs().square().mean((1, 2, 3, 4)) - noise_power
-        least = max(_MIN_POWER, _MIN_SNR * noise_power)  # noise alone may have less than its mean
+        least = max(MIN_POWER, _MIN_SNR * noise_power)  # noise alone may have less than its mean
         own = power.clamp(min=least) / len(pilots)  # on its comb a user sends all of its power
         level = own.sqrt().repeat_interleave(slots)  # scales to the statistics' unit power
         response, error = made.estimator(
@@ -144,7 +142,7 @@ class PilotEstimator:
                     f"pilots of {users} users do not share {subcarriers} subcarriers evenly; "
                     "take another bandwidth_hz or number of devices"
                 )
-            with sionna_seeded(_SEED):
+            with sionna_seeded(ESTIMATION_SEED):
                 grid = ResourceGrid(
                     num_ofdm_symbols=SYMBOLS_PER_SLOT,
                     fft_size=subcarriers,

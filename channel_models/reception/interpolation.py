@@ -16,10 +16,9 @@ from torch import Tensor
 from ..numerology import SYMBOLS_PER_SLOT, Link
 from ..sionna_api import BaseChannelEstimator
 from ..sources.source import Source
-from .statistics import normalised_responses
+from .statistics import MIN_POWER, normalised_responses
 
 _VALUES_AT_ONCE = 2**23
-_MIN_POWER = 1e-30
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Interpolated:
         passed = (kept + self.missed).mean(over_grid, keepdim=True)
         own = (observed - noise.mean(over_grid, keepdim=True)).clamp(min=0.0) / passed
         error = noise + own * self.missed
-        total = (own * kept + error).clamp(min=_MIN_POWER)
+        total = (own * kept + error).clamp(min=MIN_POWER)
         return own / total * self.kept.conj() * response, own * error / total
 
 
@@ -89,7 +88,7 @@ def interpolated(
         power += true.abs().square().sum(0)
         along += (off * true[:, None].conj()).sum(0)
         square += off.abs().square().sum(0)
-    power = power.clamp(min=_MIN_POWER)
+    power = power.clamp(min=MIN_POWER)
     excess = along / power  # c - 1
     missed = (square / power - excess.abs().square()).clamp(min=0.0).float()
     noise_gain = _noise_gain(estimator, sequences, link)

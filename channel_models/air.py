@@ -28,14 +28,14 @@ class ChannelOutput:
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading. It is
             the mean over all subcarriers of the sender, whether or not the frame fills them.
         erased: bool ``[B, N]``, True where nothing arrived; None if nothing is erased.
-        channel_uses: data symbols that each sample sent in each of its attempts, ``[B, attempts]``;
+        channel_uses: Data symbols that each sample sent in each of its attempts, ``[B, attempts]``;
             None if every sample sent its valid symbols once.
-        payload_bits: information bits that a digital link sent, per sample.
-        location: what is known of each sample's place, float ``[B]`` by name (``x_m``,
+        payload_bits: Information bits that a digital link sent, per sample.
+        location: What is known of each sample's place, float ``[B]`` by name (``x_m``,
             ``path_loss_db``; ``tx_power_dbm`` where a link budget sets it).
-        biased: whether the symbols are a (biased) LMMSE estimate; False where nothing is equalised,
+        biased: Whether the symbols are a (biased) LMMSE estimate; False where nothing is equalised,
             and for packets.
-        sinr: mean SINR of each sample's symbols, float32 ``[B]``, where they stand for others whose
+        sinr: Mean SINR of each sample's symbols, float32 ``[B]``, where they stand for others whose
             SINRs differ; None if it follows from ``noise_var``.
     """
 
@@ -60,13 +60,13 @@ class Reception:
         noise_var: float32 ``[B, N]``, error variance per unit-power symbol after equalisation.
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
         erased: bool ``[B, N]``, True where nothing arrived.
-        overhead: what the frame cost, as means over its samples.
+        overhead: What the frame cost, as means over its samples.
         airtime_ms: float64 ``[B]``, how long each sample was on the air, all attempts together.
         waiting_ms: float64 ``[B]``, how long it waited between its attempts.
-        location: what is known of each sample's place, float ``[B]`` by name.
-        biased: whether the symbols are an LMMSE estimate.
-        sinr: mean SINR of each sample, see :class:`ChannelOutput`.
-        costs: what each sample cost, all attempts together, float64 ``[B]`` on the CPU by name:
+        location: What is known of each sample's place, float ``[B]`` by name.
+        biased: Whether the symbols are an LMMSE estimate.
+        sinr: Mean SINR of each sample, see :class:`ChannelOutput`.
+        costs: What each sample cost, all attempts together, float64 ``[B]`` on the CPU by name:
             ``data_channel_uses``, ``pilot_channel_uses`` and ``control_bits``, ``airtime_ms`` and
             ``energy_mj``; empty for a frame that crosses no air.
     """
@@ -106,7 +106,7 @@ class Air(ABC):
     """The channel from all users to the base station, for one transmission interval.
 
     Attributes:
-        transports: the kinds of frames that it carries.
+        transports: The kinds of frames that it carries.
     """
 
     transports: tuple[Transport, ...] = ("analog",)
@@ -168,11 +168,11 @@ def _costs(
     Every attempt is a separate transmission with its own slots and pilots.
 
     Args:
-        frame: what was sent.
-        attempts: data symbols that each sample sent in each attempt.
-        output: what the air hands over.
-        link: the band.
-        devices: number of devices that share the band.
+        frame: What was sent.
+        attempts: Data symbols that each sample sent in each attempt.
+        output: What the air hands over.
+        link: The band.
+        devices: Number of devices that share the band.
     """
     costs = [link.costs(uses, devices) for uses in attempts]
 

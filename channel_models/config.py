@@ -90,12 +90,12 @@ class AirBase(BaseModel):
         """The air on a torch device (``cpu``, ``cuda:0``).
 
         Args:
-            link: the band, how it is shared, the antennas.
-            snr_db: average receive SNR of an antenna, for airs that take one; from a range, one is
+            link: The band, how it is shared, the antennas.
+            snr_db: Average receive SNR of an antenna, for airs that take one; from a range, one is
                 drawn for every interval.
-            device: torch device.
-            make_service: makes the service behind ``backend: tensorflow``, for airs that have it.
-            population: users to put behind the air; the frames must then name their members.
+            device: Torch device.
+            make_service: Makes the service behind ``backend: tensorflow``, for airs that have it.
+            population: Users to put behind the air; the frames must then name their members.
 
         Raises:
             ValueError: for a number that is not an SNR, or settings whose signals cannot be

@@ -68,11 +68,11 @@ class Grid:
     """Where the symbols of one transmission go: data symbols are filled frequency first.
 
     Attributes:
-        subcarriers: number of the sender's subcarriers.
-        slots: number of slots; the last one may be partly filled.
-        data_steps: indices of the steps with data. A step is one OFDM symbol, counted from the
+        subcarriers: Number of the sender's subcarriers.
+        slots: Number of slots; the last one may be partly filled.
+        data_steps: Indices of the steps with data. A step is one OFDM symbol, counted from the
             transmission's start.
-        pilot_steps: indices of the steps with pilots.
+        pilot_steps: Indices of the steps with pilots.
         stride: OFDM symbols from one step to the next. Above 1, each row of data symbols has a slot
             of its own, during which the channel stands still; each such slot is one step.
     """
@@ -249,8 +249,8 @@ class Link(LinkSettings):
         """Airtime of the whole interval, as :meth:`interval_ms`, of each of many samples ``[B]``.
 
         Args:
-            senders: the sender of each frame; frames of one sender follow each other.
-            airtimes_ms: airtimes ``[B]`` of each frame's samples.
+            senders: The sender of each frame; frames of one sender follow each other.
+            airtimes_ms: Airtimes ``[B]`` of each frame's samples.
         """
         own: dict[str, Tensor] = {}
         for sender, airtime_ms in zip(senders, airtimes_ms, strict=True):
@@ -267,9 +267,9 @@ class Link(LinkSettings):
         of these waits counts.
 
         Args:
-            senders: the sender of each frame.
-            airtimes_ms: airtimes ``[B]`` of each frame's samples.
-            waiting_ms: waiting times ``[B]`` between their attempts.
+            senders: The sender of each frame.
+            airtimes_ms: Airtimes ``[B]`` of each frame's samples.
+            waiting_ms: Waiting times ``[B]`` between their attempts.
         """
         airtime: dict[str, Tensor] = {}
         waiting: dict[str, Tensor] = {}

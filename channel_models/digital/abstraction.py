@@ -89,9 +89,9 @@ def adapt_mcs(
     The sender is taken to know the channel, as in Sionna SYS's inner-loop link adaptation.
 
     Args:
-        sinr: linear SINR of some symbols ``[B, S]``.
-        payload_bits: payload of each sample's packets, ``[B]``.
-        bler_targets: block error rates to aim at, ``[B]``.
+        sinr: Linear SINR of some symbols ``[B, S]``.
+        payload_bits: Payload of each sample's packets, ``[B]``.
+        bler_targets: Block error rates to aim at, ``[B]``.
         choices: MCS indices to choose from, ascending.
         possible: bool ``[B, choices]``, whether an MCS can code a sample's packets.
     """

@@ -36,10 +36,10 @@ def adapt_by_slot(
     them. If there are too many slots, several consecutive ones share an MCS.
 
     Args:
-        air: the air that the packets cross.
-        transmissions: packets of all frames of the interval.
-        choices: for each transmission, the function that chooses its MCS.
-        seed: seed of the interval.
+        air: The air that the packets cross.
+        transmissions: Packets of all frames of the interval.
+        choices: For each transmission, the function that chooses its MCS.
+        seed: Seed of the interval.
     """
     link, max_looks = air.link, min(_MAX_LOOKS, max_rows(air, transmissions))
     subcarriers = own_subcarriers(air, transmissions)
@@ -80,10 +80,10 @@ def _assign(transmission: HarqTransmission, sinr: Tensor, choose: Choice, span: 
     """Sets the MCS of all packets; all that begin after the last look get the last look's MCS.
 
     Args:
-        transmission: the transmission that the packets belong to.
+        transmission: The transmission that the packets belong to.
         sinr: SINR at each look, ``[B, L, P]``.
-        choose: chooses the MCS.
-        span: number of data symbols from one look to the next.
+        choose: Chooses the MCS.
+        span: Number of data symbols from one look to the next.
 
     Returns:
         number of symbols of the longest sample.

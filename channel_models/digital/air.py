@@ -38,10 +38,10 @@ class DigitalAir(Air):
     straight through the quantiser; erased symbols get none.
 
     Args:
-        inner: the air that carries the packets' modulated symbols.
-        analog: the air that carries frames of token symbols.
-        config: how tokens become packets.
-        device: torch device.
+        inner: The air that carries the packets' modulated symbols.
+        analog: The air that carries frames of token symbols.
+        config: How tokens become packets.
+        device: Torch device.
 
     Raises:
         ValueError: for an MCS without a table.
@@ -132,8 +132,8 @@ class DigitalAir(Air):
         """Makes the function that chooses a transmission's MCS from SINRs.
 
         Args:
-            transmission: the transmission whose packets are coded.
-            possible: tells whether a payload of so many bits can be coded at an MCS.
+            transmission: The transmission whose packets are coded.
+            possible: Tells whether a payload of so many bits can be coded at an MCS.
         """
         choices = usable_mcs(self._device)
         payload_bits = transmission.packet_bits
@@ -233,9 +233,9 @@ def _of_tokens(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Te
     """Effective SINR of each token's packet ``[B, K]``, over all its symbols.
 
     Args:
-        transmission: tokens, one packet each.
+        transmission: Tokens, one packet each.
         sinr: SINR of each symbol of the probe, ``[B, N]``.
-        probe: the probe, which tells where the packets' symbols are in it.
+        probe: The probe, which tells where the packets' symbols are in it.
     """
     at, real = transmission.symbol_positions()
     of_packet = sinr.gather(1, probe.positions(at).flatten(1)).reshape(at.shape) * real

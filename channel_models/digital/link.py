@@ -17,9 +17,9 @@ def transmit_bits(transmissions: Sequence[HarqTransmission], air: Air, seed: int
     """Sends every due packet once.
 
     Args:
-        transmissions: packets of all frames of one interval.
-        air: carries their symbols.
-        seed: seed of the interval, which also determines the files' bits.
+        transmissions: Packets of all frames of one interval.
+        air: Carries their symbols.
+        seed: Seed of the interval, which also determines the files' bits.
     """
     frames = [_modulated(s, seed) for s in transmissions]
     for s, frame, output in zip(transmissions, frames, air.propagate(frames, seed), strict=True):

@@ -28,8 +28,8 @@ class Probe:
     ``stride``-th OFDM symbol, and each row stands for the OFDM symbols up to the next one.
 
     Attributes:
-        link: numerology and pilots.
-        subcarriers: number of the sender's subcarriers.
+        link: Numerology and pilots.
+        subcarriers: Number of the sender's subcarriers.
         stride: OFDM symbols from one row of the probe to the next.
     """
 

@@ -18,7 +18,7 @@ class CsiSettings:
     Attributes:
         csi: ``perfect``, ``estimated`` from the pilots, or ``none``, which leaves the received
             signal as it is.
-        interpolation: how the channel is estimated between the pilots.
+        interpolation: How the channel is estimated between the pilots.
     """
 
     csi: Csi = "perfect"

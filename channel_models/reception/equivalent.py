@@ -35,8 +35,8 @@ class EquivalentAir(Air):
     within a sample, and how a moving channel changes after the probe.
 
     Args:
-        inner: the linear air, which also separates users who share resources.
-        device: torch device.
+        inner: The linear air, which also separates users who share resources.
+        device: Torch device.
     """
 
     def __init__(self, inner: LinearAir, device: str = "cpu") -> None:

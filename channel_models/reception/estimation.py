@@ -35,8 +35,8 @@ class _Pilots:
 
     Attributes:
         estimator: Sionna's estimator.
-        sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
-        interpolated: statistics of the estimate; None for ``lmmse``, which states its own error.
+        sequences: Pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
+        interpolated: Statistics of the estimate; None for ``lmmse``, which states its own error.
     """
 
     estimator: BaseChannelEstimator
@@ -53,10 +53,10 @@ class PilotEstimator:
     into the channel's mean given the estimate, and yield the variance of its error.
 
     Args:
-        link: numerology and pilots.
+        link: Numerology and pilots.
         interpolation: ``nearest``, ``linear`` or ``lmmse``.
-        source: channels of one user, from which the statistics are taken.
-        device: torch device.
+        source: Channels of one user, from which the statistics are taken.
+        device: Torch device.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class PilotEstimator:
         """Estimates every user's channel from the pilot symbols as the base station receives them.
 
         Args:
-            pilots: each user's true response at the pilot symbols ``[B, M, S, K, F]``.
-            rows: index of each row of data symbols among all data positions of all slots.
+            pilots: Each user's true response at the pilot symbols ``[B, M, S, K, F]``.
+            rows: Index of each row of data symbols among all data positions of all slots.
             noise_power: N0 per antenna.
-            generator: draws the noise on the pilots.
+            generator: Draws the noise on the pilots.
 
         Returns:
             for each user, the response ``[B, M, rows, F]`` at the data symbols and the variance

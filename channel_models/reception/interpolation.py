@@ -27,9 +27,9 @@ class Interpolated:
 
     Attributes:
         kept: c, complex64 ``[U, 14, F]``; 1 where interpolation recovers the channel.
-        missed: variance ``[U, 14, F]`` of e without noise: how far the channel departs from what is
+        missed: Variance ``[U, 14, F]`` of e without noise: how far the channel departs from what is
             interpolated between the pilots.
-        noise_gain: variance ``[U, 14, F]`` that noise of unit power on the pilots adds to e.
+        noise_gain: Variance ``[U, 14, F]`` that noise of unit power on the pilots adds to e.
     """
 
     kept: Tensor
@@ -47,7 +47,7 @@ class Interpolated:
         the noise, divided by what interpolation makes of a channel of unit power.
 
         Args:
-            response: estimates ``[U, B, M, T, F]``, to which these statistics are broadcast.
+            response: Estimates ``[U, B, M, T, F]``, to which these statistics are broadcast.
             noise_power: N0 on the pilots.
         """
         over_grid = (2, 3, 4)
@@ -70,9 +70,9 @@ def interpolated(
 
     Args:
         estimator: Sionna's estimator, which must be linear in the received signal.
-        sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
-        link: numerology and pilots.
-        source: channels of one user.
+        sequences: Pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
+        link: Numerology and pilots.
+        source: Channels of one user.
     """
     users, _, subcarriers = sequences.shape
     pilots, sent = list(link.pilot_positions), sequences.sum(0)

@@ -37,16 +37,16 @@ class LinearAir(Air):
     Rayleigh fading.
 
     Args:
-        link: the band, how it is shared, the antennas.
+        link: The band, how it is shared, the antennas.
         noise_power: N0 per antenna and unit-power symbol.
-        source: yields channels; None for noise alone.
-        csi_settings: what is known of the channel; by default everything.
-        device: torch device.
-        statistics: channels of one user, whose statistics channel estimation uses; ``source`` by
+        source: Yields channels; None for noise alone.
+        csi_settings: What is known of the channel; by default everything.
+        device: Torch device.
+        statistics: Channels of one user, whose statistics channel estimation uses; ``source`` by
             default.
 
     Attributes:
-        csi: what the receiver knows of the channel.
+        csi: What the receiver knows of the channel.
 
     Raises:
         ValueError: for signals that cannot be received (several users or antennas without CSI,

@@ -66,9 +66,9 @@ class TensorflowAir(Air):
     with an error variance of N0.
 
     Args:
-        link: the band and how it is shared.
+        link: The band and how it is shared.
         noise_power: N0, handed to the function.
-        channel: see :data:`TensorflowChannel`; may be a ``tf.function``.
+        channel: See :data:`TensorflowChannel`; may be a ``tf.function``.
     """
 
     def __init__(self, link: Link, noise_power: float, channel: TensorflowChannel) -> None:

@@ -40,15 +40,15 @@ class Survey:
     """What is traced: users at random places around a base station in a scene.
 
     Attributes:
-        scene: one of :data:`STATIONS_M`, or an ``.xml`` file.
-        station_m: place of the base station.
-        radius_m: largest distance of a user from the base station on the ground.
-        positions: number of places to keep, each with at least one path. If too few are found in 20
+        scene: One of :data:`STATIONS_M`, or an ``.xml`` file.
+        station_m: Place of the base station.
+        radius_m: Largest distance of a user from the base station on the ground.
+        positions: Number of places to keep, each with at least one path. If too few are found in 20
             times as many draws, there are fewer.
-        max_depth: largest number of reflections of a path.
-        carrier_hz: carrier frequency.
-        antennas: number of the base station's antennas, in a row half a wavelength apart.
-        seed: seed of the places.
+        max_depth: Largest number of reflections of a path.
+        carrier_hz: Carrier frequency.
+        antennas: Number of the base station's antennas, in a row half a wavelength apart.
+        seed: Seed of the places.
     """
 
     scene: str

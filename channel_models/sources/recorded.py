@@ -26,12 +26,12 @@ class RecordedSource(Source):
     wavelengths away would have.
 
     Args:
-        trace: the recorded realisations.
-        antennas: number of the base station's antennas; must be that of the trace.
-        speed_mps: speed of the users, for paths whose directions are known.
-        drop_seed: seed that chooses, with a sender's name, the one realisation that the sender
+        trace: The recorded realisations.
+        antennas: Number of the base station's antennas; must be that of the trace.
+        speed_mps: Speed of the users, for paths whose directions are known.
+        drop_seed: Seed that chooses, with a sender's name, the one realisation that the sender
             keeps; None chooses one for every sample.
-        device: torch device.
+        device: Torch device.
 
     Raises:
         ValueError: if the trace has another number of antennas.

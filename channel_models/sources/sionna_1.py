@@ -32,9 +32,9 @@ class Sionna1Channels:
         family: ``tdl`` or ``cdl``.
         profile: ``a`` to ``e``.
         delay_spread_s: RMS delay spread.
-        carrier_hz: carrier frequency.
-        speed_mps: speed of the user.
-        antennas: number of the base station's antennas.
+        carrier_hz: Carrier frequency.
+        speed_mps: Speed of the user.
+        antennas: Number of the base station's antennas.
     """
 
     def __init__(
@@ -119,12 +119,12 @@ class BankedSource(Source):
     as the frame after it.
 
     Args:
-        service: makes the realisations.
-        static: whether nothing moves.
-        batches: number of batches in the bank.
-        batch: number of realisations in each; a request for more than the whole bank gets some of
+        service: Makes the realisations.
+        static: Whether nothing moves.
+        batches: Number of batches in the bank.
+        batch: Number of realisations in each; a request for more than the whole bank gets some of
             them twice.
-        device: torch device.
+        device: Torch device.
     """
 
     def __init__(

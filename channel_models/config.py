@@ -76,8 +76,8 @@ class AirBase(BaseModel):
         unusual = self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         custom = unusual.pop("class", None) is not None
         name = type(self).__name__.lower() if custom else self.name
-        told = {key: value for key, value in unusual.items() if key not in self.UNLABELLED}
-        return " ".join([name, *(f"{key}={value}" for key, value in told.items())])
+        labelled = {key: value for key, value in unusual.items() if key not in self.UNLABELLED}
+        return " ".join([name, *(f"{key}={value}" for key, value in labelled.items())])
 
     def build(
         self,
@@ -109,8 +109,8 @@ class AirBase(BaseModel):
         sets_snr = self.sets_snr
         usual = LinearAir(link, 1.0, source, self.csi_settings, device, one)
 
-        def at(own_db: float) -> Air:
-            linear = usual.at(noise_power(own_db)) if sets_snr else usual
+        def at(mean_db: float) -> Air:
+            linear = usual.at(noise_power(mean_db)) if sets_snr else usual
             analog = EquivalentAir(linear, device) if self.fidelity == "abstract" else linear
             if self.digital is None:
                 return analog
@@ -145,8 +145,8 @@ class AirBase(BaseModel):
 
     def check_effects(self) -> None:
         """Raises ValueError for keys without effect that are not at their defaults."""
-        asked = self.model_dump(exclude_defaults=True)
-        idle = {key: why for key, why in self.without_effect().items() if key in asked}
+        changed = self.model_dump(exclude_defaults=True)
+        idle = {key: why for key, why in self.without_effect().items() if key in changed}
         if not idle:
             return
         reason = next(iter(idle.values()))

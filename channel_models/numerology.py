@@ -186,9 +186,9 @@ class Link(LinkSettings):
     def allocations(self, senders: Sequence[str]) -> dict[str, Allocation]:
         """The subcarriers of each sender."""
         distinct = list(dict.fromkeys(senders))
-        own = SUBCARRIERS_PER_BLOCK * self.blocks_per_device(len(distinct))
+        count = SUBCARRIERS_PER_BLOCK * self.blocks_per_device(len(distinct))
         split = self.access == "ofdma"
-        return {s: Allocation(i * own if split else 0, own) for i, s in enumerate(distinct)}
+        return {s: Allocation(i * count if split else 0, count) for i, s in enumerate(distinct)}
 
     def grid(self, symbols: int, subcarriers: int) -> Grid:
         """The grid that carries ``symbols`` data symbols on ``subcarriers`` subcarriers."""
@@ -252,10 +252,10 @@ class Link(LinkSettings):
             senders: The sender of each frame; frames of one sender follow each other.
             airtimes_ms: Airtimes ``[B]`` of each frame's samples.
         """
-        own: dict[str, Tensor] = {}
+        totals: dict[str, Tensor] = {}
         for sender, airtime_ms in zip(senders, airtimes_ms, strict=True):
-            own[sender] = own[sender] + airtime_ms if sender in own else airtime_ms
-        by_device = torch.stack(list(own.values()))
+            totals[sender] = totals[sender] + airtime_ms if sender in totals else airtime_ms
+        by_device = torch.stack(list(totals.values()))
         return by_device.sum(0) if self.access == "tdma" else by_device.amax(0)
 
     def waits_ms(
@@ -273,9 +273,9 @@ class Link(LinkSettings):
         """
         airtime: dict[str, Tensor] = {}
         waiting: dict[str, Tensor] = {}
-        for sender, sent_ms, own_ms in zip(senders, airtimes_ms, waiting_ms, strict=True):
+        for sender, sent_ms, waited_ms in zip(senders, airtimes_ms, waiting_ms, strict=True):
             turn = "" if self.access == "tdma" else sender
             airtime[turn] = airtime[turn] + sent_ms if turn in airtime else sent_ms
-            waiting[turn] = torch.maximum(waiting.get(turn, own_ms), own_ms)
+            waiting[turn] = torch.maximum(waiting.get(turn, waited_ms), waited_ms)
         sent, waited = (torch.stack(list(times.values())) for times in (airtime, waiting))
         return (sent + waited).amax(0) - sent.amax(0)

@@ -70,19 +70,19 @@ class CellConfig(Placed):
         return 0.0, 0.0
 
     def without_effect(self) -> dict[str, str]:
-        found = super().without_effect()
+        idle = super().without_effect()
         if self.name == "inh":
             hall = "base station and users are in the same hall"
-            return {**found, "indoor_prob": hall, "o2i": hall}
+            return {**idle, "indoor_prob": hall, "o2i": hall}
         if self.name == "rma":
-            return {**found, "o2i": "TR 38.901 has a single loss into buildings for it"}
+            return {**idle, "o2i": "TR 38.901 has a single loss into buildings for it"}
         if self.carrier_ghz < _MIN_O2I_GHZ:
             return {
-                **found,
+                **idle,
                 "o2i": f"below {_MIN_O2I_GHZ:g} GHz the loss into buildings is that of TR 38.901 "
                 f"table 7.4.3-3; take carrier_ghz of {_MIN_O2I_GHZ:g} or more",
             }
-        return found
+        return idle
 
     def source(self, link: Link, device: str) -> Source | None:
         from ..sources.cell import CellModel, CellSource

@@ -35,10 +35,10 @@ class RecordedConfig(Budget, AirBase):
             file = Path(raw["file"]).expanduser()
             if not file.is_file():
                 raise ValueError(f"no trace {file}; 'tokcom air record' makes one")
-            found = hashlib.sha256(file.read_bytes()).hexdigest()
-            if raw.get("sha256") not in (None, "", found):
+            sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+            if raw.get("sha256") not in (None, "", sha256):
                 raise ValueError(f"the trace {file} has changed since the study began")
-            return {**raw, "sha256": found}
+            return {**raw, "sha256": sha256}
         return raw
 
     @property

@@ -51,4 +51,4 @@ class TensorflowConfig(AirBase):
         """See :meth:`AirBase.build`; the function takes any torch device, and users as they are."""
         self.check(link)
         channel = load_channel(self.function)
-        return at_snr(lambda own_db: TensorflowAir(link, noise_power(own_db), channel), snr_db)
+        return at_snr(lambda mean_db: TensorflowAir(link, noise_power(mean_db), channel), snr_db)

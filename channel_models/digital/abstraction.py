@@ -39,10 +39,10 @@ def effective_sinr(sinr: Tensor, mcs: Tensor) -> Tensor:
     """
     mapping, _ = _tables(str(sinr.device))
     shaped = torch.where(sinr > 0, sinr.clamp(min=_MIN_SINR), 0)[..., None, :, None, None]
-    found: Tensor = mapping(
+    effective: Tensor = mapping(
         shaped, mcs_index=mcs.to(torch.int32)[..., None], mcs_table_index=MCS_TABLE
     )
-    return found[..., 0]
+    return effective[..., 0]
 
 
 def block_error_rate(sinr: Tensor, mcs: Tensor, symbols: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ..numerology import SYMBOLS_PER_SLOT
 from ..reception.linear import LinearAir
 from .harq import HarqTransmission, silent_frame
 from .modem import packet_symbols
-from .probe import Probe, max_rows, own_subcarriers, sinr_of
+from .probe import Probe, max_rows, sinr_of, subcarriers_per_sender
 
 _POINTS = 32
 _MAX_LOOKS = 512
@@ -42,7 +42,7 @@ def adapt_by_slot(
         seed: Seed of the interval.
     """
     link, max_looks = air.link, min(_MAX_LOOKS, max_rows(air, transmissions))
-    subcarriers = own_subcarriers(air, transmissions)
+    subcarriers = subcarriers_per_sender(air, transmissions)
     slot_symbols = subcarriers * len(link.data_positions)
     horizon, needed = 0, 1
     while needed > horizon:

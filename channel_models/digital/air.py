@@ -144,7 +144,7 @@ class DigitalAir(Air):
 
         def choose(sinr: Tensor) -> Tensor:
             looks = sinr.shape[1]
-            of_samples = (own.repeat_interleave(looks, 0) for own in (payload_bits, targets, fits))
+            of_samples = (t.repeat_interleave(looks, 0) for t in (payload_bits, targets, fits))
             payloads, aims, possible_mcs = of_samples
             mcs = adapt_mcs(sinr.flatten(0, 1), payloads, aims, choices, possible_mcs)
             return mcs.reshape(-1, looks)
@@ -159,11 +159,11 @@ class DigitalAir(Air):
             for s, count in zip(transmissions, counts, strict=True)
         ]
         outputs = self._inner.propagate(probes, seed)
-        found = []
+        sinrs = []
         for probe, output, count in zip(probes, outputs, counts, strict=True):
             points = torch.linspace(0, count - 1, _PROFILE_POINTS).long()
-            found.append(sinr_of(output, probe)[:, points])
-        return found
+            sinrs.append(sinr_of(output, probe)[:, points])
+        return sinrs
 
     def _profile_symbols(self, transmissions: Sequence[HarqTransmission]) -> list[int]:
         """For each transmission, enough symbols for its sender's whole share of the band.

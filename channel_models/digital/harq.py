@@ -87,8 +87,8 @@ class HarqTransmission:
     @property
     def _starts(self) -> Tensor:
         """Position of the first symbol of each packet that is due, ``[B, K]``."""
-        own = self.due * self.packet_symbols
-        return own.cumsum(1) - own
+        sizes = self.due * self.packet_symbols
+        return sizes.cumsum(1) - sizes
 
     def symbol_positions(self) -> tuple[Tensor, Tensor]:
         """Positions of the due packets' symbols, and which of these are real, ``[B, K, S]``.

@@ -107,18 +107,18 @@ class PilotEstimator:
         grids[:, 0, :, self._link.pilot_positions] = received.transpose(1, 2).flatten(0, 1)
         power = received.abs().square().mean((1, 2, 3, 4)) - noise_power
         least = max(MIN_POWER, _MIN_SNR * noise_power)  # noise alone may have less than its mean
-        own = power.clamp(min=least) / len(pilots)  # on its comb a user sends all of its power
-        level = own.sqrt().repeat_interleave(slots)  # scales to the statistics' unit power
+        power = power.clamp(min=least) / len(pilots)  # on its comb a user sends all of its power
+        level = power.sqrt().repeat_interleave(slots)  # scales to the statistics' unit power
         response, error = made.estimator(
             grids / level[:, None, None, None, None],
             noise_power / level.square(),
         )
         level = level.reshape(-1, *[1] * (response.ndim - 1))
         shape = (batch, slots, antennas, len(pilots), SYMBOLS_PER_SLOT, subcarriers)
-        found = response * level
-        response = self._data_rows(found.reshape(shape), rows)
+        scaled = response * level
+        response = self._data_rows(scaled.reshape(shape), rows)
         if made.interpolated is None:
-            stated = (error * level.square()).expand(found.shape)
+            stated = (error * level.square()).expand(scaled.shape)
             error = self._data_rows(stated.reshape(shape), rows)
         else:
             of_rows = made.interpolated.mapped(

@@ -55,10 +55,10 @@ class Interpolated:
         observed = response.abs().square().mean(over_grid, keepdim=True)
         kept = self.kept.abs().square()
         passed = (kept + self.missed).mean(over_grid, keepdim=True)
-        own = (observed - noise.mean(over_grid, keepdim=True)).clamp(min=0.0) / passed
-        error = noise + own * self.missed
-        total = (own * kept + error).clamp(min=MIN_POWER)
-        return own / total * self.kept.conj() * response, own * error / total
+        power = (observed - noise.mean(over_grid, keepdim=True)).clamp(min=0.0) / passed
+        error = noise + power * self.missed
+        total = (power * kept + error).clamp(min=MIN_POWER)
+        return power / total * self.kept.conj() * response, power * error / total
 
 
 def interpolated(
@@ -117,6 +117,6 @@ def _noise_gain(estimator: BaseChannelEstimator, sequences: Tensor, link: Link) 
 
 def _estimate(estimator: BaseChannelEstimator, received: Tensor) -> Tensor:
     """The estimate from grids ``[..., 14, F]`` that one antenna receives."""
-    found: Tensor
-    found, _ = estimator(received[:, None, None], torch.ones(len(received), device=received.device))
-    return found
+    noise_var = torch.ones(len(received), device=received.device)
+    estimate: Tensor = estimator(received[:, None, None], noise_var)[0]
+    return estimate

@@ -116,11 +116,11 @@ class LinearAir(Air):
             antennas = float(self.link.antennas)
             gain = torch.full((len(members.users),), antennas, device=self._device)
             return gain / self._noise_power
-        found = [
+        by_sender = [
             self._channel.probe_power(sender, members, allocation) / self._noise_power
             for sender, allocation in self.link.allocations(senders).items()
         ]
-        return torch.stack(found).mean(0)
+        return torch.stack(by_sender).mean(0)
 
     def _receive_one(self, frame: Frame, allocation: Allocation, seed: int) -> ChannelOutput:
         """Receives one user on resources of its own."""
@@ -177,8 +177,8 @@ class LinearAir(Air):
                 "users that send at once need batches of one size, got "
                 f"{[len(frame.symbols) for frame in frames]}"
             )
-        own_seed = attempt_seed(seed, frames[0].attempt)
-        generator = self._generator(spawn_seed(own_seed, "noise", frames[0].stream))
+        of_attempt = attempt_seed(seed, frames[0].attempt)
+        generator = self._generator(spawn_seed(of_attempt, "noise", frames[0].stream))
         longest = max(frame.symbols.shape[1] for frame in frames)
         assert self._channel is not None, "CsiSettings.check refuses sdma without fading"
         signals = [self._channel.signal(frame, allocation, seed, longest) for frame in frames]

@@ -65,16 +65,16 @@ class RecordedSource(Source):
         self.flat = trace.gains.shape[2] == 1 and not trace.delays_s.any()
 
     def realise(self, request: Request) -> Realisation:
-        own = self._rows.get(request.sender, torch.arange(len(self._trace.senders)))
+        rows = self._rows.get(request.sender, torch.arange(len(self._trace.senders)))
         generator = torch.Generator().manual_seed(request.seed)
         if self._drop_seed is None or not request.sender:
             chooser = (
                 torch.Generator().manual_seed(request.seed_of_place) if self._placed else generator
             )
-            chosen = own[torch.randint(len(own), (request.batch,), generator=chooser)]
+            chosen = rows[torch.randint(len(rows), (request.batch,), generator=chooser)]
         else:
-            place = spawn_seed(self._drop_seed, request.sender) % len(own)
-            chosen = own[place].expand(request.batch)
+            row = spawn_seed(self._drop_seed, request.sender) % len(rows)
+            chosen = rows[row].expand(request.batch)
         places = torch.from_numpy(self._trace.places_m)[chosen].to(self._device)
         gains = self._gains[chosen.to(self._device)]
         if self._placed:

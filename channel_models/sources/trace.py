@@ -131,8 +131,8 @@ def _reading(file: Path) -> Iterator[None]:
 
 
 def _about(schema: pa.Schema) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((schema.metadata or {})[b"tokcom_trace"])
-    return found
+    header: dict[str, Any] = json.loads((schema.metadata or {})[b"tokcom_trace"])
+    return header
 
 
 def _lists(values: NDArray[np.float32]) -> pa.ListArray:

@@ -82,7 +82,7 @@ def airtime_ms(link: Link, streams: Sequence[Stream]) -> float:
     """
     senders = [stream.device for stream in streams]
     uses = [float(stream.max_tokens * stream.symbols_per_token) for stream in streams]
-    return link.interval_ms(senders, link.overheads(senders, uses, control_bits=0))
+    return link.interval_ms(senders, link.costs(uses, len(set(senders))))
 
 
 def interval_s(link: Link, streams: Sequence[Stream]) -> float:

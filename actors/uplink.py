@@ -23,7 +23,7 @@ from channel_models import (
 )
 from tokcom_core.systems import Received
 
-from .engines.tensorflow import tensorflow_service
+from .engines.sionna_1 import sionna_1_service
 from .messages import Rules, StreamLog
 from .reception import stream_logs
 
@@ -40,7 +40,7 @@ class Uplink:
         self._link = link
         self._device = device
         self._air: Air | None = None
-        self._services = cache(tensorflow_service)  # channels do not depend on the SNR
+        self._services = cache(sionna_1_service)  # channels do not depend on the SNR
 
     def set_channel(
         self, air: AirBase, snr_db: float | SnrRange, population: PopulationSize | None = None

@@ -11,8 +11,8 @@ from .frame import Frame, Members, Transport
 from .generators import kept_generators
 from .numerology import InfeasibleBudgetError, Link, LinkSettings, Overhead
 from .power import from_db, mean_db, normalise, to_db
+from .reception.csi import CsiSettings
 from .reception.linear import LinearAir
-from .reception.receiver import Receiver
 from .seeding import spawn_seed
 from .snr import SnrRange
 from .sources.source import Realisation, Request, SionnaSource, Source
@@ -22,6 +22,7 @@ __all__ = [
     "AIRS",
     "Air",
     "AirBase",
+    "CsiSettings",
     "DigitalConfig",
     "Frame",
     "InfeasibleBudgetError",
@@ -33,7 +34,6 @@ __all__ = [
     "Overhead",
     "PopulationSize",
     "Realisation",
-    "Receiver",
     "Reception",
     "Request",
     "SionnaSource",

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,14 +28,14 @@ class ChannelOutput:
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading. It is
             the mean over all subcarriers of the sender, whether or not the frame fills them.
         erased: bool ``[B, N]``, True where nothing arrived; None if nothing is erased.
-        channel_uses: data symbols that each sample sent in each of its attempts, ``[B, attempts]``;
+        channel_uses: Data symbols that each sample sent in each of its attempts, ``[B, attempts]``;
             None if every sample sent its valid symbols once.
-        payload_bits: information bits that a digital link sent, per sample.
-        location: what is known of each sample's place, float ``[B]`` by name (``x_m``,
+        payload_bits: Information bits that a digital link sent, per sample.
+        location: What is known of each sample's place, float ``[B]`` by name (``x_m``,
             ``path_loss_db``; ``tx_power_dbm`` where a link budget sets it).
-        biased: whether the symbols are a (biased) LMMSE estimate; False where nothing is equalised,
+        biased: Whether the symbols are a (biased) LMMSE estimate; False where nothing is equalised,
             and for packets.
-        sinr: mean SINR of each sample's symbols, float32 ``[B]``, where they stand for others whose
+        sinr: Mean SINR of each sample's symbols, float32 ``[B]``, where they stand for others whose
             SINRs differ; None if it follows from ``noise_var``.
     """
 
@@ -61,12 +60,15 @@ class Reception:
         noise_var: float32 ``[B, N]``, error variance per unit-power symbol after equalisation.
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
         erased: bool ``[B, N]``, True where nothing arrived.
-        overhead: what the frame cost, as means over its samples.
+        overhead: What the frame cost, as means over its samples.
         airtime_ms: float64 ``[B]``, how long each sample was on the air, all attempts together.
         waiting_ms: float64 ``[B]``, how long it waited between its attempts.
-        location: what is known of each sample's place, float ``[B]`` by name.
-        biased: whether the symbols are an LMMSE estimate.
-        sinr: mean SINR of each sample, see :class:`ChannelOutput`.
+        location: What is known of each sample's place, float ``[B]`` by name.
+        biased: Whether the symbols are an LMMSE estimate.
+        sinr: Mean SINR of each sample, see :class:`ChannelOutput`.
+        costs: What each sample cost, all attempts together, float64 ``[B]`` on the CPU by name:
+            ``data_channel_uses``, ``pilot_channel_uses`` and ``control_bits``, ``airtime_ms`` and
+            ``energy_mj``; empty for a frame that crosses no air.
     """
 
     symbols: Tensor
@@ -80,6 +82,7 @@ class Reception:
     location: dict[str, Tensor]
     biased: bool = True
     sinr: Tensor | None = None
+    costs: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def sinr_db(self) -> Tensor:
@@ -103,7 +106,7 @@ class Air(ABC):
     """The channel from all users to the base station, for one transmission interval.
 
     Attributes:
-        transports: the kinds of frames that it carries.
+        transports: The kinds of frames that it carries.
     """
 
     transports: tuple[Transport, ...] = ("analog",)
@@ -133,12 +136,10 @@ class Air(ABC):
                     f"{frame.sender}: transport {frame.transport!r} of {frame.stream!r} needs an "
                     "air with a digital link; give the air 'digital'"
                 )
-        output = self.propagate(frames, seed)
-        sent: list[list[int]] = [frame.valid.sum(1, dtype=torch.int32).tolist() for frame in frames]
         devices = len({frame.sender for frame in frames})
         return [
-            _received(frame, min(counts), own, _costs(frame, counts, own, self.link, devices))
-            for frame, counts, own in zip(frames, sent, output, strict=True)
+            _received(frame, carried, self.link, devices)
+            for frame, carried in zip(frames, self.propagate(frames, seed), strict=True)
         ]
 
     @abstractmethod
@@ -159,60 +160,51 @@ class Air(ABC):
         return spawn_seed(attempt_seed(seed, frame.attempt), frame.sender, frame.stream, *role)
 
 
-class _Costs(NamedTuple):
-    """What a frame's samples cost: the means, and each one's airtime and waiting time ``[B]``."""
-
-    mean: Overhead
-    airtime_ms: Tensor
-    waiting_ms: Tensor
-
-
 def _costs(
-    frame: Frame, counts: Sequence[int], output: ChannelOutput, link: Link, devices: int
-) -> _Costs:
-    """What a frame cost, at the power that each sample was actually sent at.
+    frame: Frame, attempts: Sequence[Sequence[int]], output: ChannelOutput, link: Link, devices: int
+) -> dict[str, Tensor]:
+    """What each sample cost, at the power that it was actually sent at.
 
-    Every attempt is a separate transmission with its own slots and pilots. It begins one round trip
-    after the attempt before it.
+    Every attempt is a separate transmission with its own slots and pilots.
 
     Args:
-        frame: what was sent.
-        counts: number of valid symbols of each sample.
-        output: what the air hands over.
-        link: the band.
-        devices: number of devices that share the band.
+        frame: What was sent.
+        attempts: Data symbols that each sample sent in each attempt.
+        output: What the air hands over.
+        link: The band.
+        devices: Number of devices that share the band.
     """
-    attempts = [counts] if output.channel_uses is None else output.channel_uses.T.tolist()
     costs = [link.costs(uses, devices) for uses in attempts]
 
     def of_samples(name: str) -> Tensor:
-        found = [[getattr(cost, name) for cost in of_attempt] for of_attempt in costs]
-        return torch.tensor(found, dtype=torch.float64).sum(0)
+        values = [[getattr(cost, name) for cost in of_attempt] for of_attempt in costs]
+        return torch.tensor(values, dtype=torch.float64).sum(0)
 
     airtime_ms = of_samples("airtime_ms")
-    energy_mj = of_samples("energy_mj") * link.power_fraction(output.location).cpu()
-    mean = Overhead(
-        data_channel_uses=float(of_samples("data_channel_uses").mean()),
-        pilot_channel_uses=float(of_samples("pilot_channel_uses").mean()),
-        control_bits=frame.control_bits * int((airtime_ms > 0).sum()) / len(counts),
-        airtime_ms=float(airtime_ms.mean()),
-        energy_mj=float(energy_mj.mean()),
-        payload_bits=output.payload_bits,
-    )
-    resent = (torch.tensor(attempts[1:]).reshape(-1, len(counts)) > 0).double().sum(0)
-    return _Costs(mean, airtime_ms, ROUND_TRIP_MS * resent)
+    return {
+        "data_channel_uses": of_samples("data_channel_uses"),
+        "pilot_channel_uses": of_samples("pilot_channel_uses"),
+        "control_bits": frame.control_bits * (airtime_ms > 0).double(),
+        "airtime_ms": airtime_ms,
+        "energy_mj": of_samples("energy_mj") * link.power_fraction(output.location).cpu(),
+    }
 
 
-def _received(frame: Frame, fewest: int, output: ChannelOutput, costs: _Costs) -> Reception:
-    """Clears padding and erased symbols.
+def _received(frame: Frame, output: ChannelOutput, link: Link, devices: int) -> Reception:
+    """Clears padding and erased symbols, and counts what the frame cost.
 
-    ``fewest`` is the smallest number of valid symbols of a sample. If all symbols are valid and
-    none is erased, no mask is needed.
+    If all symbols are valid and none is erased, no mask is needed. Every attempt begins one round
+    trip after the attempt before it.
     """
+    counts = frame.valid.sum(1, dtype=torch.int32).tolist()
+    attempts = [counts] if output.channel_uses is None else output.channel_uses.T.tolist()
+    costs = _costs(frame, attempts, output, link, devices)
+    means = {name: float(values.mean()) for name, values in costs.items()}
+    resent = (torch.tensor(attempts[1:]).reshape(-1, len(counts)) > 0).double().sum(0)
     symbols = output.symbols
     if output.erased is not None:
         symbols = torch.where(frame.valid & ~output.erased, symbols, 0)
-    elif fewest < symbols.shape[1]:
+    elif min(counts) < symbols.shape[1]:
         symbols = torch.where(frame.valid, symbols, 0)
     nowhere = torch.zeros(1, 1, dtype=torch.bool, device=symbols.device)
     return Reception(
@@ -221,10 +213,11 @@ def _received(frame: Frame, fewest: int, output: ChannelOutput, costs: _Costs) -
         noise_var=output.noise_var.expand(symbols.shape),
         realised_snr_db=output.realised_snr_db,
         erased=nowhere.expand(symbols.shape) if output.erased is None else output.erased,
-        overhead=costs.mean,
-        airtime_ms=costs.airtime_ms,
-        waiting_ms=costs.waiting_ms,
+        overhead=Overhead(**means, payload_bits=output.payload_bits),
+        airtime_ms=costs["airtime_ms"],
+        waiting_ms=ROUND_TRIP_MS * resent,
         location=output.location,
         biased=output.biased,
         sinr=output.sinr,
+        costs=costs,
     )

@@ -19,13 +19,13 @@ from .air import Air
 from .digital.config import DigitalConfig
 from .numerology import Link
 from .power import noise_power
+from .reception.csi import Csi, CsiSettings, Interpolation
 from .reception.equivalent import EquivalentAir
 from .reception.linear import LinearAir
-from .reception.receiver import Csi, Interpolation, Receiver
 from .reception.varying import at_snr
 from .snr import SnrRange
+from .sources.sionna_1 import ServiceFactory
 from .sources.source import Source
-from .sources.tensorflow import ServiceFactory
 from .users.population import FreshPopulation, PopulationSize
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
@@ -76,41 +76,41 @@ class AirBase(BaseModel):
         unusual = self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         custom = unusual.pop("class", None) is not None
         name = type(self).__name__.lower() if custom else self.name
-        told = {key: value for key, value in unusual.items() if key not in self.UNLABELLED}
-        return " ".join([name, *(f"{key}={value}" for key, value in told.items())])
+        labelled = {key: value for key, value in unusual.items() if key not in self.UNLABELLED}
+        return " ".join([name, *(f"{key}={value}" for key, value in labelled.items())])
 
     def build(
         self,
         link: Link,
         snr_db: float | SnrRange,
         device: str = "cpu",
-        tensorflow: ServiceFactory | None = None,
+        make_service: ServiceFactory | None = None,
         population: PopulationSize | None = None,
     ) -> Air:
         """The air on a torch device (``cpu``, ``cuda:0``).
 
         Args:
-            link: the band, how it is shared, the antennas.
-            snr_db: average receive SNR of an antenna, for airs that take one; from a range, one is
+            link: The band, how it is shared, the antennas.
+            snr_db: Average receive SNR of an antenna, for airs that take one; from a range, one is
                 drawn for every interval.
-            device: torch device.
-            tensorflow: makes the service behind ``backend: tensorflow``.
-            population: users to put behind the air; the frames must then name their members.
+            device: Torch device.
+            make_service: Makes the service behind ``backend: tensorflow``, for airs that have it.
+            population: Users to put behind the air; the frames must then name their members.
 
         Raises:
             ValueError: for a number that is not an SNR, or settings whose signals cannot be
                 received.
         """
         self.check(link)
-        one = source = self.source(link, device, tensorflow)
+        one = source = self.served_source(link, device, make_service)
         if one is not None and population is not None:
             source = self.populate(one, population, device)
 
         sets_snr = self.sets_snr
-        usual = LinearAir(link, 1.0, source, self.receiver, device, one)
+        usual = LinearAir(link, 1.0, source, self.csi_settings, device, one)
 
-        def at(own_db: float) -> Air:
-            linear = usual.at(noise_power(own_db)) if sets_snr else usual
+        def at(mean_db: float) -> Air:
+            linear = usual.at(noise_power(mean_db)) if sets_snr else usual
             analog = EquivalentAir(linear, device) if self.fidelity == "abstract" else linear
             if self.digital is None:
                 return analog
@@ -126,7 +126,7 @@ class AirBase(BaseModel):
         It builds nothing.
         """
         self.check_effects()
-        self.receiver.check(link, self.fades)
+        self.csi_settings.check(link, self.fades)
         if self.csi == "none" and not self.sets_snr:
             raise ValueError(
                 "csi none takes symbols as they are received, but the link budget of air "
@@ -145,8 +145,8 @@ class AirBase(BaseModel):
 
     def check_effects(self) -> None:
         """Raises ValueError for keys without effect that are not at their defaults."""
-        asked = self.model_dump(exclude_defaults=True)
-        idle = {key: why for key, why in self.without_effect().items() if key in asked}
+        changed = self.model_dump(exclude_defaults=True)
+        idle = {key: why for key, why in self.without_effect().items() if key in changed}
         if not idle:
             return
         reason = next(iter(idle.values()))
@@ -154,11 +154,11 @@ class AirBase(BaseModel):
         raise ValueError(f"air {self.name} takes no {keys}: {reason}")
 
     @property
-    def receiver(self) -> Receiver:
+    def csi_settings(self) -> CsiSettings:
         """What the base station's receiver knows of the channel."""
-        return Receiver(self.csi, self.interpolation)
+        return CsiSettings(self.csi, self.interpolation)
 
-    def matters(self, link: Link) -> Link:
+    def relevant_link(self, link: Link) -> Link:
         """The part of a link that affects the channel.
 
         A study trains only once for links that agree in this part.
@@ -183,10 +183,14 @@ class AirBase(BaseModel):
         return FreshPopulation(source, size)
 
     @abstractmethod
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         """The source of its channels; None for noise alone."""
+
+    def served_source(
+        self, link: Link, device: str, make_service: ServiceFactory | None
+    ) -> Source | None:
+        """The source, or one of channels that a service computes, where the air asks for that."""
+        return self.source(link, device)
 
     @model_serializer(mode="wrap")
     def _with_class(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -42,19 +42,19 @@ class Frame:
     """What one device sends for a batch.
 
     Attributes:
-        sender: name of the device.
-        stream: what is sent, where a device has several streams.
+        sender: Name of the device.
+        stream: What is sent, where a device has several streams.
         symbols: complex64 ``[B, N]`` with unit average power over the valid ones.
         valid: bool ``[B, N]``, False for padding, which is neither sent nor counted.
         scale: float32 ``[B]``, what the receiver multiplies the symbols by (side information).
-        sends_scale: whether the receiver has to be told the scale; otherwise it is 1.
-        block: number of symbols that belong together (a token). A digital link quantises a block as
+        sends_scale: Whether the receiver has to be told the scale; otherwise it is 1.
+        block: Number of symbols that belong together (a token). A digital link quantises a block as
             a whole, and loses it as a whole. 0 takes all symbols as one block.
-        transport: how the stream travels; packets and files need an air with a digital link.
+        transport: How the stream travels; packets and files need an air with a digital link.
         file_bits: float ``[B]``, size of the file behind each sample, for transport ``file``. That
             many bits are sent and, if they arrive, the symbols are handed over unchanged.
-        members: the users of a population who send the samples; None without a population.
-        attempt: how often the frame was sent before in its interval. For every attempt the sender
+        members: The users of a population who send the samples; None without a population.
+        attempt: How often the frame was sent before in its interval. For every attempt the sender
             stands at the same place, but the fading is another.
         stride: OFDM symbols from one row of subcarriers to the next. Above 1 the frame is a silent
             probe of a long transmission: each row has a slot of its own, during which the channel

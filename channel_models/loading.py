@@ -16,13 +16,13 @@ def load_object(path: str) -> Any:
     if not (module and separator and name):
         raise ValueError(f"{path!r} is no path of an object; give package.module:name")
     try:
-        found = import_module(module)
+        loaded = import_module(module)
     except Exception as error:  # whatever is wrong with a module of the user's own
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"{path!r} cannot be imported ({type(error).__name__}: {reason}); "
             "give package.module:name, importable from here"
         ) from error
-    if not hasattr(found, name):
+    if not hasattr(loaded, name):
         raise ValueError(f"module {module!r} has no {name!r}; give package.module:name")
-    return getattr(found, name)
+    return getattr(loaded, name)

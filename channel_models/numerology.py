@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -68,11 +68,11 @@ class Grid:
     """Where the symbols of one transmission go: data symbols are filled frequency first.
 
     Attributes:
-        subcarriers: number of the sender's subcarriers.
-        slots: number of slots; the last one may be partly filled.
-        data_steps: indices of the steps with data. A step is one OFDM symbol, counted from the
+        subcarriers: Number of the sender's subcarriers.
+        slots: Number of slots; the last one may be partly filled.
+        data_steps: Indices of the steps with data. A step is one OFDM symbol, counted from the
             transmission's start.
-        pilot_steps: indices of the steps with pilots.
+        pilot_steps: Indices of the steps with pilots.
         stride: OFDM symbols from one step to the next. Above 1, each row of data symbols has a slot
             of its own, during which the channel stands still; each such slot is one step.
     """
@@ -186,9 +186,9 @@ class Link(LinkSettings):
     def allocations(self, senders: Sequence[str]) -> dict[str, Allocation]:
         """The subcarriers of each sender."""
         distinct = list(dict.fromkeys(senders))
-        own = SUBCARRIERS_PER_BLOCK * self.blocks_per_device(len(distinct))
+        count = SUBCARRIERS_PER_BLOCK * self.blocks_per_device(len(distinct))
         split = self.access == "ofdma"
-        return {s: Allocation(i * own if split else 0, own) for i, s in enumerate(distinct)}
+        return {s: Allocation(i * count if split else 0, count) for i, s in enumerate(distinct)}
 
     def grid(self, symbols: int, subcarriers: int) -> Grid:
         """The grid that carries ``symbols`` data symbols on ``subcarriers`` subcarriers."""
@@ -210,7 +210,7 @@ class Link(LinkSettings):
         pilots = tuple(i for i in instants for _ in self.pilot_positions)
         return Grid(subcarriers, len(instants), instants, pilots, stride)
 
-    def transmission(self, data_channel_uses: float, blocks: int) -> Overhead:
+    def cost(self, data_channel_uses: float, blocks: int) -> Overhead:
         """The cost of one device's data symbols, sent on ``blocks`` resource blocks."""
         subcarriers = SUBCARRIERS_PER_BLOCK * blocks
         data_symbols = math.ceil(data_channel_uses / subcarriers)
@@ -225,56 +225,37 @@ class Link(LinkSettings):
         )
 
     def costs(self, data_channel_uses: Sequence[float], devices: int) -> list[Overhead]:
-        """The overhead of each of many samples that one of ``devices`` devices sends.
-
-        A sample without symbols costs nothing.
-        """
+        """The cost of each of many samples or frames, where ``devices`` devices share the band."""
         blocks = self.blocks_per_device(devices)
-        known = {uses: self.transmission(uses, blocks) for uses in set(data_channel_uses)}
-        return [known[uses] if uses else Overhead() for uses in data_channel_uses]
+        known = {uses: self.cost(uses, blocks) for uses in set(data_channel_uses)}
+        return [known[uses] for uses in data_channel_uses]
 
     def power_fraction(self, location: Mapping[str, Tensor]) -> Tensor:
         """The fraction of ``tx_power_dbm`` that each sample was sent at, float64 ``[B]``.
 
-        The energies of :meth:`transmission` are at full power: multiply them by this fraction. If
+        The energies of :meth:`cost` are at full power: multiply them by this fraction. If
         the location holds no transmit power, the result is a single 1.
         """
         if "tx_power_dbm" not in location:
             return torch.ones(1, dtype=torch.float64)
         return from_db(location["tx_power_dbm"].double() - self.tx_power_dbm)
 
-    def overheads(
-        self, senders: Sequence[str], data_channel_uses: Sequence[float], control_bits: float
-    ) -> list[Overhead]:
-        """The overhead of each frame of one interval; frames of one sender follow each other.
-
-        Args:
-            senders: the sender of each frame.
-            data_channel_uses: data symbols of each frame, per sample.
-            control_bits: control bits of each frame, per sample.
-        """
-        blocks = self.blocks_per_device(len(set(senders)))
-        return [
-            replace(self.transmission(uses, blocks), control_bits=float(control_bits))
-            for uses in data_channel_uses
-        ]
-
-    def interval_ms(self, senders: Sequence[str], overheads: Sequence[Overhead]) -> float:
+    def interval_ms(self, senders: Sequence[str], costs: Sequence[Overhead]) -> float:
         """Airtime of the whole interval: of the slowest device, or of all in turn (TDMA)."""
-        airtimes_ms = [torch.tensor(cost.airtime_ms, dtype=torch.float64) for cost in overheads]
+        airtimes_ms = [torch.tensor(cost.airtime_ms, dtype=torch.float64) for cost in costs]
         return float(self.intervals_ms(senders, airtimes_ms))
 
     def intervals_ms(self, senders: Sequence[str], airtimes_ms: Sequence[Tensor]) -> Tensor:
         """Airtime of the whole interval, as :meth:`interval_ms`, of each of many samples ``[B]``.
 
         Args:
-            senders: the sender of each frame; frames of one sender follow each other.
-            airtimes_ms: airtimes ``[B]`` of each frame's samples.
+            senders: The sender of each frame; frames of one sender follow each other.
+            airtimes_ms: Airtimes ``[B]`` of each frame's samples.
         """
-        own: dict[str, Tensor] = {}
+        totals: dict[str, Tensor] = {}
         for sender, airtime_ms in zip(senders, airtimes_ms, strict=True):
-            own[sender] = own[sender] + airtime_ms if sender in own else airtime_ms
-        by_device = torch.stack(list(own.values()))
+            totals[sender] = totals[sender] + airtime_ms if sender in totals else airtime_ms
+        by_device = torch.stack(list(totals.values()))
         return by_device.sum(0) if self.access == "tdma" else by_device.amax(0)
 
     def waits_ms(
@@ -286,15 +267,15 @@ class Link(LinkSettings):
         of these waits counts.
 
         Args:
-            senders: the sender of each frame.
-            airtimes_ms: airtimes ``[B]`` of each frame's samples.
-            waiting_ms: waiting times ``[B]`` between their attempts.
+            senders: The sender of each frame.
+            airtimes_ms: Airtimes ``[B]`` of each frame's samples.
+            waiting_ms: Waiting times ``[B]`` between their attempts.
         """
         airtime: dict[str, Tensor] = {}
         waiting: dict[str, Tensor] = {}
-        for sender, sent_ms, own_ms in zip(senders, airtimes_ms, waiting_ms, strict=True):
+        for sender, sent_ms, waited_ms in zip(senders, airtimes_ms, waiting_ms, strict=True):
             turn = "" if self.access == "tdma" else sender
             airtime[turn] = airtime[turn] + sent_ms if turn in airtime else sent_ms
-            waiting[turn] = torch.maximum(waiting.get(turn, own_ms), own_ms)
+            waiting[turn] = torch.maximum(waiting.get(turn, waited_ms), waited_ms)
         sent, waited = (torch.stack(list(times.values())) for times in (airtime, waiting))
         return (sent + waited).amax(0) - sent.amax(0)

@@ -21,8 +21,8 @@ def attempt_seed(seed: int, attempt: int) -> int:
     The first attempt has the interval's own seed, every later one another.
 
     Args:
-        seed: seed of the interval.
-        attempt: see :class:`~channel_models.frame.Frame`.
+        seed: Seed of the interval.
+        attempt: See :class:`~channel_models.frame.Frame`.
     """
     return spawn_seed(seed, "transmission", attempt) if attempt else seed
 

@@ -12,7 +12,7 @@ class SnrRange(BaseModel):
     """A range of SNRs in dB, all equally likely.
 
     Attributes:
-        low, high: the ends of the range in dB.
+        low, high: The ends of the range in dB.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

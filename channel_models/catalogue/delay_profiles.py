@@ -9,8 +9,8 @@ from pydantic import Field
 from ..config import AirBase, Mobile
 from ..numerology import Link
 from ..sources.delay_line import DelayLine
+from ..sources.sionna_1 import BankedSource, ServiceFactory
 from ..sources.source import Source
-from ..sources.tensorflow import BankedSource, ServiceFactory
 
 
 class DelayProfileConfig(Mobile, AirBase):
@@ -25,15 +25,21 @@ class DelayProfileConfig(Mobile, AirBase):
     delay_spread_ns: float = Field(default=100.0, gt=0, le=5000)
     backend: Literal["torch", "tensorflow"] = "torch"
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
-        line = _delay_line(self, self.delay_spread_ns * 1e-9, link)
-        if self.backend == "torch":
-            return _sionna_source(line, device)
-        if tensorflow is None:
+    def source(self, link: Link, device: str) -> Source | None:
+        if self.backend == "tensorflow":
             raise ValueError("backend tensorflow needs Ray: it runs in a study or a Network")
-        return BankedSource(tensorflow(line), static=line.static, device=device)
+        return _sionna_source(self._line(link), device)
+
+    def served_source(
+        self, link: Link, device: str, make_service: ServiceFactory | None
+    ) -> Source | None:
+        if self.backend == "torch" or make_service is None:
+            return self.source(link, device)
+        line = self._line(link)
+        return BankedSource(make_service(line), static=line.static, device=device)
+
+    def _line(self, link: Link) -> DelayLine:
+        return _delay_line(self, self.delay_spread_ns * 1e-9, link)
 
 
 class FixedDelayProfileConfig(Mobile, AirBase):
@@ -41,9 +47,7 @@ class FixedDelayProfileConfig(Mobile, AirBase):
 
     name: Literal["tdl-a10", "tdl-a30", "tdl-b100", "tdl-c60", "tdl-c300", "tdl-d10", "tdl-d30"]
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         return _sionna_source(_delay_line(self, None, link), device)
 
 

@@ -10,7 +10,6 @@ from ..config import AirBase
 from ..numerology import Link
 from ..sources.fading import BlockFading
 from ..sources.source import Source
-from ..sources.tensorflow import ServiceFactory
 
 
 class AwgnConfig(AirBase):
@@ -21,9 +20,7 @@ class AwgnConfig(AirBase):
 
     name: Literal["awgn"] = "awgn"
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         return None
 
 
@@ -34,9 +31,7 @@ class RayleighConfig(AirBase):
 
     name: Literal["rayleigh"] = "rayleigh"
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         return BlockFading(link.antennas, float("-inf"), device)
 
 
@@ -48,7 +43,5 @@ class RicianConfig(AirBase):
     name: Literal["rician"] = "rician"
     k_factor_db: float = Field(default=6.0, ge=-100, le=100)
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         return BlockFading(link.antennas, self.k_factor_db, device)

@@ -46,8 +46,8 @@ def _as_mapping(value: Any) -> Any:
     """Turns a bare name into a mapping; refuses unknown names."""
     raw = {"name": value} if isinstance(value, str) else value
     if isinstance(raw, dict) and raw.get("name") not in (*AIRS, CUSTOM):
-        told = f"no air {raw['name']!r}" if "name" in raw else f"air {raw} has no name"
-        raise ValueError(f"{told}; take some of {', '.join((*AIRS, CUSTOM))}")
+        problem = f"no air {raw['name']!r}" if "name" in raw else f"air {raw} has no name"
+        raise ValueError(f"{problem}; take some of {', '.join((*AIRS, CUSTOM))}")
     return raw
 
 
@@ -61,7 +61,7 @@ def _custom(value: Any) -> AirBase:
     config = load_object(path)
     if not (isinstance(config, type) and issubclass(config, AirBase)):
         raise ValueError(f"{path} is no air; its class should inherit channel_models.AirBase")
-    return config.model_validate({key: own for key, own in value.items() if key != "class"})
+    return config.model_validate({key: setting for key, setting in value.items() if key != "class"})
 
 
 def _name_of(air: Any) -> Any:

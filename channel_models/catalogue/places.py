@@ -13,7 +13,6 @@ from ..sources.budget import Budget, BudgetedSource
 from ..sources.raytraced import STATIONS_M, Survey, check_survey, scene_files, survey_trace
 from ..sources.recorded import RecordedSource
 from ..sources.source import Source
-from ..sources.tensorflow import ServiceFactory
 from ..users.population import PlacedPopulation, PopulationSize
 
 _MIN_O2I_GHZ = 6.0
@@ -71,23 +70,21 @@ class CellConfig(Placed):
         return 0.0, 0.0
 
     def without_effect(self) -> dict[str, str]:
-        found = super().without_effect()
+        idle = super().without_effect()
         if self.name == "inh":
             hall = "base station and users are in the same hall"
-            return {**found, "indoor_prob": hall, "o2i": hall}
+            return {**idle, "indoor_prob": hall, "o2i": hall}
         if self.name == "rma":
-            return {**found, "o2i": "TR 38.901 has a single loss into buildings for it"}
+            return {**idle, "o2i": "TR 38.901 has a single loss into buildings for it"}
         if self.carrier_ghz < _MIN_O2I_GHZ:
             return {
-                **found,
+                **idle,
                 "o2i": f"below {_MIN_O2I_GHZ:g} GHz the loss into buildings is that of TR 38.901 "
                 f"table 7.4.3-3; take carrier_ghz of {_MIN_O2I_GHZ:g} or more",
             }
-        return found
+        return idle
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         from ..sources.cell import CellModel, CellSource
 
         cell = CellModel(
@@ -140,9 +137,7 @@ class SiteConfig(Placed):
     def prepare(self, link: Link) -> None:
         survey_trace(self._survey(link))
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         trace = survey_trace(self._survey(link))
         replayed = RecordedSource(trace, link.antennas, self.speed_mps, self.drop_seed, device)
         return self.budgeted(replayed, link)

@@ -13,7 +13,6 @@ from ..numerology import Link
 from ..sources.budget import Budget
 from ..sources.recorded import RecordedSource
 from ..sources.source import Source
-from ..sources.tensorflow import ServiceFactory
 from ..sources.trace import is_physical, read_trace
 
 
@@ -36,10 +35,10 @@ class RecordedConfig(Budget, AirBase):
             file = Path(raw["file"]).expanduser()
             if not file.is_file():
                 raise ValueError(f"no trace {file}; 'tokcom air record' makes one")
-            found = hashlib.sha256(file.read_bytes()).hexdigest()
-            if raw.get("sha256") not in (None, "", found):
+            sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+            if raw.get("sha256") not in (None, "", sha256):
                 raise ValueError(f"the trace {file} has changed since the study began")
-            return {**raw, "sha256": found}
+            return {**raw, "sha256": sha256}
         return raw
 
     @property
@@ -54,9 +53,7 @@ class RecordedConfig(Budget, AirBase):
         name, *unusual = super().label.split(" ", 1)
         return " ".join([name, self.file.stem, *unusual])
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         trace = read_trace(self.file)
         replayed = RecordedSource(trace, link.antennas, device=device)
         if not trace.physical:

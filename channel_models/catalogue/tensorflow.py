@@ -11,8 +11,8 @@ from ..power import noise_power
 from ..reception.tensorflow import TensorflowAir, load_channel, require_tensorflow
 from ..reception.varying import at_snr
 from ..snr import SnrRange
+from ..sources.sionna_1 import ServiceFactory
 from ..sources.source import Source
-from ..sources.tensorflow import ServiceFactory
 from ..users.population import PopulationSize
 
 _RECEIVES = "its function does the receiving too"
@@ -37,9 +37,7 @@ class TensorflowConfig(AirBase):
     def require(self, link: Link) -> None:
         require_tensorflow()
 
-    def source(
-        self, link: Link, device: str, tensorflow: ServiceFactory | None = None
-    ) -> Source | None:
+    def source(self, link: Link, device: str) -> Source | None:
         return None
 
     def build(
@@ -47,9 +45,10 @@ class TensorflowConfig(AirBase):
         link: Link,
         snr_db: float | SnrRange,
         device: str = "cpu",
-        tensorflow: ServiceFactory | None = None,
+        make_service: ServiceFactory | None = None,
         population: PopulationSize | None = None,
     ) -> Air:
+        """See :meth:`AirBase.build`; the function takes any torch device, and users as they are."""
         self.check(link)
         channel = load_channel(self.function)
-        return at_snr(lambda own_db: TensorflowAir(link, noise_power(own_db), channel), snr_db)
+        return at_snr(lambda mean_db: TensorflowAir(link, noise_power(mean_db), channel), snr_db)

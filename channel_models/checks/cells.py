@@ -50,17 +50,17 @@ def cell() -> Iterator[Check]:
     gain_db = 10 * torch.log10(response.abs().square().mean(1))
     noise_dbm = THERMAL_NOISE_DBM_HZ + 5.0 + 10 * math.log10(_LINK.subcarriers * 30e3)
     expected = gain_db + _LINK.tx_power_dbm - noise_dbm
-    found = stats.ks_2samp(snr_db.numpy(), expected.numpy())
+    distance = stats.ks_2samp(snr_db.numpy(), expected.numpy())
     critical = KS_CRITICAL * math.sqrt(2 / count)
-    yield Check("cell", "KS distance of SNR, umi", 0, "", float(found.statistic), 0.0, critical)
+    yield Check("cell", "KS distance of SNR, umi", 0, "", float(distance.statistic), 0.0, critical)
     quantiles = Curve("cell", "SNR (dB) at quantile", "quantile")
     for share in (0.05, 0.5, 0.95):
         wanted = float(torch.quantile(expected, share))
         ranks = stats.binom(count, share).interval(1 - 2 * float(stats.norm.sf(SIGMAS)))
         ordered = expected.sort().values
         reach = float(ordered[int(ranks[1])] - ordered[int(ranks[0])])
-        got = float(torch.quantile(snr_db, share))
-        yield quantiles.check(share, got, wanted, reach)
+        measured = float(torch.quantile(snr_db, share))
+        yield quantiles.check(share, measured, wanted, reach)
 
 
 def path_gain() -> Iterator[Check]:
@@ -106,11 +106,11 @@ def _by_distance(
     curve = Curve("path gain", f"mean gain (dB), {name}", "distance (m)")
     for low, high in pairwise(bounds_m):
         inside = (distance_m >= low) & (distance_m < high)
-        own = ratio[inside]
+        ratios = ratio[inside]
         theory_db = float(10 * expected[inside].mean().log10())
-        measured_db = theory_db + 10 * math.log10(float(own.mean()))
-        error = float(own.std()) / math.sqrt(len(own))
-        tolerance_db = 10 / math.log(10) * SIGMAS * error / float(own.mean())
+        measured_db = theory_db + 10 * math.log10(float(ratios.mean()))
+        error = float(ratios.std()) / math.sqrt(len(ratios))
+        tolerance_db = 10 / math.log(10) * SIGMAS * error / float(ratios.mean())
         yield curve.check((low + high) / 2, measured_db, theory_db, tolerance_db)
 
 

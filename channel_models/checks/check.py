@@ -28,13 +28,13 @@ class Check:
     """One quantity, measured and expected.
 
     Attributes:
-        subject: what is checked, such as ``qpsk on rayleigh``.
-        quantity: what is measured.
-        x: abscissa of a point of a curve; 0 for a single number.
-        x_label: what the abscissa is; empty for a single number.
-        measured: value by simulation.
-        expected: value by theory.
-        tolerance: largest difference that chance allows.
+        subject: What is checked, such as ``qpsk on rayleigh``.
+        quantity: What is measured.
+        x: Abscissa of a point of a curve; 0 for a single number.
+        x_label: What the abscissa is; empty for a single number.
+        measured: Value by simulation.
+        expected: Value by theory.
+        tolerance: Largest difference that chance allows.
     """
 
     subject: str
@@ -55,9 +55,9 @@ class Curve:
     """Checks of one quantity at several abscissas.
 
     Attributes:
-        subject: what is checked.
-        quantity: what is measured.
-        x_label: what the abscissa is; empty for a single number.
+        subject: What is checked.
+        quantity: What is measured.
+        x_label: What the abscissa is; empty for a single number.
     """
 
     subject: str

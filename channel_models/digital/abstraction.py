@@ -39,10 +39,10 @@ def effective_sinr(sinr: Tensor, mcs: Tensor) -> Tensor:
     """
     mapping, _ = _tables(str(sinr.device))
     shaped = torch.where(sinr > 0, sinr.clamp(min=_MIN_SINR), 0)[..., None, :, None, None]
-    found: Tensor = mapping(
+    effective: Tensor = mapping(
         shaped, mcs_index=mcs.to(torch.int32)[..., None], mcs_table_index=MCS_TABLE
     )
-    return found[..., 0]
+    return effective[..., 0]
 
 
 def block_error_rate(sinr: Tensor, mcs: Tensor, symbols: Tensor) -> Tensor:
@@ -89,9 +89,9 @@ def adapt_mcs(
     The sender is taken to know the channel, as in Sionna SYS's inner-loop link adaptation.
 
     Args:
-        sinr: linear SINR of some symbols ``[B, S]``.
-        payload_bits: payload of each sample's packets, ``[B]``.
-        bler_targets: block error rates to aim at, ``[B]``.
+        sinr: Linear SINR of some symbols ``[B, S]``.
+        payload_bits: Payload of each sample's packets, ``[B]``.
+        bler_targets: Block error rates to aim at, ``[B]``.
         choices: MCS indices to choose from, ascending.
         possible: bool ``[B, choices]``, whether an MCS can code a sample's packets.
     """

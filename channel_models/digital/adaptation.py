@@ -16,10 +16,10 @@ from ..numerology import SYMBOLS_PER_SLOT
 from ..reception.linear import LinearAir
 from .harq import HarqTransmission, silent_frame
 from .modem import packet_symbols
-from .probe import Probe, max_rows, own_subcarriers, sinr_of
+from .probe import Probe, max_rows, sinr_of, subcarriers_per_sender
 
 _POINTS = 32
-_MOST_LOOKS = 512
+_MAX_LOOKS = 512
 _CHOICES_AT_ONCE = 4096
 
 Choice = Callable[[Tensor], Tensor]
@@ -36,18 +36,18 @@ def adapt_by_slot(
     them. If there are too many slots, several consecutive ones share an MCS.
 
     Args:
-        air: the air that the packets cross.
-        transmissions: packets of all frames of the interval.
-        choices: for each transmission, the function that chooses its MCS.
-        seed: seed of the interval.
+        air: The air that the packets cross.
+        transmissions: Packets of all frames of the interval.
+        choices: For each transmission, the function that chooses its MCS.
+        seed: Seed of the interval.
     """
-    link, most = air.link, min(_MOST_LOOKS, max_rows(air, transmissions))
-    subcarriers = own_subcarriers(air, transmissions)
+    link, max_looks = air.link, min(_MAX_LOOKS, max_rows(air, transmissions))
+    subcarriers = subcarriers_per_sender(air, transmissions)
     slot_symbols = subcarriers * len(link.data_positions)
     horizon, needed = 0, 1
     while needed > horizon:
         horizon = max(needed, 5 * horizon // 4)
-        span = math.ceil(horizon / most)
+        span = math.ceil(horizon / max_looks)
         probe = Probe(link, subcarriers, SYMBOLS_PER_SLOT * span)
         looks = math.ceil(horizon / span)
         symbols = [
@@ -80,10 +80,10 @@ def _assign(transmission: HarqTransmission, sinr: Tensor, choose: Choice, span: 
     """Sets the MCS of all packets; all that begin after the last look get the last look's MCS.
 
     Args:
-        transmission: the transmission that the packets belong to.
+        transmission: The transmission that the packets belong to.
         sinr: SINR at each look, ``[B, L, P]``.
-        choose: chooses the MCS.
-        span: number of data symbols from one look to the next.
+        choose: Chooses the MCS.
+        span: Number of data symbols from one look to the next.
 
     Returns:
         number of symbols of the longest sample.

@@ -38,10 +38,10 @@ class DigitalAir(Air):
     straight through the quantiser; erased symbols get none.
 
     Args:
-        inner: the air that carries the packets' modulated symbols.
-        analog: the air that carries frames of token symbols.
-        config: how tokens become packets.
-        device: torch device.
+        inner: The air that carries the packets' modulated symbols.
+        analog: The air that carries frames of token symbols.
+        config: How tokens become packets.
+        device: Torch device.
 
     Raises:
         ValueError: for an MCS without a table.
@@ -132,8 +132,8 @@ class DigitalAir(Air):
         """Makes the function that chooses a transmission's MCS from SINRs.
 
         Args:
-            transmission: the transmission whose packets are coded.
-            possible: tells whether a payload of so many bits can be coded at an MCS.
+            transmission: The transmission whose packets are coded.
+            possible: Tells whether a payload of so many bits can be coded at an MCS.
         """
         choices = usable_mcs(self._device)
         payload_bits = transmission.packet_bits
@@ -144,7 +144,7 @@ class DigitalAir(Air):
 
         def choose(sinr: Tensor) -> Tensor:
             looks = sinr.shape[1]
-            of_samples = (own.repeat_interleave(looks, 0) for own in (payload_bits, targets, fits))
+            of_samples = (t.repeat_interleave(looks, 0) for t in (payload_bits, targets, fits))
             payloads, aims, possible_mcs = of_samples
             mcs = adapt_mcs(sinr.flatten(0, 1), payloads, aims, choices, possible_mcs)
             return mcs.reshape(-1, looks)
@@ -159,11 +159,11 @@ class DigitalAir(Air):
             for s, count in zip(transmissions, counts, strict=True)
         ]
         outputs = self._inner.propagate(probes, seed)
-        found = []
+        sinrs = []
         for probe, output, count in zip(probes, outputs, counts, strict=True):
             points = torch.linspace(0, count - 1, _PROFILE_POINTS).long()
-            found.append(sinr_of(output, probe)[:, points])
-        return found
+            sinrs.append(sinr_of(output, probe)[:, points])
+        return sinrs
 
     def _profile_symbols(self, transmissions: Sequence[HarqTransmission]) -> list[int]:
         """For each transmission, enough symbols for its sender's whole share of the band.
@@ -233,11 +233,11 @@ def _of_tokens(transmission: HarqTransmission, sinr: Tensor, probe: Probe) -> Te
     """Effective SINR of each token's packet ``[B, K]``, over all its symbols.
 
     Args:
-        transmission: tokens, one packet each.
+        transmission: Tokens, one packet each.
         sinr: SINR of each symbol of the probe, ``[B, N]``.
-        probe: the probe, which tells where the packets' symbols are in it.
+        probe: The probe, which tells where the packets' symbols are in it.
     """
-    at, real = transmission.slots()
+    at, real = transmission.symbol_positions()
     of_packet = sinr.gather(1, probe.positions(at).flatten(1)).reshape(at.shape) * real
     return effective_sinr(of_packet, transmission.mcs)
 

@@ -11,11 +11,11 @@ class DigitalConfig(BaseModel):
     """How tokens become packets.
 
     Attributes:
-        bits: number of bits of each real value of a token.
-        mcs: index into TS 38.214 table 5.1.3.1-2, or ``adaptive``: the highest that meets
+        bits: Number of bits of each real value of a token.
+        mcs: Index into TS 38.214 table 5.1.3.1-2, or ``adaptive``: the highest that meets
             ``bler_target`` on the channel at the beginning of the slot.
-        bler_target: block error rate that link adaptation aims at, for a token or a whole file.
-        retransmissions: how often a packet whose CRC fails is sent again. Each retransmission comes
+        bler_target: Block error rate that link adaptation aims at, for a token or a whole file.
+        retransmissions: How often a packet whose CRC fails is sent again. Each retransmission comes
             a round trip later, under fading of its own, and is combined with what came before
             (chase combining).
         fidelity: ``link`` decodes every packet, at about 0.3 Mbit/s on one CPU thread with Sionna's

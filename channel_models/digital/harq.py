@@ -21,22 +21,22 @@ class HarqTransmission:
     """One frame's packets: one per token, or the parts of a file.
 
     Args:
-        frame: the frame that the packets carry.
-        bits: number of bits of each real value of a token.
+        frame: The frame that the packets carry.
+        bits: Number of bits of each real value of a token.
 
     Attributes:
-        is_file: whether a sample's packets are a file, which is lost if one of them is.
-        together: number of packets of a sample that must all arrive, ``[B]``: those of a file, or
+        is_file: Whether a sample's packets are a file, which is lost if one of them is.
+        together: Number of packets of a sample that must all arrive, ``[B]``: those of a file, or
             one.
-        packet_bits: payload of each packet of a sample, ``[B]``.
+        packet_bits: Payload of each packet of a sample, ``[B]``.
         wanted: bool ``[B, K]``, packets that a sample really has.
         due: bool ``[B, K]``, packets that have not arrived yet.
         mcs: MCS of each packet, ``[B, K]``.
-        soft_buffer: what the receiver has of each packet, summed over the attempts: effective SINR
+        soft_buffer: What the receiver has of each packet, summed over the attempts: effective SINR
             ``[B, K]``, or log-likelihood ratios ``[B, K, coded bits]``.
-        sent: number of symbols sent in each attempt so far, ``[B]`` each.
-        attempt: how often the packets were sent before.
-        first: output of the linear air in the first attempt, which tells SNR and location.
+        sent: Number of symbols sent in each attempt so far, ``[B]`` each.
+        attempt: How often the packets were sent before.
+        first: Output of the linear air in the first attempt, which tells SNR and location.
     """
 
     def __init__(self, frame: Frame, bits: int) -> None:
@@ -87,10 +87,10 @@ class HarqTransmission:
     @property
     def _starts(self) -> Tensor:
         """Position of the first symbol of each packet that is due, ``[B, K]``."""
-        own = self.due * self.packet_symbols
-        return own.cumsum(1) - own
+        sizes = self.due * self.packet_symbols
+        return sizes.cumsum(1) - sizes
 
-    def slots(self) -> tuple[Tensor, Tensor]:
+    def symbol_positions(self) -> tuple[Tensor, Tensor]:
         """Positions of the due packets' symbols, and which of these are real, ``[B, K, S]``.
 
         Packets that are not due, and the ends of those shorter than the longest, are not real.
@@ -152,9 +152,9 @@ def silent_frame(frame: Frame, lengths: Tensor, attempt: int = 0, stride: int = 
     """A frame of silent symbols from the same sender.
 
     Args:
-        frame: the frame whose sender, stream and members are taken.
-        lengths: number of silent symbols of each sample, ``[B]``.
-        attempt, stride: see :class:`~channel_models.frame.Frame`.
+        frame: The frame whose sender, stream and members are taken.
+        lengths: Number of silent symbols of each sample, ``[B]``.
+        attempt, stride: See :class:`~channel_models.frame.Frame`.
     """
     longest = max(1, int(lengths.max()))
     valid = torch.arange(longest, device=lengths.device) < lengths[:, None]

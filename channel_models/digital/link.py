@@ -17,9 +17,9 @@ def transmit_bits(transmissions: Sequence[HarqTransmission], air: Air, seed: int
     """Sends every due packet once.
 
     Args:
-        transmissions: packets of all frames of one interval.
-        air: carries their symbols.
-        seed: seed of the interval, which also determines the files' bits.
+        transmissions: Packets of all frames of one interval.
+        air: Carries their symbols.
+        seed: Seed of the interval, which also determines the files' bits.
     """
     frames = [_modulated(s, seed) for s in transmissions]
     for s, frame, output in zip(transmissions, frames, air.propagate(frames, seed), strict=True):
@@ -33,7 +33,7 @@ def _modulated(transmission: HarqTransmission, seed: int) -> Frame:
     lengths = transmission.due_symbols
     transmission.sent.append(lengths)
     frame = silent_frame(transmission.frame, lengths, transmission.attempt)
-    at, real = transmission.slots()
+    positions, real = transmission.symbol_positions()
     bits = transmission.payload(seed)
     for payload_bits, mcs in transmission.kinds_due():
         chosen = transmission.due_of(payload_bits, mcs)
@@ -42,19 +42,19 @@ def _modulated(transmission: HarqTransmission, seed: int) -> Frame:
         modulated = radio.modulate(bits[chosen][:, :payload_bits])
         symbols[..., : radio.packet.symbols][chosen] = modulated
         placed = torch.where(real & chosen[..., None], symbols, 0).flatten(1)
-        frame.symbols.scatter_add_(1, at.flatten(1), placed)
+        frame.symbols.scatter_add_(1, positions.flatten(1), placed)
     return frame
 
 
 def _decode(transmission: HarqTransmission, symbols: Tensor, noise_var: Tensor) -> None:
     """Adds the received soft bits to the packets' buffers, and marks packets whose CRC holds."""
-    at, _ = transmission.slots()
+    positions, _ = transmission.symbol_positions()
     arrived = torch.zeros_like(transmission.due)
     for payload_bits, mcs in transmission.kinds_due():
         chosen = transmission.due_of(payload_bits, mcs)
         radio = modem(packet(payload_bits, mcs), str(symbols.device))
         sample = chosen.nonzero()[:, :1]
-        spots = at[chosen][:, : radio.packet.symbols]
+        spots = positions[chosen][:, : radio.packet.symbols]
         llr = radio.soft_bits(symbols[sample, spots], noise_var[sample, spots])
         if transmission.soft_buffer is None:
             longest = 8 * int(transmission.packet_symbols.max())

@@ -34,10 +34,10 @@ class Packet:
     """One transport block of at least ``payload_bits`` bits at an MCS.
 
     Attributes:
-        payload_bits: size of its payload; the rest of the transport block is zeros.
-        mcs: index into :data:`MCS_TABLE`.
-        symbols: number of complex symbols that it takes.
-        block_bits: size of its transport block.
+        payload_bits: Size of its payload; the rest of the transport block is zeros.
+        mcs: Index into :data:`MCS_TABLE`.
+        symbols: Number of complex symbols that it takes.
+        block_bits: Size of its transport block.
     """
 
     payload_bits: int
@@ -112,8 +112,8 @@ class Modem:
     """Encodes and decodes packets of one kind.
 
     Args:
-        packet: the kind of packets.
-        device: torch device.
+        packet: The kind of packets.
+        device: Torch device.
     """
 
     def __init__(self, packet: Packet, device: str) -> None:

@@ -28,8 +28,8 @@ class Probe:
     ``stride``-th OFDM symbol, and each row stands for the OFDM symbols up to the next one.
 
     Attributes:
-        link: numerology and pilots.
-        subcarriers: number of the sender's subcarriers.
+        link: Numerology and pilots.
+        subcarriers: Number of the sender's subcarriers.
         stride: OFDM symbols from one row of the probe to the next.
     """
 
@@ -62,7 +62,7 @@ class Probe:
 
 def probe_of(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> Probe:
     """The finest probe within the memory limit that covers all due packets of an interval."""
-    subcarriers = own_subcarriers(air, transmissions)
+    subcarriers = subcarriers_per_sender(air, transmissions)
     if air.static:
         return Probe(air.link, subcarriers)
     longest = max(int(s.due_symbols.max()) for s in transmissions)
@@ -72,7 +72,7 @@ def probe_of(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> Probe
     return Probe(air.link, subcarriers, math.ceil(steps / max_rows(air, transmissions)))
 
 
-def own_subcarriers(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> int:
+def subcarriers_per_sender(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> int:
     """Number of subcarriers of each sender of an interval."""
     shares = air.link.allocations([s.frame.sender for s in transmissions])
     return next(iter(shares.values())).subcarriers
@@ -89,7 +89,7 @@ def max_rows(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> int:
 
 def _gains_of_row(air: LinearAir, transmissions: Sequence[HarqTransmission]) -> int:
     batch = max(len(s.frame.scale) for s in transmissions)
-    return batch * air.link.antennas * own_subcarriers(air, transmissions)
+    return batch * air.link.antennas * subcarriers_per_sender(air, transmissions)
 
 
 def sinr_of(output: ChannelOutput, frame: Frame) -> Tensor:

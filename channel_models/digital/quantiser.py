@@ -21,7 +21,7 @@ def quantise(values: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
     Args:
         values: float32 ``[..., V]``.
-        bits: number of bits of each value.
+        bits: Number of bits of each value.
 
     Returns:
         integers from 0 to 2^bits - 2, of the shape of ``values``, and the step ``[..., 1]`` between

@@ -20,7 +20,7 @@ def lmmse_combine(received: Tensor, response: Tensor, noise_power: Tensor) -> tu
     Args:
         received: ``[B, M, T, F]``.
         response: ``[B, M, T or 1, F or 1]``.
-        noise_power: broadcastable to ``[B, T, F]``.
+        noise_power: Broadcastable to ``[B, T, F]``.
 
     Returns:
         estimates and their error variances N0 / (|h|^2 + N0), ``[B, T, F]``.
@@ -40,9 +40,9 @@ def detect_users(
 
     Args:
         received: ``[B, M, T, F]``.
-        responses: response of each user, ``[B, M, T or 1, F or 1]``.
+        responses: Response of each user, ``[B, M, T or 1, F or 1]``.
         active: bool ``[B, T, F, U]``, where a user sends.
-        noise_power: broadcastable to ``[B, T, F]``.
+        noise_power: Broadcastable to ``[B, T, F]``.
 
     Returns:
         estimates and their error variances, ``[B, T, F, U]``; 0 and 1 where a user is silent.
@@ -72,7 +72,7 @@ def sample_lmmse_estimate(
         symbols: x, complex64 ``[B, ...]`` of unit power.
         error: float32, broadcastable to ``symbols``.
         scale: float32 ``[B]``, power scale to restore.
-        generator: draws the noise.
+        generator: Draws the noise.
     """
     scale = scale.reshape(-1, *(1,) * (symbols.ndim - 1))
     gain = 1 - error

@@ -35,8 +35,8 @@ class EquivalentAir(Air):
     within a sample, and how a moving channel changes after the probe.
 
     Args:
-        inner: the linear air, which also separates users who share resources.
-        device: torch device.
+        inner: The linear air, which also separates users who share resources.
+        device: Torch device.
     """
 
     def __init__(self, inner: LinearAir, device: str = "cpu") -> None:
@@ -69,10 +69,10 @@ class EquivalentAir(Air):
 
     def _flat(self, frame: Frame, probed: ChannelOutput, seed: int) -> ChannelOutput:
         of_symbol = probed.noise_var.expand(probed.symbols.shape)
-        own = frame.valid[:, : of_symbol.shape[1]]
-        own = own | ~own.any(1, keepdim=True)  # idle samples: any error will do
-        error = (of_symbol * own).sum(1, keepdim=True) / own.sum(1, keepdim=True)
-        sinr = torch.where(own, sinr_of_error(of_symbol, probed.biased), 0.0).sum(1) / own.sum(1)
+        sent = frame.valid[:, : of_symbol.shape[1]]
+        sent = sent | ~sent.any(1, keepdim=True)  # idle samples: any error will do
+        error = (of_symbol * sent).sum(1, keepdim=True) / sent.sum(1, keepdim=True)
+        sinr = torch.where(sent, sinr_of_error(of_symbol, probed.biased), 0.0).sum(1) / sent.sum(1)
         generator = torch.Generator(self._device).manual_seed(seed)
         estimate = sample_lmmse_estimate(frame.symbols, error, frame.scale, generator)
         return ChannelOutput(

@@ -22,13 +22,11 @@ from ..sionna_api import (
     ResourceGrid,
 )
 from ..sources.source import Source
+from .csi import Interpolation
 from .interpolation import Interpolated, interpolated
-from .receiver import Interpolation
-from .statistics import covariances
+from .statistics import ESTIMATION_SEED, MIN_POWER, covariances
 
-_SEED = 38_211
-_MIN_POWER = 1e-30
-_LEAST_SNR = 1e-3
+_MIN_SNR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class _Pilots:
 
     Attributes:
         estimator: Sionna's estimator.
-        sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
-        interpolated: statistics of the estimate; None for ``lmmse``, which states its own error.
+        sequences: Pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
+        interpolated: Statistics of the estimate; None for ``lmmse``, which states its own error.
     """
 
     estimator: BaseChannelEstimator
@@ -55,10 +53,10 @@ class PilotEstimator:
     into the channel's mean given the estimate, and yield the variance of its error.
 
     Args:
-        link: numerology and pilots.
+        link: Numerology and pilots.
         interpolation: ``nearest``, ``linear`` or ``lmmse``.
-        source: channels of one user, from which the statistics are taken.
-        device: torch device.
+        source: Channels of one user, from which the statistics are taken.
+        device: Torch device.
     """
 
     def __init__(
@@ -85,10 +83,10 @@ class PilotEstimator:
         """Estimates every user's channel from the pilot symbols as the base station receives them.
 
         Args:
-            pilots: each user's true response at the pilot symbols ``[B, M, S, K, F]``.
-            rows: index of each row of data symbols among all data positions of all slots.
+            pilots: Each user's true response at the pilot symbols ``[B, M, S, K, F]``.
+            rows: Index of each row of data symbols among all data positions of all slots.
             noise_power: N0 per antenna.
-            generator: draws the noise on the pilots.
+            generator: Draws the noise on the pilots.
 
         Returns:
             for each user, the response ``[B, M, rows, F]`` at the data symbols and the variance
@@ -108,19 +106,19 @@ class PilotEstimator:
         )  # fmt: skip
         grids[:, 0, :, self._link.pilot_positions] = received.transpose(1, 2).flatten(0, 1)
         power = received.abs().square().mean((1, 2, 3, 4)) - noise_power
-        least = max(_MIN_POWER, _LEAST_SNR * noise_power)  # noise alone may have less than its mean
-        own = power.clamp(min=least) / len(pilots)  # on its comb a user sends all of its power
-        level = own.sqrt().repeat_interleave(slots)  # scales to the statistics' unit power
+        least = max(MIN_POWER, _MIN_SNR * noise_power)  # noise alone may have less than its mean
+        power = power.clamp(min=least) / len(pilots)  # on its comb a user sends all of its power
+        level = power.sqrt().repeat_interleave(slots)  # scales to the statistics' unit power
         response, error = made.estimator(
             grids / level[:, None, None, None, None],
             noise_power / level.square(),
         )
         level = level.reshape(-1, *[1] * (response.ndim - 1))
         shape = (batch, slots, antennas, len(pilots), SYMBOLS_PER_SLOT, subcarriers)
-        found = response * level
-        response = self._data_rows(found.reshape(shape), rows)
+        scaled = response * level
+        response = self._data_rows(scaled.reshape(shape), rows)
         if made.interpolated is None:
-            stated = (error * level.square()).expand(found.shape)
+            stated = (error * level.square()).expand(scaled.shape)
             error = self._data_rows(stated.reshape(shape), rows)
         else:
             of_rows = made.interpolated.mapped(
@@ -144,7 +142,7 @@ class PilotEstimator:
                     f"pilots of {users} users do not share {subcarriers} subcarriers evenly; "
                     "take another bandwidth_hz or number of devices"
                 )
-            with sionna_seeded(_SEED):
+            with sionna_seeded(ESTIMATION_SEED):
                 grid = ResourceGrid(
                     num_ofdm_symbols=SYMBOLS_PER_SLOT,
                     fft_size=subcarriers,

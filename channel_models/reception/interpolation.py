@@ -16,10 +16,9 @@ from torch import Tensor
 from ..numerology import SYMBOLS_PER_SLOT, Link
 from ..sionna_api import BaseChannelEstimator
 from ..sources.source import Source
-from .statistics import normalised_responses
+from .statistics import MIN_POWER, normalised_responses
 
 _VALUES_AT_ONCE = 2**23
-_MIN_POWER = 1e-30
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class Interpolated:
 
     Attributes:
         kept: c, complex64 ``[U, 14, F]``; 1 where interpolation recovers the channel.
-        missed: variance ``[U, 14, F]`` of e without noise: how far the channel departs from what is
+        missed: Variance ``[U, 14, F]`` of e without noise: how far the channel departs from what is
             interpolated between the pilots.
-        noise_gain: variance ``[U, 14, F]`` that noise of unit power on the pilots adds to e.
+        noise_gain: Variance ``[U, 14, F]`` that noise of unit power on the pilots adds to e.
     """
 
     kept: Tensor
@@ -48,7 +47,7 @@ class Interpolated:
         the noise, divided by what interpolation makes of a channel of unit power.
 
         Args:
-            response: estimates ``[U, B, M, T, F]``, to which these statistics are broadcast.
+            response: Estimates ``[U, B, M, T, F]``, to which these statistics are broadcast.
             noise_power: N0 on the pilots.
         """
         over_grid = (2, 3, 4)
@@ -56,10 +55,10 @@ class Interpolated:
         observed = response.abs().square().mean(over_grid, keepdim=True)
         kept = self.kept.abs().square()
         passed = (kept + self.missed).mean(over_grid, keepdim=True)
-        own = (observed - noise.mean(over_grid, keepdim=True)).clamp(min=0.0) / passed
-        error = noise + own * self.missed
-        total = (own * kept + error).clamp(min=_MIN_POWER)
-        return own / total * self.kept.conj() * response, own * error / total
+        power = (observed - noise.mean(over_grid, keepdim=True)).clamp(min=0.0) / passed
+        error = noise + power * self.missed
+        total = (power * kept + error).clamp(min=MIN_POWER)
+        return power / total * self.kept.conj() * response, power * error / total
 
 
 def interpolated(
@@ -71,9 +70,9 @@ def interpolated(
 
     Args:
         estimator: Sionna's estimator, which must be linear in the received signal.
-        sequences: pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
-        link: numerology and pilots.
-        source: channels of one user.
+        sequences: Pilot sequences ``[U, K, F]``, 0 at the pilots of other users.
+        link: Numerology and pilots.
+        source: Channels of one user.
     """
     users, _, subcarriers = sequences.shape
     pilots, sent = list(link.pilot_positions), sequences.sum(0)
@@ -89,7 +88,7 @@ def interpolated(
         power += true.abs().square().sum(0)
         along += (off * true[:, None].conj()).sum(0)
         square += off.abs().square().sum(0)
-    power = power.clamp(min=_MIN_POWER)
+    power = power.clamp(min=MIN_POWER)
     excess = along / power  # c - 1
     missed = (square / power - excess.abs().square()).clamp(min=0.0).float()
     noise_gain = _noise_gain(estimator, sequences, link)
@@ -118,6 +117,6 @@ def _noise_gain(estimator: BaseChannelEstimator, sequences: Tensor, link: Link) 
 
 def _estimate(estimator: BaseChannelEstimator, received: Tensor) -> Tensor:
     """The estimate from grids ``[..., 14, F]`` that one antenna receives."""
-    found: Tensor
-    found, _ = estimator(received[:, None, None], torch.ones(len(received), device=received.device))
-    return found
+    noise_var = torch.ones(len(received), device=received.device)
+    estimate: Tensor = estimator(received[:, None, None], noise_var)[0]
+    return estimate

@@ -20,9 +20,9 @@ from ..numerology import SYMBOLS_PER_SLOT, Allocation, Link
 from ..power import to_db
 from ..seeding import attempt_seed, spawn_seed
 from ..sources.source import Source
+from .csi import CsiSettings
 from .detection import detect_users, gaussian_noise, lmmse_combine, sample_lmmse_estimate
 from .grid import off_grid, on_grid
-from .receiver import Receiver
 from .signal import FadingChannel, UserSignal
 
 if TYPE_CHECKING:
@@ -37,16 +37,16 @@ class LinearAir(Air):
     Rayleigh fading.
 
     Args:
-        link: the band, how it is shared, the antennas.
+        link: The band, how it is shared, the antennas.
         noise_power: N0 per antenna and unit-power symbol.
-        source: yields channels; None for noise alone.
-        receiver: what is known of the channel.
-        device: torch device.
-        statistics: channels of one user, whose statistics channel estimation uses; ``source`` by
+        source: Yields channels; None for noise alone.
+        csi_settings: What is known of the channel; by default everything.
+        device: Torch device.
+        statistics: Channels of one user, whose statistics channel estimation uses; ``source`` by
             default.
 
     Attributes:
-        csi: what the receiver knows of the channel.
+        csi: What the receiver knows of the channel.
 
     Raises:
         ValueError: for signals that cannot be received (several users or antennas without CSI,
@@ -58,17 +58,17 @@ class LinearAir(Air):
         link: Link,
         noise_power: float,
         source: Source | None,
-        receiver: Receiver | None = None,
+        csi_settings: CsiSettings | None = None,
         device: str = "cpu",
         statistics: Source | None = None,
     ) -> None:
         super().__init__(link)
-        receiver = receiver or Receiver()
-        receiver.check(link, fading=source is not None)
+        csi_settings = csi_settings or CsiSettings()
+        csi_settings.check(link, fading=source is not None)
         self._noise_power = noise_power
-        self.csi = receiver.csi
+        self.csi = csi_settings.csi
         self._device = torch.device(device)
-        estimates = receiver.csi == "estimated"
+        estimates = csi_settings.csi == "estimated"
         self._channel = (
             None if source is None else FadingChannel(link, source, estimates, self._device)
         )
@@ -77,7 +77,7 @@ class LinearAir(Air):
             from .estimation import PilotEstimator
 
             self._estimator = PilotEstimator(
-                link, receiver.interpolation, statistics or source, device
+                link, csi_settings.interpolation, statistics or source, device
             )
 
     @property
@@ -116,11 +116,11 @@ class LinearAir(Air):
             antennas = float(self.link.antennas)
             gain = torch.full((len(members.users),), antennas, device=self._device)
             return gain / self._noise_power
-        found = [
+        by_sender = [
             self._channel.probe_power(sender, members, allocation) / self._noise_power
             for sender, allocation in self.link.allocations(senders).items()
         ]
-        return torch.stack(found).mean(0)
+        return torch.stack(by_sender).mean(0)
 
     def _receive_one(self, frame: Frame, allocation: Allocation, seed: int) -> ChannelOutput:
         """Receives one user on resources of its own."""
@@ -177,10 +177,10 @@ class LinearAir(Air):
                 "users that send at once need batches of one size, got "
                 f"{[len(frame.symbols) for frame in frames]}"
             )
-        own_seed = attempt_seed(seed, frames[0].attempt)
-        generator = self._generator(spawn_seed(own_seed, "noise", frames[0].stream))
+        of_attempt = attempt_seed(seed, frames[0].attempt)
+        generator = self._generator(spawn_seed(of_attempt, "noise", frames[0].stream))
         longest = max(frame.symbols.shape[1] for frame in frames)
-        assert self._channel is not None, "Receiver.check refuses sdma without fading"
+        assert self._channel is not None, "CsiSettings.check refuses sdma without fading"
         signals = [self._channel.signal(frame, allocation, seed, longest) for frame in frames]
         n0 = torch.full((), self._noise_power, device=self._device)
         clean = torch.stack([a.response * a.symbols[:, None] for a in signals]).sum(0)

@@ -32,8 +32,8 @@ class UserSignal:
         symbols: ``[B, T, F]``.
         response: ``[B, M, T or 1, F or 1]`` at the data symbols.
         pilots: ``[B, M, slots, pilots of a slot, F]``; None unless the channel is estimated.
-        rows: see :class:`~channel_models.numerology.Grid`.
-        location: see :class:`~channel_models.air.ChannelOutput`.
+        rows: See :class:`~channel_models.numerology.Grid`.
+        location: See :class:`~channel_models.air.ChannelOutput`.
     """
 
     symbols: Tensor
@@ -47,10 +47,10 @@ class FadingChannel:
     """A source's channels on the resource grid.
 
     Args:
-        link: numerology and pilots.
-        source: yields channels.
-        with_pilots: whether the receiver estimates channels, and so needs the pilots' responses.
-        device: torch device.
+        link: Numerology and pilots.
+        source: Yields channels.
+        with_pilots: Whether the receiver estimates channels, and so needs the pilots' responses.
+        device: Torch device.
     """
 
     def __init__(self, link: Link, source: Source, with_pilots: bool, device: torch.device) -> None:

@@ -14,8 +14,10 @@ from ..sources.source import Realisation, Request, Source, draw
 from .response import frequency_response, subcarrier_hz
 
 _REALISATIONS = 400
-_SEED = 38_211
-_MIN_POWER = 1e-30
+ESTIMATION_SEED = 38_211
+"""Seed of the pilots, and of the channels whose statistics estimation uses."""
+MIN_POWER = 1e-30
+"""Powers are at least this much where they are divided by."""
 
 
 def normalised_responses(
@@ -32,7 +34,7 @@ def normalised_responses(
             steps=SYMBOLS_PER_SLOT,
             sampling_hz=1e3 / link.symbol_ms,
             subcarriers=subcarriers,
-            seed=_SEED,
+            seed=ESTIMATION_SEED,
             sender="",
         ),
         link.antennas,
@@ -44,7 +46,7 @@ def normalised_responses(
         delays_s = drawn.delays_s if shared else drawn.delays_s[part]
         response = frequency_response(Realisation(drawn.gains[part], delays_s), frequencies_hz)
         level = response.abs().square().mean((1, 2, 3), keepdim=True).sqrt()
-        yield response / level.clamp(min=_MIN_POWER)
+        yield response / level.clamp(min=MIN_POWER)
 
 
 def covariances(link: Link, source: Source) -> tuple[Tensor, Tensor]:

@@ -37,12 +37,12 @@ class _Bridge(torch.autograd.Function):
     ) -> Tensor:
         import tensorflow as tf
 
-        given = tf.experimental.dlpack.from_dlpack(parts.detach().contiguous().__dlpack__())
+        sent = tf.experimental.dlpack.from_dlpack(parts.detach().contiguous().__dlpack__())
         with tf.GradientTape() as tape:
-            tape.watch(given)
-            received = channel(tf.complex(given[..., 0], given[..., 1]), tf.constant(n0), seed)
+            tape.watch(sent)
+            received = channel(tf.complex(sent[..., 0], sent[..., 1]), tf.constant(n0), seed)
             out = tf.stack([tf.math.real(received), tf.math.imag(received)], axis=-1)
-        ctx.tape, ctx.given, ctx.out = tape, given, out
+        ctx.tape, ctx.sent, ctx.out = tape, sent, out
         return torch.utils.dlpack.from_dlpack(tf.experimental.dlpack.to_dlpack(out))
 
     @staticmethod
@@ -51,12 +51,12 @@ class _Bridge(torch.autograd.Function):
 
         outer = gradients[0].detach().contiguous().__dlpack__()
         inner = ctx.tape.gradient(
-            ctx.out, ctx.given, output_gradients=tf.experimental.dlpack.from_dlpack(outer)
+            ctx.out, ctx.sent, output_gradients=tf.experimental.dlpack.from_dlpack(outer)
         )
         if inner is None:
             return None, None, None, None
-        own = tf.experimental.dlpack.to_dlpack(tf.convert_to_tensor(inner))
-        return torch.utils.dlpack.from_dlpack(own), None, None, None
+        inner = tf.experimental.dlpack.to_dlpack(tf.convert_to_tensor(inner))
+        return torch.utils.dlpack.from_dlpack(inner), None, None, None
 
 
 class TensorflowAir(Air):
@@ -66,9 +66,9 @@ class TensorflowAir(Air):
     with an error variance of N0.
 
     Args:
-        link: the band and how it is shared.
+        link: The band and how it is shared.
         noise_power: N0, handed to the function.
-        channel: see :data:`TensorflowChannel`; may be a ``tf.function``.
+        channel: See :data:`TensorflowChannel`; may be a ``tf.function``.
     """
 
     def __init__(self, link: Link, noise_power: float, channel: TensorflowChannel) -> None:
@@ -85,17 +85,17 @@ class TensorflowAir(Air):
 
     def _one(self, frame: Frame, seed: int) -> ChannelOutput:
         parts = torch.view_as_real(frame.symbols)
-        got: Tensor = _Bridge.apply(  # type: ignore[no-untyped-call]
+        received: Tensor = _Bridge.apply(  # type: ignore[no-untyped-call]
             parts, self._channel, self._noise_power, seed % 2**31
         )
-        if got.shape != parts.shape:
+        if received.shape != parts.shape:
             raise ValueError(
-                f"the TensorFlow channel returned {list(got.shape[:-1])} symbols for "
+                f"the TensorFlow channel returned {list(received.shape[:-1])} symbols for "
                 f"{list(parts.shape[:-1])}; it should keep their shape"
             )
         n0 = torch.full((1, 1), self._noise_power, device=frame.symbols.device)
         snr_db = to_db(torch.ones_like(frame.scale) / self._noise_power)
-        symbols = torch.view_as_complex(got.contiguous()) * frame.scale[:, None]
+        symbols = torch.view_as_complex(received.contiguous()) * frame.scale[:, None]
         return ChannelOutput(symbols, n0, snr_db, biased=False)
 
 

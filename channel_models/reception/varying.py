@@ -18,8 +18,8 @@ class VaryingAir(Air):
     """Draws an SNR for every interval, the same for all frames of the interval.
 
     Args:
-        at: builds the air for an SNR in dB.
-        snr_db: range of the SNRs.
+        at: Builds the air for an SNR in dB.
+        snr_db: Range of the SNRs.
     """
 
     def __init__(self, at: AirAt, snr_db: SnrRange) -> None:

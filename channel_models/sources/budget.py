@@ -19,8 +19,8 @@ class PowerControl:
     """Open-loop uplink power control of TS 38.213, section 7.1.1, up to the maximum power.
 
     Args:
-        p0_dbm: target receive power of a resource block; None always sends at maximum power.
-        alpha: fraction of the path loss that is compensated.
+        p0_dbm: Target receive power of a resource block; None always sends at maximum power.
+        alpha: Fraction of the path loss that is compensated.
     """
 
     def __init__(self, p0_dbm: float | None, alpha: float) -> None:
@@ -51,10 +51,10 @@ class BudgetedSource(Source):
     which includes shadowing and antenna gains and is the mean over antennas.
 
     Args:
-        source: yields gains that include the path loss.
-        link: maximum power and subcarrier spacing.
-        noise_figure_db: noise figure of the base station.
-        power: determines the power that users send at.
+        source: Yields gains that include the path loss.
+        link: Maximum power and subcarrier spacing.
+        noise_figure_db: Noise figure of the base station.
+        power: Determines the power that users send at.
     """
 
     def __init__(

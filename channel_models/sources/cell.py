@@ -30,13 +30,13 @@ class CellModel:
     """A cell of TR 38.901, and its users' and base station's antennas.
 
     Attributes:
-        scenario: name of the scenario.
-        carrier_hz: carrier frequency.
-        speed_mps: speed of every user, in a random direction.
-        indoor_prob: probability that a user is indoors (not for InH); None takes the scenario's.
-        o2i: building penetration loss of UMi and UMa.
-        antennas: number of the base station's antennas.
-        antenna_pattern: pattern of these antennas: ``38.901``, which faces down in a hall, or
+        scenario: Name of the scenario.
+        carrier_hz: Carrier frequency.
+        speed_mps: Speed of every user, in a random direction.
+        indoor_prob: Probability that a user is indoors (not for InH); None takes the scenario's.
+        o2i: Building penetration loss of UMi and UMa.
+        antennas: Number of the base station's antennas.
+        antenna_pattern: Pattern of these antennas: ``38.901``, which faces down in a hall, or
             ``omni``.
     """
 
@@ -71,10 +71,10 @@ class CellSource(Source):
     The seed of the request's place determines places and paths, and its own seed the paths' phases.
 
     Args:
-        cell: the cell that users are dropped in.
-        drop_seed: determines, with its name, the place that each device keeps; None gives every
+        cell: The cell that users are dropped in.
+        drop_seed: Determines, with its name, the place that each device keeps; None gives every
             sample a new place.
-        device: torch device.
+        device: Torch device.
     """
 
     def __init__(self, cell: CellModel, drop_seed: int | None, device: str) -> None:
@@ -86,12 +86,14 @@ class CellSource(Source):
 
     def realise(self, request: Request) -> Realisation:
         keep = self._drop_seed is not None and bool(request.sender)
-        place = spawn_seed(self._drop_seed or 0, request.sender) if keep else request.place
-        with sionna_seeded(place):
+        place_seed = (
+            spawn_seed(self._drop_seed or 0, request.sender) if keep else request.seed_of_place
+        )
+        with sionna_seeded(place_seed):
             topology = self._drop(1 if keep else request.batch)
             if keep:
                 topology = [t.repeat(request.batch, *[1] * (t.ndim - 1)) for t in topology]
-        with sionna_seeded(spawn_seed(request.place, "paths")):
+        with sionna_seeded(spawn_seed(request.seed_of_place, "paths")):
             channels = self._of_neighbours if request.neighbours else self._channels
             gains, delays = channels(topology, request)
         x_m, y_m, z_m = topology[0][:, 0].unbind(1)

@@ -14,9 +14,9 @@ class DelayLine:
             omnidirectional antennas half a wavelength apart.
         profile: ``a`` to ``e``, or a fixed one such as ``a30``.
         delay_spread_s: RMS delay spread; None for a fixed profile, which has its own.
-        carrier_hz: carrier frequency.
-        speed_mps: speed of the user, for the Doppler spread.
-        antennas: number of the base station's antennas.
+        carrier_hz: Carrier frequency.
+        speed_mps: Speed of the user, for the Doppler spread.
+        antennas: Number of the base station's antennas.
     """
 
     family: str

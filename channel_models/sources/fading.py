@@ -13,11 +13,11 @@ class BlockFading(Source):
     """One path per sample: Rayleigh, or Rician with a line of sight at a random angle; E|h|^2 = 1.
 
     Args:
-        antennas: number of the base station's antennas, a uniform linear array of half-wavelength
+        antennas: Number of the base station's antennas, a uniform linear array of half-wavelength
             spacing.
-        k_factor_db: ratio of the power of the line of sight to that of the scattered part; -inf
+        k_factor_db: Ratio of the power of the line of sight to that of the scattered part; -inf
             is Rayleigh fading.
-        device: torch device of the realisations.
+        device: Torch device of the realisations.
     """
 
     static = True

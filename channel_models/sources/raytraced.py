@@ -40,15 +40,15 @@ class Survey:
     """What is traced: users at random places around a base station in a scene.
 
     Attributes:
-        scene: one of :data:`STATIONS_M`, or an ``.xml`` file.
-        station_m: place of the base station.
-        radius_m: largest distance of a user from the base station on the ground.
-        positions: number of places to keep, each with at least one path. If too few are found in 20
+        scene: One of :data:`STATIONS_M`, or an ``.xml`` file.
+        station_m: Place of the base station.
+        radius_m: Largest distance of a user from the base station on the ground.
+        positions: Number of places to keep, each with at least one path. If too few are found in 20
             times as many draws, there are fewer.
-        max_depth: largest number of reflections of a path.
-        carrier_hz: carrier frequency.
-        antennas: number of the base station's antennas, in a row half a wavelength apart.
-        seed: seed of the places.
+        max_depth: Largest number of reflections of a path.
+        carrier_hz: Carrier frequency.
+        antennas: Number of the base station's antennas, in a row half a wavelength apart.
+        seed: Seed of the places.
     """
 
     scene: str
@@ -147,11 +147,11 @@ def _trace(survey: Survey) -> Trace:
     )
     scene.add(rt.Receiver("station", position=list(survey.station_m)))
     rng = np.random.default_rng(survey.seed)
-    found: list[tuple[NDArray[np.generic], ...]] = []
+    batches: list[tuple[NDArray[np.generic], ...]] = []
     kept = 0
     for _ in range(max(1, 20 * survey.positions // _BATCH)):
-        found.append(_solve(scene, draw_places(rng, survey, _BATCH), survey))
-        kept += len(found[-1][0])
+        batches.append(_solve(scene, draw_places(rng, survey, _BATCH), survey))
+        kept += len(batches[-1][0])
         if kept >= survey.positions:
             break
     if not kept:
@@ -161,7 +161,7 @@ def _trace(survey: Survey) -> Trace:
             "only %d of %d places within %g m of the station have a path to it",
             kept, survey.positions, survey.radius_m,
         )  # fmt: skip
-    return _collect(found, survey)
+    return _collect(batches, survey)
 
 
 def draw_places(rng: np.random.Generator, survey: Survey, count: int) -> NDArray[np.float64]:
@@ -203,27 +203,27 @@ def _solve(
     return gains[reached], delays[0][reached], directions[reached], places[reached]
 
 
-def _collect(found: Sequence[tuple[NDArray[np.generic], ...]], survey: Survey) -> Trace:
+def _collect(batches: Sequence[tuple[NDArray[np.generic], ...]], survey: Survey) -> Trace:
     """Joins all batches into one trace.
 
     Users with fewer paths are padded with zeros. Delays count from the user's first path.
     """
-    most = max(gains.shape[2] for gains, *_ in found)
+    max_paths = max(gains.shape[2] for gains, *_ in batches)
 
     def padded(values: NDArray[np.generic], axis: int) -> NDArray[np.generic]:
         width = [(0, 0)] * values.ndim
-        width[axis] = (0, most - values.shape[axis])
+        width[axis] = (0, max_paths - values.shape[axis])
         return np.pad(values, width)
 
-    gains = np.concatenate([padded(g, 2) for g, *_ in found])[: survey.positions]
-    delays = np.concatenate([padded(d, 1) for _, d, *_ in found])[: survey.positions]
-    directions = np.concatenate([padded(k, 1) for _, _, k, _ in found])[: survey.positions]
-    places = np.concatenate([p for *_, p in found])[: survey.positions]
-    there = (np.abs(gains) > 0).any(1)
-    first = np.where(there, delays, np.inf).min(1, keepdims=True)
+    gains = np.concatenate([padded(g, 2) for g, *_ in batches])[: survey.positions]
+    delays = np.concatenate([padded(d, 1) for _, d, *_ in batches])[: survey.positions]
+    directions = np.concatenate([padded(k, 1) for _, _, k, _ in batches])[: survey.positions]
+    places = np.concatenate([p for *_, p in batches])[: survey.positions]
+    exists = (np.abs(gains) > 0).any(1)
+    first = np.where(exists, delays, np.inf).min(1, keepdims=True)
     return Trace(
         gains[..., None].astype(np.complex64),
-        np.where(there, delays - first, 0.0).astype(np.float32),
+        np.where(exists, delays - first, 0.0).astype(np.float32),
         ("",) * len(gains),
         sampling_hz=0.0,
         carrier_hz=survey.carrier_hz,

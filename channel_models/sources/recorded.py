@@ -21,17 +21,17 @@ from .trace import PLACE, Trace
 class RecordedSource(Source):
     """Replays a trace: the seed chooses realisations, among the sender's own if there are any.
 
-    If ``moving_mps`` is given, or all places are known, the seed of the request's place chooses
+    If ``speed_mps`` is given, or all places are known, the seed of the request's place chooses
     them instead. The request's seed then draws uniform phases of the paths, such as a user a few
     wavelengths away would have.
 
     Args:
-        trace: the recorded realisations.
-        antennas: number of the base station's antennas; must be that of the trace.
-        moving_mps: speed of the users, for paths whose directions are known.
-        keep_place: seed that chooses, with a sender's name, the one realisation that the sender
+        trace: The recorded realisations.
+        antennas: Number of the base station's antennas; must be that of the trace.
+        speed_mps: Speed of the users, for paths whose directions are known.
+        drop_seed: Seed that chooses, with a sender's name, the one realisation that the sender
             keeps; None chooses one for every sample.
-        device: torch device.
+        device: Torch device.
 
     Raises:
         ValueError: if the trace has another number of antennas.
@@ -41,8 +41,8 @@ class RecordedSource(Source):
         self,
         trace: Trace,
         antennas: int,
-        moving_mps: float | None = None,
-        keep_place: int | None = None,
+        speed_mps: float | None = None,
+        drop_seed: int | None = None,
         device: str = "cpu",
     ) -> None:
         if trace.gains.shape[1] != antennas:
@@ -53,26 +53,28 @@ class RecordedSource(Source):
         self._trace = trace
         self._gains = torch.from_numpy(trace.gains).to(device)
         self._delays = torch.from_numpy(trace.delays_s).to(device)
-        self._speed_mps = moving_mps or 0.0
-        self._keep_place = keep_place
+        self._speed_mps = speed_mps or 0.0
+        self._drop_seed = drop_seed
         self._device = device
         self._rows = {
             sender: torch.tensor([i for i, s in enumerate(trace.senders) if s == sender])
             for sender in dict.fromkeys(trace.senders)
         }
-        self._placed = moving_mps is not None or bool(np.isfinite(trace.places_m).all())
-        self.static = trace.gains.shape[3] == 1 and not moving_mps
+        self._placed = speed_mps is not None or bool(np.isfinite(trace.places_m).all())
+        self.static = trace.gains.shape[3] == 1 and not speed_mps
         self.flat = trace.gains.shape[2] == 1 and not trace.delays_s.any()
 
     def realise(self, request: Request) -> Realisation:
-        own = self._rows.get(request.sender, torch.arange(len(self._trace.senders)))
+        rows = self._rows.get(request.sender, torch.arange(len(self._trace.senders)))
         generator = torch.Generator().manual_seed(request.seed)
-        if self._keep_place is None or not request.sender:
-            chooser = torch.Generator().manual_seed(request.place) if self._placed else generator
-            chosen = own[torch.randint(len(own), (request.batch,), generator=chooser)]
+        if self._drop_seed is None or not request.sender:
+            chooser = (
+                torch.Generator().manual_seed(request.seed_of_place) if self._placed else generator
+            )
+            chosen = rows[torch.randint(len(rows), (request.batch,), generator=chooser)]
         else:
-            place = spawn_seed(self._keep_place, request.sender) % len(own)
-            chosen = own[place].expand(request.batch)
+            row = spawn_seed(self._drop_seed, request.sender) % len(rows)
+            chosen = rows[row].expand(request.batch)
         places = torch.from_numpy(self._trace.places_m)[chosen].to(self._device)
         gains = self._gains[chosen.to(self._device)]
         if self._placed:

@@ -99,19 +99,19 @@ def _item(
         raise ValueError(
             f"{which} has gains {list(gains.shape)}; give [1, antennas, 1, 1, paths, steps]"
         )
-    own, delays_s = gains[0, :, 0, 0], delays_s.reshape(-1)
-    if len(delays_s) != own.shape[1]:
+    gains, delays_s = gains[0, :, 0, 0], delays_s.reshape(-1)
+    if len(delays_s) != gains.shape[1]:
         raise ValueError(
-            f"{which} has {own.shape[1]} paths, but {len(delays_s)} delays; give each path one"
+            f"{which} has {gains.shape[1]} paths, but {len(delays_s)} delays; give each path one"
         )
-    if not (np.iscomplexobj(own) and np.isfinite(own).all()):
-        said = "that are not finite" if np.iscomplexobj(own) else f"of {own.dtype}"
-        raise ValueError(f"{which} has gains {said}; give finite complex amplitudes")
-    delays_s = np.where(own.any((0, 2)), delays_s, 0.0)  # Sionna pads by -1 or 1 s
+    if not (np.iscomplexobj(gains) and np.isfinite(gains).all()):
+        problem = "that are not finite" if np.iscomplexobj(gains) else f"of {gains.dtype}"
+        raise ValueError(f"{which} has gains {problem}; give finite complex amplitudes")
+    delays_s = np.where(gains.any((0, 2)), delays_s, 0.0)  # Sionna pads by -1 or 1 s
     if not ((delays_s >= 0) & (delays_s < MAX_DELAY_S)).all():
-        least, most = delays_s.min() + 0.0, delays_s.max() + 0.0  # -0 is 0
+        earliest, latest = delays_s.min() + 0.0, delays_s.max() + 0.0  # -0 is 0
         raise ValueError(
-            f"{which} has delays from {least:g} to {most:g} s; give seconds, from 0 to below "
+            f"{which} has delays from {earliest:g} to {latest:g} s; give seconds, from 0 to below "
             f"{MAX_DELAY_S:g}"
         )
-    return own, delays_s
+    return gains, delays_s

@@ -29,21 +29,21 @@ class Request:
     """What is asked of a source.
 
     Attributes:
-        batch: number of independent channels.
-        steps: number of instants, which are 1 / ``sampling_hz`` apart.
-        sampling_hz: rate of the instants.
+        batch: Number of independent channels.
+        steps: Number of instants, which are 1 / ``sampling_hz`` apart.
+        sampling_hz: Rate of the instants.
         stride: OFDM symbols from one instant to the next.
-        subcarriers: number of subcarriers that the user's power is spread over.
-        seed: fixes the realisation.
-        sender: name of the user, for sources whose users keep a place from one interval to the
+        subcarriers: Number of subcarriers that the user's power is spread over.
+        seed: Fixes the realisation.
+        sender: Name of the user, for sources whose users keep a place from one interval to the
             next; empty for no user in particular.
-        members: tells the users of a population apart, see :mod:`~channel_models.users.population`.
-        neighbours: whether the samples are users of one drop. Users near each other then have
+        members: Tells the users of a population apart, see :mod:`~channel_models.users.population`.
+        neighbours: Whether the samples are users of one drop. Users near each other then have
             similar large-scale parameters, if the source correlates them.
-        place_seed: for users who keep no place from one interval to the next, fixes where they
-            stand, so that all that is sent in an interval comes from the same place; by default it
-            follows from ``seed``.
-        attempt: see :class:`~channel_models.frame.Frame`.
+        place_seed: For users who keep no place from one interval to the next, fixes where they
+            stand, so that all that is sent in an interval comes from the same place; None takes it
+            from ``seed``. Sources read :attr:`seed_of_place`.
+        attempt: See :class:`~channel_models.frame.Frame`.
     """
 
     batch: int
@@ -59,8 +59,8 @@ class Request:
     stride: int = 1
 
     @property
-    def place(self) -> int:
-        """Seed of the place."""
+    def seed_of_place(self) -> int:
+        """``place_seed``, or what follows from ``seed`` where that is None."""
         return spawn_seed(self.seed, "place") if self.place_seed is None else self.place_seed
 
 
@@ -71,7 +71,7 @@ class Realisation:
     Attributes:
         gains: complex64 ``[B, M, P, T]``.
         delays_s: float32 ``[B, P]``, or ``[1, P]`` where all samples share them.
-        location: what is known of each sample's place, float ``[B]`` by name.
+        location: What is known of each sample's place, float ``[B]`` by name.
     """
 
     gains: Tensor
@@ -83,8 +83,8 @@ class Source(ABC):
     """Yields channels of one user.
 
     Attributes:
-        static: whether the channel is the same at every time step, so that one step is enough.
-        flat: whether there is a single path without delay, so that all subcarriers have the same
+        static: Whether the channel is the same at every time step, so that one step is enough.
+        flat: Whether there is a single path without delay, so that all subcarriers have the same
             gain.
     """
 
@@ -100,9 +100,9 @@ def draw(source: Source, request: Request, antennas: int) -> Realisation:
     """Draws a realisation from a source and checks it; on a GPU, only its shapes and types.
 
     Args:
-        source: yields the realisation.
-        request: what is asked of the source.
-        antennas: number of the base station's antennas.
+        source: Yields the realisation.
+        request: What is asked of the source.
+        antennas: Number of the base station's antennas.
 
     Raises:
         ValueError: if what the source yields is no realisation of this request, or is not static or
@@ -163,8 +163,8 @@ class SionnaSource(Source):
 
     Args:
         model: Sionna's model, or one of the user's own.
-        static: whether nothing moves.
-        flat: whether it has a single path without delay.
+        static: Whether nothing moves.
+        flat: Whether it has a single path without delay.
     """
 
     def __init__(self, model: ChannelModel, static: bool = False, flat: bool = False) -> None:
@@ -196,8 +196,8 @@ def random_phases(gains: Tensor, generator: torch.Generator) -> Tensor:
     """Rotations of paths by uniform phases ``[B, 1, P, 1]``, as if a few wavelengths away.
 
     Args:
-        gains: gains of the paths, ``[B, M, P, T]``.
-        generator: a generator of the CPU, so that the draws are the same on every torch device.
+        gains: Gains of the paths, ``[B, M, P, T]``.
+        generator: A generator of the CPU, so that the draws are the same on every torch device.
     """
     turns = torch.rand(len(gains), 1, gains.shape[2], 1, generator=generator)
     phase = (2 * torch.pi * turns).to(gains.device)

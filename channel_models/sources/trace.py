@@ -30,9 +30,9 @@ class Trace:
     Attributes:
         gains: complex64 ``[R, M, P, T]``.
         delays_s: float32 ``[R, P]``.
-        senders: device that each realisation belongs to; an empty string for any device.
-        sampling_hz: rate of the time steps.
-        carrier_hz: carrier frequency.
+        senders: Device that each realisation belongs to; an empty string for any device.
+        sampling_hz: Rate of the time steps.
+        carrier_hz: Carrier frequency.
         physical: True if gains include the path loss, so that a link budget sets the SNR; False if
             E|h|^2 = 1.
         places_m: float32 ``[R, 3]``, places of the users; NaN where unknown.
@@ -131,8 +131,8 @@ def _reading(file: Path) -> Iterator[None]:
 
 
 def _about(schema: pa.Schema) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((schema.metadata or {})[b"tokcom_trace"])
-    return found
+    header: dict[str, Any] = json.loads((schema.metadata or {})[b"tokcom_trace"])
+    return header
 
 
 def _lists(values: NDArray[np.float32]) -> pa.ListArray:

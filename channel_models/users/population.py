@@ -32,8 +32,8 @@ class FreshPopulation(Source):
     """Users who keep no place: in every interval all their channels are drawn again.
 
     Args:
-        source: yields one user's channels.
-        size: number of users and seed.
+        source: Yields one user's channels.
+        size: Number of users and seed.
     """
 
     def __init__(self, source: Source, size: PopulationSize) -> None:
@@ -70,12 +70,12 @@ class PlacedPopulation(Source):
     few wavelengths apart, so that their phases and directions differ.
 
     Args:
-        source: yields one realisation for each place; in a cell, places near each other have
+        source: Yields one realisation for each place; in a cell, places near each other have
             similar ones.
-        size: number of users and seed.
-        carrier_hz: carrier frequency.
-        speed_mps: speed of every user; at 0 the channels never change.
-        device: torch device.
+        size: Number of users and seed.
+        carrier_hz: Carrier frequency.
+        speed_mps: Speed of every user; at 0 the channels never change.
+        device: Torch device.
     """
 
     static = False

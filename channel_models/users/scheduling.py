@@ -22,7 +22,7 @@ class Scheduler(ABC):
     """Chooses the users who send in an interval.
 
     Attributes:
-        needs_rates: whether it looks at the users' channels at all.
+        needs_rates: Whether it looks at the users' channels at all.
     """
 
     needs_rates = True
@@ -34,7 +34,7 @@ class Scheduler(ABC):
         Args:
             waiting: bool ``[U]``, who has something to send.
             rates: float ``[U]``, achievable in this interval (bit/s/Hz); 0 where nobody waits.
-            count: number of users who may send at once.
+            count: Number of users who may send at once.
 
         Returns:
             int64 ``[at most count]``, distinct users who wait.

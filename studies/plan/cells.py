@@ -289,7 +289,7 @@ class Plan:
         """The crossing of the streams of a phase, or of the test."""
         study = self.study
         if contender.reference is not None:
-            link = NOISELESS.matters(self._link(contender, point))
+            link = NOISELESS.relevant_link(self._link(contender, point))
             return Crossing(air=NOISELESS, link=link, snr_db=math.inf, transport={})
         asked_db = point.training.snr_db
         nominal_db = asked_db if phase is None or phase.snr_db is None else phase.snr_db
@@ -311,7 +311,7 @@ class Plan:
         air = air_of(contender, point.air, digital)
         return Crossing(
             air=air,
-            link=air.matters(link) if population is None else link,
+            link=air.relevant_link(link) if population is None else link,
             snr_db=snr_db if air.sets_snr else math.nan,
             transport=transport,
             population=population,

@@ -261,7 +261,7 @@ def _share(study: Study, devices: int, limits: LinkLimits) -> Link:
 def _slower(before: Link, share: Link, senders: Sequence[_Sender]) -> tuple[float, float]:
     """Factors by which airtime and energy of a question change on a share of the band."""
     names, uses = [own.device for own in senders], [own.channel_uses for own in senders]
-    costs = [link.overheads(names, uses, control_bits=0) for link in (before, share)]
+    costs = [link.costs(uses, len(set(names))) for link in (before, share)]
     old_ms, new_ms = (
         link.interval_ms(names, own) for link, own in zip((before, share), costs, strict=True)
     )

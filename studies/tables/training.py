@@ -121,11 +121,11 @@ def _step_costs(spec: PhaseSpec, link: Link, step: Step) -> TrainingCosts:
     power_dbm = step.get("tx_power_dbm")
     if power_dbm is not None:
         link = link.model_copy(update={"tx_power_dbm": power_dbm})
-    overheads = link.overheads(senders, uses, control_bits=0)
+    costs = link.costs(uses, len(set(senders)))
     return TrainingCosts(
         channel_uses=samples * sum(uses),
-        airtime_s=1e-3 * samples * link.interval_ms(senders, overheads),
-        energy_j=1e-3 * samples * sum(cost.energy_mj for cost in overheads),
+        airtime_s=1e-3 * samples * link.interval_ms(senders, costs),
+        energy_j=1e-3 * samples * sum(cost.energy_mj for cost in costs),
         uplink_bits=samples * (step.get("uplink_bits") or 0.0),
         downlink_bits=samples * (step.get("gradient_bits") or 0.0),
     )

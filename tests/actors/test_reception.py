@@ -60,7 +60,7 @@ def _pair(**sent: Tensor) -> list[tuple[Frame, Reception]]:
 def test_a_devices_streams_follow_each_other_until_its_deadline() -> None:
     there = torch.tensor([True, False])
     both = _pair(caption=torch.tensor([True, True]), question=there)
-    airtime_ms = LINK.transmission(4096, LINK.blocks_per_device(1)).airtime_ms
+    airtime_ms = LINK.cost(4096, LINK.blocks_per_device(1)).airtime_ms
     none = dict.fromkeys(("caption", "question"), torch.zeros(2, dtype=torch.float64))
     for deadline_ms, lost in ((1.5, [True, False]), (2.5, [False, False])):
         rules = Rules(-math.inf, 0.2 + deadline_ms * airtime_ms, dict.fromkeys(none, 0.2), none)
@@ -90,7 +90,7 @@ def test_devices_that_take_turns_end_one_after_the_other() -> None:
 def test_a_straggler_is_waited_for_until_the_deadline() -> None:
     both = _pair(question=torch.tensor([True, True, True, False]))
     delay_ms = {"question": torch.tensor([0.0, 3.0, 30.0, 3.0], dtype=torch.float64)}
-    airtime_ms = LINK.transmission(4096, LINK.blocks_per_device(1)).airtime_ms
+    airtime_ms = LINK.cost(4096, LINK.blocks_per_device(1)).airtime_ms
     logs = stream_logs(both, LINK, Rules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
     assert logs["question"].lost.tolist() == [False, False, True, False]
     assert logs["question"].waited_ms.tolist() == pytest.approx([0, 3, 10 - airtime_ms, 0])

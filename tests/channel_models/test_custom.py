@@ -12,13 +12,13 @@ from pydantic import TypeAdapter, ValidationError
 from channel_models import (
     Air,
     AirBase,
+    CsiSettings,
     Frame,
     LinearAir,
     Link,
     NamedAir,
     PopulationSize,
     Realisation,
-    Receiver,
     Request,
     Source,
     named_air,
@@ -82,7 +82,7 @@ def test_it_is_written_as_it_was_read() -> None:
 
 def test_it_has_what_other_airs_have() -> None:
     air = _nakagami(m=3, fidelity="abstract")
-    assert air.matters(Link(bandwidth_hz=1e6, antennas=2)) == Link(antennas=2)
+    assert air.relevant_link(Link(bandwidth_hz=1e6, antennas=2)) == Link(antennas=2)
     built = air.build(Link(antennas=2), 5.0, population=PopulationSize(3, seed=1))
     assert isinstance(built, Air)
     with pytest.raises(ValueError, match="needs pilots"):
@@ -177,7 +177,7 @@ def test_a_source_should_be_as_flat_and_static_as_it_says() -> None:
 
 def test_a_wrong_source_is_refused_on_the_air() -> None:
     for csi in ("perfect", "estimated"):
-        air = LinearAir(LINK, 0.1, _Given(None), Receiver(csi, "linear"))
+        air = LinearAir(LINK, 0.1, _Given(None), CsiSettings(csi, "linear"))
         ones = torch.ones(4, 32)
         frame = Frame("a", "s", ones.to(torch.complex64), ones.bool(), torch.ones(4))
         with pytest.raises(ValueError, match="yields NoneType"):

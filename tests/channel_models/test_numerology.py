@@ -15,10 +15,10 @@ def test_a_slot_of_one_block_by_hand() -> None:
     """30 kHz: a slot lasts 0.5 ms and has 12 x (14 - 2) data symbols in a block of 360 kHz."""
     link = Link(bandwidth_hz=360e3, dmrs_symbols=2)
     assert link.resource_blocks == 1
-    whole = link.transmission(144, blocks=1)
+    whole = link.cost(144, blocks=1)
     assert whole.airtime_ms == pytest.approx(0.5)
     assert whole.pilot_channel_uses == 24
-    one_more = link.transmission(145, blocks=1)
+    one_more = link.cost(145, blocks=1)
     assert one_more.airtime_ms == pytest.approx(0.5 + 3 * 0.5 / 14)  # one symbol and two pilots
 
 
@@ -27,16 +27,13 @@ def test_the_rate_does_not_depend_on_the_spacing(spacing: int) -> None:
     """Wider subcarriers, shorter symbols: as many channel uses fill a millisecond."""
     link = Link(bandwidth_hz=14.4e6, subcarrier_spacing_khz=spacing)
     whole = round(14.4e6 / 15e3 * 12)
-    assert link.transmission(whole, link.resource_blocks).airtime_ms == pytest.approx(1.0)
+    assert link.cost(whole, link.resource_blocks).airtime_ms == pytest.approx(1.0)
 
 
 def test_twice_the_band_takes_half_the_time() -> None:
-    narrow, wide = (
-        Link(bandwidth_hz=b).overheads(["a", "b"], [1e6, 1e6], 32)[0] for b in (7.2e6, 14.4e6)
-    )
+    narrow, wide = (Link(bandwidth_hz=b).costs([1e6], devices=2)[0] for b in (7.2e6, 14.4e6))
     assert wide.airtime_ms == pytest.approx(narrow.airtime_ms / 2, rel=1e-2)
     assert wide.energy_mj == pytest.approx(narrow.energy_mj / 2, rel=1e-2)
-    assert wide.control_bits == 32
 
 
 @pytest.mark.parametrize("lengths", [(0, 156), (0, 0, 0, 156), (10, 300), (100, 3000)])
@@ -57,6 +54,9 @@ def test_a_frames_cost_is_the_mean_of_its_samples(lengths: tuple[int, ...]) -> N
         energies = [c.energy_mj * p for c, p in zip(costs, part, strict=True)]
         assert cost.energy_mj == pytest.approx(fmean(energies))
         assert cost.control_bits == 32 * fmean(float(n > 0) for n in lengths)
+        assert got.costs["data_channel_uses"].tolist() == list(lengths)
+        assert got.costs["energy_mj"].tolist() == pytest.approx(energies)
+        assert got.costs["control_bits"].tolist() == [32.0 * (n > 0) for n in lengths]
 
 
 def test_ofdma_waits_for_the_slowest_and_tdma_for_all() -> None:
@@ -64,20 +64,20 @@ def test_ofdma_waits_for_the_slowest_and_tdma_for_all() -> None:
     senders = ["vision", "audio", "text"]
     for access in ("ofdma", "tdma"):
         link = Link(bandwidth_hz=3 * 3.6e6, access=access)
-        overheads = link.overheads(senders, uses, 0)
-        times = [o.airtime_ms for o in overheads]
+        costs = link.costs(uses, devices=3)
+        times = [cost.airtime_ms for cost in costs]
         expected = max(times) if access == "ofdma" else sum(times)
-        assert link.interval_ms(senders, overheads) == pytest.approx(expected)
-    split = Link(bandwidth_hz=3 * 3.6e6).overheads(senders, uses, 0)
-    whole = Link(bandwidth_hz=3 * 3.6e6, access="tdma").overheads(senders, uses, 0)
+        assert link.interval_ms(senders, costs) == pytest.approx(expected)
+    split = Link(bandwidth_hz=3 * 3.6e6).costs(uses, devices=3)
+    whole = Link(bandwidth_hz=3 * 3.6e6, access="tdma").costs(uses, devices=3)
     assert split[1].airtime_ms == pytest.approx(3 * whole[1].airtime_ms, rel=1e-2)
 
 
 def test_two_frames_of_one_sender_follow_each_other() -> None:
     link = Link(bandwidth_hz=3.6e6)
-    overheads = link.overheads(["text", "text", "audio"], [144, 144, 144], 0)
-    own = overheads[0].airtime_ms
-    assert link.interval_ms(["text", "text", "audio"], overheads) == pytest.approx(2 * own)
+    costs = link.costs([144, 144, 144], devices=2)
+    expected = 2 * costs[0].airtime_ms
+    assert link.interval_ms(["text", "text", "audio"], costs) == pytest.approx(expected)
     assert link.blocks_per_device(2) == 5
 
 
@@ -100,7 +100,7 @@ def test_bad_links_are_refused(bad: dict[str, object], complaint: str) -> None:
 
 def test_too_many_devices_for_the_band_are_refused() -> None:
     with pytest.raises(ValueError, match="1 resource blocks for 3 devices"):
-        Link(bandwidth_hz=360e3).overheads(["a", "b", "c"], [1, 1, 1], 0)
+        Link(bandwidth_hz=360e3).costs([1], devices=3)
 
 
 @pytest.mark.parametrize(("access", "expected_ms"), [("ofdma", [7.0, 8.0]), ("tdma", [8.0, 8.0])])

@@ -13,10 +13,10 @@ from sionna.phy.mimo import lmmse_equalizer
 
 from channel_models import Air, Link, Realisation, Request, Source, named_air
 from channel_models.numerology import Allocation
+from channel_models.reception.csi import CsiSettings, Interpolation
 from channel_models.reception.detection import detect_users, lmmse_combine
 from channel_models.reception.estimation import PilotEstimator
 from channel_models.reception.linear import LinearAir
-from channel_models.reception.receiver import Interpolation, Receiver
 from channel_models.reception.response import frequency_response, subcarrier_hz
 from channel_models.reception.signal import FadingChannel
 from channel_models.seeding import sionna_seeded
@@ -294,8 +294,8 @@ def test_the_pilots_of_a_still_user_are_interpolated(interpolation: Interpolatio
         physical=False,
         directions=np.tile(np.float32([1, 0, 0]), (20, 3, 1)),
     )
-    source = RecordedSource(trace, 1, moving_mps=0.0)
-    air = LinearAir(LINK, 0.01, source, Receiver("estimated", interpolation))
+    source = RecordedSource(trace, 1, speed_mps=0.0)
+    air = LinearAir(LINK, 0.01, source, CsiSettings("estimated", interpolation))
     (got,) = air.transmit([frame("a", batch=50, symbols=60)], seed=1)
     assert got.symbols.isfinite().all()
     assert float(got.noise_var.mean()) < 0.2

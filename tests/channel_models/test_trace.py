@@ -168,7 +168,7 @@ def test_paths_of_known_direction_shift_by_doppler() -> None:
         np.zeros((1, 3), np.float32),
         np.asarray([[[1.0, 0.0, 0.0]]], np.float32),
     )
-    channel = RecordedSource(trace, 1, moving_mps=30.0).realise(replace(REQUEST, batch=500))
+    channel = RecordedSource(trace, 1, speed_mps=30.0).realise(replace(REQUEST, batch=500))
     gains = channel.gains[:, 0, 0]
     torch.testing.assert_close(gains.abs(), torch.ones(500, 28))
     turn = torch.angle(gains[:, 1] * gains[:, 0].conj()).abs() / (2 * torch.pi)

@@ -149,8 +149,8 @@ def test_fit_counts_packets_of_a_fixed_mcs() -> None:
     assert uses == 285
     blocks = link.blocks_per_device(3)
     assert count < 48
-    assert link.transmission(uses * count, blocks).airtime_ms <= 2.2
-    assert link.transmission(uses * (count + 1), blocks).airtime_ms > 2.2
+    assert link.cost(uses * count, blocks).airtime_ms <= 2.2
+    assert link.cost(uses * (count + 1), blocks).airtime_ms > 2.2
     with pytest.raises(ValueError, match=r"'digital': .* adaptive .* take an MCS from 2 to 27"):
         planned(**keys)
 

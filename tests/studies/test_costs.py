@@ -137,7 +137,7 @@ def test_energy_of_training_follows_power_control() -> None:
     costs = step_costs(frames, got, {})
     full = link.model_copy(update={"tx_power_dbm": costs["tx_power_dbm"]})
     uses = [cost.overhead.data_channel_uses for cost in got]
-    energy_mj = sum(cost.energy_mj for cost in full.overheads("abc", uses, control_bits=0))
+    energy_mj = sum(cost.energy_mj for cost in full.costs(uses, devices=3))
     assert energy_mj == pytest.approx(sum(cost.overhead.energy_mj for cost in got))
 
 

@@ -15,7 +15,7 @@ from .config import CodecConfig
 
 _MIN_POWER = 1e-12
 _MIN_NOISE = 1e-3
-"""Noise variance below which the SNR counts as 30 dB, so that it is finite without noise, too."""
+"""Least error variance that the decoder sees, 3 bels, so that it is finite without noise, too."""
 
 
 class ChannelEncoder(nn.Module):
@@ -49,7 +49,10 @@ class ChannelDecoder(nn.Module):
         )
 
     def forward(self, symbols: Tensor, noise_var: Tensor) -> Tensor:
-        """Symbols ``[B, N]`` and their noise variances ``[B, N]`` to states ``[B, S, D]``."""
+        """Symbols ``[B, N]`` and their error variances ``[B, N]`` to states ``[B, S, D]``.
+
+        With ``sees_snr`` each token also has minus log10 of its mean error variance, in bels.
+        """
         reals = unpack(symbols, 2 * self.symbols_per_token)
         if self._sees_snr:
             of_token = noise_var.reshape(*reals.shape[:2], -1).mean(-1, keepdim=True)

@@ -86,7 +86,8 @@ class CodecConfig(Config):
         symbols_per_token: Complex symbols of a token, r; None sends the states themselves, two
             features per symbol.
         hidden: Features between the two layers of each.
-        sees_snr: Whether the channel decoder also sees the effective SNR of each token.
+        sees_snr: Whether the channel decoder also sees how well each token was received: minus
+            log10 of the error variance after equalisation, in bels.
         sends_scale: Whether the base station is told each sample's power, without noise and outside
             of the channel uses. States that are sent without a codec need this; a codec could learn
             to convey information by it.

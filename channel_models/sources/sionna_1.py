@@ -1,7 +1,7 @@
 """Sionna 1.x, whose channels are computed by TensorFlow, as a source of realisations.
 
-TensorFlow and this package's Sionna 2 do not share a process. :class:`TensorflowChannels` runs
-where Sionna 1.x is installed (``actors.engines.tensorflow`` puts it into an isolated Ray actor)
+TensorFlow and this package's Sionna 2 do not share a process. :class:`Sionna1Channels` runs
+where Sionna 1.x is installed (``actors.engines.sionna_1`` puts it into an isolated Ray actor)
 and yields NumPy arrays. :class:`BankedSource` turns these into a source in this process.
 """
 
@@ -25,16 +25,16 @@ Arrays = tuple[NDArray[np.complex64], NDArray[np.float32]]
 _BANK_SEED = 0
 
 
-class TensorflowChannels:
+class Sionna1Channels:
     """Sionna 1.x's delay-line profiles; a plain class, to be created where TensorFlow is.
 
     Args:
         family: ``tdl`` or ``cdl``.
         profile: ``a`` to ``e``.
         delay_spread_s: RMS delay spread.
-        carrier_hz: carrier frequency.
-        speed_mps: speed of the user.
-        antennas: number of the base station's antennas.
+        carrier_hz: Carrier frequency.
+        speed_mps: Speed of the user.
+        antennas: Number of the base station's antennas.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ChannelService(ABC):
 
 
 ServiceFactory = Callable[[DelayLine], ChannelService]
-"""Makes a service; ``actors.engines.tensorflow.tensorflow_service`` is one."""
+"""Makes a service; ``actors.engines.sionna_1.sionna_1_service`` is one."""
 
 
 class BankedSource(Source):
@@ -119,12 +119,12 @@ class BankedSource(Source):
     as the frame after it.
 
     Args:
-        service: makes the realisations.
-        static: whether nothing moves.
-        batches: number of batches in the bank.
-        batch: number of realisations in each; a request for more than the whole bank gets some of
+        service: Makes the realisations.
+        static: Whether nothing moves.
+        batches: Number of batches in the bank.
+        batch: Number of realisations in each; a request for more than the whole bank gets some of
             them twice.
-        device: torch device.
+        device: Torch device.
     """
 
     def __init__(

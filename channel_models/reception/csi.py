@@ -12,13 +12,13 @@ Interpolation = Literal["nearest", "linear", "lmmse"]
 
 
 @dataclass(frozen=True)
-class Receiver:
+class CsiSettings:
     """What is known of the channel.
 
     Attributes:
         csi: ``perfect``, ``estimated`` from the pilots, or ``none``, which leaves the received
             signal as it is.
-        interpolation: how the channel is estimated between the pilots.
+        interpolation: How the channel is estimated between the pilots.
     """
 
     csi: Csi = "perfect"

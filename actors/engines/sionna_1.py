@@ -8,9 +8,9 @@ from typing import Any
 import ray
 from ray import cloudpickle
 
-from channel_models.sources import tensorflow as tensorflow_source
+from channel_models.sources import sionna_1
 from channel_models.sources.delay_line import DelayLine
-from channel_models.sources.tensorflow import Arrays, ChannelService, TensorflowChannels
+from channel_models.sources.sionna_1 import Arrays, ChannelService, Sionna1Channels
 
 from .engine import EngineTimeoutError
 from .retries import MAX_RETRIES
@@ -33,9 +33,9 @@ class RayChannelService(ChannelService):
         self._deadline_s = deadline_s
         self._asked: dict[tuple[int, int, float, int], Any] = {}
         # By value: that environment has Sionna 1.x, with which channel_models cannot be imported.
-        cloudpickle.register_pickle_by_value(tensorflow_source)
+        cloudpickle.register_pickle_by_value(sionna_1)
         try:
-            remote = ray.remote(TensorflowChannels).options(
+            remote = ray.remote(Sionna1Channels).options(
                 num_cpus=0,
                 runtime_env={
                     "pip": [SIONNA_1],
@@ -46,7 +46,7 @@ class RayChannelService(ChannelService):
             )
             self._actor = remote.remote(*astuple(line))
         finally:
-            cloudpickle.unregister_pickle_by_value(tensorflow_source)
+            cloudpickle.unregister_pickle_by_value(sionna_1)
 
     def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
         order = (batch, steps, sampling_hz, seed)
@@ -70,6 +70,6 @@ class RayChannelService(ChannelService):
         return arrays
 
 
-def tensorflow_service(line: DelayLine) -> ChannelService:
+def sionna_1_service(line: DelayLine) -> ChannelService:
     """The service behind airs with ``backend: tensorflow``."""
     return RayChannelService(line)

@@ -45,7 +45,7 @@ from .messages import (
     merge,
 )
 from .reception import arrival, step_costs
-from .rounds import AnswerSession, interval_ms, waiting_ms
+from .rounds import AnswerSession, joint_airtime_ms, waiting_ms
 from .training.optimiser import Optimiser, seeded
 from .uplink import Uplink, as_leaf, exactly, moved, receiver_inputs
 
@@ -197,7 +197,7 @@ class BaseStation:
                 frame.stream: arrival(frame, reception)
                 for frame, reception in zip(frames, receptions, strict=True)
             },
-            interval_ms=interval_ms(frames, receptions, self._config.link),
+            airtime_ms=joint_airtime_ms(frames, receptions, self._config.link),
             waiting_ms=waiting_ms(frames, receptions, self._config.link),
         )
         everyone = torch.ones(len(rows), dtype=torch.bool, device=self._device)
@@ -227,7 +227,7 @@ class BaseStation:
             losses=found.losses,
             loss_counts=found.loss_counts,
             arrivals=session.arrivals,
-            interval_ms=session.interval_ms,
+            airtime_ms=session.airtime_ms,
             waiting_ms=session.waiting_ms,
             feedback_bits=session.feedback_bits,
         )

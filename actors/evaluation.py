@@ -23,7 +23,7 @@ class Evaluation:
         first_token: Whether the first token of each answer is the true one's.
         losses: Mean test losses, by name.
         arrivals: Reception of each stream, means over samples.
-        interval_ms, waiting_ms, feedback_bits: Mean airtime, waiting time and downlink bits of a
+        airtime_ms, waiting_ms, feedback_bits: Mean airtime, waiting time and downlink bits of a
             sample, see :class:`.messages.Answers`.
     """
 
@@ -32,7 +32,7 @@ class Evaluation:
     first_token: tuple[bool, ...]
     losses: dict[str, float]
     arrivals: dict[str, Arrival]
-    interval_ms: float
+    airtime_ms: float
     waiting_ms: float = 0.0
     feedback_bits: float = 0.0
 
@@ -49,7 +49,7 @@ def merge_answers(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluat
         first_token=tuple(hit for a in answered for hit in a.first_token),
         losses=_merge_losses(answered, counts),
         arrivals={name: _merge_arrivals(parts, counts) for name, parts in streams.items()},
-        interval_ms=_mean([a.interval_ms for a in answered], counts),
+        airtime_ms=_mean([a.airtime_ms for a in answered], counts),
         waiting_ms=_mean([a.waiting_ms for a in answered], counts),
         feedback_bits=_mean([a.feedback_bits for a in answered], counts),
     )

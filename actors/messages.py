@@ -116,7 +116,7 @@ class Answers:
         loss_counts: Number of values that a loss is the mean of, see
             :class:`tokcom_core.systems.Predictions`.
         arrivals: Reception of each stream.
-        interval_ms: Airtime of a sample: of the slowest device, or of all devices (TDMA).
+        airtime_ms: Airtime of a sample: of the slowest device, or of all devices (TDMA).
         waiting_ms: Time that a sample takes beyond that: round trips before retransmissions.
         feedback_bits: Downlink bits that a sample's answer took before it was finished.
     """
@@ -127,7 +127,7 @@ class Answers:
     losses: dict[str, float]
     loss_counts: dict[str, int]
     arrivals: dict[str, Arrival]
-    interval_ms: float
+    airtime_ms: float
     waiting_ms: float = 0.0
     feedback_bits: float = 0.0
 

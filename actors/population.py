@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from channel_models import InfeasibleBudgetError, Link, spawn_seed
+from channel_models.numerology import SYMBOLS_PER_SLOT
 from channel_models.users.scheduling import SchedulerName
 from tokcom_core.systems import Stream
 
@@ -82,10 +83,10 @@ def airtime_ms(link: Link, streams: Sequence[Stream]) -> float:
     """
     senders = [stream.device for stream in streams]
     uses = [float(stream.max_tokens * stream.symbols_per_token) for stream in streams]
-    return link.interval_ms(senders, link.overheads(senders, uses, control_bits=0))
+    return link.joint_airtime_ms(senders, link.overheads(senders, uses, control_bits=0))
 
 
 def interval_s(link: Link, streams: Sequence[Stream]) -> float:
     """Length of a scheduling interval: :func:`airtime_ms` rounded up to whole slots."""
-    slot_ms = 14 * link.symbol_ms
+    slot_ms = SYMBOLS_PER_SLOT * link.symbol_ms
     return math.ceil(airtime_ms(link, streams) / slot_ms - 1e-9) * slot_ms / 1e3

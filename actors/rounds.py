@@ -24,7 +24,7 @@ class AnswerSession:
         corpus: All samples of their split, which some scores are relative to.
         arrivals: Reception of each stream. Tokens, their erased fraction and costs are those of all
             rounds; SNRs and the rest are those of the first.
-        interval_ms: Airtime of a sample in all rounds.
+        airtime_ms: Airtime of a sample in all rounds.
         waiting_ms: Time beyond that which a sample waits for retransmissions in all rounds.
         feedback_bits: Downlink bits of a sample's feedback.
     """
@@ -32,7 +32,7 @@ class AnswerSession:
     samples: Samples
     corpus: Samples
     arrivals: dict[str, Arrival]
-    interval_ms: float
+    airtime_ms: float
     waiting_ms: float = 0.0
     feedback_bits: float = 0.0
 
@@ -54,14 +54,14 @@ class AnswerSession:
             erased_fraction=erased / max(tokens, 1e-9),
             overhead=_sum(before.overhead, more.overhead, fraction),
         )
-        self.interval_ms += fraction * interval_ms([frame], [reception], link)
+        self.airtime_ms += fraction * joint_airtime_ms([frame], [reception], link)
         self.waiting_ms += fraction * waiting_ms([frame], [reception], link)
 
 
-def interval_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
+def joint_airtime_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
     """Mean airtime of a sample: of its slowest device, or of all devices (TDMA)."""
     senders = [frame.sender for frame in frames]
-    return float(link.intervals_ms(senders, [own.airtime_ms for own in receptions]).mean())
+    return float(link.joint_airtimes_ms(senders, [own.airtime_ms for own in receptions]).mean())
 
 
 def waiting_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:

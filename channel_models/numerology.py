@@ -246,7 +246,7 @@ class Link(LinkSettings):
     def overheads(
         self, senders: Sequence[str], data_channel_uses: Sequence[float], control_bits: float
     ) -> list[Overhead]:
-        """The overhead of each frame of one interval; frames of one sender follow each other.
+        """The overhead of each of several frames; frames of one sender follow each other.
 
         Args:
             senders: the sender of each frame.
@@ -259,13 +259,13 @@ class Link(LinkSettings):
             for uses in data_channel_uses
         ]
 
-    def interval_ms(self, senders: Sequence[str], overheads: Sequence[Overhead]) -> float:
-        """Airtime of the whole interval: of the slowest device, or of all in turn (TDMA)."""
+    def joint_airtime_ms(self, senders: Sequence[str], overheads: Sequence[Overhead]) -> float:
+        """Airtime of all frames: of the slowest device, or of all devices in turn (TDMA)."""
         airtimes_ms = [torch.tensor(cost.airtime_ms, dtype=torch.float64) for cost in overheads]
-        return float(self.intervals_ms(senders, airtimes_ms))
+        return float(self.joint_airtimes_ms(senders, airtimes_ms))
 
-    def intervals_ms(self, senders: Sequence[str], airtimes_ms: Sequence[Tensor]) -> Tensor:
-        """Airtime of the whole interval, as :meth:`interval_ms`, of each of many samples ``[B]``.
+    def joint_airtimes_ms(self, senders: Sequence[str], airtimes_ms: Sequence[Tensor]) -> Tensor:
+        """Airtime of all frames, as :meth:`joint_airtime_ms`, of each of many samples ``[B]``.
 
         Args:
             senders: the sender of each frame; frames of one sender follow each other.
@@ -280,7 +280,7 @@ class Link(LinkSettings):
     def waits_ms(
         self, senders: Sequence[str], airtimes_ms: Sequence[Tensor], waiting_ms: Sequence[Tensor]
     ) -> Tensor:
-        """How much longer than its airtime each sample's interval is, ``[B]``.
+        """How much longer than its airtime each sample takes, ``[B]``.
 
         Frames that are sent in turn wait for their next attempts at the same time: only the longest
         of these waits counts.

@@ -106,7 +106,7 @@ def _scores(
         first_token=of_questions("first_token", False),
         losses={},
         arrivals={str(stream): _arrival(rows, asked) for stream, rows in journal.groupby("stream")},
-        interval_ms=1e3 * interval_s * intervals / asked,
+        airtime_ms=1e3 * interval_s * intervals / asked,
     )
 
 

@@ -79,7 +79,7 @@ class Outcome:
         arrivals = self.evaluation.arrivals
         tokens = dict.fromkeys(layout.devices, 0.0) | tokens_sent(arrivals.values())
         air = air_columns(list(arrivals.values()))
-        airtime_ms = self.evaluation.interval_ms
+        airtime_ms = self.evaluation.airtime_ms
         by_stream = {name: arrival.tokens for name, arrival in arrivals.items()}
         network = network_columns(self.cell, self.sizes, by_stream)
         on_air_ms = airtime_ms + self.evaluation.waiting_ms

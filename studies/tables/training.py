@@ -124,7 +124,7 @@ def _step_costs(spec: PhaseSpec, link: Link, step: Step) -> TrainingCosts:
     overheads = link.overheads(senders, uses, control_bits=0)
     return TrainingCosts(
         channel_uses=samples * sum(uses),
-        airtime_s=1e-3 * samples * link.interval_ms(senders, overheads),
+        airtime_s=1e-3 * samples * link.joint_airtime_ms(senders, overheads),
         energy_j=1e-3 * samples * sum(cost.energy_mj for cost in overheads),
         uplink_bits=samples * (step.get("uplink_bits") or 0.0),
         downlink_bits=samples * (step.get("gradient_bits") or 0.0),

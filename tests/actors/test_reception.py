@@ -13,7 +13,7 @@ from torch import Tensor
 from actors.evaluation import merge_answers
 from actors.messages import Answers, Arrival, Rules
 from actors.reception import arrival, step_costs, stream_logs
-from actors.rounds import interval_ms
+from actors.rounds import joint_airtime_ms
 from channel_models import Frame, Link, Reception, named_air, normalise
 from channel_models.numerology import Access
 
@@ -83,7 +83,9 @@ def test_devices_that_take_turns_end_one_after_the_other() -> None:
         logs = stream_logs(received, link, Rules(-math.inf, 10.0, dict.fromkeys(none, 0.0), none))
         airtime_ms = float(logs["a"].ends_ms)
         assert float(logs["b"].ends_ms) == pytest.approx(second * airtime_ms)
-        whole = link.intervals_ms(["a", "b"], [log.costs["airtime_ms"] for log in logs.values()])
+        whole = link.joint_airtimes_ms(
+            ["a", "b"], [log.costs["airtime_ms"] for log in logs.values()]
+        )
         assert float(logs["b"].ends_ms) == pytest.approx(float(whole))
 
 
@@ -154,13 +156,13 @@ def test_the_airtime_of_a_sample_does_not_depend_on_the_batches(access: Access) 
     air = named_air("awgn").build(link, 10.0)
     lengths = torch.randint(0, 40, (2, 8), generator=torch.Generator().manual_seed(1))
     frames = [_of_lengths(name, own) for name, own in zip("ab", lengths, strict=True)]
-    whole = interval_ms(frames, air.transmit(frames, 1), link)
+    whole = joint_airtime_ms(frames, air.transmit(frames, 1), link)
     each = []
     for i in range(8):
         one = [_rows(frame, slice(i, i + 1)) for frame in frames]
-        each.append(interval_ms(one, air.transmit(one, 1), link))
+        each.append(joint_airtime_ms(one, air.transmit(one, 1), link))
     assert whole == pytest.approx(sum(each) / 8)
-    of_means = link.interval_ms(["a", "b"], [r.overhead for r in air.transmit(frames, 1)])
+    of_means = link.joint_airtime_ms(["a", "b"], [r.overhead for r in air.transmit(frames, 1)])
     assert (of_means < whole) == (access == "ofdma")
 
 

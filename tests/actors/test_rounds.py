@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from actors.reception import arrival
-from actors.rounds import AnswerSession, interval_ms
+from actors.rounds import AnswerSession, joint_airtime_ms
 from channel_models import Air, Frame, Link, named_air
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.systems import Feedback, Phase, StreamInput, Training
@@ -37,7 +37,7 @@ def test_costs_of_all_rounds_are_means_over_all_samples(air: Air) -> None:
         samples=samples,
         corpus=samples,
         arrivals={"words": arrival(first, one)},
-        interval_ms=interval_ms([first], [one], LINK),
+        airtime_ms=joint_airtime_ms([first], [one], LINK),
     )
     before = session.arrivals["words"]
     rows = torch.tensor([1, 5])
@@ -50,7 +50,7 @@ def test_costs_of_all_rounds_are_means_over_all_samples(air: Air) -> None:
         expected = getattr(one.overhead, name) + getattr(two.overhead, name) / 4
         assert getattr(after.overhead, name) == pytest.approx(expected), name
     assert after.overhead.control_bits == 32 + 32 / 4  # every frame has its own power scale
-    assert session.interval_ms == pytest.approx(
+    assert session.airtime_ms == pytest.approx(
         one.overhead.airtime_ms + two.overhead.airtime_ms / 4
     )
     assert session.waiting_ms == pytest.approx(8.0 / 4)

@@ -67,7 +67,7 @@ def test_ofdma_waits_for_the_slowest_and_tdma_for_all() -> None:
         overheads = link.overheads(senders, uses, 0)
         times = [o.airtime_ms for o in overheads]
         expected = max(times) if access == "ofdma" else sum(times)
-        assert link.interval_ms(senders, overheads) == pytest.approx(expected)
+        assert link.joint_airtime_ms(senders, overheads) == pytest.approx(expected)
     split = Link(bandwidth_hz=3 * 3.6e6).overheads(senders, uses, 0)
     whole = Link(bandwidth_hz=3 * 3.6e6, access="tdma").overheads(senders, uses, 0)
     assert split[1].airtime_ms == pytest.approx(3 * whole[1].airtime_ms, rel=1e-2)
@@ -77,7 +77,7 @@ def test_two_frames_of_one_sender_follow_each_other() -> None:
     link = Link(bandwidth_hz=3.6e6)
     overheads = link.overheads(["text", "text", "audio"], [144, 144, 144], 0)
     own = overheads[0].airtime_ms
-    assert link.interval_ms(["text", "text", "audio"], overheads) == pytest.approx(2 * own)
+    assert link.joint_airtime_ms(["text", "text", "audio"], overheads) == pytest.approx(2 * own)
     assert link.blocks_per_device(2) == 5
 
 

@@ -55,7 +55,7 @@ def test_relay_is_counted(taichi_case_of: CaseOf) -> None:
     alone = SplitSystem(taichi_case_of(codec={"symbols_per_token": 4}), "awgn", math.inf)
     once = alone.answer("test", frames)
     assert once.feedback_bits == 0
-    assert answers.interval_ms > once.interval_ms
+    assert answers.airtime_ms > once.airtime_ms
     assert cost.energy_mj > once.arrivals["prompt"].overhead.energy_mj
 
 

@@ -22,7 +22,7 @@ from .engines.ray_engine import PlacementStrategy, RayEngine
 from .engines.retries import MAX_RETRIES, RetriesExhaustedError, retrying
 from .evaluation import Evaluation
 from .faults import Faults
-from .messages import Arrival, Batch, Gradient, StepPart
+from .messages import Arrival, Gradient, StepPart, StreamRequest
 from .network import Network, Progress
 from .population import UserPopulation, airtime_ms, interval_s, share_of
 from .reception import GRADIENT_BITS
@@ -36,7 +36,6 @@ __all__ = [
     "ActorSpec",
     "Arrival",
     "BaseStation",
-    "Batch",
     "Checkpoints",
     "Device",
     "DeviceConfig",
@@ -65,6 +64,7 @@ __all__ = [
     "StateLostError",
     "StationConfig",
     "StepPart",
+    "StreamRequest",
     "UserPopulation",
     "airtime_ms",
     "hide_unreserved_gpus",

@@ -13,12 +13,18 @@ from tokcom_core.systems import Stream
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples of a split that a device is to send as one stream.
+class StreamRequest:
+    """Request to a device to send samples of a split as one stream.
 
-    ``muted`` marks samples of which nothing is sent: the device is missing, offline, or left out
-    on purpose. ``members`` names the user of each sample, where many users send. ``tokens`` is the
-    token length of the stream; None for the one that the device is built for.
+    Attributes:
+        stream: Name of the stream.
+        split: Split that the samples come from.
+        rows: Rows of the split.
+        training: Whether the device is to learn from what it sends.
+        muted: Whether each sample is not sent, as its device is missing, offline, or left out on
+            purpose; empty if all are sent.
+        members: The user of each sample, where many users send.
+        tokens: Token length of the stream; None for the one that the device is built for.
     """
 
     stream: str

@@ -19,7 +19,7 @@ from .device import Device, DeviceConfig
 from .engines.engine import ActorSpec, Engine, OnEngine, Peer, PeerLostError, StateLostError
 from .engines.retries import retrying
 from .evaluation import Evaluation, merge_answers
-from .messages import Answers, Batch, StepPart, StepReport
+from .messages import Answers, StepPart, StepReport, StreamRequest
 from .population import UserPopulation, interval_s
 from .reception import merge_reports
 from .training.batches import (
@@ -297,20 +297,22 @@ class Network(OnEngine):
         sending = Sending(streams, missing, interval_s(self._link, streams), phase.batch_size)
         return ScheduledSampler(self._population, sizes, sending, seed, predict_rates)
 
-    def _whole(self, inputs: Mapping[str, str], rows: tuple[int, ...]) -> list[Batch]:
+    def _whole(self, inputs: Mapping[str, str], rows: tuple[int, ...]) -> list[StreamRequest]:
         """Requests for all streams of these samples; many users send them in order."""
         members = None
         if self._population is not None:
             length_s = interval_s(self._link, [self._streams[name] for name in inputs])
             users = self._population
             members = in_order(rows, users.users, users.users_an_interval, length_s)
-        return [Batch(s, split, rows, False, members=members) for s, split in inputs.items()]
+        return [
+            StreamRequest(s, split, rows, False, members=members) for s, split in inputs.items()
+        ]
 
-    def _transmit(self, batches: Sequence[Batch]) -> list[Any]:
+    def _transmit(self, requests: Sequence[StreamRequest]) -> list[Any]:
         return [
             ref
-            for batch in batches
-            for ref in self._peer[self._streams[batch.stream].device].call("transmit", batch)
+            for request in requests
+            for ref in self._peer[self._streams[request.stream].device].call("transmit", request)
         ]
 
     def _step(self, phase: Phase, batch: TrainingBatch, number: int) -> dict[str, float]:
@@ -357,7 +359,7 @@ class Network(OnEngine):
         ]
 
     def _exchange(
-        self, seed: int, part: StepPart, batch: TrainingBatch, requests: Sequence[Batch]
+        self, seed: int, part: StepPart, batch: TrainingBatch, requests: Sequence[StreamRequest]
     ) -> StepReport:
         """Devices send, the base station learns and returns gradients, the devices learn."""
         frames = self._transmit(requests)
@@ -375,7 +377,9 @@ class Network(OnEngine):
         done: StepReport = self._wait([report, *learnt])[0]
         return done
 
-    def _requests_of(self, phase: Phase, batch: TrainingBatch, tokens: TokenLengths) -> list[Batch]:
+    def _requests_of(
+        self, phase: Phase, batch: TrainingBatch, tokens: TokenLengths
+    ) -> list[StreamRequest]:
         """Requests for every stream of a phase in a step."""
         requests = []
         for own in phase.inputs:
@@ -383,7 +387,9 @@ class Network(OnEngine):
             muted = batch.muted.get(device)
             flags = () if muted is None else tuple(muted.tolist())
             rows, count = batch.rows[own.split], tokens.get(device)
-            requests.append(Batch(own.stream, own.split, rows, True, flags, batch.members, count))
+            requests.append(
+                StreamRequest(own.stream, own.split, rows, True, flags, batch.members, count)
+            )
         return requests
 
     def _wait(self, refs: Sequence[Any]) -> list[Any]:
@@ -398,12 +404,12 @@ def _drawn_tokens(phase: Phase, seed: int) -> TokenLengths:
     return phase.any_tokens[rng.integers(len(phase.any_tokens))]
 
 
-def _without(batch: Batch, phase: Phase, seed: int) -> Batch:
-    """Leaves a stream out of some samples of a batch, where the phase asks for it."""
-    if not phase.drop_prob or batch.stream not in phase.dropped:
-        return batch
-    rng = np.random.default_rng(spawn_seed(seed, "drop", batch.stream))
-    dropped = rng.random(len(batch.rows)) < phase.drop_prob
-    if batch.muted:
-        dropped |= np.array(batch.muted)
-    return replace(batch, muted=tuple(dropped.tolist()))
+def _without(request: StreamRequest, phase: Phase, seed: int) -> StreamRequest:
+    """Leaves a stream out of some samples of a request, where the phase asks for it."""
+    if not phase.drop_prob or request.stream not in phase.dropped:
+        return request
+    rng = np.random.default_rng(spawn_seed(seed, "drop", request.stream))
+    dropped = rng.random(len(request.rows)) < phase.drop_prob
+    if request.muted:
+        dropped |= np.array(request.muted)
+    return replace(request, muted=tuple(dropped.tolist()))

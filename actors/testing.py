@@ -20,7 +20,7 @@ from tokcom_core.testing import MAX_ANSWER_TOKENS, ROWS, SystemCase, Unsplit, ha
 
 from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
-from .messages import Answers, Batch, Gradient, Rules, StepPart
+from .messages import Answers, Gradient, Rules, StepPart, StreamRequest
 from .training.optimiser import Optimiser, seeded
 
 SEED, SNR_DB = 17, 5.0
@@ -72,7 +72,7 @@ class SplitSystem:
     def transmit(self, inputs: Sequence[StreamInput], training: bool) -> list[Frame]:
         """The frames of a batch."""
         return [
-            self._sender(own.stream).transmit(Batch(own.stream, own.split, ROWS, training))
+            self._sender(own.stream).transmit(StreamRequest(own.stream, own.split, ROWS, training))
             for own in inputs
         ]
 

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from tokcom_core.systems import Phase, Stream, Transmitter
 
-from ..messages import Batch, at_one_width
+from ..messages import StreamRequest, at_one_width
 from .optimiser import Optimiser
 
 WEIGHT_BITS = 32
@@ -75,9 +75,11 @@ class UserModels:
         self._trained_on.zero_()
         self._rounds_left = phase.training.steps
 
-    def transmit(self, batch: Batch, stream: Stream, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def transmit(
+        self, request: StreamRequest, stream: Stream, *inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Sends each sample through its user's transmitter, see :meth:`Transmitter.forward`."""
-        owner = torch.tensor(batch.rows) % self._federation.users
+        owner = torch.tensor(request.rows) % self._federation.users
         order = torch.argsort(owner, stable=True)
         users, counts = owner[order].unique_consecutive(return_counts=True)
         sent = [

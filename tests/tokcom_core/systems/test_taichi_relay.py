@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from actors.messages import Batch, FrameBatch, Rules, TransmitRequest, merge
+from actors.messages import FrameBatch, Rules, StreamRequest, TransmitRequest, merge
 from actors.testing import SplitSystem
 from channel_models import Members
 from tokcom_core.checkpoints.loading import load_tokenizer
@@ -76,9 +76,9 @@ def test_pools_of_devices_change_nothing(taichi_case_of: CaseOf) -> None:
         batches = []
         for places in (torch.arange(len(rows))[pool::pools] for pool in range(pools)):
             own = request.of(places)
-            muted = tuple(own.muted["terminal"].tolist())
-            batch = Batch("prompt", "test", tuple(own.rows.tolist()), False, muted, own.members)
-            batches.append(FrameBatch(places, (split.devices["terminal"].transmit(batch),)))
+            own_rows, muted = tuple(own.rows.tolist()), tuple(own.muted["terminal"].tolist())
+            prompts = StreamRequest("prompt", "test", own_rows, False, muted, own.members)
+            batches.append(FrameBatch(places, (split.devices["terminal"].transmit(prompts),)))
         (frame,) = merge(batches, {prompt.name: prompt})
         if pools == 1:
             assert torch.equal(frame.valid, batches[0].frames[0].valid)

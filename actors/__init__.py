@@ -22,7 +22,7 @@ from .engines.ray_engine import PlacementStrategy, RayEngine
 from .engines.retries import MAX_RETRIES, RetriesExhaustedError, retrying
 from .evaluation import Evaluation
 from .faults import Faults
-from .messages import Arrival, Gradient, StepPart, StreamRequest
+from .messages import Gradient, ReceptionSummary, StepPart, StreamRequest
 from .network import Network, Progress
 from .population import UserPopulation, airtime_ms, interval_s, share_of
 from .reception import GRADIENT_BITS
@@ -34,7 +34,6 @@ __all__ = [
     "GRADIENT_BITS",
     "MAX_RETRIES",
     "ActorSpec",
-    "Arrival",
     "BaseStation",
     "Checkpoints",
     "Device",
@@ -58,6 +57,7 @@ __all__ = [
     "PlacementStrategy",
     "Progress",
     "RayEngine",
+    "ReceptionSummary",
     "RetriesExhaustedError",
     "Role",
     "Share",

@@ -37,14 +37,14 @@ from .messages import (
     Answers,
     FrameBatch,
     Gradient,
-    Rules,
+    LossRules,
     Served,
     StepPart,
     StepReport,
     TransmitRequest,
     merge,
 )
-from .reception import arrival, step_costs
+from .reception import step_costs, summarise
 from .rounds import AnswerSession, joint_airtime_ms, waiting_ms
 from .training.optimiser import Optimiser, seeded
 from .uplink import Uplink, as_leaf, exactly, moved, receiver_inputs
@@ -138,7 +138,7 @@ class BaseStation:
         self.receiver.zero_grad()  # weights untrained in the phase before have collected some
 
     def step(
-        self, seed: int, part: StepPart, rules: Rules | None, rows: Rows, *frames: Frame
+        self, seed: int, part: StepPart, rules: LossRules | None, rows: Rows, *frames: Frame
     ) -> tuple[StepReport | Gradient, ...]:
         """Runs a step of a phase, or a part of one; returns a report and each frame's gradient.
 
@@ -193,8 +193,8 @@ class BaseStation:
         self._session = AnswerSession(
             samples=samples,
             corpus=self._samples[split],
-            arrivals={
-                frame.stream: arrival(frame, reception)
+            streams={
+                frame.stream: summarise(frame, reception)
                 for frame, reception in zip(frames, receptions, strict=True)
             },
             airtime_ms=joint_airtime_ms(frames, receptions, self._config.link),
@@ -226,7 +226,7 @@ class BaseStation:
             first_token=scored.first_token,
             losses=found.losses,
             loss_counts=found.loss_counts,
-            arrivals=session.arrivals,
+            streams=session.streams,
             airtime_ms=session.airtime_ms,
             waiting_ms=session.waiting_ms,
             feedback_bits=session.feedback_bits,
@@ -253,7 +253,7 @@ class BaseStation:
 
     @torch.no_grad()
     def serve(
-        self, seed: int, request: TransmitRequest, rules: Rules, *batches: FrameBatch
+        self, seed: int, request: TransmitRequest, rules: LossRules, *batches: FrameBatch
     ) -> Served:
         """Answers questions of many users; missing and lost streams are masked."""
         self.receiver.eval()

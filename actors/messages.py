@@ -83,7 +83,7 @@ class StepReport:
 
 
 @dataclass(frozen=True)
-class Arrival:
+class ReceptionSummary:
     """Reception of one stream: means over samples. SNRs are averaged on the linear scale.
 
     Attributes:
@@ -121,7 +121,7 @@ class Answers:
         losses: Mean test losses over the batch, by name.
         loss_counts: Number of values that a loss is the mean of, see
             :class:`tokcom_core.systems.Predictions`.
-        arrivals: Reception of each stream.
+        streams: Reception of each stream.
         airtime_ms: Airtime of a sample: of the slowest device, or of all devices (TDMA).
         waiting_ms: Time that a sample takes beyond that: round trips before retransmissions.
         feedback_bits: Downlink bits that a sample's answer took before it was finished.
@@ -132,14 +132,14 @@ class Answers:
     first_token: tuple[bool, ...]
     losses: dict[str, float]
     loss_counts: dict[str, int]
-    arrivals: dict[str, Arrival]
+    streams: dict[str, ReceptionSummary]
     airtime_ms: float
     waiting_ms: float = 0.0
     feedback_bits: float = 0.0
 
 
 @dataclass(frozen=True)
-class StreamLog:
+class SampleLog:
     """Reception of one stream of a served batch, by sample; every tensor is ``[B]``.
 
     Attributes:
@@ -151,7 +151,7 @@ class StreamLog:
             It includes neither encoding nor a straggler's delay.
         waited_ms: Time that the base station waits for a straggler beyond that, at most until the
             deadline; 0 where nothing was sent.
-        tokens, realised_snr_db, sinr_db: See :class:`Arrival`.
+        tokens, realised_snr_db, sinr_db: See :class:`ReceptionSummary`.
         costs: Values of ``data_channel_uses, pilot_channel_uses, control_bits, airtime_ms,
             energy_mj``; 0 where nothing was sent.
         location: What is known of the user's location, by name.
@@ -190,11 +190,11 @@ class Served:
     predicted: tuple[str, ...]
     scores: Tensor
     first_token: Tensor
-    streams: dict[str, StreamLog]
+    streams: dict[str, SampleLog]
 
 
 @dataclass(frozen=True)
-class Rules:
+class LossRules:
     """Rules by which what a device has sent counts as lost.
 
     Attributes:
@@ -210,12 +210,12 @@ class Rules:
     delay_ms: Mapping[str, Tensor]
 
     def lost(self, stream: str, sinr_db: Tensor, ends_ms: Tensor) -> Tensor:
-        """Whether each sample of a stream is lost, bool ``[B]``; see :class:`StreamLog`."""
+        """Whether each sample of a stream is lost, bool ``[B]``; see :class:`SampleLog`."""
         late = ends_ms + self.encoding_ms[stream] + self.delay_ms[stream] > self.deadline_ms
         return (sinr_db < self.outage_sinr_db) | late
 
     def waited_ms(self, stream: str, ends_ms: Tensor) -> Tensor:
-        """Time that the base station waits for stragglers, see :class:`StreamLog`."""
+        """Time that the base station waits for stragglers, see :class:`SampleLog`."""
         left_ms = self.deadline_ms - self.encoding_ms[stream] - ends_ms
         return torch.minimum(self.delay_ms[stream], left_ms.clamp(min=0))
 

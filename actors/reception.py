@@ -11,13 +11,13 @@ from torch import Tensor
 from channel_models import Frame, Link, Reception, mean_db
 from tokcom_core.systems.tokens import by_token
 
-from .messages import Arrival, Rules, StepPart, StepReport, StreamLog
+from .messages import LossRules, ReceptionSummary, SampleLog, StepPart, StepReport
 
 GRADIENT_BITS = 32
 """Bits of each value of a gradient."""
 
 
-def arrival(frame: Frame, reception: Reception) -> Arrival:
+def summarise(frame: Frame, reception: Reception) -> ReceptionSummary:
     """Reception of one stream: means over samples. SNRs are averaged on the linear scale.
 
     SINR and lost fraction are those of the samples that send something.
@@ -27,7 +27,7 @@ def arrival(frame: Frame, reception: Reception) -> Arrival:
     sending = sent.any(1)
     lost = (erased == sent).all(1) & sending
     sinr_db = reception.sinr_db[sending] if sending.any() else reception.sinr_db
-    return Arrival(
+    return ReceptionSummary(
         sender=frame.sender,
         tokens=float(sent.sum(1).double().mean()),
         realised_snr_db=mean_db(reception.realised_snr_db),
@@ -43,7 +43,7 @@ def arrival(frame: Frame, reception: Reception) -> Arrival:
 
 
 def step_costs(
-    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, StreamLog]
+    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, SampleLog]
 ) -> dict[str, float]:
     """Costs of one training step on the air, per sample of the step; none if nothing crosses it.
 
@@ -122,7 +122,7 @@ def _merged(name: str, found: Sequence[Mapping[str, float]], fractions: Sequence
     return sum(value * weight for value, weight in zip(values, weights, strict=True))
 
 
-def _mean_gradient(frame: Frame, log: StreamLog | None) -> float:
+def _mean_gradient(frame: Frame, log: SampleLog | None) -> float:
     """Mean number of values per sample whose gradient returns."""
     sent = frame.valid.any(1)
     back = sent if log is None else log.received.to(sent.device)
@@ -130,9 +130,9 @@ def _mean_gradient(frame: Frame, log: StreamLog | None) -> float:
     return float(values.double().mean())
 
 
-def stream_logs(
-    received: Sequence[tuple[Frame, Reception]], link: Link, rules: Rules
-) -> dict[str, StreamLog]:
+def sample_logs(
+    received: Sequence[tuple[Frame, Reception]], link: Link, rules: LossRules
+) -> dict[str, SampleLog]:
     """Reception of the streams of many users, sample by sample.
 
     Args:
@@ -154,7 +154,7 @@ def stream_logs(
 
 
 def _costs(frame: Frame, reception: Reception, link: Link, devices: int) -> dict[str, Tensor]:
-    """Costs of each sample, see :class:`StreamLog`."""
+    """Costs of each sample, see :class:`SampleLog`."""
     uses = frame.valid.sum(1).tolist()
     costs = link.costs(uses, devices)
 
@@ -173,11 +173,11 @@ def _costs(frame: Frame, reception: Reception, link: Link, devices: int) -> dict
 
 
 def _log(
-    frame: Frame, reception: Reception, rules: Rules, ends_ms: Tensor, costs: dict[str, Tensor]
-) -> StreamLog:
+    frame: Frame, reception: Reception, rules: LossRules, ends_ms: Tensor, costs: dict[str, Tensor]
+) -> SampleLog:
     sent = frame.valid.any(1).cpu()
     sinr_db = reception.sinr_db.detach().cpu()
-    return StreamLog(
+    return SampleLog(
         sender=frame.sender,
         sent=sent,
         lost=sent & rules.lost(frame.stream, sinr_db, ends_ms),

@@ -9,8 +9,8 @@ from channel_models import Frame, Link, Overhead, Reception
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.systems import Feedback
 
-from .messages import Arrival
-from .reception import arrival
+from .messages import ReceptionSummary
+from .reception import summarise
 
 
 @dataclass
@@ -22,7 +22,7 @@ class AnswerSession:
     Attributes:
         samples: Samples that are asked about.
         corpus: All samples of their split, which some scores are relative to.
-        arrivals: Reception of each stream. Tokens, their erased fraction and costs are those of all
+        streams: Reception of each stream. Tokens, their erased fraction and costs are those of all
             rounds; SNRs and the rest are those of the first.
         airtime_ms: Airtime of a sample in all rounds.
         waiting_ms: Time beyond that which a sample waits for retransmissions in all rounds.
@@ -31,7 +31,7 @@ class AnswerSession:
 
     samples: Samples
     corpus: Samples
-    arrivals: dict[str, Arrival]
+    streams: dict[str, ReceptionSummary]
     airtime_ms: float
     waiting_ms: float = 0.0
     feedback_bits: float = 0.0
@@ -43,12 +43,12 @@ class AnswerSession:
     def receive(self, frame: Frame, reception: Reception, link: Link) -> None:
         """Adds tokens and costs of a further frame of a stream, sent for some of the samples."""
         fraction = len(frame.scale) / len(self.samples)
-        more = arrival(frame, reception)
-        before = self.arrivals[frame.stream]
+        more = summarise(frame, reception)
+        before = self.streams[frame.stream]
         tokens = before.tokens + fraction * more.tokens
         erased = before.erased_fraction * before.tokens
         erased += fraction * more.erased_fraction * more.tokens
-        self.arrivals[frame.stream] = replace(
+        self.streams[frame.stream] = replace(
             before,
             tokens=tokens,
             erased_fraction=erased / max(tokens, 1e-9),

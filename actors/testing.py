@@ -20,7 +20,7 @@ from tokcom_core.testing import MAX_ANSWER_TOKENS, ROWS, SystemCase, Unsplit, ha
 
 from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
-from .messages import Answers, Gradient, Rules, StepPart, StreamRequest
+from .messages import Answers, Gradient, LossRules, StepPart, StreamRequest
 from .training.optimiser import Optimiser, seeded
 
 SEED, SNR_DB = 17, 5.0
@@ -87,7 +87,7 @@ class SplitSystem:
             device.begin(phase)
 
     def step(
-        self, phase: Phase, rules: Rules | None = None, frames: Sequence[Frame] | None = None
+        self, phase: Phase, rules: LossRules | None = None, frames: Sequence[Frame] | None = None
     ) -> dict[str, float]:
         """Runs a step of a phase that has begun; returns the losses.
 
@@ -143,10 +143,10 @@ def _received(frame: Frame, reception: Reception) -> Received:
     )
 
 
-def _delayed(phase: Phase, late: Collection[str]) -> Rules:
+def _delayed(phase: Phase, late: Collection[str]) -> LossRules:
     """Rules by which some streams of a phase are lost, and nothing else."""
     delay_ms = {s: torch.full((len(ROWS),), 2e9 if s in late else 0.0) for s in phase.crossing}
-    return Rules(-math.inf, 1e9, dict.fromkeys(delay_ms, 0.0), delay_ms)
+    return LossRules(-math.inf, 1e9, dict.fromkeys(delay_ms, 0.0), delay_ms)
 
 
 def _gradients(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:

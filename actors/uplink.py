@@ -24,8 +24,8 @@ from channel_models import (
 from tokcom_core.systems import Received
 
 from .engines.tensorflow import tensorflow_service
-from .messages import Rules, StreamLog
-from .reception import stream_logs
+from .messages import LossRules, SampleLog
+from .reception import sample_logs
 
 
 class Uplink:
@@ -82,9 +82,9 @@ class Uplink:
         self,
         frames: Sequence[Frame],
         seed: int,
-        rules: Rules | None,
+        rules: LossRules | None,
         crossing: Collection[str] | None = None,
-    ) -> tuple[list[Reception], dict[str, StreamLog]]:
+    ) -> tuple[list[Reception], dict[str, SampleLog]]:
         """Receives frames as :meth:`receive` does, and applies the rules of many users.
 
         With ``rules``, lost samples are erased, and every stream that crosses the air has a log.
@@ -98,7 +98,7 @@ class Uplink:
             for f, r in zip(frames, received, strict=True)
             if crossing is None or f.stream in crossing
         ]
-        logs = stream_logs(crossed, self._link, rules)
+        logs = sample_logs(crossed, self._link, rules)
         kept = [
             _without(r, logs[f.stream].lost.to(self._device)) if f.stream in logs else r
             for f, r in zip(frames, received, strict=True)
@@ -107,7 +107,7 @@ class Uplink:
 
 
 def receiver_inputs(
-    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, StreamLog]
+    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, SampleLog]
 ) -> dict[str, Received]:
     """The inputs of a system's receiver, by stream."""
     found = {}

@@ -13,7 +13,7 @@ from torch import Tensor
 from channel_models import Members, spawn_seed
 from tokcom_core.systems import Stream, devices_of
 
-from ..messages import Rules
+from ..messages import LossRules
 from ..population import UserPopulation
 from ..scheduling import Grants, IntervalScheduler, RatePredictor
 
@@ -53,7 +53,7 @@ class TrainingBatch:
     rows: dict[str, tuple[int, ...]]
     members: Members | None = None
     muted: dict[str, Tensor] = field(default_factory=dict)
-    rules: Rules | None = None
+    rules: LossRules | None = None
     emulated_s: float = 0.0
 
     @property

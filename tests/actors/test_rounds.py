@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from actors.reception import arrival
+from actors.reception import summarise
 from actors.rounds import AnswerSession, joint_airtime_ms
 from channel_models import Air, Frame, Link, named_air
 from tokcom_core.datasets.samples import Samples
@@ -36,14 +36,14 @@ def test_costs_of_all_rounds_are_means_over_all_samples(air: Air) -> None:
     session = AnswerSession(
         samples=samples,
         corpus=samples,
-        arrivals={"words": arrival(first, one)},
+        streams={"words": summarise(first, one)},
         airtime_ms=joint_airtime_ms([first], [one], LINK),
     )
-    before = session.arrivals["words"]
+    before = session.streams["words"]
     rows = torch.tensor([1, 5])
     session.return_feedback(Feedback("words", rows, torch.tensor([7, 9]), bits=11.0))
     session.receive(second, two, LINK)
-    after = session.arrivals["words"]
+    after = session.streams["words"]
     assert session.feedback_bits == pytest.approx(11 * 2 / 8)
     assert after.tokens == pytest.approx(100 + 1 / 4)
     for name in ("data_channel_uses", "pilot_channel_uses", "airtime_ms", "energy_mj"):
@@ -66,9 +66,9 @@ def test_tokens_that_are_erased_in_a_later_round_count(air: Air) -> None:
     samples = Samples(
         dict.fromkeys(("sample_id", "media_id", "group", "answer"), tuple("abcdefgh"))
     )
-    session = AnswerSession(samples, samples, {"words": arrival(first, one)}, 0.0)
+    session = AnswerSession(samples, samples, {"words": summarise(first, one)}, 0.0)
     session.receive(second, two, LINK)
-    assert session.arrivals["words"].erased_fraction == pytest.approx((25 + 1 / 8) / 100.25)
+    assert session.streams["words"].erased_fraction == pytest.approx((25 + 1 / 8) / 100.25)
 
 
 def test_a_target_of_a_phase_does_not_cross_the_air() -> None:

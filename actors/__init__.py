@@ -25,7 +25,7 @@ from .faults import Faults
 from .messages import Gradient, ReceptionSummary, StepPart, StreamRequest
 from .network import Network, Progress
 from .population import UserPopulation, airtime_ms, interval_s, share_of
-from .reception import GRADIENT_BITS
+from .step_reports import GRADIENT_BITS
 from .training.checkpoints import Checkpoints
 from .training.federation import Federation
 from .training.optimiser import seeded

@@ -44,8 +44,9 @@ from .messages import (
     TransmitRequest,
     merge,
 )
-from .reception import step_costs, summarise
+from .reception import summarise
 from .rounds import AnswerSession, joint_airtime_ms, waiting_ms
+from .step_reports import step_costs
 from .training.optimiser import Optimiser, seeded
 from .uplink import Uplink, as_leaf, exactly, moved, receiver_inputs
 

@@ -73,7 +73,7 @@ class StepReport:
 
     Attributes:
         losses: Losses by name, whether trained on or only reported.
-        costs: Costs on the air, see :func:`.reception.step_costs`.
+        costs: Costs on the air, see :func:`.step_reports.step_costs`.
         loss_rates: Fraction of samples that were not received, by stream; only of many users.
     """
 

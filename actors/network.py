@@ -21,7 +21,7 @@ from .engines.retries import retrying
 from .evaluation import Evaluation, merge_answers
 from .messages import Answers, StepPart, StepReport, StreamRequest
 from .population import UserPopulation, interval_s
-from .reception import merge_reports
+from .step_reports import merge_reports
 from .training.batches import (
     BatchSampler,
     ScheduledSampler,

@@ -12,7 +12,7 @@ import torch
 
 from actors import Device, InlineEngine
 from actors.messages import StepPart, StepReport, StreamRequest
-from actors.reception import merge_reports
+from actors.step_reports import merge_reports
 from actors.training.optimiser import Optimiser
 from channel_models import Frame, named_air
 from tokcom_core.datasets.samples import Samples, read_samples

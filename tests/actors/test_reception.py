@@ -12,8 +12,9 @@ from torch import Tensor
 
 from actors.evaluation import merge_answers
 from actors.messages import Answers, LossRules, ReceptionSummary
-from actors.reception import sample_logs, step_costs, summarise
+from actors.reception import sample_logs, summarise
 from actors.rounds import joint_airtime_ms
+from actors.step_reports import step_costs
 from channel_models import Frame, Link, Reception, named_air, normalise
 from channel_models.numerology import Access
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from actors.reception import step_costs
+from actors.step_reports import step_costs
 from channel_models import Link, named_air
 from channel_models.testing import frame
 from studies.plan.cells import Plan

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from tokcom_core.config import Config
 from tokcom_core.systems import Phase, Stream, Transmitter
 
 from ..messages import StreamRequest, at_one_width
@@ -21,7 +22,7 @@ from .optimiser import Optimiser
 WEIGHT_BITS = 32
 
 
-class Federation(BaseModel):
+class Federation(Config):
     """Federated averaging of users' transmitters: sample i belongs to user i mod ``users``.
 
     Attributes:
@@ -29,8 +30,6 @@ class Federation(BaseModel):
         synchronise_every: Number of rounds between averages, which are weighted by the samples
             that each user has trained on since the last one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     users: int = Field(ge=2)
     synchronise_every: int = Field(default=10, ge=1)

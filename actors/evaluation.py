@@ -56,12 +56,12 @@ def merge_answers(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluat
 
 
 def _merge_losses(answered: Sequence[Answers], counts: Sequence[int]) -> dict[str, float]:
-    def own(name: str) -> list[int]:
+    def sizes(name: str) -> list[int]:
         pairs = zip(answered, counts, strict=True)
         return [a.loss_counts.get(name, count) for a, count in pairs]
 
     names = answered[0].losses
-    return {name: _mean([a.losses[name] for a in answered], own(name)) for name in names}
+    return {name: _mean([a.losses[name] for a in answered], sizes(name)) for name in names}
 
 
 def _merge_summaries(parts: Sequence[ReceptionSummary], counts: Sequence[int]) -> ReceptionSummary:

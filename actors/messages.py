@@ -244,7 +244,7 @@ class TransmitRequest:
         members = Members(
             self.members.users[where], self.members.intervals[where], self.members.starts_s[where]
         )
-        muted = {device: own[where] for device, own in self.muted.items()}
+        muted = {device: flags[where] for device, flags in self.muted.items()}
         return TransmitRequest(self.split, self.rows[where], members, muted)
 
 

@@ -61,14 +61,14 @@ class AnswerSession:
 def joint_airtime_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
     """Mean airtime of a sample: of its slowest device, or of all devices (TDMA)."""
     senders = [frame.sender for frame in frames]
-    return float(link.joint_airtimes_ms(senders, [own.airtime_ms for own in receptions]).mean())
+    return float(link.joint_airtimes_ms(senders, [r.airtime_ms for r in receptions]).mean())
 
 
 def waiting_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
     """Mean time that a sample takes beyond its airtime: round trips before retransmissions."""
     senders = [frame.sender for frame in frames]
-    airtimes_ms = [own.airtime_ms for own in receptions]
-    return float(link.waits_ms(senders, airtimes_ms, [own.waiting_ms for own in receptions]).mean())
+    airtimes_ms = [r.airtime_ms for r in receptions]
+    return float(link.waits_ms(senders, airtimes_ms, [r.waiting_ms for r in receptions]).mean())
 
 
 def _sum(before: Overhead, more: Overhead, fraction: float) -> Overhead:

@@ -40,7 +40,7 @@ def step_costs(
     parts = [len(frame.scale) / samples for frame in frames]  # a small split has fewer
     costs = [reception.overhead for reception in receptions]
     airtime_ms = sum(part * cost.airtime_ms for part, cost in zip(parts, costs, strict=True))
-    budgeted = airtime_ms > 0 and any("tx_power_dbm" in own.location for own in receptions)
+    budgeted = airtime_ms > 0 and any("tx_power_dbm" in r.location for r in receptions)
     energy_mj = sum(part * cost.energy_mj for part, cost in zip(parts, costs, strict=True))
     return {
         "samples": float(samples),
@@ -68,7 +68,7 @@ def merge_reports(reports: Sequence[StepReport], parts: Sequence[StepPart]) -> S
     """
     if len(reports) == 1:
         return reports[0]
-    losses, costs = [own.losses for own in reports], [own.costs for own in reports]
+    losses, costs = [r.losses for r in reports], [r.costs for r in reports]
     return StepReport(
         {
             name: _merged(name, losses, [part.fractions.get(name, part.fraction) for part in parts])
@@ -78,12 +78,12 @@ def merge_reports(reports: Sequence[StepReport], parts: Sequence[StepPart]) -> S
     )
 
 
-def _names(found: Sequence[Mapping[str, float]]) -> Iterable[str]:
-    return dict.fromkeys(name for own in found for name in own)
+def _names(parts: Sequence[Mapping[str, float]]) -> Iterable[str]:
+    return dict.fromkeys(name for part in parts for name in part)
 
 
-def _merged(name: str, found: Sequence[Mapping[str, float]], fractions: Sequence[float]) -> float:
-    pairs = [(own[name], n) for own, n in zip(found, fractions, strict=True) if name in own]
+def _merged(name: str, parts: Sequence[Mapping[str, float]], fractions: Sequence[float]) -> float:
+    pairs = [(part[name], n) for part, n in zip(parts, fractions, strict=True) if name in part]
     if name == "samples":
         return sum(value for value, _ in pairs)
     pairs = [pair for pair in pairs if pair[1]] or [(value, 1.0) for value, _ in pairs]

@@ -72,11 +72,11 @@ class Uplink:
         With ``crossing``, only frames of these streams cross it; the others are received exactly.
         """
         sent = [f for f in frames if crossing is None or f.stream in crossing]
-        found = {f.stream: exactly(f) for f in frames}
+        receptions = {f.stream: exactly(f) for f in frames}
         if sent:
             received = self.air.transmit(sent, spawn_seed(seed, "air"))
-            found |= {f.stream: r for f, r in zip(sent, received, strict=True)}
-        return [found[frame.stream] for frame in frames]
+            receptions |= {f.stream: r for f, r in zip(sent, received, strict=True)}
+        return [receptions[frame.stream] for frame in frames]
 
     def receive_logged(
         self,
@@ -110,11 +110,11 @@ def receiver_inputs(
     frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, SampleLog]
 ) -> dict[str, Received]:
     """The inputs of a system's receiver, by stream."""
-    found = {}
+    inputs = {}
     for frame, reception in zip(frames, receptions, strict=True):
         everything = torch.ones_like(frame.scale, dtype=torch.bool)
         log = logs.get(frame.stream)
-        found[frame.stream] = Received(
+        inputs[frame.stream] = Received(
             symbols=reception.symbols,
             noise_var=reception.noise_var,
             valid=frame.valid,
@@ -122,7 +122,7 @@ def receiver_inputs(
             sent=(frame.symbols * frame.scale[:, None]).detach(),
             arrived=everything if log is None else log.received.to(frame.symbols.device),
         )
-    return found
+    return inputs
 
 
 def exactly(frame: Frame) -> Reception:

@@ -32,7 +32,7 @@ class RayChannelService(ChannelService):
     """
 
     def __init__(self, line: DelayLine) -> None:
-        self._asked: dict[tuple[int, int, float, int], Any] = {}
+        self._refs: dict[tuple[int, int, float, int], Any] = {}
         # By value: that environment has Sionna 1.x, with which channel_models cannot be imported.
         cloudpickle.register_pickle_by_value(tensorflow_source)
         try:
@@ -51,9 +51,9 @@ class RayChannelService(ChannelService):
 
     def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
         order = (batch, steps, sampling_hz, seed)
-        if order not in self._asked:
-            self._asked[order] = self._actor.realise.remote(*order)
-        return self._asked[order]
+        if order not in self._refs:
+            self._refs[order] = self._actor.realise.remote(*order)
+        return self._refs[order]
 
     def get(self, ref: Any) -> Arrays:
         try:
@@ -63,7 +63,7 @@ class RayChannelService(ChannelService):
                 f"Sionna 1.x gave no channels within {_TIMEOUT_S:g} s"
             ) from None
         except ray.exceptions.RayError as error:
-            self._asked = {order: kept for order, kept in self._asked.items() if kept is not ref}
+            self._refs = {order: kept for order, kept in self._refs.items() if kept is not ref}
             if not isinstance(error, ray.exceptions.RuntimeEnvSetupError):
                 raise
             cause = " ".join(str(error).split())[:300]

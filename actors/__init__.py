@@ -22,10 +22,10 @@ from .engines.ray_engine import PlacementStrategy, RayEngine
 from .engines.retries import MAX_RETRIES, RetriesExhaustedError, retrying
 from .evaluation import Evaluation
 from .faults import Faults
-from .messages import Arrival, Batch, Gradient, StepPart
+from .messages import Gradient, ReceptionSummary, StepPart, StreamRequest
 from .network import Network, Progress
 from .population import UserPopulation, airtime_ms, interval_s, share_of
-from .reception import GRADIENT_BITS
+from .step_reports import GRADIENT_BITS
 from .training.checkpoints import Checkpoints
 from .training.federation import Federation
 from .training.optimiser import seeded
@@ -34,9 +34,7 @@ __all__ = [
     "GRADIENT_BITS",
     "MAX_RETRIES",
     "ActorSpec",
-    "Arrival",
     "BaseStation",
-    "Batch",
     "Checkpoints",
     "Device",
     "DeviceConfig",
@@ -59,12 +57,14 @@ __all__ = [
     "PlacementStrategy",
     "Progress",
     "RayEngine",
+    "ReceptionSummary",
     "RetriesExhaustedError",
     "Role",
     "Share",
     "StateLostError",
     "StationConfig",
     "StepPart",
+    "StreamRequest",
     "UserPopulation",
     "airtime_ms",
     "hide_unreserved_gpus",

@@ -37,15 +37,16 @@ from .messages import (
     Answers,
     FrameBatch,
     Gradient,
-    Rules,
+    LossRules,
     Served,
     StepPart,
     StepReport,
     TransmitRequest,
     merge,
 )
-from .reception import arrival, step_costs
-from .rounds import AnswerSession, interval_ms, waiting_ms
+from .reception import summarise
+from .rounds import AnswerSession, joint_airtime_ms, waiting_ms
+from .step_reports import step_costs
 from .training.optimiser import Optimiser, seeded
 from .uplink import Uplink, as_leaf, exactly, moved, receiver_inputs
 
@@ -138,7 +139,7 @@ class BaseStation:
         self.receiver.zero_grad()  # weights untrained in the phase before have collected some
 
     def step(
-        self, seed: int, part: StepPart, rules: Rules | None, rows: Rows, *frames: Frame
+        self, seed: int, part: StepPart, rules: LossRules | None, rows: Rows, *frames: Frame
     ) -> tuple[StepReport | Gradient, ...]:
         """Runs a step of a phase, or a part of one; returns a report and each frame's gradient.
 
@@ -147,7 +148,7 @@ class BaseStation:
         assert self._phase is not None and self._optimiser is not None, "begin() begins a phase"
         leaves = [as_leaf(frame, self._device) for frame in frames]
         receptions, logs = self._uplink.receive_logged(leaves, seed, rules, self._phase.crossing)
-        targets = {split: self._samples[split].take(own) for split, own in rows.items()}
+        targets = self._targets(rows)
         with seeded(spawn_seed(seed, "dropout")):
             received = receiver_inputs(leaves, receptions, logs)
             given = self.receiver.losses(self._phase.name, received, targets)
@@ -171,11 +172,11 @@ class BaseStation:
         See :meth:`Receiver.loss_counts`.
         """
         assert self._phase is not None, "begin() begins a phase"
-        found = []
-        for part in parts:
-            targets = {split: self._samples[split].take(rows) for split, rows in part.items()}
-            found.append(self.receiver.loss_counts(self._phase.name, targets))
-        return found
+        phase = self._phase.name
+        return [self.receiver.loss_counts(phase, self._targets(rows)) for rows in parts]
+
+    def _targets(self, rows: Rows) -> dict[str, Samples]:
+        return {split: self._samples[split].take(places) for split, places in rows.items()}
 
     @torch.no_grad()
     def answer(
@@ -193,11 +194,11 @@ class BaseStation:
         self._session = AnswerSession(
             samples=samples,
             corpus=self._samples[split],
-            arrivals={
-                frame.stream: arrival(frame, reception)
+            streams={
+                frame.stream: summarise(frame, reception)
                 for frame, reception in zip(frames, receptions, strict=True)
             },
-            interval_ms=interval_ms(frames, receptions, self._config.link),
+            airtime_ms=joint_airtime_ms(frames, receptions, self._config.link),
             waiting_ms=waiting_ms(frames, receptions, self._config.link),
         )
         everyone = torch.ones(len(rows), dtype=torch.bool, device=self._device)
@@ -212,22 +213,22 @@ class BaseStation:
         self._session.receive(frame, receptions[0], self._config.link)
         return self._answered(self.receiver.resume(receiver_inputs([frame], receptions, {})))
 
-    def _answered(self, found: Predictions | Feedback) -> Answers | Feedback:
+    def _answered(self, given: Predictions | Feedback) -> Answers | Feedback:
         assert self._session is not None, "answer() begins a batch"
         session = self._session
-        found = checked_answers(self.receiver, len(session.samples), found)
-        if isinstance(found, Feedback):
-            session.return_feedback(found)
-            return found
-        scored = self._scored(found, session.samples, session.corpus)
+        given = checked_answers(self.receiver, len(session.samples), given)
+        if isinstance(given, Feedback):
+            session.return_feedback(given)
+            return given
+        scored = self._scored(given, session.samples, session.corpus)
         return Answers(
             predicted=scored.predicted,
             scores=scored.scores,
             first_token=scored.first_token,
-            losses=found.losses,
-            loss_counts=found.loss_counts,
-            arrivals=session.arrivals,
-            interval_ms=session.interval_ms,
+            losses=given.losses,
+            loss_counts=given.loss_counts,
+            streams=session.streams,
+            airtime_ms=session.airtime_ms,
             waiting_ms=session.waiting_ms,
             feedback_bits=session.feedback_bits,
         )
@@ -241,10 +242,9 @@ class BaseStation:
         self.receiver.eval()
         frames = tuple(moved(frame, self._device) for frame in frames)
         received = receiver_inputs(frames, [exactly(frame) for frame in frames], {})
-        found = self.receiver.embeddings(received)
         return {
-            name: own.masked_fill(~received[name].valid.any(1, keepdim=True), torch.nan).cpu()
-            for name, own in found.items()
+            name: vectors.masked_fill(~received[name].valid.any(1, keepdim=True), torch.nan).cpu()
+            for name, vectors in self.receiver.embeddings(received).items()
         }
 
     def predict_rates(self, senders: Sequence[str], members: Members) -> Tensor:
@@ -253,7 +253,7 @@ class BaseStation:
 
     @torch.no_grad()
     def serve(
-        self, seed: int, request: TransmitRequest, rules: Rules, *batches: FrameBatch
+        self, seed: int, request: TransmitRequest, rules: LossRules, *batches: FrameBatch
     ) -> Served:
         """Answers questions of many users; missing and lost streams are masked."""
         self.receiver.eval()
@@ -269,21 +269,21 @@ class BaseStation:
             corpus = self._samples[request.split]
             samples = corpus.take(request.rows.tolist())
             given = self.receiver.predict(received, samples, answerable.to(self._device))
-            found = checked_answers(self.receiver, int(answerable.sum()), given)
-            assert isinstance(found, Predictions), "many users are answered in one round"
-            own = samples.take(answerable.nonzero()[:, 0].tolist())
-            scored = self._scored(found, own, corpus)
-            for place, text in zip(answerable.nonzero()[:, 0], scored.predicted, strict=True):
-                predicted[int(place)] = text
+            predictions = checked_answers(self.receiver, int(answerable.sum()), given)
+            assert isinstance(predictions, Predictions), "many users are answered in one round"
+            places = answerable.nonzero()[:, 0].tolist()
+            scored = self._scored(predictions, samples.take(places), corpus)
+            for place, text in zip(places, scored.predicted, strict=True):
+                predicted[place] = text
             scores[answerable] = torch.tensor(scored.scores, dtype=torch.float64)
             first_token[answerable] = torch.tensor(scored.first_token)
         return Served(answerable, tuple(predicted), scores, first_token, logs)
 
-    def _scored(self, found: Predictions, samples: Samples, corpus: Samples) -> _Scored:
+    def _scored(self, given: Predictions, samples: Samples, corpus: Samples) -> _Scored:
         """Scores answers; ``corpus`` is the whole split that their samples belong to."""
         task = self._config.task
-        scores = task.scores(found.texts, samples, corpus)
-        return _Scored(found.texts, checked_scores(task, len(samples), scores), found.first_token)
+        scores = task.scores(given.texts, samples, corpus)
+        return _Scored(given.texts, checked_scores(task, len(samples), scores), given.first_token)
 
     def state(self) -> dict[str, Tensor]:
         """The trained tensors."""

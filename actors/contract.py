@@ -21,7 +21,7 @@ from tokcom_core.tasks import Task
 P = TypeVar("P", bound=nn.Module)
 
 
-def checked_part(system: object, method: str, found: Any, kind: type[P]) -> P:
+def checked_part(system: object, method: str, given: Any, kind: type[P]) -> P:
     """Returns what a system's method has built for a device or the base station.
 
     Raises:
@@ -29,21 +29,21 @@ def checked_part(system: object, method: str, found: Any, kind: type[P]) -> P:
             running statistics are no weights: they are neither saved nor averaged over users.
     """
     name = f"{type(system).__name__}.{method}"
-    if not isinstance(found, kind):
-        raise ValueError(f"{name} should give a {kind.__name__}, gave {shown(found)}")
-    for own, module in found.named_modules():
+    if not isinstance(given, kind):
+        raise ValueError(f"{name} should give a {kind.__name__}, gave {shown(given)}")
+    for path, module in given.named_modules():
         if getattr(module, "running_mean", None) is None:
             continue
         if any(weight.requires_grad for weight in module.parameters()):
             raise ValueError(
-                f"{name}: {own} is a {type(module).__name__}, whose running statistics are not "
+                f"{name}: {path} is a {type(module).__name__}, whose running statistics are not "
                 "saved with the weights; take a LayerNorm or GroupNorm, or freeze it"
             )
-    return found
+    return given
 
 
 def checked_symbols(
-    source: object, method: str, stream: Stream, samples: int, found: Any
+    source: object, method: str, stream: Stream, samples: int, given: Any
 ) -> tuple[Tensor, Tensor]:
     """Returns a stream's symbols, complex64 ``[B, N]``, and which are valid, bool ``[B, N]``.
 
@@ -52,22 +52,22 @@ def checked_symbols(
         method: Name of its method.
         stream: Stream that the symbols belong to.
         samples: Number of samples, B.
-        found: What the method returned.
+        given: What the method returned.
 
     Raises:
         ValueError: if it returned anything else.
     """
     name = f"{type(source).__name__}.{method} of stream {stream.name!r}"
-    if not (isinstance(found, tuple | list) and len(found) == 2):
-        raise ValueError(f"{name} should give symbols and which are valid, gave {shown(found)}")
-    symbols, valid = found
+    if not (isinstance(given, tuple | list) and len(given) == 2):
+        raise ValueError(f"{name} should give symbols and which are valid, gave {shown(given)}")
+    symbols, valid = given
     sent = isinstance(symbols, Tensor) and symbols.dim() == 2
     uses = symbols.shape[1] if sent else stream.max_tokens * stream.symbols_per_token
-    for wanted, own in ((torch.complex64, symbols), (torch.bool, valid)):
-        proper = isinstance(own, Tensor) and own.dtype == wanted
-        if not proper or own.shape != (samples, uses):
+    for dtype, tensor in ((torch.complex64, symbols), (torch.bool, valid)):
+        proper = isinstance(tensor, Tensor) and tensor.dtype == dtype
+        if not proper or tensor.shape != (samples, uses):
             raise ValueError(
-                f"{name} should give {_kind(wanted)} [{samples}, {uses}], gave {shown(own)}"
+                f"{name} should give {_kind(dtype)} [{samples}, {uses}], gave {shown(tensor)}"
             )
     if uses % stream.symbols_per_token:
         raise ValueError(
@@ -77,7 +77,7 @@ def checked_symbols(
     return symbols, valid
 
 
-def checked_losses(receiver: object, phase: Phase, found: Any) -> Mapping[str, Tensor]:
+def checked_losses(receiver: object, phase: Phase, given: Any) -> Mapping[str, Tensor]:
     """Returns the losses of a step: scalars by name; none if nothing arrived.
 
     Raises:
@@ -85,48 +85,48 @@ def checked_losses(receiver: object, phase: Phase, found: Any) -> Mapping[str, T
             all losses are detached, so that nothing is trained.
     """
     name = f"{type(receiver).__name__}.losses in phase {phase.name!r}"
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{name} should give tensors by name, gave {shown(found)}")
-    for key, loss in found.items():
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{name} should give tensors by name, gave {shown(given)}")
+    for key, loss in given.items():
         if key not in phase.losses:
             known = ", ".join(phase.losses)
             raise ValueError(f"{name} gives {key!r}, but Phase.losses has {known}; add it there")
         if not (isinstance(loss, Tensor) and loss.dim() == 0):
             raise ValueError(f"{name} should give {key!r} as a scalar tensor, gave {shown(loss)}")
-    if found and not any(loss.requires_grad for loss in found.values()):
+    if given and not any(loss.requires_grad for loss in given.values()):
         raise ValueError(f"{name} gives nothing to train: every loss is detached")
-    return found
+    return given
 
 
-def checked_answers(receiver: object, samples: int, found: Any) -> Predictions | Feedback:
+def checked_answers(receiver: object, samples: int, given: Any) -> Predictions | Feedback:
     """Returns answers, with a text and a first token for each sample, or feedback.
 
     Raises:
         ValueError: if the receiver gave anything else.
     """
     name = f"{type(receiver).__name__}'s answers"
-    if isinstance(found, Feedback):
-        return found
-    if not isinstance(found, Predictions):
-        raise ValueError(f"{name} should be Predictions or Feedback, not {shown(found)}")
+    if isinstance(given, Feedback):
+        return given
+    if not isinstance(given, Predictions):
+        raise ValueError(f"{name} should be Predictions or Feedback, not {shown(given)}")
     for part in ("texts", "first_token"):
-        if (count := len(getattr(found, part))) != samples:
+        if (count := len(getattr(given, part))) != samples:
             raise ValueError(
                 f"{name} should have {samples} {part}, one of each sample, not {count}"
             )
-    for text in found.texts:
+    for text in given.texts:
         if not isinstance(text, str):
             raise ValueError(f"{name} should be texts, not {shown(text)}")
-    return found
+    return given
 
 
-def checked_scores(task: Task, samples: int, found: Iterable[Any]) -> tuple[float, ...]:
+def checked_scores(task: Task, samples: int, given: Iterable[Any]) -> tuple[float, ...]:
     """Returns one score for each answer.
 
     Raises:
         ValueError: for more or fewer scores, or a score that is not a number.
     """
-    name, scores = f"{type(task).__name__}.scores", tuple(found)
+    name, scores = f"{type(task).__name__}.scores", tuple(given)
     if len(scores) != samples:
         raise ValueError(
             f"{name} should give {samples} scores, one of each answer, gave {len(scores)}"

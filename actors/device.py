@@ -18,7 +18,7 @@ from tokcom_core.systems import Feedback, Phase, Stream, System, Transmitter, Tr
 from tokcom_core.tasks import Task
 
 from .contract import checked_part, checked_symbols
-from .messages import Batch, Gradient, StepPart
+from .messages import Gradient, StepPart, StreamRequest
 from .training.federation import Federation, UserModels
 from .training.optimiser import Optimiser, seeded
 
@@ -111,42 +111,42 @@ class Device:
             self._users.begin(phase)
         return bool(trainable)
 
-    def transmit(self, batch: Batch) -> Frame:
+    def transmit(self, request: StreamRequest) -> Frame:
         """Steps 4 to 6 of Algorithm 1: tokens, slide, projection, symbols of unit power."""
-        self._set_length(batch.tokens)
-        samples = self._samples[batch.split].take(batch.rows)
-        inputs = self.transmitter.read(batch.stream, batch.split, samples)
-        own = self._streams[batch.stream]
-        if not batch.training:
+        self._set_length(request.tokens)
+        stream = self._streams[request.stream]
+        samples = self._samples[request.split].take(request.rows)
+        inputs = self.transmitter.read(stream.name, request.split, samples)
+        if not request.training:
             self.transmitter.eval()
-        seed = spawn_seed(self._config.seed, self.name, batch.stream, batch.split, *batch.rows)
-        with torch.set_grad_enabled(batch.training), seeded(seed):
+        seed = spawn_seed(self._config.seed, self.name, stream.name, request.split, *request.rows)
+        with torch.set_grad_enabled(request.training), seeded(seed):
             given = (
-                self._users.transmit(batch, own, *inputs)
-                if self._users is not None and batch.training
-                else self.transmitter(batch.stream, *inputs)
+                self._users.transmit(request, stream, *inputs)
+                if self._users is not None and request.training
+                else self.transmitter(stream.name, *inputs)
             )
             symbols, valid = checked_symbols(
-                self.transmitter, "forward", own, len(batch.rows), given
+                self.transmitter, "forward", stream, len(request.rows), given
             )
-            if batch.muted:
-                valid = valid & ~torch.tensor(batch.muted, device=valid.device)[:, None]
+            if request.muted:
+                valid = valid & ~torch.tensor(request.muted, device=valid.device)[:, None]
             symbols, scale = normalise(symbols, valid)
-        if batch.training and symbols.requires_grad:
-            self._sent[batch.stream] = (symbols, scale) if own.sends_scale else (symbols,)
-        uploads = self._transport(batch.stream) == "file"
-        bits = self._bits_of_files(own, samples) if uploads else None
-        frame = self._frame(batch.stream, symbols, valid, scale, bits)
-        return replace(frame, members=batch.members)
+        if request.training and symbols.requires_grad:
+            self._sent[stream.name] = (symbols, scale) if stream.sends_scale else (symbols,)
+        uploads = self._transport(stream.name) == "file"
+        bits = self._bits_of_files(stream, samples) if uploads else None
+        frame = self._frame(stream, symbols, valid, scale, bits)
+        return replace(frame, members=request.members)
 
     @torch.no_grad()
     def reply(self, feedback: Feedback) -> Frame:
         """Returns a stream's next frame, for the samples of its last one whose answers go on."""
-        own, rows = self._streams[feedback.stream], len(feedback.rows)
+        stream, rows = self._streams[feedback.stream], len(feedback.rows)
         given = self.transmitter.reply(feedback)
-        symbols, valid = checked_symbols(self.transmitter, "reply", own, rows, given)
+        symbols, valid = checked_symbols(self.transmitter, "reply", stream, rows, given)
         symbols, scale = normalise(symbols, valid)
-        return self._frame(feedback.stream, symbols, valid, scale)
+        return self._frame(stream, symbols, valid, scale)
 
     def _set_length(self, count: int | None) -> None:
         """Sets the token length of the transmitter; None stands for the one it is built for."""
@@ -160,25 +160,24 @@ class Device:
 
     def _frame(
         self,
-        name: str,
+        stream: Stream,
         symbols: Tensor,
         valid: Tensor,
         scale: Tensor,
         file_bits: Tensor | None = None,
     ) -> Frame:
-        own = self._streams[name]
         if valid.all():  # an expanded mask is sent as a single byte
             valid = valid[:1, :1].expand_as(valid)
         return Frame(
             self.name,
-            name,
+            stream.name,
             symbols.detach(),
             valid,
-            scale.detach() if own.sends_scale else torch.ones_like(scale),
-            block=own.symbols_per_token,
+            scale.detach() if stream.sends_scale else torch.ones_like(scale),
+            block=stream.symbols_per_token,
             file_bits=file_bits,
-            transport=self._transport(name),
-            sends_scale=own.sends_scale,
+            transport=self._transport(stream.name),
+            sends_scale=stream.sends_scale,
         )
 
     def _bits_of_files(self, stream: Stream, samples: Samples) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from channel_models import Overhead, mean_db
 
-from .messages import Answers, Arrival
+from .messages import Answers, ReceptionSummary
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Evaluation:
         scores: Score of each answer by its task, from 0 to 1.
         first_token: Whether the first token of each answer is the true one's.
         losses: Mean test losses, by name.
-        arrivals: Reception of each stream, means over samples.
-        interval_ms, waiting_ms, feedback_bits: Mean airtime, waiting time and downlink bits of a
+        streams: Reception of each stream, means over samples.
+        airtime_ms, waiting_ms, feedback_bits: Mean airtime, waiting time and downlink bits of a
             sample, see :class:`.messages.Answers`.
     """
 
@@ -31,8 +31,8 @@ class Evaluation:
     scores: tuple[float, ...]
     first_token: tuple[bool, ...]
     losses: dict[str, float]
-    arrivals: dict[str, Arrival]
-    interval_ms: float
+    streams: dict[str, ReceptionSummary]
+    airtime_ms: float
     waiting_ms: float = 0.0
     feedback_bits: float = 0.0
 
@@ -42,35 +42,35 @@ def merge_answers(answered: Sequence[Answers], counts: Sequence[int]) -> Evaluat
 
     SNRs are averaged on the linear scale.
     """
-    streams = {name: [a.arrivals[name] for a in answered] for name in answered[0].arrivals}
+    streams = {name: [a.streams[name] for a in answered] for name in answered[0].streams}
     return Evaluation(
         predicted=tuple(text for a in answered for text in a.predicted),
         scores=tuple(score for a in answered for score in a.scores),
         first_token=tuple(hit for a in answered for hit in a.first_token),
         losses=_merge_losses(answered, counts),
-        arrivals={name: _merge_arrivals(parts, counts) for name, parts in streams.items()},
-        interval_ms=_mean([a.interval_ms for a in answered], counts),
+        streams={name: _merge_summaries(parts, counts) for name, parts in streams.items()},
+        airtime_ms=_mean([a.airtime_ms for a in answered], counts),
         waiting_ms=_mean([a.waiting_ms for a in answered], counts),
         feedback_bits=_mean([a.feedback_bits for a in answered], counts),
     )
 
 
 def _merge_losses(answered: Sequence[Answers], counts: Sequence[int]) -> dict[str, float]:
-    def own(name: str) -> list[int]:
+    def sizes(name: str) -> list[int]:
         pairs = zip(answered, counts, strict=True)
         return [a.loss_counts.get(name, count) for a, count in pairs]
 
     names = answered[0].losses
-    return {name: _mean([a.losses[name] for a in answered], own(name)) for name in names}
+    return {name: _mean([a.losses[name] for a in answered], sizes(name)) for name in names}
 
 
-def _merge_arrivals(parts: Sequence[Arrival], counts: Sequence[int]) -> Arrival:
+def _merge_summaries(parts: Sequence[ReceptionSummary], counts: Sequence[int]) -> ReceptionSummary:
     """Averages each number over what it counts: samples, those that send something, or tokens."""
     pairs = list(zip(parts, counts, strict=True))
     sending = [count * part.sent_fraction for part, count in pairs]
     sent = [count * part.tokens for part, count in pairs]
     costs = [asdict(part.overhead) for part in parts]
-    return Arrival(
+    return ReceptionSummary(
         sender=parts[0].sender,
         tokens=_mean([p.tokens for p in parts], counts),
         realised_snr_db=_mean_snr([p.realised_snr_db for p in parts], counts),

@@ -13,7 +13,7 @@ from torch import Tensor
 from channel_models import spawn_seed
 from tokcom_core.systems import Stream
 
-from .messages import Rules
+from .messages import LossRules
 
 
 class Faults(BaseModel):
@@ -71,7 +71,7 @@ class Faults(BaseModel):
         streams: Sequence[Stream],
         count: int,
         encoding_ms: Mapping[str, float] | None = None,
-    ) -> Rules:
+    ) -> LossRules:
         """The rules by which the streams of a batch count as lost.
 
         Args:
@@ -80,7 +80,7 @@ class Faults(BaseModel):
             count: Number of samples.
             encoding_ms: Time that each device computes before it sends; none by default.
         """
-        return Rules(
+        return LossRules(
             outage_sinr_db=-math.inf if self.outage_sinr_db is None else self.outage_sinr_db,
             deadline_ms=math.inf if self.deadline_ms is None else self.deadline_ms,
             encoding_ms={s.name: (encoding_ms or {}).get(s.device, 0.0) for s in streams},

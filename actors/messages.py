@@ -13,12 +13,18 @@ from tokcom_core.systems import Stream
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples of a split that a device is to send as one stream.
+class StreamRequest:
+    """Request to a device to send samples of a split as one stream.
 
-    ``muted`` marks samples of which nothing is sent: the device is missing, offline, or left out
-    on purpose. ``members`` names the user of each sample, where many users send. ``tokens`` is the
-    token length of the stream; None for the one that the device is built for.
+    Attributes:
+        stream: Name of the stream.
+        split: Split that the samples come from.
+        rows: Rows of the split.
+        training: Whether the device is to learn from what it sends.
+        muted: Whether each sample is not sent, as its device is missing, offline, or left out on
+            purpose; empty if all are sent.
+        members: The user of each sample, where many users send.
+        tokens: Token length of the stream; None for the one that the device is built for.
     """
 
     stream: str
@@ -67,7 +73,7 @@ class StepReport:
 
     Attributes:
         losses: Losses by name, whether trained on or only reported.
-        costs: Costs on the air, see :func:`.reception.step_costs`.
+        costs: Costs on the air, see :func:`.step_reports.step_costs`.
         loss_rates: Fraction of samples that were not received, by stream; only of many users.
     """
 
@@ -77,7 +83,7 @@ class StepReport:
 
 
 @dataclass(frozen=True)
-class Arrival:
+class ReceptionSummary:
     """Reception of one stream: means over samples. SNRs are averaged on the linear scale.
 
     Attributes:
@@ -115,8 +121,8 @@ class Answers:
         losses: Mean test losses over the batch, by name.
         loss_counts: Number of values that a loss is the mean of, see
             :class:`tokcom_core.systems.Predictions`.
-        arrivals: Reception of each stream.
-        interval_ms: Airtime of a sample: of the slowest device, or of all devices (TDMA).
+        streams: Reception of each stream.
+        airtime_ms: Airtime of a sample: of the slowest device, or of all devices (TDMA).
         waiting_ms: Time that a sample takes beyond that: round trips before retransmissions.
         feedback_bits: Downlink bits that a sample's answer took before it was finished.
     """
@@ -126,14 +132,14 @@ class Answers:
     first_token: tuple[bool, ...]
     losses: dict[str, float]
     loss_counts: dict[str, int]
-    arrivals: dict[str, Arrival]
-    interval_ms: float
+    streams: dict[str, ReceptionSummary]
+    airtime_ms: float
     waiting_ms: float = 0.0
     feedback_bits: float = 0.0
 
 
 @dataclass(frozen=True)
-class StreamLog:
+class SampleLog:
     """Reception of one stream of a served batch, by sample; every tensor is ``[B]``.
 
     Attributes:
@@ -145,7 +151,7 @@ class StreamLog:
             It includes neither encoding nor a straggler's delay.
         waited_ms: Time that the base station waits for a straggler beyond that, at most until the
             deadline; 0 where nothing was sent.
-        tokens, realised_snr_db, sinr_db: See :class:`Arrival`.
+        tokens, realised_snr_db, sinr_db: See :class:`ReceptionSummary`.
         costs: Values of ``data_channel_uses, pilot_channel_uses, control_bits, airtime_ms,
             energy_mj``; 0 where nothing was sent.
         location: What is known of the user's location, by name.
@@ -184,11 +190,11 @@ class Served:
     predicted: tuple[str, ...]
     scores: Tensor
     first_token: Tensor
-    streams: dict[str, StreamLog]
+    streams: dict[str, SampleLog]
 
 
 @dataclass(frozen=True)
-class Rules:
+class LossRules:
     """Rules by which what a device has sent counts as lost.
 
     Attributes:
@@ -204,12 +210,12 @@ class Rules:
     delay_ms: Mapping[str, Tensor]
 
     def lost(self, stream: str, sinr_db: Tensor, ends_ms: Tensor) -> Tensor:
-        """Whether each sample of a stream is lost, bool ``[B]``; see :class:`StreamLog`."""
+        """Whether each sample of a stream is lost, bool ``[B]``; see :class:`SampleLog`."""
         late = ends_ms + self.encoding_ms[stream] + self.delay_ms[stream] > self.deadline_ms
         return (sinr_db < self.outage_sinr_db) | late
 
     def waited_ms(self, stream: str, ends_ms: Tensor) -> Tensor:
-        """Time that the base station waits for stragglers, see :class:`StreamLog`."""
+        """Time that the base station waits for stragglers, see :class:`SampleLog`."""
         left_ms = self.deadline_ms - self.encoding_ms[stream] - ends_ms
         return torch.minimum(self.delay_ms[stream], left_ms.clamp(min=0))
 
@@ -238,7 +244,7 @@ class TransmitRequest:
         members = Members(
             self.members.users[where], self.members.intervals[where], self.members.starts_s[where]
         )
-        muted = {device: own[where] for device, own in self.muted.items()}
+        muted = {device: flags[where] for device, flags in self.muted.items()}
         return TransmitRequest(self.split, self.rows[where], members, muted)
 
 

@@ -19,9 +19,9 @@ from .device import Device, DeviceConfig
 from .engines.engine import ActorSpec, Engine, OnEngine, Peer, PeerLostError, StateLostError
 from .engines.retries import retrying
 from .evaluation import Evaluation, merge_answers
-from .messages import Answers, Batch, StepPart, StepReport
+from .messages import Answers, StepPart, StepReport, StreamRequest
 from .population import UserPopulation, interval_s
-from .reception import merge_reports
+from .step_reports import merge_reports
 from .training.batches import (
     BatchSampler,
     ScheduledSampler,
@@ -98,7 +98,7 @@ class Network(OnEngine):
             checkpoints: Checkpoints to resume from, and to roll back to when a process dies.
             progress: Called after every step.
         """
-        splits = sorted({own.split for own in phase.inputs})
+        splits = sorted({inputs.split for inputs in phase.inputs})
         sampler = self._sampler(phase, {split: self._sizes[split] for split in splits})
         if phase.calibration_samples:
             self._calibrate(phase)
@@ -106,7 +106,7 @@ class Network(OnEngine):
         def begin() -> None:
             peers = [*self._peer.values(), self._station]
             *learn, _ = self._wait([ref for peer in peers for ref in peer.call("begin", phase)])
-            travels = {name: how for own in self._devices for name, how in own.transport.items()}
+            travels = {s: how for device in self._devices for s, how in device.transport.items()}
             back = [name for name in phase.crossing if travels.get(name) != "file"]
             senders = {self._streams[name].device for name in back}
             self._learn = any(
@@ -125,12 +125,12 @@ class Network(OnEngine):
 
     def _follow(self, phase: Phase) -> None:
         """Hands devices the weights of which they have copies, as the base station has them now."""
-        following = [own.name for own in self._devices if own.system.follows(phase.name)]
+        following = [
+            self._peer[device.name] for device in self._devices if device.system.follows(phase.name)
+        ]
         if following:
             state = self._station.call("state")
-            self._wait(
-                [ref for name in following for ref in self._peer[name].call("follow", *state)]
-            )
+            self._wait([ref for peer in following for ref in peer.call("follow", *state)])
 
     def evaluate(
         self, streams: Sequence[str], split: str, batch_size: int, size: int | None = None
@@ -155,8 +155,8 @@ class Network(OnEngine):
             number += 1
             device = self._peer[self._streams[reply.stream].device]
             (frame,) = device.call("reply", reply)
-            own = spawn_seed(seed, "round", number)
-            reply = self._wait(self._station.call("resume", own, frame))[0]
+            of_round = spawn_seed(seed, "round", number)
+            reply = self._wait(self._station.call("resume", of_round, frame))[0]
         return reply
 
     def embed(
@@ -165,8 +165,8 @@ class Network(OnEngine):
         """Embeddings ``[B, D]`` of samples that cross no air, see :meth:`BaseStation.embed`."""
         parts: list[dict[str, Tensor]] = []
         for start in range(0, len(rows), batch_size):
-            own = tuple(rows[start : start + batch_size])
-            frames = self._transmit(self._whole(dict.fromkeys(streams, split), own))
+            batch = tuple(rows[start : start + batch_size])
+            frames = self._transmit(self._whole(dict.fromkeys(streams, split), batch))
             parts += self._wait(self._station.call("embed", *frames))
         return {name: torch.cat([part[name] for part in parts]) for name in streams}
 
@@ -192,22 +192,22 @@ class Network(OnEngine):
 
     def hardware(self) -> dict[str, str]:
         """What the base station runs on, see :meth:`BaseStation.hardware`."""
-        found: dict[str, str] = self._wait(self._station.call("hardware"))[0]
-        return found
+        hardware: dict[str, str] = self._wait(self._station.call("hardware"))[0]
+        return hardware
 
     def device_weights(self) -> dict[str, int]:
         """Number of trained weights of each device."""
         counts = self._wait([ref for p in self._peer.values() for ref in p.call("count_weights")])
-        return {name: count for own in counts for name, count in own.items()}
+        return {name: count for by_name in counts for name, count in by_name.items()}
 
     def _calibrate(self, phase: Phase) -> None:
         """Shows the receiver some samples of a phase before its first step."""
         seed = spawn_seed(self._seed, "calibration")
-        (split,) = {own.split for own in phase.inputs}
+        (split,) = {inputs.split for inputs in phase.inputs}
         sizes, seeds = {split: self._sizes[split]}, {split: seed}
         sampler = ShuffledSampler(sizes, phase.calibration_samples, seeds, 1)
-        inputs = {own.stream: own.split for own in phase.inputs}
-        frames = self._transmit(self._whole(inputs, sampler.batch(0).rows[split]))
+        streams = dict.fromkeys((inputs.stream for inputs in phase.inputs), split)
+        frames = self._transmit(self._whole(streams, sampler.batch(0).rows[split]))
         self._wait(self._station.call("calibrate", seed, phase, *frames))
 
     def _train(
@@ -297,20 +297,22 @@ class Network(OnEngine):
         sending = Sending(streams, missing, interval_s(self._link, streams), phase.batch_size)
         return ScheduledSampler(self._population, sizes, sending, seed, predict_rates)
 
-    def _whole(self, inputs: Mapping[str, str], rows: tuple[int, ...]) -> list[Batch]:
+    def _whole(self, inputs: Mapping[str, str], rows: tuple[int, ...]) -> list[StreamRequest]:
         """Requests for all streams of these samples; many users send them in order."""
         members = None
         if self._population is not None:
             length_s = interval_s(self._link, [self._streams[name] for name in inputs])
             users = self._population
             members = in_order(rows, users.users, users.users_an_interval, length_s)
-        return [Batch(s, split, rows, False, members=members) for s, split in inputs.items()]
+        return [
+            StreamRequest(s, split, rows, False, members=members) for s, split in inputs.items()
+        ]
 
-    def _transmit(self, batches: Sequence[Batch]) -> list[Any]:
+    def _transmit(self, requests: Sequence[StreamRequest]) -> list[Any]:
         return [
             ref
-            for batch in batches
-            for ref in self._peer[self._streams[batch.stream].device].call("transmit", batch)
+            for request in requests
+            for ref in self._peer[self._streams[request.stream].device].call("transmit", request)
         ]
 
     def _step(self, phase: Phase, batch: TrainingBatch, number: int) -> dict[str, float]:
@@ -321,43 +323,43 @@ class Network(OnEngine):
         """
         seed = spawn_seed(self._seed, phase.name, number)
         tokens = _drawn_tokens(phase, seed)
-        batches = batch.parts(phase.micro_batch_size)
-        parts = self._parts(batches)
+        micro_batches = batch.parts(phase.micro_batch_size)
+        parts = self._parts(micro_batches)
         reports = []
-        for place, (own, part) in enumerate(zip(batches, parts, strict=True)):
-            own_seed = spawn_seed(seed, "part", place) if place else seed
-            asked = self._requests_of(phase, own, tokens)
-            requests = [_without(request, phase, own_seed) for request in asked]
-            reports.append(self._exchange(own_seed, part, own, requests))
-        done = merge_reports(reports, parts)
-        found = {**done.losses, **done.costs}
-        if "gradient_bits" in found and not self._learn:
-            found["gradient_bits"] = 0.0
+        for place, (micro_batch, part) in enumerate(zip(micro_batches, parts, strict=True)):
+            part_seed = spawn_seed(seed, "part", place) if place else seed
+            whole = self._requests_of(phase, micro_batch, tokens)
+            requests = [_without(request, phase, part_seed) for request in whole]
+            reports.append(self._exchange(part_seed, part, micro_batch, requests))
+        report = merge_reports(reports, parts)
+        values = {**report.losses, **report.costs}
+        if "gradient_bits" in values and not self._learn:
+            values["gradient_bits"] = 0.0
         if batch.members is None:
-            return found
-        lost = {f"loss_rate_{stream}": rate for stream, rate in done.loss_rates.items()}
-        return {**found, **lost, "emulated_s": batch.emulated_s}
+            return values
+        lost = {f"loss_rate_{stream}": rate for stream, rate in report.loss_rates.items()}
+        return {**values, **lost, "emulated_s": batch.emulated_s}
 
     def _parts(self, batches: Sequence[TrainingBatch]) -> list[StepPart]:
         """The step's parts, one per batch; a loss weighs by the number of values it averages."""
         if len(batches) == 1:
             return [StepPart()]
         counts: list[dict[str, int]]
-        (counts,) = self._wait(self._station.call("loss_counts", [own.rows for own in batches]))
-        samples = sum(own.size for own in batches)
-        names = dict.fromkeys(name for own in counts for name in own)
-        totals = {name: sum(own.get(name, 0) for own in counts) for name in names}
+        (counts,) = self._wait(self._station.call("loss_counts", [batch.rows for batch in batches]))
+        samples = sum(batch.size for batch in batches)
+        names = dict.fromkeys(name for count in counts for name in count)
+        totals = {name: sum(count.get(name, 0) for count in counts) for name in names}
         return [
             StepPart(
-                part.size / samples,
-                last=part is batches[-1],
+                batch.size / samples,
+                last=batch is batches[-1],
                 fractions={name: count.get(name, 0) / max(1, n) for name, n in totals.items()},
             )
-            for part, count in zip(batches, counts, strict=True)
+            for batch, count in zip(batches, counts, strict=True)
         ]
 
     def _exchange(
-        self, seed: int, part: StepPart, batch: TrainingBatch, requests: Sequence[Batch]
+        self, seed: int, part: StepPart, batch: TrainingBatch, requests: Sequence[StreamRequest]
     ) -> StepReport:
         """Devices send, the base station learns and returns gradients, the devices learn."""
         frames = self._transmit(requests)
@@ -366,24 +368,27 @@ class Network(OnEngine):
         )
         learnt = []
         for name, device in self._peer.items():
-            own = [
+            returned = [
                 gradient
                 for request, gradient in zip(requests, gradients, strict=True)
                 if self._streams[request.stream].device == name
             ]
-            learnt += device.call("learn", part, *own)
+            learnt += device.call("learn", part, *returned)
         done: StepReport = self._wait([report, *learnt])[0]
         return done
 
-    def _requests_of(self, phase: Phase, batch: TrainingBatch, tokens: TokenLengths) -> list[Batch]:
+    def _requests_of(
+        self, phase: Phase, batch: TrainingBatch, tokens: TokenLengths
+    ) -> list[StreamRequest]:
         """Requests for every stream of a phase in a step."""
         requests = []
-        for own in phase.inputs:
-            device = self._streams[own.stream].device
+        for inputs in phase.inputs:
+            stream, split = inputs.stream, inputs.split
+            device = self._streams[stream].device
             muted = batch.muted.get(device)
             flags = () if muted is None else tuple(muted.tolist())
-            rows, count = batch.rows[own.split], tokens.get(device)
-            requests.append(Batch(own.stream, own.split, rows, True, flags, batch.members, count))
+            rows, count = batch.rows[split], tokens.get(device)
+            requests.append(StreamRequest(stream, split, rows, True, flags, batch.members, count))
         return requests
 
     def _wait(self, refs: Sequence[Any]) -> list[Any]:
@@ -398,12 +403,12 @@ def _drawn_tokens(phase: Phase, seed: int) -> TokenLengths:
     return phase.any_tokens[rng.integers(len(phase.any_tokens))]
 
 
-def _without(batch: Batch, phase: Phase, seed: int) -> Batch:
-    """Leaves a stream out of some samples of a batch, where the phase asks for it."""
-    if not phase.drop_prob or batch.stream not in phase.dropped:
-        return batch
-    rng = np.random.default_rng(spawn_seed(seed, "drop", batch.stream))
-    dropped = rng.random(len(batch.rows)) < phase.drop_prob
-    if batch.muted:
-        dropped |= np.array(batch.muted)
-    return replace(batch, muted=tuple(dropped.tolist()))
+def _without(request: StreamRequest, phase: Phase, seed: int) -> StreamRequest:
+    """Leaves a stream out of some samples of a request, where the phase asks for it."""
+    if not phase.drop_prob or request.stream not in phase.dropped:
+        return request
+    rng = np.random.default_rng(spawn_seed(seed, "drop", request.stream))
+    dropped = rng.random(len(request.rows)) < phase.drop_prob
+    if request.muted:
+        dropped |= np.array(request.muted)
+    return replace(request, muted=tuple(dropped.tolist()))

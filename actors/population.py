@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from channel_models import InfeasibleBudgetError, Link, spawn_seed
+from channel_models.numerology import SYMBOLS_PER_SLOT
 from channel_models.users.scheduling import SchedulerName
+from tokcom_core.config import Config
 from tokcom_core.systems import Stream
 
 from .faults import Faults
 
 
-class UserPopulation(BaseModel):
+class UserPopulation(Config):
     """Users of one base station.
 
     Attributes:
@@ -28,12 +30,10 @@ class UserPopulation(BaseModel):
         faults: Faults of devices and processes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     users: int = Field(default=1000, ge=1)
     users_at_once: int = Field(default=1, ge=1)
     scheduler: SchedulerName = "proportional-fair"
-    missing_prob: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    missing_prob: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default={})
     faults: Faults = Faults()
 
     @property
@@ -82,10 +82,10 @@ def airtime_ms(link: Link, streams: Sequence[Stream]) -> float:
     """
     senders = [stream.device for stream in streams]
     uses = [float(stream.max_tokens * stream.symbols_per_token) for stream in streams]
-    return link.interval_ms(senders, link.costs(uses, len(set(senders))))
+    return link.joint_airtime_ms(senders, link.costs(uses, len(set(senders))))
 
 
 def interval_s(link: Link, streams: Sequence[Stream]) -> float:
     """Length of a scheduling interval: :func:`airtime_ms` rounded up to whole slots."""
-    slot_ms = 14 * link.symbol_ms
+    slot_ms = SYMBOLS_PER_SLOT * link.symbol_ms
     return math.ceil(airtime_ms(link, streams) / slot_ms - 1e-9) * slot_ms / 1e3

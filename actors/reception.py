@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,13 +10,10 @@ from torch import Tensor
 from channel_models import Frame, Link, Reception, mean_db
 from tokcom_core.systems.tokens import by_token
 
-from .messages import Arrival, Rules, StepPart, StepReport, StreamLog
-
-GRADIENT_BITS = 32
-"""Bits of each value of a gradient."""
+from .messages import LossRules, ReceptionSummary, SampleLog
 
 
-def arrival(frame: Frame, reception: Reception) -> Arrival:
+def summarise(frame: Frame, reception: Reception) -> ReceptionSummary:
     """Reception of one stream: means over samples. SNRs are averaged on the linear scale.
 
     SINR and lost fraction are those of the samples that send something.
@@ -27,7 +23,7 @@ def arrival(frame: Frame, reception: Reception) -> Arrival:
     sending = sent.any(1)
     lost = (erased == sent).all(1) & sending
     sinr_db = reception.sinr_db[sending] if sending.any() else reception.sinr_db
-    return Arrival(
+    return ReceptionSummary(
         sender=frame.sender,
         tokens=float(sent.sum(1).double().mean()),
         realised_snr_db=mean_db(reception.realised_snr_db),
@@ -42,97 +38,9 @@ def arrival(frame: Frame, reception: Reception) -> Arrival:
     )
 
 
-def step_costs(
-    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, StreamLog]
-) -> dict[str, float]:
-    """Costs of one training step on the air, per sample of the step; none if nothing crosses it.
-
-    - ``samples``: number of samples of the step;
-    - ``channel_uses_STREAM``: data symbols of each stream;
-    - ``uplink_bits``: information bits of packets, and the power scales that are sent;
-    - ``gradient_bits``: the gradient that returns: two values for each token symbol, and one for a
-      power scale that was sent. Nothing returns for files, nor for samples that sent nothing or
-      were lost;
-    - ``tx_power_dbm``: mean transmit power of the devices over their airtime; only there if it is
-      not the link's.
-
-    Args:
-        frames: Frames that cross the air.
-        receptions: Their receptions.
-        logs: Receptions of the streams of many users, by name.
-    """
-    if not frames:
-        return {}
-    samples = max(len(frame.scale) for frame in frames)
-    parts = [len(frame.scale) / samples for frame in frames]  # a small split has fewer
-    costs = [reception.overhead for reception in receptions]
-    airtime_ms = sum(part * cost.airtime_ms for part, cost in zip(parts, costs, strict=True))
-    budgeted = airtime_ms > 0 and any("tx_power_dbm" in own.location for own in receptions)
-    energy_mj = sum(part * cost.energy_mj for part, cost in zip(parts, costs, strict=True))
-    return {
-        "samples": float(samples),
-        **{
-            f"channel_uses_{frame.stream}": part * cost.data_channel_uses
-            for frame, part, cost in zip(frames, parts, costs, strict=True)
-        },
-        "uplink_bits": sum(
-            part * (cost.payload_bits + cost.control_bits)
-            for part, cost in zip(parts, costs, strict=True)
-        ),
-        "gradient_bits": sum(
-            part * GRADIENT_BITS * _mean_gradient(frame, logs.get(frame.stream))
-            for frame, part in zip(frames, parts, strict=True)
-            if frame.transport != "file"
-        ),
-        **({"tx_power_dbm": 10 * math.log10(1e3 * energy_mj / airtime_ms)} if budgeted else {}),
-    }
-
-
-def merge_reports(reports: Sequence[StepReport], parts: Sequence[StepPart]) -> StepReport:
-    """Merges the reports of a step's parts into the losses and costs of the whole batch.
-
-    A loss that a part lacks, because nothing of it arrived, is the mean over the other parts.
-    """
-    if len(reports) == 1:
-        return reports[0]
-    losses, costs = [own.losses for own in reports], [own.costs for own in reports]
-    return StepReport(
-        {
-            name: _merged(name, losses, [part.fractions.get(name, part.fraction) for part in parts])
-            for name in _names(losses)
-        },
-        {name: _merged(name, costs, [part.fraction for part in parts]) for name in _names(costs)},
-    )
-
-
-def _names(found: Sequence[Mapping[str, float]]) -> Iterable[str]:
-    return dict.fromkeys(name for own in found for name in own)
-
-
-def _merged(name: str, found: Sequence[Mapping[str, float]], fractions: Sequence[float]) -> float:
-    pairs = [(own[name], n) for own, n in zip(found, fractions, strict=True) if name in own]
-    if name == "samples":
-        return sum(value for value, _ in pairs)
-    pairs = [pair for pair in pairs if pair[1]] or [(value, 1.0) for value, _ in pairs]
-    total = sum(n for _, n in pairs)
-    weights = [n / total for _, n in pairs]
-    values = [value for value, _ in pairs]
-    if name == "tx_power_dbm":
-        return mean_db(values, torch.tensor(weights, dtype=torch.float64))
-    return sum(value * weight for value, weight in zip(values, weights, strict=True))
-
-
-def _mean_gradient(frame: Frame, log: StreamLog | None) -> float:
-    """Mean number of values per sample whose gradient returns."""
-    sent = frame.valid.any(1)
-    back = sent if log is None else log.received.to(sent.device)
-    values = (2 * frame.valid.sum(1) + frame.sends_scale) * back
-    return float(values.double().mean())
-
-
-def stream_logs(
-    received: Sequence[tuple[Frame, Reception]], link: Link, rules: Rules
-) -> dict[str, StreamLog]:
+def sample_logs(
+    received: Sequence[tuple[Frame, Reception]], link: Link, rules: LossRules
+) -> dict[str, SampleLog]:
     """Reception of the streams of many users, sample by sample.
 
     Args:
@@ -154,7 +62,7 @@ def stream_logs(
 
 
 def _costs(frame: Frame, reception: Reception, link: Link, devices: int) -> dict[str, Tensor]:
-    """Costs of each sample, see :class:`StreamLog`."""
+    """Costs of each sample, see :class:`SampleLog`."""
     uses = frame.valid.sum(1).tolist()
     costs = link.costs(uses, devices)
 
@@ -173,11 +81,11 @@ def _costs(frame: Frame, reception: Reception, link: Link, devices: int) -> dict
 
 
 def _log(
-    frame: Frame, reception: Reception, rules: Rules, ends_ms: Tensor, costs: dict[str, Tensor]
-) -> StreamLog:
+    frame: Frame, reception: Reception, rules: LossRules, ends_ms: Tensor, costs: dict[str, Tensor]
+) -> SampleLog:
     sent = frame.valid.any(1).cpu()
     sinr_db = reception.sinr_db.detach().cpu()
-    return StreamLog(
+    return SampleLog(
         sender=frame.sender,
         sent=sent,
         lost=sent & rules.lost(frame.stream, sinr_db, ends_ms),

@@ -9,8 +9,8 @@ from channel_models import Frame, Link, Overhead, Reception
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.systems import Feedback
 
-from .messages import Arrival
-from .reception import arrival
+from .messages import ReceptionSummary
+from .reception import summarise
 
 
 @dataclass
@@ -22,17 +22,17 @@ class AnswerSession:
     Attributes:
         samples: Samples that are asked about.
         corpus: All samples of their split, which some scores are relative to.
-        arrivals: Reception of each stream. Tokens, their erased fraction and costs are those of all
+        streams: Reception of each stream. Tokens, their erased fraction and costs are those of all
             rounds; SNRs and the rest are those of the first.
-        interval_ms: Airtime of a sample in all rounds.
+        airtime_ms: Airtime of a sample in all rounds.
         waiting_ms: Time beyond that which a sample waits for retransmissions in all rounds.
         feedback_bits: Downlink bits of a sample's feedback.
     """
 
     samples: Samples
     corpus: Samples
-    arrivals: dict[str, Arrival]
-    interval_ms: float
+    streams: dict[str, ReceptionSummary]
+    airtime_ms: float
     waiting_ms: float = 0.0
     feedback_bits: float = 0.0
 
@@ -43,32 +43,32 @@ class AnswerSession:
     def receive(self, frame: Frame, reception: Reception, link: Link) -> None:
         """Adds tokens and costs of a further frame of a stream, sent for some of the samples."""
         fraction = len(frame.scale) / len(self.samples)
-        more = arrival(frame, reception)
-        before = self.arrivals[frame.stream]
+        more = summarise(frame, reception)
+        before = self.streams[frame.stream]
         tokens = before.tokens + fraction * more.tokens
         erased = before.erased_fraction * before.tokens
         erased += fraction * more.erased_fraction * more.tokens
-        self.arrivals[frame.stream] = replace(
+        self.streams[frame.stream] = replace(
             before,
             tokens=tokens,
             erased_fraction=erased / max(tokens, 1e-9),
             overhead=_sum(before.overhead, more.overhead, fraction),
         )
-        self.interval_ms += fraction * interval_ms([frame], [reception], link)
+        self.airtime_ms += fraction * joint_airtime_ms([frame], [reception], link)
         self.waiting_ms += fraction * waiting_ms([frame], [reception], link)
 
 
-def interval_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
+def joint_airtime_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
     """Mean airtime of a sample: of its slowest device, or of all devices (TDMA)."""
     senders = [frame.sender for frame in frames]
-    return float(link.intervals_ms(senders, [own.airtime_ms for own in receptions]).mean())
+    return float(link.joint_airtimes_ms(senders, [r.airtime_ms for r in receptions]).mean())
 
 
 def waiting_ms(frames: Sequence[Frame], receptions: Sequence[Reception], link: Link) -> float:
     """Mean time that a sample takes beyond its airtime: round trips before retransmissions."""
     senders = [frame.sender for frame in frames]
-    airtimes_ms = [own.airtime_ms for own in receptions]
-    return float(link.waits_ms(senders, airtimes_ms, [own.waiting_ms for own in receptions]).mean())
+    airtimes_ms = [r.airtime_ms for r in receptions]
+    return float(link.waits_ms(senders, airtimes_ms, [r.waiting_ms for r in receptions]).mean())
 
 
 def _sum(before: Overhead, more: Overhead, fraction: float) -> Overhead:

@@ -20,7 +20,7 @@ from tokcom_core.testing import MAX_ANSWER_TOKENS, ROWS, SystemCase, Unsplit, ha
 
 from .base_station import BaseStation, StationConfig
 from .device import Device, DeviceConfig
-from .messages import Answers, Batch, Gradient, Rules, StepPart
+from .messages import Answers, Gradient, LossRules, StepPart, StreamRequest
 from .training.optimiser import Optimiser, seeded
 
 SEED, SNR_DB = 17, 5.0
@@ -72,7 +72,7 @@ class SplitSystem:
     def transmit(self, inputs: Sequence[StreamInput], training: bool) -> list[Frame]:
         """The frames of a batch."""
         return [
-            self._sender(own.stream).transmit(Batch(own.stream, own.split, ROWS, training))
+            self._sender(own.stream).transmit(StreamRequest(own.stream, own.split, ROWS, training))
             for own in inputs
         ]
 
@@ -87,19 +87,19 @@ class SplitSystem:
             device.begin(phase)
 
     def step(
-        self, phase: Phase, rules: Rules | None = None, frames: Sequence[Frame] | None = None
+        self, phase: Phase, rules: LossRules | None = None, frames: Sequence[Frame] | None = None
     ) -> dict[str, float]:
         """Runs a step of a phase that has begun; returns the losses.
 
         The devices send the phase's batch, unless ``frames`` are given.
         """
-        rows = {own.split: ROWS for own in phase.inputs}
+        rows = {inputs.split: ROWS for inputs in phase.inputs}
         sent = self.transmit(phase.inputs, training=True) if frames is None else frames
         report, *gradients = self.station.step(SEED, StepPart(), rules, rows, *sent)
         assert not isinstance(report, Gradient)
         for device in self.devices.values():
-            own = [g for g in gradients if isinstance(g, Gradient)]
-            device.learn(StepPart(), *(g for g in own if self._sender(g.stream) is device))
+            returned = [g for g in gradients if isinstance(g, Gradient)]
+            device.learn(StepPart(), *(g for g in returned if self._sender(g.stream) is device))
         return report.losses
 
     def answer(self, split: str, frames: Sequence[Frame]) -> Answers:
@@ -115,21 +115,22 @@ class SplitSystem:
 
 def _over(air: Air, unsplit: Unsplit, phase: Phase) -> dict[str, Received]:
     """Received streams of a phase, still attached to the graph of their transmitters."""
-    found = {own.stream: handed_over(*unsplit.send(own)) for own in phase.inputs}
+    received = {inputs.stream: handed_over(*unsplit.send(inputs)) for inputs in phase.inputs}
     frames = []
-    for own in phase.inputs:
-        if own.stream not in phase.crossing:
+    for inputs in phase.inputs:
+        if inputs.stream not in phase.crossing:
             continue
-        symbols, valid = unsplit.send(own)
+        symbols, valid = unsplit.send(inputs)
         unit, scale = normalise(symbols, valid)
-        stream = unsplit.case.streams[own.stream]
-        told = scale if stream.sends_scale else torch.ones_like(scale)
-        frame = Frame(stream.device, own.stream, unit, valid, told, stream.symbols_per_token)
+        stream = unsplit.case.streams[inputs.stream]
+        if not stream.sends_scale:
+            scale = torch.ones_like(scale)
+        frame = Frame(stream.device, stream.name, unit, valid, scale, stream.symbols_per_token)
         frames.append(replace(frame, sends_scale=stream.sends_scale))
     if frames:
         receptions = air.transmit(frames, spawn_seed(SEED, "air"))
-        found |= {f.stream: _received(f, r) for f, r in zip(frames, receptions, strict=True)}
-    return found
+        received |= {f.stream: _received(f, r) for f, r in zip(frames, receptions, strict=True)}
+    return received
 
 
 def _received(frame: Frame, reception: Reception) -> Received:
@@ -143,10 +144,10 @@ def _received(frame: Frame, reception: Reception) -> Received:
     )
 
 
-def _delayed(phase: Phase, late: Collection[str]) -> Rules:
+def _delayed(phase: Phase, late: Collection[str]) -> LossRules:
     """Rules by which some streams of a phase are lost, and nothing else."""
     delay_ms = {s: torch.full((len(ROWS),), 2e9 if s in late else 0.0) for s in phase.crossing}
-    return Rules(-math.inf, 1e9, dict.fromkeys(delay_ms, 0.0), delay_ms)
+    return LossRules(-math.inf, 1e9, dict.fromkeys(delay_ms, 0.0), delay_ms)
 
 
 def _gradients(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -170,15 +171,15 @@ class SplitContract:
             losses = split.step(phase)
             whole.begin(phase)
             received = _over(air, whole, phase)
-            targets = {own.split: case.batch(own.split) for own in phase.inputs}
+            targets = {inputs.split: case.batch(inputs.split) for inputs in phase.inputs}
             with seeded(spawn_seed(SEED, "dropout")):
                 expected = whole.receiver.losses(phase.name, received, targets)
             torch.stack(list(expected.values())).sum().backward()
             assert losses == pytest.approx({n: float(v.detach()) for n, v in expected.items()})
-            found = _gradients(split.sides.named_parameters())
+            gradients = _gradients(split.sides.named_parameters())
             wanted = _gradients(whole.named_parameters())
-            assert found.keys() == wanted.keys()
-            for name, gradient in found.items():
+            assert gradients.keys() == wanted.keys()
+            for name, gradient in gradients.items():
                 assert gradient.abs().max() > 0, name
                 torch.testing.assert_close(gradient, wanted[name], rtol=1e-4, atol=1e-7, msg=name)
 
@@ -222,9 +223,9 @@ class SplitContract:
             sent = frame.valid.any(1)
             energy = frame.symbols.abs().square().sum(1)
             torch.testing.assert_close(energy[sent], frame.valid.sum(1)[sent].float())
-            told = case.streams[frame.stream].sends_scale
-            assert frame.control_bits == (32 if told else 0)
-            assert told or torch.equal(frame.scale, torch.ones_like(frame.scale))
+            sends_scale = case.streams[frame.stream].sends_scale
+            assert frame.control_bits == (32 if sends_scale else 0)
+            assert sends_scale or torch.equal(frame.scale, torch.ones_like(frame.scale))
 
     def test_without_noise_it_is_what_it_is_unsplit(self, case: SystemCase) -> None:
         split = SplitSystem(case, "awgn", math.inf)

@@ -24,8 +24,8 @@ from channel_models import (
 from tokcom_core.systems import Received
 
 from .engines.sionna_1 import sionna_1_service
-from .messages import Rules, StreamLog
-from .reception import stream_logs
+from .messages import LossRules, SampleLog
+from .reception import sample_logs
 
 
 class Uplink:
@@ -72,19 +72,19 @@ class Uplink:
         With ``crossing``, only frames of these streams cross it; the others are received exactly.
         """
         sent = [f for f in frames if crossing is None or f.stream in crossing]
-        found = {f.stream: exactly(f) for f in frames}
+        receptions = {f.stream: exactly(f) for f in frames}
         if sent:
             received = self.air.transmit(sent, spawn_seed(seed, "air"))
-            found |= {f.stream: r for f, r in zip(sent, received, strict=True)}
-        return [found[frame.stream] for frame in frames]
+            receptions |= {f.stream: r for f, r in zip(sent, received, strict=True)}
+        return [receptions[frame.stream] for frame in frames]
 
     def receive_logged(
         self,
         frames: Sequence[Frame],
         seed: int,
-        rules: Rules | None,
+        rules: LossRules | None,
         crossing: Collection[str] | None = None,
-    ) -> tuple[list[Reception], dict[str, StreamLog]]:
+    ) -> tuple[list[Reception], dict[str, SampleLog]]:
         """Receives frames as :meth:`receive` does, and applies the rules of many users.
 
         With ``rules``, lost samples are erased, and every stream that crosses the air has a log.
@@ -98,7 +98,7 @@ class Uplink:
             for f, r in zip(frames, received, strict=True)
             if crossing is None or f.stream in crossing
         ]
-        logs = stream_logs(crossed, self._link, rules)
+        logs = sample_logs(crossed, self._link, rules)
         kept = [
             _without(r, logs[f.stream].lost.to(self._device)) if f.stream in logs else r
             for f, r in zip(frames, received, strict=True)
@@ -107,14 +107,14 @@ class Uplink:
 
 
 def receiver_inputs(
-    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, StreamLog]
+    frames: Sequence[Frame], receptions: Sequence[Reception], logs: Mapping[str, SampleLog]
 ) -> dict[str, Received]:
     """The inputs of a system's receiver, by stream."""
-    found = {}
+    inputs = {}
     for frame, reception in zip(frames, receptions, strict=True):
         everything = torch.ones_like(frame.scale, dtype=torch.bool)
         log = logs.get(frame.stream)
-        found[frame.stream] = Received(
+        inputs[frame.stream] = Received(
             symbols=reception.symbols,
             noise_var=reception.noise_var,
             valid=frame.valid,
@@ -122,7 +122,7 @@ def receiver_inputs(
             sent=(frame.symbols * frame.scale[:, None]).detach(),
             arrived=everything if log is None else log.received.to(frame.symbols.device),
         )
-    return found
+    return inputs
 
 
 def exactly(frame: Frame) -> Reception:

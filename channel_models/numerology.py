@@ -240,13 +240,13 @@ class Link(LinkSettings):
             return torch.ones(1, dtype=torch.float64)
         return from_db(location["tx_power_dbm"].double() - self.tx_power_dbm)
 
-    def interval_ms(self, senders: Sequence[str], costs: Sequence[Overhead]) -> float:
-        """Airtime of the whole interval: of the slowest device, or of all in turn (TDMA)."""
+    def joint_airtime_ms(self, senders: Sequence[str], costs: Sequence[Overhead]) -> float:
+        """Airtime of all frames: of the slowest device, or of all devices in turn (TDMA)."""
         airtimes_ms = [torch.tensor(cost.airtime_ms, dtype=torch.float64) for cost in costs]
-        return float(self.intervals_ms(senders, airtimes_ms))
+        return float(self.joint_airtimes_ms(senders, airtimes_ms))
 
-    def intervals_ms(self, senders: Sequence[str], airtimes_ms: Sequence[Tensor]) -> Tensor:
-        """Airtime of the whole interval, as :meth:`interval_ms`, of each of many samples ``[B]``.
+    def joint_airtimes_ms(self, senders: Sequence[str], airtimes_ms: Sequence[Tensor]) -> Tensor:
+        """Airtime of all frames, as :meth:`joint_airtime_ms`, of each of many samples ``[B]``.
 
         Args:
             senders: The sender of each frame; frames of one sender follow each other.
@@ -261,7 +261,7 @@ class Link(LinkSettings):
     def waits_ms(
         self, senders: Sequence[str], airtimes_ms: Sequence[Tensor], waiting_ms: Sequence[Tensor]
     ) -> Tensor:
-        """How much longer than its airtime each sample's interval is, ``[B]``.
+        """How much longer than its airtime each sample takes, ``[B]``.
 
         Frames that are sent in turn wait for their next attempts at the same time: only the longest
         of these waits counts.

@@ -53,8 +53,8 @@ class EmulationConfig(UserPopulation):
         """The users who train, with all that training depends on; None if a single user trains."""
         if not self.trains:
             return None
-        own = {name: getattr(self, name) for name in UserPopulation.model_fields}
-        return UserPopulation(**{**own, "faults": self.faults.of_devices()})
+        keys = {name: getattr(self, name) for name in UserPopulation.model_fields}
+        return UserPopulation(**{**keys, "faults": self.faults.of_devices()})
 
 
 @dataclass(frozen=True)

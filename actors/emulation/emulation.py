@@ -105,8 +105,8 @@ class Emulation(OnEngine):
 
     def hardware(self) -> dict[str, str]:
         """What the base station runs on, see :meth:`BaseStation.hardware`."""
-        found: dict[str, str] = self._engine.get(self._station.call("hardware"))[0]
-        return found
+        hardware: dict[str, str] = self._engine.get(self._station.call("hardware"))[0]
+        return hardware
 
     def device_weights(self) -> dict[str, int]:
         """Number of trained weights of each device."""
@@ -203,7 +203,7 @@ class Emulation(OnEngine):
     def _after(self, state: EmulationState, plan: BatchPlan, served: Served) -> EmulationState:
         """The state after a batch: questions are answered, tried again, or given up."""
         received = served.received.tolist()
-        lost = [q for q, there in zip(plan.questions, received, strict=True) if not there]
+        lost = [q for q, arrived in zip(plan.questions, received, strict=True) if not arrived]
         tried = {question: state.tries.get(question, 0) + 1 for question in lost}
         again = [q for q in lost if tried[q] <= self._config.retransmissions]
         before = [q for q in state.tries if q not in plan.questions]

@@ -127,12 +127,12 @@ class Journal:
         Raises:
             ValueError: for a damaged file.
         """
-        found: set[int] = set()
+        users: set[int] = set()
         for file in self._files():
             with _reading(file):
                 rows = pq.read_table(file, columns=["user"], filters=[("received", "==", True)])
-            found.update(rows["user"].to_pylist())
-        return found
+            users.update(rows["user"].to_pylist())
+        return users
 
     def _files(self) -> list[Path]:
         """The files of all batches so far.

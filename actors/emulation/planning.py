@@ -88,12 +88,12 @@ class BatchPlan:
 
     def _next_interval(self) -> int | None:
         """Interval in which the next question is asked, or may be sent again; None for neither."""
-        found = list(self._lost.values())
+        intervals = list(self._lost.values())
         if self.admitted < len(self._traffic):
             ahead_s = float(self._traffic.arrivals_s[self.admitted]) - self._scheduler.now_s
             skipped = math.ceil(ahead_s / self._scheduler.interval_s)
-            found.append(self._scheduler.interval + skipped)
-        return min(found, default=None)
+            intervals.append(self._scheduler.interval + skipped)
+        return min(intervals, default=None)
 
     def _feedback_intervals(self, beyond_ms: float = 0.0) -> int:
         """Number of intervals after which a question's feedback is known, from its own on."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from tokcom_core.systems import Stream
 
 from ..device import Device, DeviceConfig
-from ..messages import Batch, FrameBatch, TransmitRequest
+from ..messages import FrameBatch, StreamRequest, TransmitRequest
 
 
 class DevicePool:
@@ -41,8 +41,8 @@ class DevicePool:
         frames = []
         for stream in self._streams:
             muted = tuple(request.muted[stream.device].tolist())
-            batch = Batch(stream.name, request.split, rows, False, muted, request.members)
-            frames.append(self._devices[stream.device].transmit(batch))
+            one = StreamRequest(stream.name, request.split, rows, False, muted, request.members)
+            frames.append(self._devices[stream.device].transmit(one))
         return FrameBatch(places, tuple(frames))
 
     def count_weights(self) -> dict[str, int]:

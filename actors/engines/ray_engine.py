@@ -120,9 +120,9 @@ class RayEngine(Engine):
             where = None
             if self._group is not None:
                 # A process that reserves nothing has no bundle of its own: any bundle will do.
-                own = -1 if share == Share() else bundle
-                bundle += own >= 0
-                where = PlacementGroupSchedulingStrategy(self._group, own)
+                index = -1 if share == Share() else bundle
+                bundle += index >= 0
+                where = PlacementGroupSchedulingStrategy(self._group, index)
             made.append(_RayPeer(spec, self._process(spec.cls, share, where)))
         self._peers += made
         return list(made)
@@ -298,14 +298,14 @@ def _within(shares: Sequence[Share]) -> list[Share]:
             checked, as it may start nodes that have some.
     """
     total = ray.cluster_resources()
-    gpus, there = sum(share.gpu for share in shares), float(total.get("GPU", 0.0))
-    if 0 < there < gpus - _ROUNDING:
+    gpus, available = sum(share.gpu for share in shares), float(total.get("GPU", 0.0))
+    if 0 < available < gpus - _ROUNDING:
         raise ValueError(
-            f"base station and devices reserve {gpus:g} GPUs, but the cluster has {there:g}; take "
-            "a smaller resources.gpu or resources.device_gpu, or fewer emulate.pools"
+            f"base station and devices reserve {gpus:g} GPUs, but the cluster has {available:g}; "
+            "take a smaller resources.gpu or resources.device_gpu, or fewer emulate.pools"
         )
-    asked = sum(share.cpu for share in shares)
+    cpus = sum(share.cpu for share in shares)
     room = float(total.get("CPU", 1.0))
-    if asked <= room:
+    if cpus <= room:
         return list(shares)
-    return [Share(math.floor(share.cpu * room / asked * 1e4) / 1e4, share.gpu) for share in shares]
+    return [Share(math.floor(share.cpu * room / cpus * 1e4) / 1e4, share.gpu) for share in shares]

@@ -17,6 +17,9 @@ from .retries import MAX_RETRIES
 
 SIONNA_1 = "sionna-no-rt==1.2.2"
 
+_TIMEOUT_S = 600.0
+"""Timeout of every batch, the first start included."""
+
 
 class RayChannelService(ChannelService):
     """A service of one actor; its arrays come through the object store, each computed once.
@@ -26,12 +29,10 @@ class RayChannelService(ChannelService):
 
     Args:
         line: Delay line that the actor simulates.
-        deadline_s: Timeout of every batch, the first start included.
     """
 
-    def __init__(self, line: DelayLine, deadline_s: float = 600.0) -> None:
-        self._deadline_s = deadline_s
-        self._asked: dict[tuple[int, int, float, int], Any] = {}
+    def __init__(self, line: DelayLine) -> None:
+        self._refs: dict[tuple[int, int, float, int], Any] = {}
         # By value: that environment has Sionna 1.x, with which channel_models cannot be imported.
         cloudpickle.register_pickle_by_value(sionna_1)
         try:
@@ -50,19 +51,19 @@ class RayChannelService(ChannelService):
 
     def ask(self, batch: int, steps: int, sampling_hz: float, seed: int) -> Any:
         order = (batch, steps, sampling_hz, seed)
-        if order not in self._asked:
-            self._asked[order] = self._actor.realise.remote(*order)
-        return self._asked[order]
+        if order not in self._refs:
+            self._refs[order] = self._actor.realise.remote(*order)
+        return self._refs[order]
 
     def get(self, ref: Any) -> Arrays:
         try:
-            arrays: Arrays = ray.get(ref, timeout=self._deadline_s)
+            arrays: Arrays = ray.get(ref, timeout=_TIMEOUT_S)
         except ray.exceptions.GetTimeoutError:
             raise EngineTimeoutError(
-                f"Sionna 1.x gave no channels within {self._deadline_s:g} s"
+                f"Sionna 1.x gave no channels within {_TIMEOUT_S:g} s"
             ) from None
         except ray.exceptions.RayError as error:
-            self._asked = {order: kept for order, kept in self._asked.items() if kept is not ref}
+            self._refs = {order: kept for order, kept in self._refs.items() if kept is not ref}
             if not isinstance(error, ray.exceptions.RuntimeEnvSetupError):
                 raise
             cause = " ".join(str(error).split())[:300]

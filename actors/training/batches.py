@@ -13,7 +13,7 @@ from torch import Tensor
 from channel_models import Members, spawn_seed
 from tokcom_core.systems import Stream, devices_of
 
-from ..messages import Rules
+from ..messages import LossRules
 from ..population import UserPopulation
 from ..scheduling import Grants, IntervalScheduler, RatePredictor
 
@@ -53,7 +53,7 @@ class TrainingBatch:
     rows: dict[str, tuple[int, ...]]
     members: Members | None = None
     muted: dict[str, Tensor] = field(default_factory=dict)
-    rules: Rules | None = None
+    rules: LossRules | None = None
     emulated_s: float = 0.0
 
     @property
@@ -67,8 +67,8 @@ class TrainingBatch:
             return [self]
         assert self.members is None, "what many users send at once is received at once"
         starts = range(0, self.size, size)
-        own = self.rows.items()
-        return [TrainingBatch({k: rows[i : i + size] for k, rows in own}) for i in starts]
+        splits = self.rows.items()
+        return [TrainingBatch({k: rows[i : i + size] for k, rows in splits}) for i in starts]
 
 
 class BatchSampler(ABC):
@@ -133,11 +133,11 @@ class ScheduledSampler(BatchSampler):
             population, sending.interval_s, predict_rates, lookahead=_LOOKAHEAD
         )
         self._missing = sending.missing
-        self._own = {
+        self._dealt = {
             split: _dealt(size, population.users, spawn_seed(seed, "samples", split))
             for split, size in sizes.items()
         }
-        counts = [[len(rows) for rows in dealt] for dealt in self._own.values()]
+        counts = [[len(rows) for rows in dealt] for dealt in self._dealt.values()]
         self._stock = torch.tensor(counts).amin(0)
         self._batch_size = min(population.whole_batch(sending.batch_size), int(self._stock.sum()))
         if not self._batch_size:
@@ -159,20 +159,20 @@ class ScheduledSampler(BatchSampler):
         return self._planned[number]
 
     def _plan(self, number: int) -> TrainingBatch:
-        rows: dict[str, list[int]] = {split: [] for split in self._own}
+        rows: dict[str, list[int]] = {split: [] for split in self._dealt}
         grants = Grants([], [])
         left = self._stock.clone()
         while len(grants.users) < self._batch_size:
             room = self._batch_size - len(grants.users)
             for user in self._scheduler.grant(left > 0, room, grants):
-                for split, dealt in self._own.items():
-                    own = dealt[user]
-                    rows[split].append(int(own[int(self._sent[user]) % len(own)]))
+                for split, dealt in self._dealt.items():
+                    user_rows = dealt[user]
+                    rows[split].append(int(user_rows[int(self._sent[user]) % len(user_rows)]))
                 self._sent[user] += 1
                 left[user] -= 1
         faults, who = self._population.faults, torch.tensor(grants.users)
         return TrainingBatch(
-            rows={split: tuple(found) for split, found in rows.items()},
+            rows={split: tuple(chosen) for split, chosen in rows.items()},
             members=grants.members(self._scheduler.interval_s),
             muted={
                 device: self._missing[device][who] | faults.offline(number, device, len(who))
@@ -202,9 +202,9 @@ def _dealt(size: int, users: int, seed: int) -> list[np.ndarray]:
 def _batches(size: int, batch_size: int, seed: int, count: int) -> list[tuple[int, ...]]:
     rng = np.random.default_rng(seed)
     batch_size = min(batch_size, size)
-    found: list[tuple[int, ...]] = []
-    while len(found) < count:
+    batches: list[tuple[int, ...]] = []
+    while len(batches) < count:
         order = rng.permutation(size)
         starts = range(0, size - batch_size + 1, batch_size)
-        found += [tuple(order[start : start + batch_size].tolist()) for start in starts]
-    return found[:count]
+        batches += [tuple(order[start : start + batch_size].tolist()) for start in starts]
+    return batches[:count]

@@ -7,21 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from tokcom_core.config import Config
 from tokcom_core.systems import Phase, Stream, Transmitter
 
-from ..messages import Batch, at_one_width
+from ..messages import StreamRequest, at_one_width
 from .optimiser import Optimiser
 
 WEIGHT_BITS = 32
 
 
-class Federation(BaseModel):
+class Federation(Config):
     """Federated averaging of users' transmitters: sample i belongs to user i mod ``users``.
 
     Attributes:
@@ -29,8 +30,6 @@ class Federation(BaseModel):
         synchronise_every: Number of rounds between averages, which are weighted by the samples
             that each user has trained on since the last one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     users: int = Field(ge=2)
     synchronise_every: int = Field(default=10, ge=1)
@@ -53,7 +52,7 @@ class UserModels:
         self._federation = federation
         self._common = {n: p for n, p in common.named_parameters() if p.requires_grad}
         self._transmitter = common
-        self._own = [
+        self._copies = [
             {n: nn.Parameter(p.detach().clone()) for n, p in self._common.items()}
             for _ in range(federation.users)
         ]
@@ -67,22 +66,24 @@ class UserModels:
         learning = {id(p) for p in self._transmitter.trainable(phase.name)}
         names = [name for name, p in self._common.items() if id(p) in learning]
         self._set_all(self._common)
-        for parameter in (p for own in self._own for p in own.values()):
+        for parameter in (p for copy in self._copies for p in copy.values()):
             parameter.grad = None
         self._optimisers = [
-            Optimiser([own[name] for name in names], phase.training) for own in self._own
+            Optimiser([copy[name] for name in names], phase.training) for copy in self._copies
         ]
         self._trained_on.zero_()
         self._rounds_left = phase.training.steps
 
-    def transmit(self, batch: Batch, stream: Stream, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def transmit(
+        self, request: StreamRequest, stream: Stream, *inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Sends each sample through its user's transmitter, see :meth:`Transmitter.forward`."""
-        owner = torch.tensor(batch.rows) % self._federation.users
+        owner = torch.tensor(request.rows) % self._federation.users
         order = torch.argsort(owner, stable=True)
         users, counts = owner[order].unique_consecutive(return_counts=True)
         sent = [
             functional_call(
-                self._transmitter, self._own[user], (stream.name, *(own[where] for own in inputs))
+                self._transmitter, self._copies[user], (stream.name, *(x[where] for x in inputs))
             )
             for user, where in zip(users.tolist(), order.split(counts.tolist()), strict=True)
         ]
@@ -116,7 +117,7 @@ class UserModels:
             name: torch.einsum(
                 "u,u...->...",
                 fraction.to(common.device),
-                torch.stack([own[name].detach() for own in self._own]),
+                torch.stack([copy[name].detach() for copy in self._copies]),
             )
             for name, common in self._common.items()
         }
@@ -126,16 +127,16 @@ class UserModels:
         self._trained_on.zero_()
 
     def _set_all(self, values: Mapping[str, Tensor]) -> None:
-        for own in self._own:
-            for name, parameter in own.items():
+        for copy in self._copies:
+            for name, parameter in copy.items():
                 parameter.data.copy_(values[name])
 
     def checkpoint(self, folder: Path, name: str) -> None:
         """Saves every user's weights and optimiser."""
         tensors = {
             f"{user}.{key}": value.detach().cpu().contiguous()
-            for user, own in enumerate(self._own)
-            for key, value in own.items()
+            for user, copy in enumerate(self._copies)
+            for key, value in copy.items()
         }
         about = {"trained_on": self._trained_on.tolist(), "rounds_left": self._rounds_left}
         save_file(tensors, folder / f"{name}-users.safetensors", {"about": json.dumps(about)})
@@ -145,8 +146,8 @@ class UserModels:
     def restore(self, folder: Path, name: str) -> None:
         """Restores what :meth:`checkpoint` saved."""
         with safe_open(folder / f"{name}-users.safetensors", "pt") as stored:
-            for user, own in enumerate(self._own):
-                for key, parameter in own.items():
+            for user, copy in enumerate(self._copies):
+                for key, parameter in copy.items():
                     parameter.data.copy_(stored.get_tensor(f"{user}.{key}"))
             about = json.loads(stored.metadata()["about"])
         self._trained_on = torch.tensor(about["trained_on"], dtype=torch.float64)

@@ -42,12 +42,12 @@ class Optimiser:
 
     def save(self, file: Path) -> None:
         """Saves AdamW's moments and the number of steps as safetensors."""
-        moments = {
+        tensors = {
             f"{i}.{name}": value.detach().cpu().contiguous()
-            for i, own in enumerate(self._moments)
-            for name, value in own.items()
+            for i, moments in enumerate(self._moments)
+            for name, value in moments.items()
         }
-        save_file(moments, file, metadata={"steps": str(self._steps)})
+        save_file(tensors, file, metadata={"steps": str(self._steps)})
 
     def load(self, file: Path) -> None:
         """Restores what :meth:`save` saved.
@@ -58,12 +58,12 @@ class Optimiser:
         try:
             with safe_open(file, "pt") as stored:
                 self._steps = int((stored.metadata() or {})["steps"])
-                for i, own in enumerate(self._moments):
-                    for name, value in own.items():
-                        found = stored.get_tensor(f"{i}.{name}")
-                        if found.shape != value.shape:
+                for i, moments in enumerate(self._moments):
+                    for name, value in moments.items():
+                        tensor = stored.get_tensor(f"{i}.{name}")
+                        if tensor.shape != value.shape:
                             raise ValueError
-                        value.copy_(found)
+                        value.copy_(tensor)
         except (KeyError, ValueError, SafetensorError):
             raise ValueError(
                 f"{file} is damaged, or of another version; remove this checkpoint to begin again"
@@ -76,11 +76,9 @@ class Optimiser:
         if training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, training.gradient_clip)
         moments = [
-            own
-            for p, own in zip(self._parameters, self._moments, strict=True)
-            if p.grad is not None
+            m for p, m in zip(self._parameters, self._moments, strict=True) if p.grad is not None
         ]
-        first, second, steps = ([own[name] for own in moments] for name in _MOMENTS)
+        first, second, steps = ([m[name] for m in moments] for name in _MOMENTS)
         adamw(
             [p for p in self._parameters if p.grad is not None],
             [p.grad for p in self._parameters if p.grad is not None],

@@ -114,7 +114,7 @@ def measure_speeds(folder: StudyFolder, method: str | None, questions: int) -> S
             peer.seconds = 0.0
         found = network.evaluate(served, split, 1, len(timed))
     station_s, *device_s = (peer.seconds / len(timed) for peer in engine.peers)
-    tokens = tokens_sent(found.arrivals.values())
+    tokens = tokens_sent(found.streams.values())
     lengths = cell.tested.tokens
     operations = operations_of(cell, tokens, networks.windows(cell, timed))
     encoding_s = _encoding_seconds(folder, study, cell, timed)

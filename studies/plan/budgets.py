@@ -195,7 +195,7 @@ def _airtime_ms(
             if travels == "digital":
                 of_token = _packet_uses(contender, on_air, of_token)
             uses.append(0.0 if travels == "file" else float(stream.max_tokens * of_token))
-        airtimes.append(link.interval_ms(senders, link.costs(uses, len(set(senders)))))
+        airtimes.append(link.joint_airtime_ms(senders, link.costs(uses, len(set(senders)))))
     return max(airtimes)
 
 

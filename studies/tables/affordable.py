@@ -263,7 +263,7 @@ def _slower(before: Link, share: Link, senders: Sequence[_Sender]) -> tuple[floa
     names, uses = [own.device for own in senders], [own.channel_uses for own in senders]
     costs = [link.costs(uses, len(set(names))) for link in (before, share)]
     old_ms, new_ms = (
-        link.interval_ms(names, own) for link, own in zip((before, share), costs, strict=True)
+        link.joint_airtime_ms(names, own) for link, own in zip((before, share), costs, strict=True)
     )
     energy_mj = sum(own.energy_mj for own in senders)
     more_mj = sum(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from actors import GRADIENT_BITS, Arrival
+from actors import GRADIENT_BITS, ReceptionSummary
 from channel_models import mean_db
 from tokcom_core.systems import devices_of
 
@@ -15,18 +15,18 @@ from ..plan.operations import operations_of, served_streams
 from ..plan.specs import Cell, streams_of
 
 
-def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
+def air_columns(streams: Sequence[ReceptionSummary]) -> dict[str, float]:
     """SNRs of some streams, averaged linearly, and the sums of their costs.
 
     ``airtime_ms`` is that of the senders one after the other. Streams that no sample has, such as
     the image of a task about texts, count in neither SNRs nor erasures.
     """
-    costs = [arrival.overhead for arrival in arrivals]
-    sent = [arrival for arrival in arrivals if arrival.tokens] or arrivals
+    costs = [stream.overhead for stream in streams]
+    sent = [stream for stream in streams if stream.tokens] or streams
     return {
-        "realised_snr_db": mean_db([arrival.realised_snr_db for arrival in sent]),
-        "realised_sinr_db": mean_db([arrival.sinr_db for arrival in sent]),
-        "erased_fraction": fmean(arrival.erased_fraction for arrival in sent),
+        "realised_snr_db": mean_db([stream.realised_snr_db for stream in sent]),
+        "realised_sinr_db": mean_db([stream.sinr_db for stream in sent]),
+        "erased_fraction": fmean(stream.erased_fraction for stream in sent),
         "uplink_channel_uses": sum(cost.data_channel_uses for cost in costs),
         "pilot_channel_uses": sum(cost.pilot_channel_uses for cost in costs),
         "control_bits": sum(cost.control_bits for cost in costs),
@@ -36,22 +36,22 @@ def air_columns(arrivals: Sequence[Arrival]) -> dict[str, float]:
     }
 
 
-def ebn0_db(arrivals: Sequence[Arrival]) -> float | None:
+def ebn0_db(streams: Sequence[ReceptionSummary]) -> float | None:
     """Eb/N0 of the streams that are sent as packets; None if there are none."""
-    packets = [arrival for arrival in arrivals if arrival.overhead.payload_bits]
+    packets = [stream for stream in streams if stream.overhead.payload_bits]
     if not packets:
         return None
-    bits = sum(arrival.overhead.payload_bits for arrival in packets)
-    uses = sum(arrival.overhead.data_channel_uses for arrival in packets)
-    snr_db = mean_db([arrival.realised_snr_db for arrival in packets])
+    bits = sum(stream.overhead.payload_bits for stream in packets)
+    uses = sum(stream.overhead.data_channel_uses for stream in packets)
+    snr_db = mean_db([stream.realised_snr_db for stream in packets])
     return snr_db - 10 * math.log10(bits / uses)
 
 
-def tokens_sent(arrivals: Iterable[Arrival]) -> dict[str, float]:
+def tokens_sent(streams: Iterable[ReceptionSummary]) -> dict[str, float]:
     """Mean number of tokens that each device sent for a sample."""
     found: dict[str, float] = {}
-    for arrival in arrivals:
-        found[arrival.sender] = found.get(arrival.sender, 0.0) + arrival.tokens
+    for stream in streams:
+        found[stream.sender] = found.get(stream.sender, 0.0) + stream.tokens
     return found
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from actors import Arrival, Emulation, Evaluation
+from actors import Emulation, Evaluation, ReceptionSummary
 from channel_models import Overhead, from_db, mean_db, to_db
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import Task
@@ -59,7 +59,7 @@ def emulated_outcome(
         emulation.device_weights(),
         emulation.hardware(),
     )
-    tokens = {stream: arrival.tokens for stream, arrival in scores.arrivals.items()}
+    tokens = {name: stream.tokens for name, stream in scores.streams.items()}
     network = network_columns(cell, sizes, tokens)
     times = answer_times(
         journal, traffic, emulation.interval_s, network["device_ms"], network["station_ms"]
@@ -105,12 +105,12 @@ def _scores(
         scores=tuple(answered.fillna(pd.Series(unanswered)).tolist()),
         first_token=of_questions("first_token", False),
         losses={},
-        arrivals={str(stream): _arrival(rows, asked) for stream, rows in journal.groupby("stream")},
-        interval_ms=1e3 * interval_s * intervals / asked,
+        streams={str(stream): _summary(rows, asked) for stream, rows in journal.groupby("stream")},
+        airtime_ms=1e3 * interval_s * intervals / asked,
     )
 
 
-def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
+def _summary(rows: pd.DataFrame, asked: int) -> ReceptionSummary:
     """Reception of one stream: means over its transmissions, but costs per question.
 
     Tokens are those of one transmission; a missing device sends none. SNRs, which are averaged
@@ -118,7 +118,7 @@ def _arrival(rows: pd.DataFrame, asked: int) -> Arrival:
     """
     sent = rows[rows["sent"]]
     costs = {name: float(sent[name].sum()) / asked for name in _COSTS}
-    return Arrival(
+    return ReceptionSummary(
         sender=str(rows["device"].iloc[0]),
         tokens=float(rows["tokens"].where(rows["sent"], 0).mean()),
         realised_snr_db=mean_db(sent["realised_snr_db"].tolist()),

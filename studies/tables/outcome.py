@@ -76,11 +76,11 @@ class Outcome:
 
     def result_row(self, layout: TableLayout) -> dict[str, Any]:
         """The row of ``results``."""
-        arrivals = self.evaluation.arrivals
-        tokens = dict.fromkeys(layout.devices, 0.0) | tokens_sent(arrivals.values())
-        air = air_columns(list(arrivals.values()))
-        airtime_ms = self.evaluation.interval_ms
-        by_stream = {name: arrival.tokens for name, arrival in arrivals.items()}
+        streams = self.evaluation.streams
+        tokens = dict.fromkeys(layout.devices, 0.0) | tokens_sent(streams.values())
+        air = air_columns(list(streams.values()))
+        airtime_ms = self.evaluation.airtime_ms
+        by_stream = {name: stream.tokens for name, stream in streams.items()}
         network = network_columns(self.cell, self.sizes, by_stream)
         on_air_ms = airtime_ms + self.evaluation.waiting_ms
         latency_ms = network["device_ms"] + on_air_ms + network["station_ms"]
@@ -93,7 +93,7 @@ class Outcome:
             "versions": versions(**self.sizes.hardware),
             "eval_snr_db": self.eval_snr_db,
             **air,
-            "ebn0_db": ebn0_db(list(arrivals.values())),
+            "ebn0_db": ebn0_db(list(streams.values())),
             "airtime_ms": airtime_ms,
             **{
                 f"tokens_{device}": n
@@ -145,7 +145,7 @@ class Outcome:
         if self.emulation is not None:
             rows = self.emulation.device_rows
         else:
-            senders = dict.fromkeys(arrival.sender for arrival in self.evaluation.arrivals.values())
+            senders = dict.fromkeys(stream.sender for stream in self.evaluation.streams.values())
             rows = [self._device_row(device, layout) for device in senders]
         trained = self.cell.trained
         streams = served_streams(trained.system, self.cell.task, trained.tokens)
@@ -153,18 +153,18 @@ class Outcome:
         return [{**shared, **row, "modality": modalities.get(row["device"])} for row in rows]
 
     def _device_row(self, device: str, layout: TableLayout) -> dict[str, Any]:
-        own = [a for a in self.evaluation.arrivals.values() if a.sender == device]
-        air = air_columns(own)
+        streams = [s for s in self.evaluation.streams.values() if s.sender == device]
+        air = air_columns(streams)
         return {
             "user": 0,
             "device": device,
             "questions": len(self.asked),
             "accuracy": self.accuracy,
             "transmissions": 1.0,
-            "tokens": sum(arrival.tokens for arrival in own),
-            "outage_fraction": fmean(arrival.lost_fraction for arrival in own),
+            "tokens": sum(stream.tokens for stream in streams),
+            "outage_fraction": fmean(stream.lost_fraction for stream in streams),
             **{name: air[name] for name in layout.devices_table.names if name in air},
-            **{name: own[0].location.get(name) for name in LOCATION_COLUMNS},
+            **{name: streams[0].location.get(name) for name in LOCATION_COLUMNS},
         }
 
     def answer_rows(self, layout: TableLayout) -> list[dict[str, Any]]:

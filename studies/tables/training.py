@@ -124,7 +124,7 @@ def _step_costs(spec: PhaseSpec, link: Link, step: Step) -> TrainingCosts:
     costs = link.costs(uses, len(set(senders)))
     return TrainingCosts(
         channel_uses=samples * sum(uses),
-        airtime_s=1e-3 * samples * link.interval_ms(senders, costs),
+        airtime_s=1e-3 * samples * link.joint_airtime_ms(senders, costs),
         energy_j=1e-3 * samples * sum(cost.energy_mj for cost in costs),
         uplink_bits=samples * (step.get("uplink_bits") or 0.0),
         downlink_bits=samples * (step.get("gradient_bits") or 0.0),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from actors import Checkpoints, Device, Engine, InlineEngine
-from actors.messages import Batch
+from actors.messages import StreamRequest
 from channel_models import Frame, named_air
 from tokcom_core.systems import Phase, TokenLengths
 
@@ -44,9 +44,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool, int]]:
     found: list[tuple[str, bool, int]] = []
     transmit = Device.transmit
 
-    def recorded(device: Device, batch: Batch) -> Frame:
-        frame = transmit(device, batch)
-        found.append((frame.stream, batch.training, frame.symbols.shape[1] // frame.block))
+    def recorded(device: Device, request: StreamRequest) -> Frame:
+        frame = transmit(device, request)
+        found.append((frame.stream, request.training, frame.symbols.shape[1] // frame.block))
         return frame
 
     monkeypatch.setattr(Device, "transmit", recorded)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from actors import Checkpoints, Federation, InlineEngine
-from actors.messages import Batch
+from actors.messages import StreamRequest
 from actors.training.federation import UserModels
 from channel_models import named_air
 from tokcom_core.datasets.samples import Samples
@@ -59,7 +59,7 @@ def test_users_learn_alone_and_are_averaged_by_their_samples() -> None:
     seen = [0, 0, 0]
     for number, rows in enumerate(ROUNDS):
         tokens = torch.randn(3, 2, 4)
-        symbols, marks = users.transmit(Batch("audio", "train", rows, True), AUDIO, tokens)
+        symbols, marks = users.transmit(StreamRequest("audio", "train", rows, True), AUDIO, tokens)
         assert marks.all()
         parts = [
             torch.view_as_complex(layers[row % 3](t).reshape(-1, 2))
@@ -96,7 +96,7 @@ def test_users_whose_samples_are_missing_or_lost_do_not_count() -> None:
     users = UserModels(Federation(users=2, synchronise_every=1), common)
     users.begin(PHASE)
     symbols, _ = users.transmit(
-        Batch("audio", "train", (0, 1, 2, 3), True), AUDIO, torch.randn(4, 2, 4)
+        StreamRequest("audio", "train", (0, 1, 2, 3), True), AUDIO, torch.randn(4, 2, 4)
     )
     symbols.retain_grad()
     _loss(symbols[::2], 1.0).backward()
@@ -130,8 +130,9 @@ def test_users_who_train_together_send_the_frame_of_one_device(
     places = torch.arange(6)
     valid = places < lengths if padding == "right" else places >= 6 - lengths
     tokens = torch.randn(5, 6, 4)
-    batch, text = Batch("text", "train", (0, 1, 5, 3, 4), True), replace(AUDIO, padding=padding)
-    symbols, marks = users.transmit(batch, text, tokens, valid)
+    request = StreamRequest("text", "train", (0, 1, 5, 3, 4), True)
+    text = replace(AUDIO, padding=padding)
+    symbols, marks = users.transmit(request, text, tokens, valid)
     expected, expected_marks = common("text", tokens, valid)
     assert torch.equal(marks, expected_marks)
     torch.testing.assert_close(symbols * marks, expected * expected_marks)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from actors import Device, InlineEngine
-from actors.messages import Batch, StepPart, StepReport
-from actors.reception import merge_reports
+from actors.messages import StepPart, StepReport, StreamRequest
+from actors.step_reports import merge_reports
 from actors.training.optimiser import Optimiser
 from channel_models import Frame, named_air
 from tokcom_core.datasets.samples import Samples, read_samples
@@ -53,10 +53,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     transmit = Device.transmit
 
-    def recorded(device: Device, batch: Batch) -> Frame:
-        if batch.training and batch.stream == "question":
-            found.append(len(batch.rows))
-        return transmit(device, batch)
+    def recorded(device: Device, request: StreamRequest) -> Frame:
+        if request.training and request.stream == "question":
+            found.append(len(request.rows))
+        return transmit(device, request)
 
     monkeypatch.setattr(Device, "transmit", recorded)
     return found

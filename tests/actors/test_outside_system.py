@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from actors.messages import FrameBatch, Rules, TransmitRequest
+from actors.messages import FrameBatch, LossRules, TransmitRequest
 from actors.testing import SplitContract, SplitSystem
 from channel_models import Members
 from tokcom_core.systems import StreamInput, Transmitter
@@ -178,7 +178,7 @@ class TestRadars(SystemContract, SplitContract):
             for frame in split.transmit(_served(case), training=False)
         ]
         late_ms = {frame.stream: torch.tensor([9.0, 9.0, 0.0, 0.0]) for frame in frames}
-        rules = Rules(-math.inf, 5.0, dict.fromkeys(late_ms, 0.0), late_ms)
+        rules = LossRules(-math.inf, 5.0, dict.fromkeys(late_ms, 0.0), late_ms)
         request = TransmitRequest("test", torch.tensor(ROWS), members, {})
         found = split.station.serve(1, request, rules, FrameBatch(torch.arange(count), (*frames,)))
         assert found.streams["left"].received.tolist() == [False, False, True, True]

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from actors.evaluation import merge_answers
-from actors.messages import Answers, Arrival, Rules
-from actors.reception import arrival, step_costs, stream_logs
-from actors.rounds import interval_ms
+from actors.messages import Answers, LossRules, ReceptionSummary
+from actors.reception import sample_logs, summarise
+from actors.rounds import joint_airtime_ms
+from actors.step_reports import step_costs
 from channel_models import Frame, Link, Reception, named_air, normalise
 from channel_models.numerology import Access
 
@@ -21,7 +22,7 @@ BLOCK = 4
 LINK = Link()
 
 
-def _sent(snr_db: float, samples: int = 2000, **keys: Any) -> tuple[Arrival, Reception]:
+def _sent(snr_db: float, samples: int = 2000, **keys: Any) -> tuple[ReceptionSummary, Reception]:
     """A stream of four tokens over Rayleigh fading."""
     raw = torch.randn(
         samples, 16, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)
@@ -31,7 +32,7 @@ def _sent(snr_db: float, samples: int = 2000, **keys: Any) -> tuple[Arrival, Rec
     air = named_air("rayleigh").model_copy(update=keys).build(Link(), snr_db)
     frame = Frame("audio", "audio", symbols, valid, scale, block=BLOCK)
     (reception,) = air.transmit([frame], seed=3)
-    return arrival(frame, reception), reception
+    return summarise(frame, reception), reception
 
 
 def test_the_mean_snr_of_rayleigh_fading_is_the_nominal_one() -> None:
@@ -63,8 +64,8 @@ def test_a_devices_streams_follow_each_other_until_its_deadline() -> None:
     airtime_ms = LINK.cost(4096, LINK.blocks_per_device(1)).airtime_ms
     none = dict.fromkeys(("caption", "question"), torch.zeros(2, dtype=torch.float64))
     for deadline_ms, lost in ((1.5, [True, False]), (2.5, [False, False])):
-        rules = Rules(-math.inf, 0.2 + deadline_ms * airtime_ms, dict.fromkeys(none, 0.2), none)
-        logs = stream_logs(both, LINK, rules)
+        rules = LossRules(-math.inf, 0.2 + deadline_ms * airtime_ms, dict.fromkeys(none, 0.2), none)
+        logs = sample_logs(both, LINK, rules)
         assert not logs["caption"].lost.any()
         assert logs["question"].lost.tolist() == lost
         assert logs["question"].ends_ms.tolist() == pytest.approx([2 * airtime_ms, airtime_ms])
@@ -80,10 +81,13 @@ def test_devices_that_take_turns_end_one_after_the_other() -> None:
         frames = [Frame(name, name, symbols, valid, scale, block=BLOCK) for name in ("a", "b")]
         received = list(zip(frames, air.transmit(frames, seed=3), strict=True))
         none = dict.fromkeys(("a", "b"), torch.zeros(1, dtype=torch.float64))
-        logs = stream_logs(received, link, Rules(-math.inf, 10.0, dict.fromkeys(none, 0.0), none))
+        rules = LossRules(-math.inf, 10.0, dict.fromkeys(none, 0.0), none)
+        logs = sample_logs(received, link, rules)
         airtime_ms = float(logs["a"].ends_ms)
         assert float(logs["b"].ends_ms) == pytest.approx(second * airtime_ms)
-        whole = link.intervals_ms(["a", "b"], [log.costs["airtime_ms"] for log in logs.values()])
+        whole = link.joint_airtimes_ms(
+            ["a", "b"], [log.costs["airtime_ms"] for log in logs.values()]
+        )
         assert float(logs["b"].ends_ms) == pytest.approx(float(whole))
 
 
@@ -91,10 +95,10 @@ def test_a_straggler_is_waited_for_until_the_deadline() -> None:
     both = _pair(question=torch.tensor([True, True, True, False]))
     delay_ms = {"question": torch.tensor([0.0, 3.0, 30.0, 3.0], dtype=torch.float64)}
     airtime_ms = LINK.cost(4096, LINK.blocks_per_device(1)).airtime_ms
-    logs = stream_logs(both, LINK, Rules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
+    logs = sample_logs(both, LINK, LossRules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
     assert logs["question"].lost.tolist() == [False, False, True, False]
     assert logs["question"].waited_ms.tolist() == pytest.approx([0, 3, 10 - airtime_ms, 0])
-    patient = stream_logs(both, LINK, Rules(-math.inf, math.inf, {"question": 0.0}, delay_ms))
+    patient = sample_logs(both, LINK, LossRules(-math.inf, math.inf, {"question": 0.0}, delay_ms))
     assert patient["question"].waited_ms.tolist() == [0, 3, 30, 0]
 
 
@@ -105,7 +109,7 @@ def test_a_gradient_returns_only_for_what_was_received() -> None:
     alone = step_costs(frames, receptions, {})
     assert alone["gradient_bits"] == pytest.approx(3 / 4 * of_sample)
     delay_ms = {"question": torch.tensor([0.0, 30.0, 0.0, 0.0], dtype=torch.float64)}
-    logs = stream_logs(both, LINK, Rules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
+    logs = sample_logs(both, LINK, LossRules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
     assert step_costs(frames, receptions, logs)["gradient_bits"] == pytest.approx(of_sample / 2)
 
 
@@ -116,7 +120,7 @@ def test_samples_that_send_nothing_are_neither_noise_nor_lost(sending: int) -> N
     symbols, scale = normalise(raw, valid)
     frame = Frame("image", "image", symbols, valid, scale, block=BLOCK)
     (reception,) = named_air("awgn").build(Link(), 10.0).transmit([frame], seed=3)
-    found = arrival(frame, reception)
+    found = summarise(frame, reception)
     assert found.tokens == sending
     assert (found.erased_fraction, found.lost_fraction) == (0.0, 0.0)
     if sending:
@@ -134,15 +138,17 @@ def test_the_reception_of_a_stream_does_not_depend_on_the_batches(lost: bool) ->
     (reception,) = named_air("rayleigh").build(Link(), 3.0).transmit([frame], seed=3)
     erased = valid if lost else valid & (torch.arange(16) < BLOCK) & (torch.arange(8) < 5)[:, None]
     reception = replace(reception, erased=erased)
-    whole = arrival(frame, reception)
+    whole = summarise(frame, reception)
     assert whole.lost_fraction == float(lost)
     for size in (1, 2, 3):
         parts = [slice(start, min(start + size, 8)) for start in range(0, 8, size)]
         answers = [
-            Answers((), (), (), {}, {}, {"image": arrival(_rows(frame, s), _rows(reception, s))}, 1)
+            Answers(
+                (), (), (), {}, {}, {"image": summarise(_rows(frame, s), _rows(reception, s))}, 1
+            )
             for s in parts
         ]
-        merged = merge_answers(answers, [s.stop - s.start for s in parts]).arrivals["image"]
+        merged = merge_answers(answers, [s.stop - s.start for s in parts]).streams["image"]
         for name in ("tokens", "realised_snr_db", "sinr_db", "erased_fraction", "lost_fraction"):
             assert getattr(merged, name) == pytest.approx(getattr(whole, name)), name
 
@@ -154,13 +160,13 @@ def test_the_airtime_of_a_sample_does_not_depend_on_the_batches(access: Access) 
     air = named_air("awgn").build(link, 10.0)
     lengths = torch.randint(0, 40, (2, 8), generator=torch.Generator().manual_seed(1))
     frames = [_of_lengths(name, own) for name, own in zip("ab", lengths, strict=True)]
-    whole = interval_ms(frames, air.transmit(frames, 1), link)
+    whole = joint_airtime_ms(frames, air.transmit(frames, 1), link)
     each = []
     for i in range(8):
         one = [_rows(frame, slice(i, i + 1)) for frame in frames]
-        each.append(interval_ms(one, air.transmit(one, 1), link))
+        each.append(joint_airtime_ms(one, air.transmit(one, 1), link))
     assert whole == pytest.approx(sum(each) / 8)
-    of_means = link.interval_ms(["a", "b"], [r.overhead for r in air.transmit(frames, 1)])
+    of_means = link.joint_airtime_ms(["a", "b"], [r.overhead for r in air.transmit(frames, 1)])
     assert (of_means < whole) == (access == "ofdma")
 
 
@@ -179,7 +185,7 @@ def _rows(record: Any, rows: slice) -> Any:
 
 def test_batches_are_averaged_linearly_by_their_size() -> None:
     one, _ = _sent(5.0, 4)
-    arrivals = [
+    streams = [
         replace(
             one, realised_snr_db=10.0, sinr_db=-math.inf, tokens=4.0, location={"path_loss_db": 90}
         ),
@@ -196,15 +202,15 @@ def test_batches_are_averaged_linearly_by_their_size() -> None:
             1.0,
         )
         for a, scores, loss, tokens in [
-            (arrivals[0], (1.0, 0.0, 0.3), 1.0, 4),
-            (arrivals[1], (0.0,), 3.0, 4),
+            (streams[0], (1.0, 0.0, 0.3), 1.0, 4),
+            (streams[1], (0.0,), 3.0, 4),
         ]
     ]
     evaluation = merge_answers(answers, [3, 1])
     assert evaluation.scores == (1.0, 0.0, 0.3, 0.0)
     assert evaluation.losses["first_token"] == pytest.approx(1.5)
     assert evaluation.losses["task"] == pytest.approx(2.0)  # of as many tokens in both
-    merged = evaluation.arrivals["audio"]
+    merged = evaluation.streams["audio"]
     assert merged.realised_snr_db == pytest.approx(10 * math.log10(0.75 * 10 + 0.25))
     assert merged.sinr_db == pytest.approx(3.0 + 10 * math.log10(0.25))
     assert merged.tokens == 5.0

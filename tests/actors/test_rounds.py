@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from actors.reception import arrival
-from actors.rounds import AnswerSession, interval_ms
+from actors.reception import summarise
+from actors.rounds import AnswerSession, joint_airtime_ms
 from channel_models import Air, Frame, Link, named_air
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.systems import Feedback, Phase, StreamInput, Training
@@ -36,21 +36,21 @@ def test_costs_of_all_rounds_are_means_over_all_samples(air: Air) -> None:
     session = AnswerSession(
         samples=samples,
         corpus=samples,
-        arrivals={"words": arrival(first, one)},
-        interval_ms=interval_ms([first], [one], LINK),
+        streams={"words": summarise(first, one)},
+        airtime_ms=joint_airtime_ms([first], [one], LINK),
     )
-    before = session.arrivals["words"]
+    before = session.streams["words"]
     rows = torch.tensor([1, 5])
     session.return_feedback(Feedback("words", rows, torch.tensor([7, 9]), bits=11.0))
     session.receive(second, two, LINK)
-    after = session.arrivals["words"]
+    after = session.streams["words"]
     assert session.feedback_bits == pytest.approx(11 * 2 / 8)
     assert after.tokens == pytest.approx(100 + 1 / 4)
     for name in ("data_channel_uses", "pilot_channel_uses", "airtime_ms", "energy_mj"):
         expected = getattr(one.overhead, name) + getattr(two.overhead, name) / 4
         assert getattr(after.overhead, name) == pytest.approx(expected), name
     assert after.overhead.control_bits == 32 + 32 / 4  # every frame has its own power scale
-    assert session.interval_ms == pytest.approx(
+    assert session.airtime_ms == pytest.approx(
         one.overhead.airtime_ms + two.overhead.airtime_ms / 4
     )
     assert session.waiting_ms == pytest.approx(8.0 / 4)
@@ -66,9 +66,9 @@ def test_tokens_that_are_erased_in_a_later_round_count(air: Air) -> None:
     samples = Samples(
         dict.fromkeys(("sample_id", "media_id", "group", "answer"), tuple("abcdefgh"))
     )
-    session = AnswerSession(samples, samples, {"words": arrival(first, one)}, 0.0)
+    session = AnswerSession(samples, samples, {"words": summarise(first, one)}, 0.0)
     session.receive(second, two, LINK)
-    assert session.arrivals["words"].erased_fraction == pytest.approx((25 + 1 / 8) / 100.25)
+    assert session.streams["words"].erased_fraction == pytest.approx((25 + 1 / 8) / 100.25)
 
 
 def test_a_target_of_a_phase_does_not_cross_the_air() -> None:

@@ -80,7 +80,7 @@ def test_a_killed_actor_is_restarted_and_gives_the_same_channels() -> None:
     service = source._service
     before = service.get(service.ask(4, 2, 28e3, seed=5))
     ray.kill(service._actor, no_restart=False)
-    service._asked.clear()
+    service._refs.clear()
     after = service.get(service.ask(4, 2, 28e3, seed=5))
     for own, again in zip(before, after, strict=True):
         np.testing.assert_array_equal(own, again)

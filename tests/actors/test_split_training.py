@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from actors import Batch, Device, Network
+from actors import Device, Network, StreamRequest
 from actors.network import _without
 from actors.testing import SplitContract, SplitSystem
 from channel_models import named_air
@@ -130,7 +130,7 @@ def test_streams_are_dropped_on_purpose(parts_of: PartsOf) -> None:
     rows = tuple(range(4000))
 
     def dropped(stream: str, muted: tuple[bool, ...] = ()) -> tuple[bool, ...]:
-        return _without(Batch(stream, "train", rows, True, muted), phase, 7).muted
+        return _without(StreamRequest(stream, "train", rows, True, muted), phase, 7).muted
 
     vision, audio = dropped("vision"), dropped("audio")
     assert abs(sum(vision) / 4000 - 0.3) < 5 * (0.21 / 4000) ** 0.5
@@ -143,7 +143,9 @@ def test_streams_are_dropped_on_purpose(parts_of: PartsOf) -> None:
 
 def test_nothing_is_sent_of_a_muted_sample(parts_of: PartsOf) -> None:
     (config,) = (device for device in parts_of().devices if device.name == "vision")
-    sent = Device(config).transmit(Batch("vision", "train", (0, 1), True, muted=(True, False)))
+    sent = Device(config).transmit(
+        StreamRequest("vision", "train", (0, 1), True, muted=(True, False))
+    )
     assert not sent.valid[0].any()
     assert sent.valid[1].all()
     assert (sent.symbols[0] == 0).all()

@@ -67,7 +67,7 @@ def test_ofdma_waits_for_the_slowest_and_tdma_for_all() -> None:
         costs = link.costs(uses, devices=3)
         times = [cost.airtime_ms for cost in costs]
         expected = max(times) if access == "ofdma" else sum(times)
-        assert link.interval_ms(senders, costs) == pytest.approx(expected)
+        assert link.joint_airtime_ms(senders, costs) == pytest.approx(expected)
     split = Link(bandwidth_hz=3 * 3.6e6).costs(uses, devices=3)
     whole = Link(bandwidth_hz=3 * 3.6e6, access="tdma").costs(uses, devices=3)
     assert split[1].airtime_ms == pytest.approx(3 * whole[1].airtime_ms, rel=1e-2)
@@ -77,7 +77,7 @@ def test_two_frames_of_one_sender_follow_each_other() -> None:
     link = Link(bandwidth_hz=3.6e6)
     costs = link.costs([144, 144, 144], devices=2)
     expected = 2 * costs[0].airtime_ms
-    assert link.interval_ms(["text", "text", "audio"], costs) == pytest.approx(expected)
+    assert link.joint_airtime_ms(["text", "text", "audio"], costs) == pytest.approx(expected)
     assert link.blocks_per_device(2) == 5
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from actors import Arrival, Evaluation
+from actors import Evaluation, ReceptionSummary
 from channel_models import Overhead
 from studies.execution.finished import choose_learning_rates
 from studies.plan.cells import Plan
@@ -48,8 +48,8 @@ def outcome(cell: Cell, snr_db: float, accuracy: float) -> Outcome:
     chance = np.repeat(1 / (1 + np.exp(-odds)), QUESTIONS_PER_CLIP)
     hits = tuple((rng.random(len(asked)) < chance).tolist())
     tokens = {"question": 8.0, **cell.trained.tokens}
-    arrivals = {
-        stream: Arrival(
+    streams = {
+        stream: ReceptionSummary(
             sender="text" if stream == "question" else stream,
             tokens=count,
             realised_snr_db=snr_db if math.isfinite(snr_db) else 4.0,
@@ -63,7 +63,7 @@ def outcome(cell: Cell, snr_db: float, accuracy: float) -> Outcome:
     }
     predicted, scores = tuple("yes" if hit else "no" for hit in hits), tuple(map(float, hits))
     losses = {"task": 0.5, "first_token": 0.4}
-    evaluation = Evaluation(predicted, scores, hits, losses, arrivals, 1.0)
+    evaluation = Evaluation(predicted, scores, hits, losses, streams, 1.0)
     windows = {device: {device: 1.0} for device in cell.trained.tokens}
     weights = {"audio": 10, "vision": 10, "text": 10}
     sizes = NetworkSizes(windows, weights, {"device": "Card", "dtype": "bfloat16"})

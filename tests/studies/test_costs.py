@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from actors.reception import step_costs
+from actors.step_reports import step_costs
 from channel_models import Link, named_air
 from channel_models.testing import frame
 from studies.plan.cells import Plan
@@ -238,9 +238,9 @@ def test_eb_n0_is_that_of_packets_alone() -> None:
     """A question of 320 bits in 286 symbols beside tokens that are no bits."""
     study = Study(name="s", tokens={"audio": 4, "vision": 4}, methods=["aligned"])
     found = outcome(Plan(study).known_cells({})[-1], 10.0, 0.6)
-    arrivals = dict(found.evaluation.arrivals)
-    question = arrivals["question"]
+    streams = dict(found.evaluation.streams)
+    question = streams["question"]
     costs = replace(question.overhead, data_channel_uses=286.0, payload_bits=320.0)
-    arrivals["question"] = replace(question, overhead=costs, realised_snr_db=7.0)
-    assert ebn0_db(list(arrivals.values())) == pytest.approx(7.0 - 10 * math.log10(320 / 286))
-    assert ebn0_db([arrivals["audio"]]) is None
+    streams["question"] = replace(question, overhead=costs, realised_snr_db=7.0)
+    assert ebn0_db(list(streams.values())) == pytest.approx(7.0 - 10 * math.log10(320 / 286))
+    assert ebn0_db([streams["audio"]]) is None

@@ -11,9 +11,9 @@ import pytest
 from studies.tables.costs import air_columns
 from studies.tables.emulation import (
     _COSTS,
-    _arrival,
     _device_rows,
     _scores,
+    _summary,
     scores_of_silence,
 )
 from tokcom_core.datasets.samples import Samples
@@ -44,9 +44,9 @@ def journal() -> pd.DataFrame:
 
 
 def test_snrs_are_averaged_linearly_over_what_was_sent(journal: pd.DataFrame) -> None:
-    arrival = _arrival(journal, asked=3)
-    assert arrival.realised_snr_db == pytest.approx(10 * math.log10(21 / 3))
-    assert arrival.sinr_db == pytest.approx(10 * math.log10((10**0.3 + 10) / 3))
+    summary = _summary(journal, asked=3)
+    assert summary.realised_snr_db == pytest.approx(10 * math.log10(21 / 3))
+    assert summary.sinr_db == pytest.approx(10 * math.log10((10**0.3 + 10) / 3))
 
 
 def test_every_users_snrs_are_averaged_linearly(journal: pd.DataFrame) -> None:
@@ -60,11 +60,11 @@ def test_every_users_snrs_are_averaged_linearly(journal: pd.DataFrame) -> None:
 def test_tokens_are_those_of_a_question_and_missing_devices_send_none(
     journal: pd.DataFrame,
 ) -> None:
-    assert _arrival(journal, asked=3).tokens == pytest.approx(14 / 4)
+    assert _summary(journal, asked=3).tokens == pytest.approx(14 / 4)
     nothing = journal.assign(sent=False, lost=False)
-    arrival = _arrival(nothing, asked=3)
-    assert (arrival.tokens, arrival.erased_fraction, arrival.sent_fraction) == (0, 0, 0)
-    both = air_columns([_arrival(journal, asked=3), arrival])
+    summary = _summary(nothing, asked=3)
+    assert (summary.tokens, summary.erased_fraction, summary.sent_fraction) == (0, 0, 0)
+    both = air_columns([_summary(journal, asked=3), summary])
     assert both["realised_snr_db"] == pytest.approx(10 * math.log10(21 / 3))
     assert all(math.isfinite(both[name]) for name in ("realised_sinr_db", "erased_fraction"))
 

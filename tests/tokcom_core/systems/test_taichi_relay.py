@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from actors.messages import Batch, FrameBatch, Rules, TransmitRequest, merge
+from actors.messages import FrameBatch, LossRules, StreamRequest, TransmitRequest, merge
 from actors.testing import SplitSystem
 from channel_models import Members
 from tokcom_core.checkpoints.loading import load_tokenizer
@@ -47,7 +47,7 @@ def test_relay_is_counted(taichi_case_of: CaseOf) -> None:
     counts = [int(own.nonzero()[0]) + 1 if own.any() else len(own) for own in ends]
     returned = sum(count - 1 for count in counts) / len(counts)
     assert returned > 0
-    cost = answers.arrivals["prompt"].overhead
+    cost = answers.streams["prompt"].overhead
     assert cost.data_channel_uses == pytest.approx(float(sent) + 4 * returned)
     vocabulary = split.station.receiver.language.embedding.num_embeddings  # type: ignore[union-attr]
     bits = math.ceil(math.log2(vocabulary))
@@ -55,8 +55,8 @@ def test_relay_is_counted(taichi_case_of: CaseOf) -> None:
     alone = SplitSystem(taichi_case_of(codec={"symbols_per_token": 4}), "awgn", math.inf)
     once = alone.answer("test", frames)
     assert once.feedback_bits == 0
-    assert answers.interval_ms > once.interval_ms
-    assert cost.energy_mj > once.arrivals["prompt"].overhead.energy_mj
+    assert answers.airtime_ms > once.airtime_ms
+    assert cost.energy_mj > once.streams["prompt"].overhead.energy_mj
 
 
 def test_pools_of_devices_change_nothing(taichi_case_of: CaseOf) -> None:
@@ -67,7 +67,7 @@ def test_pools_of_devices_change_nothing(taichi_case_of: CaseOf) -> None:
     (prompt,) = (s for s in case.system.streams(case.task, case.tokens) if s.name == "prompt")
     rows = torch.tensor(ROWS)
     members = Members(rows, rows, rows.double())
-    rules = Rules(-math.inf, 1e9, {"prompt": 0.0}, {"prompt": torch.zeros(len(rows))})
+    rules = LossRules(-math.inf, 1e9, {"prompt": 0.0}, {"prompt": torch.zeros(len(rows))})
     lengths = split.transmit([StreamInput("prompt", "test")], training=False)[0].valid.sum(1)
     silent = {"terminal": torch.arange(len(rows)) == lengths.argmax()}
     request = TransmitRequest("test", rows, members, silent)
@@ -76,9 +76,9 @@ def test_pools_of_devices_change_nothing(taichi_case_of: CaseOf) -> None:
         batches = []
         for places in (torch.arange(len(rows))[pool::pools] for pool in range(pools)):
             own = request.of(places)
-            muted = tuple(own.muted["terminal"].tolist())
-            batch = Batch("prompt", "test", tuple(own.rows.tolist()), False, muted, own.members)
-            batches.append(FrameBatch(places, (split.devices["terminal"].transmit(batch),)))
+            own_rows, muted = tuple(own.rows.tolist()), tuple(own.muted["terminal"].tolist())
+            prompts = StreamRequest("prompt", "test", own_rows, False, muted, own.members)
+            batches.append(FrameBatch(places, (split.devices["terminal"].transmit(prompts),)))
         (frame,) = merge(batches, {prompt.name: prompt})
         if pools == 1:
             assert torch.equal(frame.valid, batches[0].frames[0].valid)

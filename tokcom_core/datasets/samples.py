@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import first_line
+from .kept import Stamp, stamp
 
 REQUIRED = ("sample_id", "media_id", "group", "answer")
 """Columns that every task has; texts that a data set does not have are empty."""
@@ -132,12 +133,11 @@ def read_samples(file: Path) -> Samples:
     Raises:
         ValueError: if the file is damaged.
     """
-    now = file.stat()
-    return _read_samples(file, now.st_mtime_ns, now.st_size, now.st_ino)
+    return _read_samples(file, stamp(file))
 
 
 @lru_cache(maxsize=16)
-def _read_samples(file: Path, modified_ns: int, size: int, inode: int) -> Samples:
+def _read_samples(file: Path, stamped: Stamp) -> Samples:
     """The samples in a file as it is now."""
     try:
         columns = pq.read_table(file).to_pydict()

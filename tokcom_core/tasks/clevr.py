@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..datasets.coco import read_captions
+from ..datasets.kept import Stamp, stamp
 from ..datasets.tables import entries, read_objects
 from .instructions import Example, InstructionTask, Published, SplitPath
 from .templates import Kind
@@ -98,16 +99,14 @@ def _covered(questions: Path, captions: Path) -> tuple[bool, bool]:
     True for files that cannot be read: whoever reads their samples says so.
     """
     try:
-        now = [file.stat() for file in (questions, captions)]
-        stamp = tuple((own.st_mtime_ns, own.st_size) for own in now)
-        return _count_covered(questions, captions, stamp)
+        return _count_covered(questions, captions, (stamp(questions), stamp(captions)))
     except (OSError, ValueError):
         return True, True
 
 
 @lru_cache(maxsize=8)
 def _count_covered(
-    questions: Path, captions: Path, stamp: tuple[tuple[int, int], ...]
+    questions: Path, captions: Path, stamps: tuple[Stamp, Stamp]
 ) -> tuple[bool, bool]:
     """The same of two files as they are now."""
     described = {name for name, own in read_captions(captions).items() if own}

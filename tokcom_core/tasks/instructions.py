@@ -14,11 +14,13 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from ..datasets.kept import KeptRows
 from ..datasets.samples import Samples
 from .base import Reference, Task
 from .templates import Kind, Templates, instruct
@@ -109,6 +111,10 @@ class Example:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
+_KEPT: KeptRows[Example] = KeptRows(max_rows=1_000_000)
+"""Examples of the tasks that were read last; a million take about 1 GB."""
+
+
 class InstructionTask(Task):
     """A task whose device holds an image (or none) and an instruction.
 
@@ -129,6 +135,8 @@ class InstructionTask(Task):
     @abstractmethod
     def examples(self, root: Path, part: Published) -> Sequence[Example]:
         """The examples of a part of the data below ``root``; none if it is not published.
+
+        They are kept, and read again if one of :meth:`annotation_files` has changed.
 
         Raises:
             ValueError: for a file that is missing or damaged.
@@ -153,8 +161,8 @@ class InstructionTask(Task):
     def rows(self, root: Path, split: str) -> Samples:
         """The samples of a split, of which there may be none."""
         if split == TEST:
-            return self._questions(self.examples(root, "test"))
-        train, validation = _last_tenth(self.examples(root, "train"))
+            return self._questions(self._examples(root, "test"))
+        train, validation = _last_tenth(self._examples(root, "train"))
         if split == PRETRAINING:
             return self._captions(train)
         if split == TUNING:
@@ -198,11 +206,20 @@ class InstructionTask(Task):
         The plan of a study calls this often, so a task with many questions should know the answer
         without reading them.
         """
-        return any(example.caption for example in self.examples(root, "test"))
+        return any(example.caption for example in self._examples(root, "test"))
 
     def instruction(self, question: str) -> str:
         """What the model is told: the question within its template."""
         return instruct(self.kind, question, self.templates)
+
+    def _examples(self, root: Path, part: Published) -> Sequence[Example]:
+        """The examples of a part, kept for as long as the annotations stay as they are."""
+        read = partial(self.examples, root, part)
+        try:
+            files = self.annotation_files(root)
+        except ValueError:  # none are found, of this part or of the other
+            return read()
+        return _KEPT.rows((type(self), self.model_dump_json(), root, part), files, read)
 
     def _questions(self, examples: Sequence[Example]) -> Samples:
         return _table([self._row(e, self.instruction(e.question), []) for e in examples])

@@ -17,7 +17,7 @@ _PLACEHOLDER = "<image>"
 _SPEAKERS = ["human", "gpt"]
 
 
-@cache  # every split reads the file, but the warning is given once
+@cache  # the file may be read again, but the warning is given once
 def _warn_of_left_out(file: Path, count: int, first: str) -> None:
     logger.warning(
         "%s: %d conversations are left out, as human and gpt do not take turns in them; the first "

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from tokcom_core.datasets.kept import KeptRows
+from tokcom_core.datasets.samples import Samples
+from tokcom_core.tasks import Multitask, Task
+from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.instructions import Example, InstructionTask, Published, text_only
 from tokcom_core.tasks.templates import Kind
+
+from .published import write_clevr
 
 
 class Colours(InstructionTask):
@@ -99,3 +106,61 @@ def test_identity_is_that_of_the_contents(tmp_path: Path) -> None:
     assert first == task.identity(tmp_path)
     (tmp_path / "a.json").write_text("2")
     assert task.identity(tmp_path) != first
+
+
+def _all_splits(task: Task, root: Path) -> list[Samples]:
+    return [task.samples(root, split) for split in task.splits]
+
+
+@pytest.fixture
+def parts_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The parts of MiniCLEVR's questions that have been read, one after the other."""
+    parts: list[str] = []
+    read = Clevr.examples
+
+    def counted(self: Clevr, root: Path, part: Published) -> Sequence[Example]:
+        parts.append(part)
+        return read(self, root, part)
+
+    monkeypatch.setattr(Clevr, "examples", counted)
+    return parts
+
+
+@pytest.mark.parametrize("task", [Clevr(), Multitask(tasks=(Clevr(),))], ids=["alone", "in many"])
+def test_a_pass_over_the_splits_reads_each_part_once(
+    task: Task, tmp_path: Path, parts_read: list[str]
+) -> None:
+    write_clevr(tmp_path, captions=True, images=10)
+    before = _all_splits(task, tmp_path)
+    assert _all_splits(task, tmp_path) == before
+    assert parts_read == ["train", "test"]
+
+
+def test_changed_annotations_are_read_again(tmp_path: Path, parts_read: list[str]) -> None:
+    write_clevr(tmp_path, captions=True, images=10)
+    before = len(Clevr().samples(tmp_path, "test"))
+    write_clevr(tmp_path, captions=True, images=12)
+    assert len(Clevr().samples(tmp_path, "test")) > before
+    assert parts_read == ["test", "test"]
+
+
+def test_tasks_of_other_settings_are_read_for_themselves(
+    tmp_path: Path, parts_read: list[str]
+) -> None:
+    write_clevr(tmp_path, captions=True, images=10)
+    for captions in ("captions/captions_{split}.json", "none_{split}.json"):
+        Clevr(captions=captions).samples(tmp_path, "val")
+    assert parts_read == ["train", "train"]
+
+
+def test_the_rows_unused_for_longest_go_first() -> None:
+    kept: KeptRows[int] = KeptRows(max_rows=3)
+    read: list[int] = []
+
+    def rows(count: int) -> Sequence[int]:
+        read.append(count)
+        return range(count)
+
+    for count in (1, 2, 1, 3, 1, 3, 9, 9):
+        assert kept.rows(count, (), partial(rows, count)) == tuple(range(count))
+    assert read == [1, 2, 3, 1, 3, 9]

@@ -16,8 +16,6 @@ from ..errors import first_line
 from .avqa import Avqa
 from .base import Task
 from .catalogue import INSTRUCTION_TASKS
-from .mme import Mme
-from .reviews import Imdb
 
 _State = Literal["absent", "ready", "unprepared", "missing", "damaged"]
 _Job = tuple[Task, Path, str, str]
@@ -65,9 +63,7 @@ class SplitCheck:
 
 
 def tasks_in(root: Path) -> list[Task]:
-    """The tasks, with default settings, that have at least one annotation file in ``root``.
-
-    A task that searches for its files is among them if its folder is there.
+    """The tasks, with default settings, that have some of their data in ``root``.
 
     Raises:
         ValueError: if there is no such folder or task.
@@ -76,12 +72,7 @@ def tasks_in(root: Path) -> list[Task]:
         raise ValueError(f"no folder {root}; 'tokcom data minimusic {root}' makes one")
     others = (validate_named(name, Task, INSTRUCTION_TASKS) for name in INSTRUCTION_TASKS)
     known: list[Task] = [Avqa(), *others]
-    found = [
-        task
-        for task in known
-        if any(map(Path.is_file, _annotations(task, root)))
-        or (isinstance(task, Imdb | Mme) and (root / task.folder).is_dir())
-    ]
+    found = [task for task in known if task.is_in(root)]
     if found:
         return found
     inside = [file for task in known for file in _annotations(task, root.parent)]

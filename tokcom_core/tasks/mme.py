@@ -80,6 +80,9 @@ class Mme(InstructionTask):
             )
         return found
 
+    def is_in(self, root: Path) -> bool:
+        return (root / self.folder).is_dir()
+
     def scores(
         self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
     ) -> list[float]:

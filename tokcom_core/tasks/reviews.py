@@ -74,6 +74,9 @@ class Imdb(InstructionTask):
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [*self._files(root, "train"), *self._files(root, "test")]
 
+    def is_in(self, root: Path) -> bool:
+        return (root / self.folder).is_dir()
+
     def _files(self, root: Path, part: Published) -> list[Path]:
         """Positive and negative reviews in turn, so that the last tenth has as many of each."""
         folders = [root / self.folder / part / kind for kind in ("pos", "neg")]

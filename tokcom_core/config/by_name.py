@@ -1,74 +1,19 @@
-"""The base of all configs, and configs that a study file chooses by name."""
+"""Configs that a study file chooses by name."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
-from pydantic_core import InitErrorDetails
+from pydantic import PlainSerializer, PlainValidator, ValidationError
 
-from .errors import instead_of, placed_line
+from ..errors import instead_of, placed_line
+from .base import Config
 
 CUSTOM = "custom"
 """Name of a config whose class is outside the package:
 ``{name: custom, class: package.module:Class}``."""
-
-
-class Config(BaseModel):
-    """A frozen config that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-def listed(value: Any) -> list[Any]:
-    """The values of a list, range, array or other iterable; a single value becomes a list of one.
-
-    Text, a mapping and a config count as single values.
-    """
-    plain = value.tolist() if hasattr(value, "tolist") else value
-    single = isinstance(plain, str | bytes | Mapping | BaseModel) or not isinstance(plain, Iterable)
-    return [plain] if single else list(plain)
-
-
-Place = tuple[int | str, ...]
-"""Parts of a dotted key, and numbers of values of a list."""
-
-
-def refuse_truth_for_number(raw: Mapping[str, Any], config: BaseModel) -> None:
-    """Refuses true and false where a config has taken them for 1 and 0.
-
-    Args:
-        raw: Plain data of the config; keys in a short form, which it does not have, are not seen.
-        config: What became of them.
-
-    Raises:
-        pydantic.ValidationError: with the place of each of them.
-    """
-    found = [*_truths(raw, config)]
-    if found:
-        raise ValidationError.from_exception_data(
-            type(config).__name__,
-            [InitErrorDetails(type="float_type", loc=loc, input=own) for loc, own in found],
-        )
-
-
-def _truths(raw: Any, taken: Any, *place: int | str) -> Iterator[tuple[Place, bool]]:
-    """Booleans in plain data that were taken for numbers, each behind its place."""
-    if isinstance(raw, Mapping):
-        if isinstance(taken, list | tuple) and len(taken) == 1:  # a single value stands for a list
-            (taken,) = taken
-        values = dict(taken) if isinstance(taken, BaseModel | Mapping) else {}
-        for key in raw.keys() & values.keys():
-            yield from _truths(raw[key], values[key], *place, key)
-    elif isinstance(raw, list | tuple):
-        for i, (own, became) in enumerate(zip(raw, listed(taken), strict=False)):
-            yield from _truths(own, became, *place, i)
-    elif isinstance(raw, bool):
-        became = listed(taken)[:1]
-        if any(isinstance(own, int | float) and not isinstance(own, bool) for own in became):
-            yield place, raw
 
 
 class Named(Config):

@@ -13,6 +13,11 @@ from pydantic import AfterValidator, Field, model_validator
 from ..config import Config
 from .layout import MUSIC_AVQA, VALOR
 
+MIN_CLIPS = 12
+"""Fewest clips that fill every split of MiniMUSIC."""
+MIN_IMAGES = 25
+"""Fewest images, or reviews, that fill every split of MiniCLEVR."""
+
 logger = logging.getLogger(__name__)
 
 AbsoluteFolder = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
@@ -49,7 +54,7 @@ class MiniatureData(Config, ABC):
 class MiniMusic(MiniatureData):
     """A MiniMUSIC that is generated in the study's folder."""
 
-    clips: int = Field(default=2000, ge=12)
+    clips: int = Field(default=2000, ge=MIN_CLIPS)
     seed: int = Field(default=1, ge=0)
 
     MEDIA: ClassVar[tuple[str, ...]] = ("audio", "vision")
@@ -86,10 +91,10 @@ class MiniClevr(MiniatureData):
         reviews: Number of reviews in the style of IMDB; by default, as many as images.
     """
 
-    images: int = Field(default=2000, ge=25)
+    images: int = Field(default=2000, ge=MIN_IMAGES)
     seed: int = Field(default=1, ge=0)
     jpeg_quality: int | None = Field(default=None, ge=1, le=95)
-    reviews: int | None = Field(default=None, ge=25)
+    reviews: int | None = Field(default=None, ge=MIN_IMAGES)
 
     MEDIA: ClassVar[tuple[str, ...]] = ("image",)
     FOLDERS: ClassVar[tuple[str, ...]] = ("CLEVR_v1.0", "captions", "SST-2", "aclImdb")

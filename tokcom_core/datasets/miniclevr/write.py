@@ -17,11 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...storage import atomic_file
+from ..data import MIN_IMAGES, MiniClevr
 from ..mark import claim_folder
 from ..parallel import make_missing
 from .language import TYPES, Question, ask
@@ -38,13 +39,9 @@ from .scene import (
     sample_scene,
 )
 
-if TYPE_CHECKING:
-    from ..data import MiniClevr
-
 SHARES = {"train": 0.85, "val": 0.15}
 """Share of the images in each published split; no image is in both."""
 REVIEWS_PER_IMAGE = 2
-MIN_IMAGES = 25
 
 _REVIEW_SPLITS = {"train": ("train", "train"), "val": ("dev", "test")}
 """SST-2's and IMDB's names of the splits."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...storage import atomic_file
+from ..layout import SAMPLE_RATE_HZ
 from .scene import BEATS, CLIP_SECONDS, INSTANTS, INSTRUMENTS, ROWS, Scene
 
 TILE_PIXELS = 16
@@ -18,7 +19,6 @@ FRAME_PIXELS = TILE_PIXELS * len(ROWS)
 FRAMES_PER_INSTANT = 2
 FRAMES = INSTANTS * FRAMES_PER_INSTANT
 FRAME_RATE_HZ = Fraction(FRAMES * 2, int(2 * CLIP_SECONDS))
-SAMPLE_RATE_HZ = 16_000
 SAMPLES = int(CLIP_SECONDS * SAMPLE_RATE_HZ)
 
 _GAINS = (0.09, 0.3, 1.0)

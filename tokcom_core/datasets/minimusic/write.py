@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...storage import atomic_file, writing
+from ..data import MIN_CLIPS
 from ..layout import MUSIC_AVQA, VALOR, annotation_file, video_file
 from ..mark import claim_folder
 from ..parallel import make_missing
@@ -36,7 +37,6 @@ SHARES = {
 }
 """Share of the clips in each data set and split; no clip is in two of them."""
 QUESTIONS_PER_CLIP = 6
-MIN_CLIPS = 12
 
 
 @dataclass(frozen=True)

@@ -148,15 +148,15 @@ class InstructionTask(Task):
 
     def samples(self, root: Path, split: str) -> Samples:
         """The samples of a split; without captions, ``pretraining`` is the same as ``tuning``."""
-        found = self.rows(root, split)
-        if split == PRETRAINING and not len(found):
-            found = self.rows(root, TUNING)
-        if not len(found):
+        samples = self.rows(root, split)
+        if split == PRETRAINING and not len(samples):
+            samples = self.rows(root, TUNING)
+        if not len(samples):
             raise ValueError(
                 f"task {self.name} has no samples of split {split!r} in {root}; put it into task "
                 "multitask, beside a task that has some"
             )
-        return found
+        return samples
 
     def rows(self, root: Path, split: str) -> Samples:
         """The samples of a split, of which there may be none."""
@@ -237,8 +237,8 @@ class InstructionTask(Task):
         for examples in self._grouped(train):
             first = examples[0]
             turns = [(e.question, e.answer) for e in examples] + list(first.turns)
-            told = [(self.instruction(question), answer) for question, answer in turns]
-            rows.append(self._row(first, told[0][0], told))
+            conversation = [(self.instruction(question), answer) for question, answer in turns]
+            rows.append(self._row(first, conversation[0][0], conversation))
         return _table(rows)
 
     def _grouped(self, examples: Iterable[Example]) -> list[list[Example]]:
@@ -253,9 +253,9 @@ class InstructionTask(Task):
                 groups.append([example])
             else:
                 by_image.setdefault(example.media_id, []).append(example)
-        for own in by_image.values():
+        for same_image in by_image.values():
             group: list[Example] = []
-            for example in own:
+            for example in same_image:
                 repeated = any(example.question == other.question for other in group)
                 if not group or repeated or len(group) == self.turns:
                     groups.append(group := [])

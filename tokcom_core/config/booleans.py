@@ -24,11 +24,11 @@ def refuse_truth_for_number(raw: Mapping[str, Any], config: BaseModel) -> None:
     Raises:
         pydantic.ValidationError: with the place of each of them.
     """
-    found = [*_truths(raw, config)]
-    if found:
+    truths = [*_truths(raw, config)]
+    if truths:
         raise ValidationError.from_exception_data(
             type(config).__name__,
-            [InitErrorDetails(type="float_type", loc=loc, input=own) for loc, own in found],
+            [InitErrorDetails(type="float_type", loc=loc, input=truth) for loc, truth in truths],
         )
 
 
@@ -41,9 +41,9 @@ def _truths(raw: Any, taken: Any, *place: int | str) -> Iterator[tuple[Place, bo
         for key in raw.keys() & values.keys():
             yield from _truths(raw[key], values[key], *place, key)
     elif isinstance(raw, list | tuple):
-        for i, (own, became) in enumerate(zip(raw, listed(taken), strict=False)):
-            yield from _truths(own, became, *place, i)
+        for i, (value, became) in enumerate(zip(raw, listed(taken), strict=False)):
+            yield from _truths(value, became, *place, i)
     elif isinstance(raw, bool):
         became = listed(taken)[:1]
-        if any(isinstance(own, int | float) and not isinstance(own, bool) for own in became):
+        if any(isinstance(value, int | float) and not isinstance(value, bool) for value in became):
             yield place, raw

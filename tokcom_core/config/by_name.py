@@ -36,16 +36,16 @@ def load_class(path: str, base: type[N]) -> type[N]:
     if not (name and all(module.split(".")) and "/" not in module):
         raise ValueError(f"class {path!r} should be package.module:Class")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        cls = getattr(importlib.import_module(module), name, None)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and _is_or_holds(error.name, module):
-            said = f"no module {module!r} ({error}); install it, or put it on PYTHONPATH"
+            reason = f"no module {module!r} ({error}); install it, or put it on PYTHONPATH"
         else:
-            said = placed_line(error, module)
-        raise ValueError(f"class {path!r}: {said}") from error
-    if not (isinstance(found, type) and issubclass(found, base)):
+            reason = placed_line(error, module)
+        raise ValueError(f"class {path!r}: {reason}") from error
+    if not (isinstance(cls, type) and issubclass(cls, base)):
         raise ValueError(f"class {path!r} should be a class that inherits {base.__name__}")
-    return found
+    return cls
 
 
 def _is_or_holds(package: str | None, module: str) -> bool:
@@ -81,8 +81,8 @@ def validate_named(raw: Any, base: type[N], known: Mapping[str, type[N]]) -> N:
     if name == CUSTOM:
         if "class" not in keys:
             raise ValueError(f"a {kind} {CUSTOM!r} needs class: package.module:Class")
-        own = {key: value for key, value in keys.items() if key not in ("name", "class")}
-        return _validated(load_class(str(keys["class"]), base), own, f"{kind} {keys['class']}")
+        settings = {key: value for key, value in keys.items() if key not in ("name", "class")}
+        return _validated(load_class(str(keys["class"]), base), settings, f"{kind} {keys['class']}")
     if name not in known:
         raise ValueError(f"no {kind} {name!r}; take some of {', '.join([*known, CUSTOM])}")
     return _validated(known[name], keys, f"{kind} {name!r}")
@@ -103,11 +103,11 @@ def _validated(config: type[N], keys: Mapping[Any, Any], called: str) -> N:
 
 def dump_named(config: Named, known: Mapping[str, type[Named]]) -> dict[str, Any]:
     """The mapping from which :func:`validate_named` makes an equal config."""
-    found = config.model_dump(mode="json")
+    dumped = config.model_dump(mode="json")
     if type(config) in known.values():
-        return found
-    del found["name"]
-    return {"name": CUSTOM, "class": class_path(type(config)), **found}
+        return dumped
+    del dumped["name"]
+    return {"name": CUSTOM, "class": class_path(type(config)), **dumped}
 
 
 def named(base: type[N], known: Callable[[], Mapping[str, type[N]]]) -> Any:

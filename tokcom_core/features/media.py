@@ -107,7 +107,7 @@ def features_of_datasets(
         datasets.setdefault(task.dataset(split), []).append(split)
     return tuple(
         MediaFeatures(
-            medium=medium, dataset=dataset, splits=tuple(own), encoder=encoder, sliding=sliding
+            medium=medium, dataset=dataset, splits=tuple(held), encoder=encoder, sliding=sliding
         )
-        for dataset, own in datasets.items()
+        for dataset, held in datasets.items()
     )

@@ -57,10 +57,10 @@ class FeatureStore:
                 f"{', '.join(str(c) for c in self.counts)}"
             )
         start = sum(self.counts[: self.counts.index(count)])
-        there = self.present(media_ids)
+        present = self.present(media_ids)
         rows = [self.row[media_id] for media_id in media_ids if media_id not in self.absent]
         tokens = torch.zeros(len(media_ids), count, self.width)
-        tokens[there] = torch.from_numpy(
+        tokens[present] = torch.from_numpy(
             self.tokens[rows, start : start + count].astype(np.float32)
         )
         return tokens

@@ -37,8 +37,8 @@ def write_features(
         ValueError: if there are clips, but none can be read, if a token is too large for the
             store's precision, or if the encoder gives anything but tokens of its shape.
     """
-    found = {media_id: media(media_id) for media_id in media_ids}
-    files = {media_id: file for media_id, file in found.items() if file is not None}
+    places = {media_id: media(media_id) for media_id in media_ids}
+    files = {media_id: file for media_id, file in places.items() if file is not None}
     windows: dict[str, int] = {}
     damaged: dict[str, str] = {}
     stored = np.lib.format.open_memmap(
@@ -64,7 +64,7 @@ def write_features(
         name, reason = next(iter(damaged.items()))
         raise ValueError(f"none of {len(files)} media can be encoded: {name}: {reason}")
     stored.flush()
-    absent = [media_id for media_id in found if media_id not in files]
+    absent = [media_id for media_id in places if media_id not in files]
     meta = {
         "counts": sliding.counts,
         "windows": windows,
@@ -104,17 +104,17 @@ def is_readable(file: Path) -> bool:
     return file.exists()  # files of unknown kinds are not read
 
 
-def _check_tokens(encoder: MediaEncoder, found: Sequence[object], files: int) -> None:
+def _check_tokens(encoder: MediaEncoder, encoded: Sequence[object], files: int) -> None:
     """Raises ValueError unless each file has floating-point ``[windows, length, width]``."""
     name = f"{type(encoder).__name__}.encode"
-    if len(found) != files:
-        raise ValueError(f"{name} should give tokens of each of {files} files, gave {len(found)}")
-    for own in found:
-        gave = type(own).__name__
-        if isinstance(own, Tensor):
-            if own.shape[1:] == (encoder.length, encoder.width) and own.is_floating_point():
+    if len(encoded) != files:
+        raise ValueError(f"{name} should give tokens of each of {files} files, gave {len(encoded)}")
+    for tokens in encoded:
+        gave = type(tokens).__name__
+        if isinstance(tokens, Tensor):
+            if tokens.shape[1:] == (encoder.length, encoder.width) and tokens.is_floating_point():
                 continue
-            gave = f"{str(own.dtype).removeprefix('torch.')} {list(own.shape)}"
+            gave = f"{str(tokens.dtype).removeprefix('torch.')} {list(tokens.shape)}"
         raise ValueError(
             f"{name} should give float32 [windows, {encoder.length}, {encoder.width}] of a file, "
             f"gave {gave}"

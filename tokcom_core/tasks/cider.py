@@ -53,19 +53,16 @@ class Corpus:
 def corpus_of(references: tuple[tuple[str, ...], ...]) -> Corpus:
     """The corpus of the references of all images of a split."""
     frequency = Counter[Gram]()
-    for captions in references:
-        frequency.update(
-            {gram for caption in captions for grams in ngrams(caption) for gram in grams}
-        )
+    for texts in references:
+        frequency.update({gram for text in texts for grams in ngrams(text) for gram in grams})
     return Corpus(len(references), frequency)
 
 
 def cider_d(candidate: str, references: Sequence[str], corpus: Corpus) -> float:
     """CIDEr-D of a caption, from 0 to 10: 10 times the mean similarity over n and references."""
     weights = corpus.weights(candidate)
-    return (
-        10 * sum(_similarity(weights, candidate, r, corpus) for r in references) / len(references)
-    )
+    total = sum(_similarity(weights, candidate, text, corpus) for text in references)
+    return 10 * total / len(references)
 
 
 def _similarity(

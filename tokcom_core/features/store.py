@@ -79,7 +79,7 @@ class FeatureStore:
 
 
 def open_features(folder: Path) -> FeatureStore:
-    """Maps what :func:`.writing.write_features` wrote.
+    """Maps what :func:`.write_features` wrote.
 
     Raises:
         ValueError: for a damaged folder.

@@ -103,7 +103,7 @@ def write_recording(file: Path, number: int) -> None:
 
 
 def _picture(number: int, step: int) -> av.VideoFrame:
-    """Planes of 4:2:0 below each other: brightness, then two of colour at half the size."""
+    """Planes of 4:2:0 below each other: brightness, then two of color at half the size."""
     planes = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
     planes[:HEIGHT] = 40 + 10 * number
     left = 9 * step % (WIDTH - 200)

@@ -19,8 +19,8 @@ IGNORED = -100
 
 def padded(rows: Iterable[Sequence[int]]) -> Tensor:
     """Rows of different lengths as one tensor, int64 ``[B, A]``, filled up with ``IGNORED``."""
-    found = [torch.tensor(list(row), dtype=torch.long) for row in rows]
-    return pad_sequence(found, batch_first=True, padding_value=IGNORED)
+    tensors = [torch.tensor(list(row), dtype=torch.long) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=IGNORED)
 
 
 def token_count(labels: Tensor) -> int:
@@ -82,11 +82,11 @@ def greedy_answers(
     """
     truth = answers[:, :longest]
     likely = (likeliest[:, :longest] == truth) | (truth == IGNORED)
-    found = torch.full((len(answers), longest), end, device=answers.device)
-    found[:, : truth.shape[1]] = truth.where(truth != IGNORED, end)
+    texts = torch.full((len(answers), longest), end, device=answers.device)
+    texts[:, : truth.shape[1]] = truth.where(truth != IGNORED, end)
     others = (~likely.all(1)).nonzero()[:, 0]
     if len(others):
         generated = generate(others)
-        found[others] = end
-        found[others, : generated.shape[1]] = generated
-    return found
+        texts[others] = end
+        texts[others, : generated.shape[1]] = generated
+    return texts

@@ -81,7 +81,7 @@ def applied_weights(name: str, lora: LoraShape | None = _PAPERS) -> tuple[int, i
         with torch.device("meta"):
             inject_adapter_in_model(_peft_config(lora), model)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    apart = {id(p) for own in (embedding, head) for p in own.parameters()}
+    apart = {id(p) for module in (embedding, head) for p in module.parameters()}
     layers = (p for p in model.parameters() if id(p) not in apart)
     return matrix_weights(layers), matrix_weights(head.parameters())
 
@@ -129,7 +129,7 @@ class FoundationModel(nn.Module):
     def answer_ids(self, answers: Sequence[str]) -> Tensor:
         """Token ids ``[B, A]`` of the answers with end-of-sequence, padded with IGNORED."""
         ids = [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in answers]
-        return padded([*own, self.end] for own in ids).to(self.device)
+        return padded([*text_ids, self.end] for text_ids in ids).to(self.device)
 
     def answer_losses(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> AnswerLosses:
         """Eq. (14) for answers ``[B, A]`` after prompts ``[B, S, D]``."""

@@ -103,9 +103,9 @@ def check_shapes(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> N
     Raises:
         OtherWeightsError: if one has not: a copy may spread it over the other without a word.
     """
-    for name, own in saved.items():
-        if own.shape != wanted[name].shape:
-            shapes = f"{tuple(own.shape)}, not {tuple(wanted[name].shape)}"
+    for name, weight in saved.items():
+        if weight.shape != wanted[name].shape:
+            shapes = f"{tuple(weight.shape)}, not {tuple(wanted[name].shape)}"
             raise OtherWeightsError(f"{name} has the shape {shapes}")
 
 
@@ -180,8 +180,8 @@ def _partial(path: Path) -> Path:
 def _storage_errno(error: Exception) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in (*_FULL, *_REFUSED) else None
-    told = (n for n in (*_FULL, errno.EROFS) if os.strerror(n) in str(error))
-    return next(told, None)
+    numbers = (n for n in (*_FULL, errno.EROFS) if os.strerror(n) in str(error))
+    return next(numbers, None)
 
 
 def is_full(error: OSError) -> bool:

@@ -125,8 +125,8 @@ def check_questions(
         ValueError: if most of them keep the same tokens as another cut text, for example because
             they differ only after a long template.
     """
-    asked = (task.train_split, task.validation_split, task.test_split)
-    counts = Counter(text for split in asked for text in samples[split][task.texts[-1]])
+    splits = (task.train_split, task.validation_split, task.test_split)
+    counts = Counter(text for split in splits for text in samples[split][task.texts[-1]])
     encoded = tokenizer(list(counts), add_special_tokens=False)["input_ids"]
     cut = {
         text: tuple(ids[: limit.words])
@@ -177,10 +177,10 @@ def check_conversations(
         limit: Maximum length of a conversation.
         markup: Number of additional tokens of each turn, such as the one that ends it.
     """
-    sizes = _sizes(tokenizer, (text for own in conversations for turn in own for text in turn))
+    sizes = _sizes(tokenizer, (text for turns in conversations for turn in turns for text in turn))
     lengths = [
-        sum(min(sizes[told], instruction.words) + sizes[said] + markup for told, said in own)
-        for own in conversations
+        sum(min(sizes[ask], instruction.words) + sizes[answer] + markup for ask, answer in turns)
+        for turns in conversations
     ]
     return _cut_fraction(lengths, "conversations in training", limit)
 
@@ -188,11 +188,11 @@ def check_conversations(
 def _sizes(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> dict[str, int]:
     """Number of tokens of each distinct text."""
     items = iter(dict.fromkeys(texts))
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     while batch := list(islice(items, _BATCH)):
         encoded = tokenizer(batch, add_special_tokens=False)["input_ids"]
-        found.update(zip(batch, map(len, encoded), strict=True))
-    return found
+        sizes.update(zip(batch, map(len, encoded), strict=True))
+    return sizes
 
 
 def _cut_fraction(lengths: Sequence[int], what: str, limit: TextLimit) -> float:
@@ -222,10 +222,10 @@ def check_answers(tokenizer: PreTrainedTokenizerBase, answers: Iterable[str]) ->
     """
     distinct = list(dict.fromkeys(answers))
     encoded = tokenizer(distinct, add_special_tokens=False)["input_ids"]
-    said = tokenizer.batch_decode(encoded, skip_special_tokens=True)
+    decoded = tokenizer.batch_decode(encoded, skip_special_tokens=True)
     lost = [
         answer
-        for answer, ids, text in zip(distinct, encoded, said, strict=True)
+        for answer, ids, text in zip(distinct, encoded, decoded, strict=True)
         if not ids
         or tokenizer.unk_token_id in ids
         or normalise_answer(text) != normalise_answer(answer)

@@ -17,7 +17,7 @@ _SYMBOLS = {"o": "circle", "^": "triangle-up", "s": "square", "D": "diamond", "v
 _MARKERS = {"o": "●", "^": "▲", "s": "■", "D": "◆", "v": "▼"}
 _SVG_DASHES = {"-": "none", "--": "6 4", ":": "2 3", "-.": "7 3 2 3"}
 _GREY = "#737373"
-_FRONT, _FRONT_COLOUR = "Pareto front", "#d0d0d0"
+_FRONT, _FRONT_COLOR = "Pareto front", "#d0d0d0"
 _GRID = "#e5e5e5"
 _TITLE_LETTERS = 44
 """Letters in a line of a title, so that it fits a telephone."""
@@ -71,19 +71,19 @@ def heading(**keys: Any) -> Json:
 
 
 def legend(chart: Chart) -> list[dict[str, str]]:
-    """Label, colour, dashes and marker of each line, reference and front, once."""
+    """Label, color, dashes and marker of each line, reference and front, once."""
     shown: dict[str, tuple[str, str, str]] = {}
     for panel in chart.panels:
         for line in panel.lines:
             look = line.look
             mark = "" if chart.kind == "curves" else _MARKERS[look.marker]
-            shown[look.label] = (look.colour, _SVG_DASHES[look.line], mark)
+            shown[look.label] = (look.color, _SVG_DASHES[look.line], mark)
     for panel in chart.panels:
         for i, label in enumerate(panel.levels):
             shown[label] = (_GREY, _SVG_DASHES[_LEVELS[i % len(_LEVELS)]], "")
         if panel.fronts:
-            shown[_FRONT] = (_FRONT_COLOUR, "none", "")
-    names = ("label", "colour", "dashes", "marker")
+            shown[_FRONT] = (_FRONT_COLOR, "none", "")
+    names = ("label", "color", "dashes", "marker")
     return [dict(zip(names, (label, *look), strict=True)) for label, look in shown.items()]
 
 
@@ -92,8 +92,8 @@ def _traces(panel: Panel, chart: Chart) -> list[Json]:
         {
             "type": "scatter", "x": [_rounded(x) for x in front["x"]], "y": list(front["y"]),
             "mode": "lines+markers", "name": _FRONT,
-            "line": {"shape": "hv", "color": _FRONT_COLOUR, "width": 4},
-            "marker": {"size": 15, "color": _FRONT_COLOUR},
+            "line": {"shape": "hv", "color": _FRONT_COLOR, "width": 4},
+            "marker": {"size": 15, "color": _FRONT_COLOR},
             "hoverinfo": "skip",
         }
         for front in panel.fronts
@@ -119,7 +119,7 @@ def _rounded(x: float) -> float:
 
 def _seeds(line: Line) -> Json:
     look = line.look
-    marker = {"symbol": _SYMBOLS[look.marker], "size": 4, "color": look.colour, "opacity": 0.4}
+    marker = {"symbol": _SYMBOLS[look.marker], "size": 4, "color": look.color, "opacity": 0.4}
     return {
         "type": "scatter", "x": list(line.seeds["x"]), "y": list(line.seeds["y"]),
         "name": look.label, "mode": "markers", "marker": marker,
@@ -136,8 +136,8 @@ def _trace(line: Line, chart: Chart, ticks: Mapping[float, str]) -> Json:
         "y": list(points["y"]),
         "name": look.label,
         "mode": modes[chart.kind],
-        "line": {"color": look.colour, "dash": _DASHES[look.line], "width": 1.6},
-        "marker": {"symbol": _SYMBOLS[look.marker], "size": 8, "color": look.colour},
+        "line": {"color": look.color, "dash": _DASHES[look.line], "width": 1.6},
+        "marker": {"symbol": _SYMBOLS[look.marker], "size": 8, "color": look.color},
     }
     if "low" not in points:
         return {**style, "hovertemplate": "%{x:.6~g}: %{y:.4~g}"}

@@ -12,7 +12,7 @@ from .interactive import Json, heading, laid_out
 from .users import Users
 
 _SYMBOLS = {"all answers right": "circle", "some right": "circle-open", "none right": "x"}
-_COLOUR = "#0b6e4f"
+_COLOR = "#0b6e4f"
 _SAID = (
     "user %{customdata[0]}: %{hovertext}, %{customdata[1]:.2f} right of %{customdata[2]} questions"
 )
@@ -64,7 +64,7 @@ def _accuracy(users: Users) -> Json:
     points = {
         "type": "scatter", "mode": "markers", "name": "", "error_y": bars,
         "x": list(users.places_db(bins["sinr_db"])), "y": list(bins["accuracy"]),
-        "marker": {"color": _COLOUR, "size": 8},
+        "marker": {"color": _COLOR, "size": 8},
         "hovertext": _said(bins["sinr_db"]), "hovertemplate": "%{hovertext}: %{y:.3f}",
     }  # fmt: skip
     layout = laid_out("answers by SINR", "SINR (dB)", "accuracy")
@@ -75,7 +75,7 @@ def _accuracy(users: Users) -> Json:
 
 def _distribution(users: Users) -> Json:
     line = {
-        "type": "scatter", "mode": "lines", "name": "", "line": {"color": _COLOUR},
+        "type": "scatter", "mode": "lines", "name": "", "line": {"color": _COLOR},
         "x": list(users.places_db(users.table["sinr_db"])), "y": list(users.shares),
         "hovertext": _said(users.table["sinr_db"]), "hovertemplate": "%{y:.2f} below %{hovertext}",
     }  # fmt: skip

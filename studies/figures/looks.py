@@ -1,4 +1,4 @@
-"""Colours, lines, markers and words of all figures."""
+"""Colors, lines, markers and words of all figures."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pandas as pd
 from ..tables.columns import PACKET_BITS, TableLayout
 from ..tables.summary import swept
 
-COLOURS = (
+COLORS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
     *("#56b4e9", "#e69f00", "#000000", "#7f5539"),
 )
-"""Okabe and Ito's colours, which the colour-blind can tell apart ('Color Universal Design', 2008),
+"""Okabe and Ito's colors, which the color-blind can tell apart ('Color Universal Design', 2008),
 with a brown in place of the yellow, which is hard to see on white."""
 _LINES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "^", "s", "D", "v")
@@ -33,20 +33,20 @@ _TRAINED = ["train_snr_db", "train_snr_span_db"]
 class Look:
     """Style of a line."""
 
-    colour: str
+    color: str
     line: str
     marker: str
     label: str
 
 
 class Looks:
-    """Styles of a figure's lines: a colour for each method, a marker for each other value.
+    """Styles of a figure's lines: a color for each method, a marker for each other value.
 
-    If there are more methods than colours, the further ones have the same colours with other
+    If there are more methods than colors, the further ones have the same colors with other
     markers.
 
     Args:
-        methods: All methods of the study, of which a figure may show some: each has the same colour
+        methods: All methods of the study, of which a figure may show some: each has the same color
             in all of its figures.
         names: Other values, such as token budgets; up to twenty of them look different.
     """
@@ -57,10 +57,10 @@ class Looks:
 
     def of(self, method: str, name: str) -> Look:
         """The style of the line of a method and, say, a token budget; ``-`` for none."""
-        round_, colour = divmod(self._methods.index(method), len(COLOURS))
+        round_, color = divmod(self._methods.index(method), len(COLORS))
         number = self._names.index(name) + round_ * len(self._names)
         return Look(
-            COLOURS[colour],
+            COLORS[color],
             _LINES[number % len(_LINES)],
             _MARKERS[number % len(_MARKERS)],
             method if name == "-" else f"{method}, {name}",
@@ -75,7 +75,7 @@ def wrapped(text: str, letters: int) -> list[str]:
 def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
     """Title of each row's panel: the air and all other swept values.
 
-    Method, tokens, bits of a value, transmit power and evaluated SNR are not in the title: colour,
+    Method, tokens, bits of a value, transmit power and evaluated SNR are not in the title: color,
     line and place show them.
     """
     titles, differ = rows["air"].fillna("-").astype(str), swept(rows, layout)

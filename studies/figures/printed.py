@@ -125,7 +125,7 @@ def sheets(chart: Chart, style: Style) -> list[Chart]:
 
 
 def draw(chart: Chart, style: Style = SCREEN) -> Figure:
-    """Methods by colour, bars for intervals, seeds as dots, references as levels."""
+    """Methods by color, bars for intervals, seeds as dots, references as levels."""
     figure, axes = _axes(chart, style)
     for panel, own in zip(chart.panels, axes, strict=False):
         _draw_panel(own, panel, chart)
@@ -209,9 +209,9 @@ def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
         )
     for look, own in alike.items():
         axes.add_collection(
-            LineCollection(own, color=look.colour, linestyle=look.line, alpha=0.6, linewidth=1)
+            LineCollection(own, color=look.color, linestyle=look.line, alpha=0.6, linewidth=1)
         )
-        axes.plot([], [], look.line, color=look.colour, label=plain(look.label))
+        axes.plot([], [], look.line, color=look.color, label=plain(look.label))
 
 
 def _draw_line(axes: Axes, line: Line, chart: Chart, offset: float) -> None:
@@ -223,18 +223,18 @@ def _draw_line(axes: Axes, line: Line, chart: Chart, offset: float) -> None:
     style = look.line if chart.kind == "lines" else "none"
     reach = [points["y"] - points["low"], points["high"] - points["y"]]
     bars = axes.errorbar(
-        points["x"] + offset, points["y"], np.clip(reach, 0, None), color=look.colour,
+        points["x"] + offset, points["y"], np.clip(reach, 0, None), color=look.color,
         linestyle=style, linewidth=1.3, marker=look.marker, elinewidth=0.9, capsize=2,
     )  # fmt: skip
     for drawn in bars.get_children():
         drawn.set_clip_on(False)
     if len(line.seeds):
         axes.plot(
-            line.seeds["x"] + offset, line.seeds["y"], look.marker, color=look.colour, alpha=0.4,
+            line.seeds["x"] + offset, line.seeds["y"], look.marker, color=look.color, alpha=0.4,
             markersize=0.6 * rcParams["lines.markersize"], clip_on=False,
         )  # fmt: skip
     axes.plot(
-        [], [], linestyle=style, marker=look.marker, color=look.colour, label=plain(look.label)
+        [], [], linestyle=style, marker=look.marker, color=look.color, label=plain(look.label)
     )
 
 

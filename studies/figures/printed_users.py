@@ -10,7 +10,7 @@ from .printed import plain
 from .users import Users
 
 _MARKERS = {"all answers right": "o", "some right": ".", "none right": "X"}
-_COLOUR = "#0b6e4f"
+_COLOR = "#0b6e4f"
 
 
 def users_figure(users: Users) -> Figure:
@@ -20,7 +20,7 @@ def users_figure(users: Users) -> Figure:
     if users.placed:
         _map(figure, panels.pop(0), users)
     _accuracy(panels[0], users)
-    panels[1].plot(users.places_db(users.table["sinr_db"]), users.shares, color=_COLOUR)
+    panels[1].plot(users.places_db(users.table["sinr_db"]), users.shares, color=_COLOR)
     panels[1].set(title="users by SINR", xlabel="SINR (dB)", ylabel="share below")
     if users.ticks:
         for panel in panels:
@@ -33,7 +33,7 @@ def users_figure(users: Users) -> Figure:
 
 
 def _map(figure: Figure, panel: Axes, users: Users) -> None:
-    """Draws users by SINR (colour) and right answers (marker)."""
+    """Draws users by SINR (color) and right answers (marker)."""
     low, high = np.quantile(users.places_db(users.table["sinr_db"]), [0.02, 0.98])
     shown = None
     for name, rows in users.by_answers.items():
@@ -57,5 +57,5 @@ def _map(figure: Figure, panel: Axes, users: Users) -> None:
 def _accuracy(panel: Axes, users: Users) -> None:
     bins, places_db = users.bins, users.places_db(users.bins["sinr_db"])
     reach = np.clip([bins["accuracy"] - bins["low"], bins["high"] - bins["accuracy"]], 0, None)
-    panel.errorbar(places_db, bins["accuracy"], reach, fmt="o", color=_COLOUR, capsize=2)
+    panel.errorbar(places_db, bins["accuracy"], reach, fmt="o", color=_COLOR, capsize=2)
     panel.set(title="answers by SINR", xlabel="SINR (dB)", ylabel="accuracy", ylim=(0, 1))

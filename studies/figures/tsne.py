@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..storage.folder import StudyFolder
-from .looks import COLOURS
+from .looks import COLORS
 from .printed import SCREEN, plain
 
 _PERPLEXITY = 30
@@ -88,7 +88,7 @@ def tsne_table(alignment: Alignment) -> pd.DataFrame:
 
 
 def tsne_figure(alignment: Alignment, table: pd.DataFrame) -> Figure:
-    """Embeddings before and after, side by side, coloured by stream.
+    """Embeddings before and after, side by side, colored by stream.
 
     Args:
         alignment: The clips.
@@ -112,8 +112,8 @@ def tsne_figure(alignment: Alignment, table: pd.DataFrame) -> Figure:
 
 
 def _draw(axes: Axes, rows: pd.DataFrame) -> None:
-    for colour, (stream, own) in zip(COLOURS, rows.groupby("stream", sort=False), strict=False):
-        axes.scatter(own["x"], own["y"], s=9, color=colour, label=str(stream), linewidths=0)
+    for color, (stream, own) in zip(COLORS, rows.groupby("stream", sort=False), strict=False):
+        axes.scatter(own["x"], own["y"], s=9, color=color, label=str(stream), linewidths=0)
     axes.set(xticks=[], yticks=[])
 
 

@@ -26,7 +26,10 @@ from tokcom_core.datasets.layout import (
     video_file,
 )
 from tokcom_core.datasets.minimusic.write import write_minimusic
+from tokcom_core.tasks.catalogue import INSTRUCTION_TASKS
+from tokcom_core.tasks.clevr import Clevr
 from tokcom_core.tasks.folders import check_splits, tasks_in
+from tokcom_core.tasks.mme import Mme
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("TOKCOM_REAL_DATA", ROOT.parent / "shared" / "data"))
@@ -142,6 +145,20 @@ def test_other_tasks_are_found_by_their_files(
     assert code == 1
     assert "clevr, test: missing CLEVR_v1.0/images/val/CLEVR_val_000001.png" in said
     assert "clevr, test: image CLEVR_v1.0/images/val/CLEVR_val_000002.png cannot be read" in said
+
+
+def test_a_new_task_says_itself_whether_its_data_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Searching(Mme):
+        name: str = "searching"
+        folder: str = "searched"
+
+    write_clevr(tmp_path)
+    monkeypatch.setitem(INSTRUCTION_TASKS, "searching", Searching)
+    assert [type(task) for task in tasks_in(tmp_path)] == [Clevr]
+    (tmp_path / "searched").mkdir()
+    assert [type(task) for task in tasks_in(tmp_path)] == [Clevr, Searching]
 
 
 def test_images_are_read_whatever_their_names_end_in(

@@ -27,7 +27,7 @@ _SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}
 
 
 def write_image(file: Path, height: int = 60, width: int = 80) -> Path:
-    """Smooth colours with noise, so that resizing is felt."""
+    """Smooth colors with noise, so that resizing is felt."""
     rng = np.random.default_rng(height * width)
     ramp = np.linspace(0, 200, width)[None, :, None] * np.array([1.0, 0.5, 0.2])
     pixels = ramp + rng.uniform(0, 55, (height, width, 3))

@@ -22,7 +22,7 @@ from tokcom_core.tasks.instructions import Example, InstructionTask, Published, 
 
 from .images import write_clip, write_convnext, write_image
 
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 QUESTIONS = ("which colour", "is it red", "is there a ball of this colour")
 ANSWERS = ("red", "dark red", "green", "blue", "yes", "no")
 IMAGES = 12
@@ -56,7 +56,7 @@ class Pictures(InstructionTask):
                         question=question,
                         answer=ANSWERS[(i + number) % len(ANSWERS)],
                         group="questions",
-                        caption=f"a {COLOURS[i % 3]} ball" if number < 3 else "",
+                        caption=f"a {COLORS[i % 3]} ball" if number < 3 else "",
                     )
                 )
         return found

@@ -12,7 +12,7 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 
 from ..errors import first_line
-from . import resolve
+from .names import resolve
 
 
 def read_config(name: str, kind: str) -> PretrainedConfig:

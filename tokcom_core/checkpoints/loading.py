@@ -101,7 +101,7 @@ def load_model(
     if layers is not None:
         options["config"] = _first_layers(name, layers)
     with _without_loading_report():
-        model, found = from_pretrained(
+        model, report = from_pretrained(
             loader.from_pretrained,
             name,
             kind,
@@ -111,12 +111,12 @@ def load_model(
             **options,
         )
     wrong = {
-        f"lacks tensors of a {type(model).__name__}": found["missing_keys"],
+        f"lacks tensors of a {type(model).__name__}": report["missing_keys"],
         "has tensors of another shape than its config.json says": [
-            key for key, *_ in found["mismatched_keys"]
+            key for key, *_ in report["mismatched_keys"]
         ],
         "has tensors that its config.json does not ask for": _of_backbone(
-            model, [key for key in found["unexpected_keys"] if not _is_beyond(key, layers)]
+            model, [key for key in report["unexpected_keys"] if not _is_beyond(key, layers)]
         ),
     }
     for what, keys in wrong.items():
@@ -172,7 +172,7 @@ def linear_modules(name: str) -> tuple[str, ...]:
     """Paths of the linear modules in the layers of a language model; no weights are read."""
     base = model_without_weights(name).base_model
     layers, kinds = getattr(base, "layers", base), (nn.Linear, Conv1D)
-    return tuple(path for path, own in layers.named_modules() if isinstance(own, kinds))
+    return tuple(path for path, module in layers.named_modules() if isinstance(module, kinds))
 
 
 def model_without_weights(name: str) -> PreTrainedModel:
@@ -188,9 +188,9 @@ def model_without_weights(name: str) -> PreTrainedModel:
 
 def _stored_names(model: PreTrainedModel, weight: Tensor) -> list[str]:
     """Names that a parameter may have in a file: its own, also without prefix, or a tied one's."""
-    (own,) = (key for key, parameter in model.named_parameters() if parameter is weight)
-    tied = [key for key, source in model.all_tied_weights_keys.items() if source == own]
-    return [own, own.removeprefix(f"{model.base_model_prefix}."), *tied]
+    (name,) = (key for key, parameter in model.named_parameters() if parameter is weight)
+    tied = [key for key, source in model.all_tied_weights_keys.items() if source == name]
+    return [name, name.removeprefix(f"{model.base_model_prefix}."), *tied]
 
 
 def _read_tensor(name: str, keys: list[str]) -> Tensor:

@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..errors import first_line
-from . import NamedCheckpoint, index_file, is_of_hub, resolve
 from .hub import cached_folder
+from .names import NamedCheckpoint, index_file, is_of_hub, resolve
 
 _SHARDS = ".safetensors.index.json"
 

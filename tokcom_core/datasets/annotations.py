@@ -46,10 +46,10 @@ def fill(template: str, values: list[str]) -> str:
     Raises:
         ValueError: if the number of values differs from the number of placeholders.
     """
-    found = len(_PLACEHOLDER.findall(template))
-    if found != len(values):
+    placeholders = len(_PLACEHOLDER.findall(template))
+    if placeholders != len(values):
         raise ValueError(
-            f"{template!r} has {found} placeholders, but {len(values)} values {values}"
+            f"{template!r} has {placeholders} placeholders, but {len(values)} values {values}"
         )
     remaining = iter(values)
     return _PLACEHOLDER.sub(lambda _: next(remaining).replace("_", " "), template).strip()
@@ -76,14 +76,14 @@ def read_valor(file: Path) -> dict[str, str]:
     """
     rows = _read_rows(file)
     try:
-        found = {str(row["video_id"]): str(row["desc"]) for row in rows}
+        captions = {str(row["video_id"]): str(row["desc"]) for row in rows}
     except KeyError as error:
         raise ValueError(f"{file}: an entry lacks the field {error}") from None
-    if len(found) < len(rows):
+    if len(captions) < len(rows):
         ids = Counter(str(row["video_id"]) for row in rows)
         repeated = next(name for name, count in ids.items() if count > 1)
         raise ValueError(f"{file}: clip {repeated} has {ids[repeated]} captions; keep one of them")
-    return found
+    return captions
 
 
 def _read_rows(file: Path) -> list[dict[str, Any]]:

@@ -15,9 +15,9 @@ def read_captions(file: Path) -> dict[str, list[str]]:
     """
     with entries(file):
         names = {row["id"]: str(row["file_name"]) for row in read_objects(file, "images")}
-        found: dict[str, list[str]] = {name: [] for name in names.values()}
+        captions: dict[str, list[str]] = {name: [] for name in names.values()}
         for row in read_objects(file, "annotations"):
             if row["image_id"] not in names:
                 raise ValueError(f"{file}: caption {row['id']} is of no image of the file")
-            found[names[row["image_id"]]].append(str(row["caption"]).strip())
-    return found
+            captions[names[row["image_id"]]].append(str(row["caption"]).strip())
+    return captions

@@ -13,6 +13,11 @@ from pydantic import AfterValidator, Field, model_validator
 from ..config import Config
 from .layout import MUSIC_AVQA, VALOR
 
+MIN_CLIPS = 12
+"""Fewest clips that fill every split of MiniMUSIC."""
+MIN_IMAGES = 25
+"""Fewest images, or reviews, that fill every split of MiniCLEVR."""
+
 logger = logging.getLogger(__name__)
 
 AbsoluteFolder = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
@@ -49,7 +54,7 @@ class MiniatureData(Config, ABC):
 class MiniMusic(MiniatureData):
     """A MiniMUSIC that is generated in the study's folder."""
 
-    clips: int = Field(default=2000, ge=12)
+    clips: int = Field(default=2000, ge=MIN_CLIPS)
     seed: int = Field(default=1, ge=0)
 
     MEDIA: ClassVar[tuple[str, ...]] = ("audio", "vision")
@@ -86,10 +91,10 @@ class MiniClevr(MiniatureData):
         reviews: Number of reviews in the style of IMDB; by default, as many as images.
     """
 
-    images: int = Field(default=2000, ge=25)
+    images: int = Field(default=2000, ge=MIN_IMAGES)
     seed: int = Field(default=1, ge=0)
     jpeg_quality: int | None = Field(default=None, ge=1, le=95)
-    reviews: int | None = Field(default=None, ge=25)
+    reviews: int | None = Field(default=None, ge=MIN_IMAGES)
 
     MEDIA: ClassVar[tuple[str, ...]] = ("image",)
     FOLDERS: ClassVar[tuple[str, ...]] = ("CLEVR_v1.0", "captions", "SST-2", "aclImdb")
@@ -97,10 +102,10 @@ class MiniClevr(MiniatureData):
 
     @property
     def identity(self) -> str:
-        own = f"miniclevr-{self.images}-{self.seed}"
+        identity = f"miniclevr-{self.images}-{self.seed}"
         if self.jpeg_quality is not None:
-            own += f"-jpeg-{self.jpeg_quality}"
-        return own if self.reviews is None else f"{own}-reviews-{self.reviews}"
+            identity += f"-jpeg-{self.jpeg_quality}"
+        return identity if self.reviews is None else f"{identity}-reviews-{self.reviews}"
 
     @property
     def parts(self) -> dict[str, int]:
@@ -142,11 +147,11 @@ class Data(Config):
             ValueError: for such a task.
         """
         holding = [name for name, world in _MINIATURES.items() if _holds(world, media, files)]
-        own = next((name for name in _MINIATURES if getattr(self, name) is not None), None)
-        if own is not None and own not in holding:
+        chosen = next((name for name in _MINIATURES if getattr(self, name) is not None), None)
+        if chosen is not None and chosen not in holding:
             others = [f"data: {{{name}: {{}}}}" for name in holding]
             remedy = " or ".join([*others, "data: {folder: DIR}"])
-            raise ValueError(f"data.{own} has nothing of task {task!r}; take {remedy}")
+            raise ValueError(f"data.{chosen} has nothing of task {task!r}; take {remedy}")
 
     @property
     def made(self) -> MiniatureData | None:
@@ -159,7 +164,7 @@ _MINIATURES: dict[str, type[MiniatureData]] = {"minimusic": MiniMusic, "miniclev
 
 def _holds(world: type[MiniatureData], media: Collection[str], files: Collection[Path]) -> bool:
     """Whether a world has what a task reads, as far as the task names it."""
-    known = {medium for own in _MINIATURES.values() for medium in own.MEDIA}
+    known = {medium for other in _MINIATURES.values() for medium in other.MEDIA}
     about = not known & set(media) or bool({*world.MEDIA} & set(media))
     return about and all(f.is_absolute() or f.parts[0] in world.FOLDERS for f in files)
 
@@ -172,10 +177,10 @@ def miniature_data(raw: Any, media: Collection[str] = MiniMusic.MEDIA) -> dict[s
         media: Media of the task, by which the data set is chosen if ``raw`` names none.
     """
     named = raw if isinstance(raw, Mapping) else {}
-    told = [name for name in _MINIATURES if named.get(name) is not None]
+    given = [name for name in _MINIATURES if named.get(name) is not None]
     fitting = [name for name, world in _MINIATURES.items() if set(world.MEDIA) & set(media)]
-    own = next(iter([*told, *fitting, *_MINIATURES]))
-    return {own: named.get(own) or {}}
+    chosen = next(iter([*given, *fitting, *_MINIATURES]))
+    return {chosen: named.get(chosen) or {}}
 
 
 def real_data(raw: Any) -> dict[str, Any]:
@@ -188,8 +193,8 @@ def smoke_data(raw: Any) -> dict[str, Any]:
     """The data keys of the same data with few items; a folder stays as it is."""
     named = raw if isinstance(raw, Mapping) else miniature_data(raw)
     return {
-        name: {**own, **_MINIATURES[name].SMOKE}
-        if name in _MINIATURES and isinstance(own, Mapping)
-        else own
-        for name, own in named.items()
+        name: {**settings, **_MINIATURES[name].SMOKE}
+        if name in _MINIATURES and isinstance(settings, Mapping)
+        else settings
+        for name, settings in named.items()
     }

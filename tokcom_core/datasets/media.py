@@ -62,10 +62,10 @@ def find_datasets(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise ValueError(f"no folder {root}; 'tokcom data minimusic {root}' makes one")
-    found = [d for d in (root, *sorted(root.iterdir())) if (d / "video").is_dir()]
-    if not found:
+    folders = [d for d in (root, *sorted(root.iterdir())) if (d / "video").is_dir()]
+    if not folders:
         raise ValueError(f"{root} has no 'video' folder, nor has a folder in it")
-    return found
+    return folders
 
 
 def prepare(

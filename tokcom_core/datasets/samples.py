@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import first_line
+from .kept import Stamp, stamp
 
 REQUIRED = ("sample_id", "media_id", "group", "answer")
 """Columns that every task has; texts that a data set does not have are empty."""
@@ -80,12 +81,12 @@ class Samples:
         """The same samples, with ``1138-2`` for the second ``1138`` about the same media."""
         if not self.repeated_ids:
             return self
-        found: dict[tuple[str, str], None] = {}
+        keys: dict[tuple[str, str], None] = {}
         untried: dict[tuple[str, str], Iterator[str]] = {}
-        for media_id, own in zip(self.media_id, self.sample_id, strict=True):
-            names = untried.setdefault((media_id, own), _names(own))
-            found[next((media_id, name) for name in names if (media_id, name) not in found)] = None
-        unique = tuple(name for _, name in found)
+        for media_id, sample_id in zip(self.media_id, self.sample_id, strict=True):
+            names = untried.setdefault((media_id, sample_id), _names(sample_id))
+            keys[next((media_id, name) for name in names if (media_id, name) not in keys)] = None
+        unique = tuple(name for _, name in keys)
         return Samples({**self.columns, "sample_id": unique, _PUBLISHED: self.sample_id})
 
     def keep(self, media_ids: Collection[str]) -> Samples:
@@ -116,9 +117,9 @@ class Samples:
             ) from None
 
 
-def _names(own: str) -> Iterator[str]:
-    yield own
-    yield from (f"{own}-{number}" for number in count(2))
+def _names(sample_id: str) -> Iterator[str]:
+    yield sample_id
+    yield from (f"{sample_id}-{number}" for number in count(2))
 
 
 def _is_broken(text: str) -> bool:
@@ -132,12 +133,11 @@ def read_samples(file: Path) -> Samples:
     Raises:
         ValueError: if the file is damaged.
     """
-    now = file.stat()
-    return _read_samples(file, now.st_mtime_ns, now.st_size, now.st_ino)
+    return _read_samples(file, stamp(file))
 
 
 @lru_cache(maxsize=16)
-def _read_samples(file: Path, modified_ns: int, size: int, inode: int) -> Samples:
+def _read_samples(file: Path, stamped: Stamp) -> Samples:
     """The samples in a file as it is now."""
     try:
         columns = pq.read_table(file).to_pydict()

@@ -32,13 +32,13 @@ def read_objects(file: Path, key: str | None = None) -> list[dict[str, Any]]:
     Raises:
         ValueError: if it is missing or of another form.
     """
-    found = read_json(file)
+    content = read_json(file)
     if key is not None:
-        found = found.get(key) if isinstance(found, dict) else None
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        content = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         under = "" if key is None else f" under {key!r}"
         raise ValueError(f"{file} should hold a JSON list of objects{under}")
-    return found
+    return content
 
 
 def read_tsv(file: Path, columns: Iterable[str], quoted: bool) -> list[dict[str, str]]:

@@ -40,8 +40,8 @@ def evaluate(
     refined = refiner.refine([wish.text for wish in wishes])
     prompts = {
         "wish": [wish.text for wish in wishes],
-        "draft": [found.draft for found in refined],
-        "refined": [found.prompt for found in refined],
+        "draft": [result.draft for result in refined],
+        "refined": [result.prompt for result in refined],
         "caption": [wish.caption for wish in wishes],
     }
     seen = {}
@@ -55,8 +55,8 @@ def evaluate(
             )
         seen[name] = judge.see(pictures)
     others = [*wishes[1:], *wishes[:1]]
-    asked = {"chance": ("caption", others), **{name: (name, wishes) for name in prompts}}
+    compared = {"chance": ("caption", others), **{name: (name, wishes) for name in prompts}}
     return {
         name: [judge_wish(*pair) for pair in zip(seen[drawn], truth, strict=True)]
-        for name, (drawn, truth) in asked.items()
+        for name, (drawn, truth) in compared.items()
     }

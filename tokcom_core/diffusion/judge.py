@@ -112,10 +112,10 @@ def judge_wish(seen: Scene, wish: Wish) -> Verdict:
     best, fulfilled = 0.0, False
     for chosen in permutations([*range(len(seen.solids)), *[None] * blanks], len(wished)):
         hits = [
-            own == drawn
+            wanted == drawn
             for solid, i in zip(wished, chosen, strict=True)
             if i is not None
-            for own, drawn in zip(solid.values, seen.solids[i].values, strict=True)
+            for wanted, drawn in zip(solid.values, seen.solids[i].values, strict=True)
         ]
         best = max(best, sum(hits) / (len(wished) * len(ATTRIBUTES)))
         first, second = chosen

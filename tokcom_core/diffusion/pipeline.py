@@ -74,14 +74,14 @@ class ImageGenerator:
         drawn: list[NDArray[np.uint8]] = []
         for start in range(0, len(prompts), _BATCH):
             part = slice(start, start + _BATCH)
-            found = self._pipeline(
+            output = self._pipeline(
                 prompt=list(prompts[part]),
                 num_inference_steps=sampling.steps,
                 guidance_scale=sampling.guidance,
-                generator=[torch.Generator().manual_seed(own) for own in seeds[part]],
+                generator=[torch.Generator().manual_seed(noise) for noise in seeds[part]],
                 output_type="np",
             )
-            drawn += [np.round(255 * image).astype(np.uint8) for image in found.images]
+            drawn += [np.round(255 * image).astype(np.uint8) for image in output.images]
         return drawn
 
 

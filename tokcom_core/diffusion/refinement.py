@@ -128,8 +128,8 @@ class PromptRefiner:
         """
         self._check(wishes)
         drafts = self._say([self.template.first(wish) for wish in wishes])
-        asked = [self.template.second(*pair) for pair in zip(wishes, drafts, strict=True)]
-        prompts = self._say(asked)
+        requests = [self.template.second(*pair) for pair in zip(wishes, drafts, strict=True)]
+        prompts = self._say(requests)
         return [Refined(*texts) for texts in zip(wishes, drafts, prompts, strict=True)]
 
     def _check(self, wishes: Sequence[str]) -> None:

@@ -43,17 +43,17 @@ def encode_attended(
         summary_tokens: Number of tokens at the front that attend.
     """
     last: Any = [module for module in model.modules() if hasattr(module, "v_proj")][-1]
-    found: list[Tensor] = []
+    attentions: list[Tensor] = []
 
     def attend(_: nn.Module, inputs: tuple[Tensor]) -> None:
-        found.append(_attention(last, inputs[0], summary_tokens).cpu())
+        attentions.append(_attention(last, inputs[0], summary_tokens).cpu())
 
     hook = last.v_proj.register_forward_pre_hook(attend)
     try:
         tokens = encode_windows(model, clips, device)
     finally:
         hook.remove()
-    attention = torch.cat(found).split([len(clip) for clip in clips])
+    attention = torch.cat(attentions).split([len(clip) for clip in clips])
     return list(zip(tokens, attention, strict=True))
 
 

@@ -14,7 +14,7 @@ from .base import MediaEncoder
 
 
 class PixelEncoder(MediaEncoder):
-    """Patches of an image, row by row, with colours from -1 to 1; nothing is learned.
+    """Patches of an image, row by row, with colors from -1 to 1; nothing is learned.
 
     Args:
         size_px: Side that the image is resized to.

@@ -127,9 +127,9 @@ def text_macs(checkpoint: str, layer: int) -> int:
         raise ValueError(f"layer {layer} of language model {checkpoint!r}: it has 0 to {depth}")
     with torch.device("meta"):
         model = AutoModel.from_config(config)
-    stacks = (own for own in model.modules() if isinstance(own, torch.nn.ModuleList))
-    layers = next(own for own in stacks if len(own) == depth)
-    return matrix_weights(p for own in list(layers)[:below] for p in own.parameters())
+    stacks = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+    layers = next(module for module in stacks if len(module) == depth)
+    return matrix_weights(p for module in list(layers)[:below] for p in module.parameters())
 
 
 def sides(size: Any) -> tuple[int, int]:

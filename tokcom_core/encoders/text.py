@@ -24,8 +24,8 @@ class TextEncoder:
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
-        found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def __call__(self, ids: Tensor) -> Tensor:
         """Y_T ``[B, s_T, d_T]`` of token ids ``[B, s_T]``."""
@@ -56,13 +56,13 @@ class StateEncoder:
         A text of more than ``max_tokens`` keeps its first words and all special tokens.
         """
         options = {"truncation": True, "max_length": max_tokens}
-        found: list[int] = self.tokenizer(text, **options)["input_ids"]
-        return found
+        ids: list[int] = self.tokenizer(text, **options)["input_ids"]
+        return ids
 
     @torch.no_grad()
     def __call__(self, ids: Tensor, valid: Tensor) -> Tensor:
         """States ``[B, S, D]``, float32 on the CPU, of token ids ``[B, S]`` padded at the end."""
         ids, mask = ids.to(self._device), valid.long().to(self._device)
-        found = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        states: Tensor = found.hidden_states[self.layer]
+        output = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        states: Tensor = output.hidden_states[self.layer]
         return states.float().cpu()

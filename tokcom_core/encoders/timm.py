@@ -100,14 +100,14 @@ def convnext_processor(checkpoint: str) -> Any:
     keys = read_raw_config(checkpoint, "convnext")
     if "architecture" not in keys:
         return load_processor(ConvNextImageProcessorPil, checkpoint, "convnext")
-    own = _pretrained(keys)
-    given = {"image_mean": own.get("mean"), "image_std": own.get("std")}
+    settings = _pretrained(keys)
+    given = {"image_mean": settings.get("mean"), "image_std": settings.get("std")}
     return ConvNextImageProcessorPil(**{key: value for key, value in given.items() if value})
 
 
 def _pretrained(keys: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = keys.get("pretrained_cfg") or {}
-    return found
+    settings: dict[str, Any] = keys.get("pretrained_cfg") or {}
+    return settings
 
 
 def convnext_class(checkpoint: str) -> type[Any]:

@@ -5,17 +5,12 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import Features
-from .media import (
-    FeatureDtype,
-    FeatureStore,
-    MediaFeatures,
-    Sliding,
-    features_of_datasets,
-    open_features,
-    write_features,
-)
+from .media import MediaFeatures, features_of_datasets
+from .sliding import FeatureDtype, Sliding
 from .states import StateStore, TextStates, open_states, write_states
+from .store import FeatureStore, open_features
 from .text import TextFeatures, TextStore, open_texts, write_texts
+from .writing import write_features
 
 AnyFeatures = Annotated[MediaFeatures | TextFeatures | TextStates, Field(discriminator="kind")]
 

@@ -82,7 +82,7 @@ class TextStates(Features):
         from ..encoders.text import StateEncoder
 
         samples = [task.samples(root, split) for split in self.splits]
-        texts = (text for own in samples for column in self.columns for text in own[column])
+        texts = (text for table in samples for column in self.columns for text in table[column])
         encoder = StateEncoder(self.checkpoint, self.layer, device)
         write_states(folder, encoder, texts, self.max_tokens)
 
@@ -93,8 +93,8 @@ class TextStates(Features):
 
         encoder = StateEncoder(self.checkpoint, self.layer, device)
         for texts in zip(*(samples[column] for column in self.columns), strict=True):
-            found = [encoder.ids(text, self.max_tokens) for text in texts]
-            rows = [torch.tensor([ids], dtype=torch.long) for ids in found]
+            ids = (encoder.ids(text, self.max_tokens) for text in texts)
+            rows = [torch.tensor([row], dtype=torch.long) for row in ids]
             yield partial(_encode_each, encoder, rows)
 
 
@@ -117,17 +117,17 @@ def write_states(
     )
     ids, filled = list(rows.values()), 0
     for start in range(0, len(ids), _BATCH):
-        own = ids[start : start + _BATCH]
-        padded = pad_sequence([torch.tensor(row, dtype=torch.long) for row in own], True)
-        valid = torch.arange(padded.shape[1]) < torch.tensor([[len(row)] for row in own])
-        found = encoder(padded, valid)[valid].half()
-        if not bool(torch.isfinite(found).all()):
+        batch = ids[start : start + _BATCH]
+        padded = pad_sequence([torch.tensor(row, dtype=torch.long) for row in batch], True)
+        valid = torch.arange(padded.shape[1]) < torch.tensor([[len(row)] for row in batch])
+        encoded = encoder(padded, valid)[valid].half()
+        if not bool(torch.isfinite(encoded).all()):
             raise ValueError(
                 f"states of {encoder.name!r} at layer {encoder.layer} are beyond float16; take its "
                 "last layer, -1, which is normalised"
             )
-        states[filled : filled + len(found)] = found.numpy()
-        filled += len(found)
+        states[filled : filled + len(encoded)] = encoded.numpy()
+        filled += len(encoded)
     states.flush()
     starts = list(accumulate(counts, initial=0))[:-1]
     frame = pd.DataFrame({"text": list(rows), "start": starts, "count": counts})

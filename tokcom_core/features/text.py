@@ -80,7 +80,7 @@ class TextFeatures(Features):
         from ..encoders.text import TextEncoder
 
         samples = [task.samples(root, split) for split in self.splits]
-        texts = (text for own in samples for column in self.columns for text in own[column])
+        texts = (text for table in samples for column in self.columns for text in table[column])
         write_texts(folder, TextEncoder(self.checkpoint, device), texts)
 
 

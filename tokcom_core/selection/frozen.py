@@ -43,5 +43,5 @@ def select(
 
 def highest(scores: Tensor, count: int) -> Tensor:
     """Ascending positions ``[..., s]`` of the highest scores ``[..., L]``; of ties, the first."""
-    found: Tensor = scores.argsort(dim=-1, descending=True, stable=True)[..., :count]
-    return found.sort(dim=-1).values
+    order: Tensor = scores.argsort(dim=-1, descending=True, stable=True)[..., :count]
+    return order.sort(dim=-1).values

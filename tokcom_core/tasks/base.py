@@ -76,6 +76,10 @@ class Task(Named, ABC):
         """The files that the samples are read from, if the task names them."""
         return ()
 
+    def is_in(self, root: Path) -> bool:
+        """Whether a data folder has some of this task's data."""
+        return any(map(Path.is_file, self.annotation_files(root)))
+
     @abstractmethod
     def identity(self, root: Path) -> str:
         """Names the data by their content, so that artifacts of other data are never reused.

@@ -51,10 +51,10 @@ class Captioning(InstructionTask):
 
     def examples(self, root: Path, part: Published) -> Sequence[Example]:
         folder = self.images.format(split=_SPLITS[part])
-        found = []
+        examples = []
         for name, captions in read_captions(self._file(root, part)).items():
             for number, caption in enumerate(captions if part == "train" else captions[:1]):
-                found.append(
+                examples.append(
                     Example(
                         sample_id=f"{name}-{number}",
                         media_id=f"{folder}/{name}",
@@ -65,7 +65,7 @@ class Captioning(InstructionTask):
                         more={"references": json.dumps(captions)},
                     )
                 )
-        return found
+        return examples
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [self._file(root, "train"), self._file(root, "test")]
@@ -92,4 +92,4 @@ _SPLITS: dict[Published, str] = {"train": "train", "test": "val"}
 
 
 def _references(samples: Samples) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(json.loads(own)) for own in samples["references"])
+    return tuple(tuple(json.loads(captions)) for captions in samples["references"])

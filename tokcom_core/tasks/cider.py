@@ -42,7 +42,7 @@ class Corpus:
 
     def weights(self, caption: str) -> list[dict[Gram, float]]:
         """TF-IDF of a caption's n-grams, for each n."""
-        return [{g: n * self._rarity(g) for g, n in own.items()} for own in ngrams(caption)]
+        return [{g: n * self._rarity(g) for g, n in counts.items()} for counts in ngrams(caption)]
 
     def _rarity(self, gram: Gram) -> float:
         """Inverse document frequency; n-grams of no reference are as rare as those of one image."""
@@ -53,24 +53,25 @@ class Corpus:
 def corpus_of(references: tuple[tuple[str, ...], ...]) -> Corpus:
     """The corpus of the references of all images of a split."""
     frequency = Counter[Gram]()
-    for own in references:
-        frequency.update({gram for caption in own for grams in ngrams(caption) for gram in grams})
+    for texts in references:
+        frequency.update({gram for text in texts for grams in ngrams(text) for gram in grams})
     return Corpus(len(references), frequency)
 
 
 def cider_d(candidate: str, references: Sequence[str], corpus: Corpus) -> float:
     """CIDEr-D of a caption, from 0 to 10: 10 times the mean similarity over n and references."""
-    own = corpus.weights(candidate)
-    return 10 * sum(_similarity(own, candidate, r, corpus) for r in references) / len(references)
+    weights = corpus.weights(candidate)
+    total = sum(_similarity(weights, candidate, text, corpus) for text in references)
+    return 10 * total / len(references)
 
 
 def _similarity(
-    own: Sequence[Mapping[Gram, float]], candidate: str, reference: str, corpus: Corpus
+    weights: Sequence[Mapping[Gram, float]], candidate: str, reference: str, corpus: Corpus
 ) -> float:
     other = corpus.weights(reference)
     longer = len(_WORD.findall(candidate.lower())) - len(_WORD.findall(reference.lower()))
     total = 0.0
-    for mine, theirs in zip(own, other, strict=True):
+    for mine, theirs in zip(weights, other, strict=True):
         product = sum(min(w, theirs.get(g, 0.0)) * theirs.get(g, 0.0) for g, w in mine.items())
         norms = _norm(mine) * _norm(theirs)
         total += product / norms if norms else 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..datasets.coco import read_captions
+from ..datasets.kept import Stamp, stamp
 from ..datasets.tables import entries, read_objects
 from .instructions import Example, InstructionTask, Published, SplitPath
 from .templates import Kind
@@ -73,20 +74,21 @@ class Clevr(InstructionTask):
         some, all_of_them = False, False
         if captions.is_file():
             some, all_of_them = _covered(self._file(root, "questions", split), captions)
-        found = [captions] if some else []
-        return found if all_of_them or not scenes.is_file() else [*found, scenes]
+        files = [captions] if some else []
+        return files if all_of_them or not scenes.is_file() else [*files, scenes]
 
     def _descriptions(self, root: Path, split: str) -> dict[str, str]:
         """Description of each image that has one, by its file name."""
-        found: dict[str, str] = {}
+        descriptions: dict[str, str] = {}
         for file in self._described(root, split):
             if file == self._captions_file(root, split):
-                found = {name: " ".join(own) for name, own in read_captions(file).items() if own}
+                captions = read_captions(file)
+                descriptions = {name: " ".join(texts) for name, texts in captions.items() if texts}
             else:
                 with entries(file):
                     for row in read_objects(file, "scenes"):
-                        found.setdefault(row["image_filename"], _words(row))
-        return found
+                        descriptions.setdefault(row["image_filename"], _words(row))
+        return descriptions
 
     def _captions_file(self, root: Path, split: str) -> Path:
         return root / self.captions.format(split=split)
@@ -98,22 +100,20 @@ def _covered(questions: Path, captions: Path) -> tuple[bool, bool]:
     True for files that cannot be read: whoever reads their samples says so.
     """
     try:
-        now = [file.stat() for file in (questions, captions)]
-        stamp = tuple((own.st_mtime_ns, own.st_size) for own in now)
-        return _count_covered(questions, captions, stamp)
+        return _count_covered(questions, captions, (stamp(questions), stamp(captions)))
     except (OSError, ValueError):
         return True, True
 
 
 @lru_cache(maxsize=8)
 def _count_covered(
-    questions: Path, captions: Path, stamp: tuple[tuple[int, int], ...]
+    questions: Path, captions: Path, stamps: tuple[Stamp, Stamp]
 ) -> tuple[bool, bool]:
     """The same of two files as they are now."""
-    described = {name for name, own in read_captions(captions).items() if own}
+    described = {name for name, texts in read_captions(captions).items() if texts}
     with entries(questions):
-        asked = {row["image_filename"] for row in read_objects(questions, "questions")}
-    return not described.isdisjoint(asked), asked <= described
+        images = {row["image_filename"] for row in read_objects(questions, "questions")}
+    return not described.isdisjoint(images), images <= described
 
 
 def _group(file: Path, row: Mapping[str, Any]) -> str:

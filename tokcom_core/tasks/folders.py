@@ -16,8 +16,6 @@ from ..errors import first_line
 from .avqa import Avqa
 from .base import Task
 from .catalogue import INSTRUCTION_TASKS
-from .mme import Mme
-from .reviews import Imdb
 
 _State = Literal["absent", "ready", "unprepared", "missing", "damaged"]
 _Job = tuple[Task, Path, str, str]
@@ -65,9 +63,7 @@ class SplitCheck:
 
 
 def tasks_in(root: Path) -> list[Task]:
-    """The tasks, with default settings, that have at least one annotation file in ``root``.
-
-    A task that searches for its files is among them if its folder is there.
+    """The tasks, with default settings, that have some of their data in ``root``.
 
     Raises:
         ValueError: if there is no such folder or task.
@@ -76,14 +72,9 @@ def tasks_in(root: Path) -> list[Task]:
         raise ValueError(f"no folder {root}; 'tokcom data minimusic {root}' makes one")
     others = (validate_named(name, Task, INSTRUCTION_TASKS) for name in INSTRUCTION_TASKS)
     known: list[Task] = [Avqa(), *others]
-    found = [
-        task
-        for task in known
-        if any(map(Path.is_file, _annotations(task, root)))
-        or (isinstance(task, Imdb | Mme) and (root / task.folder).is_dir())
-    ]
-    if found:
-        return found
+    tasks = [task for task in known if task.is_in(root)]
+    if tasks:
+        return tasks
     inside = [file for task in known for file in _annotations(task, root.parent)]
     if any(file.is_relative_to(root) and file.is_file() for file in inside):
         raise ValueError(f"{root} is a part of a data folder; give {root.parent}, which holds it")
@@ -119,13 +110,13 @@ def check_splits(
         except (ValueError, OSError) as error:
             splits[split] = first_line(error)
     jobs: dict[_Key, _Job] = {}
-    for split, own in splits.items():
-        for media_id in () if isinstance(own, str) else own.media_id:
+    for split, samples in splits.items():
+        for media_id in () if isinstance(samples, str) else samples.media_id:
             jobs.setdefault((task.dataset(split), media_id), (task, root, split, media_id))
     states = dict(zip(jobs, _states(list(jobs.values()), read, progress), strict=True))
     tested = splits[task.test_split]
     test = set() if isinstance(tested, str) else _media_of(task, task.test_split, tested)
-    return [_summary(task, split, own, states, test) for split, own in splits.items()]
+    return [_summary(task, split, samples, states, test) for split, samples in splits.items()]
 
 
 def _media_of(task: Task, split: str, samples: Samples) -> set[_Key]:
@@ -135,10 +126,10 @@ def _media_of(task: Task, split: str, samples: Samples) -> set[_Key]:
 def _states(
     jobs: Sequence[_Job], read: bool, progress: Callable[[int], None] | None
 ) -> Iterator[tuple[_State, str]]:
-    found: Iterable[tuple[_State, str]] = (
+    states: Iterable[tuple[_State, str]] = (
         run_parallel(_read, jobs, workers=None) if read else map(_look, jobs)
     )
-    for state in found:
+    for state in states:
         if progress is not None:
             progress(1)
         yield state
@@ -147,27 +138,27 @@ def _states(
 def _summary(
     task: Task,
     split: str,
-    own: Samples | str,
+    samples: Samples | str,
     states: Mapping[_Key, tuple[_State, str]],
     test: set[_Key],
 ) -> SplitCheck:
-    if isinstance(own, str):
-        return SplitCheck(task.name, split, unreadable=own)
-    media = dict.fromkeys((task.dataset(split), media_id) for media_id in own.media_id)
+    if isinstance(samples, str):
+        return SplitCheck(task.name, split, unreadable=samples)
+    media = dict.fromkeys((task.dataset(split), media_id) for media_id in samples.media_id)
     by_state: dict[_State, list[str]] = {}
     for key in media:
-        state, told = states[key]
-        by_state.setdefault(state, []).append(told)
+        state, detail = states[key]
+        by_state.setdefault(state, []).append(detail)
     return SplitCheck(
         task.name,
         split,
-        len(own),
-        Counter(group for group in own.group if group),
+        len(samples),
+        Counter(group for group in samples.group if group),
         len(media) - len(by_state.get("absent", ())),
         unprepared=tuple(by_state.get("unprepared", ())),
         missing=tuple(by_state.get("missing", ())),
         damaged=tuple(by_state.get("damaged", ())),
-        repeated_ids=own.repeated_ids,
+        repeated_ids=samples.repeated_ids,
         tested=0 if split == task.test_split else len(test.intersection(media)),
     )
 
@@ -191,11 +182,11 @@ def _look(job: _Job) -> tuple[_State, str]:
 
 def _read(job: _Job) -> tuple[_State, str]:
     """The same as :func:`_look`, but the files are read."""
-    state, told = _look(job)
+    state, detail = _look(job)
     task, root, split, media_id = job
     files = {medium: task.media_file(root, split, medium, media_id) for medium in task.media}
     if state == "unprepared":
-        files = {"": Path(told)}
+        files = {"": Path(detail)}
     if state in ("ready", "unprepared"):
         try:
             for medium, file in files.items():
@@ -203,4 +194,4 @@ def _read(job: _Job) -> tuple[_State, str]:
                     check_readable(file, medium)
         except ValueError as error:
             return "damaged", first_line(error)
-    return state, told
+    return state, detail

@@ -14,11 +14,13 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from ..datasets.kept import KeptRows
 from ..datasets.samples import Samples
 from .base import Reference, Task
 from .templates import Kind, Templates, instruct
@@ -109,6 +111,10 @@ class Example:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
+_KEPT: KeptRows[Example] = KeptRows(max_rows=1_000_000)
+"""Examples of the tasks that were read last; a million take about 1 GB."""
+
+
 class InstructionTask(Task):
     """A task whose device holds an image (or none) and an instruction.
 
@@ -130,6 +136,8 @@ class InstructionTask(Task):
     def examples(self, root: Path, part: Published) -> Sequence[Example]:
         """The examples of a part of the data below ``root``; none if it is not published.
 
+        They are kept, and read again if one of :meth:`annotation_files` has changed.
+
         Raises:
             ValueError: for a file that is missing or damaged.
         """
@@ -140,21 +148,21 @@ class InstructionTask(Task):
 
     def samples(self, root: Path, split: str) -> Samples:
         """The samples of a split; without captions, ``pretraining`` is the same as ``tuning``."""
-        found = self.rows(root, split)
-        if split == PRETRAINING and not len(found):
-            found = self.rows(root, TUNING)
-        if not len(found):
+        samples = self.rows(root, split)
+        if split == PRETRAINING and not len(samples):
+            samples = self.rows(root, TUNING)
+        if not len(samples):
             raise ValueError(
                 f"task {self.name} has no samples of split {split!r} in {root}; put it into task "
                 "multitask, beside a task that has some"
             )
-        return found
+        return samples
 
     def rows(self, root: Path, split: str) -> Samples:
         """The samples of a split, of which there may be none."""
         if split == TEST:
-            return self._questions(self.examples(root, "test"))
-        train, validation = _last_tenth(self.examples(root, "train"))
+            return self._questions(self._examples(root, "test"))
+        train, validation = _last_tenth(self._examples(root, "train"))
         if split == PRETRAINING:
             return self._captions(train)
         if split == TUNING:
@@ -198,11 +206,20 @@ class InstructionTask(Task):
         The plan of a study calls this often, so a task with many questions should know the answer
         without reading them.
         """
-        return any(example.caption for example in self.examples(root, "test"))
+        return any(example.caption for example in self._examples(root, "test"))
 
     def instruction(self, question: str) -> str:
         """What the model is told: the question within its template."""
         return instruct(self.kind, question, self.templates)
+
+    def _examples(self, root: Path, part: Published) -> Sequence[Example]:
+        """The examples of a part, kept for as long as the annotations stay as they are."""
+        read = partial(self.examples, root, part)
+        try:
+            files = self.annotation_files(root)
+        except ValueError:  # none are found, of this part or of the other
+            return read()
+        return _KEPT.rows((type(self), self.model_dump_json(), root, part), files, read)
 
     def _questions(self, examples: Sequence[Example]) -> Samples:
         return _table([self._row(e, self.instruction(e.question), []) for e in examples])
@@ -220,8 +237,8 @@ class InstructionTask(Task):
         for examples in self._grouped(train):
             first = examples[0]
             turns = [(e.question, e.answer) for e in examples] + list(first.turns)
-            told = [(self.instruction(question), answer) for question, answer in turns]
-            rows.append(self._row(first, told[0][0], told))
+            conversation = [(self.instruction(question), answer) for question, answer in turns]
+            rows.append(self._row(first, conversation[0][0], conversation))
         return _table(rows)
 
     def _grouped(self, examples: Iterable[Example]) -> list[list[Example]]:
@@ -236,9 +253,9 @@ class InstructionTask(Task):
                 groups.append([example])
             else:
                 by_image.setdefault(example.media_id, []).append(example)
-        for own in by_image.values():
+        for same_image in by_image.values():
             group: list[Example] = []
-            for example in own:
+            for example in same_image:
                 repeated = any(example.question == other.question for other in group)
                 if not group or repeated or len(group) == self.turns:
                     groups.append(group := [])

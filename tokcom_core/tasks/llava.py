@@ -17,7 +17,7 @@ _PLACEHOLDER = "<image>"
 _SPEAKERS = ["human", "gpt"]
 
 
-@cache  # every split reads the file, but the warning is given once
+@cache  # the file may be read again, but the warning is given once
 def _warn_of_left_out(file: Path, count: int, first: str) -> None:
     logger.warning(
         "%s: %d conversations are left out, as human and gpt do not take turns in them; the first "
@@ -50,11 +50,11 @@ class Llava(InstructionTask):
             return []
         (file,) = self.annotation_files(root)
         with entries(file):
-            found = [(str(row["id"]), self._example(row)) for row in read_objects(file)]
-        left_out = [name for name, example in found if example is None]
+            examples = [(str(row["id"]), self._example(row)) for row in read_objects(file)]
+        left_out = [name for name, example in examples if example is None]
         if left_out:
             _warn_of_left_out(file, len(left_out), left_out[0])
-        return [example for _, example in found if example is not None]
+        return [example for _, example in examples if example is not None]
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [root / self.file]
@@ -69,8 +69,8 @@ class Llava(InstructionTask):
             turns = turns[1:]
         if not turns or [turn["from"] for turn in turns] != _SPEAKERS * (len(turns) // 2):
             return None
-        said = [str(turn["value"]).replace(_PLACEHOLDER, "").strip() for turn in turns]
-        (question, answer), *later = zip(said[::2], said[1::2], strict=True)
+        texts = [str(turn["value"]).replace(_PLACEHOLDER, "").strip() for turn in turns]
+        (question, answer), *later = zip(texts[::2], texts[1::2], strict=True)
         image = row.get("image")
         return Example(
             sample_id=name,

@@ -60,8 +60,8 @@ class MmBench(InstructionTask):
         (file,) = self.annotation_files(root)
         rows = read_tsv(file, _COLUMNS, quoted=True)
         images = {row["index"]: row["image"] for row in rows}
-        found = [self._example(root, file, row, images) for row in rows]
-        return with_siblings(found, [_question(example.sample_id) for example in found])
+        examples = [self._example(root, file, row, images) for row in rows]
+        return with_siblings(examples, [_question(example.sample_id) for example in examples])
 
     def has_captions(self, root: Path) -> bool:
         return False
@@ -130,18 +130,18 @@ def chosen_option(text: str, options: str) -> str | None:
     known = dict(line.split(". ", 1) for line in options.splitlines() if line[1:3] == ". ")
     if (bare := _plain(text).upper()) in known:
         return bare
-    said = {letter: _plain(words) for letter, words in known.items() if _plain(words)}
-    whole = [letter for letter, words in said.items() if words == _plain(text)]
+    plain = {letter: _plain(words) for letter, words in known.items() if _plain(words)}
+    whole = [letter for letter, words in plain.items() if words == _plain(text)]
     if len(whole) == 1:
         return whole[0]
     alone = re.sub(r"[^a-z]", "", text.lower()).upper()
     if alone in known:
         return alone
-    found = set(re.findall(r"\b[A-D]\b", text)) & set(known)
+    letters = set(re.findall(r"\b[A-D]\b", text)) & set(known)
     article = len(text.split()) > 3 and re.search(r"\bA\s+[a-z]", text)
-    if len(found) != 1 or (found == {"A"} and article):
-        found = {letter for letter, words in said.items() if words in _plain(text)}
-    return found.pop() if len(found) == 1 else None
+    if len(letters) != 1 or (letters == {"A"} and article):
+        letters = {letter for letter, words in plain.items() if words in _plain(text)}
+    return letters.pop() if len(letters) == 1 else None
 
 
 def _plain(text: str) -> str:

@@ -53,32 +53,35 @@ class Mme(InstructionTask):
         for file in self.annotation_files(root):
             subtask = file.relative_to(root / self.folder).parts[0]
             image = _image_of(file).relative_to(root).as_posix()
-            own = []
+            pair = []
             for number, (question, answer) in enumerate(_questions(file)):
                 name = f"{subtask}/{file.stem}-{number}"
-                own.append(Example(name, image, question, answer.lower(), _group(subtask)))
-            by_subtask.setdefault(subtask, []).append(own)
+                pair.append(Example(name, image, question, answer.lower(), _group(subtask)))
+            by_subtask.setdefault(subtask, []).append(pair)
         alternating = chain.from_iterable(zip_longest(*by_subtask.values(), fillvalue=()))
-        found = list(chain.from_iterable(alternating))
-        return with_siblings(found, [example.media_id for example in found])
+        examples = list(chain.from_iterable(alternating))
+        return with_siblings(examples, [example.media_id for example in examples])
 
     def has_captions(self, root: Path) -> bool:
         return False
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         folders = [root / self.folder / subtask for subtask in (*PERCEPTION, *COGNITION)]
-        found = [
+        files = [
             file
             for folder in folders
-            for own in (folder / "questions_answers_YN", folder)
-            for file in sorted(own.glob("*.txt"))
+            for place in (folder / "questions_answers_YN", folder)
+            for file in sorted(place.glob("*.txt"))
         ]
-        if not found:
+        if not files:
             raise ValueError(
                 f"no questions of MME in {root / self.folder}; it should have folders such as "
                 "existence, with a .txt file for each image"
             )
-        return found
+        return files
+
+    def is_in(self, root: Path) -> bool:
+        return (root / self.folder).is_dir()
 
     def scores(
         self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
@@ -92,14 +95,14 @@ class Mme(InstructionTask):
     def measure(
         self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
     ) -> dict[str, float]:
-        found = {}
+        measured = {}
         for group, rows in complete(samples, samples.media_id, scores).groupby("group"):
             both = rows.groupby("whole")["right"].min()
-            found[str(group)] = 100 * float(rows["right"].mean() + both.mean())
+            measured[str(group)] = 100 * float(rows["right"].mean() + both.mean())
         for name, subtasks in _SUMS.items():
-            if all(_group(subtask) in found for subtask in subtasks):
-                found[name] = sum(found[_group(subtask)] for subtask in subtasks)
-        return found
+            if all(_group(subtask) in measured for subtask in subtasks):
+                measured[name] = sum(measured[_group(subtask)] for subtask in subtasks)
+        return measured
 
 
 def _said(text: str) -> str:

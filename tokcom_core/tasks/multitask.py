@@ -102,10 +102,10 @@ class Multitask(Task):
             held_out = {
                 _image_key(name)
                 for task in self.tasks
-                for asked in (VAL, TEST)
-                for name in task.rows(root, asked).media_id
+                for other in (VAL, TEST)
+                for name in task.rows(root, other).media_id
             }
-            parts = {name: _without_images(own, held_out) for name, own in parts.items()}
+            parts = {name: _without_images(part, held_out) for name, part in parts.items()}
         if split == PRETRAINING:
             if not any(map(len, parts.values())):
                 return self.samples(root, TUNING)
@@ -121,8 +121,8 @@ class Multitask(Task):
 
     def identity(self, root: Path) -> str:
         """Hash of the identities of all tasks."""
-        own = "+".join(task.identity(root) for task in self.tasks)
-        return f"folder-{hashlib.blake2b(own.encode(), digest_size=8).hexdigest()}"
+        identities = "+".join(task.identity(root) for task in self.tasks)
+        return f"folder-{hashlib.blake2b(identities.encode(), digest_size=8).hexdigest()}"
 
     def media_file(self, root: Path, split: str, medium: str, media_id: str) -> Path | None:
         return picture_file(root, media_id)
@@ -136,24 +136,24 @@ class Multitask(Task):
     def scores(
         self, predicted: Sequence[str], samples: Samples, corpus: Samples | None = None
     ) -> list[float]:
-        found = [0.0] * len(samples)
+        graded = [0.0] * len(samples)
         known = {task.name: task for task in self.tasks}
         for name, rows in _rows_by_task(samples).items():
             whole = None if corpus is None else corpus.take(_rows_by_task(corpus)[name])
             texts = [predicted[row] for row in rows]
             scores = known[name].scores(texts, samples.take(rows), whole)
             for row, score in zip(rows, scores, strict=True):
-                found[row] = score
-        return found
+                graded[row] = score
+        return graded
 
     def measure(
         self, predicted: Sequence[str], samples: Samples, scores: Sequence[float]
     ) -> dict[str, float]:
-        found: dict[str, float] = {}
+        measured: dict[str, float] = {}
         for task, rows in self._asked(samples):
             texts, graded = [predicted[row] for row in rows], [scores[row] for row in rows]
-            found |= task.measure(texts, samples.take(rows), graded)
-        return found
+            measured |= task.measure(texts, samples.take(rows), graded)
+        return measured
 
     def submission(self, predicted: Sequence[str], samples: Samples) -> Any:
         """The official results files of those tasks that have one, by task."""
@@ -170,10 +170,10 @@ class Multitask(Task):
 
 
 def _rows_by_task(samples: Samples) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {}
     for row, name in enumerate(samples["task"]):
-        found.setdefault(name, []).append(row)
-    return found
+        rows.setdefault(name, []).append(row)
+    return rows
 
 
 def _image_key(media_id: str) -> str:
@@ -190,34 +190,34 @@ def _without_images(samples: Samples, held_out: Collection[str]) -> Samples:
 def _without_repeated_images(parts: Mapping[str, Samples]) -> dict[str, Samples]:
     """Keeps each image in the first task that has it, so that it is described once."""
     seen: set[str] = set()
-    found = {}
-    for name, own in parts.items():
-        found[name] = _without_images(own, seen)
-        seen.update(map(_image_key, own.media_id))
-    return found
+    kept = {}
+    for name, part in parts.items():
+        kept[name] = _without_images(part, seen)
+        seen.update(map(_image_key, part.media_id))
+    return kept
 
 
 def _weighted(parts: Mapping[str, Samples], weights: Mapping[str, float]) -> dict[str, Samples]:
     """The same number of samples in other proportions; samples are evenly repeated or left out."""
-    weight = {name: weights.get(name, 0.0) if len(own) else 0.0 for name, own in parts.items()}
+    weight = {name: weights.get(name, 0.0) if len(part) else 0.0 for name, part in parts.items()}
     total, size = sum(weight.values()), sum(map(len, parts.values()))
-    found = {}
-    for name, own in parts.items():
+    weighted = {}
+    for name, part in parts.items():
         count = round(size * weight[name] / total) if total else 0
-        found[name] = own.take([i * len(own) // count for i in range(count)])
-    return found
+        weighted[name] = part.take([i * len(part) // count for i in range(count)])
+    return weighted
 
 
 def _joined(parts: Mapping[str, Samples]) -> Samples:
     """One table in which the samples of all tasks alternate evenly; ``task`` names their tasks."""
-    names = list(dict.fromkeys(column for own in parts.values() for column in own.columns))
+    names = list(dict.fromkeys(column for part in parts.values() for column in part.columns))
     places = [
-        ((row + 0.5) / len(own), name, row)
-        for name, own in parts.items()
-        for row in range(len(own))
+        ((row + 0.5) / len(part), name, row)
+        for name, part in parts.items()
+        for row in range(len(part))
     ]
     order = [(name, row) for _, name, row in sorted(places, key=lambda place: place[0])]
-    empty = {name: ("",) * len(own) for name, own in parts.items()}
-    columns = {c: {n: own.columns.get(c, empty[n]) for n, own in parts.items()} for c in names}
+    empty = {name: ("",) * len(part) for name, part in parts.items()}
+    columns = {c: {n: part.columns.get(c, empty[n]) for n, part in parts.items()} for c in names}
     table = {c: tuple(values[name][row] for name, row in order) for c, values in columns.items()}
     return Samples({**table, "task": tuple(name for name, _ in order)})

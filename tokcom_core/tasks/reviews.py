@@ -30,15 +30,15 @@ class Sst2(InstructionTask):
 
     def examples(self, root: Path, part: Published) -> Sequence[Example]:
         file = self._file(root, part)
-        found = []
+        examples = []
         for number, row in enumerate(read_tsv(file, ("sentence", "label"), quoted=False)):
             if row["label"] not in _ANSWERS:
                 raise ValueError(f"{file}: label {row['label']!r} of row {number} is not 0 or 1")
             name = f"{file.stem}-{number}"
             media_id = text_only(f"{self.folder}/{name}")
             answer = _ANSWERS[row["label"]]
-            found.append(Example(name, media_id, row["sentence"].strip(), answer, "sst2"))
-        return found
+            examples.append(Example(name, media_id, row["sentence"].strip(), answer, "sst2"))
+        return examples
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [self._file(root, "train"), self._file(root, "test")]
@@ -61,18 +61,21 @@ class Imdb(InstructionTask):
     groups: ClassVar[tuple[str, ...]] = ("imdb",)
 
     def examples(self, root: Path, part: Published) -> Sequence[Example]:
-        found = []
+        examples = []
         for file in self._files(root, part):
             name = file.relative_to(root).as_posix()
             answer = "positive" if file.parent.name == "pos" else "negative"
-            found.append(Example(name, text_only(name), _review(file), answer, "imdb"))
-        return found
+            examples.append(Example(name, text_only(name), _review(file), answer, "imdb"))
+        return examples
 
     def has_captions(self, root: Path) -> bool:
         return False
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         return [*self._files(root, "train"), *self._files(root, "test")]
+
+    def is_in(self, root: Path) -> bool:
+        return (root / self.folder).is_dir()
 
     def _files(self, root: Path, part: Published) -> list[Path]:
         """Positive and negative reviews in turn, so that the last tenth has as many of each."""

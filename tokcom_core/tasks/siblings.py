@@ -45,5 +45,5 @@ def complete(samples: Samples, wholes: Sequence[Hashable], scores: Sequence[floa
     )
     before = table.groupby(["whole", "sample"]).cumcount()
     table["whole"] = list(zip(table["whole"], before, strict=True))
-    there = table.groupby("whole")["sample"].transform("size")
-    return table.loc[there == table[_COLUMN], ["group", "whole", "right"]]
+    present = table.groupby("whole")["sample"].transform("size")
+    return table.loc[present == table[_COLUMN], ["group", "whole", "right"]]

@@ -27,12 +27,12 @@ def upload_table(task: Task, root: Path, media_ids: Mapping[str, Sequence[str]])
     """
     datasets: dict[str, str] = {}
     for split, names in media_ids.items():
-        own = task.dataset(split)
+        dataset = task.dataset(split)
         for name in names:
-            if (other := datasets.setdefault(name, own)) != own:
+            if (other := datasets.setdefault(name, dataset)) != dataset:
                 raise ValueError(
-                    f"{other} and {own} both have {name!r}, and uploads are known by their names; "
-                    "rename the clips of one of them"
+                    f"{other} and {dataset} both have {name!r}, and uploads are known by their "
+                    "names; rename the clips of one of them"
                 )
     first = {name: split for split, names in reversed(list(media_ids.items())) for name in names}
     jobs = [(task, root, split, name) for name, split in first.items()]

@@ -63,13 +63,13 @@ class VqaV2(_TenAnswers):
         split = _YEARS[part]
         questions, annotations = self._files(root, split)
         with entries(questions):
-            asked = {row["question_id"]: row for row in read_objects(questions, "questions")}
+            by_id = {row["question_id"]: row for row in read_objects(questions, "questions")}
         with entries(annotations):
             rows = read_objects(annotations, "annotations")
             for row in rows:
-                if row["question_id"] not in asked:
+                if row["question_id"] not in by_id:
                     raise ValueError(f"{annotations}: {questions.name} lacks {row['question_id']}")
-            return [self._example(split, asked[row["question_id"]], row) for row in rows]
+            return [self._example(split, by_id[row["question_id"]], row) for row in rows]
 
     def _example(self, split: str, question: dict[str, Any], row: dict[str, Any]) -> Example:
         image = f"{split}/COCO_{split}_{int(row['image_id']):012d}.jpg"
@@ -79,7 +79,7 @@ class VqaV2(_TenAnswers):
             question=str(question["question"]),
             answer=str(row["multiple_choice_answer"]),
             group=f"vqav2_{str(row['answer_type']).replace('/', '_')}",
-            more={"answers": json.dumps([str(own["answer"]) for own in row["answers"]])},
+            more={"answers": json.dumps([str(answer["answer"]) for answer in row["answers"]])},
         )
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
@@ -123,23 +123,23 @@ class TextVqa(_TenAnswers):
         split = _TEXTVQA[part]
         file = self._questions_file(root, split)
         read = self._read_tokens(root, split) if self.ocr_tokens else {}
-        found = []
+        examples = []
         with entries(file):
             for row in read_objects(file, "data"):
                 answers = [str(answer) for answer in row["answers"]]
                 words = ", ".join(read.get(row["image_id"], ()))
-                told = f"\nReference OCR token: {words}" if self.ocr_tokens else ""
-                found.append(
+                reference = f"\nReference OCR token: {words}" if self.ocr_tokens else ""
+                examples.append(
                     Example(
                         sample_id=str(row["question_id"]),
                         media_id=f"{self.folder}/train_images/{row['image_id']}.jpg",
-                        question=f"{row['question']}{told}",
+                        question=f"{row['question']}{reference}",
                         answer=Counter(answers).most_common(1)[0][0],
                         group="textvqa",
                         more={"answers": json.dumps(answers)},
                     )
                 )
-        return found
+        return examples
 
     def annotation_files(self, root: Path) -> Sequence[Path]:
         splits = _TEXTVQA.values()

@@ -141,18 +141,18 @@ class Unsplit:
                 if parameter.requires_grad:
                     parameter.add_(0.02 * torch.randn_like(parameter))
 
-    def send(self, own: StreamInput) -> tuple[Tensor, Tensor]:
+    def send(self, inputs: StreamInput) -> tuple[Tensor, Tensor]:
         """Symbols ``[B, N]`` of a stream, and which of them are valid.
 
         They are as they arrive: at unit power, unless the base station is told their scale.
         """
-        symbols, valid = self._raw(own)
-        return symbols / self._scale(own.stream, symbols, valid), valid
+        symbols, valid = self._raw(inputs)
+        return symbols / self._scale(inputs.stream, symbols, valid), valid
 
-    def _raw(self, own: StreamInput) -> tuple[Tensor, Tensor]:
-        sender = self.transmitters[self.case.streams[own.stream].device]
-        inputs = sender.read(own.stream, own.split, self.case.batch(own.split))
-        symbols, valid = sender(own.stream, *inputs)
+    def _raw(self, inputs: StreamInput) -> tuple[Tensor, Tensor]:
+        sender = self.transmitters[self.case.streams[inputs.stream].device]
+        tokens = sender.read(inputs.stream, inputs.split, self.case.batch(inputs.split))
+        symbols, valid = sender(inputs.stream, *tokens)
         return symbols, valid
 
     def _scale(self, stream: str, symbols: Tensor, valid: Tensor) -> Tensor:
@@ -173,8 +173,8 @@ class Unsplit:
     def losses(self, phase: Phase) -> dict[str, Tensor]:
         """Losses of a step in which everything arrives as it was sent."""
         self.begin(phase)
-        received = {own.stream: handed_over(*self.send(own)) for own in phase.inputs}
-        targets = {own.split: self.case.batch(own.split) for own in phase.inputs}
+        received = {inputs.stream: handed_over(*self.send(inputs)) for inputs in phase.inputs}
+        targets = {inputs.split: self.case.batch(inputs.split) for inputs in phase.inputs}
         with seeded("dropout"):
             return self.receiver.losses(phase.name, received, targets)
 
@@ -194,19 +194,19 @@ class Unsplit:
         targets = self.case.batch(self.case.task.test_split)
         if truth is not None:
             targets = type(targets)({**targets.columns, "answer": tuple(truth)})
-        found = self.receiver.predict(self.served(), targets, torch.tensor(asked))
+        result = self.receiver.predict(self.served(), targets, torch.tensor(asked))
         split = self.case.task.test_split
         scales: dict[str, Tensor] = {}
-        while isinstance(found, Feedback):
-            stream = found.stream
+        while isinstance(result, Feedback):
+            stream = result.stream
             if stream not in scales:
                 scales[stream] = self._scale(stream, *self._raw(StreamInput(stream, split)))
             sender = self.transmitters[self.case.streams[stream].device]
-            scales[stream] = scales[stream][found.rows]
-            symbols, valid = sender.reply(found)
+            scales[stream] = scales[stream][result.rows]
+            symbols, valid = sender.reply(result)
             received = {stream: handed_over(symbols / scales[stream], valid)}
-            found = self.receiver.resume(received)
-        return found
+            result = self.receiver.resume(received)
+        return result
 
 
 def handed_over(symbols: Tensor, valid: Tensor) -> Received:

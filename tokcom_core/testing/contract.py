@@ -40,22 +40,22 @@ class SystemContract:
         names = [phase.name for phase in case.phases]
         assert len(set(names)) == len(names)
         for phase in case.phases:
-            sent = {own.stream for own in phase.inputs}
+            sent = {inputs.stream for inputs in phase.inputs}
             assert len(sent) == len(phase.inputs)
             assert sent <= set(streams)
             assert set(phase.dropped) <= sent
-            splits = {own.split for own in phase.inputs}
+            splits = {inputs.split for inputs in phase.inputs}
             assert splits <= set(task.splits) - {task.validation_split, task.test_split}
             assert not phase.calibration_samples or len(splits) == 1
 
     def test_checkpoints_of_its_frozen_tokens_are_named(self, case: SystemCase) -> None:
         named = {checkpoint.name for checkpoint in case.system.checkpoints(case.task)}
         for device in {stream.device for stream in case.streams.values()}:
-            for own in case.system.features(case.task, device, case.tokens).values():
-                for features in own:
+            for entries in case.system.features(case.task, device, case.tokens).values():
+                for features in entries:
                     dumped = features.model_dump()
-                    found = dumped.get("checkpoint") or dumped.get("encoder", {}).get("checkpoint")
-                    assert found is None or found in named
+                    name = dumped.get("checkpoint") or dumped.get("encoder", {}).get("checkpoint")
+                    assert name is None or name in named
 
     def test_token_lengths_that_cannot_be_are_refused(self, case: SystemCase) -> None:
         case.system.check(case.task, case.tokens)
@@ -81,16 +81,16 @@ class SystemContract:
     ) -> None:
         taken = dict.fromkeys(case.tokens, 1) if case.system.ANY_LENGTH else case.tokens
         expected = case.unsplit().named_parameters()
-        found = replace(case, tokens=taken).unsplit().named_parameters()
-        assert set(found) == set(expected)
-        for name, parameter in found.items():
+        parameters = replace(case, tokens=taken).unsplit().named_parameters()
+        assert set(parameters) == set(expected)
+        for name, parameter in parameters.items():
             assert torch.equal(parameter, expected[name]), name
 
     def test_shapes_and_types_of_what_is_sent(self, case: SystemCase) -> None:
         unsplit = case.unsplit()
-        for own in {own for phase in case.phases for own in phase.inputs}:
-            stream = case.streams[own.stream]
-            symbols, valid = unsplit.send(own)
+        for inputs in {inputs for phase in case.phases for inputs in phase.inputs}:
+            stream = case.streams[inputs.stream]
+            symbols, valid = unsplit.send(inputs)
             assert symbols.dtype == torch.complex64
             assert valid.dtype == torch.bool
             assert symbols.shape == valid.shape
@@ -99,7 +99,7 @@ class SystemContract:
             tokens = valid.reshape(len(ROWS), -1, stream.symbols_per_token)
             assert torch.equal(tokens.any(2), tokens.all(2)), "a token is sent as a whole"
             assert valid.any(), "something is sent"
-            if own.stream in case.system.served(case.task):
+            if inputs.stream in case.system.served(case.task):
                 assert valid.any(1).all(), "a sample sends something"
 
     def test_losses_are_those_that_are_announced(self, case: SystemCase) -> None:
@@ -110,23 +110,23 @@ class SystemContract:
             for loss in losses.values():
                 assert loss.shape == ()
                 assert loss.isfinite()
-        found = unsplit.predict().losses
-        assert case.system.validation_loss in found
-        assert set(found) <= {"task", "first_token", *case.phases[-1].losses}
+        validation = unsplit.predict().losses
+        assert case.system.validation_loss in validation
+        assert set(validation) <= {"task", "first_token", *case.phases[-1].losses}
 
     def test_streams_that_are_aligned_have_embeddings_of_one_width(self, case: SystemCase) -> None:
         unsplit = case.unsplit()
         for phase in case.phases:
-            sent = [own for own in phase.inputs if own.stream in phase.aligned]
-            assert {own.stream for own in sent} == set(phase.aligned)
+            sent = [inputs for inputs in phase.inputs if inputs.stream in phase.aligned]
+            assert {inputs.stream for inputs in sent} == set(phase.aligned)
             if sent:
-                received = {own.stream: handed_over(*unsplit.send(own)) for own in sent}
-                found = unsplit.receiver.embeddings(received)
-                assert set(found) == set(phase.aligned)
-                assert len({own.shape for own in found.values()}) == 1
-                for own in found.values():
-                    assert len(own) == len(ROWS)
-                    assert own.isfinite().all()
+                received = {i.stream: handed_over(*unsplit.send(i)) for i in sent}
+                embeddings = unsplit.receiver.embeddings(received)
+                assert set(embeddings) == set(phase.aligned)
+                assert len({embedding.shape for embedding in embeddings.values()}) == 1
+                for embedding in embeddings.values():
+                    assert len(embedding) == len(ROWS)
+                    assert embedding.isfinite().all()
 
     def test_a_step_changes_exactly_what_a_phase_trains(self, case: SystemCase) -> None:
         unsplit = case.unsplit()
@@ -169,8 +169,8 @@ class SystemContract:
         for name, side in sides.items():
             side.save(tmp_path, name)
         for file in tmp_path.rglob("*.safetensors"):
-            own = load_file(file)
-            save_file({f"another.{key}": value for key, value in own.items()}, file)
+            saved = load_file(file)
+            save_file({f"another.{key}": value for key, value in saved.items()}, file)
         for name, side in sides.items():
             if side.trained_state():
                 with pytest.raises(ValueError, match="weights are"):
@@ -193,17 +193,17 @@ class SystemContract:
         expected = case.unsplit()
         for phase in case.phases:
             reduced = replace(case, system=case.system.for_phase(phase.name))
-            (same,) = (own for own in reduced.phases if own.name == phase.name)
+            (same,) = (other for other in reduced.phases if other.name == phase.name)
             assert same == phase
-            found = reduced.unsplit().losses(same)
+            losses = reduced.unsplit().losses(same)
             for name, loss in expected.losses(phase).items():
-                assert torch.equal(found[name], loss), name
+                assert torch.equal(losses[name], loss), name
 
     def test_the_truth_only_scores_the_answers(self, case: SystemCase) -> None:
         unsplit = case.unsplit()
-        said = unsplit.predict().texts
+        texts = unsplit.predict().texts
         others = case.batch(case.task.test_split).answer
-        assert unsplit.predict(truth=[*said[:2], *others[2:]]).texts == said
+        assert unsplit.predict(truth=[*texts[:2], *others[2:]]).texts == texts
 
     def test_only_what_is_asked_is_answered(self, case: SystemCase) -> None:
         unsplit = case.unsplit()

@@ -1,4 +1,4 @@
-"""What tells the lines and panels of charts apart: colours, markers, labels, titles."""
+"""What tells the lines and panels of charts apart: colors, markers, labels, titles."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import pytest
 from matplotlib import colors
 
 from studies.figures.accuracy import accuracy_by_snr
-from studies.figures.looks import COLOURS, Looks, panel_titles
+from studies.figures.looks import COLORS, Looks, panel_titles
 from studies.figures.printed import draw
 from studies.tables.files import Tables
 from studies.tables.summary import count_answers, summarise
 
 
-def test_a_method_has_the_same_colour_in_all_charts(tables: Tables, results: pd.DataFrame) -> None:
+def test_a_method_has_the_same_color_in_all_charts(tables: Tables, results: pd.DataFrame) -> None:
     """Also where the methods before it have no results, such as those of a part of the task."""
     summary = summarise(results, count_answers(tables, results["cell"].unique()), tables.layout)
     every = accuracy_by_snr(results, summary, tables.layout)
     without = (rows[rows["method"].ne("aligned")] for rows in (results, summary))
     some = accuracy_by_snr(*without, tables.layout)
-    colours = [
-        {line.look.label: line.look.colour for panel in chart.panels for line in panel.lines}
+    drawn = [
+        {line.look.label: line.look.color for panel in chart.panels for line in panel.lines}
         for chart in (every, some)
     ]
-    assert set(colours[0].values()) == set(COLOURS[:2])
-    assert colours[1] == {k: v for k, v in colours[0].items() if k.startswith("unaligned")}
+    assert set(drawn[0].values()) == set(COLORS[:2])
+    assert drawn[1] == {k: v for k, v in drawn[0].items() if k.startswith("unaligned")}
 
 
 @pytest.mark.parametrize("label", ["_mine", "$x^$"])
@@ -56,10 +56,10 @@ def test_a_method_without_token_lengths_is_labelled_without_them(
     assert sorted(labels) == ["aligned, 16+16 tokens", "aligned, 4+4 tokens", "unaligned"]
 
 
-def test_more_methods_than_colours_differ_in_marker() -> None:
-    looks = Looks([f"m{i:02}" for i in range(len(COLOURS) + 4)], ["4+4 tokens", "16+16 tokens"])
+def test_more_methods_than_colors_differ_in_marker() -> None:
+    looks = Looks([f"m{i:02}" for i in range(len(COLORS) + 4)], ["4+4 tokens", "16+16 tokens"])
     names = [(f"m{i:02}", name) for i in range(12) for name in ("4+4 tokens", "16+16 tokens")]
-    seen = {(look.colour, look.marker) for look in (looks.of(*own) for own in names)}
+    seen = {(look.color, look.marker) for look in (looks.of(*own) for own in names)}
     assert len(seen) == len(names)
 
 
@@ -80,9 +80,9 @@ def test_a_panel_says_at_which_snrs_its_networks_were_trained(
     ]
 
 
-def test_colours_differ_in_print_and_for_the_colour_blind() -> None:
+def test_colors_differ_in_print_and_for_the_color_blind() -> None:
     """Any two are apart in the sense of CIELAB, as people without red or green cones see them."""
-    rgb = [colors.to_rgb(colour) for colour in COLOURS]
+    rgb = [colors.to_rgb(color) for color in COLORS]
     for matrix in (_PROTANOPIA, _DEUTERANOPIA):
         seen = [_lab(tuple(sum(m * c for m, c in zip(row, one, strict=True)) for row in matrix))
                 for one in rgb]  # fmt: skip
@@ -99,7 +99,7 @@ _DEUTERANOPIA = ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 
 
 
 def _lab(rgb: tuple[float, ...]) -> tuple[float, float, float]:
-    """CIELAB of a colour, whose channels are from 0 to 1."""
+    """CIELAB of a color, whose channels are from 0 to 1."""
     linear = [
         c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
         for c in (min(1.0, max(0.0, c)) for c in rgb)

@@ -133,8 +133,8 @@ def _words(scene: Scene, relation: str, rng: np.random.Generator) -> str:
     opening = [f"a {first} and a {second} ."]
     if rng.random() < 0.5:
         opening = [f"there is a {solid} ." for solid in (first, second)]
-    told = [*opening, *sentences]
-    return " ".join(told[i] for i in rng.permutation(len(told)))
+    parts = [*opening, *sentences]
+    return " ".join(parts[i] for i in rng.permutation(len(parts)))
 
 
 def _describe(
@@ -145,12 +145,12 @@ def _describe(
     for name in _TOLD:
         if name in untold:
             continue
-        values, own = ATTRIBUTES[name], solid.value(name)
+        values, value = ATTRIBUTES[name], solid.value(name)
         if len(values) == 2 and rng.random() < _NOT_PROB:
-            (opposite,) = set(values) - {own}
+            (opposite,) = set(values) - {value}
             sentences.append(f"the {shape} is not {opposite} .")
         else:
-            adjectives.append(own)
+            adjectives.append(value)
     ordered = [adjectives[i] for i in rng.permutation(len(adjectives))]
     return " ".join([*ordered, shape]), sentences
 

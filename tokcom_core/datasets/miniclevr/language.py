@@ -89,13 +89,13 @@ class Facts:
 
     def unique(self, without: str | None = None) -> dict[int, list[Description]]:
         """By solid, the descriptions that match only this one and do not name ``without``."""
-        found: dict[int, list[Description]] = {}
+        by_solid: dict[int, list[Description]] = {}
         for named, matches in self.matches.items():
             if without not in named:
                 for row in np.flatnonzero(matches.sum(1) == 1):
                     solid = int(matches[row].argmax())
-                    found.setdefault(solid, []).append(DESCRIPTIONS[named][row])
-        return found
+                    by_solid.setdefault(solid, []).append(DESCRIPTIONS[named][row])
+        return by_solid
 
 
 _TABLES = [
@@ -194,8 +194,8 @@ def _query(attribute: str) -> Ask:
             return None
         described = _one(unique[_one(list(unique), rng)], rng)
         program: Program = []
-        found = call(program, "unique", select(program, described))
-        call(program, f"query_{attribute}", found)
+        solid = call(program, "unique", select(program, described))
+        call(program, f"query_{attribute}", solid)
         return f"what {attribute} is the {phrase(described)} ?", program, (described,)
 
     return ask
@@ -224,14 +224,14 @@ def _compare_attribute(attribute: str) -> Ask:
 
 def _related_exist(facts: Facts, rng: np.random.Generator) -> Draft | None:
     """Asks whether something is there; if the answer is no, it is elsewhere in the scene."""
-    found = _anchor(facts, rng)
-    if found is None:
+    anchored = _anchor(facts, rng)
+    if anchored is None:
         return None
-    anchor, relation, there = found
+    anchor, relation, related = anchored
     options = {}
     for named in KINDS[1:]:
         matches = facts.matches[named]
-        here, anywhere = matches[:, there].any(1), matches.any(1)
+        here, anywhere = matches[:, related].any(1), matches.any(1)
         both = (_rows(named, here), _rows(named, anywhere & ~here))
         options.update({named: both} if all(both) else {})
     if not options:
@@ -244,12 +244,12 @@ def _related_exist(facts: Facts, rng: np.random.Generator) -> Draft | None:
 
 
 def _related_count(facts: Facts, rng: np.random.Generator) -> Draft | None:
-    found = _anchor(facts, rng)
-    if found is None:
+    anchored = _anchor(facts, rng)
+    if anchored is None:
         return None
-    anchor, relation, there = found
+    anchor, relation, related = anchored
     named = _one([named for named in KINDS if len(named) <= 1], rng)
-    counts = facts.matches[named][:, there].sum(1)
+    counts = facts.matches[named][:, related].sum(1)
     described = _one(_rows(named, counts == _one(np.unique(counts).tolist(), rng)), rng)
     program: Program = []
     call(program, "count", _select_related(program, anchor, relation, described))
@@ -262,22 +262,22 @@ def _anchor(facts: Facts, rng: np.random.Generator) -> tuple[Description, str, l
     """A description of a solid, a relation to it, and the solids in that relation, at least one."""
     unique = facts.unique()
     options = [
-        (solid, relation, there)
+        (solid, relation, related)
         for solid in unique
         for relation in RELATIONS
-        if (there := facts.scene.related(relation, solid))
+        if (related := facts.scene.related(relation, solid))
     ]
     if not options:
         return None
-    solid, relation, there = _one(options, rng)
-    return _one(unique[solid], rng), relation, list(there)
+    solid, relation, related = _one(options, rng)
+    return _one(unique[solid], rng), relation, list(related)
 
 
 def _select_related(
     program: Program, anchor: Description, relation: str, described: Description
 ) -> int:
-    found = call(program, "unique", select(program, anchor))
-    return select(program, described, call(program, "relate", found, value=relation))
+    solid = call(program, "unique", select(program, anchor))
+    return select(program, described, call(program, "relate", solid, value=relation))
 
 
 FAMILIES: tuple[tuple[str, Ask], ...] = (
@@ -306,15 +306,15 @@ def ask(scene: Scene, types: Sequence[str | int], rng: np.random.Generator) -> l
     otherwise, another family of the type is.
     """
     facts = Facts(scene)
-    asked = (_ask_one(facts, kind, rng) for kind in types)
-    return [question for question in asked if question is not None]
+    questions = (_ask_one(facts, kind, rng) for kind in types)
+    return [question for question in questions if question is not None]
 
 
 def _ask_one(facts: Facts, kind: str | int, rng: np.random.Generator) -> Question | None:
     """A question of a random family of a type, or of another if the scene does not allow that."""
     first = [kind] if isinstance(kind, int) else []
-    own = FAMILIES[kind][0] if isinstance(kind, int) else kind
-    families = [index for index, (of, _) in enumerate(FAMILIES) if of == own]
+    type_name = FAMILIES[kind][0] if isinstance(kind, int) else kind
+    families = [index for index, (of, _) in enumerate(FAMILIES) if of == type_name]
     for family in (*first, *rng.permutation(families)):
         draft = FAMILIES[family][1](facts, rng)
         if draft is not None:

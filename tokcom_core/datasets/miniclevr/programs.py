@@ -37,10 +37,10 @@ def select(program: Program, described: dict[str, str], among: int | None = None
         described: Attributes of the description with their values.
         among: Step that returns the objects to choose from; the whole scene by default.
     """
-    found = call(program, "scene") if among is None else among
+    selected = call(program, "scene") if among is None else among
     for attribute, value in described.items():
-        found = call(program, f"filter_{attribute}", found, value=value)
-    return found
+        selected = call(program, f"filter_{attribute}", selected, value=value)
+    return selected
 
 
 def run(program: Program, scene: Scene) -> str:

@@ -40,7 +40,7 @@ def long_review(rng: np.random.Generator) -> tuple[str, int]:
     labels = [label] * SENTENCES
     if rng.random() < 0.5:
         labels[int(rng.integers(SENTENCES))] = 1 - label
-    return " ".join(_sentence(own, rng) for own in labels), label
+    return " ".join(_sentence(each, rng) for each in labels), label
 
 
 def _sentence(label: int, rng: np.random.Generator) -> str:

@@ -64,8 +64,8 @@ class Solid:
     @property
     def words(self) -> tuple[str, ...]:
         """Everything there is to say about it: attributes, column, row."""
-        told = [names[i] for names, i in zip(ATTRIBUTES.values(), self.values, strict=True)]
-        return (*told, COLUMNS[self.column], ROWS[self.row])
+        values = [names[i] for names, i in zip(ATTRIBUTES.values(), self.values, strict=True)]
+        return (*values, COLUMNS[self.column], ROWS[self.row])
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...storage import atomic_file
+from ..data import MIN_IMAGES, MiniClevr
 from ..mark import claim_folder
 from ..parallel import make_missing
 from .language import TYPES, Question, ask
@@ -38,13 +39,9 @@ from .scene import (
     sample_scene,
 )
 
-if TYPE_CHECKING:
-    from ..data import MiniClevr
-
 SHARES = {"train": 0.85, "val": 0.15}
 """Share of the images in each published split; no image is in both."""
 REVIEWS_PER_IMAGE = 2
-MIN_IMAGES = 25
 
 _REVIEW_SPLITS = {"train": ("train", "train"), "val": ("dev", "test")}
 """SST-2's and IMDB's names of the splits."""
@@ -123,11 +120,11 @@ def write_miniclevr(
     plans = plan_images(data.images, data.seed, data.jpeg_quality)
     claim_folder(root, "MiniCLEVR", data.model_dump(exclude_none=True), data.FOLDERS)
     for split in SHARES:
-        own = [plan for plan in plans if plan.split == split]
-        for file, content in _annotations(root, split, own, data.seed).items():
+        split_plans = [plan for plan in plans if plan.split == split]
+        for file, content in _annotations(root, split, split_plans, data.seed).items():
             if not file.exists():  # the questions of 4,000 images take ten seconds
                 _write(file, content())
-        reviews = len(own) if data.reviews is None else round(SHARES[split] * data.reviews)
+        reviews = len(split_plans) if data.reviews is None else round(SHARES[split] * data.reviews)
         _write_long_reviews(root / "aclImdb", split, reviews, data.seed)
     make_missing(_render, root, {plan.file(root): plan for plan in plans}, workers, progress)
     return plans
@@ -234,10 +231,10 @@ def _write_long_reviews(folder: Path, split: str, count: int, seed: int) -> None
     IMDB has both labels in every split, so the last review has another one if all others agree.
     """
     rng = np.random.default_rng([seed, list(SHARES).index(split), 1])
-    found = [long_review(rng) for _ in range(count)]
-    while count > 1 and len({label for _, label in found}) == 1:
-        found[-1] = long_review(rng)
-    for number, (text, label) in enumerate(found):
+    reviews = [long_review(rng) for _ in range(count)]
+    while count > 1 and len({label for _, label in reviews}) == 1:
+        reviews[-1] = long_review(rng)
+    for number, (text, label) in enumerate(reviews):
         kind, stars = _IMDB_FOLDERS[label]
         file = folder / _REVIEW_SPLITS[split][1] / kind / f"{number}_{stars}.txt"
         if not file.exists():

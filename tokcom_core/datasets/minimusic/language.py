@@ -183,12 +183,12 @@ TEMPLATES: tuple[tuple[tuple[str, str], str, Ask], ...] = (
 def ask_one(scene: Scene, template: int, rng: np.random.Generator) -> TemplatedQuestion | None:
     """A question of one template, or None where it makes no sense for the scene."""
     kind, content, asker = TEMPLATES[template]
-    asked = asker(scene, rng)
-    return None if asked is None else TemplatedQuestion(kind, content, *asked)
+    question = asker(scene, rng)
+    return None if question is None else TemplatedQuestion(kind, content, *question)
 
 
 def ask(scene: Scene, count: int, rng: np.random.Generator) -> list[TemplatedQuestion]:
     """Up to ``count`` questions about a scene, no template twice."""
     order = rng.permutation(len(TEMPLATES))
-    asked = (ask_one(scene, int(template), rng) for template in order)
-    return [question for question in asked if question is not None][:count]
+    questions = (ask_one(scene, int(template), rng) for template in order)
+    return [question for question in questions if question is not None][:count]

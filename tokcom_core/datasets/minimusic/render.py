@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...storage import atomic_file
+from ..layout import SAMPLE_RATE_HZ
 from .scene import BEATS, CLIP_SECONDS, INSTANTS, INSTRUMENTS, ROWS, Scene
 
 TILE_PIXELS = 16
@@ -18,7 +19,6 @@ FRAME_PIXELS = TILE_PIXELS * len(ROWS)
 FRAMES_PER_INSTANT = 2
 FRAMES = INSTANTS * FRAMES_PER_INSTANT
 FRAME_RATE_HZ = Fraction(FRAMES * 2, int(2 * CLIP_SECONDS))
-SAMPLE_RATE_HZ = 16_000
 SAMPLES = int(CLIP_SECONDS * SAMPLE_RATE_HZ)
 
 _GAINS = (0.09, 0.3, 1.0)
@@ -26,7 +26,7 @@ _GAINS = (0.09, 0.3, 1.0)
 _PEAK = 0.25
 _NOISE = 1e-4
 
-_COLOURS = np.array(
+_COLORS = np.array(
     [
         (225, 80, 70),
         (240, 160, 60),
@@ -70,13 +70,13 @@ def draw_frames(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
     for source in scene.visible:
         assert source.row is not None and source.column is not None
         glyph = _GLYPHS[source.instrument]
-        colour = _COLOURS[source.instrument] * rng.uniform(0.8, 1.05)
+        color = _COLORS[source.instrument] * rng.uniform(0.8, 1.05)
         top = source.row * TILE_PIXELS + 2 + int(rng.integers(-1, 2))
         left = source.column * TILE_PIXELS + 2 + int(rng.integers(-1, 2))
         start = source.visible_from * FRAMES_PER_INSTANT
         stop = source.visible_until * FRAMES_PER_INSTANT
         tile = frames[start:stop, top : top + 12, left : left + 12]
-        tile[:, glyph] = colour
+        tile[:, glyph] = color
     pixels: NDArray[np.uint8] = np.clip(frames, 0, 255).astype(np.uint8)
     return pixels
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...storage import atomic_file, writing
+from ..data import MIN_CLIPS
 from ..layout import MUSIC_AVQA, VALOR, annotation_file, video_file
 from ..mark import claim_folder
 from ..parallel import make_missing
@@ -36,7 +37,6 @@ SHARES = {
 }
 """Share of the clips in each data set and split; no clip is in two of them."""
 QUESTIONS_PER_CLIP = 6
-MIN_CLIPS = 12
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def write_minimusic(
     folders = dict.fromkeys(dataset for dataset, _ in SHARES)
     claim_folder(root, "MiniMUSIC", {"clips": clips, "seed": seed}, folders)
     for dataset, split in SHARES:
-        own = [plan for plan in plans if (plan.dataset, plan.split) == (dataset, split)]
-        _write_annotations(root, dataset, split, own)
+        split_plans = [plan for plan in plans if (plan.dataset, plan.split) == (dataset, split)]
+        _write_annotations(root, dataset, split, split_plans)
         video_file(root / dataset, "x").parent.mkdir(parents=True, exist_ok=True)
     files = {video_file(root / plan.dataset, plan.video_id): plan for plan in plans}
     make_missing(_render, root, files, workers, progress)
@@ -117,8 +117,8 @@ def _write_annotations(root: Path, dataset: str, split: str, plans: list[ClipPla
         return
     rows: list[dict[str, Any]] = []
     for plan in plans:
-        asked = ask(plan.scene, QUESTIONS_PER_CLIP, plan.rng(3))
-        for i, question in enumerate(asked):
+        questions = ask(plan.scene, QUESTIONS_PER_CLIP, plan.rng(3))
+        for i, question in enumerate(questions):
             rows.append(
                 {
                     "video_id": plan.video_id,

@@ -1,5 +1,7 @@
 """Names of TaiChi's device, streams and phases."""
 
+from ...tasks import instructions
+
 TERMINAL = "terminal"
 
 VISUAL = "visual"
@@ -18,4 +20,6 @@ CODING = "coding"
 TEXT_TUNING = "text-tuning"
 """The only phase of a reference, which reads intact texts."""
 
-OFF_AIR = (PRETRAINING, TUNING)
+SPLITS = {PRETRAINING: instructions.PRETRAINING, TUNING: instructions.TUNING}
+"""Split that each phase off the air learns from."""
+OFF_AIR = tuple(SPLITS)

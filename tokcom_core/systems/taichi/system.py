@@ -28,6 +28,7 @@ from .names import (
     OFF_AIR,
     PRETRAINING,
     PROMPT,
+    SPLITS,
     STATES,
     TERMINAL,
     TEXT_TUNING,
@@ -216,7 +217,7 @@ class Taichi(System):
             own = StreamInput(PROMPT, task.train_split)
             return (_phase(TEXT_TUNING, (own,), self.reference_training, _ANSWER),)
         found = [
-            _phase(name, (StreamInput(VISUAL, name),), own, ("task",), over_air=False)
+            _phase(name, (StreamInput(VISUAL, SPLITS[name]),), own, ("task",), over_air=False)
             for name, own in ((PRETRAINING, self.pretraining), (TUNING, self.tuning))
         ]
         train = task.train_split
@@ -269,7 +270,7 @@ class Taichi(System):
     def check(self, task: Task, tokens: TokenLengths) -> None:
         from ...checkpoints.configs import read_config
 
-        needed = {"image", "instruction", "caption", PRETRAINING, TUNING}
+        needed = {"image", "instruction", "caption", *SPLITS.values()}
         missing = needed - {*task.splits, *task.media, *task.texts}
         if missing:
             raise ValueError(
@@ -334,7 +335,7 @@ class Taichi(System):
         answers = samples[task.train_split].answer
         limit = TextLimit(self.answer_tokens, "answer_tokens")
         check_training_answers(tokenizer, answers, limit)
-        columns = [*samples[PRETRAINING]["conversation"], *samples[TUNING]["conversation"]]
+        columns = [text for split in SPLITS.values() for text in samples[split]["conversation"]]
         limit = TextLimit(self.conversation_tokens, "conversation_tokens")
         markup = read_markup(tokenizer).count_turn
         check_conversations(tokenizer, [*map(json.loads, columns)], instruction, limit, markup)

@@ -1,74 +1,19 @@
-"""The base of all configs, and configs that a study file chooses by name."""
+"""Configs that a study file chooses by name."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
-from pydantic_core import InitErrorDetails
+from pydantic import PlainSerializer, PlainValidator, ValidationError
 
-from .errors import instead_of, placed_line
+from ..errors import instead_of, placed_line
+from .base import Config
 
 CUSTOM = "custom"
 """Name of a config whose class is outside the package:
 ``{name: custom, class: package.module:Class}``."""
-
-
-class Config(BaseModel):
-    """A frozen config that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-def listed(value: Any) -> list[Any]:
-    """The values of a list, range, array or other iterable; a single value becomes a list of one.
-
-    Text, a mapping and a config count as single values.
-    """
-    plain = value.tolist() if hasattr(value, "tolist") else value
-    single = isinstance(plain, str | bytes | Mapping | BaseModel) or not isinstance(plain, Iterable)
-    return [plain] if single else list(plain)
-
-
-Place = tuple[int | str, ...]
-"""Parts of a dotted key, and numbers of values of a list."""
-
-
-def refuse_truth_for_number(raw: Mapping[str, Any], config: BaseModel) -> None:
-    """Refuses true and false where a config has taken them for 1 and 0.
-
-    Args:
-        raw: Plain data of the config; keys in a short form, which it does not have, are not seen.
-        config: What became of them.
-
-    Raises:
-        pydantic.ValidationError: with the place of each of them.
-    """
-    found = [*_truths(raw, config)]
-    if found:
-        raise ValidationError.from_exception_data(
-            type(config).__name__,
-            [InitErrorDetails(type="float_type", loc=loc, input=own) for loc, own in found],
-        )
-
-
-def _truths(raw: Any, taken: Any, *place: int | str) -> Iterator[tuple[Place, bool]]:
-    """Booleans in plain data that were taken for numbers, each behind its place."""
-    if isinstance(raw, Mapping):
-        if isinstance(taken, list | tuple) and len(taken) == 1:  # a single value stands for a list
-            (taken,) = taken
-        values = dict(taken) if isinstance(taken, BaseModel | Mapping) else {}
-        for key in raw.keys() & values.keys():
-            yield from _truths(raw[key], values[key], *place, key)
-    elif isinstance(raw, list | tuple):
-        for i, (own, became) in enumerate(zip(raw, listed(taken), strict=False)):
-            yield from _truths(own, became, *place, i)
-    elif isinstance(raw, bool):
-        became = listed(taken)[:1]
-        if any(isinstance(own, int | float) and not isinstance(own, bool) for own in became):
-            yield place, raw
 
 
 class Named(Config):
@@ -91,16 +36,16 @@ def load_class(path: str, base: type[N]) -> type[N]:
     if not (name and all(module.split(".")) and "/" not in module):
         raise ValueError(f"class {path!r} should be package.module:Class")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        cls = getattr(importlib.import_module(module), name, None)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and _is_or_holds(error.name, module):
-            said = f"no module {module!r} ({error}); install it, or put it on PYTHONPATH"
+            reason = f"no module {module!r} ({error}); install it, or put it on PYTHONPATH"
         else:
-            said = placed_line(error, module)
-        raise ValueError(f"class {path!r}: {said}") from error
-    if not (isinstance(found, type) and issubclass(found, base)):
+            reason = placed_line(error, module)
+        raise ValueError(f"class {path!r}: {reason}") from error
+    if not (isinstance(cls, type) and issubclass(cls, base)):
         raise ValueError(f"class {path!r} should be a class that inherits {base.__name__}")
-    return found
+    return cls
 
 
 def _is_or_holds(package: str | None, module: str) -> bool:
@@ -136,8 +81,8 @@ def validate_named(raw: Any, base: type[N], known: Mapping[str, type[N]]) -> N:
     if name == CUSTOM:
         if "class" not in keys:
             raise ValueError(f"a {kind} {CUSTOM!r} needs class: package.module:Class")
-        own = {key: value for key, value in keys.items() if key not in ("name", "class")}
-        return _validated(load_class(str(keys["class"]), base), own, f"{kind} {keys['class']}")
+        settings = {key: value for key, value in keys.items() if key not in ("name", "class")}
+        return _validated(load_class(str(keys["class"]), base), settings, f"{kind} {keys['class']}")
     if name not in known:
         raise ValueError(f"no {kind} {name!r}; take some of {', '.join([*known, CUSTOM])}")
     return _validated(known[name], keys, f"{kind} {name!r}")
@@ -158,11 +103,11 @@ def _validated(config: type[N], keys: Mapping[Any, Any], called: str) -> N:
 
 def dump_named(config: Named, known: Mapping[str, type[Named]]) -> dict[str, Any]:
     """The mapping from which :func:`validate_named` makes an equal config."""
-    found = config.model_dump(mode="json")
+    dumped = config.model_dump(mode="json")
     if type(config) in known.values():
-        return found
-    del found["name"]
-    return {"name": CUSTOM, "class": class_path(type(config)), **found}
+        return dumped
+    del dumped["name"]
+    return {"name": CUSTOM, "class": class_path(type(config)), **dumped}
 
 
 def named(base: type[N], known: Callable[[], Mapping[str, type[N]]]) -> Any:

@@ -35,7 +35,7 @@ def finished(out: str | Path) -> Findings:
     """
     folder = StudyFolder(out)
     study = folder.open()
-    results = rows_of(Plan(study), folder)
+    results = rows_of(Plan(study, has_run=True), folder)
     if results.empty:
         raise ValueError(f"the study in {out} has no finished cell; 'tokcom study resume' goes on")
     return Findings(study, Tables(folder, layout_of(study)), results)

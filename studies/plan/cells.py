@@ -65,6 +65,11 @@ def data_id(data: Data, task: Task) -> str:
 class Plan:
     """The cells of a study, and the specs that they are made from.
 
+    Args:
+        study: Study.
+        has_run: Whether it has run, so that its methods need not be checked again: that reads the
+            configurations of their checkpoints, which takes seconds.
+
     Attributes:
         study: Study.
         contenders: Its references and methods.
@@ -75,15 +80,16 @@ class Plan:
             the task, or if the link can carry none of the budgets.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, has_run: bool = False) -> None:
         check_data(study)
         self.study = study
         self._data = data_id(study.data, study.task)
         self.contenders = contenders_of(study)
         self._methods = [c for c in self.contenders if c.reference is None]
-        for method in self._methods:
-            check_method(study, method)
-        check_emulation(study, self._methods)
+        if not has_run:
+            for method in self._methods:
+                check_method(study, method)
+            check_emulation(study, self._methods)
         users = (None,) if study.emulate is None else study.emulate.each
         self._grid = {
             method.label: [

@@ -41,7 +41,7 @@ class Findings:
     @cached_property
     def missing_note(self) -> str:
         """How many cells have finished, and which have not; empty if all have."""
-        plan = Plan(self.study)
+        plan = Plan(self.study, has_run=True)
         cells = [c for own in plan.contenders for c in plan.cells_of(own, None)]
         planned = Counter((cell.method, cell.air_label) for cell in cells)
         finished = self.done.drop_duplicates("cell")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -37,6 +39,17 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     finish(study, StudyFolder(folder), _accuracy)
     return folder
+
+
+def test_reading_a_study_loads_no_models(out: Path) -> None:
+    """Its methods were checked before it ran; to check them again would take most of the time."""
+    heavy = ("transformers.modeling_utils", "peft", "sionna", "matplotlib")
+    code = (
+        f"import studies, sys; studies.summarise({str(out)!r}); "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("table", ["results", "answers", "devices", "curves"])

@@ -16,7 +16,7 @@ from ..plan.cells import Plan
 from ..plan.study import Study
 from ..plan.workload import DATA, data_workload
 from ..storage.folder import StudyFolder
-from .measuring import measured
+from .measuring import recording_usage
 from .progress import Part, StudyProgress
 
 
@@ -54,7 +54,7 @@ def _make_data(study: Study, folder: StudyFolder, progress: StudyProgress, stop:
     if world is None or work is None:
         return
     root = folder.data(study)
-    with measured(work, folder, DATA, [root], whole=not root.exists()):
+    with recording_usage(work, folder, DATA, [root], whole=not root.exists()):
         for name, count in world.parts.items():
             with progress.part(name, count) as part:
                 part.failed = world.make(name, root, partial(_advance, part, stop))

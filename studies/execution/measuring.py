@@ -13,7 +13,7 @@ from ..storage.usage import size_of, write_usage
 
 
 @contextmanager
-def measured(
+def recording_usage(
     work: Workload, folder: StudyFolder, name: str, places: Sequence[Path], whole: bool
 ) -> Iterator[None]:
     """Records what the work of a block takes, once the block has succeeded.

@@ -23,7 +23,7 @@ from ..tables.layout import layout_of
 from ..tables.outcome import Outcome
 from .checkpoints import KeptCheckpoints
 from .emulating import CellEmulator, Watch
-from .measuring import measured
+from .measuring import recording_usage
 from .networks import NetworkFactory
 from .reporting import Report, TrainingReporter, ignore
 
@@ -49,12 +49,12 @@ class SpecRunner:
     def run(self, spec: Spec, report: Report = ignore) -> None:
         """Makes the artifact of a spec, or the tables of a cell; its inputs must exist."""
         whole = not isinstance(spec, PhaseSpec) or self._checkpoints(spec).latest() is None
-        with self._measured(spec, whole):
+        with self._recording_usage(spec, whole):
             self._make(spec, report)
 
-    def _measured(self, spec: Spec, whole: bool) -> AbstractContextManager[None]:
+    def _recording_usage(self, spec: Spec, whole: bool) -> AbstractContextManager[None]:
         work, places = workload_of(spec, self._study), files_of(self._folder, spec)
-        return measured(work, self._folder, spec.key, places, whole)
+        return recording_usage(work, self._folder, spec.key, places, whole)
 
     def _make(self, spec: Spec, report: Report) -> None:
         if isinstance(spec, FeaturesSpec):
@@ -143,7 +143,7 @@ class SpecRunner:
     def emulate(self, cell: Cell, watch: Watch | None = None) -> None:
         """Emulates many users that ask the test questions; resumes from its journals."""
         journals = (self._folder.journal(cell.key, snr_db) for snr_db in cell.eval_snr_db)
-        with self._measured(cell, whole=not any(journal.exists() for journal in journals)):
+        with self._recording_usage(cell, whole=not any(journal.exists() for journal in journals)):
             _survive(lambda: self._emulate(cell, watch))
 
     def _emulate(self, cell: Cell, watch: Watch | None) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from channel_models import Frame, Link, Reception, mean_db
+from channel_models import Access, Frame, Reception, mean_db
 from tokcom_core.systems.tokens import by_token
 
 from .messages import LossRules, ReceptionSummary, SampleLog
@@ -39,50 +39,27 @@ def summarise(frame: Frame, reception: Reception) -> ReceptionSummary:
 
 
 def sample_logs(
-    received: Sequence[tuple[Frame, Reception]], link: Link, rules: LossRules
+    received: Sequence[tuple[Frame, Reception]], access: Access, rules: LossRules
 ) -> dict[str, SampleLog]:
     """Reception of the streams of many users, sample by sample.
 
     Args:
         received: Frames and their receptions, in the order of sending; a device sends its frames
             one after the other.
-        link: One user's share of the band, which is divided among the user's devices.
+        access: How the devices of a user share the band.
         rules: Rules by which a sample counts as lost.
     """
-    devices = len({frame.sender for frame, _ in received})
     ends_ms: dict[str, Tensor] = {}
     logs = {}
     for frame, reception in received:
-        costs = _costs(frame, reception, link, devices)
-        turn = "all" if link.access == "tdma" else frame.sender  # whose frames follow each other
-        own_ms = costs["airtime_ms"]
-        ends_ms[turn] = ends_ms[turn] + own_ms if turn in ends_ms else own_ms
-        logs[frame.stream] = _log(frame, reception, rules, ends_ms[turn], costs)
+        turn = "all" if access == "tdma" else frame.sender  # whose frames follow each other
+        before_ms = ends_ms.get(turn, torch.zeros(()))
+        ends_ms[turn] = before_ms + reception.airtime_ms
+        logs[frame.stream] = _log(frame, reception, rules, ends_ms[turn])
     return logs
 
 
-def _costs(frame: Frame, reception: Reception, link: Link, devices: int) -> dict[str, Tensor]:
-    """Costs of each sample, see :class:`SampleLog`."""
-    uses = frame.valid.sum(1).tolist()
-    costs = link.costs(uses, devices)
-
-    def of_samples(values: Iterable[float]) -> Tensor:
-        return torch.tensor(list(values), dtype=torch.float64)
-
-    location = {name: values.cpu() for name, values in reception.location.items()}
-    full_mj = of_samples(cost.energy_mj for cost in costs)
-    return {
-        "data_channel_uses": of_samples(uses),
-        "pilot_channel_uses": of_samples(cost.pilot_channel_uses for cost in costs),
-        "control_bits": frame.control_bits * frame.valid.any(1).double().cpu(),
-        "airtime_ms": of_samples(cost.airtime_ms for cost in costs),
-        "energy_mj": full_mj * link.power_fraction(location),
-    }
-
-
-def _log(
-    frame: Frame, reception: Reception, rules: LossRules, ends_ms: Tensor, costs: dict[str, Tensor]
-) -> SampleLog:
+def _log(frame: Frame, reception: Reception, rules: LossRules, ends_ms: Tensor) -> SampleLog:
     sent = frame.valid.any(1).cpu()
     sinr_db = reception.sinr_db.detach().cpu()
     return SampleLog(
@@ -94,6 +71,6 @@ def _log(
         tokens=by_token(frame.valid, frame.block).sum(1).cpu(),
         realised_snr_db=reception.realised_snr_db.detach().cpu(),
         sinr_db=sinr_db,
-        costs=costs,
+        costs=reception.costs,
         location={name: values.cpu() for name, values in reception.location.items()},
     )

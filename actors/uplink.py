@@ -98,7 +98,7 @@ class Uplink:
             for f, r in zip(frames, received, strict=True)
             if crossing is None or f.stream in crossing
         ]
-        logs = sample_logs(crossed, self._link, rules)
+        logs = sample_logs(crossed, self._link.access, rules)
         kept = [
             _without(r, logs[f.stream].lost.to(self._device)) if f.stream in logs else r
             for f, r in zip(frames, received, strict=True)

@@ -9,7 +9,7 @@ from .config import AirBase
 from .digital.config import DigitalConfig
 from .frame import Frame, Members, Transport
 from .generators import kept_generators
-from .numerology import InfeasibleBudgetError, Link, LinkSettings, Overhead
+from .numerology import Access, InfeasibleBudgetError, Link, LinkSettings, Overhead
 from .power import from_db, mean_db, normalise, to_db
 from .reception.csi import CsiSettings
 from .reception.linear import LinearAir
@@ -20,6 +20,7 @@ from .users.population import PopulationSize
 
 __all__ = [
     "AIRS",
+    "Access",
     "Air",
     "AirBase",
     "CsiSettings",

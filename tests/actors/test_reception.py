@@ -65,7 +65,7 @@ def test_a_devices_streams_follow_each_other_until_its_deadline() -> None:
     none = dict.fromkeys(("caption", "question"), torch.zeros(2, dtype=torch.float64))
     for deadline_ms, lost in ((1.5, [True, False]), (2.5, [False, False])):
         rules = LossRules(-math.inf, 0.2 + deadline_ms * airtime_ms, dict.fromkeys(none, 0.2), none)
-        logs = sample_logs(both, LINK, rules)
+        logs = sample_logs(both, LINK.access, rules)
         assert not logs["caption"].lost.any()
         assert logs["question"].lost.tolist() == lost
         assert logs["question"].ends_ms.tolist() == pytest.approx([2 * airtime_ms, airtime_ms])
@@ -82,7 +82,7 @@ def test_devices_that_take_turns_end_one_after_the_other() -> None:
         received = list(zip(frames, air.transmit(frames, seed=3), strict=True))
         none = dict.fromkeys(("a", "b"), torch.zeros(1, dtype=torch.float64))
         rules = LossRules(-math.inf, 10.0, dict.fromkeys(none, 0.0), none)
-        logs = sample_logs(received, link, rules)
+        logs = sample_logs(received, access, rules)
         airtime_ms = float(logs["a"].ends_ms)
         assert float(logs["b"].ends_ms) == pytest.approx(second * airtime_ms)
         whole = link.joint_airtimes_ms(
@@ -95,10 +95,12 @@ def test_a_straggler_is_waited_for_until_the_deadline() -> None:
     both = _pair(question=torch.tensor([True, True, True, False]))
     delay_ms = {"question": torch.tensor([0.0, 3.0, 30.0, 3.0], dtype=torch.float64)}
     airtime_ms = LINK.cost(4096, LINK.blocks_per_device(1)).airtime_ms
-    logs = sample_logs(both, LINK, LossRules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
+    logs = sample_logs(both, LINK.access, LossRules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
     assert logs["question"].lost.tolist() == [False, False, True, False]
     assert logs["question"].waited_ms.tolist() == pytest.approx([0, 3, 10 - airtime_ms, 0])
-    patient = sample_logs(both, LINK, LossRules(-math.inf, math.inf, {"question": 0.0}, delay_ms))
+    patient = sample_logs(
+        both, LINK.access, LossRules(-math.inf, math.inf, {"question": 0.0}, delay_ms)
+    )
     assert patient["question"].waited_ms.tolist() == [0, 3, 30, 0]
 
 
@@ -109,7 +111,7 @@ def test_a_gradient_returns_only_for_what_was_received() -> None:
     alone = step_costs(frames, receptions, {})
     assert alone["gradient_bits"] == pytest.approx(3 / 4 * of_sample)
     delay_ms = {"question": torch.tensor([0.0, 30.0, 0.0, 0.0], dtype=torch.float64)}
-    logs = sample_logs(both, LINK, LossRules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
+    logs = sample_logs(both, LINK.access, LossRules(-math.inf, 10.0, {"question": 0.0}, delay_ms))
     assert step_costs(frames, receptions, logs)["gradient_bits"] == pytest.approx(of_sample / 2)
 
 

@@ -29,9 +29,19 @@ class LoraShape:
     """The low-rank adapter of eq. (13), by default on the query and value projections."""
 
     rank: int = 4
-    alpha: int = 16
+    alpha: float = 16
     dropout: float = 0.1
     modules: tuple[str, ...] = ("q_proj", "v_proj")
+
+    def peft_config(self) -> LoraConfig:
+        """PEFT's own config."""
+        return LoraConfig(
+            task_type="CAUSAL_LM",
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=list(self.modules),
+        )
 
 
 _PAPERS = LoraShape()
@@ -55,16 +65,6 @@ def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tenso
     return tokens * valid.unsqueeze(-1), valid
 
 
-def _peft_config(lora: LoraShape) -> LoraConfig:
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.modules),
-    )
-
-
 @cache
 def applied_weights(name: str, lora: LoraShape | None = _PAPERS) -> tuple[int, int]:
     """Counts the weights of a :class:`FoundationModel` that multiply a token.
@@ -79,7 +79,7 @@ def applied_weights(name: str, lora: LoraShape | None = _PAPERS) -> tuple[int, i
     model = model_without_weights(name)
     if lora is not None:
         with torch.device("meta"):
-            inject_adapter_in_model(_peft_config(lora), model)
+            inject_adapter_in_model(lora.peft_config(), model)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     apart = {id(p) for own in (embedding, head) for p in own.parameters()}
     layers = (p for p in model.parameters() if id(p) not in apart)
@@ -107,7 +107,7 @@ class FoundationModel(nn.Module):
             generation_config=GenerationConfig(),  # not the checkpoint's: answers are plain greedy
         )
         base.requires_grad_(False)
-        adapted = base if lora is None else get_peft_model(base, _peft_config(lora))
+        adapted = base if lora is None else get_peft_model(base, lora.peft_config())
         self.model: PeftModel | PreTrainedModel = adapted.to(self.device)
         self.embedding: nn.Embedding = self.model.get_input_embeddings()
 

@@ -243,7 +243,7 @@ def test_a_lost_gpu_is_no_model_of_another_structure(
 
 def test_an_adapter_starts_at_nothing_and_alone_learns(checkpoint: str) -> None:
     plain = LanguageLayers(checkpoint, "cpu")
-    adapted = LanguageLayers(checkpoint, "cpu", lora=LoraSettings(rank=2))
+    adapted = LanguageLayers(checkpoint, "cpu", lora=LoraSettings(rank=2).shape)
     ids, valid = _batch()
     with torch.no_grad():
         states = [m(m.embed(ids), valid, positions_of(valid)) for m in (plain, adapted)]

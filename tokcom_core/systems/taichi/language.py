@@ -19,7 +19,7 @@ from transformers.masking_utils import create_masks_for_generate
 from ...checkpoints.loading import load_model
 from ...devices import pick_device, pick_dtype
 from ...errors import first_line
-from .config import LoraSettings
+from ...foundation import LoraShape
 
 _CHECKED_TOKENS = 8
 _TOLERANCE = 0.01
@@ -96,7 +96,7 @@ class LanguageLayers(nn.Module):
         name: str,
         device: str = "auto",
         layers: int | None = None,
-        lora: LoraSettings | None = None,
+        lora: LoraShape | None = None,
         single_precision: bool = False,
     ) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,9 @@ from .names import (
 )
 from .projectors import ProjectorConfig
 from .sizes import query_grid, token_macs, visual_macs
+
+if TYPE_CHECKING:
+    from ...foundation import LoraShape
 
 
 class Taichi(System):
@@ -142,10 +145,10 @@ class Taichi(System):
         return 0 if self.intact_texts else self.transmitter_layers
 
     @property
-    def adapter(self) -> c.LoraSettings | None:
+    def adapter(self) -> LoraShape | None:
         """The language model's adapter, if some phase trains one."""
         joint = self.coding == "joint" and not self.intact_texts
-        return self.lora if joint or self.language_tuning == "lora" else None
+        return self.lora.shape if joint or self.language_tuning == "lora" else None
 
     @property
     def _encoders(self) -> dict[str, EncoderConfig]:
@@ -278,7 +281,7 @@ class Taichi(System):
             )
         super().check(task, tokens)
         if self.adapter is not None:
-            self.adapter.check(self.models.language)
+            self.lora.check(self.models.language)
         if self.intact_texts:
             return
         self.queries(tokens[TERMINAL])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from .answers import IGNORED, AnswerLosses, answer_losses, padded
-from .checkpoints.loading import load_model, load_tokenizer, model_without_weights
+from .checkpoints.loading import load_model, load_tokenizer, model_without_weights, text_ids
 from .devices import pick_device, pick_dtype
 from .storage import check_saved
 from .weights import matrix_weights
@@ -47,22 +47,40 @@ class LoraShape:
 _PAPERS = LoraShape()
 
 
-def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def concatenate(
+    streams: Sequence[tuple[Tensor, Tensor]], trim: bool = False
+) -> tuple[Tensor, Tensor]:
     """Joins streams in their order and moves the padding to the left, eq. (12).
 
     Args:
         streams: Tokens ``[B, s, D]`` and valid ``[B, s]`` of each stream.
+        trim: Whether to cut off the padding that all samples have, see :func:`padding_first`.
 
     Returns:
         Tokens ``[B, S, D]`` and valid ``[B, S]``. The order of the valid tokens is kept, and every
         prompt ends at the last position, so that its answer follows directly.
     """
-    tokens = torch.cat([tokens for tokens, _ in streams], dim=1)
-    valid = torch.cat([valid for _, valid in streams], dim=1)
-    order = valid.int().argsort(dim=1, stable=True)
-    tokens = tokens.gather(1, order.unsqueeze(-1).expand_as(tokens))
+    tokens, valid = (torch.cat(parts, dim=1) for parts in zip(*streams, strict=True))
+    order = padding_first(valid, trim)
     valid = valid.gather(1, order)
-    return tokens * valid.unsqueeze(-1), valid
+    tokens = tokens.gather(1, order[..., None].expand(*order.shape, tokens.shape[2]))
+    return tokens * valid[..., None], valid
+
+
+def padding_first(valid: Tensor, trim: bool = False) -> Tensor:
+    """Places ``[B, S']`` that move the padding of ``valid`` ``[B, S]`` to the left, in order.
+
+    S' is S or, with ``trim``, the length of the longest sample. In a mixture of tasks that is much
+    less, since samples with long texts have no image.
+    """
+    order = valid.int().argsort(dim=1, stable=True)
+    counts: list[int] = valid.sum(1).tolist() if trim else [valid.shape[1]]
+    return order[:, -max([1, *counts]) :]
+
+
+def positions_of(valid: Tensor) -> Tensor:
+    """Places of tokens in their text, int64 ``[B, S]``; padding takes none."""
+    return (valid.long().cumsum(1) - 1).clamp(min=0)
 
 
 @cache
@@ -128,8 +146,8 @@ class FoundationModel(nn.Module):
 
     def answer_ids(self, answers: Sequence[str]) -> Tensor:
         """Token ids ``[B, A]`` of the answers with end-of-sequence, padded with IGNORED."""
-        ids = [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in answers]
-        return padded([*own, self.end] for own in ids).to(self.device)
+        ids = (text_ids(self.tokenizer, answer) for answer in answers)
+        return padded([*row, self.end] for row in ids).to(self.device)
 
     def answer_losses(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> AnswerLosses:
         """Eq. (14) for answers ``[B, A]`` after prompts ``[B, S, D]``."""
@@ -144,7 +162,7 @@ class FoundationModel(nn.Module):
         logits: Tensor = self.model(
             inputs_embeds=inputs,
             attention_mask=mask.long(),
-            position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
+            position_ids=positions_of(mask),
             logits_to_keep=answers.shape[1],
             use_cache=False,
         ).logits

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from tokcom_core.answers import IGNORED
+from tokcom_core.foundation import positions_of
 from tokcom_core.systems.taichi.config import LoraSettings
 from tokcom_core.systems.taichi.decoding import (
     Generation,
@@ -32,7 +33,7 @@ from tokcom_core.systems.taichi.decoding import (
     generate,
     own_states,
 )
-from tokcom_core.systems.taichi.language import LanguageLayers, Memory, positions_of
+from tokcom_core.systems.taichi.language import LanguageLayers, Memory
 
 LAYERS, END, LONGEST = 4, 0, 6
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -183,30 +183,44 @@ class Taichi(System):
         return query_grid(low, self.projector.stride, count)
 
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
+        from .codec import symbols_per_token
         from .prompts import count_markup
 
-        width = self.token_width
+        width, markup = self.token_width, count_markup(self.models.language)
+        stream = partial(Stream, device=TERMINAL, padding="left")
         if self.intact_texts:
-            own = count_markup(self.models.language)
-            longest = self.caption_tokens + self.instruction_tokens + own
-            text = Stream(PROMPT, TERMINAL, "text", longest, width // 2, text="instruction")
-            return (replace(text, required=True, padding="left"),)
-        from .codec import symbols_per_token
-
-        symbols = symbols_per_token(self.codec, width)
+            return (
+                stream(
+                    name=PROMPT,
+                    modality="text",
+                    max_tokens=self.caption_tokens + self.instruction_tokens + markup,
+                    symbols_per_token=width // 2,
+                    text="instruction",
+                    required=True,
+                ),
+            )
         visual = tokens.get(TERMINAL, 0)
-        whole = visual + self.instruction_tokens + count_markup(self.models.language)
-        both = ("image", "instruction")
-        found = [
-            Stream(VISUAL, TERMINAL, "image", visual, width // 2, medium="image"),
-            Stream(PROMPT, TERMINAL, "image+text", whole, symbols, *both, True, self.sends_scale),
-            Stream(STATES, TERMINAL, "image+text", whole, width // 2, *both),
+        whole = visual + self.instruction_tokens + markup
+        states = partial(stream, modality="image+text", medium="image", text="instruction")
+        coded = partial(
+            states,
+            symbols_per_token=symbols_per_token(self.codec, width),
+            sends_scale=self.sends_scale,
+        )
+        streams = [
+            stream(
+                name=VISUAL,
+                modality="image",
+                max_tokens=visual,
+                symbols_per_token=width // 2,
+                medium="image",
+            ),
+            coded(name=PROMPT, max_tokens=whole, required=True),
+            states(name=STATES, max_tokens=whole, symbols_per_token=width // 2),
         ]
         if self.in_rounds:
-            longest = whole + self.answer_tokens
-            spoken = Stream(DIALOGUE, TERMINAL, "image+text", longest, symbols, *both)
-            found.append(replace(spoken, sends_scale=self.sends_scale))
-        return tuple(replace(stream, padding="left") for stream in found)
+            streams.append(coded(name=DIALOGUE, max_tokens=whole + self.answer_tokens))
+        return tuple(streams)
 
     def follows(self, phase: str) -> bool:
         return phase == TUNING
@@ -432,11 +446,11 @@ def _phase(
         weight_decay=own.weight_decay,
     )
     return Phase(
-        name,
-        inputs,
-        training,
-        own.batch_size,
-        losses,
-        over_air,
+        name=name,
+        inputs=inputs,
+        training=training,
+        batch_size=own.batch_size,
+        losses=losses,
+        over_air=over_air,
         micro_batch_size=own.micro_batch_size,
     )

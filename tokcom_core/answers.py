@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 IGNORED = -100
-"""Label of tokens that are not predicted, such as those after the end of an answer."""
+"""Label of what is not predicted, such as tokens after the end of an answer."""
 
 
 def padded(rows: Iterable[Sequence[int]]) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from .answers import IGNORED, AnswerLosses, answer_losses, padded
-from .checkpoints.loading import load_model, load_tokenizer, model_without_weights
+from .checkpoints.loading import load_model, load_tokenizer, model_without_weights, text_ids
 from .devices import pick_device, pick_dtype
 from .storage import check_saved
 from .weights import matrix_weights
@@ -29,40 +29,58 @@ class LoraShape:
     """The low-rank adapter of eq. (13), by default on the query and value projections."""
 
     rank: int = 4
-    alpha: int = 16
+    alpha: float = 16
     dropout: float = 0.1
     modules: tuple[str, ...] = ("q_proj", "v_proj")
+
+    def peft_config(self) -> LoraConfig:
+        """PEFT's own config."""
+        return LoraConfig(
+            task_type="CAUSAL_LM",
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=list(self.modules),
+        )
 
 
 _PAPERS = LoraShape()
 
 
-def concatenate(streams: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def concatenate(
+    streams: Sequence[tuple[Tensor, Tensor]], trim: bool = False
+) -> tuple[Tensor, Tensor]:
     """Joins streams in their order and moves the padding to the left, eq. (12).
 
     Args:
         streams: Tokens ``[B, s, D]`` and valid ``[B, s]`` of each stream.
+        trim: Whether to cut off the padding that all samples have, see :func:`padding_first`.
 
     Returns:
         Tokens ``[B, S, D]`` and valid ``[B, S]``. The order of the valid tokens is kept, and every
         prompt ends at the last position, so that its answer follows directly.
     """
-    tokens = torch.cat([tokens for tokens, _ in streams], dim=1)
-    valid = torch.cat([valid for _, valid in streams], dim=1)
-    order = valid.int().argsort(dim=1, stable=True)
-    tokens = tokens.gather(1, order.unsqueeze(-1).expand_as(tokens))
+    tokens, valid = (torch.cat(parts, dim=1) for parts in zip(*streams, strict=True))
+    order = padding_first(valid, trim)
     valid = valid.gather(1, order)
-    return tokens * valid.unsqueeze(-1), valid
+    tokens = tokens.gather(1, order[..., None].expand(*order.shape, tokens.shape[2]))
+    return tokens * valid[..., None], valid
 
 
-def _peft_config(lora: LoraShape) -> LoraConfig:
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.modules),
-    )
+def padding_first(valid: Tensor, trim: bool = False) -> Tensor:
+    """Places ``[B, S']`` that move the padding of ``valid`` ``[B, S]`` to the left, in order.
+
+    S' is S or, with ``trim``, the length of the longest sample. In a mixture of tasks that is much
+    less, since samples with long texts have no image.
+    """
+    order = valid.int().argsort(dim=1, stable=True)
+    counts: list[int] = valid.sum(1).tolist() if trim else [valid.shape[1]]
+    return order[:, -max([1, *counts]) :]
+
+
+def positions_of(valid: Tensor) -> Tensor:
+    """Places of tokens in their text, int64 ``[B, S]``; padding takes none."""
+    return (valid.long().cumsum(1) - 1).clamp(min=0)
 
 
 @cache
@@ -79,7 +97,7 @@ def applied_weights(name: str, lora: LoraShape | None = _PAPERS) -> tuple[int, i
     model = model_without_weights(name)
     if lora is not None:
         with torch.device("meta"):
-            inject_adapter_in_model(_peft_config(lora), model)
+            inject_adapter_in_model(lora.peft_config(), model)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     apart = {id(p) for module in (embedding, head) for p in module.parameters()}
     layers = (p for p in model.parameters() if id(p) not in apart)
@@ -107,7 +125,7 @@ class FoundationModel(nn.Module):
             generation_config=GenerationConfig(),  # not the checkpoint's: answers are plain greedy
         )
         base.requires_grad_(False)
-        adapted = base if lora is None else get_peft_model(base, _peft_config(lora))
+        adapted = base if lora is None else get_peft_model(base, lora.peft_config())
         self.model: PeftModel | PreTrainedModel = adapted.to(self.device)
         self.embedding: nn.Embedding = self.model.get_input_embeddings()
 
@@ -128,8 +146,8 @@ class FoundationModel(nn.Module):
 
     def answer_ids(self, answers: Sequence[str]) -> Tensor:
         """Token ids ``[B, A]`` of the answers with end-of-sequence, padded with IGNORED."""
-        ids = [self.tokenizer(a, add_special_tokens=False)["input_ids"] for a in answers]
-        return padded([*text_ids, self.end] for text_ids in ids).to(self.device)
+        ids = (text_ids(self.tokenizer, answer) for answer in answers)
+        return padded([*row, self.end] for row in ids).to(self.device)
 
     def answer_losses(self, prompt: Tensor, valid: Tensor, answers: Tensor) -> AnswerLosses:
         """Eq. (14) for answers ``[B, A]`` after prompts ``[B, S, D]``."""
@@ -144,7 +162,7 @@ class FoundationModel(nn.Module):
         logits: Tensor = self.model(
             inputs_embeds=inputs,
             attention_mask=mask.long(),
-            position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
+            position_ids=positions_of(mask),
             logits_to_keep=answers.shape[1],
             use_cache=False,
         ).logits

@@ -120,14 +120,30 @@ class Letters(System):
         return {"sender": MAX_TOKENS}
 
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
-        return (Stream("letter", "sender", "text", tokens["sender"], 1, text="letter"),)
+        return (
+            Stream(
+                name="letter",
+                device="sender",
+                modality="text",
+                max_tokens=tokens["sender"],
+                symbols_per_token=1,
+                text="letter",
+            ),
+        )
 
     def served(self, task: Task) -> tuple[str, ...]:
         return ("letter",)
 
     def phases(self, task: Task) -> tuple[Phase, ...]:
-        inputs = (StreamInput("letter", task.train_split),)
-        return (Phase("training", inputs, Training(self.steps, 1e-1, "linear"), 16, ("task",)),)
+        return (
+            Phase(
+                name="training",
+                inputs=(StreamInput("letter", task.train_split),),
+                training=Training(self.steps, 1e-1, "linear"),
+                batch_size=16,
+                losses=("task",),
+            ),
+        )
 
     def transmitter(
         self,

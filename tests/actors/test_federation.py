@@ -19,8 +19,10 @@ from tokcom_core.systems.tokens import pack
 
 from .conftest import Interrupted, NetworkParts, PartsOf
 
-PHASE = Phase("task", (), Training(6, 1e-2, "linear"), batch_size=3, losses=())
-AUDIO = Stream("audio", "microphone", "audio", 2, 3)
+PHASE = Phase(name="task", inputs=(), training=Training(6, 1e-2, "linear"), batch_size=3, losses=())
+AUDIO = Stream(
+    name="audio", device="microphone", modality="audio", max_tokens=2, symbols_per_token=3
+)
 ROUNDS = [(0, 1, 4), (1, 2, 5), (0, 3, 6), (2, 5, 8), (1, 4, 7), (0, 1, 2)]
 
 

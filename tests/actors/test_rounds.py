@@ -74,5 +74,6 @@ def test_tokens_that_are_erased_in_a_later_round_count(air: Air) -> None:
 def test_a_target_of_a_phase_does_not_cross_the_air() -> None:
     inputs = (StreamInput("words", "train"), StreamInput("truth", "train", over_air=False))
     training = Training(1, 1e-3, "linear")
-    assert Phase("codec", inputs, training, 4, ("task",)).crossing == ("words",)
-    assert Phase("first", inputs, training, 4, ("task",), over_air=False).crossing == ()
+    phase = Phase(name="codec", inputs=inputs, training=training, batch_size=4, losses=("task",))
+    assert phase.crossing == ("words",)
+    assert replace(phase, over_air=False).crossing == ()

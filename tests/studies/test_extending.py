@@ -106,8 +106,7 @@ def test_what_a_system_from_outside_goes_without_stays_out_of_its_smoke_test() -
     assert system.fine_tuning.steps == 2
 
 
-STREAMS = 'Stream(s, s, "radar", tokens[s], 2, medium=s)'
-TASK = 'Phase("task", inputs, training, 32, ("task",))'
+TASK = 'phase(name="task", losses=("task",))'
 SLIPS = {
     "class Beacons(Task):": {
         "class Beacons(Task:": r"class 'slip\d+:Beacons': SyntaxError in slip\d+\.py, line \d+: ",
@@ -122,12 +121,12 @@ SLIPS = {
     "    def shape(self)": {
         "    def shaped(self)": r"Radars\.features\(\): TypeError in slip\d+\.py, line \d+: .*Sw",
     },
-    f"return tuple({STREAMS}": {
-        f"tuple({STREAMS}": r"Radars\.streams\(\) should give a tuple of Stream, gave None$",
+    "return tuple(\n            Stream(": {
+        "tuple(\n            Stream(": r"\.streams\(\) should give a tuple of Stream, gave None$",
     },
-    STREAMS: {
-        STREAMS.replace("s, s", "'s', s", 1): "has the name 's' twice",
-        STREAMS.replace("2", "0"): "has symbols_per_token 0 of 'left'; take 1 or more$",
+    "name=side,": {"name='s',": "has the name 's' twice"},
+    "symbols_per_token=2": {
+        "symbols_per_token=0": "has symbols_per_token 0 of 'left'; take 1 or more$",
     },
     "-> tuple[str, ...]:\n        return SIDES\n\n    def phases": {
         f"-> tuple[str, ...]:\n        return {found}\n\n    def phases": complaint
@@ -144,8 +143,8 @@ SLIPS = {
         TASK.replace("task", "adaptation", 1): r"phases\(\) has the name 'adaptation' twice",
         TASK.replace('("task",)', '"task"'): "a tuple of names as losses of 'task', gave 'task'$",
     },
-    "        return (\n            Phase": {
-        "        return ()\n        return (\n            Phase": "a tuple of Phase, gave \\(\\)$",
+    "        return (\n            phase": {
+        "        return ()\n        return (\n            phase": "a tuple of Phase, gave \\(\\)$",
     },
     '2e-2, "linear"': {"2e-2, 'cosin'": "no schedule 'cosin'; take some of cosine_with_min_lr"},
     "        files = [root": {

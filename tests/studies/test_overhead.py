@@ -215,7 +215,14 @@ def test_gradients_count_the_tokens_of_each_stream(monkeypatch: pytest.MonkeyPat
     """Of a device that sends two; its operations count both."""
     study = Study(name="s", methods=["aligned"], tokens={"audio": 4, "vision": 4})
     cell = Plan(study).known_cells({})[-1]
-    spoken = Stream("spoken", "text", "text", 8, 1, text="question")
+    spoken = Stream(
+        name="spoken",
+        device="text",
+        modality="text",
+        max_tokens=8,
+        symbols_per_token=1,
+        text="question",
+    )
     monkeypatch.setattr(costs, "served_streams", lambda *own: (*served_streams(*own), spoken))
     sizes = NetworkSizes({"audio": {"audio": 1.0}, "vision": {"vision": 1.0}}, {"text": 10})
     sent = {"audio": 4.0, "vision": 4.0, "question": 8.0, "spoken": 6.0}

@@ -114,6 +114,22 @@ def test_concatenation_keeps_the_order_and_moves_padding_left() -> None:
     assert valid.flatten().tolist() == [False, False, True, True, True, True, True]
 
 
+def test_trimmed_concatenation_is_as_long_as_the_longest_sample() -> None:
+    streams = [
+        (
+            torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]),
+            torch.tensor([[False] * 2, [True, False]]),
+        ),
+        (
+            torch.tensor([[[5.0], [6.0]], [[7.0], [8.0]]]),
+            torch.tensor([[True, False], [False] * 2]),
+        ),
+    ]
+    tokens, valid = concatenate(streams, trim=True)
+    assert tokens[..., 0].tolist() == [[5], [3]]
+    assert valid.tolist() == [[True], [True]]
+
+
 def test_padding_changes_nothing(foundation: FoundationModel) -> None:
     prompt, valid = _embedded(foundation, TEXTS[0])
     answers = foundation.answer_ids(["left"])

@@ -63,6 +63,12 @@ def load_tokenizer(name: str, answers: bool = True) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text, without special tokens."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 def load_processor(loader: type[Any], name: str, kind: str) -> Any:
     """The processor that turns media into the inputs of an encoder.
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from peft import PeftConfig
 from torch import Tensor
 
+from ..answers import IGNORED, padded
 from ..chat import render_chat
 from ..checkpoints import POCKET_DRAWING, POCKET_IMAGES, resolve
 from ..checkpoints.configs import from_pretrained, stop_tokens
@@ -171,13 +171,8 @@ def embed_instructions(
         tokenizer(text, add_special_tokens=not tokenizer.chat_template)["input_ids"]
         for text in instructions
     ]
-    longest = max(map(len, rows))
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    valid = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)], valid[i, : len(row)] = torch.tensor(row), True
-    embedded = model.embedding(ids.to(model.device))
-    return concatenate([(embedded, valid.to(model.device))])
+    ids = padded(rows).to(model.device)
+    return concatenate([(model.embedding(ids.clamp(min=0)), ids != IGNORED)])
 
 
 def _read_shape(adapter: Path) -> LoraShape:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
-from ..checkpoints.loading import load_input_embedding, load_model, load_tokenizer
+from ..checkpoints.loading import load_input_embedding, load_model, load_tokenizer, text_ids
 from ..devices import pick_device, pick_dtype
 from .base import freeze
 
@@ -24,8 +24,7 @@ class TextEncoder:
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return text_ids(self.tokenizer, text)
 
     def __call__(self, ids: Tensor) -> Tensor:
         """Y_T ``[B, s_T, d_T]`` of token ids ``[B, s_T]``."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..checkpoints import checkpoint
 from ..config import Config, listed
+
+if TYPE_CHECKING:
+    from ..foundation import LoraShape
 
 
 def absolute(name: str) -> str:
@@ -36,6 +39,13 @@ class AdaptedModules(Config):
     """
 
     modules: tuple[str, ...] = Field(min_length=1)
+
+    @property
+    def shape(self) -> LoraShape:
+        """The adapter's shape."""
+        from ..foundation import LoraShape
+
+        return LoraShape(modules=self.modules)
 
     def check(self, language: str) -> None:
         """Refuses modules that a language model lacks: PEFT would adapt the others silently.

@@ -70,7 +70,7 @@ class StreamInput:
     over_air: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """One training of a system.
 

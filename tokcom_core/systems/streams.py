@@ -17,7 +17,7 @@ or as the source's own ``file`` (a coded media file, a text's UTF-8 bytes), whic
 encodes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stream:
     """One stream that a device sends for every sample.
 

@@ -22,7 +22,7 @@ from transformers import GPT2Config
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.encoders import Ast, Clip, Convnext, EncoderConfig, Vivit
 from tokcom_core.encoders.named import token_width
-from tokcom_core.foundation import FoundationModel, applied_weights
+from tokcom_core.foundation import FoundationModel, applied_weights, positions_of
 from tokcom_core.systems import Received
 from tokcom_core.systems.deepsc import Deepsc, DeepscVqa, Udeepsc
 from tokcom_core.systems.deepsc.embeddings import FeatureEmbedding
@@ -32,7 +32,7 @@ from tokcom_core.systems.deepsc.transmitter import ImageTransmitter, VectorTrans
 from tokcom_core.systems.mlms import Mlms
 from tokcom_core.systems.mlms.receiver import MlmsReceiver
 from tokcom_core.systems.taichi import Taichi
-from tokcom_core.systems.taichi.language import LanguageLayers, positions_of
+from tokcom_core.systems.taichi.language import LanguageLayers
 from tokcom_core.systems.taichi.receiver import TaichiReceiver
 from tokcom_core.systems.taichi.sizes import TokenMacs, token_macs
 from tokcom_core.systems.taichi.transmitter import TaichiTransmitter

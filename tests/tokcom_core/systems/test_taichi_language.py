@@ -24,6 +24,7 @@ from transformers import (
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from tokcom_core.answers import IGNORED
+from tokcom_core.foundation import positions_of
 from tokcom_core.systems.taichi.config import LoraSettings
 from tokcom_core.systems.taichi.decoding import (
     Generation,
@@ -32,7 +33,7 @@ from tokcom_core.systems.taichi.decoding import (
     generate,
     own_states,
 )
-from tokcom_core.systems.taichi.language import LanguageLayers, Memory, positions_of
+from tokcom_core.systems.taichi.language import LanguageLayers, Memory
 
 LAYERS, END, LONGEST = 4, 0, 6
 
@@ -243,7 +244,7 @@ def test_a_lost_gpu_is_no_model_of_another_structure(
 
 def test_an_adapter_starts_at_nothing_and_alone_learns(checkpoint: str) -> None:
     plain = LanguageLayers(checkpoint, "cpu")
-    adapted = LanguageLayers(checkpoint, "cpu", lora=LoraSettings(rank=2))
+    adapted = LanguageLayers(checkpoint, "cpu", lora=LoraSettings(rank=2).shape)
     ids, valid = _batch()
     with torch.no_grad():
         states = [m(m.embed(ids), valid, positions_of(valid)) for m in (plain, adapted)]

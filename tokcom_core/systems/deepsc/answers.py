@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...answers import IGNORED
 from ...datasets.samples import Samples
 from ..base import Predictions
 from .config import AnswerConfig
-
-_UNKNOWN = -100
 
 
 class AnswerSet:
@@ -51,7 +50,7 @@ class AnswerSet:
         ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
         self.answers = tuple(ranked[: self._config.classes])
         target = self._classes(answers)
-        known = target != _UNKNOWN
+        known = target != IGNORED
         self._of_task = torch.zeros(tasks, len(self.answers), dtype=torch.bool)
         self._of_task[task[known], target[known]] = True
         self._of_task |= ~self._of_task.any(1, keepdim=True)
@@ -101,7 +100,7 @@ class AnswerSet:
     def _classes(self, answers: Sequence[str]) -> Tensor:
         """Class ``[B]`` of each answer."""
         numbers = {answer: number for number, answer in enumerate(self.answers)}
-        return torch.tensor([numbers.get(answer, _UNKNOWN) for answer in answers])
+        return torch.tensor([numbers.get(answer, IGNORED) for answer in answers])
 
     def _own(self, task: Tensor) -> Tensor:
         """Which answers belong to the samples' tasks, bool ``[B, A]``."""

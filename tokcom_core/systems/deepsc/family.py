@@ -89,13 +89,28 @@ class DeepScSystem(System):
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
         text, image = self.text, self.image_config
         asked = task.texts[-1]
-        found = [
-            Stream(asked, TEXT, TEXT, text.sent, text.code.reals // 2, text=asked, required=True)
-        ]
-        if image is not None:
-            symbols = image.code.reals // 2
-            found.insert(0, Stream(IMAGE, IMAGE, IMAGE, image.sent, symbols, medium=IMAGE))
-        return tuple(replace(stream, sends_scale=False) for stream in found)
+        words = Stream(
+            name=asked,
+            device=TEXT,
+            modality=TEXT,
+            max_tokens=text.sent,
+            symbols_per_token=text.code.reals // 2,
+            text=asked,
+            required=True,
+            sends_scale=False,
+        )
+        if image is None:
+            return (words,)
+        patches = Stream(
+            name=IMAGE,
+            device=IMAGE,
+            modality=IMAGE,
+            max_tokens=image.sent,
+            symbols_per_token=image.code.reals // 2,
+            medium=IMAGE,
+            sends_scale=False,
+        )
+        return patches, words
 
     def checkpoints(self, task: Task) -> tuple[NamedCheckpoint, ...]:
         image = self.image_config
@@ -119,7 +134,13 @@ class DeepScSystem(System):
     def phase(self, task: Task, name: str, config: TrainingConfig, loss: str) -> Phase:
         """A phase over the air on the task's training split."""
         inputs = tuple(StreamInput(stream, task.train_split) for stream in self.served(task))
-        return Phase(name, inputs, config.training, config.batch_size, (loss,))
+        return Phase(
+            name=name,
+            inputs=inputs,
+            training=config.training,
+            batch_size=config.batch_size,
+            losses=(loss,),
+        )
 
     def features(
         self, task: Task, device: str, tokens: TokenLengths

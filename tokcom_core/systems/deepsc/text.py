@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
+from ...answers import IGNORED, padded
 from ...checkpoints import POCKET_IMAGES
 from ...datasets.samples import Samples
 from ...devices import pick_device
@@ -42,7 +42,6 @@ from .receiver import AnsweringReceiver, Vectors
 
 TRANSCEIVER = "transceiver"
 RECONSTRUCTION = "reconstruction"
-_PADDING = -100
 
 
 class Deepsc(DeepScSystem):
@@ -135,7 +134,7 @@ class WordReceiver(AnsweringReceiver):
         ids = self._ids(samples[self._asked])
         states = self._states(vectors, ids[:, :-1].clamp(min=0))
         words = self.words(states).flatten(0, 1)
-        return {RECONSTRUCTION: F.cross_entropy(words, ids.flatten(), ignore_index=_PADDING)}
+        return {RECONSTRUCTION: F.cross_entropy(words, ids.flatten(), ignore_index=IGNORED)}
 
     def _states(self, vectors: Vectors, said: Tensor) -> Tensor:
         """States ``[B, 1 + S, D]`` of the semantic decoder, at the start and at each word said."""
@@ -153,7 +152,6 @@ class WordReceiver(AnsweringReceiver):
         return states
 
     def _ids(self, texts: Sequence[str]) -> Tensor:
-        """Token ids ``[B, S]`` of texts, padded."""
+        """Token ids ``[B, S]`` of texts, padded with IGNORED."""
         encoded = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        rows = [torch.tensor(row[: self._max_words], dtype=torch.long) for row in encoded]
-        return pad_sequence(rows, batch_first=True, padding_value=_PADDING).to(self._device)
+        return padded(row[: self._max_words] for row in encoded).to(self._device)

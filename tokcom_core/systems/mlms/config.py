@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -23,9 +23,6 @@ from ...selection import Selection
 from ...slide import Rounding
 from ..config import AdaptedModules, Checkpoint, LearningRates, MicroBatchSize, absolute
 from .transceiver import RECEIVER_WIDTH, AudioPooling, Pooling, VisionPooling
-
-if TYPE_CHECKING:
-    from ...foundation import LoraShape
 
 AlignmentLosses = Literal["none", "reconstruction", "contrastive"]
 AnswerLoss = Literal["all_tokens", "first_token"]
@@ -151,13 +148,6 @@ class LoraSettings(AdaptedModules):
     """
 
     modules: tuple[str, ...] = Field(default=("q_proj", "v_proj"), min_length=1)
-
-    @property
-    def shape(self) -> LoraShape:
-        """The adapter's shape."""
-        from ...foundation import LoraShape
-
-        return LoraShape(modules=self.modules)
 
 
 class PoolingConfig(Config):

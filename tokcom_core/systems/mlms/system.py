@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -103,14 +104,23 @@ class Mlms(System):
         return {medium: self.models.slid_length(medium) for medium in self.budgets(task)}
 
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
-        symbols = self.token_width(task) // 2
+        stream = partial(Stream, symbols_per_token=self.token_width(task) // 2)
         media = [
-            Stream(m, m, m, tokens[m], symbols, medium=m) for m in self.budgets(task) if m in tokens
+            stream(name=m, device=m, modality=m, max_tokens=tokens[m], medium=m)
+            for m in self.budgets(task)
+            if m in tokens
         ]
         longest = {"caption": self.caption_tokens, "question": self.question_tokens}
         texts = [
-            Stream(name, TEXT, TEXT, longest[name], symbols, text=own, required=name == "question")
-            for name, own in self._columns(task).items()
+            stream(
+                name=name,
+                device=TEXT,
+                modality=TEXT,
+                max_tokens=longest[name],
+                text=column,
+                required=name == "question",
+            )
+            for name, column in self._columns(task).items()
         ]
         return (*media, *texts)
 

@@ -13,7 +13,7 @@ from ...features import FeatureDtype
 from ..config import AdaptedModules, MicroBatchSize
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
+    from ...foundation import LoraShape
 
 Coding = Literal["joint", "cross-entropy", "mse", "none"]
 Decoding = Literal["one-way", "relay"]
@@ -72,11 +72,11 @@ class LoraSettings(AdaptedModules):
         min_length=1,
     )
 
-    def peft_config(self) -> LoraConfig:
-        """PEFT's own config."""
-        from peft import LoraConfig
+    @property
+    def shape(self) -> LoraShape:
+        from ...foundation import LoraShape
 
-        return LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(self.modules))
+        return LoraShape(self.rank, self.alpha, dropout=0.0, modules=self.modules)
 
 
 class CodecConfig(Config):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ...answers import IGNORED
-from .language import LanguageLayers, Memory, positions_of
+from ...foundation import positions_of
+from .language import LanguageLayers, Memory
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ No token attends beyond its window, and nothing of the size of all pairs is comp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -28,6 +29,9 @@ from ...encoders import Grid
 from ..grids import StageProjection, pool
 
 FusionKind = Literal["ban", "mining", "addition", "low", "high"]
+
+_KEPT_TABLES = 64
+"""Maximum number of index tables of each kind that are kept, by sizes and device."""
 
 
 class FusionConfig(Config):
@@ -155,13 +159,10 @@ class BilateralAttention(Fusion):
 
     def _bottom_up(self, tokens: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """V'_l, eq. (6): each query attends to the window of V_h that it covers."""
-        size, queries = key.shape[1:3], tokens.shape[1:3]
-        spans = [covering(places, count) for places, count in zip(size, queries, strict=True)]
-        rows, columns = ((index.to(key.device), valid) for index, valid in spans)
-        keys, values = (windows(features, rows[0], columns[0]) for features in (key, value))
-        mask = _both(rows[1], columns[1]).to(key.device)
+        places, real = covered(key.shape[1:3], tokens.shape[1:3], key.device)
+        keys, values = (windows(features, places) for features in (key, value))
         query = self.query_low(tokens).flatten(1, 2).unsqueeze(2)
-        attended = F.scaled_dot_product_attention(query, keys, values, mask.unsqueeze(1))
+        attended = F.scaled_dot_product_attention(query, keys, values, real)
         return attended.reshape(tokens.shape)
 
     def _top_down(self, query: Tensor, low: Tensor) -> Tensor:
@@ -172,34 +173,53 @@ class BilateralAttention(Fusion):
         assert self._neighbourhood is not None
         cells = (self.low.rows, self.low.columns)
         key_value = self.key_value_low(low).reshape(len(low), *cells, -1)
-        near = [neighbours(count, self._neighbourhood) for count in cells]
-        keys, values = windows(key_value, *(index.to(low.device) for index, _ in near)).chunk(
-            2, dim=-1
-        )
-        mask = _both(near[0][1], near[1][1]).to(low.device)
-        groups = [
-            grouped(places, count) for places, count in zip(query.shape[1:3], cells, strict=True)
-        ]
-        members = [members.to(low.device) for members, _, _ in groups]
-        asked = windows(query, *members)
-        attended = F.scaled_dot_product_attention(asked, keys, values, mask.unsqueeze(1))
-        (_, row_cell, row_slot), (_, column_cell, column_slot) = groups
-        cell = row_cell[:, None] * cells[1] + column_cell
-        slot = row_slot[:, None] * members[1].shape[1] + column_slot
-        found = (cell * attended.shape[2] + slot).to(low.device)
-        return attended.flatten(1, 2).index_select(1, found.flatten()).reshape(query.shape)
+        places, real = surrounding(cells, self._neighbourhood, low.device)
+        keys, values = windows(key_value, places).chunk(2, dim=-1)
+        members, slots = grouped(query.shape[1:3], cells, low.device)
+        grouped_query = windows(query, members)
+        attended = F.scaled_dot_product_attention(grouped_query, keys, values, real)
+        return attended.flatten(1, 2).index_select(1, slots).reshape(query.shape)
 
 
-def windows(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Windows ``[B, R * C, r * c, D]`` of ``[B, H, W, D]``, by rows ``[R, r]``, columns ``[C, c]``.
-
-    Rows and columns are places along the two sides.
-    """
-    places = (rows[:, None, :, None] * features.shape[2] + columns[None, :, None, :]).flatten(2)
+def windows(features: Tensor, places: Tensor) -> Tensor:
+    """Windows ``[B, R * C, r * c, D]`` of ``[B, H, W, D]``, by places ``[R * C, r * c]``."""
     # Selecting whole feature vectors by one index is several times as fast as indexing both sides,
     # above all in the backward pass.
     taken = features.flatten(1, 2).index_select(1, places.flatten())
-    return taken.reshape(len(features), -1, places.shape[2], features.shape[3])
+    return taken.reshape(len(features), *places.shape, features.shape[3])
+
+
+@lru_cache(maxsize=_KEPT_TABLES)
+def covered(
+    grid: tuple[int, int], cells: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The window of a grid that each of ``cells`` covers, wholly or in part, see :func:`_both`."""
+    rows, columns = (covering(*sides) for sides in zip(grid, cells, strict=True))
+    return _both(rows, columns, grid[1], device)
+
+
+@lru_cache(maxsize=_KEPT_TABLES)
+def surrounding(cells: tuple[int, int], side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The window of ``side`` by ``side`` cells around each of ``cells``, see :func:`_both`."""
+    rows, columns = (neighbours(count, side) for count in cells)
+    return _both(rows, columns, cells[1], device)
+
+
+@lru_cache(maxsize=_KEPT_TABLES)
+def grouped(
+    grid: tuple[int, int], cells: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The places of a grid, grouped by the cell that their middle lies in.
+
+    Returns:
+        Places ``[R * C, most]`` of each cell, padded; the position ``[H * W]`` of each place among
+        them, row by row.
+    """
+    rows, columns = (members(*sides) for sides in zip(grid, cells, strict=True))
+    places, _ = _both(rows[0], columns[0], grid[1], device)
+    cell = rows[1][:, None] * cells[1] + columns[1]
+    slot = rows[2][:, None] * columns[0][0].shape[1] + columns[2]
+    return places, (cell * places.shape[1] + slot).flatten().to(device)
 
 
 def covering(places: int, cells: int) -> tuple[Tensor, Tensor]:
@@ -220,18 +240,17 @@ def neighbours(cells: int, side: int) -> tuple[Tensor, Tensor]:
     return index.clamp(0, cells - 1), (index >= 0) & (index < cells)
 
 
-def grouped(places: int, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+def members(places: int, cells: int) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
     """The places of a side, grouped by the cell that their middle lies in.
 
     Returns:
-        Places ``[cells, most]`` of each cell, padded; the cell ``[places]`` of each place; its
-        position ``[places]`` within that cell.
+        Places ``[cells, most]`` of each cell, and which of them are real; the cell ``[places]`` of
+        each place; its position ``[places]`` within that cell.
     """
     cell = (2 * torch.arange(places) + 1) * cells // (2 * places)
     first = torch.searchsorted(cell, torch.arange(cells))
     last = torch.searchsorted(cell, torch.arange(cells), right=True)
-    index, _ = _spans(first, last, places)
-    return index, cell, torch.arange(places) - first[cell]
+    return _spans(first, last, places), cell, torch.arange(places) - first[cell]
 
 
 def _spans(first: Tensor, last: Tensor, places: int) -> tuple[Tensor, Tensor]:
@@ -239,7 +258,16 @@ def _spans(first: Tensor, last: Tensor, places: int) -> tuple[Tensor, Tensor]:
     return index.clamp(max=places - 1), index < last[:, None]
 
 
-def _both(rows: Tensor, columns: Tensor) -> Tensor:
-    """Which places of each window are real, ``[R * C, r * c]``, given those of its two sides."""
-    both = rows[:, None, :, None] & columns[None, :, None, :]
-    return both.flatten(2, 3).flatten(0, 1)
+def _both(
+    rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor], width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Windows of a grid with ``width`` columns, given those of its two sides.
+
+    Returns:
+        Places ``[R * C, r * c]`` in the grid, counted row by row; which of them are real, bool
+        ``[R * C, 1, r * c]``.
+    """
+    places = rows[0][:, None, :, None] * width + columns[0][None, :, None, :]
+    real = rows[1][:, None, :, None] & columns[1][None, :, None, :]
+    flat = places.flatten(2).flatten(0, 1), real.flatten(2).flatten(0, 1)
+    return flat[0].to(device), flat[1].unsqueeze(1).to(device)

@@ -6,7 +6,6 @@ Shapes: ``B`` batch, ``S`` tokens, ``D`` features of a token, ``V`` words of the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,7 @@ from transformers.masking_utils import create_masks_for_generate
 from ...checkpoints.loading import load_model
 from ...devices import pick_device, pick_dtype
 from ...errors import first_line
-from .config import LoraSettings
+from ...foundation import LoraShape, positions_of
 
 _CHECKED_TOKENS = 8
 _TOLERANCE = 0.01
@@ -96,7 +95,7 @@ class LanguageLayers(nn.Module):
         name: str,
         device: str = "auto",
         layers: int | None = None,
-        lora: LoraSettings | None = None,
+        lora: LoraShape | None = None,
         single_precision: bool = False,
     ) -> None:
         super().__init__()
@@ -236,30 +235,3 @@ def _not_cut(name: str, whole: nn.Module, reason: str) -> ValueError:
 def _cache_keyword(layer: nn.Module) -> str:
     """What a decoder layer calls its cache; ``past_key_values`` before transformers 5.24."""
     return "cache" if "cache" in inspect.signature(layer.forward).parameters else "past_key_values"
-
-
-def joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Tokens ``[B, S, D]`` and valid ``[B, S]`` of several parts in a row, padded on the left.
-
-    S is the length of the longest sample. In a mixture of tasks it is much less than that of the
-    longest parts together, since those with long texts have no image.
-    """
-    tokens, valid = (torch.cat(own, dim=1) for own in zip(*parts, strict=True))
-    order = to_the_right(valid)
-    valid = valid.gather(1, order)
-    tokens = tokens.gather(1, order[..., None].expand(*order.shape, tokens.shape[2]))
-    return tokens * valid[..., None], valid
-
-
-def to_the_right(valid: Tensor) -> Tensor:
-    """Places ``[B, S']`` that move the padding of ``valid`` ``[B, S]`` to the left, in order.
-
-    S' is the length of the longest sample.
-    """
-    counts: list[int] = valid.sum(1).tolist()
-    return valid.int().argsort(dim=1, stable=True)[:, -max([1, *counts]) :]
-
-
-def positions_of(valid: Tensor) -> Tensor:
-    """Places of tokens in their text, int64 ``[B, S]``; padding takes none."""
-    return (valid.long().cumsum(1) - 1).clamp(min=0)

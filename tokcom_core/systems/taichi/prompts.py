@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ...answers import IGNORED, padded
 from ...chat import render_chat
-from ...checkpoints.loading import load_tokenizer
+from ...checkpoints.loading import load_tokenizer, text_ids
 from .config import Order
 
 
@@ -60,15 +60,10 @@ def read_markup(tokenizer: PreTrainedTokenizerBase) -> Markup:
     Raises:
         ValueError: for a chat template that has no place for a user's and an assistant's turns.
     """
-
-    def ids(text: str) -> list[int]:
-        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
-
-    end, line = int(tokenizer.eos_token_id), ids("\n")
+    end, line = int(tokenizer.eos_token_id), text_ids(tokenizer, "\n")
     if not tokenizer.chat_template:
         return Markup(tokenizer("")["input_ids"], line, line, end, line)
-    opening, reply, following = map(ids, _read_chat(tokenizer))
+    opening, reply, following = (text_ids(tokenizer, text) for text in _read_chat(tokenizer))
     blank = [not tokenizer.decode([token]).strip() for token in following]
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     ends = [token in {*added, *tokenizer.all_special_ids} for token in following]
@@ -140,8 +135,7 @@ class Words:
 
     def ids(self, text: str, longest: int | None = None) -> list[int]:
         """Token ids of a text, without special tokens."""
-        found: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found[:longest]
+        return text_ids(self._tokenizer, text)[:longest]
 
     def prompts(
         self, instructions: Sequence[str], captions: Sequence[str] | None = None, longest: int = 0

@@ -17,12 +17,13 @@ from torch.nn import functional as F
 
 from ...answers import IGNORED, answer_losses, greedy_answers, token_count
 from ...datasets.samples import Samples
+from ...foundation import concatenate, padding_first, positions_of
 from ..base import Predictions, Receiver, Seeded
 from ..streams import Feedback, Received
 from ..tokens import reconstruction_loss
 from .codec import ChannelDecoder
 from .decoding import Generation, Prompt, answer_logits, generate, own_states
-from .language import LanguageLayers, joined, positions_of, to_the_right
+from .language import LanguageLayers
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PRETRAINING, PROMPT, STATES, VISUAL
 from .parameters import check_loaded, is_language, load_weights, named_weights, require
 from .prompts import Words
@@ -154,8 +155,8 @@ class TaichiReceiver(Receiver):
         parts = [self._embedded(before), (tokens, seen), self._embedded(after)]
         labels = torch.full_like(torch.cat([valid for _, valid in parts], 1).long(), IGNORED)
         labels[:, -after.shape[1] :] = script.labels.to(device)
-        order = to_the_right(torch.cat([valid for _, valid in parts], 1))
-        inputs, valid = joined(parts)
+        order = padding_first(torch.cat([valid for _, valid in parts], 1), trim=True)
+        inputs, valid = concatenate(parts, trim=True)
         following = labels.gather(1, order)[:, 1:]
         predicted = following != IGNORED
         if not predicted.any():

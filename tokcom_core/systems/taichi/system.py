@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,9 @@ from .names import (
 )
 from .projectors import ProjectorConfig
 from .sizes import query_grid, token_macs, visual_macs
+
+if TYPE_CHECKING:
+    from ...foundation import LoraShape
 
 
 class Taichi(System):
@@ -143,10 +146,10 @@ class Taichi(System):
         return 0 if self.intact_texts else self.transmitter_layers
 
     @property
-    def adapter(self) -> c.LoraSettings | None:
+    def adapter(self) -> LoraShape | None:
         """The language model's adapter, if some phase trains one."""
         joint = self.coding == "joint" and not self.intact_texts
-        return self.lora if joint or self.language_tuning == "lora" else None
+        return self.lora.shape if joint or self.language_tuning == "lora" else None
 
     @property
     def _encoders(self) -> dict[str, EncoderConfig]:
@@ -181,30 +184,44 @@ class Taichi(System):
         return query_grid(low, self.projector.stride, count)
 
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
+        from .codec import symbols_per_token
         from .prompts import count_markup
 
-        width = self.token_width
+        width, markup = self.token_width, count_markup(self.models.language)
+        stream = partial(Stream, device=TERMINAL, padding="left")
         if self.intact_texts:
-            own = count_markup(self.models.language)
-            longest = self.caption_tokens + self.instruction_tokens + own
-            text = Stream(PROMPT, TERMINAL, "text", longest, width // 2, text="instruction")
-            return (replace(text, required=True, padding="left"),)
-        from .codec import symbols_per_token
-
-        symbols = symbols_per_token(self.codec, width)
+            return (
+                stream(
+                    name=PROMPT,
+                    modality="text",
+                    max_tokens=self.caption_tokens + self.instruction_tokens + markup,
+                    symbols_per_token=width // 2,
+                    text="instruction",
+                    required=True,
+                ),
+            )
         visual = tokens.get(TERMINAL, 0)
-        whole = visual + self.instruction_tokens + count_markup(self.models.language)
-        both = ("image", "instruction")
-        found = [
-            Stream(VISUAL, TERMINAL, "image", visual, width // 2, medium="image"),
-            Stream(PROMPT, TERMINAL, "image+text", whole, symbols, *both, True, self.sends_scale),
-            Stream(STATES, TERMINAL, "image+text", whole, width // 2, *both),
+        whole = visual + self.instruction_tokens + markup
+        states = partial(stream, modality="image+text", medium="image", text="instruction")
+        coded = partial(
+            states,
+            symbols_per_token=symbols_per_token(self.codec, width),
+            sends_scale=self.sends_scale,
+        )
+        streams = [
+            stream(
+                name=VISUAL,
+                modality="image",
+                max_tokens=visual,
+                symbols_per_token=width // 2,
+                medium="image",
+            ),
+            coded(name=PROMPT, max_tokens=whole, required=True),
+            states(name=STATES, max_tokens=whole, symbols_per_token=width // 2),
         ]
         if self.in_rounds:
-            longest = whole + self.answer_tokens
-            spoken = Stream(DIALOGUE, TERMINAL, "image+text", longest, symbols, *both)
-            found.append(replace(spoken, sends_scale=self.sends_scale))
-        return tuple(replace(stream, padding="left") for stream in found)
+            streams.append(coded(name=DIALOGUE, max_tokens=whole + self.answer_tokens))
+        return tuple(streams)
 
     def follows(self, phase: str) -> bool:
         return phase == TUNING
@@ -279,7 +296,7 @@ class Taichi(System):
             )
         super().check(task, tokens)
         if self.adapter is not None:
-            self.adapter.check(self.models.language)
+            self.lora.check(self.models.language)
         if self.intact_texts:
             return
         self.queries(tokens[TERMINAL])
@@ -430,11 +447,11 @@ def _phase(
         weight_decay=own.weight_decay,
     )
     return Phase(
-        name,
-        inputs,
-        training,
-        own.batch_size,
-        losses,
-        over_air,
+        name=name,
+        inputs=inputs,
+        training=training,
+        batch_size=own.batch_size,
+        losses=losses,
+        over_air=over_air,
         micro_batch_size=own.micro_batch_size,
     )

@@ -16,11 +16,12 @@ from ...answers import IGNORED
 from ...datasets.samples import Samples
 from ...devices import pick_device
 from ...features import FeatureStore, open_features
+from ...foundation import concatenate, positions_of
 from ..base import STATION, FeatureFolders, Transmitter
 from ..streams import Feedback
 from ..tokens import pack
 from .codec import ChannelEncoder, scale_frames
-from .language import LanguageLayers, Memory, joined, positions_of
+from .language import LanguageLayers, Memory
 from .names import CODEC, CODING, DIALOGUE, OFF_AIR, PROMPT, STATES, VISUAL
 from .parameters import check_loaded, is_language, load_weights, named_weights, require
 from .prompts import Words
@@ -231,7 +232,7 @@ class TaichiTransmitter(Transmitter):
         parts = [self._embedded(before), self._embedded(after)]
         if image:
             parts.insert(1, self._visual(*image))
-        tokens, valid = joined(parts)
+        tokens, valid = concatenate(parts, trim=True)
         if answers:
             said, marks = self._embedded(answers[0])
             tokens, valid = torch.cat([tokens, said], 1), torch.cat([valid, marks], 1)

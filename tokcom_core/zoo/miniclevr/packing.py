@@ -242,7 +242,7 @@ def _note_meaning(packed: Denoting, start: int, scene: Scene, question: Question
 def batch_of(packed: list[Denoting]) -> dict[str, Tensor]:
     """Padded sequences with what their tokens mean: :data:`MEANINGS` as ``[B, S, facts]``.
 
-    Unknown facts are -100.
+    Unknown facts are ``IGNORED``.
     """
     batch = collate(list(packed))
     for name, facts in MEANINGS.items():

@@ -7,7 +7,6 @@ readable as a word after the alignment.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +35,7 @@ from ...datasets.minimusic.labels import (
     vision_labels,
 )
 from ...datasets.minimusic.write import ClipPlan
-
-logger = logging.getLogger(__name__)
+from ..training import Recipe, fit
 
 WIDTH, LAYERS, HEADS = 96, 3, 4
 HELD_OUT = 0.1
@@ -168,34 +166,26 @@ def _train(
 ) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     heads = _Heads(labels, summary_tokens)
-    parameters = [*model.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.05)
     count = len(labels.tags)
     train, held_out = torch.arange(count).split(
         [count - int(HELD_OUT * count), int(HELD_OUT * count)]
     )
-    steps = recipe.epochs * (len(train) // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=recipe.learning_rate, total_steps=steps, pct_start=0.1
-    )
-    model.train()
-    for step in range(steps):
+
+    def loss() -> Tensor:
         chosen = train[torch.randint(len(train), (recipe.batch_size,), generator=generator)]
-        own = labels.rows(chosen)
+        batch = labels.rows(chosen)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             hidden = model(values(chosen)).last_hidden_state
         dense, tags = heads(hidden.float())
-        loss = F.binary_cross_entropy_with_logits(tags, own.tags) + sum(
-            F.cross_entropy(logits.flatten(0, 1), own.dense[name].flatten())
+        return F.binary_cross_entropy_with_logits(tags, batch.tags) + sum(
+            F.cross_entropy(logits.flatten(0, 1), batch.dense[name].flatten())
             for name, logits in dense.items()
         )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 0:
-            logger.info("step %d of %d, loss %.3f", step, steps, loss.item())
+
+    model.train()
+    steps = recipe.epochs * (len(train) // recipe.batch_size)
+    training = Recipe(steps, recipe.batch_size, recipe.learning_rate)
+    fit([*model.parameters(), *heads.parameters()], training, loss)
     return _score(model.eval(), heads, values, labels, held_out)
 
 

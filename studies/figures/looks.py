@@ -123,8 +123,3 @@ def with_values(names: Iterable[str], values: Iterable[float], unit: str) -> lis
     words = ["-" if pd.isna(value) else f"{value:g} {unit}" for value in values]
     pairs = zip(names, words, strict=True)
     return [", ".join(part for part in pair if part != "-") or "-" for pair in pairs]
-
-
-def without_references(rows: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
-    """The rows of methods that are no references."""
-    return rows[~rows["method"].isin(layout.reference_methods)]

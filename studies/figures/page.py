@@ -19,6 +19,7 @@ from ..plan.differences import preset_differences, without_defaults
 from ..plan.study import Study
 from ..plan.swept import SweptLink
 from ..tables.columns import PACKET_BITS, TableLayout
+from ..tables.filters import without_references
 from ..tables.findings import Findings
 from ..tables.frontier import pareto
 from ..tables.service import SERVICE_NOTE, summarise_service
@@ -26,7 +27,6 @@ from ..tables.summary import interval_note
 from .chart import Chart
 from .interactive import Json, draw, legend
 from .interactive_users import draw_users
-from .looks import without_references
 from .users import Users
 
 _PLOT = {"responsive": True, "displayModeBar": False}

@@ -15,6 +15,7 @@ from channel_models import InfeasibleBudgetError
 from ..plan.study import Study
 from .affordable import LinkLimits, affordable
 from .columns import TableLayout
+from .filters import without_references
 from .knapsack import Steps, apportioned, max_min, most_accurate
 
 Policy = Literal["equal", "proportional", "accuracy", "max-min"]
@@ -64,8 +65,7 @@ def candidates(
     Raises:
         ValueError: if there are none, or if they are of several airs.
     """
-    rows = rows[~rows["method"].isin(layout.reference_methods)]
-    rows = rows.dropna(subset=["eval_snr_db", "accuracy"])
+    rows = without_references(rows, layout).dropna(subset=["eval_snr_db", "accuracy"])
     if rows.empty:
         raise ValueError("no finished cell on an air that is evaluated by SNR, as users need it")
     for name, label in (("method", method), ("air", air)):

@@ -13,6 +13,7 @@ from ..plan.study import Study
 from .columns import TableLayout
 from .comparison import compare_methods
 from .files import Tables
+from .filters import finished
 from .learning import compare_learning
 
 _ONE_SIDE = "its two sides are the same; give than_tokens other lengths than tokens"
@@ -74,17 +75,16 @@ def _at_snrs(results: pd.DataFrame, claim: Claim, layout: TableLayout) -> pd.Dat
     if not claim.eval_snr_db:
         return results
     free = results["method"].isin(layout.reference_methods)
-    asked = results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])
-    done = results["status"] == "ok"
+    rows = results[free | results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])]
+    done, kept = finished(results), finished(rows)
     for name in (claim.better, claim.than):
-        own = done & (results["method"] == name)
-        if own.any() and not (own & (free | asked)).any():
-            known = sorted(results.loc[own, "eval_snr_db"].unique())
+        known = sorted(done.loc[done["method"] == name, "eval_snr_db"].unique())
+        if known and not (kept["method"] == name).any():
             raise ValueError(
                 f"no finished cell of the method {name!r} at {_listed(claim.eval_snr_db)} dB; "
                 f"there are some at {_listed(known)} dB"
             )
-    return results[free | asked]
+    return rows
 
 
 def _listed(snrs_db: Iterable[float]) -> str:

@@ -32,8 +32,8 @@ _TEXT, _REAL, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A reference method, lower or upper.
+class ReferenceColumn:
+    """A reference method, and the column of its accuracy.
 
     Attributes:
         method: Name of the method.
@@ -82,7 +82,7 @@ class TableLayout:
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
     graded: bool = False
-    references: tuple[Reference, ...] = ()
+    references: tuple[ReferenceColumn, ...] = ()
     streams: tuple[str, ...] = ()
     fitted: bool = False
 

@@ -20,7 +20,7 @@ from studies.figures.report import write_report
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
-from studies.tables.columns import Reference, TableLayout
+from studies.tables.columns import ReferenceColumn, TableLayout
 from studies.tables.files import Tables
 from studies.tables.filters import without_references
 from studies.tables.findings import Findings
@@ -225,7 +225,7 @@ def radio() -> TableLayout:
         devices=("left", "right", "radio"),
         losses=("pose",),
         methods=("dense", "sparse"),
-        references=(Reference("majority-vote", "lower"),),
+        references=(ReferenceColumn("majority-vote", "lower"),),
     )
 
 

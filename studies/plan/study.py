@@ -56,6 +56,7 @@ from .paths import resolve_checkpoints
 from .recipes import RecipeName, with_recipe
 from .smoke import Scale, smoked
 from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation, SweptLink, check_mcs
+from .token_lengths import TokenLengths
 
 _HIGHEST_SNR_DB = 100
 """An SNR above it, or below its negative, was not meant in dB."""
@@ -155,10 +156,6 @@ class Resources(Config):
 Deadline = Annotated[float, Field(gt=0)] | None
 """Deadline of a question in ms; None if there is none."""
 
-TokenBudget = dict[str, Annotated[int, Field(ge=1)]]
-"""Token length of each device whose length a study sets."""
-
-
 _RESOLVED = "resolved"
 """Key of a validation's context that tells that checkpoints are resolved already."""
 
@@ -189,7 +186,7 @@ class Study(Config):
     bandwidth_hz: Annotated[
         tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], *SEVERAL
     ] = (5e6,)
-    tokens: Annotated[tuple[TokenBudget, ...], *GRID] = Field(
+    tokens: Annotated[tuple[TokenLengths, ...], *GRID] = Field(
         default_factory=lambda known: (_default_tokens(known),)
     )
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=_SEEDS)], ...], *SEVERAL] = (0,)
@@ -414,9 +411,9 @@ def _in_keys(value: Any) -> Any:
     return [_in_keys(own) for own in value] if isinstance(value, list | tuple) else value
 
 
-def _default_tokens(known: dict[str, Any]) -> TokenBudget:
+def _default_tokens(known: dict[str, Any]) -> TokenLengths:
     """Default token lengths of the systems that the methods use."""
-    found: TokenBudget = {}
+    found: TokenLengths = {}
     for method in known.get("methods", ()):
         try:
             system = system_of(method, known["systems"])

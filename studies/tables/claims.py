@@ -8,8 +8,9 @@ from typing import Literal
 
 import pandas as pd
 
-from ..plan.claims import Claim, TokenLengths, with_lengths
+from ..plan.claims import Claim
 from ..plan.study import Study
+from ..plan.token_lengths import TokenLengths, with_lengths
 from .columns import TableLayout
 from .comparison import compare_methods
 from .files import Tables
@@ -97,8 +98,8 @@ def _at_lengths(
     """A method's rows at these token lengths, renamed to include them; none without lengths."""
     rows = results[results["method"] == method] if tokens else results[:0]
     for device, count in tokens.items():
-        if device not in tables.layout.budgets:
-            known = ", ".join(tables.layout.budgets)
+        if device not in tables.layout.budget_devices:
+            known = ", ".join(tables.layout.budget_devices)
             raise ValueError(f"no token length of a device {device!r}; there are: {known}")
         rows = rows[rows[f"tokens_{device}"] == count]
     return rows.assign(method=with_lengths(method, tokens))

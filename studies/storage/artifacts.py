@@ -9,13 +9,13 @@ from pathlib import Path
 from tokcom_core.storage import atomic_folder
 
 from ..plan.spec import Spec
-from .store import LocalStore
+from .store import Store
 
 
 class Artifacts:
     """The artifacts of one study folder."""
 
-    def __init__(self, root: Path, store: LocalStore) -> None:
+    def __init__(self, root: Path, store: Store) -> None:
         self.root = root
         self._store = store
 

@@ -16,7 +16,7 @@ from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.artifacts import Artifacts
 from studies.storage.folder import StudyFolder
-from studies.storage.store import LocalStore
+from studies.storage.store import Store
 from studies.tables.rows import write_rows
 from tokcom_core.checkpoints import pocket_folder
 
@@ -28,7 +28,7 @@ class NumberSpec(Spec):
 
 
 def test_an_artifact_is_whole_or_absent(tmp_path: Path) -> None:
-    artifacts, spec = Artifacts(tmp_path, LocalStore(tmp_path)), NumberSpec(number=1)
+    artifacts, spec = Artifacts(tmp_path, Store(tmp_path)), NumberSpec(number=1)
     with pytest.raises(RuntimeError), artifacts.write(spec) as partial:
         (partial / "data").write_text("half")
         raise RuntimeError("killed")

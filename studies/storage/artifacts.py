@@ -11,6 +11,11 @@ from tokcom_core.storage import atomic_folder
 from ..plan.spec import Spec
 from .store import Store
 
+CURVES = "curves.parquet"
+"""File of the losses of a phase, in its artifact."""
+VALIDATION = "validation.json"
+"""File of the validation loss of a trained network, in its artifact."""
+
 
 class Artifacts:
     """The artifacts of one study folder."""

@@ -11,9 +11,9 @@ from statistics import fmean
 
 import pandas as pd
 
+from ..plan.artifact_spec import Spec
 from ..plan.cells import Plan
 from ..plan.growth import outgrown
-from ..plan.spec import Spec
 from ..plan.specs import Cell, PhaseSpec, ValidationSpec
 from ..storage.artifacts import VALIDATION
 from ..storage.folder import StudyFolder

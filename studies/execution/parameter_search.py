@@ -27,10 +27,10 @@ from tokcom_core.devices import gpu_is_lost
 from tokcom_core.storage import StorageError, writing
 
 from ..errors import reason_of
+from ..plan.artifact_spec import Spec
 from ..plan.cells import Plan
 from ..plan.modules import modules_of
 from ..plan.search import Range, Search, Space, Variant, variant_of
-from ..plan.spec import Spec
 from ..plan.specs import FeaturesSpec
 from ..plan.study import Study
 from ..storage.artifacts import VALIDATION

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from actors import PeerLostError, StateLostError, retrying
 
-from ..plan.spec import Spec
+from ..plan.artifact_spec import Spec
 from ..plan.specs import Cell, FeaturesSpec, PhaseSpec, ValidationSpec
 from ..plan.study import Study
 from ..plan.workload import workload_of

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
+from .artifact_spec import Spec
 from .cells import Plan
-from .spec import Spec
 from .specs import Cell, FeaturesSpec
 from .workload import Usage, Workload, data_workload, workload_of
 

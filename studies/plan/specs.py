@@ -14,8 +14,8 @@ from tokcom_core.features import AnyFeatures, MediaFeatures
 from tokcom_core.systems import NamedSystem, Phase, Stream, System, Transport, devices_of
 from tokcom_core.tasks import NamedTask, Task
 
+from .artifact_spec import Spec
 from .compute import Compute
-from .spec import Spec
 from .study import Metric
 from .token_lengths import TokenLengths
 

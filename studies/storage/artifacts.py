@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokcom_core.storage import atomic_folder
 
-from ..plan.spec import Spec
+from ..plan.artifact_spec import Spec
 from .store import Store
 
 CURVES = "curves.parquet"

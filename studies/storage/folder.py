@@ -14,10 +14,11 @@ from filelock import FileLock, Timeout
 
 from tokcom_core.storage import atomic_file, remove_partials, writing
 
+from ..plan.artifact_spec import Spec
 from ..plan.differences import differences
 from ..plan.digests import digests_of
 from ..plan.loading import load
-from ..plan.spec import Spec
+from ..plan.numbers import exact_text
 from ..plan.study import Study
 from .artifacts import Artifacts
 from .store import store_at
@@ -264,5 +265,4 @@ def condition_name(key: str, eval_snr_db: float) -> str:
     """Name of an evaluated condition of a cell."""
     if math.isnan(eval_snr_db):
         return key
-    short = f"{eval_snr_db:g}"
-    return f"{key}_{short if float(short) == eval_snr_db else repr(eval_snr_db)}dB"
+    return f"{key}_{exact_text(eval_snr_db)}dB"

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from studies.execution.run import run_study
+from studies.plan.artifact_spec import Spec
 from studies.plan.digests import digests_of
 from studies.plan.modules import module_source
-from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.artifacts import Artifacts
 from studies.storage.folder import StudyFolder, condition_name

@@ -15,9 +15,9 @@ import pytest
 from actors import Network
 from studies.cli.forecast_table import trials_at_once
 from studies.execution.checkpoints import KeptCheckpoints
+from studies.plan.artifact_spec import Spec
 from studies.plan.cells import Plan
 from studies.plan.forecast import Forecast, ForecastRow, specs_of
-from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.plan.workload import Usage, workload_of
 from studies.storage.folder import StudyFolder

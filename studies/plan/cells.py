@@ -17,8 +17,9 @@ from tokcom_core.tasks import Task
 from .budgets import Budget, budget_of, loss_at_bandwidth_db
 from .checks import check_data, check_emulation, check_method
 from .contenders import Contender, air_of, contenders_of, digital_links, transports_of
+from .snrs import TrainingSnr
 from .specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec
-from .study import Study, TrainingSnr
+from .study import Study
 from .token_lengths import TokenLengths
 
 NOISELESS = named_air("awgn")

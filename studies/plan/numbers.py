@@ -11,6 +11,6 @@ def exact_text(value: float) -> str:
     return short if float(short) == value else repr(value)
 
 
-def joined_text(values: Iterable[float]) -> str:
+def listed_text(values: Iterable[float]) -> str:
     """Numbers in six digits, with commas between them."""
     return ", ".join(f"{value:g}" for value in values)

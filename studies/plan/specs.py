@@ -16,7 +16,7 @@ from tokcom_core.tasks import NamedTask, Task
 
 from .artifact_spec import Spec
 from .compute import Compute
-from .study import Metric
+from .evaluation import Metric
 from .token_lengths import TokenLengths
 
 

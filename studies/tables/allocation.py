@@ -11,7 +11,7 @@ import pandas as pd
 
 from channel_models import InfeasibleBudgetError
 
-from ..plan.numbers import joined_text
+from ..plan.numbers import listed_text
 from ..plan.study import Study
 from .affordable import LinkLimits, affordable
 from .columns import TableLayout
@@ -149,8 +149,8 @@ def _blocks(offers: _Offers, band: SharedBand) -> tuple[int, ...]:
     needed = [offers.fewest(snr_db) for snr_db in users_snr_db]
     if sum(needed) > total:
         raise InfeasibleBudgetError(
-            f"users at {joined_text(users_snr_db)} dB need {joined_text(needed)} resource blocks for "
-            f"deadline_ms {band.deadline_ms:g}, {sum(needed)} in all, and bandwidth_hz "
+            f"users at {listed_text(users_snr_db)} dB need {listed_text(needed)} resource blocks "
+            f"for deadline_ms {band.deadline_ms:g}, {sum(needed)} in all, and bandwidth_hz "
             f"{band.bandwidth_hz:g} has {total}; take {sum(needed) * offers.block_hz:g} or more, "
             "or a longer deadline_ms"
         )

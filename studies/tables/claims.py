@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from ..plan.claims import Claim
-from ..plan.numbers import joined_text
+from ..plan.numbers import listed_text
 from ..plan.study import Study
 from ..plan.token_lengths import TokenLengths, with_lengths
 from .columns import TableLayout
@@ -83,8 +83,8 @@ def _at_snrs(results: pd.DataFrame, claim: Claim, layout: TableLayout) -> pd.Dat
         known = sorted(done.loc[done["method"] == name, "eval_snr_db"].unique())
         if known and not (kept["method"] == name).any():
             raise ValueError(
-                f"no finished cell of the method {name!r} at {joined_text(claim.eval_snr_db)} dB; "
-                f"there are some at {joined_text(known)} dB"
+                f"no finished cell of the method {name!r} at {listed_text(claim.eval_snr_db)} dB; "
+                f"there are some at {listed_text(known)} dB"
             )
     return rows
 
@@ -138,5 +138,5 @@ def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
         return f"no part or group {claim.part!r}; there are: {', '.join(layout.kinds)}"
     budgeted = any(not air.sets_snr for air in study.airs)  # their rows are judged at any SNR
     if claim.eval_snr_db and not budgeted and not {*claim.eval_snr_db} & {*study.eval_snr_db}:
-        return f"not evaluated at its SNRs; eval_snr_db is {joined_text(study.eval_snr_db)}"
+        return f"not evaluated at its SNRs; eval_snr_db is {listed_text(study.eval_snr_db)}"
     return None

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from ..execution.progress import KIND_NAMES, duration_text
-from ..plan.forecast import Forecast, Part
+from ..plan.forecast import Forecast, ForecastRow
 from ..plan.study import Study
 from ..tables.layout import layout_of
 
@@ -28,25 +28,25 @@ def forecast_table(study: Study, forecast: Forecast, begun: bool) -> Table | str
     Returns:
         The table; one line if nothing is left, or nothing known of it.
     """
-    parts = forecast.parts
-    if not parts:
+    rows = forecast.rows
+    if not rows:
         return _FINISHED
-    if not any(part.known for part in parts):
+    if not any(row.known for row in rows):
         return _NONE_YET
     shown = Table(
         "work", "runs", "each", "total", "disk", "based on",
         title=f"expected time and disk{' of what is left' if begun else ''}", box=box.SIMPLE_HEAD,
     )  # fmt: skip
-    for part in parts:
-        shown.add_row(KIND_NAMES.get(part.kind, part.kind), str(part.runs), *_columns(part))
+    for row in rows:
+        shown.add_row(KIND_NAMES.get(row.kind, row.kind), str(row.runs), *_columns(row))
     trials = trials_at_once(study)
-    least = "" if all(part.complete for part in parts) else "at least "
+    least = "" if all(row.complete for row in rows) else "at least "
     shown.add_row(
         f"all, {trials} at once",
-        str(sum(part.runs for part in parts)),
+        str(sum(row.runs for row in rows)),
         "",
         f"{least}{duration_text(forecast.elapsed_s(trials))}",
-        f"{least}{decimal(round(sum(part.bytes for part in parts)))}",
+        f"{least}{decimal(round(sum(row.bytes for row in rows)))}",
         "",
     )
     return shown
@@ -63,13 +63,13 @@ def trials_at_once(study: Study) -> int:
     return max(1, int(min(room)))
 
 
-def _columns(part: Part) -> tuple[str, str, str, str]:
-    if not part.known:
+def _columns(row: ForecastRow) -> tuple[str, str, str, str]:
+    if not row.known:
         return "-", "-", "-", "none"
-    least = "" if part.complete else "at least "
+    least = "" if row.complete else "at least "
     return (
-        duration_text(part.seconds / len(part.known)),
-        f"{least}{duration_text(part.seconds)}",
-        f"{least}{decimal(round(part.bytes))}",
-        f"{part.earlier} earlier",
+        duration_text(row.seconds / len(row.known)),
+        f"{least}{duration_text(row.seconds)}",
+        f"{least}{decimal(round(row.bytes))}",
+        f"{row.earlier} earlier",
     )

@@ -17,11 +17,11 @@ from tokcom_core.systems import devices_of
 
 from ..execution.finished import choose_learning_rates, left_to_run
 from ..execution.progress import KIND_NAMES
+from ..plan.artifact_spec import Spec
 from ..plan.budgets import meets, operations_of_longest, user_link
 from ..plan.cells import Plan
 from ..plan.forecast import Forecast, specs_of
 from ..plan.operations import served_streams
-from ..plan.spec import Spec
 from ..plan.specs import Cell
 from ..plan.study import Study
 from ..plan.workload import DATA

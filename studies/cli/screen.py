@@ -209,7 +209,7 @@ def conditions_note(results: pd.DataFrame, summary: pd.DataFrame, layout: TableL
 
 def budgets_notes(layout: TableLayout) -> list[str]:
     """A note that says whose token lengths ``16+16`` are; none if no method has any."""
-    return [f"{'+'.join(layout.budgets)} tokens"] if layout.budgets else []
+    return [f"{'+'.join(layout.budget_devices)} tokens"] if layout.budget_devices else []
 
 
 def infeasible_notes(reasons: Iterable[str], cells: int) -> list[Text]:

@@ -10,6 +10,7 @@ import pandas as pd
 import typer
 from rich.table import Table
 
+from ..plan.numbers import exact_text
 from .printing import plain_console, print_table
 from .study import Address, Overrides, Source
 
@@ -108,7 +109,4 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     """A value as YAML on the command line has it, with all digits of a number that needs them."""
-    if not isinstance(value, float):
-        return str(value)
-    short = f"{value:g}"
-    return short if float(short) == value else str(value)
+    return exact_text(value) if isinstance(value, float) else str(value)

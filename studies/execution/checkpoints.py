@@ -7,7 +7,7 @@ from pathlib import Path
 from actors import Checkpoints
 from actors.training.checkpoints import Losses
 
-from ..storage.store import LocalStore
+from ..storage.store import Store
 
 
 class KeptCheckpoints(Checkpoints):
@@ -19,7 +19,7 @@ class KeptCheckpoints(Checkpoints):
         every: Number of steps between checkpoints.
     """
 
-    def __init__(self, folder: Path, store: LocalStore, every: int = 50) -> None:
+    def __init__(self, folder: Path, store: Store, every: int = 50) -> None:
         super().__init__(folder, every)
         self._store = store
 

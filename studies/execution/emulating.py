@@ -7,8 +7,8 @@ from functools import partial
 
 from actors import Emulation, EmulationSetup, EmulationState
 
+from ..plan.artifact_spec import Spec
 from ..plan.operations import longest_tokens, operations_of, served_streams
-from ..plan.spec import Spec
 from ..plan.specs import Cell
 from ..storage.folder import StudyFolder
 from ..tables.emulation import emulated_outcome

@@ -11,10 +11,11 @@ from statistics import fmean
 
 import pandas as pd
 
+from ..plan.artifact_spec import Spec
 from ..plan.cells import Plan
 from ..plan.growth import outgrown
-from ..plan.spec import Spec
 from ..plan.specs import Cell, PhaseSpec, ValidationSpec
+from ..storage.artifacts import VALIDATION
 from ..storage.folder import StudyFolder
 from ..tables.files import Tables
 from ..tables.findings import Findings
@@ -161,5 +162,5 @@ def _mean(losses: list[float]) -> float:
 
 
 def _validation_loss(folder: StudyFolder, spec: ValidationSpec) -> float:
-    file = folder.artifacts.path(spec) / "validation.json"
+    file = folder.artifacts.path(spec) / VALIDATION
     return float(json.loads(file.read_text())["loss"])

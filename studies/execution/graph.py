@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from ..plan.spec import Spec
+from ..plan.artifact_spec import Spec
 
 
 @dataclass(frozen=True)

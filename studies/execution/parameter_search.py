@@ -27,12 +27,13 @@ from tokcom_core.devices import gpu_is_lost
 from tokcom_core.storage import StorageError, writing
 
 from ..errors import reason_of
+from ..plan.artifact_spec import Spec
 from ..plan.cells import Plan
 from ..plan.modules import modules_of
 from ..plan.search import Range, Search, Space, Variant, variant_of
-from ..plan.spec import Spec
 from ..plan.specs import FeaturesSpec
 from ..plan.study import Study
+from ..storage.artifacts import VALIDATION
 from ..storage.folder import StudyFolder
 from .cluster import start_ray, telling_lack_of_memory
 from .data import preparing_data
@@ -45,9 +46,6 @@ from .splits import uploads_files, write_file_bits, write_samples
 from .tuning import TuneRun
 
 logger = logging.getLogger(__name__)
-
-TABLE = "search.parquet"
-"""Name of the table in the folder of a search."""
 
 _STEP, _LOSS = "step", "loss"
 _TRAINED = "trained_steps"
@@ -95,7 +93,7 @@ def search_settings(
         folder.check(base, [*search.variants(base)])
         found = _run_trials(plan, search, folder, console, address)
         table = _table(found, search)
-        with folder.write(folder.root / TABLE) as partial_file:
+        with folder.write(folder.trials) as partial_file:
             table.to_parquet(partial_file, index=False)
     return table
 
@@ -278,7 +276,7 @@ def _learn(
             with _alone(folder, spec):
                 if not folder.has(spec):
                     runner.run(spec, report if spec == last else ignore)
-    file = folder.artifacts.path(validation) / "validation.json"
+    file = folder.artifacts.path(validation) / VALIDATION
     return {_STEP: last.definition.training.steps, **json.loads(file.read_text())}
 
 

@@ -18,10 +18,10 @@ from tokcom_core.storage import StorageError, writing
 
 from ..errors import reason_of
 from ..figures.report import write_report
+from ..plan.artifact_spec import Spec
 from ..plan.cells import Plan
 from ..plan.contenders import Contender
 from ..plan.modules import modules_of
-from ..plan.spec import Spec
 from ..plan.specs import Cell
 from ..plan.study import Study
 from ..storage.folder import StudyFolder

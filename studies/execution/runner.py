@@ -10,11 +10,11 @@ from statistics import fmean
 
 from actors import PeerLostError, StateLostError, retrying
 
-from ..plan.spec import Spec
+from ..plan.artifact_spec import Spec
 from ..plan.specs import Cell, FeaturesSpec, PhaseSpec, ValidationSpec
 from ..plan.study import Study
 from ..plan.workload import workload_of
-from ..storage.artifacts import Artifacts
+from ..storage.artifacts import CURVES, VALIDATION, Artifacts
 from ..storage.folder import StudyFolder
 from ..storage.usage import files_of
 from ..tables.costs import NetworkSizes
@@ -90,11 +90,11 @@ class SpecRunner:
             progress = TrainingReporter(report, steps, phase.batch_size, phase.losses)
             losses = network.train(phase, checkpoints, progress)
             network.save(partial_folder)
-            self._tables.write_phase_curves(partial_folder / "curves.parquet", phase.name, losses)
+            self._tables.write_phase_curves(partial_folder / CURVES, phase.name, losses)
         checkpoints.clear()
 
     def _checkpoints(self, spec: Spec) -> KeptCheckpoints:
-        return KeptCheckpoints(self._folder.root / "checkpoints" / spec.key, self._folder.store)
+        return KeptCheckpoints(self._folder.checkpoints / spec.key, self._folder.store)
 
     def _validate(self, spec: ValidationSpec, report: Report) -> None:
         system, task = spec.trained.system, spec.trained.task
@@ -110,7 +110,7 @@ class SpecRunner:
                 "accuracy": fmean(scores.scores),
                 "loss": scores.losses[system.validation_loss],
             }
-            (partial_folder / "validation.json").write_text(json.dumps(measured))
+            (partial_folder / VALIDATION).write_text(json.dumps(measured))
         report({"step": 1, "steps": 1, **measured})
 
     def _evaluate(self, cell: Cell, report: Report) -> None:
@@ -151,7 +151,7 @@ class SpecRunner:
         self._finish(cell, self._emulator.outcomes(cell, watch), start)
 
     def _finish(self, cell: Cell, outcomes: Sequence[Outcome], start: float) -> None:
-        phases = [self._artifacts.path(s) / "curves.parquet" for s in cell.trained.lineage]
+        phases = [self._artifacts.path(s) / CURVES for s in cell.trained.lineage]
         self._tables.write_curves(cell, phases)
         self._tables.write_devices(cell, outcomes)
         self._tables.write_answers(cell, outcomes)

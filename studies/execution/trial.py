@@ -17,7 +17,7 @@ from tokcom_core.devices import gpu_is_lost
 from tokcom_core.storage import StorageError
 
 from ..errors import reason_of
-from ..plan.spec import Spec
+from ..plan.artifact_spec import Spec
 from ..plan.specs import Cell, FeaturesSpec, PhaseSpec, ValidationSpec
 from ..plan.study import Study
 from ..storage.folder import StudyFolder

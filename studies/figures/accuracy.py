@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ..tables.columns import MAX_POWER, TableLayout
+from ..tables.filters import without_references
 from ..tables.frontier import pareto
 from ..tables.summary import interval_note, swept
 from .chart import NOISELESS, Chart, Line, Panel, noiseless_db
-from .looks import Looks, budget_labels, line_labels, panel_titles, without_references
+from .looks import Looks, budget_labels, line_labels, panel_titles
 
 _USES = "uplink_channel_uses"
 _TRAINING = "train_airtime_s"

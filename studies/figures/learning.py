@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..tables.columns import MAX_POWER, TableLayout
+from ..tables.filters import without_references
 from ..tables.summary import swept
 from .chart import Chart, Line, Panel
 from .looks import (
@@ -14,7 +15,6 @@ from .looks import (
     line_labels,
     panel_titles,
     with_values,
-    without_references,
 )
 
 _SMOOTHING_STEPS = 15

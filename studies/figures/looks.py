@@ -102,7 +102,7 @@ def _trained(rows: pd.DataFrame) -> pd.Series[str]:
 
 def budget_labels(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     """Label of each row's token budget; ``-`` for none."""
-    if not layout.budgets:
+    if not layout.budget_devices:
         return ["-"] * len(rows)
     budgets = rows[list(layout.budget_columns)]
     texts = [layout.budget_text(row) for row in budgets.drop_duplicates().to_dict("records")]
@@ -123,8 +123,3 @@ def with_values(names: Iterable[str], values: Iterable[float], unit: str) -> lis
     words = ["-" if pd.isna(value) else f"{value:g} {unit}" for value in values]
     pairs = zip(names, words, strict=True)
     return [", ".join(part for part in pair if part != "-") or "-" for pair in pairs]
-
-
-def without_references(rows: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
-    """The rows of methods that are no references."""
-    return rows[~rows["method"].isin(layout.reference_methods)]

@@ -19,6 +19,7 @@ from ..plan.differences import preset_differences, without_defaults
 from ..plan.study import Study
 from ..plan.swept import SweptLink
 from ..tables.columns import PACKET_BITS, TableLayout
+from ..tables.filters import without_references
 from ..tables.findings import Findings
 from ..tables.frontier import pareto
 from ..tables.service import SERVICE_NOTE, summarise_service
@@ -26,7 +27,6 @@ from ..tables.summary import interval_note
 from .chart import Chart
 from .interactive import Json, draw, legend
 from .interactive_users import draw_users
-from .looks import without_references
 from .users import Users
 
 _PLOT = {"responsive": True, "displayModeBar": False}
@@ -85,7 +85,7 @@ def _set_up(study: Study, summary: pd.DataFrame, layout: TableLayout) -> list[tu
     snrs = [f"{snr:g}" if isinstance(snr, float) else str(snr) for snr in study.train_snr_db]
     tested = [f"{snr:g}" for snr in study.eval_snr_db]
     made = study.data.made
-    swept = [name for name in layout.budgets if name in study.tokens[0]]
+    swept = [name for name in layout.budget_devices if name in study.tokens[0]]
     budgets = ["+".join(str(own[name]) for name in swept) or "-" for own in study.tokens]
     rows = {
         "task": study.task.name,

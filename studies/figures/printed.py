@@ -107,7 +107,7 @@ def style_of(name: str | None) -> Style | None:
     return None if name is None else STYLES[name]
 
 
-def plain(text: str) -> str:
+def escape(text: str) -> str:
     """Text of a study, escaped so that matplotlib shows it as it is.
 
     Matplotlib would read what stands between two dollars as a formula, and hides labels that begin
@@ -161,7 +161,7 @@ def _columns(panels: int, style: Style) -> int:
 
 
 def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
-    axes.set_title(plain("\n".join(wrapped(panel.title, _TITLE_LETTERS))))
+    axes.set_title(escape("\n".join(wrapped(panel.title, _TITLE_LETTERS))))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(panel.x_label)
@@ -177,9 +177,9 @@ def _draw_panel(axes: Axes, panel: Panel, chart: Chart) -> None:
             _draw_line(axes, line, chart, offset)
     axes.autoscale_view()
     for (label, heights), dashes in zip(panel.levels.items(), cycle(_LEVEL_DASHES), strict=False):
-        _draw_level(axes, heights, color="0.45", linestyle=(0, dashes), label=plain(label))
+        _draw_level(axes, heights, color="0.45", linestyle=(0, dashes), label=escape(label))
     if panel.ticks:
-        axes.set_xticks(list(panel.ticks), [plain(label) for label in panel.ticks.values()])
+        axes.set_xticks(list(panel.ticks), [escape(label) for label in panel.ticks.values()])
     if chart.kind == "dots":  # names
         axes.tick_params(axis="x", rotation=40)
         axes.set_xlim(-0.5, len(panel.ticks) - 0.5)
@@ -211,7 +211,7 @@ def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
         axes.add_collection(
             LineCollection(own, color=look.color, linestyle=look.line, alpha=0.6, linewidth=1)
         )
-        axes.plot([], [], look.line, color=look.color, label=plain(look.label))
+        axes.plot([], [], look.line, color=look.color, label=escape(look.label))
 
 
 def _draw_line(axes: Axes, line: Line, chart: Chart, offset: float) -> None:
@@ -234,7 +234,7 @@ def _draw_line(axes: Axes, line: Line, chart: Chart, offset: float) -> None:
             markersize=0.6 * rcParams["lines.markersize"], clip_on=False,
         )  # fmt: skip
     axes.plot(
-        [], [], linestyle=style, marker=look.marker, color=look.color, label=plain(look.label)
+        [], [], linestyle=style, marker=look.marker, color=look.color, label=escape(look.label)
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .printed import plain
+from .printed import escape
 from .users import Users
 
 _MARKERS = {"all answers right": "o", "some right": ".", "none right": "X"}
@@ -28,7 +28,7 @@ def users_figure(users: Users) -> Figure:
     for panel in panels:
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(plain(users.heading))
+    figure.suptitle(escape(users.heading))
     return figure
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from ..storage.folder import StudyFolder
+from ..storage.folder import StudyFolder, condition_name
 from ..tables.columns import MAX_POWER, TableLayout
 from ..tables.files import Tables
 from ..tables.findings import Findings
@@ -139,7 +138,7 @@ def _users(findings: Findings) -> dict[str, Users]:
             rows[rows["eval_snr_db"].eq(snr_db) | rows["eval_snr_db"].isna()]
             for rows in (tables.read_devices(row["cell"]), tables.read_answers(row["cell"]))
         )
-        name = f"{_USERS}{row['cell']}{'' if math.isnan(snr_db) else f'_{snr_db:g}dB'}"
+        name = f"{_USERS}{condition_name(row['cell'], snr_db)}"
         found[name] = users_of(devices, answers, title, stations_m.get(row["air"]))
     return found
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..storage.folder import StudyFolder
 from .looks import COLORS
-from .printed import SCREEN, plain
+from .printed import SCREEN, escape
 
 _PERPLEXITY = 30
 
@@ -107,7 +107,7 @@ def tsne_figure(alignment: Alignment, table: pd.DataFrame) -> Figure:
         markerscale=2,
     )  # fmt: skip
     chance = f"recall@1 by chance {1 / len(alignment.clips):.3f}"
-    figure.suptitle(f"{plain(alignment.title)}; {len(alignment.clips)} test clips, {chance}")
+    figure.suptitle(f"{escape(alignment.title)}; {len(alignment.clips)} test clips, {chance}")
     return figure
 
 

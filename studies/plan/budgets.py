@@ -14,8 +14,9 @@ from tokcom_core.tasks import Task
 
 from .contenders import Contender, air_of, transports_of
 from .operations import Operations, longest_tokens, served_streams
-from .study import Study, TokenBudget
+from .study import Study
 from .swept import mcs_choices
+from .token_lengths import TokenLengths
 
 _ROUNDING = 1e-9
 
@@ -39,7 +40,7 @@ class Budget:
     deadline_ms: float | None
     emulate: EmulationConfig | None
     digital: DigitalConfig
-    tokens: TokenBudget
+    tokens: TokenLengths
     infeasible: str | None = None
 
     def same_link(self, other: Budget) -> bool:
@@ -82,7 +83,7 @@ def user_link(study: Study, bandwidth_hz: float, devices: int) -> Link:
     return share_of(link, study.emulate.users_at_once, devices)
 
 
-def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> TokenBudget:
+def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> TokenLengths:
     """The longest token lengths, in the proportion of the budget's, that meet its deadline.
 
     The lengths meet it on all airs of the study, and the system accepts them, for instance as whole
@@ -145,7 +146,7 @@ def meets(deadline_ms: float | None, latency_ms: float | None) -> bool:
     return latency_ms is not None and latency_ms <= deadline_ms * (1 + _ROUNDING)
 
 
-def _takes(system: System, task: Task, lengths: TokenBudget) -> bool:
+def _takes(system: System, task: Task, lengths: TokenLengths) -> bool:
     try:
         system.check(task, lengths)
     except ValueError:
@@ -153,7 +154,7 @@ def _takes(system: System, task: Task, lengths: TokenBudget) -> bool:
     return True
 
 
-def operations_of_longest(study: Study, contender: Contender, lengths: TokenBudget) -> Operations:
+def operations_of_longest(study: Study, contender: Contender, lengths: TokenLengths) -> Operations:
     """Operations of a method's longest sample, with one window for each encoder."""
     system, task = contender.system, study.task
     streams = served_streams(system, task, lengths)

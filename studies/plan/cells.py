@@ -17,8 +17,10 @@ from tokcom_core.tasks import Task
 from .budgets import Budget, budget_of, loss_at_bandwidth_db
 from .checks import check_data, check_emulation, check_method
 from .contenders import Contender, air_of, contenders_of, digital_links, transports_of
+from .snrs import TrainingSnr
 from .specs import Cell, Crossing, FeaturesSpec, PhaseSpec, ValidationSpec
-from .study import Study, TokenBudget, TrainingSnr
+from .study import Study
+from .token_lengths import TokenLengths
 
 NOISELESS = named_air("awgn")
 """The references' air, at an infinite SNR."""
@@ -281,7 +283,7 @@ class Plan:
         assert spec is not None, "a system has a phase"
         return spec
 
-    def _trained_tokens(self, contender: Contender, budget: Budget) -> list[TokenBudget]:
+    def _trained_tokens(self, contender: Contender, budget: Budget) -> list[TokenLengths]:
         """The token lengths that a network for a budget is trained at, sorted.
 
         A network of all token lengths is trained at all those that its link carries.
@@ -332,7 +334,7 @@ class Plan:
 
 
 def features_of(
-    system: System, task: Task, tokens: TokenBudget
+    system: System, task: Task, tokens: TokenLengths
 ) -> dict[tuple[str, str], tuple[AnyFeatures, ...]]:
     """Frozen tokens of all devices of a system, by device and name."""
     devices = devices_of(system.streams(task, tokens))

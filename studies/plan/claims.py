@@ -8,8 +8,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from tokcom_core.config import Config, listed
 
+from .token_lengths import TokenLengths, with_lengths
+
 Measure = Literal["accuracy", "training_loss"]
-TokenLengths = dict[str, Annotated[int, Field(ge=1)]]
 
 
 class Claim(Config):
@@ -80,9 +81,3 @@ class Claim(Config):
         said = f"{said} ({self.part})" if self.part else said
         at = ", ".join(f"{snr_db:g}" for snr_db in self.eval_snr_db)
         return f"{said} at {at} dB" if at else said
-
-
-def with_lengths(method: str, tokens: TokenLengths) -> str:
-    """A method's name, with token lengths if any: ``aligned at 4 audio, 16 vision tokens``."""
-    lengths = ", ".join(f"{count} {device}" for device, count in tokens.items())
-    return f"{method} at {lengths} tokens" if lengths else method

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
+from .artifact_spec import Spec
 from .cells import Plan
-from .spec import Spec
 from .specs import Cell, FeaturesSpec
 from .workload import Usage, Workload, data_workload, workload_of
 
@@ -30,7 +30,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Part:
+class ForecastRow:
     """What the works of one kind will take.
 
     Attributes:
@@ -86,10 +86,10 @@ class Forecast:
         earlier = _Earlier(usages)
         self._estimates = {key: earlier.estimate(work) for key, work in works.items()}
         data = None if data_there else data_workload(plan.study)
-        made = [] if data is None else [Part(data.kind, 1, _known([earlier.estimate(data)]))]
+        made = [] if data is None else [ForecastRow(data.kind, 1, _known([earlier.estimate(data)]))]
         kinds = dict.fromkeys(spec.kind for spec in specs)
-        self.parts = [*made, *(self._part(kind) for kind in kinds)]
-        self._data_s = sum(part.seconds for part in made)
+        self.rows = [*made, *(self._row(kind) for kind in kinds)]
+        self._data_s = sum(row.seconds for row in made)
 
     def elapsed_s(self, at_once: int) -> float:
         """Wall-clock time of what has an estimate, with ``at_once`` trials running at once.
@@ -104,9 +104,9 @@ class Forecast:
         emulated_s = sum(self._seconds(spec) for spec in after if _is_emulated(spec))
         return self._data_s + stages_s + emulated_s
 
-    def _part(self, kind: str) -> Part:
+    def _row(self, kind: str) -> ForecastRow:
         own = [self._estimates[spec.key] for spec in self._specs if spec.kind == kind]
-        return Part(kind, len(own), _known(own))
+        return ForecastRow(kind, len(own), _known(own))
 
     def _stage_s(self, specs: Sequence[Spec], at_once: int) -> float:
         whole_s = sum(self._seconds(spec) for spec in specs)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from .artifact_spec import digest
 from .cells import Plan
-from .spec import digest
 from .specs import Cell
 
 _SNRS = ("eval_snr_db", "eval_air_snr_db")

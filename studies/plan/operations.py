@@ -10,10 +10,10 @@ from tokcom_core.tasks import Task
 
 from .compute import Compute
 from .specs import Cell
-from .study import TokenBudget
+from .token_lengths import TokenLengths
 
 
-def served_streams(system: System, task: Task, tokens: TokenBudget) -> tuple[Stream, ...]:
+def served_streams(system: System, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
     """The streams that a test sample consists of, in order."""
     by_name = {stream.name: stream for stream in system.streams(task, tokens)}
     return tuple(by_name[name] for name in system.served(task))
@@ -42,7 +42,7 @@ class Operations:
 
     system: System
     task: Task
-    lengths: TokenBudget
+    lengths: TokenLengths
     tokens: Mapping[str, float]
     windows: Mapping[str, Mapping[str, float]]
     files: Collection[str] = ()

@@ -14,9 +14,10 @@ from tokcom_core.features import AnyFeatures, MediaFeatures
 from tokcom_core.systems import NamedSystem, Phase, Stream, System, Transport, devices_of
 from tokcom_core.tasks import NamedTask, Task
 
+from .artifact_spec import Spec
 from .compute import Compute
-from .spec import Spec
-from .study import Metric, TokenBudget
+from .evaluation import Metric
+from .token_lengths import TokenLengths
 
 
 def _is_none(value: Any) -> bool:
@@ -85,11 +86,11 @@ class PhaseSpec(Spec):
     system: NamedSystem
     phase: str
     parent: PhaseSpec | None
-    tokens: TokenBudget
+    tokens: TokenLengths
     seed: int
     federation: Federation | None
     crossing: Crossing | None
-    any_tokens: tuple[TokenBudget, ...] | None = Field(default=None, exclude_if=_is_none)
+    any_tokens: tuple[TokenLengths, ...] | None = Field(default=None, exclude_if=_is_none)
 
     @property
     def kind(self) -> str:
@@ -106,7 +107,7 @@ class PhaseSpec(Spec):
         return replace(found, any_tokens=self.any_tokens or ())
 
     @property
-    def step_tokens(self) -> tuple[TokenBudget, ...]:
+    def step_tokens(self) -> tuple[TokenLengths, ...]:
         """The token lengths that its steps have, all equally likely."""
         return self.any_tokens or (self.tokens,)
 
@@ -164,7 +165,7 @@ class Cell(Spec):
     max_answer_tokens: int
     metric: Metric
     emulate: EmulationConfig | None
-    tokens: TokenBudget | None = Field(default=None, exclude_if=_is_none)
+    tokens: TokenLengths | None = Field(default=None, exclude_if=_is_none)
     compute: Compute = Field(default=Compute(), exclude_if=lambda own: own == Compute())
 
     @property
@@ -226,7 +227,7 @@ def phase_of(system: System, task: Task, name: str) -> Phase:
     return found
 
 
-def streams_of(system: System, task: Task, tokens: TokenBudget, phase: Phase) -> list[Stream]:
+def streams_of(system: System, task: Task, tokens: TokenLengths, phase: Phase) -> list[Stream]:
     """The streams that a phase sends, in their order."""
     by_name = {stream.name: stream for stream in system.streams(task, tokens)}
     return [by_name[own.stream] for own in phase.inputs]

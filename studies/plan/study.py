@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -18,17 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from actors import (
-    Engine,
-    EngineName,
-    Federation,
-    InlineEngine,
-    PlacementStrategy,
-    RayEngine,
-    Role,
-    Share,
-)
-from channel_models import AirBase, Link, NamedAir, SnrRange
+from actors import EngineName, Federation
+from channel_models import AirBase, Link, NamedAir
 from tokcom_core.checkpoints import NamedCheckpoint
 from tokcom_core.config import Config, Named, listed, refuse_truth_for_number
 from tokcom_core.datasets.data import Data, MiniMusic
@@ -49,115 +39,24 @@ from tokcom_core.tasks import Avqa, NamedTask, Task
 from ..errors import explain
 from .claims import Claim
 from .compute import Compute
+from .evaluation import EvaluationConfig
 from .lists import GRID, SEVERAL
 from .loggers import NamedLogger, one_of_each
 from .models import ModelsName, with_models
 from .paths import resolve_checkpoints
 from .recipes import RecipeName, with_recipe
+from .resources import Resources
 from .smoke import Scale, smoked
+from .snrs import Matched, Snr, Snrs, TrainingSnr
 from .swept import AnyDigital, AnyEmulation, SweptDigital, SweptEmulation, SweptLink, check_mcs
-
-_HIGHEST_SNR_DB = 100
-"""An SNR above it, or below its negative, was not meant in dB."""
-
-
-def _an_snr(value: float) -> float:
-    if math.isnan(value) or (abs(value) > _HIGHEST_SNR_DB and value != math.inf):
-        raise ValueError(
-            f"an SNR in dB is from {-_HIGHEST_SNR_DB} to {_HIGHEST_SNR_DB}, or .inf for no noise"
-        )
-    return value + 0.0  # -0 is 0
-
-
-Snr = Annotated[float, AfterValidator(_an_snr)]
-
-
-def _of_snrs(values: SnrRange) -> SnrRange:
-    return SnrRange(low=_an_snr(values.low), high=_an_snr(values.high))
-
-
-Snrs = Annotated[SnrRange, AfterValidator(_of_snrs)]
-
-Matched = Literal["matched"]
-"""A network for each evaluated SNR, trained at it."""
-
-
-class TrainingSnr(NamedTuple):
-    """Nominal SNR of a training, or a range, and the SNRs that the network is evaluated at."""
-
-    snr_db: float | SnrRange
-    eval_snr_db: tuple[float, ...]
-    matched: bool = False
-
+from .token_lengths import TokenLengths
 
 _SEEDS = 2**63
 """Number of seeds that the tables can hold."""
 
 
-Metric = Literal["exact", "first_token"]
-
-
-class EvaluationConfig(Config):
-    """Evaluation of cells on test questions.
-
-    With the metric ``exact``, ``accuracy`` is the mean of the task's scores of generated answers
-    (for most tasks, whether they equal the true one). With ``first_token``, it is the fraction of
-    answers that begin with the true one's first token. Answers longer than ``max_answer_tokens``
-    are cut.
-    """
-
-    metric: Metric = "exact"
-    max_answer_tokens: int = Field(default=8, ge=1)
-    batch_size: int = Field(default=128, ge=1)
-    questions: int | None = Field(default=None, ge=1)
-
-
-class Resources(Config):
-    """Resources of one trial, or of one device pool of an emulation.
-
-    As many trials run at once as there is room for. With ``engine: inline``, ``gpu`` is that of the
-    whole trial. With ``engine: ray`` it is that of the base station, and every process of devices
-    takes ``device_gpu`` as well. ``placement`` is how Ray places the processes of an emulation.
-    """
-
-    cpu: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    gpu: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    device_gpu: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    placement: PlacementStrategy = "PACK"
-
-    @property
-    def threads(self) -> int:
-        """Torch threads of each process; results can depend on their number in the last bit."""
-        return max(1, int(self.cpu))
-
-    def gpus(self, engine: EngineName) -> dict[str, float]:
-        """GPUs of each kind of process that an engine has, by the key that sets them."""
-        own = {"gpu": self.gpu}
-        return own if engine == "inline" else {**own, "device_gpu": self.device_gpu}
-
-    def engine(
-        self,
-        name: EngineName,
-        emulates: bool = False,
-        prepare: Callable[[], None] | None = None,
-    ) -> Engine:
-        """The engine of a network; device pools of an emulation have CPUs of their own."""
-        if name == "inline":
-            return InlineEngine()
-        shares: dict[Role, Share] = {
-            "station": Share(gpu=self.gpu),
-            "devices": Share(cpu=self.cpu if emulates else 0.0, gpu=self.device_gpu),
-        }
-        placement = self.placement if emulates else None
-        return RayEngine(threads=self.threads, shares=shares, placement=placement, prepare=prepare)
-
-
 Deadline = Annotated[float, Field(gt=0)] | None
 """Deadline of a question in ms; None if there is none."""
-
-TokenBudget = dict[str, Annotated[int, Field(ge=1)]]
-"""Token length of each device whose length a study sets."""
-
 
 _RESOLVED = "resolved"
 """Key of a validation's context that tells that checkpoints are resolved already."""
@@ -189,7 +88,7 @@ class Study(Config):
     bandwidth_hz: Annotated[
         tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], *SEVERAL
     ] = (5e6,)
-    tokens: Annotated[tuple[TokenBudget, ...], *GRID] = Field(
+    tokens: Annotated[tuple[TokenLengths, ...], *GRID] = Field(
         default_factory=lambda known: (_default_tokens(known),)
     )
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=_SEEDS)], ...], *SEVERAL] = (0,)
@@ -229,26 +128,15 @@ class Study(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _by_its_recipe(cls, raw: Any) -> Any:
+    def _with_presets(cls, raw: Any) -> Any:
+        """Applies recipe, models and scale."""
         if not isinstance(raw, dict):
             return raw
-        misplaced = raw.keys() - cls.model_fields.keys()
-        if isinstance(raw.get("models"), dict):  # those of a system, not a name
-            misplaced |= {"models"}
-        if "rehearse" in misplaced:
-            raise ValueError("no key 'rehearse' any more; leave it out, or take models: pocket")
-        if "train_tokens" in misplaced:
-            raise ValueError(
-                "train_tokens is a key of a method: methods: [{name: ..., train_tokens: any}]"
-            )
-        for key in misplaced:
-            owners = [name for name, system in SYSTEMS.items() if key in system.model_fields]
-            if owners:
-                raise ValueError(f"no key {key!r}; did you mean 'systems.{owners[0]}.{key}'?")
+        _refuse_misplaced(raw, cls.model_fields.keys())
         if raw.keys() & {"recipe", "models", "scale"}:
             raw = {key: _in_keys(value) for key, value in raw.items()}
-        found = with_models(with_recipe(raw))
-        return smoked(found) if found.get("scale") == "smoke" else found
+        applied = with_models(with_recipe(raw))
+        return smoked(applied) if applied.get("scale") == "smoke" else applied
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -405,6 +293,23 @@ class Study(Config):
         raise ValueError(f"methods: {method.label}: {found}")
 
 
+def _refuse_misplaced(raw: dict[str, Any], known: Collection[str]) -> None:
+    """Raises ValueError for keys that a study has no more, or that belong elsewhere in it."""
+    misplaced = raw.keys() - known
+    if isinstance(raw.get("models"), dict):  # those of a system, not a name
+        misplaced |= {"models"}
+    if "rehearse" in misplaced:
+        raise ValueError("no key 'rehearse' any more; leave it out, or take models: pocket")
+    if "train_tokens" in misplaced:
+        raise ValueError(
+            "train_tokens is a key of a method: methods: [{name: ..., train_tokens: any}]"
+        )
+    for key in misplaced:
+        owners = [name for name, system in SYSTEMS.items() if key in system.model_fields]
+        if owners:
+            raise ValueError(f"no key {key!r}; did you mean 'systems.{owners[0]}.{key}'?")
+
+
 def _in_keys(value: Any) -> Any:
     """Settings given as objects, as the keys that they set; what has a name stays as it is."""
     if isinstance(value, System):
@@ -414,9 +319,9 @@ def _in_keys(value: Any) -> Any:
     return [_in_keys(own) for own in value] if isinstance(value, list | tuple) else value
 
 
-def _default_tokens(known: dict[str, Any]) -> TokenBudget:
+def _default_tokens(known: dict[str, Any]) -> TokenLengths:
     """Default token lengths of the systems that the methods use."""
-    found: TokenBudget = {}
+    found: TokenLengths = {}
     for method in known.get("methods", ()):
         try:
             system = system_of(method, known["systems"])

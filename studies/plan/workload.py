@@ -10,7 +10,7 @@ from pydantic import Field
 from tokcom_core.config import Config
 from tokcom_core.systems import flattened
 
-from .spec import Spec
+from .artifact_spec import Spec
 from .specs import Cell, FeaturesSpec, PhaseSpec, ValidationSpec
 from .study import Study
 

@@ -8,14 +8,19 @@ from pathlib import Path
 
 from tokcom_core.storage import atomic_folder
 
-from ..plan.spec import Spec
-from .store import LocalStore
+from ..plan.artifact_spec import Spec
+from .store import Store
+
+CURVES = "curves.parquet"
+"""File of the losses of a phase, in its artifact."""
+VALIDATION = "validation.json"
+"""File of the validation loss of a trained network, in its artifact."""
 
 
 class Artifacts:
     """The artifacts of one study folder."""
 
-    def __init__(self, root: Path, store: LocalStore) -> None:
+    def __init__(self, root: Path, store: Store) -> None:
         self.root = root
         self._store = store
 

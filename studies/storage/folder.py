@@ -14,10 +14,11 @@ from filelock import FileLock, Timeout
 
 from tokcom_core.storage import atomic_file, remove_partials, writing
 
+from ..plan.artifact_spec import Spec
 from ..plan.differences import differences
 from ..plan.digests import digests_of
 from ..plan.loading import load
-from ..plan.spec import Spec
+from ..plan.numbers import exact_text
 from ..plan.study import Study
 from .artifacts import Artifacts
 from .store import store_at
@@ -29,9 +30,10 @@ _SHOWN = 5
 class StudyFolder:
     """Paths in the folder of a study, its store and its lock.
 
-    The folder has ``study.yaml``, ``digests.json``, ``artifacts/``, ``samples/``, ``results/``,
-    ``curves/``, ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``usage/``, ``logs/``
-    and ``report/``; that of a search is marked by ``search.json``.
+    The folder has ``study.yaml``, ``digests.json``, ``references.json``, ``file_bits.parquet``,
+    ``data/``, ``samples/``, ``artifacts/``, ``checkpoints/``, ``results/``, ``curves/``,
+    ``devices/``, ``answers/``, ``submissions/``, ``journals/``, ``usage/``, ``tune/``, ``logs/``
+    and ``report/``; that of a search is marked by ``search.json`` and has ``search.parquet``.
 
     Args:
         place: Folder, or URI of any file system that pyarrow knows.
@@ -43,25 +45,29 @@ class StudyFolder:
         self.config = self.root / "study.yaml"
         self.digests = self.root / "digests.json"
         self._searched = self.root / "search.json"
+        self.trials = self.root / "search.parquet"
+        self.references = self.root / "references.json"
+        self.file_bits = self.root / "file_bits.parquet"
+        self.split_samples = self.root / "samples"
+        self.checkpoints = self.root / "checkpoints"
         self.artifacts = Artifacts(self.root / "artifacts", self.store)
         self.results = self.root / "results"
         self.curves = self.root / "curves"
         self.devices = self.root / "devices"
         self.answers = self.root / "answers"
         self.submissions = self.root / "submissions"
+        self.journals = self.root / "journals"
         self.usage = self.root / "usage"
+        self.tune = self.root / "tune"
         self.logs = self.root / "logs"
         self.report = self.root / "report"
-        self.references = self.root / "references.json"
-        self.file_bits = self.root / "file_bits.parquet"
-        self.tune = self.root / "tune"
 
     def data(self, study: Study) -> Path:
         """The data set: the study's own MiniMUSIC or MiniCLEVR, or the user's folder."""
         return study.data.folder.resolve() if study.data.folder else self.root / "data"
 
     def samples(self, split: str) -> Path:
-        return self.store.fetch(self.root / "samples" / f"{split}.parquet")
+        return self.store.fetch(self.split_samples / f"{split}.parquet")
 
     def result(self, key: str) -> Path:
         """The table of one cell."""
@@ -88,11 +94,11 @@ class StudyFolder:
 
     def journal(self, key: str, eval_snr_db: float) -> Path:
         """Folder of the journal of an emulated cell."""
-        return self.store.fetch_exactly(self.root / "journals" / _condition(key, eval_snr_db))
+        return self.store.fetch_exactly(self.journals / condition_name(key, eval_snr_db))
 
     def submission(self, key: str, eval_snr_db: float) -> Path:
         """Official results file of a cell, for a judge or a server."""
-        return self.submissions / f"{_condition(key, eval_snr_db)}.json"
+        return self.submissions / f"{condition_name(key, eval_snr_db)}.json"
 
     def open(self) -> Study:
         """The study that was begun here.
@@ -112,7 +118,7 @@ class StudyFolder:
     def _refuse_search(self) -> None:
         if self.store.has(self._searched):
             raise ValueError(
-                f"{self.store} holds a search, whose trials are in search.parquet; the same "
+                f"{self.store} holds a search, whose trials are in {self.trials.name}; the same "
                 "'tokcom study search' goes on with it"
             )
 
@@ -216,7 +222,7 @@ class StudyFolder:
             self.curves,
             self.devices,
             self.answers,
-            self.root / "samples",
+            self.split_samples,
         ):
             folder.mkdir(parents=True, exist_ok=True)
             remove_partials(folder)
@@ -241,12 +247,11 @@ class StudyFolder:
 
         Nothing tells any more what code it was made by.
         """
-        self.store.remove(self.root / "checkpoints")
-        journals = self.root / "journals"
-        for name in self.store.names(journals):
+        self.store.remove(self.checkpoints)
+        for name in self.store.names(self.journals):
             key = name.partition("_")[0]
             if not self.has_result(key) or self.has_failed(key):
-                self.store.remove(journals / name)
+                self.store.remove(self.journals / name)
 
     def keep_cells(self, keys: Collection[str]) -> None:
         """Removes the tables of all other cells."""
@@ -256,9 +261,8 @@ class StudyFolder:
                     self.store.remove(folder / name)
 
 
-def _condition(key: str, eval_snr_db: float) -> str:
+def condition_name(key: str, eval_snr_db: float) -> str:
     """Name of an evaluated condition of a cell."""
     if math.isnan(eval_snr_db):
         return key
-    short = f"{eval_snr_db:g}"
-    return f"{key}_{short if float(short) == eval_snr_db else repr(eval_snr_db)}dB"
+    return f"{key}_{exact_text(eval_snr_db)}dB"

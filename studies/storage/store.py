@@ -27,8 +27,8 @@ _CHANGING = ("", "results", "samples")
 another study at the same URI, may write them again."""
 
 
-class LocalStore:
-    """A local folder, or one that all machines share."""
+class Store:
+    """Where a study's folder is kept: here, in a folder that all machines share."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -91,7 +91,7 @@ class LocalStore:
         return str(path), None
 
 
-class MirroredStore(LocalStore):
+class MirroredStore(Store):
     """A folder on any file system that pyarrow knows; what is kept there is copied.
 
     Files are written in a copy below the user's cache folder, and uploaded when they are complete.
@@ -272,7 +272,7 @@ def _set_version(path: Path, kept: FileInfo) -> None:
     os.utime(path, ns=(time_ns, time_ns))
 
 
-def store_at(place: str | Path) -> LocalStore:
+def store_at(place: str | Path) -> Store:
     """The store of a folder or URI.
 
     Raises:
@@ -280,4 +280,4 @@ def store_at(place: str | Path) -> LocalStore:
     """
     if "://" in str(place):
         return MirroredStore(str(place))
-    return LocalStore(Path(place))
+    return Store(Path(place))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ..plan.spec import Spec
+from ..plan.artifact_spec import Spec
 from ..plan.specs import Cell
 from ..plan.workload import Usage
 from .folder import StudyFolder

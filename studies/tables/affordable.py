@@ -16,6 +16,7 @@ from ..plan.budgets import loss_at_bandwidth_db
 from ..plan.study import Study
 from .columns import TableLayout
 from .files import Tables
+from .filters import without_references
 from .findings import Findings
 from .lateness import lateness
 
@@ -75,10 +76,10 @@ def measured(found: Findings) -> pd.DataFrame:
         ValueError: if no cell of a method has finished.
     """
     layout = found.tables.layout
-    summary = found.summary[~found.summary["method"].isin(layout.reference_methods)]
+    summary = without_references(found.summary, layout)
     if summary.empty:
         raise ValueError("no finished cell of a method; 'tokcom study resume' runs what is missing")
-    cells = found.done.loc[~found.done["method"].isin(layout.reference_methods), "cell"].unique()
+    cells = without_references(found.done, layout)["cell"].unique()
     of = _senders if found.study.emulate is None else _latencies
     return summary.merge(of(found.tables, list(cells)), "left", list(layout.condition))
 

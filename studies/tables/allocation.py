@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,9 +11,11 @@ import pandas as pd
 
 from channel_models import InfeasibleBudgetError
 
+from ..plan.numbers import listed_text
 from ..plan.study import Study
 from .affordable import LinkLimits, affordable
 from .columns import TableLayout
+from .filters import without_references
 from .knapsack import Steps, apportioned, max_min, most_accurate
 
 Policy = Literal["equal", "proportional", "accuracy", "max-min"]
@@ -64,8 +65,7 @@ def candidates(
     Raises:
         ValueError: if there are none, or if they are of several airs.
     """
-    rows = rows[~rows["method"].isin(layout.reference_methods)]
-    rows = rows.dropna(subset=["eval_snr_db", "accuracy"])
+    rows = without_references(rows, layout).dropna(subset=["eval_snr_db", "accuracy"])
     if rows.empty:
         raise ValueError("no finished cell on an air that is evaluated by SNR, as users need it")
     for name, label in (("method", method), ("air", air)):
@@ -149,8 +149,8 @@ def _blocks(offers: _Offers, band: SharedBand) -> tuple[int, ...]:
     needed = [offers.fewest(snr_db) for snr_db in users_snr_db]
     if sum(needed) > total:
         raise InfeasibleBudgetError(
-            f"users at {_listed(users_snr_db)} dB need {_listed(needed)} resource blocks for "
-            f"deadline_ms {band.deadline_ms:g}, {sum(needed)} in all, and bandwidth_hz "
+            f"users at {listed_text(users_snr_db)} dB need {listed_text(needed)} resource blocks "
+            f"for deadline_ms {band.deadline_ms:g}, {sum(needed)} in all, and bandwidth_hz "
             f"{band.bandwidth_hz:g} has {total}; take {sum(needed) * offers.block_hz:g} or more, "
             "or a longer deadline_ms"
         )
@@ -173,10 +173,6 @@ def _blocks(offers: _Offers, band: SharedBand) -> tuple[int, ...]:
     return blocks
 
 
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
-
-
 class _Offers:
     """What resource blocks carry in time at an SNR.
 
@@ -194,7 +190,9 @@ class _Offers:
         self.total = link.resource_blocks
         self.block_hz = link.block_hz
         self._deadline_ms = band.deadline_ms
-        self._study = study, rows, layout
+        self._study = study
+        self._rows = rows
+        self._layout = layout
         self._known: dict[tuple[int, float], pd.DataFrame] = {}
 
     def best(self, blocks: int, snr_db: float) -> pd.DataFrame:
@@ -205,7 +203,7 @@ class _Offers:
         """
         if (blocks, snr_db) not in self._known:
             limits = LinkLimits(blocks * self.block_hz, self._deadline_ms, snr_db)
-            carried = affordable(*self._study, limits)
+            carried = affordable(self._study, self._rows, self._layout, limits)
             self._known[blocks, snr_db] = carried.nlargest(1, "accuracy")
         return self._known[blocks, snr_db]
 

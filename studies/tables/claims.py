@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import pandas as pd
 
-from ..plan.claims import Claim, TokenLengths, with_lengths
+from ..plan.claims import Claim
+from ..plan.numbers import listed_text
 from ..plan.study import Study
+from ..plan.token_lengths import TokenLengths, with_lengths
 from .columns import TableLayout
 from .comparison import compare_methods
 from .files import Tables
+from .filters import finished
 from .learning import compare_learning
 
 _ONE_SIDE = "its two sides are the same; give than_tokens other lengths than tokens"
@@ -74,21 +77,16 @@ def _at_snrs(results: pd.DataFrame, claim: Claim, layout: TableLayout) -> pd.Dat
     if not claim.eval_snr_db:
         return results
     free = results["method"].isin(layout.reference_methods)
-    asked = results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])
-    done = results["status"] == "ok"
+    rows = results[free | results["eval_snr_db"].isin([*claim.eval_snr_db, math.nan])]
+    done, kept = finished(results), finished(rows)
     for name in (claim.better, claim.than):
-        own = done & (results["method"] == name)
-        if own.any() and not (own & (free | asked)).any():
-            known = sorted(results.loc[own, "eval_snr_db"].unique())
+        known = sorted(done.loc[done["method"] == name, "eval_snr_db"].unique())
+        if known and not (kept["method"] == name).any():
             raise ValueError(
-                f"no finished cell of the method {name!r} at {_listed(claim.eval_snr_db)} dB; "
-                f"there are some at {_listed(known)} dB"
+                f"no finished cell of the method {name!r} at {listed_text(claim.eval_snr_db)} dB; "
+                f"there are some at {listed_text(known)} dB"
             )
-    return results[free | asked]
-
-
-def _listed(snrs_db: Iterable[float]) -> str:
-    return ", ".join(f"{snr_db:g}" for snr_db in snrs_db)
+    return rows
 
 
 def _at_lengths(
@@ -97,8 +95,8 @@ def _at_lengths(
     """A method's rows at these token lengths, renamed to include them; none without lengths."""
     rows = results[results["method"] == method] if tokens else results[:0]
     for device, count in tokens.items():
-        if device not in tables.layout.budgets:
-            known = ", ".join(tables.layout.budgets)
+        if device not in tables.layout.budget_devices:
+            known = ", ".join(tables.layout.budget_devices)
             raise ValueError(f"no token length of a device {device!r}; there are: {known}")
         rows = rows[rows[f"tokens_{device}"] == count]
     return rows.assign(method=with_lengths(method, tokens))
@@ -140,5 +138,5 @@ def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
         return f"no part or group {claim.part!r}; there are: {', '.join(layout.kinds)}"
     budgeted = any(not air.sets_snr for air in study.airs)  # their rows are judged at any SNR
     if claim.eval_snr_db and not budgeted and not {*claim.eval_snr_db} & {*study.eval_snr_db}:
-        return f"not evaluated at its SNRs; eval_snr_db is {_listed(study.eval_snr_db)}"
+        return f"not evaluated at its SNRs; eval_snr_db is {listed_text(study.eval_snr_db)}"
     return None

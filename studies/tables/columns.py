@@ -32,8 +32,8 @@ _TEXT, _REAL, _WHOLE, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A reference method, lower or upper.
+class ReferenceColumn:
+    """A reference method, and the column of its accuracy.
 
     Attributes:
         method: Name of the method.
@@ -63,7 +63,7 @@ class TableLayout:
             device's budget, or what it sent if it has none.
         losses: Columns of ``curves``; the first is the loss of the task.
         methods: Labels of the methods, without references.
-        budgets: Devices whose token length the study sweeps.
+        budget_devices: Devices whose token length the study sweeps.
         groups: Groups of samples, whose accuracies have columns in ``results``.
         parts: Groups of each part of a mixture of tasks; a part's accuracy has a column as well.
         metrics: Official scores of the task, which have columns in ``results``.
@@ -77,12 +77,12 @@ class TableLayout:
     devices: tuple[str, ...]
     losses: tuple[str, ...]
     methods: tuple[str, ...] = ()
-    budgets: tuple[str, ...] = ()
+    budget_devices: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
     graded: bool = False
-    references: tuple[Reference, ...] = ()
+    references: tuple[ReferenceColumn, ...] = ()
     streams: tuple[str, ...] = ()
     fitted: bool = False
 
@@ -108,10 +108,10 @@ class TableLayout:
 
     @property
     def budget_columns(self) -> tuple[str, ...]:
-        return tuple(f"tokens_{device}" for device in self.budgets)
+        return tuple(f"tokens_{device}" for device in self.budget_devices)
 
     def budget_text(self, row: Mapping[Any, Any]) -> str:
-        """A row's token lengths in the order of ``budgets``: ``4+16``; ``-`` if it has none."""
+        """A row's token lengths in the order of the devices: ``4+16``; ``-`` if it has none."""
         lengths = [row[column] for column in self.budget_columns]
         return "+".join(f"{length:g}" for length in lengths) if any(lengths) else "-"
 

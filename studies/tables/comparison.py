@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .columns import PACKET_BITS, TableLayout
 from .files import Tables
+from .filters import finished
 from .statistics import mean_interval
 
 _QUESTION = ["seed", "media_id", "sample_id", "user"]
@@ -50,7 +51,7 @@ def compare_methods(
     """
     check_sides(first, second)
     layout = tables.layout
-    done = table[table["status"] == "ok"]
+    done = finished(table)
     one, other = (_rows_of(done, method) for method in (first, second))
     right = _condition_columns(layout, second, other)
     left = _condition_columns(layout, first, one) if right else _all_columns(layout, one)

@@ -12,7 +12,7 @@ from tokcom_core.systems import devices_of
 
 from ..plan.operations import served_streams
 from ..plan.specs import Cell
-from ..plan.study import TokenBudget
+from ..plan.token_lengths import TokenLengths
 from .columns import MAX_POWER, PACKET_BITS, TableLayout
 
 
@@ -53,9 +53,9 @@ def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
     }
 
 
-def budget_columns(tokens: TokenBudget, layout: TableLayout) -> dict[str, float]:
+def budget_columns(tokens: TokenLengths, layout: TableLayout) -> dict[str, float]:
     """Columns of a token budget; 0 for devices of other systems."""
-    return {f"tokens_{device}": float(tokens.get(device, 0)) for device in layout.budgets}
+    return {f"tokens_{device}": float(tokens.get(device, 0)) for device in layout.budget_devices}
 
 
 def cell_columns(cell: Cell, layout: TableLayout) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from tokcom_core.systems import devices_of
 
 from ..plan.contenders import contenders_of
 from ..plan.study import Study
-from .columns import Reference, TableLayout
+from .columns import ReferenceColumn, TableLayout
 
 
 def layout_of(study: Study) -> TableLayout:
@@ -22,13 +22,15 @@ def layout_of(study: Study) -> TableLayout:
     return TableLayout(
         devices=devices_of(streams),
         methods=tuple(method.label for method in methods),
-        budgets=tuple(dict.fromkeys(name for s in systems for name in s.budgets(task))),
+        budget_devices=tuple(dict.fromkeys(name for s in systems for name in s.budgets(task))),
         groups=task.groups,
         parts=task.parts,
         metrics=task.metrics,
         graded=task.graded,
         references=tuple(
-            Reference(c.label, c.reference.bound) for c in contenders if c.reference is not None
+            ReferenceColumn(c.label, c.reference.bound)
+            for c in contenders
+            if c.reference is not None
         ),
         losses=tuple(dict.fromkeys(name for phase in phases for name in phase.losses)),
         streams=tuple(dict.fromkeys(sent)),  # methods first: references only send texts

@@ -11,6 +11,7 @@ import pandas as pd
 from .columns import TableLayout
 from .comparison import check_sides, merge_conditions
 from .files import Tables
+from .filters import finished
 from .statistics import MIN_SEEDS, t_quantile
 
 
@@ -37,7 +38,7 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
     """
     check_sides(first, second)
     layout = tables.layout
-    asked = table[table["status"].eq("ok") & table["method"].isin((first, second))]
+    asked = finished(table[table["method"].isin((first, second))])
     losses = tables.read_training_losses(list(asked["cell"].unique()), layout.losses[0])
     done = asked[asked["cell"].isin(losses.index)]
     matched = done["train_snr_span_db"].isna()  # each trained at the one SNR that it is tested at

@@ -98,7 +98,7 @@ class Outcome:
             **{
                 f"tokens_{device}": n
                 for device, n in tokens.items()
-                if device not in layout.budgets
+                if device not in layout.budget_devices
             },
             "tokens_total": sum(tokens.values()),
             **served,

@@ -8,13 +8,13 @@ import pandas as pd
 
 from ..storage.folder import StudyFolder
 from .columns import TableLayout
+from .filters import finished, without_references
 
 
 def with_references(rows: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
     """Rows of ``results``; finished ones get the accuracies of the references among them."""
     known = _accuracies(rows, layout)
-    others = rows["status"].eq("ok") & ~rows["method"].isin(layout.reference_methods)
-    seeds = rows["seed"].astype(str).where(others)
+    seeds = without_references(finished(rows), layout)["seed"].astype(str)
     found = {r.column: seeds.map(known.get(r.method, {})) for r in layout.references}
     return rows.assign(**found).astype(dict.fromkeys(found, float))
 
@@ -37,8 +37,8 @@ def read_references(folder: StudyFolder, layout: TableLayout, seed: int) -> dict
 
 def _accuracies(rows: pd.DataFrame, layout: TableLayout) -> dict[str, dict[str, float]]:
     """The accuracy of each reference that has finished, by method and seed."""
-    done = rows[rows["status"].eq("ok") & rows["method"].isin(layout.reference_methods)]
+    done = finished(rows[rows["method"].isin(layout.reference_methods)])
     return {
-        str(method): dict(zip(own["seed"].astype(str), own["accuracy"], strict=True))
-        for method, own in done.groupby("method")
+        str(method): dict(zip(group["seed"].astype(str), group["accuracy"], strict=True))
+        for method, group in done.groupby("method")
     }

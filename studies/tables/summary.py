@@ -13,6 +13,7 @@ from channel_models import mean_db
 
 from .columns import MAX_POWER, PACKET_BITS, TableLayout
 from .files import Tables
+from .filters import finished, without_references
 from .statistics import Interval, mean_interval
 
 SWEEPS = (
@@ -62,7 +63,7 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
         answered: Counts of :func:`count_answers`.
         layout: Layout of the tables.
     """
-    done = table[table["status"] == "ok"]
+    done = finished(table)
     done = done.assign(right=done["accuracy"] * done["test_questions"])
     groups = done.groupby(list(layout.condition), dropna=False, sort=True)
     summary = groups.agg(
@@ -131,7 +132,7 @@ def _results_of_part(
     """
     by_row = answered.astype({"eval_snr_db": float}).groupby(["cell", "eval_snr_db"], dropna=False)
     counts = by_row[["right", "asked"]].sum().reset_index()
-    rows = table[table["status"] == "ok"].merge(counts, "left", ["cell", "eval_snr_db"])
+    rows = finished(table).merge(counts, "left", ["cell", "eval_snr_db"])
     rows = rows.assign(
         accuracy=rows["right"] / rows["asked"], test_questions=rows["asked"].fillna(0).astype(int)
     )
@@ -171,5 +172,5 @@ def interval_note(summary: pd.DataFrame, fewer: str = "of fewer than three seeds
 
 def swept(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     """Columns beside method, air, tokens and evaluated SNR in which these conditions differ."""
-    own = rows[~rows["method"].isin(layout.reference_methods)].groupby("air", dropna=False)
+    own = without_references(rows, layout).groupby("air", dropna=False)
     return [name for name in SWEEPS if (own[name].nunique(dropna=name == PACKET_BITS) > 1).any()]

@@ -9,8 +9,8 @@ import pandas as pd
 from studies.execution.finished import choose_learning_rates, update_rows
 from studies.execution.runner import SpecRunner
 from studies.execution.splits import uploads_files, write_file_bits, write_samples
+from studies.plan.artifact_spec import Spec
 from studies.plan.cells import Plan
-from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from studies.plan.study import Study
-from studies.tables.columns import SCHEMA_VERSION, VERSION_KEY, Reference, TableLayout
+from studies.tables.columns import SCHEMA_VERSION, VERSION_KEY, ReferenceColumn, TableLayout
 from studies.tables.layout import layout_of
 
 RESULTS = """
@@ -56,8 +56,8 @@ def radio() -> TableLayout:
     """Of a system that has nothing in common with paper 1's."""
     return TableLayout(
         devices=("left", "right", "radio"),
-        budgets=("radio",),
-        references=(Reference("majority-vote", "lower"),),
+        budget_devices=("radio",),
+        references=(ReferenceColumn("majority-vote", "lower"),),
         losses=("pose", "pose_smoothness"),
         streams=("left", "right", "radio"),
     )

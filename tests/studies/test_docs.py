@@ -32,7 +32,7 @@ from studies.plan.loading import load, presets
 from studies.plan.overrides import overrides_of
 from studies.plan.search import search_of
 from studies.plan.study import Study
-from studies.tables.columns import Reference, TableLayout
+from studies.tables.columns import ReferenceColumn, TableLayout
 from studies.tables.layout import layout_of
 from tokcom_core.datasets.annotations import QUESTION_TYPES
 from tokcom_core.datasets.samples import REQUIRED
@@ -192,10 +192,10 @@ def test_every_column_of_every_table_is_explained() -> None:
     layout = TableLayout(
         devices=("DEVICE",),
         losses=("LOSS",),
-        budgets=("DEVICE",),
+        budget_devices=("DEVICE",),
         groups=("GROUP",),
         metrics=("METRIC",),
-        references=(Reference("REFERENCE", "lower"),),
+        references=(ReferenceColumn("REFERENCE", "lower"),),
         streams=("STREAM",),
     )
     assert sorted(_columns("results")) == sorted(layout.results.names)

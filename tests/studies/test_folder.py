@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 
 from studies.execution.run import run_study
+from studies.plan.artifact_spec import Spec
 from studies.plan.digests import digests_of
 from studies.plan.modules import module_source
-from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.artifacts import Artifacts
-from studies.storage.folder import StudyFolder
-from studies.storage.store import LocalStore
+from studies.storage.folder import StudyFolder, condition_name
+from studies.storage.store import Store
 from studies.tables.rows import write_rows
 from tokcom_core.checkpoints import pocket_folder
 
@@ -28,7 +28,7 @@ class NumberSpec(Spec):
 
 
 def test_an_artifact_is_whole_or_absent(tmp_path: Path) -> None:
-    artifacts, spec = Artifacts(tmp_path, LocalStore(tmp_path)), NumberSpec(number=1)
+    artifacts, spec = Artifacts(tmp_path, Store(tmp_path)), NumberSpec(number=1)
     with pytest.raises(RuntimeError), artifacts.write(spec) as partial:
         (partial / "data").write_text("half")
         raise RuntimeError("killed")
@@ -51,6 +51,11 @@ def test_a_folder_of_another_version_is_refused_before_anything_runs(
     write_rows(folder.results / "cell-1.parquet", [], pa.schema([("a", pa.int64())]))
     with pytest.raises(ValueError, match=r"schema version none, not .* another --out"):
         run_study(study, tmp_path)
+
+
+def test_snrs_alike_in_six_digits_have_names_of_their_own() -> None:
+    names = [condition_name("cell-1", snr_db) for snr_db in (10.0, 10.0000001, float("nan"))]
+    assert names == ["cell-1_10dB", "cell-1_10.0000001dB", "cell-1"]
 
 
 def test_a_folder_belongs_to_one_study(study: Study, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import pytest
 from actors import Network
 from studies.cli.forecast_table import trials_at_once
 from studies.execution.checkpoints import KeptCheckpoints
+from studies.plan.artifact_spec import Spec
 from studies.plan.cells import Plan
-from studies.plan.forecast import Forecast, Part, specs_of
-from studies.plan.spec import Spec
+from studies.plan.forecast import Forecast, ForecastRow, specs_of
 from studies.plan.study import Study
 from studies.plan.workload import Usage, workload_of
 from studies.storage.folder import StudyFolder
@@ -41,9 +41,9 @@ def _took(study: Study, seconds: float, size: int) -> list[Usage]:
     return [Usage(work=w, seconds=seconds * w.units, bytes=size * w.stored) for w in works]
 
 
-def _forecast(study: Study, usages: list[Usage]) -> tuple[Forecast, dict[str, Part]]:
+def _forecast(study: Study, usages: list[Usage]) -> tuple[Forecast, dict[str, ForecastRow]]:
     found = Forecast(Plan(study), _specs(study), usages)
-    return found, {part.kind: part for part in found.parts}
+    return found, {row.kind: row for row in found.rows}
 
 
 def _with_steps(steps: int, **keys: Any) -> Study:
@@ -52,13 +52,13 @@ def _with_steps(steps: int, **keys: Any) -> Study:
 
 def test_a_training_takes_the_median_of_comparable_ones_by_its_steps() -> None:
     earlier = [u for s in (1.0, 2.0, 30.0) for u in _took(_with_steps(4), s, 100)]
-    _, parts = _forecast(_with_steps(8, seeds=[5, 6, 7]), earlier)
-    alignment = parts["alignment"]
+    _, rows = _forecast(_with_steps(8, seeds=[5, 6, 7]), earlier)
+    alignment = rows["alignment"]
     assert (alignment.runs, alignment.earlier, alignment.complete) == (3, 3, True)
     assert alignment.seconds == 3 * 8 * 2.0
     assert alignment.bytes == 3 * 100
-    assert parts["cell"].bytes == 3 * 3 * 24 * 100
-    assert not parts["data"].known
+    assert rows["cell"].bytes == 3 * 3 * 24 * 100
+    assert not rows["data"].known
 
 
 def test_a_smoke_test_says_nothing_of_its_study() -> None:
@@ -88,9 +88,9 @@ def test_nearest_work_counts_and_unlike_work_does_not() -> None:
 
 def test_time_passes_by_stages_trials_at_once_and_the_longest_chain() -> None:
     study = _with_steps(4)
-    forecast, parts = _forecast(study, _took(study, 1.0, 0))
+    forecast, rows = _forecast(study, _took(study, 1.0, 0))
     encoding_s, alignment_s, tuning_s, answering_s = 60.0, 4.0, 4.0, 24.0
-    assert parts["features"].runs == 5
+    assert rows["features"].runs == 5
     one = 5 * encoding_s + alignment_s + 3 * (tuning_s + answering_s)
     assert forecast.elapsed_s(1) == one
     longest = encoding_s + alignment_s + tuning_s + answering_s
@@ -123,10 +123,10 @@ def test_a_finished_study_tells_what_more_seeds_will_take(minimusic: Path, tmp_p
     later = 0.01  # rows get the references' accuracies
     assert sum(usage.bytes for usage in usages) == pytest.approx(size_of(kept), rel=later)
     own, _ = _forecast(study, usages)
-    more, parts = _forecast(study.model_copy(update={"seeds": (0, 1, 2)}), usages)
-    assert [part.kind for part in more.parts if not part.complete] == ["data"]
-    assert parts["fine-tuning"].runs == 3 * 4
-    for before, after in zip(own.parts, more.parts, strict=True):
+    more, rows = _forecast(study.model_copy(update={"seeds": (0, 1, 2)}), usages)
+    assert [row.kind for row in more.rows if not row.complete] == ["data"]
+    assert rows["fine-tuning"].runs == 3 * 4
+    for before, after in zip(own.rows, more.rows, strict=True):
         if after.kind in ("alignment", "fine-tuning", "cell"):
             assert after.seconds == pytest.approx(3 * before.seconds)
 

@@ -23,8 +23,8 @@ from studies.execution.finished import choose_learning_rates
 from studies.execution.logged_run import settings_of
 from studies.execution.loggers import SpecLogger, loggers_of
 from studies.execution.trial import REPORT
+from studies.plan.artifact_spec import Spec
 from studies.plan.cells import Plan
-from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from tests.local_ray import local_ray

@@ -23,10 +23,10 @@ from studies.execution import parameter_search
 from studies.execution.parameter_search import _kept, _learn, _scheduler, _try
 from studies.execution.reporting import Report
 from studies.execution.runner import SpecRunner
+from studies.plan.artifact_spec import Spec
 from studies.plan.cells import Plan
 from studies.plan.overrides import overrides_of
 from studies.plan.search import Range, Search, variant_of
-from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from tokcom_core.checkpoints import pocket_folder

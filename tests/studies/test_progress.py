@@ -11,7 +11,7 @@ from rich.console import Console
 
 from studies.execution.graph import Milestone, SpecGraph
 from studies.execution.progress import SpecProgress, StudyProgress, duration_text
-from studies.plan.spec import Spec
+from studies.plan.artifact_spec import Spec
 
 
 class _Flushed(io.StringIO):

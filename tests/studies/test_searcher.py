@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 
 from studies.execution.graph import Milestone, SpecGraph
 from studies.execution.searcher import SpecSearcher, SpecStopper
-from studies.plan.spec import Spec
+from studies.plan.artifact_spec import Spec
 
 
 class _Made(Spec):

@@ -14,14 +14,15 @@ from studies.cli.screen import conditions_note, conditions_table, reasons_note
 from studies.figures.accuracy import accuracy_by_overhead, accuracy_by_snr
 from studies.figures.chart import Chart
 from studies.figures.learning import earlier_phases, learning_curves
-from studies.figures.looks import panel_titles, without_references
+from studies.figures.looks import panel_titles
 from studies.figures.printed import draw
 from studies.figures.report import write_report
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
-from studies.tables.columns import Reference, TableLayout
+from studies.tables.columns import ReferenceColumn, TableLayout
 from studies.tables.files import Tables
+from studies.tables.filters import without_references
 from studies.tables.findings import Findings
 from studies.tables.layout import layout_of
 from studies.tables.learning import compare_learning
@@ -224,7 +225,7 @@ def radio() -> TableLayout:
         devices=("left", "right", "radio"),
         losses=("pose",),
         methods=("dense", "sparse"),
-        references=(Reference("majority-vote", "lower"),),
+        references=(ReferenceColumn("majority-vote", "lower"),),
     )
 
 

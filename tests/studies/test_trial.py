@@ -17,8 +17,8 @@ from studies.execution.reporting import Report, TrainingReporter
 from studies.execution.runner import SpecRunner
 from studies.execution.searcher import SpecSearcher, SpecStopper
 from studies.execution.trial import REPORT, SpecTrainable
+from studies.plan.artifact_spec import Spec
 from studies.plan.cells import Plan
-from studies.plan.spec import Spec
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
 from tests.local_ray import local_ray

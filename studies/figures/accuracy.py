@@ -19,7 +19,7 @@ _USES = "uplink_channel_uses"
 _TRAINING = "train_airtime_s"
 _Y_LABEL = "test accuracy"
 _MIN_SPAN_DB = 1.0
-_MOST_TICKS = 10
+_MAX_TICKS = 10
 """An axis longer than so many distances of its closest places has no tick at each of them."""
 
 
@@ -164,7 +164,7 @@ def _panels(
     means = means.sort_values([*layout.budget_columns, "eval_snr_db", MAX_POWER])
     looks = Looks(layout.methods, means["line"])
     ends = {"accuracy": "y", "accuracy_low": "low", "accuracy_high": "high"}
-    found = []
+    panels = []
     for title, own in means.groupby("panel", sort=False):
         lines = []
         for (method, name), points in own.groupby(["method", "line"], sort=False):
@@ -174,15 +174,15 @@ def _panels(
             shown = points.rename(columns=ends)[["x", *ends.values()]].sort_values("x")
             single = seeds[["x", "accuracy"]].set_axis(["x", "y"], axis=1)
             lines.append(Line(looks.of(str(method), str(name)), shown, single))
-        found.append(panel(str(title), lines, own))
-    return found
+        panels.append(panel(str(title), lines, own))
+    return panels
 
 
 def _snr_ticks(rows: pd.DataFrame) -> dict[float, str]:
     """Labels of the evaluated SNRs, if there is room for them or one of them is infinite."""
     at = rows.dropna(subset="eval_snr_db").drop_duplicates("snr_db").sort_values("snr_db")
     span_db = at["snr_db"].max() - at["snr_db"].min()
-    crowded = span_db > _MOST_TICKS * at["snr_db"].diff().min()
+    crowded = span_db > _MAX_TICKS * at["snr_db"].diff().min()
     if crowded and not np.isinf(at["eval_snr_db"]).any():
         return {}
     labels = [
@@ -205,14 +205,14 @@ def _levels(
         layout: Layout of the tables.
         by: Column of places that each have their own levels; None for levels across the panel.
     """
-    found: dict[str, dict[float | None, float]] = {}
+    levels: dict[str, dict[float | None, float]] = {}
     for reference in sorted(layout.references, key=lambda reference: reference.bound == "lower"):
         own = rows[rows["method"] == reference.method]
         if own.empty:
             continue
         if by is None:
-            found[reference.label] = {None: float(own["accuracy"].mean())}
+            levels[reference.label] = {None: float(own["accuracy"].mean())}
         else:
             means = own.groupby(by)["accuracy"].mean()
-            found[reference.label] = dict(zip(means.index, means, strict=True))
-    return found
+            levels[reference.label] = dict(zip(means.index, means, strict=True))
+    return levels

@@ -18,7 +18,7 @@ from .looks import (
 )
 
 _SMOOTHING_STEPS = 15
-_MOST_POINTS = 300
+_MAX_POINTS = 300
 _CURVE = ["panel", "line", "cell"]
 
 
@@ -97,7 +97,7 @@ def _smooth(steps: pd.DataFrame, loss: str) -> pd.Series[float]:
 
 def _thin(points: pd.DataFrame) -> pd.DataFrame:
     """All points, or evenly spaced ones if there are many; always with the last one."""
-    every = -(-len(points) // _MOST_POINTS)
+    every = -(-len(points) // _MAX_POINTS)
     return points.iloc[(len(points) - 1) % every :: every]
 
 

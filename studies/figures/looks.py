@@ -80,15 +80,15 @@ def panel_titles(rows: pd.DataFrame, layout: TableLayout) -> pd.Series[str]:
     """
     titles, differ = rows["air"].fillna("-").astype(str), swept(rows, layout)
     for name in (name for name in differ if name in _SAID):
-        said = {value: f", {_SAID[name](value)}" for value in rows[name].dropna().unique()}
-        titles = titles + rows[name].map(said).fillna("")
+        texts = {value: f", {_SAID[name](value)}" for value in rows[name].dropna().unique()}
+        titles = titles + rows[name].map(texts).fillna("")
     return titles if set(_TRAINED).isdisjoint(differ) else titles + ", " + _trained(rows)
 
 
 def _trained(rows: pd.DataFrame) -> pd.Series[str]:
     """At which SNRs each row's network was trained."""
     snrs_db = rows[_TRAINED]
-    said = [
+    texts = [
         "trained at each SNR"
         if pd.isna(span_db)
         else f"trained at {middle_db:g} \N{PLUS-MINUS SIGN} {span_db / 2:g} dB"
@@ -97,7 +97,7 @@ def _trained(rows: pd.DataFrame) -> pd.Series[str]:
         for middle_db, span_db in snrs_db.drop_duplicates().itertuples(index=False)
     ]
     number = snrs_db.groupby(_TRAINED, dropna=False, sort=False).ngroup()
-    return number.map(dict(enumerate(said)))
+    return number.map(dict(enumerate(texts)))
 
 
 def budget_labels(rows: pd.DataFrame, layout: TableLayout) -> list[str]:

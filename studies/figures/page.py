@@ -66,8 +66,8 @@ def render(findings: Findings, charts: Mapping[str, Chart], users: Mapping[str, 
         references=_references_note(layout),
         charts=[_chart(name, chart) for name, chart in charts.items() if chart.panels],
         emulated=[
-            {"title": own.heading, "file": name, "plots": _plots(name, draw_users(own))}
-            for name, own in users.items()
+            {"title": condition.heading, "file": name, "plots": _plots(name, draw_users(condition))}
+            for name, condition in users.items()
         ],
         reasons={
             "Diverged trainings": _table(_diverged(findings)),
@@ -86,7 +86,7 @@ def _set_up(study: Study, summary: pd.DataFrame, layout: TableLayout) -> list[tu
     tested = [f"{snr:g}" for snr in study.eval_snr_db]
     made = study.data.made
     swept = [name for name in layout.budget_devices if name in study.tokens[0]]
-    budgets = ["+".join(str(own[name]) for name in swept) or "-" for own in study.tokens]
+    budgets = ["+".join(str(tokens[name]) for name in swept) or "-" for tokens in study.tokens]
     rows = {
         "task": study.task.name,
         "data": made.identity if made else str(study.data.folder),
@@ -102,16 +102,16 @@ def _set_up(study: Study, summary: pd.DataFrame, layout: TableLayout) -> list[tu
         "seeds": ", ".join(str(seed) for seed in study.seeds),
     }
     if len(summary):
-        asked = f"{summary['questions'].max():,.0f}"
-        rows["test questions of a condition, all seeds"] = asked
+        questions = f"{summary['questions'].max():,.0f}"
+        rows["test questions of a condition, all seeds"] = questions
     return list(rows.items())
 
 
 def _snrs(study: Study, values: Sequence[str]) -> str:
     """Average SNRs of the airs that take one; others have those of their link budgets."""
     budgets = [air.label for air in study.airs if not air.sets_snr]
-    said = [", ".join(values)] if len(budgets) < len(study.airs) else []
-    return "; ".join([*said, *(f"{label}: by its link budget" for label in budgets)])
+    texts = [", ".join(values)] if len(budgets) < len(study.airs) else []
+    return "; ".join([*texts, *(f"{label}: by its link budget" for label in budgets)])
 
 
 def _emulation(study: Study) -> dict[str, str]:
@@ -134,18 +134,18 @@ def _radio(study: Study) -> dict[str, str]:
     link, usual = study.link, SweptLink()
     deadlines = ", ".join("none" if ms is None else f"{ms:g}" for ms in study.deadline_ms)
     speeds = {name.partition("_")[0]: speed for name, speed in study.compute if speed is not None}
-    found = {}
+    rows = {}
     if any(study.deadline_ms):
-        found["deadline (ms)"] = f"{deadlines} ({study.deadline_policy})"
+        rows["deadline (ms)"] = f"{deadlines} ({study.deadline_policy})"
     if (link.access, link.antennas) != (usual.access, usual.antennas):
-        found["access"] = f"{link.access}, antennas: {link.antennas}"
+        rows["access"] = f"{link.access}, antennas: {link.antennas}"
     if link.tx_power_dbm != usual.tx_power_dbm:
-        found["transmit power (dBm)"] = ", ".join(f"{dbm:g}" for dbm in link.tx_power_dbm)
+        rows["transmit power (dBm)"] = ", ".join(f"{dbm:g}" for dbm in link.tx_power_dbm)
     if study.power_mode == "fixed_power":
-        found["power"] = f"fixed, SNRs are those at {study.reference_bandwidth_hz / 1e6:g} MHz"
+        rows["power"] = f"fixed, SNRs are those at {study.reference_bandwidth_hz / 1e6:g} MHz"
     if speeds:
-        found["computing (GFLOP/s)"] = ", ".join(f"{n} {speed:g}" for n, speed in speeds.items())
-    return found
+        rows["computing (GFLOP/s)"] = ", ".join(f"{n} {speed:g}" for n, speed in speeds.items())
+    return rows
 
 
 def _several(name: str, values: Sequence[int]) -> dict[str, str]:
@@ -166,8 +166,8 @@ def _results(summary: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
         same.add("latency_ms")
     if summary["deadline_ms"].isna().all():
         same.add("meets_deadline")
-    told = {reference.column for reference in layout.references}  # in rows of their own
-    return summary.drop(columns=[*same, *told, *_interval_column(summary)])
+    references = {reference.column for reference in layout.references}  # in rows of their own
+    return summary.drop(columns=[*same, *references, *_interval_column(summary)])
 
 
 def _service(results: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
@@ -195,7 +195,7 @@ def _fronts(findings: Findings) -> pd.DataFrame:
     budgets = ("bandwidth_hz", *(["deadline_ms"] if fits else []), PACKET_BITS)
     tokens += [name for name in budgets if name in differ]
     bought = ["accuracy", "accuracy_low", "accuracy_high", "uplink_channel_uses", "energy_mj"]
-    fronts = [pareto(own, "airtime_ms") for _, own in methods.groupby(channel, dropna=False)]
+    fronts = [pareto(group, "airtime_ms") for _, group in methods.groupby(channel, dropna=False)]
     return pd.concat(fronts)[[*channel, "airtime_ms", "method", *tokens, *bought]]
 
 

@@ -119,22 +119,22 @@ def escape(text: str) -> str:
 
 def sheets(chart: Chart, style: Style) -> list[Chart]:
     """The chart, in parts of as many panels as fit a file."""
-    most = style.rows * style.columns
-    starts = range(0, len(chart.panels), most)
-    return [replace(chart, panels=chart.panels[i : i + most]) for i in starts] or [chart]
+    max_panels = style.rows * style.columns
+    starts = range(0, len(chart.panels), max_panels)
+    return [replace(chart, panels=chart.panels[i : i + max_panels]) for i in starts] or [chart]
 
 
 def draw(chart: Chart, style: Style = SCREEN) -> Figure:
     """Methods by color, bars for intervals, seeds as dots, references as levels."""
     figure, axes = _axes(chart, style)
-    for panel, own in zip(chart.panels, axes, strict=False):
-        _draw_panel(own, panel, chart)
+    for panel, ax in zip(chart.panels, axes, strict=False):
+        _draw_panel(ax, panel, chart)
     columns = _columns(len(axes), style)
-    for own in axes[::columns]:
-        own.set_ylabel(chart.y_label)
+    for ax in axes[::columns]:
+        ax.set_ylabel(chart.y_label)
     if chart.kind == "dots":  # the names of a column's panels are the same
-        for own in axes[:-columns]:
-            own.tick_params(labelbottom=False)
+        for ax in axes[:-columns]:
+            ax.tick_params(labelbottom=False)
     _add_legend(figure, axes, chart.note, columns=3 if style.columns > 1 < len(axes) else 2)
     return figure
 
@@ -207,9 +207,9 @@ def _draw_curves(axes: Axes, lines: Sequence[Line]) -> None:
         alike.setdefault(line.look, []).append(
             np.column_stack([line.points["x"], line.points["y"]])
         )
-    for look, own in alike.items():
+    for look, segments in alike.items():
         axes.add_collection(
-            LineCollection(own, color=look.color, linestyle=look.line, alpha=0.6, linewidth=1)
+            LineCollection(segments, color=look.color, linestyle=look.line, alpha=0.6, linewidth=1)
         )
         axes.plot([], [], look.line, color=look.color, label=escape(look.label))
 
@@ -253,8 +253,8 @@ def _add_legend(figure: Figure, axes: list[Axes], note: str, columns: int) -> No
     """One legend for all panels, in as many columns as its labels leave room for."""
     named = {
         name: handle
-        for own in axes
-        for handle, name in zip(*own.get_legend_handles_labels(), strict=True)
+        for ax in axes
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     width, height = figure.get_size_inches()
     inches = {name: _legend_inch(name) for name in named}

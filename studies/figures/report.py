@@ -50,7 +50,7 @@ def write_report(findings: Findings, style: Style | None = None) -> list[Path]:
         figures = _print(charts, folder.report, SCREEN)
         data = [_write_table(chart, folder.report / name) for name, chart in charts.items()]
         users = _users(findings)
-        people = [file for name, own in users.items() for file in _write_users(folder, name, own)]
+        people = [file for name, one in users.items() for file in _write_users(folder, name, one)]
         _remove_others(folder, people)
         page = folder.report / "report.html"
         page.write_text(render(findings, charts, users), encoding="utf-8")
@@ -79,7 +79,7 @@ def _charts(
     layout, curves = tables.layout, _curves(tables, done)
     parts = {p: summarise_part(done, answered, layout, p) for p in layout.parts}
     groups = {g: summarise_part(done, answered, layout, g)[1] for g in layout.groups}
-    asked = {group: rows for group, rows in groups.items() if len(rows)}
+    filled = {group: rows for group, rows in groups.items() if len(rows)}
     charts = {
         "accuracy_by_snr": accuracy_by_snr(done, summary, layout),
         **{
@@ -95,8 +95,8 @@ def _charts(
     }
     if (earlier := earlier_phases(curves, layout)).panels:
         charts["earlier_phases"] = earlier
-    if len(asked) > 1:
-        charts["accuracy_by_group"] = accuracy_by_group(done, asked, layout)
+    if len(filled) > 1:
+        charts["accuracy_by_group"] = accuracy_by_group(done, filled, layout)
     return charts
 
 

@@ -80,9 +80,9 @@ def tsne_table(alignment: Alignment) -> pd.DataFrame:
     rows = []
     for panel, streams in alignment.panels.items():
         places = _tsne(np.concatenate(list(streams.values()))).reshape(len(streams), -1, 2)
-        for stream, own in zip(streams, places, strict=True):
+        for stream, points in zip(streams, places, strict=True):
             columns = {"clip": alignment.clips, "stream": stream, "panel": panel}
-            rows.append(pd.DataFrame({**columns, "x": own[:, 0], "y": own[:, 1]}))
+            rows.append(pd.DataFrame({**columns, "x": points[:, 0], "y": points[:, 1]}))
     recalls = alignment.recalls.reset_index().melt("stream", None, "panel", "recall_at_1")
     return pd.concat(rows).merge(recalls, "left", ["stream", "panel"])
 
@@ -98,9 +98,9 @@ def tsne_figure(alignment: Alignment, table: pd.DataFrame) -> Figure:
     panels = figure.subplots(1, len(alignment.panels))
     for axes, name in zip(panels, alignment.panels, strict=True):
         _draw(axes, table[table["panel"] == name])
-        said = ", ".join(f"{s} {r:.3f}" for s, r in alignment.recalls[name].items())
+        recalls = ", ".join(f"{s} {r:.3f}" for s, r in alignment.recalls[name].items())
         anchor = next(iter(alignment.panels[name]))
-        axes.set_title(f"{name}\nrecall@1 of the {anchor} from {said}")
+        axes.set_title(f"{name}\nrecall@1 of the {anchor} from {recalls}")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, frameon=False, ncols=len(labels), loc="outside lower center",
@@ -112,8 +112,8 @@ def tsne_figure(alignment: Alignment, table: pd.DataFrame) -> Figure:
 
 
 def _draw(axes: Axes, rows: pd.DataFrame) -> None:
-    for color, (stream, own) in zip(COLORS, rows.groupby("stream", sort=False), strict=False):
-        axes.scatter(own["x"], own["y"], s=9, color=color, label=str(stream), linewidths=0)
+    for color, (stream, points) in zip(COLORS, rows.groupby("stream", sort=False), strict=False):
+        axes.scatter(points["x"], points["y"], s=9, color=color, label=str(stream), linewidths=0)
     axes.set(xticks=[], yticks=[])
 
 

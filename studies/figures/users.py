@@ -72,12 +72,12 @@ class Users:
     def by_answers(self) -> dict[str, pd.DataFrame]:
         """The users by whether all, some or none of their answers are right."""
         accuracy = self.table["accuracy"]
-        found = {
+        groups = {
             "all answers right": self.table[accuracy == 1],
             "some right": self.table[(accuracy > 0) & (accuracy < 1)],
             "none right": self.table[accuracy == 0],
         }
-        return {name: rows for name, rows in found.items() if len(rows)}
+        return {name: rows for name, rows in groups.items() if len(rows)}
 
 
 def users_of(
@@ -107,12 +107,12 @@ def users_of(
 
 def _bins(table: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """Fraction of right answers in bins of equally many users."""
-    found = []
+    bins = []
     places = table["sinr_db"].rank(method="min", pct=True)  # users with the same SINR stay together
     for _, rows in table.groupby((places * _BINS).apply(math.ceil)):
-        own = answers[answers["user"].isin(rows["user"])]
-        right = own["right"].astype(float)
+        given = answers[answers["user"].isin(rows["user"])]
+        right = given["right"].astype(float)
         if right.notna().any():
-            interval = clip_interval(own["media_id"].tolist(), own["right"].tolist())
-            found.append((rows["sinr_db"].median(), right.mean(), interval.low, interval.high))
-    return pd.DataFrame(found, columns=["sinr_db", "accuracy", "low", "high"])
+            interval = clip_interval(given["media_id"].tolist(), given["right"].tolist())
+            bins.append((rows["sinr_db"].median(), right.mean(), interval.low, interval.high))
+    return pd.DataFrame(bins, columns=["sinr_db", "accuracy", "low", "high"])

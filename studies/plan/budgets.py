@@ -103,10 +103,10 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
     """
     tokens, deadline_ms, compute = budget.tokens, budget.deadline_ms, study.compute
     assert deadline_ms is not None
-    most = max(tokens.values())
+    top = max(tokens.values())
 
     def lengths(part: int) -> dict[str, int]:
-        return {name: max(1, count * part // most) for name, count in tokens.items()}
+        return {name: max(1, count * part // top) for name, count in tokens.items()}
 
     def streams_at(part: int) -> tuple[Stream, ...]:
         return served_streams(contender.system, study.task, lengths(part))
@@ -116,7 +116,7 @@ def fit(study: Study, contender: Contender, budget: Budget, link: Link) -> Token
         operations = operations_of_longest(study, contender, lengths(part))
         return operations.device_ms(compute) + airtime_ms + operations.station_ms(compute)
 
-    in_time = bisect_left(range(most + 1), True, key=lambda n: not meets(deadline_ms, needed_ms(n)))
+    in_time = bisect_left(range(top + 1), True, key=lambda n: not meets(deadline_ms, needed_ms(n)))
     for part in reversed(range(in_time)):
         if _takes(contender.system, study.task, lengths(part)):
             return lengths(part)

@@ -24,16 +24,16 @@ def digests_of(*studies: Study) -> dict[str, str]:
         ValueError: if a module is gone.
     """
     modules = dict.fromkeys(name.partition(".")[0] for name in modules_of(*studies))
-    found = {name: _code_digest(module_source(name)) for name in modules}
-    names = {own.name: None for study in studies for own in study.checkpoints}
+    digests = {name: _code_digest(module_source(name)) for name in modules}
+    names = {checkpoint.name: None for study in studies for checkpoint in study.checkpoints}
     folders = {
         name: Path(name).expanduser()
         for name in names
         if name not in POCKETS and not is_of_hub(name)
     }
-    found |= {name: _ends_digest(folder) for name, folder in folders.items() if folder.is_dir()}
+    digests |= {name: _ends_digest(folder) for name, folder in folders.items() if folder.is_dir()}
     files = {file: None for study in studies for air in study.airs for file in air.files()}
-    return found | {str(file): _digest([file]) for file in files if file.is_file()}
+    return digests | {str(file): _digest([file]) for file in files if file.is_file()}
 
 
 def _code_digest(source: Path) -> str:
@@ -42,22 +42,22 @@ def _code_digest(source: Path) -> str:
 
 
 def _digest(files: list[Path], base: Path = Path("/")) -> str:
-    found = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for file in files:
-        found.update(f"{file.relative_to(base)}\0".encode() + file.read_bytes())
-    return found.hexdigest()
+        digest.update(f"{file.relative_to(base)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _ends_digest(folder: Path) -> str:
     """Digest of the names, sizes and ends of all files in a folder but hidden ones."""
-    found = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         if any(part.startswith(".") for part in file.relative_to(folder).parts):
             continue  # of tools, such as .git
         size = file.stat().st_size
-        found.update(f"{file.relative_to(folder)}\0{size}\0".encode())
+        digest.update(f"{file.relative_to(folder)}\0{size}\0".encode())
         with file.open("rb") as stream:
-            found.update(stream.read(_ENDS_BYTES))
+            digest.update(stream.read(_ENDS_BYTES))
             stream.seek(max(0, size - _ENDS_BYTES))
-            found.update(stream.read(_ENDS_BYTES))
-    return found.hexdigest()
+            digest.update(stream.read(_ENDS_BYTES))
+    return digest.hexdigest()

@@ -60,16 +60,16 @@ def _sets(method: Method, key: str, value: Any) -> bool:
 def _at(key: str, value: Any) -> dict[str, Any]:
     """Nested mappings that hold a value at a dotted key."""
     first, *others = reversed(key.split("."))
-    found = {first: value}
+    nested = {first: value}
     for part in others:
-        found = {part: found}
-    return found
+        nested = {part: nested}
+    return nested
 
 
 def _nested(key: str, value: Any) -> str:
     """``alignment: {steps: 3}``."""
     *outer, last = key.split(".")
-    found = f"{last}: {value}"
+    text = f"{last}: {value}"
     for part in reversed(outer):
-        found = f"{part}: {{{found}}}"
-    return found
+        text = f"{part}: {{{text}}}"
+    return text

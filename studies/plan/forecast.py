@@ -105,8 +105,8 @@ class Forecast:
         return self._data_s + stages_s + emulated_s
 
     def _row(self, kind: str) -> ForecastRow:
-        own = [self._estimates[spec.key] for spec in self._specs if spec.kind == kind]
-        return ForecastRow(kind, len(own), _known(own))
+        estimates = [self._estimates[spec.key] for spec in self._specs if spec.kind == kind]
+        return ForecastRow(kind, len(estimates), _known(estimates))
 
     def _stage_s(self, specs: Sequence[Spec], at_once: int) -> float:
         whole_s = sum(self._seconds(spec) for spec in specs)
@@ -117,8 +117,8 @@ class Forecast:
         return self._seconds(spec) + max((self._chain_s(i) for i in spec.inputs), default=0.0)
 
     def _seconds(self, spec: Spec) -> float:
-        found = self._estimates.get(spec.key)
-        return 0.0 if found is None else found.seconds
+        estimate = self._estimates.get(spec.key)
+        return 0.0 if estimate is None else estimate.seconds
 
 
 def specs_of(plan: Plan, cells: Sequence[Cell]) -> list[Spec]:
@@ -164,10 +164,10 @@ class _Earlier:
         key = _nature(work), _text(work.details), work.units
         if key not in self._found:
             self._found[key] = self._of_one(work)
-        found = self._found[key]
-        if found is None:
+        unit = self._found[key]
+        if unit is None:
             return None
-        return replace(found, seconds=work.units * found.seconds, bytes=work.stored * found.bytes)
+        return replace(unit, seconds=work.units * unit.seconds, bytes=work.stored * unit.bytes)
 
     def _of_one(self, work: Workload) -> Estimate | None:
         """The estimate of one unit, and of one stored part."""
@@ -179,8 +179,8 @@ class _Earlier:
         if not alike:
             return None
         same = [self._agreement(work, positions[0]) for positions in alike]
-        most = max(same)
-        closest = [p for own, n in zip(alike, same, strict=True) if n == most for p in own]
+        max_agreement = max(same)
+        closest = [p for own, n in zip(alike, same, strict=True) if n == max_agreement for p in own]
         own = [self._usages[position] for position in closest]
         return Estimate(
             seconds=median(usage.seconds / usage.work.units for usage in own),

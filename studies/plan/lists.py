@@ -13,14 +13,14 @@ from tokcom_core.config import listed
 
 def gridded(value: Any) -> list[Any]:
     """The entries of a list; a mapping with lists stands for every combination of their values."""
-    found: list[Any] = []
+    entries: list[Any] = []
     for entry in listed(value):
         if not isinstance(entry, Mapping):
-            found.append(entry)
+            entries.append(entry)
             continue
-        every = product(*(listed(own) for own in entry.values()))
-        found += [dict(zip(entry, own, strict=True)) for own in every]
-    return found
+        every = product(*(listed(values) for values in entry.values()))
+        entries += [dict(zip(entry, values, strict=True)) for values in every]
+    return entries
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:

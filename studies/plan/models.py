@@ -38,23 +38,23 @@ def _with_pocket(raw: Mapping[str, Any]) -> dict[str, Any]:
 
     Token lengths are cut to those of the pocket encoders, and no GPU is used; all else stays.
     """
-    found = dict(raw)
-    found["data"] = miniature_data(found.get("data"), _task(found).media)
-    own = found.get("systems")
+    small = dict(raw)
+    small["data"] = miniature_data(small.get("data"), _task(small).media)
+    systems = small.get("systems")
     pocket = {name: system.POCKET for name, system in SYSTEMS.items()}
-    found["systems"] = merged(own if isinstance(own, Mapping) else {}, pocket)
-    if "methods" in found:
-        found["methods"] = [_pocket_method(method) for method in listed(found["methods"])]
-    resources = found.get("resources")
+    small["systems"] = merged(systems if isinstance(systems, Mapping) else {}, pocket)
+    if "methods" in small:
+        small["methods"] = [_pocket_method(method) for method in listed(small["methods"])]
+    resources = small.get("resources")
     if isinstance(resources, Mapping):
-        found["resources"] = {**resources, "gpu": 0.0, "device_gpu": 0.0}
-    if str(found.get("device", "")).startswith("cuda"):
-        found["device"] = "auto"
-    longest = _longest(found["systems"], _task(found))
-    if "tokens" in found:
-        shortened = [_shortened(budget, longest) for budget in gridded(found["tokens"])]
-        found["tokens"] = [t for i, t in enumerate(shortened) if t not in shortened[:i]]
-    return found
+        small["resources"] = {**resources, "gpu": 0.0, "device_gpu": 0.0}
+    if str(small.get("device", "")).startswith("cuda"):
+        small["device"] = "auto"
+    longest = _longest(small["systems"], _task(small))
+    if "tokens" in small:
+        shortened = [_shortened(budget, longest) for budget in gridded(small["tokens"])]
+        small["tokens"] = [t for i, t in enumerate(shortened) if t not in shortened[:i]]
+    return small
 
 
 def _pocket_method(raw: Any) -> Any:
@@ -63,15 +63,15 @@ def _pocket_method(raw: Any) -> Any:
     return raw if system is None else _instead(raw, system.POCKET)
 
 
-def _instead(own: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+def _instead(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of ``own``, with the values of ``others`` for those that both have and set."""
-    found = dict(own)
-    for key in own.keys() & others.keys():
-        if isinstance(own[key], Mapping) and isinstance(others[key], Mapping):
-            found[key] = _instead(own[key], others[key])
-        elif own[key] is not None:
-            found[key] = others[key]
-    return found
+    replaced = dict(settings)
+    for key in settings.keys() & others.keys():
+        if isinstance(settings[key], Mapping) and isinstance(others[key], Mapping):
+            replaced[key] = _instead(settings[key], others[key])
+        elif settings[key] is not None:
+            replaced[key] = others[key]
+    return replaced
 
 
 def _task(raw: Mapping[str, Any]) -> Task:
@@ -83,13 +83,13 @@ def _task(raw: Mapping[str, Any]) -> Task:
 
 def _longest(systems: Mapping[str, Any], task: Task) -> dict[str, int]:
     """Maximum token lengths of the pocket encoders, by device."""
-    found: dict[str, int] = {}
+    longest: dict[str, int] = {}
     for name, system in SYSTEMS.items():
         try:
-            found.update(system.model_validate(systems.get(name, {})).max_tokens(task))
+            longest.update(system.model_validate(systems.get(name, {})).max_tokens(task))
         except ValidationError:  # refused where systems are validated
             continue
-    return found
+    return longest
 
 
 def _shortened(budget: Any, longest: Mapping[str, int]) -> Any:

@@ -31,32 +31,34 @@ def check_outside(system: System, task: Task, tokens: TokenLengths) -> None:
     """
     if type(system) in SYSTEMS.values():
         return
-    own = _Answers(system)
-    streams = own.given("streams", Stream, lambda: system.streams(task, tokens))
-    names = own.unique("streams", [stream.name for stream in streams])
+    answers = _Answers(system)
+    streams = answers.given("streams", Stream, lambda: system.streams(task, tokens))
+    names = answers.unique("streams", [stream.name for stream in streams])
     for stream in streams:
         if (count := stream.symbols_per_token) < 1:
-            own.refuse(
+            answers.refuse(
                 "streams", f"has symbols_per_token {count} of {stream.name!r}; take 1 or more"
             )
-    served = own.given("served", str, lambda: system.served(task))
-    own.known("served", "stream", served, names)
-    phases = own.given("phases", Phase, lambda: system.phases(task))
-    own.unique("phases", [phase.name for phase in phases])
+    served = answers.given("served", str, lambda: system.served(task))
+    answers.known("served", "stream", served, names)
+    phases = answers.given("phases", Phase, lambda: system.phases(task))
+    answers.unique("phases", [phase.name for phase in phases])
     for phase in phases:
-        _check_phase(own, phase, names, task)
+        _check_phase(answers, phase, names, task)
     for device in devices_of(streams):
-        own.features(partial(system.features, task, device, tokens))
+        answers.features(partial(system.features, task, device, tokens))
 
 
-def _check_phase(own: _Answers, phase: Phase, streams: Collection[str], task: Task) -> None:
-    inputs = own.listed("phases", f"inputs of {phase.name!r}", StreamInput, phase.inputs)
-    own.listed("phases", f"losses of {phase.name!r}", str, phase.losses)
+def _check_phase(answers: _Answers, phase: Phase, streams: Collection[str], task: Task) -> None:
+    inputs = answers.listed("phases", f"inputs of {phase.name!r}", StreamInput, phase.inputs)
+    answers.listed("phases", f"losses of {phase.name!r}", str, phase.losses)
     named = [sent.stream for sent in inputs]
-    own.known("phases", "stream", (*named, *phase.dropped, *phase.aligned), streams)
-    own.known("phases", "split", [sent.split for sent in inputs], task.splits)
+    answers.known("phases", "stream", (*named, *phase.dropped, *phase.aligned), streams)
+    answers.known("phases", "split", [sent.split for sent in inputs], task.splits)
     if not isinstance(phase.training, Training) or phase.batch_size < 1:
-        own.refuse("phases", f"needs a Training and a batch_size of 1 or more in {phase.name!r}")
+        answers.refuse(
+            "phases", f"needs a Training and a batch_size of 1 or more in {phase.name!r}"
+        )
 
 
 class _Answers:
@@ -72,17 +74,17 @@ class _Answers:
     def given(self, method: str, kind: type[T], call: Callable[[], Any]) -> tuple[T, ...]:
         """What a method returns: one or more objects of a class."""
         with in_one_line(self._class, f"{method}()"):
-            found = call()
-        return self.listed(method, "", kind, found)
+            answer = call()
+        return self.listed(method, "", kind, answer)
 
-    def listed(self, method: str, part: str, kind: type[T], found: Any) -> tuple[T, ...]:
+    def listed(self, method: str, part: str, kind: type[T], answer: Any) -> tuple[T, ...]:
         """One or more objects of a class, in a tuple or list; ``part`` says which, in messages."""
-        proper = isinstance(found, tuple | list) and all(isinstance(own, kind) for own in found)
-        if not proper or not found:
+        proper = isinstance(answer, tuple | list) and all(isinstance(one, kind) for one in answer)
+        if not proper or not answer:
             name = "names" if kind is str else kind.__name__
             wanted = f"a tuple of {name}{f' as {part}' if part else ''}"
-            self.refuse(method, f"should give {wanted}, gave {reprlib.repr(found)}")
-        return tuple(found)
+            self.refuse(method, f"should give {wanted}, gave {reprlib.repr(answer)}")
+        return tuple(answer)
 
     def unique(self, method: str, names: list[str]) -> list[str]:
         """The names; refuses repeated ones."""
@@ -101,12 +103,12 @@ class _Answers:
     def features(self, call: Callable[[], Any]) -> None:
         """Refuses what is no dict of features by name."""
         with in_one_line(self._class, "features()"):
-            found = call()
-        if not isinstance(found, dict):
-            self.refuse("features", f"should give a dict, gave {reprlib.repr(found)}")
-        for name, own in found.items():
-            self.listed("features", f"{name!r}", Features, own)
+            answer = call()
+        if not isinstance(answer, dict):
+            self.refuse("features", f"should give a dict, gave {reprlib.repr(answer)}")
+        for name, features in answer.items():
+            self.listed("features", f"{name!r}", Features, features)
 
-    def refuse(self, method: str, said: str) -> NoReturn:
+    def refuse(self, method: str, fault: str) -> NoReturn:
         """Raises ValueError about what a method returns."""
-        raise ValueError(f"{self._class.__name__}.{method}() {said}")
+        raise ValueError(f"{self._class.__name__}.{method}() {fault}")

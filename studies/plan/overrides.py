@@ -82,7 +82,7 @@ def overrides_of(given: Overrides, option: str = "--set") -> list[Override]:
         return [Override(key, value, key) for key, value in given.items()]
     if isinstance(given, str):
         raise ValueError(f"overrides {given!r} should be a list of texts key=value, or a mapping")
-    return [own if isinstance(own, Override) else _parsed(own, option) for own in given]
+    return [item if isinstance(item, Override) else _parsed(item, option) for item in given]
 
 
 def override_by(option: str, key: str, value: object) -> Override:

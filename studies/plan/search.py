@@ -68,11 +68,11 @@ def _space(given: Any) -> Range | tuple[Any, ...]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{value!r} should be a list of values or a range {{low: 2, high: 32}}")
     try:
-        found = Range(**value)
-        refuse_truth_for_number(value, found)
+        range_ = Range(**value)
+        refuse_truth_for_number(value, range_)
     except ValidationError as error:
         raise ValueError(explain(error, Range)) from None
-    return found
+    return range_
 
 
 Space = Annotated[Range | tuple[Any, ...], PlainValidator(_space)]
@@ -134,7 +134,7 @@ class Search(Config):
             )
         if study.loggers:
             raise ValueError(
-                f"loggers {', '.join(own.name for own in study.loggers)}: a search has none, its "
+                f"loggers {', '.join(one.name for one in study.loggers)}: a search has none, its "
                 "trials are in its table; take --set loggers=[]"
             )
         base = _alone(study, methods[0])
@@ -142,8 +142,8 @@ class Search(Config):
             study_with(base, {key: _ends(space)[0]}, f"--over {key}")
             for key, space in self.over.items()
         ]
-        rates = [own.system(own.methods[0]).learning_rates for own in varied]
-        if all(len(own) > 1 for own in rates):
+        rates = [variant.system(variant.methods[0]).learning_rates for variant in varied]
+        if all(len(choices) > 1 for choices in rates):
             raise _several(self.method, rates[0])
         for key in self.over:
             self._check_key(key, base)
@@ -190,7 +190,7 @@ class Search(Config):
         first = {key: _ends(space)[0] for key, space in spaces.items()}
         return [
             first,
-            *({**first, key: own} for key, space in spaces.items() for own in _values(space)[1:]),
+            *({**first, key: end} for key, space in spaces.items() for end in _values(space)[1:]),
         ]
 
     def _check_key(self, key: str, base: Study) -> None:
@@ -212,8 +212,8 @@ class Search(Config):
             )
         for end in (0, 1):
             rest = {name: _ends(space)[end] for name, space in self.over.items()}
-            found = {_outcome(base, {**rest, key: own}) for own in _values(self.over[key])}
-            if len(found) > 1:
+            outcomes = {_outcome(base, {**rest, key: value}) for value in _values(self.over[key])}
+            if len(outcomes) > 1:
                 return
         raise ValueError(
             f"{key} changes nothing that a search trains or validates; take --set {key}=... and "
@@ -242,11 +242,11 @@ def _of_tokens(key: str) -> bool:
     return key.split(".")[0] == "tokens"
 
 
-def _whole_numbers(space: Range | tuple[Any, ...], most: int) -> Sequence[Any]:
+def _whole_numbers(space: Range | tuple[Any, ...], max_count: int) -> Sequence[Any]:
     """The values of a list, or of a range of at most so many whole numbers; else none."""
     if not isinstance(space, Range):
         return space
-    if space.whole and space.high - space.low < most:
+    if space.whole and space.high - space.low < max_count:
         return range(int(space.low), int(space.high) + 1)
     return ()
 
@@ -300,8 +300,8 @@ class Variant(NamedTuple):
     def features_from(self, shared: Sequence[FeaturesSpec]) -> list[FeaturesSpec]:
         """Its frozen tokens; those of ``shared`` that hold them, where there are some."""
         return [
-            next((one for one in shared if one.features.covers(own.features)), own)
-            for own in self.features
+            next((held for held in shared if held.features.covers(needed.features)), needed)
+            for needed in self.features
         ]
 
     @property

@@ -24,30 +24,30 @@ _USERS = 20
 
 def smoked(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A study's keys with few samples, steps, questions and conditions; all methods stay."""
-    found = {**raw, "data": smoke_data(raw.get("data"))}
+    small = {**raw, "data": smoke_data(raw.get("data"))}
     for key, count in _KEPT.items():
-        if key in found:
-            found[key] = (gridded if key == "tokens" else listed)(found[key])[:count]
-    if "deadline_ms" in found:  # the longest, which all methods may meet
-        deadlines_ms = listed(found["deadline_ms"])
-        fitted = found.get("deadline_policy") == "fit"
+        if key in small:
+            small[key] = (gridded if key == "tokens" else listed)(small[key])[:count]
+    if "deadline_ms" in small:  # the longest, which all methods may meet
+        deadlines_ms = listed(small["deadline_ms"])
+        fitted = small.get("deadline_policy") == "fit"
         finite_ms = [own for own in deadlines_ms if own is not None]
         keeps_none = len(finite_ms) < len(deadlines_ms) and not (fitted and finite_ms)
-        found["deadline_ms"] = None if keeps_none else max(finite_ms)
+        small["deadline_ms"] = None if keeps_none else max(finite_ms)
     for key, swept in (("digital", "bits"), ("link", "tx_power_dbm")):
-        keys = _mapping(found.get(key))
+        keys = _mapping(small.get(key))
         if swept in keys:
-            found[key] = {**keys, swept: listed(keys[swept])[:1]}
-    own = _mapping(found.get("systems"))
-    found["systems"] = {**own, **{name: _small(s, own.get(name)) for name, s in SYSTEMS.items()}}
-    if "methods" in found:
-        found["methods"] = [_small_method(method) for method in listed(found["methods"])]
-    found["evaluation"] = {**_mapping(found.get("evaluation")), "questions": _QUESTIONS}
+            small[key] = {**keys, swept: listed(keys[swept])[:1]}
+    own = _mapping(small.get("systems"))
+    small["systems"] = {**own, **{name: _small(s, own.get(name)) for name, s in SYSTEMS.items()}}
+    if "methods" in small:
+        small["methods"] = [_small_method(method) for method in listed(small["methods"])]
+    small["evaluation"] = {**_mapping(small.get("evaluation")), "questions": _QUESTIONS}
     for key in ("emulate", "federation"):
-        if isinstance(found.get(key), Mapping):
-            users = [own for own in listed(found[key].get("users", _USERS)) if isinstance(own, int)]
-            found[key] = {**found[key], "users": min([_USERS, *users])}
-    return found
+        if isinstance(small.get(key), Mapping):
+            users = [own for own in listed(small[key].get("users", _USERS)) if isinstance(own, int)]
+            small[key] = {**small[key], "users": min([_USERS, *users])}
+    return small
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -56,9 +56,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _small(system: type[System], raw: Any) -> dict[str, Any]:
     """A system's keys with few steps; a training that is switched off stays off."""
-    own = system.expanded(_mapping(raw))
-    wanted = {key: few for key, few in system.SMOKE.items() if own.get(key, few) is not None}
-    return merged(own, wanted)
+    settings = system.expanded(_mapping(raw))
+    wanted = {key: few for key, few in system.SMOKE.items() if settings.get(key, few) is not None}
+    return merged(settings, wanted)
 
 
 def _small_method(raw: Any) -> Any:
@@ -78,12 +78,12 @@ def _small_custom(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     return _small(system, raw)
 
 
-def _within(own: Mapping[str, Any], few: Mapping[str, Any]) -> dict[str, Any]:
+def _within(settings: Mapping[str, Any], few: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of ``own``, with the values of ``few`` for those that both have."""
-    found = dict(own)
-    for key in own.keys() & few.keys():
+    limited = dict(settings)
+    for key in settings.keys() & few.keys():
         if not isinstance(few[key], Mapping):
-            found[key] = few[key]
-        elif isinstance(own[key], Mapping):
-            found[key] = _within(own[key], few[key])
-    return found
+            limited[key] = few[key]
+        elif isinstance(settings[key], Mapping):
+            limited[key] = _within(settings[key], few[key])
+    return limited

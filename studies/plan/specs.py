@@ -223,11 +223,11 @@ class Cell(Spec):
 
 def phase_of(system: System, task: Task, name: str) -> Phase:
     """A phase of a system by its name."""
-    (found,) = (phase for phase in system.phases(task) if phase.name == name)
-    return found
+    (wanted,) = (phase for phase in system.phases(task) if phase.name == name)
+    return wanted
 
 
 def streams_of(system: System, task: Task, tokens: TokenLengths, phase: Phase) -> list[Stream]:
     """The streams that a phase sends, in their order."""
     by_name = {stream.name: stream for stream in system.streams(task, tokens)}
-    return [by_name[own.stream] for own in phase.inputs]
+    return [by_name[stream_input.stream] for stream_input in phase.inputs]

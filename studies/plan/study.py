@@ -145,13 +145,13 @@ class Study(Config):
         task: Task | None = info.data.get("task")
         names = _reference_names(task) if task else ()
         given = [method_keys(m) if isinstance(m, System) else m for m in listed(methods)]
-        found = [m for m in given if not (isinstance(m, str) and m in names)]
-        if given and not found:
+        kept = [m for m in given if not (isinstance(m, str) and m in names)]
+        if given and not kept:
             raise ValueError(
                 f"{', '.join(map(str, given))}: references, which every study has anyway; take a "
                 f"method beside them, such as {DEFAULT_METHODS[0]}"
             )
-        return found
+        return kept
 
     @model_validator(mode="after")
     def _fits_together(self) -> Study:
@@ -177,8 +177,8 @@ class Study(Config):
         for method in self.methods:
             system = self.system(method)
             with in_one_line(type(system), "budgets()"):
-                own = system.budgets(self.task)
-            budgets += [name for name in own if name not in budgets]
+                devices = system.budgets(self.task)
+            budgets += [name for name in devices if name not in budgets]
         for number, tokens in enumerate(self.tokens):
             if set(tokens) != set(budgets):
                 remedy = (
@@ -255,13 +255,13 @@ class Study(Config):
     @property
     def training_snrs(self) -> tuple[TrainingSnr, ...]:
         """SNRs that networks are trained at, each with those that it is tested at."""
-        found: list[TrainingSnr] = []
+        pairs: list[TrainingSnr] = []
         for snr_db in self.train_snr_db:
             if isinstance(snr_db, str):
-                found += [TrainingSnr(own, (own,), matched=True) for own in self.eval_snr_db]
+                pairs += [TrainingSnr(db, (db,), matched=True) for db in self.eval_snr_db]
             else:
-                found.append(TrainingSnr(snr_db, self.eval_snr_db))
-        return tuple(found)
+                pairs.append(TrainingSnr(snr_db, self.eval_snr_db))
+        return tuple(pairs)
 
     @property
     def torch_device(self) -> str:
@@ -276,7 +276,7 @@ class Study(Config):
     def checkpoints(self) -> list[NamedCheckpoint]:
         """Every checkpoint that some method loads."""
         systems = [self.system(method) for method in self.methods] or [self.systems.first]
-        return list(dict.fromkeys(own for s in systems for own in s.checkpoints(self.task)))
+        return list(dict.fromkeys(c for s in systems for c in s.checkpoints(self.task)))
 
     def system(self, method: Method) -> System:
         """The system of one of the study's methods.
@@ -287,10 +287,10 @@ class Study(Config):
         try:
             return system_of(method, self.systems)
         except ValidationError as error:
-            found = explain(error, system_class(method))
+            reason = explain(error, system_class(method))
         except ValueError as error:
-            found = str(error)
-        raise ValueError(f"methods: {method.label}: {found}")
+            reason = str(error)
+        raise ValueError(f"methods: {method.label}: {reason}")
 
 
 def _refuse_misplaced(raw: dict[str, Any], known: Collection[str]) -> None:
@@ -316,20 +316,20 @@ def _in_keys(value: Any) -> Any:
         return method_keys(value)
     if isinstance(value, BaseModel) and not isinstance(value, Named):
         return value.model_dump(exclude_unset=True)
-    return [_in_keys(own) for own in value] if isinstance(value, list | tuple) else value
+    return [_in_keys(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _default_tokens(known: dict[str, Any]) -> TokenLengths:
     """Default token lengths of the systems that the methods use."""
-    found: TokenLengths = {}
+    tokens: TokenLengths = {}
     for method in known.get("methods", ()):
         try:
             system = system_of(method, known["systems"])
             budgets = system.budgets(known["task"])
-            found.update({d: n for d, n in system.DEFAULT_TOKENS.items() if d in budgets})
+            tokens.update({d: n for d, n in system.DEFAULT_TOKENS.items() if d in budgets})
         except (KeyError, ValueError):  # refused where methods are checked
             continue
-    return found
+    return tokens
 
 
 def _reference_names(task: Task) -> list[str]:

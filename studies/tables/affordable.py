@@ -66,7 +66,7 @@ class _Sender:
     energy_mj: float
 
 
-def measured(found: Findings) -> pd.DataFrame:
+def measured(findings: Findings) -> pd.DataFrame:
     """The conditions of a study's methods, with what else :func:`affordable` needs.
 
     That is what each device sends for a question or, in an emulation, the latency of every
@@ -75,13 +75,13 @@ def measured(found: Findings) -> pd.DataFrame:
     Raises:
         ValueError: if no cell of a method has finished.
     """
-    layout = found.tables.layout
-    summary = without_references(found.summary, layout)
+    layout = findings.tables.layout
+    summary = without_references(findings.summary, layout)
     if summary.empty:
         raise ValueError("no finished cell of a method; 'tokcom study resume' runs what is missing")
-    cells = without_references(found.done, layout)["cell"].unique()
-    of = _senders if found.study.emulate is None else _latencies
-    return summary.merge(of(found.tables, list(cells)), "left", list(layout.condition))
+    cells = without_references(findings.done, layout)["cell"].unique()
+    of = _senders if findings.study.emulate is None else _latencies
+    return summary.merge(of(findings.tables, list(cells)), "left", list(layout.condition))
 
 
 def _senders(tables: Tables, cells: Sequence[str]) -> pd.DataFrame:
@@ -90,8 +90,8 @@ def _senders(tables: Tables, cells: Sequence[str]) -> pd.DataFrame:
     names = ["uplink_channel_uses", "energy_mj"]
     devices = tables.read_all_devices(cells).groupby([*condition, "device"], dropna=False)
     means = devices[names].mean().reset_index()
-    every: list[Any] = [_Sender(*own) for own in means[["device", *names]].to_numpy()]
-    means[_SENDERS] = every
+    senders: list[Any] = [_Sender(*values) for values in means[["device", *names]].to_numpy()]
+    means[_SENDERS] = senders
     return means.groupby(condition, dropna=False)[_SENDERS].agg(tuple).reset_index()
 
 
@@ -173,21 +173,21 @@ def _as_emulated(rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
             f"users {limits.users}: in this study emulated users share the band already; leave "
             "users out"
         )
-    found = rows[rows["bandwidth_hz"] == limits.bandwidth_hz]
-    if limits.deadline_ms is not None and found[_LATENCIES].isna().any():
+    emulated = rows[rows["bandwidth_hz"] == limits.bandwidth_hz]
+    if limits.deadline_ms is not None and emulated[_LATENCIES].isna().any():
         raise ValueError(
             "the answers of some emulations were removed, so it is not known how many answers are "
             "in time; leave the deadline out, or remove their results as well, and 'tokcom study "
             "resume' makes both"
         )
-    if found.empty:
+    if emulated.empty:
         known = ", ".join(f"{hz:g}" for hz in sorted(rows["bandwidth_hz"].unique()))
         raise ValueError(
             f"bandwidth_hz {limits.bandwidth_hz:g} was not emulated, and how long users wait for "
             f"each other follows from no other one; there are: {known}; emulate it as well, by "
             "'tokcom study run' with a further bandwidth_hz"
         )
-    return found
+    return emulated
 
 
 def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFrame:
@@ -201,7 +201,7 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
     Raises:
         InfeasibleBudgetError: if the share carries none.
     """
-    found: list[dict[Any, Any]] = []
+    carried: list[dict[Any, Any]] = []
     reasons = []
     for row in rows.to_dict("records"):
         senders: Sequence[_Sender] = row[_SENDERS]
@@ -222,10 +222,10 @@ def _on_link(study: Study, rows: pd.DataFrame, limits: LinkLimits) -> pd.DataFra
         rest_ms = row["latency_ms"] - row["airtime_ms"]  # 0 where computing takes no time
         latency_ms = airtime_ms + rest_ms
         costs = {"airtime_ms": airtime_ms, "energy_mj": energy_mj, "latency_ms": latency_ms}
-        found.append({**row, **costs})
-    if not found:
+        carried.append({**row, **costs})
+    if not carried:
         raise InfeasibleBudgetError(reasons[0])
-    return pd.DataFrame(found).astype(cast(Any, rows.dtypes.to_dict()))
+    return pd.DataFrame(carried).astype(cast(Any, rows.dtypes.to_dict()))
 
 
 def _thinner(row: dict[Any, Any], share_hz: float, users: int) -> str:
@@ -261,16 +261,17 @@ def _share(study: Study, devices: int, limits: LinkLimits) -> Link:
 
 def _slower(before: Link, share: Link, senders: Sequence[_Sender]) -> tuple[float, float]:
     """Factors by which airtime and energy of a question change on a share of the band."""
-    names, uses = [own.device for own in senders], [own.channel_uses for own in senders]
+    names, uses = [sender.device for sender in senders], [sender.channel_uses for sender in senders]
     costs = [link.costs(uses, len(set(names))) for link in (before, share)]
     old_ms, new_ms = (
-        link.joint_airtime_ms(names, own) for link, own in zip((before, share), costs, strict=True)
+        link.joint_airtime_ms(names, each)
+        for link, each in zip((before, share), costs, strict=True)
     )
-    energy_mj = sum(own.energy_mj for own in senders)
+    energy_mj = sum(sender.energy_mj for sender in senders)
     more_mj = sum(
-        own.energy_mj * new.airtime_ms / old.airtime_ms
-        for own, old, new in zip(senders, *costs, strict=True)
-        if own.energy_mj
+        sender.energy_mj * new.airtime_ms / old.airtime_ms
+        for sender, old, new in zip(senders, *costs, strict=True)
+        if sender.energy_mj
     )
     return (new_ms / old_ms if old_ms else 1.0), (more_mj / energy_mj if energy_mj else 1.0)
 
@@ -299,8 +300,8 @@ def _at_snr(study: Study, rows: pd.DataFrame, condition: list[str], snr_db: floa
     received_db = rows["eval_snr_db"] - lost_db
     lower = rows.assign(received_db=received_db.where(received_db <= snr_db))
     highest_db = lower.groupby(condition, dropna=False)["received_db"].transform("max")
-    found: pd.DataFrame = rows[received_db == highest_db]
-    if found.empty:
+    highest: pd.DataFrame = rows[received_db == highest_db]
+    if highest.empty:
         lowest_db = received_db.min()
         raise ValueError(f"snr_db {snr_db:g} is below all evaluated ones, from {lowest_db:g} on")
-    return found
+    return highest

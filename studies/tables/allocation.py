@@ -127,16 +127,16 @@ def allocate(
         )
     offers = _Offers(study, rows, layout, band)
     shares = list(zip(_blocks(offers, band), band.users_snr_db, strict=True))
-    found = pd.concat([offers.best(*share) for share in shares], ignore_index=True)
-    blocks = [own for own, _ in shares]
+    served = pd.concat([offers.best(*share) for share in shares], ignore_index=True)
+    blocks = [count for count, _ in shares]
     first: dict[str, Any] = {
         "user": range(1, len(shares) + 1),
         "snr_db": band.users_snr_db,
         "resource_blocks": blocks,
-        "bandwidth_hz": [own * offers.block_hz for own in blocks],
+        "bandwidth_hz": [count * offers.block_hz for count in blocks],
         "deadline_ms": band.deadline_ms,
     }
-    return found.assign(**first)[[*first, *found.columns.difference([*first], sort=False)]]
+    return served.assign(**first)[[*first, *served.columns.difference([*first], sort=False)]]
 
 
 def _blocks(offers: _Offers, band: SharedBand) -> tuple[int, ...]:
@@ -162,11 +162,11 @@ def _blocks(offers: _Offers, band: SharedBand) -> tuple[int, ...]:
         blocks = (total // len(needed),) * len(needed)
     else:
         alone = [offers.best(total, snr_db) for snr_db in users_snr_db]
-        blocks = apportioned([float(one["uplink_channel_uses"].item()) for one in alone], total)
-    for user, (own, least) in enumerate(zip(blocks, needed, strict=True)):
-        if own < least:
+        blocks = apportioned([float(row["uplink_channel_uses"].item()) for row in alone], total)
+    for user, (count, least) in enumerate(zip(blocks, needed, strict=True)):
+        if count < least:
             raise InfeasibleBudgetError(
-                f"by {band.by}, user {user + 1} at {users_snr_db[user]:g} dB has {own} of the "
+                f"by {band.by}, user {user + 1} at {users_snr_db[user]:g} dB has {count} of the "
                 f"{total} resource blocks and needs {least} for deadline_ms {band.deadline_ms:g}; "
                 "take by accuracy, which serves all, or more bandwidth_hz"
             )
@@ -214,24 +214,24 @@ class _Offers:
             InfeasibleBudgetError: if none do.
         """
         enough = bool(self.total) and self._serves(self.total, snr_db)
-        most = self.total if enough else _MAX_BLOCKS
+        max_blocks = self.total if enough else _MAX_BLOCKS
         try:
-            self.best(most, snr_db)
+            self.best(max_blocks, snr_db)
         except InfeasibleBudgetError as error:
             raise InfeasibleBudgetError(f"a user at {snr_db:g} dB alone: {error}") from None
-        return bisect_left(range(most), True, 1, key=lambda own: self._serves(own, snr_db))
+        return bisect_left(range(max_blocks), True, 1, key=lambda n: self._serves(n, snr_db))
 
     def steps(self, snr_db: float) -> Steps:
         """Each accuracy that is possible in the band, by the fewest blocks that give it."""
-        found: dict[int, float] = {}
+        accuracies: dict[int, float] = {}
         blocks = self.fewest(snr_db)
         while blocks <= self.total:
-            found[blocks] = self._accuracy(blocks, snr_db)
+            accuracies[blocks] = self._accuracy(blocks, snr_db)
             every = range(self.total + 1)
             blocks = bisect_right(
-                every, found[blocks], blocks, key=lambda more: self._accuracy(more, snr_db)
+                every, accuracies[blocks], blocks, key=lambda more: self._accuracy(more, snr_db)
             )
-        return found
+        return accuracies
 
     def _accuracy(self, blocks: int, snr_db: float) -> float:
         return float(self.best(blocks, snr_db)["accuracy"].item())

@@ -44,12 +44,12 @@ def judge(tables: Tables, results: pd.DataFrame, claims: Sequence[Claim]) -> pd.
         those of :func:`studies.tables.learning.compare_learning`. A claim that no finished cells
         allow to judge has a single row, ``untested``, with the ``reason``.
     """
-    found = [_judge(tables, results, claim) for claim in claims]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    verdicts = [_judge(tables, results, claim) for claim in claims]
+    return pd.concat(verdicts, ignore_index=True) if verdicts else pd.DataFrame()
 
 
 def _judge(tables: Tables, results: pd.DataFrame, claim: Claim) -> pd.DataFrame:
-    said = {"claim": claim.text, "source": claim.source}
+    named = {"claim": claim.text, "source": claim.source}
     try:
         if claim.of_one_side:
             raise ValueError(_ONE_SIDE)
@@ -60,10 +60,10 @@ def _judge(tables: Tables, results: pd.DataFrame, claim: Claim) -> pd.DataFrame:
         table = pd.concat([results, one, other], ignore_index=True)
         rows = _compare(tables, table, claim)
     except ValueError as error:
-        return pd.DataFrame([{**said, "verdict": "untested", "reason": str(error)}])
+        return pd.DataFrame([{**named, "verdict": "untested", "reason": str(error)}])
     ends = zip(rows["difference_low"], rows["difference_high"], strict=True)
     verdicts = [verdict(low, high, claim.by) for low, high in ends]
-    return rows.assign(**said, verdict=verdicts)
+    return rows.assign(**named, verdict=verdicts)
 
 
 def _compare(tables: Tables, table: pd.DataFrame, claim: Claim) -> pd.DataFrame:
@@ -109,8 +109,8 @@ def unjudged(study: Study, layout: TableLayout) -> list[str]:
         study: Study, before it runs.
         layout: Layout of its tables.
     """
-    found = [(claim, _missing(claim, study, layout)) for claim in study.claims]
-    return [f"claim '{claim.text}': {reason}" for claim, reason in found if reason]
+    missing = [(claim, _missing(claim, study, layout)) for claim in study.claims]
+    return [f"claim '{claim.text}': {reason}" for claim, reason in missing if reason]
 
 
 def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:

@@ -60,7 +60,7 @@ def compare_methods(
     if pairs.empty:
         raise ValueError(f"{first} and {second} have no condition in common in this study")
     groups = layout.groups_of(part)
-    found = []
+    differences = []
     for record in pairs.to_dict("records"):
         condition = {str(name): value for name, value in record.items()}
         scores, others = (
@@ -74,10 +74,10 @@ def compare_methods(
         both = pd.merge(scores.rename("one").reset_index(), others.rename("other").reset_index())
         answered = both.dropna(subset=["one", "other"])
         if len(answered):
-            found.append({**condition, **_difference(answered)})
-    if not found:
+            differences.append({**condition, **_difference(answered)})
+    if not differences:
         raise ValueError(f"{first} and {second} have no question that both have answered")
-    return pd.DataFrame(found)
+    return pd.DataFrame(differences)
 
 
 def check_sides(first: str, second: str) -> None:
@@ -153,12 +153,12 @@ def _where(rows: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:
 
 def _scores(tables: Tables, rows: pd.DataFrame, groups: Collection[str] | None) -> pd.Series[float]:
     """The score of each question of the cells of these rows, each time that it was asked."""
-    found = []
+    scored = []
     for cell, snr_db in rows[["cell", "eval_snr_db"]].itertuples(index=False):
         answers = _where(tables.read_answers(cell), {"eval_snr_db": snr_db})
-        own = answers if groups is None else answers[answers["group"].isin(groups)]
-        found.append(own.assign(**{_ASKED: own.groupby(_QUESTION, dropna=False).cumcount()}))
-    answers = pd.concat(found).astype({"right": float})
+        chosen = answers if groups is None else answers[answers["group"].isin(groups)]
+        scored.append(chosen.assign(**{_ASKED: chosen.groupby(_QUESTION, dropna=False).cumcount()}))
+    answers = pd.concat(scored).astype({"right": float})
     scores: pd.Series[float] = answers.groupby([*_QUESTION, _ASKED], dropna=False)["right"].mean()
     return scores
 
@@ -184,7 +184,7 @@ def _difference(scores: pd.DataFrame) -> dict[str, Any]:
         "difference_low": interval.low,
         "difference_high": interval.high,
         "interval": interval.over,
-        "mcnemar_p": [math.nan if graded else _mcnemar(own.to_numpy()) for _, own in seeds],
+        "mcnemar_p": [math.nan if graded else _mcnemar(pairs.to_numpy()) for _, pairs in seeds],
     }
 
 

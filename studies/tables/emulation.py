@@ -86,7 +86,7 @@ def emulated_outcome(
 def scores_of_silence(task: Task, asked: Samples) -> list[float]:
     """Scores of questions that are never answered: 0, or NaN where nothing here can score them."""
     unknown = map(math.isnan, task.scores([""] * len(asked), asked))
-    return [math.nan if own else 0.0 for own in unknown]
+    return [math.nan if is_unknown else 0.0 for is_unknown in unknown]
 
 
 def _scores(
@@ -144,8 +144,8 @@ def _device_rows(journal: pd.DataFrame, right: Sequence[float]) -> list[dict[str
         out=journal["lost"] | ~sent,
         **{name: _map(from_db, journal[name]).where(sent) for name in _SNRS},
     )
-    found = table.groupby(["user", "device"], sort=True)
-    rows = found.agg(
+    by_device = table.groupby(["user", "device"], sort=True)
+    rows = by_device.agg(
         questions=("request", "nunique"),
         transmissions=("request", "size"),
         streams=("stream", "nunique"),

@@ -84,8 +84,8 @@ class Tables:
 
     def copy(self, source: Cell, cell: Cell) -> None:
         """Writes the tables of a cell that shares the evaluation of a finished one."""
-        own, columns = identity(cell, self.layout), cell_columns(cell, self.layout)
-        del own["versions"]  # those of the evaluation stay
+        identified, columns = identity(cell, self.layout), cell_columns(cell, self.layout)
+        del identified["versions"]  # those of the evaluation stay
         for folder, schema in (
             (self.folder.curves, self.layout.curves),
             (self.folder.devices, self.layout.devices_table),
@@ -101,9 +101,9 @@ class Tables:
                 with self.folder.write(self.folder.submission(cell.key, snr_db)) as partial:
                     partial.write_bytes(self.folder.store.fetch(before).read_bytes())
         rows = [
-            {**row, **own, **lateness(cell.deadline_ms, self._latencies_ms(source, row))}
+            {**row, **identified, **lateness(cell.deadline_ms, self._latencies_ms(source, row))}
             if row["status"] == "ok"
-            else {**row, **own}
+            else {**row, **identified}
             for row in self._rows(self.folder.result(source.key), self.layout.results)
         ]
         self._write(self.folder.result(cell.key), rows, self.layout.results)
@@ -124,8 +124,8 @@ class Tables:
                 f"{self.folder.result(cell.key)} as well, and 'tokcom study resume' makes both"
             )
         alike = answers["eval_snr_db"].isna() | answers["eval_snr_db"].eq(row["eval_snr_db"])
-        found: list[float | None] = answers.loc[alike, "latency_ms"].tolist()
-        return found
+        latencies_ms: list[float | None] = answers.loc[alike, "latency_ms"].tolist()
+        return latencies_ms
 
     def read_results(self, cells: Sequence[Cell]) -> pd.DataFrame:
         """The rows of the given cells that have finished, in a stable order."""
@@ -137,8 +137,8 @@ class Tables:
 
     def read_other_configs(self, cells: Sequence[Cell]) -> dict[str, str]:
         """Configs, as JSON, of all other cells that have results, by key."""
-        own = {self.folder.result(cell.key).name for cell in cells}
-        names = sorted(set(self.folder.store.names(self.folder.results)) - own)
+        known = {self.folder.result(cell.key).name for cell in cells}
+        names = sorted(set(self.folder.store.names(self.folder.results)) - known)
         files = [self.folder.results / name for name in names if Path(name).match("cell-*.parquet")]
         return {file.stem: read_config(self.folder.store.fetch(file)) for file in files}
 
@@ -200,9 +200,9 @@ class Tables:
 
         A phase may have been trained by another study, whose systems have other losses.
         """
-        own = cell_columns(cell, self.layout)
+        cell_values = cell_columns(cell, self.layout)
         steps = [row for f in phases for row in read_values(f, self.layout.phase_curves)]
-        rows = [{**own, **step} for step in steps]
+        rows = [{**cell_values, **step} for step in steps]
         self._write(self.folder.curves / _name(cell.key), rows, self.layout.curves)
 
     def read_curves(

@@ -38,9 +38,9 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
     """
     check_sides(first, second)
     layout = tables.layout
-    asked = finished(table[table["method"].isin((first, second))])
-    losses = tables.read_training_losses(list(asked["cell"].unique()), layout.losses[0])
-    done = asked[asked["cell"].isin(losses.index)]
+    chosen = finished(table[table["method"].isin((first, second))])
+    losses = tables.read_training_losses(list(chosen["cell"].unique()), layout.losses[0])
+    done = chosen[chosen["cell"].isin(losses.index)]
     matched = done["train_snr_span_db"].isna()  # each trained at the one SNR that it is tested at
     done = done.assign(
         loss=done["cell"].map(losses), eval_snr_db=done["eval_snr_db"].where(matched)
@@ -55,7 +55,7 @@ def compare_learning(tables: Tables, table: pd.DataFrame, first: str, second: st
     both = both.assign(difference=both["loss_second"] - both["loss"])
     columns = [name for name in layout.condition if name in {*left, *right}]
     return pd.DataFrame(
-        [{**own, **_difference(pairs)} for own, pairs in _conditions(both, columns)]
+        [{**condition, **_difference(pairs)} for condition, pairs in _conditions(both, columns)]
     )
 
 

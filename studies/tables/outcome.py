@@ -120,8 +120,8 @@ class Outcome:
             "first_token_accuracy": float(np.mean(self.evaluation.first_token)),
             "test_questions": int(np.isfinite(scores).sum()),
             **{
-                f"accuracy_{kind}": _mean(scores[np.isin(groups, own)])
-                for kind, own in layout.kinds.items()
+                f"accuracy_{kind}": _mean(scores[np.isin(groups, members)])
+                for kind, members in layout.kinds.items()
             },
             **{f"score_{name}": value for name, value in self._official_scores().items()},
             **{

@@ -13,7 +13,7 @@ from .findings import Findings
 TableName = Literal["results", "answers", "devices", "curves"]
 
 
-def read_table(found: Findings, name: str) -> pd.DataFrame:
+def read_table(findings: Findings, name: str) -> pd.DataFrame:
     """All rows of a table, with ordered categories where columns name parts of the study.
 
     Methods are in the study's order, between lower and upper references. Airs and devices are in
@@ -21,7 +21,7 @@ def read_table(found: Findings, name: str) -> pd.DataFrame:
     groups and axes of plots keep these orders.
 
     Args:
-        found: Findings of the study.
+        findings: Findings of the study.
         name: Name of the table.
 
     Raises:
@@ -29,14 +29,14 @@ def read_table(found: Findings, name: str) -> pd.DataFrame:
     """
     if name not in get_args(TableName):
         raise ValueError(f"no table {name!r}; there are: {', '.join(get_args(TableName))}")
-    rows, tables, cells = found.results, found.tables, list(found.done["cell"].unique())
+    rows, tables, cells = findings.results, findings.tables, list(findings.done["cell"].unique())
     if name == "answers":
         rows = tables.read_all_answers(cells)
     elif name == "devices":
         rows = tables.read_all_devices(cells)
     elif name == "curves":
         rows = tables.read_curves(cells)
-    return _in_order(rows, _orders(found.study, tables))
+    return _in_order(rows, _orders(findings.study, tables))
 
 
 def _orders(study: Study, tables: Tables) -> dict[str, list[str]]:
@@ -59,6 +59,6 @@ def _orders(study: Study, tables: Tables) -> dict[str, list[str]]:
 def _in_order(rows: pd.DataFrame, orders: dict[str, list[str]]) -> pd.DataFrame:
     for column in orders.keys() & set(rows.columns):
         known = dict.fromkeys([*orders[column], *rows[column].dropna().unique()])
-        found = [value for value in known if (rows[column] == value).any()]
-        rows = rows.assign(**{column: pd.Categorical(rows[column], found, ordered=True)})
+        present = [value for value in known if (rows[column] == value).any()]
+        rows = rows.assign(**{column: pd.Categorical(rows[column], present, ordered=True)})
     return rows

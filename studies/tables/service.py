@@ -98,7 +98,7 @@ def service_columns(
     rates = (1 / latency_ms).reindex(range(asked), fill_value=0.0)
     sent_s = float(once["start_s"].max()) + interval_s
     ends_s = max([sent_s, *times["answered_s"]])
-    found = {
+    columns = {
         "answered_fraction": len(times) / asked,
         "transmissions": len(once) / asked,
         "latency_ms": float(latency_ms.mean()),
@@ -106,7 +106,7 @@ def service_columns(
         "answers_per_s": len(times) / ends_s,
         "fairness": jain_index(rates.groupby(traffic.users).mean().tolist()),
     }
-    return {name: None if math.isnan(value) else value for name, value in found.items()}
+    return {name: None if math.isnan(value) else value for name, value in columns.items()}
 
 
 def transmissions(journal: pd.DataFrame) -> pd.DataFrame:

@@ -109,8 +109,8 @@ def expected_half_width(
     if seeds < MIN_SEEDS:
         return t_quantile(questions - 1) * math.sqrt(by_question)
     likely = (np.arange(200) + 0.5) / 200
-    found = 2 * gammaincinv((seeds - 1) / 2, likely) / (seeds - 1)  # chi-squared, equally likely
-    by_seed = 2 * spread**2 / seeds * found
+    ratio = 2 * gammaincinv((seeds - 1) / 2, likely) / (seeds - 1)  # chi-squared, equally likely
+    by_seed = 2 * spread**2 / seeds * ratio
     variance = by_question + by_seed
     freedom = variance**2 / (by_question**2 / (questions - 1) + by_seed**2 / (seeds - 1))
     return float((stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(variance)).mean())

@@ -40,7 +40,7 @@ def count_answers(tables: Tables, cells: Iterable[str]) -> pd.DataFrame:
         tables: Tables of the study.
         cells: Keys of the cells.
     """
-    found = [pd.DataFrame(columns=[*_ASKED, "right", "asked"])]
+    tallies = [pd.DataFrame(columns=[*_ASKED, "right", "asked"])]
     keys = list(cells)
     for start in range(0, len(keys), _CELLS_AT_ONCE):
         batch = keys[start : start + _CELLS_AT_ONCE]
@@ -48,8 +48,8 @@ def count_answers(tables: Tables, cells: Iterable[str]) -> pd.DataFrame:
         scored = answers.astype({"right": float})  # some answers may have no score
         by_clip = scored.groupby(_ASKED, dropna=False, sort=False)["right"]
         counts = pd.DataFrame({"right": by_clip.sum(), "asked": by_clip.count()})
-        found.append(counts.reset_index())
-    return pd.concat([f for f in found if len(f)] or found[:1], ignore_index=True)
+        tallies.append(counts.reset_index())
+    return pd.concat([tally for tally in tallies if len(tally)] or tallies[:1], ignore_index=True)
 
 
 def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) -> pd.DataFrame:
@@ -82,12 +82,12 @@ def summarise(table: pd.DataFrame, answered: pd.DataFrame, layout: TableLayout) 
     keys = done.assign(condition=groups.ngroup())[["condition", "seed", "cell", "eval_snr_db"]]
     counts = keys.merge(answered.astype({"eval_snr_db": float}), "left", ["cell", "eval_snr_db"])
     counts = counts.assign(clip=pd.factorize(counts["media_id"], sort=True)[0])
-    found = [_interval(rows) for _, rows in counts.groupby("condition")]
-    kinds: list[Any] = [None if one is None else one.over for one in found]
+    intervals = [_interval(rows) for _, rows in counts.groupby("condition")]
+    kinds: list[Any] = [None if interval is None else interval.over for interval in intervals]
     summary = summary.assign(
         accuracy=summary["right"] / summary["questions"],
-        accuracy_low=[math.nan if one is None else one.low for one in found],
-        accuracy_high=[math.nan if one is None else one.high for one in found],
+        accuracy_low=[math.nan if interval is None else interval.low for interval in intervals],
+        accuracy_high=[math.nan if interval is None else interval.high for interval in intervals],
         interval=kinds,
     )
     first = [*layout.condition, "seeds", "questions", "accuracy", "accuracy_low", "accuracy_high"]
@@ -137,8 +137,8 @@ def _results_of_part(
         accuracy=rows["right"] / rows["asked"], test_questions=rows["asked"].fillna(0).astype(int)
     )
     for reference in layout.references:
-        own = rows[rows["method"] == reference.method].set_index("seed")["accuracy"]
-        rows[reference.column] = rows["seed"].map(own)
+        accuracies = rows[rows["method"] == reference.method].set_index("seed")["accuracy"]
+        rows[reference.column] = rows["seed"].map(accuracies)
     return rows.drop(columns=["right", "asked"])
 
 
@@ -172,5 +172,5 @@ def interval_note(summary: pd.DataFrame, fewer: str = "of fewer than three seeds
 
 def swept(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     """Columns beside method, air, tokens and evaluated SNR in which these conditions differ."""
-    own = without_references(rows, layout).groupby("air", dropna=False)
-    return [name for name in SWEEPS if (own[name].nunique(dropna=name == PACKET_BITS) > 1).any()]
+    by_air = without_references(rows, layout).groupby("air", dropna=False)
+    return [name for name in SWEEPS if (by_air[name].nunique(dropna=name == PACKET_BITS) > 1).any()]

@@ -96,7 +96,7 @@ def longest_step(spec: PhaseSpec, link: Link) -> Step:
     samples = phase.batch_size if population is None else population.whole_batch(phase.batch_size)
     streams = streams_of(spec.system, spec.task, spec.tokens, phase)
     crossing = {stream.name: stream for stream in streams if stream.name in phase.crossing}
-    found: dict[str, float] = {
+    longest: dict[str, float] = {
         "samples": samples,
         **{
             f"channel_uses_{name}": float(own.max_tokens * own.symbols_per_token)
@@ -106,8 +106,8 @@ def longest_step(spec: PhaseSpec, link: Link) -> Step:
     if population is not None:
         intervals = math.ceil(samples / min(population.users_at_once, population.users))
         own_link = spec.user_link(link)
-        found["emulated_s"] = intervals * interval_s(own_link, list(crossing.values()))
-    return found
+        longest["emulated_s"] = intervals * interval_s(own_link, list(crossing.values()))
+    return longest
 
 
 def _step_costs(spec: PhaseSpec, link: Link, step: Step) -> TrainingCosts:

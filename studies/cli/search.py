@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 from rich.table import Table
 
 from .printing import plain_console, print_table
 from .study import Address, Overrides, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 console = plain_console()
 

@@ -9,11 +9,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from tokcom_core.storage import writing
 
-from .printing import plain_console, quieten
+from .printing import plain_console, plain_table, print_table, quieten
 
 if TYPE_CHECKING:
     from tokcom_core.datasets.miniclevr.write import ImagePlan
@@ -83,14 +82,14 @@ def miniclevr(
 def _show_answers(plans: Sequence[ImagePlan]) -> None:
     from tokcom_core.datasets.miniclevr.report import answer_report
 
-    shown = Table(
+    shown = plain_table(
         "type", "questions", "answers", "most frequent", "share", title="answers by question type"
     )
     for row in answer_report(plans):
         shown.add_row(
             row.type, str(row.questions), str(row.answers), row.most_frequent, f"{row.share:.2f}"
         )
-    console.print(shown)
+    print_table(console, shown)
 
 
 def _show_tokens(folder: Path) -> None:
@@ -100,7 +99,7 @@ def _show_tokens(folder: Path) -> None:
     quieten()
     prepare_media(folder)
     read = readout(folder)
-    shown = Table(
+    shown = plain_table(
         "tokens",
         "places",
         "appearances",
@@ -116,7 +115,7 @@ def _show_tokens(folder: Path) -> None:
             f"{row.beats:.2f}",
             *(f"{shares[i]:.2f}" for shares in read.values()),
         )
-    console.print(shown)
+    print_table(console, shown)
 
 
 @data_app.command()
@@ -206,8 +205,8 @@ def show(
 def _show_scores(folder: Path, title: str) -> None:
     from tokcom_core.zoo.scores import read_scores
 
-    shown = Table("checkpoint", "what", "accuracy", title=title)
+    shown = plain_table("checkpoint", "what", "accuracy", title=title)
     for kind, scores in read_scores(folder).items():
         for name, accuracy in scores.items():
             shown.add_row(kind, name, f"{accuracy:.3f}")
-    console.print(shown)
+    print_table(console, shown)

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from tokcom_core.errors import first_line
 
-from .printing import plain_console, print_table
+from .printing import plain_console, plain_table, print_table
 from .study import Overrides
 
 if TYPE_CHECKING:
@@ -72,9 +71,7 @@ def _load(source: str, overrides: tuple[str, ...]) -> Study:
 
 
 def _table(found: Sequence[Finding]) -> Table:
-    shown = Table("", "what", "here", "what it costs", "how to fix it", box=box.SIMPLE_HEAD)
-    for column in shown.columns:
-        column.overflow = "fold"  # a command that is cut off cannot be copied
+    shown = plain_table("", "what", "here", "what it costs", "how to fix it")
     for one in found:
         mark = Text("missing", "red") if one.fails else Text("lacks", "yellow")
         cells = (one.subject, one.found, one.cost, one.remedy)

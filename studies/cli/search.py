@@ -7,13 +7,13 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from .printing import plain_console, print_table
+from .printing import plain_console, plain_table, print_table
 from .study import Address, Overrides, Source
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
 console = plain_console()
 
@@ -96,10 +96,10 @@ def _spaces(over: list[str]) -> dict[str, Any]:
 def _trials(table: pd.DataFrame) -> Table:
     """Trials by rank, without empty columns; headers are the last two parts of long keys."""
     shown = table.replace("", None).dropna(axis=1, how="all")
-    found = Table(*[".".join(str(name).split(".")[-2:]) for name in shown])
+    trials = plain_table(*[".".join(str(name).split(".")[-2:]) for name in shown])
     for row in shown.itertuples(index=False):
-        found.add_row(*[_text(value) for value in row])
-    return found
+        trials.add_row(*[_text(value) for value in row])
+    return trials
 
 
 def _text(value: Any) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from .printing import plain_console, print_table, quieten
+from .printing import plain_console, plain_table, print_table, quieten
 from .study import StudyDir
 
 console = plain_console()
@@ -29,7 +28,7 @@ def speed(
 
     quieten()
     found = measure_speeds(StudyFolder(folder), method, questions)
-    shown = Table("", "GFLOP", "ms", "GFLOP/s")
+    shown = plain_table("", "GFLOP", "ms", "GFLOP/s")
     for name, own in {**found.devices, "base station": found.station}.items():
         shown.add_row(name, f"{own.gflop:.3g}", f"{1e3 * own.seconds:.3g}", f"{own.gflops:.3g}")
     print_table(console, shown)

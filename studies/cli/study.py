@@ -6,12 +6,11 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from tokcom_core.storage import complaint, is_full, writing
 
-from .printing import plain_console, print_table
+from .printing import plain_console, plain_table, print_table
 
 if TYPE_CHECKING:
     from ..plan.study import Study
@@ -51,7 +50,7 @@ def list_studies() -> None:
 
     from ..plan.loading import load, presets
 
-    studies = Table("preset", "what it is", "methods", "seeds")
+    studies = plain_table("preset", "what it is", "methods", "seeds")
     for name in presets():
         study = load(name)
         studies.add_row(
@@ -60,12 +59,14 @@ def list_studies() -> None:
             ", ".join(method.label for method in study.methods),
             str(len(study.seeds)),
         )
-    methods = Table("method", "what it is")
+    methods = plain_table("method", "what it is")
     for name, summary in SUMMARIES.items():
         methods.add_row(name, summary)
     for reference in load(presets()[0]).task.references(None):
         methods.add_row(reference.name, f"{reference.summary} (in every study)")
-    console.print(studies, methods)
+    print_table(console, studies)
+    console.print()
+    print_table(console, methods)
 
 
 @study_app.command()
@@ -89,11 +90,11 @@ def plan(
 
     study = load(source, tuple(overrides or ()))
     if needed := needs(study):
-        console.print(f"needs: {', '.join(needed)}")
+        print_table(console, f"needs: {', '.join(needed)}")
     for shown in plan_tables(study, StudyFolder(out or f"studies_out/{study.name}")):
-        console.print(shown)
+        print_table(console, shown)
     if modules := modules_of(study):
-        console.print(f"imports the code of: {', '.join(modules)}")
+        print_table(console, f"imports the code of: {', '.join(modules)}")
 
 
 @study_app.command()

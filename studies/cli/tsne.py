@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from tokcom_core.storage import writing
 
-from .printing import plain_console, print_table, quieten
+from .printing import plain_console, plain_table, print_table, quieten
 from .study import StudyDir
 
 console = plain_console()
@@ -39,7 +38,7 @@ def tsne(
     with writing(study_folder.report):
         written = write_tsne(study_folder, alignment)
     recalls = alignment.recalls
-    shown = Table("recall@1 from", *recalls.columns)
+    shown = plain_table("recall@1 from", *recalls.columns)
     for stream, row in recalls.iterrows():
         shown.add_row(str(stream), *(f"{value:.3f}" for value in row))
     print_table(console, shown)

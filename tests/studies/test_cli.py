@@ -157,6 +157,7 @@ def test_options_of_emulate_are_keys_of_its_study(
 
 def test_airs_are_listed_recorded_and_drawn(tmp_path: Path, shown: Callable[..., str]) -> None:
     listed = shown("air", "list")
+    assert "An air of your own, see docs/own_air.md.  class, and" in re.sub(" {2,}", "  ", listed)
     assert all(name in listed for name in ("rayleigh", "umi", "munich", "custom"))
     recorded, drawn = tmp_path / "rayleigh.parquet", tmp_path / "rayleigh.png"
     names = ("--devices", "vision,audio")

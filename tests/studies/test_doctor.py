@@ -43,7 +43,7 @@ def doctor(
         monkeypatch.setattr(sys, "argv", ["tokcom", "doctor", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main()
-        header, _, *lines = capsys.readouterr().out.strip("\n").splitlines()[1:-2]
+        header, _, *lines = capsys.readouterr().out.strip("\n").splitlines()[:-1]
         titles = ("what  ", "here  ", "what it costs", "how to fix it")
         edges = [0, *(header.index(title) for title in titles), len(header)]
         cells = [[line[a:b].strip() for a, b in pairwise(edges)] for line in lines]

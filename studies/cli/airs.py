@@ -14,13 +14,12 @@ from tokcom_core.storage import writing
 
 from ..errors import explain
 from ..plan.strict_yaml import parse_option
-from .printing import plain_console, plain_table, print_table
+from .printing import console, plain_table, print_table
 
 if TYPE_CHECKING:
     from channel_models import AirBase, Link
 
 air_app = typer.Typer(no_args_is_help=True, help="The airs between devices and base station.")
-console = plain_console()
 
 Name = Annotated[str, typer.Argument(help="An air of 'tokcom air list'.")]
 Settings = Annotated[

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from .printing import plain_console, print_table
-from .study import StudyDir
+from .options import StudyDir
+from .printing import console, print_table
 
 if TYPE_CHECKING:
     from ..tables.allocation import Policy
-
-console = plain_console()
 
 
 def allocate(

@@ -12,14 +12,13 @@ import typer
 
 from tokcom_core.storage import writing
 
-from .printing import plain_console, plain_table, print_table, quieten
+from .printing import console, plain_table, print_table, quieten
 
 if TYPE_CHECKING:
     from tokcom_core.datasets.miniclevr.write import ImagePlan
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, prepare and check data sets.")
 zoo_app = typer.Typer(no_args_is_help=True, help="The pocket checkpoints.")
-console = plain_console()
 
 
 @data_app.command()

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from .printing import plain_console, plain_table, print_table
+from .printing import console, plain_table, print_table
 
 if TYPE_CHECKING:
     from tokcom_core.tasks import Task
     from tokcom_core.tasks.folders import SplitCheck
-
-console = plain_console()
 
 _SHOWN = 3
 

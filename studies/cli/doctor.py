@@ -12,14 +12,12 @@ from rich.text import Text
 
 from tokcom_core.errors import first_line
 
-from .printing import plain_console, plain_table, print_table
-from .study import Overrides
+from .options import Overrides
+from .printing import console, plain_table, print_table
 
 if TYPE_CHECKING:
     from ..doctor.findings import Finding
     from ..plan.study import Study
-
-console = plain_console()
 
 
 def doctor(

@@ -9,13 +9,11 @@ import typer
 
 from tokcom_core.storage import atomic_file, writing
 
-from .printing import plain_console, plain_table, print_table, quieten
+from .printing import console, plain_table, print_table, quieten
 
 if TYPE_CHECKING:
     from tokcom_core.diffusion.judge import Verdict
     from tokcom_core.diffusion.pipeline import ImageGenerator, Sampling
-
-console = plain_console()
 
 
 def draw(

@@ -15,13 +15,15 @@ from tokcom_core.storage import complaint, is_full
 
 from .airs import air_app
 from .allocate import allocate
+from .budget import budget
 from .data import data_app, zoo_app
 from .data_check import check
 from .doctor import doctor
 from .draw import draw
+from .emulate import emulate
 from .search import search
 from .speed import speed
-from .study import budget, emulate, study_app
+from .study import study_app
 from .tsne import tsne
 
 app = typer.Typer(

@@ -17,6 +17,10 @@ def plain_console(file: IO[str] | None = None, width: int | None = None) -> Cons
     return Console(file=file, width=width, markup=False, emoji=False)
 
 
+console = plain_console()
+"""The console of all commands."""
+
+
 def plain_table(*headers: str, title: str | None = None) -> Table:
     """An empty table; one with a title stands between empty lines."""
     table = Table(

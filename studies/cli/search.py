@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .printing import plain_console, plain_table, print_table
-from .study import Address, Overrides, Source
+from .options import Address, Overrides, Source
+from .printing import console, plain_table, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
-
-console = plain_console()
 
 _SHOWN = 10
 

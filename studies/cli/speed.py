@@ -6,10 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .printing import plain_console, plain_table, print_table, quieten
-from .study import StudyDir
-
-console = plain_console()
+from .options import StudyDir
+from .printing import console, plain_table, print_table, quieten
 
 
 def speed(

@@ -8,10 +8,8 @@ import typer
 
 from tokcom_core.storage import writing
 
-from .printing import plain_console, plain_table, print_table, quieten
-from .study import StudyDir
-
-console = plain_console()
+from .options import StudyDir
+from .printing import console, plain_table, print_table, quieten
 
 
 def tsne(

@@ -18,8 +18,7 @@ import pytest
 from channel_models.checks import Check
 from channel_models.sources.trace import read_trace
 from studies import Study, load, presets
-from studies.cli import main
-from studies.cli import study as study_commands
+from studies.cli import main, running
 from studies.storage.folder import StudyFolder
 from tests.backends import pretend_llvm
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, video_file
@@ -144,7 +143,7 @@ def test_options_of_emulate_are_keys_of_its_study(
     monkeypatch: pytest.MonkeyPatch, shown: Callable[..., str]
 ) -> None:
     ran: list[Study] = []
-    monkeypatch.setattr(study_commands, "_run", lambda study, out, address: ran.append(study))
+    monkeypatch.setattr(running, "run_and_print", lambda study, out, address: ran.append(study))
     usual = ("--users", 7, "--air", "inh", "--duration", 3, "--rate", 0.5)
     shown("emulate", *usual, "--scheduler", "max-sinr", "--train")
     shown("emulate", *usual)

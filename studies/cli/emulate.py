@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import running
-from .options import Address, Out, Overrides
+from .options import Address, Out, Overrides, Scheduler
 
 
 def emulate(
@@ -19,7 +19,7 @@ def emulate(
     duration: Annotated[float | None, typer.Option(help="Seconds in which they ask.")] = None,
     rate: Annotated[float | None, typer.Option(help="Questions per second of a user.")] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="round-robin, proportional-fair or max-sinr.")
+        Scheduler | None, typer.Option(help="Which users send in an interval.")
     ] = None,
     train: Annotated[
         bool, typer.Option("--train", help="Let the same users train every phase, too.")

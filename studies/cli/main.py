@@ -61,9 +61,9 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except _UsageError as error:
-        said = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
-        if said:  # without arguments the help has been shown
-            _fail(f"{said}; see --help")
+        message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+        if message:  # without arguments the help has been shown
+            _fail(f"{message.replace('Value error, ', '')}; see --help")
         sys.exit(2)
     except OSError as error:
         _fail(complaint(error), 1 if is_full(error) else 2)

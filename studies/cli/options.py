@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,3 +29,9 @@ Out = Annotated[
         metavar="DIR", help="The study's folder, or a URI: s3://...; studies_out/NAME by default."
     ),
 ]
+
+# The modules that know these choices take long to import; tests/studies/test_cli.py compares them.
+AllocationPolicy = Literal["equal", "proportional", "accuracy", "max-min"]
+Scheduler = Literal["round-robin", "proportional-fair", "max-sinr"]
+SearchAlgorithm = Literal["random", "optuna"]
+FigureStyle = Literal["ieee"]

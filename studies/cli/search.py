@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Address, Overrides, Source
+from .options import Address, Overrides, SearchAlgorithm, Source
 from .printing import console, plain_table, print_table
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def search(
         ),
     ],
     trials: Annotated[int, typer.Option(help="Number of settings to try.")] = 16,
-    by: Annotated[str, typer.Option(help="random, or optuna, which learns as it goes.")] = "random",
+    by: Annotated[SearchAlgorithm, typer.Option(help="optuna learns as it goes.")] = "random",
     seed: Annotated[int, typer.Option(help="Of the settings.")] = 0,
     stop_early: Annotated[
         bool, typer.Option(help="Whether ASHA ends trials that lag behind.")

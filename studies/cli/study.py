@@ -9,7 +9,7 @@ import typer
 from tokcom_core.storage import writing
 
 from . import running
-from .options import Address, Out, Overrides, Source, StudyDir
+from .options import Address, FigureStyle, Out, Overrides, Source, StudyDir
 from .printing import console, plain_table, print_table
 
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
@@ -103,8 +103,8 @@ def resume(
 def report(
     folder: StudyDir,
     style: Annotated[
-        str | None,
-        typer.Option(help="Style of a publication, whose figures are written alone: ieee."),
+        FigureStyle | None,
+        typer.Option(help="Style of a publication, whose figures are written alone."),
     ] = None,
 ) -> None:
     """Draws tables, figures and the page of what a study has so far."""

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 from rich.text import Text
 
 from tokcom_core.storage import writing
 
 from ..errors import explain
 from ..plan.strict_yaml import parse_option
-from .printing import plain_console
+from .printing import console, plain_table, print_table
 
 if TYPE_CHECKING:
     from channel_models import AirBase, Link
 
 air_app = typer.Typer(no_args_is_help=True, help="The airs between devices and base station.")
-console = plain_console()
 
 Name = Annotated[str, typer.Argument(help="An air of 'tokcom air list'.")]
 Settings = Annotated[
@@ -39,7 +37,7 @@ def list_airs() -> None:
     """Every air, what it is and what can be set."""
     from channel_models import AIRS
 
-    shown = Table("airs", "what", "settings")
+    shown = plain_table("airs", "what", "settings")
     for config in dict.fromkeys(AIRS.values()):
         names = ", ".join(name for name, kind in AIRS.items() if kind is config)
         own = [
@@ -52,7 +50,7 @@ def list_airs() -> None:
         summary = (config.__doc__ or "").split("\n\n")[0]
         shown.add_row(names, " ".join(summary.split()), ", ".join([*needed, *own]))
     shown.add_row("custom", "An air of your own, see docs/own_air.md.", "class, and its own keys")
-    console.print(shown)
+    print_table(console, shown)
 
 
 @air_app.command()
@@ -71,7 +69,7 @@ def check(
 
     if not any(name.startswith(subject) for name in CHECKS):
         raise ValueError(f"no check {subject!r}; take some of {', '.join(CHECKS)}")
-    shown = Table("check", "quantity", "at", "measured", "theory", "tolerance", "")
+    shown = plain_table("check", "quantity", "at", "measured", "theory", "tolerance", "")
     done = []
     for item in run_checks(subject):
         done.append(item)
@@ -79,7 +77,7 @@ def check(
         numbers = (f"{v:.4g}" for v in (item.measured, item.expected, item.tolerance))
         verdict = Text("ok", "green") if item.passes else Text("off", "red")
         shown.add_row(item.subject, item.quantity, at, *numbers, verdict)
-    console.print(shown)
+    print_table(console, shown)
     rows = [{**vars(item), "passes": item.passes} for item in done]
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)

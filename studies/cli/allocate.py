@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
-from .printing import plain_console, print_table
-from .study import StudyDir
-
-if TYPE_CHECKING:
-    from ..tables.allocation import Policy
-
-console = plain_console()
+from .options import AllocationPolicy, StudyDir
+from .printing import console, print_table
 
 
 def allocate(
@@ -22,9 +17,7 @@ def allocate(
     snr: Annotated[
         list[float], typer.Option(help="Receive SNR of one user in dB; repeat for each user.")
     ],
-    by: Annotated[
-        str, typer.Option(help="What blocks go by: accuracy, max-min, proportional or equal.")
-    ] = "accuracy",
+    by: Annotated[AllocationPolicy, typer.Option(help="What blocks go by.")] = "accuracy",
     method: Annotated[
         str | None, typer.Option(help="Of all users; by default each has the most accurate one.")
     ] = None,
@@ -36,13 +29,12 @@ def allocate(
     from ..tables.layout import layout_of
     from .screen import accuracy_text, allocation_table, budgets_notes, starred_note
 
-    policy = cast("Policy", by)  # refused there if it is none
-    found = allocate_blocks(folder, bandwidth, deadline, snr, policy, method=method, air=air)
+    allocation = allocate_blocks(folder, bandwidth, deadline, snr, by, method=method, air=air)
     study = StudyFolder(folder).open()
     layout = layout_of(study)
-    print_table(console, allocation_table(found, layout))
+    print_table(console, allocation_table(allocation, layout))
     names = ("accuracy", "accuracy_low", "accuracy_high")
-    mean = accuracy_text({name: found[name].mean(skipna=False) for name in names}, mixed=False)
-    used, total = found["resource_blocks"].sum(), study.link_at(bandwidth).resource_blocks
+    mean = accuracy_text({name: allocation[name].mean(skipna=False) for name in names}, mixed=False)
+    used, total = allocation["resource_blocks"].sum(), study.link_at(bandwidth).resource_blocks
     notes = [f"mean accuracy of the users {mean}", f"{used} of {total} resource blocks"]
-    console.print("; ".join([*notes, *budgets_notes(layout), starred_note(found)]))
+    console.print("; ".join([*notes, *budgets_notes(layout), starred_note(allocation)]))

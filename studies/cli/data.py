@@ -9,18 +9,16 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from tokcom_core.storage import writing
 
-from .printing import plain_console, quieten
+from .printing import console, plain_table, print_table, quieten
 
 if TYPE_CHECKING:
     from tokcom_core.datasets.miniclevr.write import ImagePlan
 
 data_app = typer.Typer(no_args_is_help=True, help="Make, prepare and check data sets.")
 zoo_app = typer.Typer(no_args_is_help=True, help="The pocket checkpoints.")
-console = plain_console()
 
 
 @data_app.command()
@@ -83,14 +81,19 @@ def miniclevr(
 def _show_answers(plans: Sequence[ImagePlan]) -> None:
     from tokcom_core.datasets.miniclevr.report import answer_report
 
-    shown = Table(
-        "type", "questions", "answers", "most frequent", "share", title="answers by question type"
+    shown = plain_table(
+        "type",
+        "questions",
+        "answers",
+        "most frequent",
+        "fraction",
+        title="answers by question type",
     )
     for row in answer_report(plans):
         shown.add_row(
             row.type, str(row.questions), str(row.answers), row.most_frequent, f"{row.share:.2f}"
         )
-    console.print(shown)
+    print_table(console, shown)
 
 
 def _show_tokens(folder: Path) -> None:
@@ -100,13 +103,13 @@ def _show_tokens(folder: Path) -> None:
     quieten()
     prepare_media(folder)
     read = readout(folder)
-    shown = Table(
+    shown = plain_table(
         "tokens",
         "places",
         "appearances",
         "beats",
         *read,
-        title="share met (geometry), and share of sources a linear probe reads",
+        title="fraction met (geometry), and fraction of sources a linear probe reads",
     )
     for i, row in enumerate(coverage()):
         shown.add_row(
@@ -114,9 +117,9 @@ def _show_tokens(folder: Path) -> None:
             f"{row.places:.2f}",
             f"{row.appearances:.2f}",
             f"{row.beats:.2f}",
-            *(f"{shares[i]:.2f}" for shares in read.values()),
+            *(f"{fractions[i]:.2f}" for fractions in read.values()),
         )
-    console.print(shown)
+    print_table(console, shown)
 
 
 @data_app.command()
@@ -206,8 +209,8 @@ def show(
 def _show_scores(folder: Path, title: str) -> None:
     from tokcom_core.zoo.scores import read_scores
 
-    shown = Table("checkpoint", "what", "accuracy", title=title)
+    shown = plain_table("checkpoint", "what", "accuracy", title=title)
     for kind, scores in read_scores(folder).items():
         for name, accuracy in scores.items():
             shown.add_row(kind, name, f"{accuracy:.3f}")
-    console.print(shown)
+    print_table(console, shown)

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 
-from .printing import plain_console, print_table
+from .printing import console, plain_table, print_table
 
 if TYPE_CHECKING:
     from tokcom_core.tasks import Task
     from tokcom_core.tasks.folders import SplitCheck
-
-console = plain_console()
 
 _SHOWN = 3
 
@@ -55,9 +52,8 @@ def check(
 
 
 def _table(tasks: Sequence[Task], checks: dict[str, list[SplitCheck]]) -> Table:
-    shown = Table(
-        "task", "split", "samples", "groups", "media", "ready", "to extract", "missing", "damaged",
-        box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0),
+    shown = plain_table(
+        "task", "split", "samples", "groups", "media", "ready", "to extract", "missing", "damaged"
     )  # fmt: skip
     for task in tasks:
         for split in checks[task.name]:

@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from tokcom_core.errors import first_line
 
-from .printing import plain_console, print_table
-from .study import Overrides
+from .options import Overrides
+from .printing import console, plain_table, print_table
 
 if TYPE_CHECKING:
     from ..doctor.findings import Finding
     from ..plan.study import Study
-
-console = plain_console()
 
 
 def doctor(
@@ -72,11 +69,9 @@ def _load(source: str, overrides: tuple[str, ...]) -> Study:
 
 
 def _table(found: Sequence[Finding]) -> Table:
-    shown = Table("", "what", "here", "what it costs", "how to fix it", box=box.SIMPLE_HEAD)
-    for column in shown.columns:
-        column.overflow = "fold"  # a command that is cut off cannot be copied
+    shown = plain_table("", "what", "here", "what it costs", "how to fix it")
     for one in found:
-        mark = Text("missing", "red") if one.fails else Text("lacks", "yellow")
+        mark = Text("missing", "red") if one.fails else Text("optional", "yellow")
         cells = (one.subject, one.found, one.cost, one.remedy)
         shown.add_row(mark if one.cost else Text("ok", "green"), *cells)
     return shown

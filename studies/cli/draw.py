@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from tokcom_core.storage import atomic_file, writing
 
-from .printing import plain_console, quieten
+from .printing import console, plain_table, print_table, quieten
 
 if TYPE_CHECKING:
     from tokcom_core.diffusion.judge import Verdict
     from tokcom_core.diffusion.pipeline import ImageGenerator, Sampling
-
-console = plain_console()
 
 
 def draw(
@@ -113,7 +110,7 @@ def _show(verdicts: dict[str, list[Verdict]], seed: int) -> None:
         return f"{found.low:.3f} to {found.high:.3f}"
 
     count = len(verdicts["wish"])
-    shown = Table(
+    shown = plain_table(
         "drawn from",
         "attributes right",
         "wishes fulfilled",
@@ -124,7 +121,7 @@ def _show(verdicts: dict[str, list[Verdict]], seed: int) -> None:
     for name, own in fulfilled.items():
         attributes = np.mean([verdict.attributes for verdict in verdicts[name]])
         shown.add_row(name, f"{attributes:.3f}", f"{np.mean(own):.3f}", interval(own))
-    console.print(shown)
+    print_table(console, shown)
     pairs = zip(fulfilled["refined"], fulfilled["wish"], strict=True)
     gain = [refined - plain for refined, plain in pairs]
     console.print(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from joblib import cpu_count
-from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from ..execution.progress import KIND_NAMES, duration_text
 from ..plan.forecast import Forecast, ForecastRow
 from ..plan.study import Study
 from ..tables.layout import layout_of
+from .printing import plain_table
 
 _FINISHED = "time and disk: nothing is left to run"
 _NONE_YET = "time and disk: nothing like this has run here yet to estimate them from"
@@ -33,9 +33,9 @@ def forecast_table(study: Study, forecast: Forecast, begun: bool) -> Table | str
         return _FINISHED
     if not any(row.known for row in rows):
         return _NONE_YET
-    shown = Table(
+    shown = plain_table(
         "work", "runs", "each", "total", "disk", "based on",
-        title=f"expected time and disk{' of what is left' if begun else ''}", box=box.SIMPLE_HEAD,
+        title=f"expected time and disk{' of what is left' if begun else ''}",
     )  # fmt: skip
     for row in rows:
         shown.add_row(KIND_NAMES.get(row.kind, row.kind), str(row.runs), *_columns(row))

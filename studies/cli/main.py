@@ -15,13 +15,15 @@ from tokcom_core.storage import complaint, is_full
 
 from .airs import air_app
 from .allocate import allocate
+from .budget import budget
 from .data import data_app, zoo_app
 from .data_check import check
 from .doctor import doctor
 from .draw import draw
+from .emulate import emulate
 from .search import search
 from .speed import speed
-from .study import budget, emulate, study_app
+from .study import study_app
 from .tsne import tsne
 
 app = typer.Typer(
@@ -59,9 +61,9 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except _UsageError as error:
-        said = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
-        if said:  # without arguments the help has been shown
-            _fail(f"{said}; see --help")
+        message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+        if message:  # without arguments the help has been shown
+            _fail(f"{message.replace('Value error, ', '')}; see --help")
         sys.exit(2)
     except OSError as error:
         _fail(complaint(error), 1 if is_full(error) else 2)

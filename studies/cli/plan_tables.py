@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -34,6 +33,7 @@ from ..tables.layout import layout_of
 from ..tables.statistics import MIN_SEEDS, expected_half_width, needed_for
 from ..tables.training import longest_step, phase_costs
 from .forecast_table import forecast_table
+from .printing import plain_table
 from .screen import infeasible_notes
 
 _SWEPT = {
@@ -90,9 +90,9 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
     """Table of the cells; those that differ only in their seed, or a matched SNR, share a row."""
     ours = [cell for cell in cells if cell.reference is None]
     swept = {header: name for header, name in _SWEPT.items() if _differ(ours, name)}
-    shown = Table(
+    shown = plain_table(
         "method", "air", "trained at (dB)", "MHz", *swept, "tokens", "seeds",
-        title=f"{len(cells)} cells", box=box.SIMPLE_HEAD,
+        title=f"{len(cells)} cells",
     )  # fmt: skip
     seeds: dict[tuple[str, ...], set[int]] = {}
     for cell in cells:
@@ -136,7 +136,7 @@ def _artifacts(plan: Plan, cells: Sequence[Cell], specs: Sequence[Spec]) -> Tabl
         "cell": f"{sum(len(cell.eval_snr_db) for cell in cells)} rows",
         **{phase: f"{count} cells" for phase, count in wanted.items()},
     }
-    shown = Table("artifact", "wanted by", "runs", title="shared artifacts", box=box.SIMPLE_HEAD)
+    shown = plain_table("artifact", "wanted by", "runs", title="shared artifacts")
     for kind, runs in Counter(spec.kind for spec in specs).items():
         shown.add_row(KIND_NAMES.get(kind, kind), by[kind], str(runs))
     return shown
@@ -147,10 +147,10 @@ def _budgets(plan: Plan) -> Table:
     study = plan.study
     compute = study.compute
     encodes, answers = compute.device_gflops is not None, compute.station_gflops is not None
-    shown = Table(
+    shown = plain_table(
         "MHz", "tokens of each stream", "symbols", *(["encoding (ms)"] if encodes else []),
         "airtime (ms)", *(["answering (ms)"] if answers else []), "deadline (ms)",
-        title="airtime of one question as token symbols, at its longest", box=box.SIMPLE_HEAD,
+        title="airtime of one question as token symbols, at its longest",
     )  # fmt: skip
     rows: dict[tuple[str, ...], None] = {}
     for contender in plan.contenders:
@@ -180,9 +180,9 @@ def _budgets(plan: Plan) -> Table:
 
 def _training(cells: Sequence[Cell], layout: TableLayout) -> Table:
     """Table of what the training of each phase of a method sends, if it sends token symbols."""
-    shown = Table(
+    shown = plain_table(
         "method", "phase", "MHz", "tokens", "symbols (1e6)", "airtime (s)",
-        title="training over the air as token symbols, at its longest", box=box.SIMPLE_HEAD,
+        title="training over the air as token symbols, at its longest",
     )  # fmt: skip
     rows: dict[tuple[str, ...], None] = {}
     for cell in cells:
@@ -250,9 +250,9 @@ def _precision(questions: int, seeds: int) -> Table:
     The last rows say what it takes for half of the width, and for ± .01. This is a rule of thumb,
     by the spread of seeds and the disagreement of methods in the miniature worlds.
     """
-    shown = Table(
+    shown = plain_table(
         "seeds", "questions", "difference",
-        title="expected precision of a paired difference", box=box.SIMPLE_HEAD,
+        title="expected precision of a paired difference",
     )  # fmt: skip
     more_seeds = [count for count in (5, 10) if count > seeds]
     sizes = [(seeds, questions), *((count, questions) for count in more_seeds)]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import IO
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, RenderableType
 from rich.table import Table
+
+_FILE_WIDTH = 1000
 
 
 def plain_console(file: IO[str] | None = None, width: int | None = None) -> Console:
@@ -14,9 +17,27 @@ def plain_console(file: IO[str] | None = None, width: int | None = None) -> Cons
     return Console(file=file, width=width, markup=False, emoji=False)
 
 
-def print_table(console: Console, table: Table) -> None:
-    """Prints a table; a file or pipe has room for all of it."""
-    screen = console if console.is_terminal else plain_console(console.file, 1000)
+console = plain_console()
+"""The console of all commands."""
+
+
+def plain_table(*headers: str, title: str | None = None) -> Table:
+    """An empty table; one with a title stands between empty lines."""
+    table = Table(
+        *headers,
+        title=title,
+        box=box.SIMPLE_HEAD,
+        show_edge=title is not None,
+        padding=(0, 1, 0, 0),
+    )
+    for column in table.columns:
+        column.overflow = "fold"  # what is cut off cannot be copied, and may look like another
+    return table
+
+
+def print_table(console: Console, table: RenderableType) -> None:
+    """Prints a table or a note; a file or pipe has room for all of it."""
+    screen = console if console.is_terminal else plain_console(console.file, _FILE_WIDTH)
     screen.print(table)
 
 

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any, get_args
 
 import pandas as pd
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from ..tables.claims import Verdict
 from ..tables.columns import LOSS_COLUMNS, MAX_POWER, PACKET_BITS, PERCENTILES, TableLayout
 from ..tables.summary import SWEEPS, interval_note, swept
+from .printing import plain_table
 
 Row = dict[str, Any]
 _Column = tuple[str, Callable[[Row], str]]
@@ -184,12 +184,9 @@ def _trained(row: Mapping[str, Any]) -> str:
 
 
 def _table(rows: pd.DataFrame, columns: Sequence[_Column]) -> Table:
-    shown = Table(
-        *(name for name, _ in columns), box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
-    )
+    shown = plain_table(*(name for name, _ in columns))
     for column in shown.columns:
         column.no_wrap = column.header not in ("method", "air", "claim")
-        column.overflow = "fold"  # an air that is cut off could look like another
     for record in rows.to_dict("records"):
         row = {str(name): value for name, value in record.items()}
         shown.add_row(*(show(row) for _, show in columns))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
-from rich.table import Table
 
 from ..plan.numbers import exact_text
-from .printing import plain_console, print_table
-from .study import Address, Overrides, Source
+from .options import Address, Overrides, SearchAlgorithm, Source
+from .printing import console, plain_table, print_table
 
-console = plain_console()
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
 
 _SHOWN = 10
 
@@ -31,7 +31,7 @@ def search(
         ),
     ],
     trials: Annotated[int, typer.Option(help="Number of settings to try.")] = 16,
-    by: Annotated[str, typer.Option(help="random, or optuna, which learns as it goes.")] = "random",
+    by: Annotated[SearchAlgorithm, typer.Option(help="optuna learns as it goes.")] = "random",
     seed: Annotated[int, typer.Option(help="Of the settings.")] = 0,
     stop_early: Annotated[
         bool, typer.Option(help="Whether ASHA ends trials that lag behind.")
@@ -95,10 +95,10 @@ def _spaces(over: list[str]) -> dict[str, Any]:
 def _trials(table: pd.DataFrame) -> Table:
     """Trials by rank, without empty columns; headers are the last two parts of long keys."""
     shown = table.replace("", None).dropna(axis=1, how="all")
-    found = Table(*[".".join(str(name).split(".")[-2:]) for name in shown])
+    trials = plain_table(*[".".join(str(name).split(".")[-2:]) for name in shown])
     for row in shown.itertuples(index=False):
-        found.add_row(*[_text(value) for value in row])
-    return found
+        trials.add_row(*[_text(value) for value in row])
+    return trials
 
 
 def _text(value: Any) -> str:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from .printing import plain_console, print_table, quieten
-from .study import StudyDir
-
-console = plain_console()
+from .options import StudyDir
+from .printing import console, plain_table, print_table, quieten
 
 
 def speed(
@@ -19,7 +16,9 @@ def speed(
         str | None,
         typer.Option(help="A method's label; by default the first one that is trained."),
     ] = None,
-    questions: Annotated[int, typer.Option(min=1, help="Most test questions to answer.")] = 50,
+    questions: Annotated[
+        int, typer.Option(min=1, help="Maximum number of test questions to answer.")
+    ] = 50,
 ) -> None:
     """Measures the GFLOP/s of devices and base station here, for the key 'compute'."""
     import torch
@@ -29,7 +28,7 @@ def speed(
 
     quieten()
     found = measure_speeds(StudyFolder(folder), method, questions)
-    shown = Table("", "GFLOP", "ms", "GFLOP/s")
+    shown = plain_table("", "GFLOP", "ms", "GFLOP/s")
     for name, own in {**found.devices, "base station": found.station}.items():
         shown.add_row(name, f"{own.gflop:.3g}", f"{1e3 * own.seconds:.3g}", f"{own.gflops:.3g}")
     print_table(console, shown)

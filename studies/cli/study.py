@@ -1,47 +1,18 @@
-"""``tokcom study`` and ``tokcom emulate``: studies planned, run and read."""
+"""``tokcom study``: studies planned, run and read."""
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from tokcom_core.storage import complaint, is_full, writing
+from tokcom_core.storage import writing
 
-from .printing import plain_console, print_table
-
-if TYPE_CHECKING:
-    from ..plan.study import Study
+from . import running
+from .options import Address, FigureStyle, Out, Overrides, Source, StudyDir
+from .printing import console, plain_table, print_table
 
 study_app = typer.Typer(no_args_is_help=True, help="Plan, run and read studies.")
-console = plain_console()
-
-Source = Annotated[str, typer.Argument(help="A preset's name or a YAML file.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="key=value, dotted for inner keys: link.access=tdma",
-        metavar="KEY=VALUE",
-    ),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Address of a Ray cluster to join (auto or HOST:6379); --out must be visible to all "
-        "its nodes."
-    ),
-]
-StudyDir = Annotated[str, typer.Argument(metavar="DIR", help="The study's folder or URI.")]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR", help="The study's folder, or a URI: s3://...; studies_out/NAME by default."
-    ),
-]
 
 
 @study_app.command("list")
@@ -51,7 +22,7 @@ def list_studies() -> None:
 
     from ..plan.loading import load, presets
 
-    studies = Table("preset", "what it is", "methods", "seeds")
+    studies = plain_table("preset", "what it is", "methods", "seeds")
     for name in presets():
         study = load(name)
         studies.add_row(
@@ -60,12 +31,14 @@ def list_studies() -> None:
             ", ".join(method.label for method in study.methods),
             str(len(study.seeds)),
         )
-    methods = Table("method", "what it is")
+    methods = plain_table("method", "what it is")
     for name, summary in SUMMARIES.items():
         methods.add_row(name, summary)
     for reference in load(presets()[0]).task.references(None):
         methods.add_row(reference.name, f"{reference.summary} (in every study)")
-    console.print(studies, methods)
+    print_table(console, studies)
+    console.print()
+    print_table(console, methods)
 
 
 @study_app.command()
@@ -89,11 +62,11 @@ def plan(
 
     study = load(source, tuple(overrides or ()))
     if needed := needs(study):
-        console.print(f"needs: {', '.join(needed)}")
+        print_table(console, f"needs: {', '.join(needed)}")
     for shown in plan_tables(study, StudyFolder(out or f"studies_out/{study.name}")):
-        console.print(shown)
+        print_table(console, shown)
     if modules := modules_of(study):
-        console.print(f"imports the code of: {', '.join(modules)}")
+        print_table(console, f"imports the code of: {', '.join(modules)}")
 
 
 @study_app.command()
@@ -107,48 +80,7 @@ def run(
     from ..plan.loading import load
 
     study = load(source, tuple(overrides or ()))
-    _run(study, out or f"studies_out/{study.name}", address)
-
-
-def emulate(
-    source: Annotated[
-        str, typer.Argument(help="A preset's name or a YAML file with 'emulate'.")
-    ] = "emulate",
-    users: Annotated[int | None, typer.Option(help="Number of users.")] = None,
-    air: Annotated[str | None, typer.Option(help="An air of 'tokcom air list'.")] = None,
-    duration: Annotated[float | None, typer.Option(help="Seconds in which they ask.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Questions per second of a user.")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="round-robin, proportional-fair or max-sinr.")
-    ] = None,
-    train: Annotated[
-        bool, typer.Option("--train", help="Let the same users train every phase, too.")
-    ] = False,
-    out: Out = None,
-    overrides: Overrides = None,
-    address: Address = None,
-) -> None:
-    """Lets many users ask over one air: places, schedulers, faults. Run again, it goes on."""
-    from ..plan.loading import load
-    from ..plan.overrides import override_by
-
-    given = {
-        "--users": ("emulate.users", users),
-        "--air": ("airs", air),
-        "--duration": ("emulate.duration_s", duration),
-        "--rate": ("emulate.questions_per_s", rate),
-        "--scheduler": ("emulate.scheduler", scheduler),
-        "--train": ("emulate.trains", train or None),
-    }
-    own = [
-        override_by(option, key, value)
-        for option, (key, value) in given.items()
-        if value is not None
-    ]
-    study = load(source, (*own, *(overrides or ())))
-    if study.emulate is None:
-        raise ValueError(f"{source} has no key 'emulate'; take the preset 'emulate' or --users")
-    _run(study, out or f"studies_out/{study.name}", address)
+    running.run_and_print(study, out or f"studies_out/{study.name}", address)
 
 
 @study_app.command()
@@ -164,15 +96,15 @@ def resume(
     study = StudyFolder(folder).open()
     if retry_failed:
         console.print(f"{forget_failures(folder)} failed cells run again")
-    _run(study, folder, address)
+    running.run_and_print(study, folder, address)
 
 
 @study_app.command()
 def report(
     folder: StudyDir,
     style: Annotated[
-        str | None,
-        typer.Option(help="Style of a publication, whose figures are written alone: ieee."),
+        FigureStyle | None,
+        typer.Option(help="Style of a publication, whose figures are written alone."),
     ] = None,
 ) -> None:
     """Draws tables, figures and the page of what a study has so far."""
@@ -218,61 +150,3 @@ def compare(
     layout = layout_of(StudyFolder(folder).open())
     print_table(console, differences_table(found, first, second, layout))
     console.print(starred_note(found))
-
-
-def budget(
-    folder: StudyDir,
-    bandwidth: Annotated[float, typer.Option(help="Of all users together, in Hz: 5e6.")],
-    deadline: Annotated[
-        float | None, typer.Option(help="Longest latency of a question, in ms.")
-    ] = None,
-    snr: Annotated[
-        float | None, typer.Option(help="At the receiver, in dB; every evaluated one by default.")
-    ] = None,
-    users: Annotated[int, typer.Option(help="Users who send at once, on equal shares.")] = 1,
-) -> None:
-    """Shows which methods and token lengths a link carries, and the accuracy to expect."""
-    from .. import budget as affordable
-    from ..storage.folder import StudyFolder
-    from ..tables.layout import layout_of
-    from .screen import budgets_notes, conditions_table, starred_note
-
-    found = affordable(folder, bandwidth, deadline, snr, users)
-    study = StudyFolder(folder).open()
-    layout = layout_of(study)
-    print_table(console, conditions_table(found, layout))
-    notes = [
-        starred_note(found),
-        *budgets_notes(layout),
-        "ms on this link, the most accurate first",
-    ]
-    own = [air.label for air in study.airs if not air.sets_snr]
-    if snr is not None and own:
-        notes.append(f"without airs whose SNRs are those of a link budget: {', '.join(own)}")
-    console.print("; ".join(notes))
-
-
-def _run(study: Study, out: str, address: str | None) -> None:
-    from ..execution.run import run_study
-    from ..storage.folder import StudyFolder
-    from .results import print_folders, print_results
-    from .screen import reasons_note
-
-    try:
-        findings = run_study(study, out, console, address)
-    except OSError as error:
-        if not StudyFolder(out).begun:
-            raise
-        message = f"{complaint(error)}; nothing is lost: tokcom study resume {out}"
-        print(f"tokcom: stopped: {message}", file=sys.stderr)
-        sys.exit(1 if is_full(error) else 2)
-    except KeyboardInterrupt:
-        console.print(f"\ninterrupted; nothing is lost: tokcom study resume {out}")
-        sys.exit(130)
-    print_results(console, findings)
-    print_folders(console, findings.tables.folder)
-    failed = findings.results[findings.results["status"] == "failed"]
-    if len(failed):
-        told = reasons_note(failed, findings.tables.layout)
-        console.print(Text("some cells failed", "red") + Text(": ") + told)
-        sys.exit(1)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from tokcom_core.storage import writing
 
-from .printing import plain_console, print_table, quieten
-from .study import StudyDir
-
-console = plain_console()
+from .options import StudyDir
+from .printing import console, plain_table, print_table, quieten
 
 
 def tsne(
@@ -21,7 +18,7 @@ def tsne(
         str | None,
         typer.Option(help="A method's label; by default the first one that aligns streams."),
     ] = None,
-    clips: Annotated[int, typer.Option(min=2, help="Most test clips to show.")] = 200,
+    clips: Annotated[int, typer.Option(min=2, help="Maximum number of test clips to show.")] = 200,
 ) -> None:
     """Draws test clips' embeddings before and after an alignment (extra 'tsne')."""
     from ..figures.tsne import require_sklearn
@@ -39,7 +36,7 @@ def tsne(
     with writing(study_folder.report):
         written = write_tsne(study_folder, alignment)
     recalls = alignment.recalls
-    shown = Table("recall@1 from", *recalls.columns)
+    shown = plain_table("recall@1 from", *recalls.columns)
     for stream, row in recalls.iterrows():
         shown.add_row(str(stream), *(f"{value:.3f}" for value in row))
     print_table(console, shown)

@@ -11,16 +11,20 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import pytest
 
+from actors import EmulationConfig
 from channel_models.checks import Check
 from channel_models.sources.trace import read_trace
 from studies import Study, load, presets
-from studies.cli import main
-from studies.cli import study as study_commands
+from studies.cli import main, options, running
+from studies.figures.printed import STYLES
+from studies.plan.search import Search
 from studies.storage.folder import StudyFolder
+from studies.tables.allocation import Policy
 from tests.backends import pretend_llvm
 from tokcom_core.datasets.layout import MUSIC_AVQA, annotation_file, video_file
 from tokcom_core.datasets.minimusic.write import write_minimusic
@@ -98,6 +102,11 @@ def test_a_study_file_that_is_not_yaml(tmp_path: Path, refused: Callable[..., st
         (["emulate", "--users", "0"], "tokcom: --users 0: emulate.users.0 should be at least 1"),
         (["emulate", "--air", "foo"], "tokcom: --air foo: airs.0: no air 'foo'"),
         (["study", "rnu"], "No such command 'rnu'"),
+        (["study", "report", "x", "--style", "acm"], "'acm' is not one of 'ieee'"),
+        (
+            ["study", "search", "x", "--method", "m", "--over", "a=[1,2]", "--by", "luck"],
+            "'luck' is not one of 'random', 'optuna'",
+        ),
         (["study", "run"], "Missing argument"),
         (["data", "minimusic", "x", "--clips", "3"], "greater than or equal to 12"),
         (["data", "miniclevr", "x", "--images", "3"], "greater than or equal to 25"),
@@ -108,6 +117,21 @@ def test_mistakes_on_the_line(
     arguments: list[str], complaint: str, refused: Callable[..., str]
 ) -> None:
     assert complaint in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("choices", "known"),
+    [
+        (options.AllocationPolicy, get_args(Policy)),
+        (options.Scheduler, get_args(EmulationConfig.model_fields["scheduler"].annotation)),
+        (options.SearchAlgorithm, get_args(Search.model_fields["by"].annotation)),
+        (options.FigureStyle, tuple(STYLES)),
+    ],
+)
+def test_choices_on_the_line_are_those_of_the_package(
+    choices: object, known: tuple[str, ...]
+) -> None:
+    assert get_args(choices) == known
 
 
 def test_the_version_is_said_without_loading_anything_heavy() -> None:
@@ -144,7 +168,7 @@ def test_options_of_emulate_are_keys_of_its_study(
     monkeypatch: pytest.MonkeyPatch, shown: Callable[..., str]
 ) -> None:
     ran: list[Study] = []
-    monkeypatch.setattr(study_commands, "_run", lambda study, out, address: ran.append(study))
+    monkeypatch.setattr(running, "run_and_print", lambda study, out, address: ran.append(study))
     usual = ("--users", 7, "--air", "inh", "--duration", 3, "--rate", 0.5)
     shown("emulate", *usual, "--scheduler", "max-sinr", "--train")
     shown("emulate", *usual)
@@ -157,6 +181,7 @@ def test_options_of_emulate_are_keys_of_its_study(
 
 def test_airs_are_listed_recorded_and_drawn(tmp_path: Path, shown: Callable[..., str]) -> None:
     listed = shown("air", "list")
+    assert "An air of your own, see docs/own_air.md.  class, and" in re.sub(" {2,}", "  ", listed)
     assert all(name in listed for name in ("rayleigh", "umi", "munich", "custom"))
     recorded, drawn = tmp_path / "rayleigh.parquet", tmp_path / "rayleigh.png"
     names = ("--devices", "vision,audio")

@@ -25,7 +25,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 import studies
 from actors import EmulationConfig, Faults
 from channel_models import Link, named_air
-from studies.cli import study as study_commands
+from studies.cli import running
 from studies.cli.main import app
 from studies.plan.differences import differences
 from studies.plan.loading import load, presets
@@ -122,7 +122,7 @@ def test_no_two_commands_of_the_docs_put_different_studies_into_one_folder(
 ) -> None:
     ran: dict[str, list[Study]] = {}
     monkeypatch.setattr(
-        study_commands, "_run", lambda study, out, address: ran.setdefault(out, []).append(study)
+        running, "run_and_print", lambda study, out, address: ran.setdefault(out, []).append(study)
     )
     command = typer.main.get_command(app)
     for page in PAGES:

@@ -112,7 +112,7 @@ def test_a_killed_driver_goes_on_to_the_same_tables(emulated: Path, tmp_path: Pa
     ("keys", "complaint"),
     [
         (["--users", "0"], "emulate.users"),
-        (["--scheduler", "lucky"], "emulate.scheduler"),
+        (["--scheduler", "lucky"], "'lucky' is not one of 'round-robin', "),
         (["--air", "nowhere"], "no air 'nowhere'"),
         (["--set", "methods=[digital]"], "sends packets"),
         (["--set", "airs=[{name: rayleigh, digital: {bits: 8}}]"], "takes airs without digital"),

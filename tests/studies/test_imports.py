@@ -8,12 +8,20 @@ import sys
 import pytest
 
 HEAVY = ("transformers", "peft", "sionna", "tensorflow", "torch._dynamo", "matplotlib")
+HEAVY_FOR_HELP = (*HEAVY, "torch", "ray", "pandas", "numpy")
 
 
 @pytest.mark.parametrize(
-    "module", ["tokcom_core.systems", "tokcom_core.tasks", "actors", "studies.plan.loading"]
+    ("module", "heavy"),
+    [
+        ("tokcom_core.systems", HEAVY),
+        ("tokcom_core.tasks", HEAVY),
+        ("actors", HEAVY),
+        ("studies.plan.loading", HEAVY),
+        ("studies.cli.main", HEAVY_FOR_HELP),
+    ],
 )
-def test_what_every_process_imports_is_light(module: str) -> None:
-    code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
+def test_what_every_process_imports_is_light(module: str, heavy: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

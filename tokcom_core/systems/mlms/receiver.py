@@ -18,7 +18,8 @@ from ...datasets.samples import Samples
 from ...foundation import FoundationModel, concatenate
 from ...storage import check_saved
 from ...tasks.base import Task
-from ..base import Predictions, Receiver, Seeded
+from ..base import Seeded
+from ..sides import Predictions, Receiver
 from ..streams import Received
 from ..tokens import by_token, reconstruction_loss, unpack
 from .alignment import info_nce

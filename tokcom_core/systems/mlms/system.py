@@ -15,8 +15,9 @@ from ...datasets.samples import Samples
 from ...features import AnyFeatures, TextFeatures, features_of_datasets
 from ...slide import slide
 from ...tasks.base import Reference, Task
-from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
+from ..base import FeatureFolders, Seeded, System, TokenLengths
 from ..phases import Phase, StreamInput, Training
+from ..sides import Receiver, Transmitter
 from ..streams import Stream
 from .config import PARTS, AlignmentConfig, FineTuningConfig, LoraSettings, Models
 from .methods import METHODS

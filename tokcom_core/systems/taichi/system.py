@@ -15,8 +15,9 @@ from ...datasets.samples import Samples
 from ...encoders import EncoderConfig
 from ...features import AnyFeatures, Sliding, features_of_datasets
 from ...tasks.base import Reference, Task
-from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
+from ..base import FeatureFolders, Seeded, System, TokenLengths
 from ..phases import Phase, StreamInput, Training
+from ..sides import Receiver, Transmitter
 from ..streams import Stream
 from . import config as c
 from .fusion import FusionConfig

@@ -116,12 +116,12 @@ class System(Named, ABC):
         """Whether devices and base station take turns during an answer, see :class:`Feedback`."""
         return False
 
-    def budgets(self, task: Task) -> tuple[str, ...]:
+    def swept_devices(self, task: Task) -> tuple[str, ...]:
         """Devices whose token lengths a study sets."""
         return ()
 
     def max_tokens(self, task: Task) -> dict[str, int]:
-        """Maximum token length of each of :meth:`budgets`."""
+        """Maximum token length of each of :meth:`swept_devices`."""
         return {}
 
     def features(
@@ -202,7 +202,7 @@ class System(Named, ABC):
             device: Name of the device.
             tokens: Mean number of tokens that each device sends.
             windows: Mean number of the encoder's windows, by the name of the features.
-            lengths: Token length of each device of the budgets.
+            lengths: Token length of each of :meth:`swept_devices`.
         """
         return 0.0
 

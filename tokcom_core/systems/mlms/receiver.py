@@ -53,7 +53,7 @@ class MlmsReceiver(Receiver):
         max_answer_tokens: int,
     ) -> None:
         super().__init__()
-        self._media = system.budgets(task)
+        self._media = system.swept_devices(task)
         self._alignment = system.alignment
         self._answer_loss = system.fine_tuning.answer_loss
         self._max_answer_tokens = max_answer_tokens

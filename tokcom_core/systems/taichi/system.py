@@ -164,7 +164,7 @@ class Taichi(System):
 
         return token_width(self.models.language)
 
-    def budgets(self, task: Task) -> tuple[str, ...]:
+    def swept_devices(self, task: Task) -> tuple[str, ...]:
         return () if self.intact_texts else (TERMINAL,)
 
     def max_tokens(self, task: Task) -> dict[str, int]:

@@ -113,7 +113,7 @@ class Letters(System):
 
     DEFAULT_TOKENS: ClassVar[dict[str, int]] = {"sender": 4}
 
-    def budgets(self, task: Task) -> tuple[str, ...]:
+    def swept_devices(self, task: Task) -> tuple[str, ...]:
         return ("sender",)
 
     def max_tokens(self, task: Task) -> dict[str, int]:

@@ -206,7 +206,7 @@ def conditions_note(results: pd.DataFrame, summary: pd.DataFrame, layout: TableL
 
 def budgets_notes(layout: TableLayout) -> list[str]:
     """A note that says whose token lengths ``16+16`` are; none if no method has any."""
-    return [f"{'+'.join(layout.budget_devices)} tokens"] if layout.budget_devices else []
+    return [f"{'+'.join(layout.swept_devices)} tokens"] if layout.swept_devices else []
 
 
 def infeasible_notes(reasons: Iterable[str], cells: int) -> list[Text]:

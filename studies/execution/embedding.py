@@ -58,7 +58,7 @@ def embed_clips(folder: StudyFolder, method: str | None, most: int) -> Alignment
         after = embed(network)
     whole = np.isfinite(np.concatenate(list(after.values()), axis=1)).all(1)
     _check_count(int(whole.sum()), spec)
-    budgets = [device for device in layout_of(study).budget_devices if device in spec.tokens]
+    budgets = [device for device in layout_of(study).swept_devices if device in spec.tokens]
     tokens = "+".join(str(spec.tokens[device]) for device in budgets) or "-"
     return Alignment(
         title=f"{spec.phase} of {contender.label}, {tokens} tokens, seed {spec.seed}",

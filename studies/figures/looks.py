@@ -102,7 +102,7 @@ def _trained(rows: pd.DataFrame) -> pd.Series[str]:
 
 def budget_labels(rows: pd.DataFrame, layout: TableLayout) -> list[str]:
     """Label of each row's token budget; ``-`` for none."""
-    if not layout.budget_devices:
+    if not layout.swept_devices:
         return ["-"] * len(rows)
     budgets = rows[list(layout.budget_columns)]
     texts = [layout.budget_text(row) for row in budgets.drop_duplicates().to_dict("records")]

@@ -85,7 +85,7 @@ def _set_up(study: Study, summary: pd.DataFrame, layout: TableLayout) -> list[tu
     snrs = [f"{snr:g}" if isinstance(snr, float) else str(snr) for snr in study.train_snr_db]
     tested = [f"{snr:g}" for snr in study.eval_snr_db]
     made = study.data.made
-    swept = [name for name in layout.budget_devices if name in study.tokens[0]]
+    swept = [name for name in layout.swept_devices if name in study.tokens[0]]
     budgets = ["+".join(str(tokens[name]) for name in swept) or "-" for tokens in study.tokens]
     rows = {
         "task": study.task.name,

@@ -57,7 +57,7 @@ def budget_of(study: Study, contender: Contender, asked: Budget) -> Budget:
     Raises:
         ValueError: if ``fit`` cannot know how long the method's packets take.
     """
-    own = contender.system.budgets(study.task)
+    own = contender.system.swept_devices(study.task)
     tokens = {name: count for name, count in asked.tokens.items() if name in own}
     budget = replace(asked, tokens=tokens)
     try:

@@ -223,7 +223,7 @@ class Search(Config):
 
 def _alone(study: Study, method: Method) -> Study:
     """The study of a method alone at its first seed, which trains it in one process."""
-    budgets = study.system(method).budgets(study.task)
+    budgets = study.system(method).swept_devices(study.task)
     tokens = tuple({name: own[name] for name in own if name in budgets} for own in study.tokens)
     emulate = study.emulate
     if emulate is not None:

@@ -176,8 +176,8 @@ class Study(Config):
         budgets: list[str] = []
         for method in self.methods:
             system = self.system(method)
-            with in_one_line(type(system), "budgets()"):
-                devices = system.budgets(self.task)
+            with in_one_line(type(system), "swept_devices()"):
+                devices = system.swept_devices(self.task)
             budgets += [name for name in devices if name not in budgets]
         for number, tokens in enumerate(self.tokens):
             if set(tokens) != set(budgets):
@@ -325,7 +325,7 @@ def _default_tokens(known: dict[str, Any]) -> TokenLengths:
     for method in known.get("methods", ()):
         try:
             system = system_of(method, known["systems"])
-            budgets = system.budgets(known["task"])
+            budgets = system.swept_devices(known["task"])
             tokens.update({d: n for d, n in system.DEFAULT_TOKENS.items() if d in budgets})
         except (KeyError, ValueError):  # refused where methods are checked
             continue

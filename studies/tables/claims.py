@@ -95,8 +95,8 @@ def _at_lengths(
     """A method's rows at these token lengths, renamed to include them; none without lengths."""
     rows = results[results["method"] == method] if tokens else results[:0]
     for device, count in tokens.items():
-        if device not in tables.layout.budget_devices:
-            known = ", ".join(tables.layout.budget_devices)
+        if device not in tables.layout.swept_devices:
+            known = ", ".join(tables.layout.swept_devices)
             raise ValueError(f"no token length of a device {device!r}; there are: {known}")
         rows = rows[rows[f"tokens_{device}"] == count]
     return rows.assign(method=with_lengths(method, tokens))
@@ -124,7 +124,7 @@ def _missing(claim: Claim, study: Study, layout: TableLayout) -> str | None:
     if claim.measure == "training_loss" and not {claim.better, claim.than} <= systems.keys():
         return "the training loss of a reference is compared with no other"
     for name, own in ((claim.better, claim.tokens), (claim.than, claim.than_tokens)):
-        known = systems[name].budgets(study.task) if name in systems else ()
+        known = systems[name].swept_devices(study.task) if name in systems else ()
         if other := [device for device in own if device not in known]:
             there = f"there are: {', '.join(known)}" if known else "it has none"
             return f"no token length of a device {other[0]!r} of {name!r}; {there}"

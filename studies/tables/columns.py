@@ -63,7 +63,7 @@ class TableLayout:
             device's budget, or what it sent if it has none.
         losses: Columns of ``curves``; the first is the loss of the task.
         methods: Labels of the methods, without references.
-        budget_devices: Devices whose token length the study sweeps.
+        swept_devices: Devices whose token length the study sweeps.
         groups: Groups of samples, whose accuracies have columns in ``results``.
         parts: Groups of each part of a mixture of tasks; a part's accuracy has a column as well.
         metrics: Official scores of the task, which have columns in ``results``.
@@ -77,7 +77,7 @@ class TableLayout:
     devices: tuple[str, ...]
     losses: tuple[str, ...]
     methods: tuple[str, ...] = ()
-    budget_devices: tuple[str, ...] = ()
+    swept_devices: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
@@ -108,7 +108,7 @@ class TableLayout:
 
     @property
     def budget_columns(self) -> tuple[str, ...]:
-        return tuple(f"tokens_{device}" for device in self.budget_devices)
+        return tuple(f"tokens_{device}" for device in self.swept_devices)
 
     def budget_text(self, row: Mapping[Any, Any]) -> str:
         """A row's token lengths in the order of the devices: ``4+16``; ``-`` if it has none."""

@@ -55,7 +55,7 @@ def identity(cell: Cell, layout: TableLayout) -> dict[str, Any]:
 
 def budget_columns(tokens: TokenLengths, layout: TableLayout) -> dict[str, float]:
     """Columns of a token budget; 0 for devices of other systems."""
-    return {f"tokens_{device}": float(tokens.get(device, 0)) for device in layout.budget_devices}
+    return {f"tokens_{device}": float(tokens.get(device, 0)) for device in layout.swept_devices}
 
 
 def cell_columns(cell: Cell, layout: TableLayout) -> dict[str, Any]:

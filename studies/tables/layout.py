@@ -22,7 +22,7 @@ def layout_of(study: Study) -> TableLayout:
     return TableLayout(
         devices=devices_of(streams),
         methods=tuple(method.label for method in methods),
-        budget_devices=tuple(dict.fromkeys(name for s in systems for name in s.budgets(task))),
+        swept_devices=tuple(dict.fromkeys(name for s in systems for name in s.swept_devices(task))),
         groups=task.groups,
         parts=task.parts,
         metrics=task.metrics,

@@ -98,7 +98,7 @@ class Outcome:
             **{
                 f"tokens_{device}": n
                 for device, n in tokens.items()
-                if device not in layout.budget_devices
+                if device not in layout.swept_devices
             },
             "tokens_total": sum(tokens.values()),
             **served,

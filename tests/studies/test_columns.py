@@ -56,7 +56,7 @@ def radio() -> TableLayout:
     """Of a system that has nothing in common with paper 1's."""
     return TableLayout(
         devices=("left", "right", "radio"),
-        budget_devices=("radio",),
+        swept_devices=("radio",),
         references=(ReferenceColumn("majority-vote", "lower"),),
         losses=("pose", "pose_smoothness"),
         streams=("left", "right", "radio"),

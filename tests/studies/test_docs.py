@@ -192,7 +192,7 @@ def test_every_column_of_every_table_is_explained() -> None:
     layout = TableLayout(
         devices=("DEVICE",),
         losses=("LOSS",),
-        budget_devices=("DEVICE",),
+        swept_devices=("DEVICE",),
         groups=("GROUP",),
         metrics=("METRIC",),
         references=(ReferenceColumn("REFERENCE", "lower"),),

@@ -12,17 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets.samples import Samples, read_samples
-from ..systems.base import (
-    STATION,
-    FeatureFolders,
-    Predictions,
-    Receiver,
-    System,
-    TokenLengths,
-    Trained,
-    Transmitter,
-)
+from ..systems.base import FeatureFolders, System, TokenLengths
 from ..systems.phases import Phase, StreamInput
+from ..systems.sides import STATION, Predictions, Receiver, Trained, Transmitter
 from ..systems.streams import Feedback, Received, Stream, devices_of
 from ..tasks.base import Task
 

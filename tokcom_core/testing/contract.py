@@ -32,7 +32,7 @@ class SystemContract:
         system, task, streams = case.system, case.task, case.streams
         assert len(streams) == len(system.streams(task, case.tokens))
         assert set(system.served(task)) <= set(streams)
-        assert set(system.budgets(task)) == set(case.tokens) == set(system.max_tokens(task))
+        assert set(system.swept_devices(task)) == set(case.tokens) == set(system.max_tokens(task))
         assert set(case.tokens) <= {stream.device for stream in streams.values()}
         for stream in streams.values():
             assert stream.medium in (None, *task.media)

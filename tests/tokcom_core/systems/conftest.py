@@ -27,7 +27,7 @@ def mlms_case_of(tokens: dict[str, dict[str, Path]]) -> CaseOf:
 
     def build(**keys: Any) -> SystemCase:
         system = Mlms.model_validate({"caption_tokens": 64, **keys})
-        budgets = {name: MLMS_TOKENS[name] for name in system.budgets(Avqa())}
+        budgets = {name: MLMS_TOKENS[name] for name in system.swept_devices(Avqa())}
         features = {name: {name: tokens[name]} for name in (*budgets, "text")}
         return SystemCase(system, Avqa(), budgets, tokens["samples"], features)
 
@@ -48,7 +48,7 @@ def taichi_case_of(tmp_path_factory: pytest.TempPathFactory) -> CaseOf:
 
     def build(**keys: Any) -> SystemCase:
         own = system(**keys)
-        tokens = {name: TAICHI_TOKENS[name] for name in own.budgets(shared.task)}
+        tokens = {name: TAICHI_TOKENS[name] for name in own.swept_devices(shared.task)}
         features = shared.features if tokens else {}
         return SystemCase(own, shared.task, tokens, shared.samples, features)
 

@@ -27,7 +27,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> CaseOf:
     ) -> SystemCase:
         own = {"language": models["language"], "image": encoders[encoder], "receiver_width": 24}
         system = Mlms.model_validate({"models": {**own, "selection": selection}, **keys})
-        tokens = dict.fromkeys(system.budgets(task), 4)
+        tokens = dict.fromkeys(system.swept_devices(task), 4)
         folder = tmp_path_factory.mktemp("case")
         return SystemCase.prepare(system, task, tokens, root, folder)
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ...answers import IGNORED
 from ...datasets.samples import Samples
-from ..base import Predictions
+from ..sides import Predictions
 from .config import AnswerConfig
 
 

@@ -22,9 +22,10 @@ from ...config import Config
 from ...datasets.samples import Samples
 from ...features import AnyFeatures, Sliding, TextFeatures, TextStates, features_of_datasets
 from ...tasks.base import Task
-from ..base import FeatureFolders, System, TokenLengths, Transmitter
+from ..base import FeatureFolders, System, TokenLengths
 from ..methods import merged
 from ..phases import Phase, StreamInput
+from ..sides import Transmitter
 from ..streams import Stream
 from .config import (
     IMAGE,

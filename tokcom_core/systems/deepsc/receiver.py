@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...datasets.samples import Samples
-from ..base import Predictions, Receiver
+from ..sides import Predictions, Receiver
 from ..streams import Received
 from ..tokens import by_token, unpack
 from .answers import AnswerSet

@@ -24,8 +24,9 @@ from ...checkpoints import POCKET_IMAGES
 from ...datasets.samples import Samples
 from ...devices import pick_device
 from ...tasks.base import Task
-from ..base import Receiver, Seeded, TokenLengths
+from ..base import Seeded, TokenLengths
 from ..phases import Phase
+from ..sides import Receiver
 from .config import (
     SMOKE_TRAINING,
     AnswerConfig,

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ...datasets.samples import Samples
 from ...devices import pick_device
 from ...features import open_features, open_states, open_texts
-from ..base import FeatureFolders, Transmitter
+from ..base import FeatureFolders
+from ..sides import Transmitter
 from ..tokens import pack
 from .config import IMAGE, ImageConfig, TextConfig, patches
 from .embeddings import FeatureEmbedding, PatchEmbedding

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ...devices import pick_device
 from ...tasks.base import Task
-from ..base import Receiver, Seeded, TokenLengths
+from ..base import Seeded, TokenLengths
+from ..sides import Receiver
 from .config import (
     FROM_FROZEN,
     HIGH_RESOLUTION,

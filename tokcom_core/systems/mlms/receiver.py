@@ -18,7 +18,8 @@ from ...datasets.samples import Samples
 from ...foundation import FoundationModel, concatenate
 from ...storage import check_saved
 from ...tasks.base import Task
-from ..base import Predictions, Receiver, Seeded
+from ..base import Seeded
+from ..sides import Predictions, Receiver
 from ..streams import Received
 from ..tokens import by_token, reconstruction_loss, unpack
 from .alignment import info_nce
@@ -52,7 +53,7 @@ class MlmsReceiver(Receiver):
         max_answer_tokens: int,
     ) -> None:
         super().__init__()
-        self._media = system.budgets(task)
+        self._media = system.swept_devices(task)
         self._alignment = system.alignment
         self._answer_loss = system.fine_tuning.answer_loss
         self._max_answer_tokens = max_answer_tokens

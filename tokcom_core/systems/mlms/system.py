@@ -15,8 +15,9 @@ from ...datasets.samples import Samples
 from ...features import AnyFeatures, TextFeatures, features_of_datasets
 from ...slide import slide
 from ...tasks.base import Reference, Task
-from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
+from ..base import FeatureFolders, Seeded, System, TokenLengths
 from ..phases import Phase, StreamInput, Training
+from ..sides import Receiver, Transmitter
 from ..streams import Stream
 from .config import PARTS, AlignmentConfig, FineTuningConfig, LoraSettings, Models
 from .methods import METHODS
@@ -97,17 +98,17 @@ class Mlms(System):
                 models[medium] = {name: value for name, value in found.items() if name != part}
         return super().merged({**settings, "models": models}, own)
 
-    def budgets(self, task: Task) -> tuple[str, ...]:
+    def swept_devices(self, task: Task) -> tuple[str, ...]:
         return () if self.intact_texts else tuple(m for m in task.media if m in MEDIA)
 
     def max_tokens(self, task: Task) -> dict[str, int]:
-        return {medium: self.models.slid_length(medium) for medium in self.budgets(task)}
+        return {medium: self.models.slid_length(medium) for medium in self.swept_devices(task)}
 
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:
         stream = partial(Stream, symbols_per_token=self.token_width(task) // 2)
         media = [
             stream(name=m, device=m, modality=m, max_tokens=tokens[m], medium=m)
-            for m in self.budgets(task)
+            for m in self.swept_devices(task)
             if m in tokens
         ]
         longest = {"caption": self.caption_tokens, "question": self.question_tokens}
@@ -126,7 +127,7 @@ class Mlms(System):
 
     def checkpoints(self, task: Task) -> tuple[NamedCheckpoint, ...]:
         language = NamedCheckpoint("language", self.models.language_for(task.media))
-        encoders = (self.models.encoder(medium).pretrained for medium in self.budgets(task))
+        encoders = (self.models.encoder(medium).pretrained for medium in self.swept_devices(task))
         return (language, *filter(None, encoders))
 
     def _columns(self, task: Task) -> dict[str, str]:
@@ -142,7 +143,7 @@ class Mlms(System):
 
     def _media(self, task: Task) -> tuple[str, ...]:
         """Streams of the task's media, in the order of concatenation."""
-        return tuple(medium for medium in MEDIA if medium in self.budgets(task))
+        return tuple(medium for medium in MEDIA if medium in self.swept_devices(task))
 
     def phases(self, task: Task) -> tuple[Phase, ...]:
         last = self._fine_tuning(task)
@@ -166,7 +167,7 @@ class Mlms(System):
             inputs.append(StreamInput("question", task.train_split))
             losses.append("reconstruction_question")
         if contrastive:
-            losses += [f"contrastive_{medium}" for medium in self.budgets(task)]
+            losses += [f"contrastive_{medium}" for medium in self.swept_devices(task)]
         return Phase(
             name=ALIGNMENT,
             inputs=tuple(inputs),
@@ -270,10 +271,10 @@ class Mlms(System):
             )
         super().check(task, tokens)
         self.lora.check(self.models.language_for(task.media))
-        for medium in self.budgets(task):
+        for medium in self.swept_devices(task):
             self._check_selection(medium)
         if self.alignment.losses == "contrastive":
-            for medium in self.budgets(task):
+            for medium in self.swept_devices(task):
                 self._check_pooling(medium, tokens[medium])
 
     def _check_selection(self, medium: str) -> None:
@@ -354,7 +355,7 @@ class Mlms(System):
         return frozenset({asked, *(name for name, checked in parts.items() if checked)})
 
     def _takes_first_frames(self, task: Task) -> bool:
-        encoders = [self.models.encoder(medium) for medium in self.budgets(task)]
+        encoders = [self.models.encoder(medium) for medium in self.swept_devices(task)]
         return any(getattr(own, "frames", "even") == "first" for own in encoders)
 
     def for_phase(self, phase: str) -> Mlms:

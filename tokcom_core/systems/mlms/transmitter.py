@@ -12,7 +12,7 @@ from ...datasets.samples import Samples
 from ...devices import pick_device
 from ...features import TextStore, open_features, open_texts
 from ...selection import TokenScorer
-from ..base import Transmitter
+from ..sides import Transmitter
 from ..streams import Stream
 from ..tokens import pack
 

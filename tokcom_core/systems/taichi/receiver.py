@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from ...answers import IGNORED, answer_losses, greedy_answers, token_count
 from ...datasets.samples import Samples
 from ...foundation import concatenate, padding_first, positions_of
-from ..base import Predictions, Receiver, Seeded
+from ..base import Seeded
+from ..sides import Predictions, Receiver
 from ..streams import Feedback, Received
 from ..tokens import reconstruction_loss
 from .codec import ChannelDecoder

@@ -15,8 +15,9 @@ from ...datasets.samples import Samples
 from ...encoders import EncoderConfig
 from ...features import AnyFeatures, Sliding, features_of_datasets
 from ...tasks.base import Reference, Task
-from ..base import FeatureFolders, Receiver, Seeded, System, TokenLengths, Transmitter
+from ..base import FeatureFolders, Seeded, System, TokenLengths
 from ..phases import Phase, StreamInput, Training
+from ..sides import Receiver, Transmitter
 from ..streams import Stream
 from . import config as c
 from .fusion import FusionConfig
@@ -164,7 +165,7 @@ class Taichi(System):
 
         return token_width(self.models.language)
 
-    def budgets(self, task: Task) -> tuple[str, ...]:
+    def swept_devices(self, task: Task) -> tuple[str, ...]:
         return () if self.intact_texts else (TERMINAL,)
 
     def max_tokens(self, task: Task) -> dict[str, int]:

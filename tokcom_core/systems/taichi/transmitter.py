@@ -17,7 +17,8 @@ from ...datasets.samples import Samples
 from ...devices import pick_device
 from ...features import FeatureStore, open_features
 from ...foundation import concatenate, positions_of
-from ..base import STATION, FeatureFolders, Transmitter
+from ..base import FeatureFolders
+from ..sides import STATION, Transmitter
 from ..streams import Feedback
 from ..tokens import pack
 from .codec import ChannelEncoder, scale_frames

@@ -82,7 +82,12 @@ def _show_answers(plans: Sequence[ImagePlan]) -> None:
     from tokcom_core.datasets.miniclevr.report import answer_report
 
     shown = plain_table(
-        "type", "questions", "answers", "most frequent", "share", title="answers by question type"
+        "type",
+        "questions",
+        "answers",
+        "most frequent",
+        "fraction",
+        title="answers by question type",
     )
     for row in answer_report(plans):
         shown.add_row(
@@ -104,7 +109,7 @@ def _show_tokens(folder: Path) -> None:
         "appearances",
         "beats",
         *read,
-        title="share met (geometry), and share of sources a linear probe reads",
+        title="fraction met (geometry), and fraction of sources a linear probe reads",
     )
     for i, row in enumerate(coverage()):
         shown.add_row(
@@ -112,7 +117,7 @@ def _show_tokens(folder: Path) -> None:
             f"{row.places:.2f}",
             f"{row.appearances:.2f}",
             f"{row.beats:.2f}",
-            *(f"{shares[i]:.2f}" for shares in read.values()),
+            *(f"{fractions[i]:.2f}" for fractions in read.values()),
         )
     print_table(console, shown)
 

@@ -71,7 +71,7 @@ def _load(source: str, overrides: tuple[str, ...]) -> Study:
 def _table(found: Sequence[Finding]) -> Table:
     shown = plain_table("", "what", "here", "what it costs", "how to fix it")
     for one in found:
-        mark = Text("missing", "red") if one.fails else Text("lacks", "yellow")
+        mark = Text("missing", "red") if one.fails else Text("optional", "yellow")
         cells = (one.subject, one.found, one.cost, one.remedy)
         shown.add_row(mark if one.cost else Text("ok", "green"), *cells)
     return shown

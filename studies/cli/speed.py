@@ -16,7 +16,9 @@ def speed(
         str | None,
         typer.Option(help="A method's label; by default the first one that is trained."),
     ] = None,
-    questions: Annotated[int, typer.Option(min=1, help="Most test questions to answer.")] = 50,
+    questions: Annotated[
+        int, typer.Option(min=1, help="Maximum number of test questions to answer.")
+    ] = 50,
 ) -> None:
     """Measures the GFLOP/s of devices and base station here, for the key 'compute'."""
     import torch

@@ -18,7 +18,7 @@ def tsne(
         str | None,
         typer.Option(help="A method's label; by default the first one that aligns streams."),
     ] = None,
-    clips: Annotated[int, typer.Option(min=2, help="Most test clips to show.")] = 200,
+    clips: Annotated[int, typer.Option(min=2, help="Maximum number of test clips to show.")] = 200,
 ) -> None:
     """Draws test clips' embeddings before and after an alignment (extra 'tsne')."""
     from ..figures.tsne import require_sklearn

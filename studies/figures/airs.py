@@ -81,7 +81,7 @@ def air_figure(air: AirBase, link: Link, snr_db: float, seed: int) -> Figure:
     for values, name in ((got.realised_snr_db, "receive SNR"), (got.sinr_db, "after equalisation")):
         ordered = np.sort(values.numpy())
         levels.plot(ordered, np.linspace(0, 1, len(ordered)), label=name)
-    levels.set(title="over samples", xlabel="dB", ylabel="share below")
+    levels.set(title="over samples", xlabel="dB", ylabel="fraction of samples below")
     levels.legend(frameon=False)
     for panel in (in_band, by_delay, levels):
         panel.grid(alpha=0.25)

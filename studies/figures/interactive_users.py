@@ -79,7 +79,7 @@ def _distribution(users: Users) -> Json:
         "x": list(users.places_db(users.table["sinr_db"])), "y": list(users.shares),
         "hovertext": _said(users.table["sinr_db"]), "hovertemplate": "%{y:.2f} below %{hovertext}",
     }  # fmt: skip
-    layout = laid_out("users by SINR", "SINR (dB)", "share below")
+    layout = laid_out("users by SINR", "SINR (dB)", "fraction of users below")
     layout["xaxis"] |= _ticks(users)
     return {"data": [line], "layout": layout}
 

@@ -21,7 +21,7 @@ def users_figure(users: Users) -> Figure:
         _map(figure, panels.pop(0), users)
     _accuracy(panels[0], users)
     panels[1].plot(users.places_db(users.table["sinr_db"]), users.shares, color=_COLOR)
-    panels[1].set(title="users by SINR", xlabel="SINR (dB)", ylabel="share below")
+    panels[1].set(title="users by SINR", xlabel="SINR (dB)", ylabel="fraction of users below")
     if users.ticks:
         for panel in panels:
             panel.set_xticks(list(users.ticks), list(users.ticks.values()))

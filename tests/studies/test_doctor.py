@@ -65,7 +65,7 @@ def test_everything_is_shown_and_ray_is_not_started(
         *("GPU", "CPUs", "memory", "ray tracing", "Sionna 1.x, isolated", "open files"),
         *("disk, this folder", "disk, Ray's folder", "/dev/shm"),
     }
-    assert all(bool(cost) == (ok == "lacks") for ok, _, cost, _ in rows.values())
+    assert all(bool(cost) == (ok == "optional") for ok, _, cost, _ in rows.values())
     assert ray.is_initialized() is running
 
 
@@ -82,13 +82,13 @@ def test_what_is_optional_is_no_error(
     code, rows = doctor()
     assert code == 0
     remedy = 'pip install "tokcom[diffusion]"'
-    assert rows["diffusers"] == ["lacks", "not installed", "tokcom draw", remedy]
+    assert rows["diffusers"] == ["optional", "not installed", "tokcom draw", remedy]
     assert rows["optuna"][3] == 'pip install "tokcom[search]"'
     assert rows["scikit-learn"][3] == 'pip install "tokcom[tsne]"'
-    assert rows["mlflow"] == ["lacks", "not installed", "loggers: mlflow", "pip install mlflow"]
+    assert rows["mlflow"] == ["optional", "not installed", "loggers: mlflow", "pip install mlflow"]
     assert rows["Sionna 1.x, isolated"][3] == "pip install virtualenv"
     ok, here, cost, remedy = rows["ray tracing"]
-    assert (ok, here) == ("lacks", "neither a GPU nor LLVM 16 or newer")
+    assert (ok, here) == ("optional", "neither a GPU nor LLVM 16 or newer")
     assert "munich" in cost
     assert "libllvm19" in remedy
 

@@ -282,7 +282,7 @@ def test_the_page_says_what_is_other_than_in_the_preset(
     tables: Tables, results: pd.DataFrame
 ) -> None:
     own = studies.load("emulate", {"emulate.users": 500})
-    assert "Other than the preset: emulate.users.0 3000 -&gt; 500." in render(
+    assert "Differs from the preset in: emulate.users.0 3000 -&gt; 500." in render(
         Findings(own, tables, results), {}, {}
     )
     for same in (studies.load("emulate"), own.model_copy(update={"description": "mine"})):

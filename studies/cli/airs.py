@@ -40,7 +40,7 @@ def list_airs() -> None:
     shown = plain_table("airs", "what", "settings")
     for config in dict.fromkeys(AIRS.values()):
         names = ", ".join(name for name, kind in AIRS.items() if kind is config)
-        own = [
+        defaults = [
             f"{name}={field.default}"
             for name, field in config.model_fields.items()
             if name not in ("name", "sha256") and not field.is_required()
@@ -48,7 +48,7 @@ def list_airs() -> None:
         needed = [name for name, field in config.model_fields.items() if field.is_required()]
         needed = [name for name in needed if name != "name"]
         summary = (config.__doc__ or "").split("\n\n")[0]
-        shown.add_row(names, " ".join(summary.split()), ", ".join([*needed, *own]))
+        shown.add_row(names, " ".join(summary.split()), ", ".join([*needed, *defaults]))
     shown.add_row("custom", "An air of your own, see docs/own_air.md.", "class, and its own keys")
     print_table(console, shown)
 
@@ -161,10 +161,10 @@ def _link(settings: list[str] | None) -> Link:
 
 
 def _keys(settings: list[str] | None, option: str) -> dict[str, Any]:
-    found = {}
+    keys = {}
     for setting in settings or ():
         key, separator, text = setting.partition("=")
         if not separator:
             raise ValueError(f"{option} {setting!r} should be key=value")
-        found[key] = parse_option(text, f"{option} {setting!r}")
-    return found
+        keys[key] = parse_option(text, f"{option} {setting!r}")
+    return keys

@@ -41,7 +41,7 @@ def check(
             for task in tasks
         }
     print_table(console, _table(tasks, checks))
-    every = [split for own in checks.values() for split in own]
+    every = [split for splits in checks.values() for split in splits]
     lines = [line.replace(f"{root}/", "") for line in _complaints(every)]
     if any(split.unprepared for split in every):
         lines.append(f"'tokcom data prepare {folder}' extracts frames and sound")
@@ -69,26 +69,26 @@ def _table(tasks: Sequence[Task], checks: dict[str, list[SplitCheck]]) -> Table:
 
 def _remarks(splits: Sequence[SplitCheck]) -> list[str]:
     """Lines about what can be used, but should be known."""
-    found = []
+    remarks = []
     for split in splits:
         name = f"{split.task}, {split.split}"
         if split.repeated_ids:
             number = f"{split.repeated_ids} ids occur more than once about the same clip or image"
-            found.append(f"{name}: {number}; in a study the later ones are ID-2, ID-3 ...")
+            remarks.append(f"{name}: {number}; in a study the later ones are ID-2, ID-3 ...")
         if split.tested:
             number = f"{split.tested} of {split.media} clips or images"
-            found.append(f"{name}: {number} are in the test split as well")
-    return found
+            remarks.append(f"{name}: {number} are in the test split as well")
+    return remarks
 
 
 def _complaints(splits: Sequence[SplitCheck]) -> list[str]:
     """Lines that name what cannot be used, the first ones of each kind."""
-    found = []
+    complaints = []
     for split in splits:
-        own = [f"missing {file}" for file in split.missing[:_SHOWN]]
-        own += split.damaged[:_SHOWN]
-        more = len(split.missing) + len(split.damaged) - len(own)
-        own += [f"and {more} more"] if more else []
-        own += [split.unreadable] if split.unreadable else []
-        found += [f"{split.task}, {split.split}: {line}" for line in own]
-    return found
+        lines = [f"missing {file}" for file in split.missing[:_SHOWN]]
+        lines += split.damaged[:_SHOWN]
+        more = len(split.missing) + len(split.damaged) - len(lines)
+        lines += [f"and {more} more"] if more else []
+        lines += [split.unreadable] if split.unreadable else []
+        complaints += [f"{split.task}, {split.split}: {line}" for line in lines]
+    return complaints

@@ -35,10 +35,10 @@ def doctor(
     """
     if overrides and source is None:
         raise ValueError("--set changes a study; name one: tokcom doctor STUDY --set KEY=VALUE")
-    found = _findings(source, tuple(overrides or ()))
-    print_table(console, _table(found))
-    console.print(_verdict(found), highlight=False)
-    if any(one.fails for one in found):
+    findings = _findings(source, tuple(overrides or ()))
+    print_table(console, _table(findings))
+    console.print(_verdict(findings), highlight=False)
+    if any(finding.fails for finding in findings):
         sys.exit(1)
 
 
@@ -47,19 +47,19 @@ def _findings(source: str | None, overrides: tuple[str, ...]) -> list[Finding]:
     from ..doctor.installation import optional_findings, package_findings
     from ..doctor.machine import machine_findings
 
-    found = package_findings()
+    findings = package_findings()
     try:
-        found += optional_findings()
+        findings += optional_findings()
         study = None if source is None else _load(source, overrides)
-        found += machine_findings(1.0 if study is None else study.resources.cpu)
+        findings += machine_findings(1.0 if study is None else study.resources.cpu)
         if study is not None:
             from ..doctor.needs import study_findings
 
-            found += study_findings(study)
+            findings += study_findings(study)
     except ImportError as error:
         lost = "all else cannot be looked at"
-        found.append(Finding("all else", first_line(error), lost, "the packages above", True))
-    return found
+        findings.append(Finding("all else", first_line(error), lost, "the packages above", True))
+    return findings
 
 
 def _load(source: str, overrides: tuple[str, ...]) -> Study:
@@ -68,16 +68,16 @@ def _load(source: str, overrides: tuple[str, ...]) -> Study:
     return load(source, overrides)
 
 
-def _table(found: Sequence[Finding]) -> Table:
+def _table(findings: Sequence[Finding]) -> Table:
     shown = plain_table("", "what", "here", "what it costs", "how to fix it")
-    for one in found:
-        mark = Text("missing", "red") if one.fails else Text("optional", "yellow")
-        cells = (one.subject, one.found, one.cost, one.remedy)
-        shown.add_row(mark if one.cost else Text("ok", "green"), *cells)
+    for finding in findings:
+        mark = Text("missing", "red") if finding.fails else Text("optional", "yellow")
+        cells = (finding.subject, finding.found, finding.cost, finding.remedy)
+        shown.add_row(mark if finding.cost else Text("ok", "green"), *cells)
     return shown
 
 
-def _verdict(found: Sequence[Finding]) -> str:
-    missing = sum(one.fails for one in found)
-    optional = sum(bool(one.cost) for one in found) - missing
+def _verdict(findings: Sequence[Finding]) -> str:
+    missing = sum(finding.fails for finding in findings)
+    optional = sum(bool(finding.cost) for finding in findings) - missing
     return f"needed and missing: {missing}; optional and missing: {optional}"

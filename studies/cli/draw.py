@@ -106,8 +106,8 @@ def _show(verdicts: dict[str, list[Verdict]], seed: int) -> None:
 
     def interval(values: list[float], lowest: float = 0.0) -> str:
         asked = np.ones((1, len(values)), dtype=np.int64)
-        found = mean_interval(np.array([values]), asked, lowest)
-        return f"{found.low:.3f} to {found.high:.3f}"
+        bounds = mean_interval(np.array([values]), asked, lowest)
+        return f"{bounds.low:.3f} to {bounds.high:.3f}"
 
     count = len(verdicts["wish"])
     shown = plain_table(
@@ -117,10 +117,10 @@ def _show(verdicts: dict[str, list[Verdict]], seed: int) -> None:
         "95 % interval",
         title=f"{count} wishes, seed {seed}",
     )
-    fulfilled = {name: [float(v.fulfilled) for v in own] for name, own in verdicts.items()}
-    for name, own in fulfilled.items():
+    fulfilled = {name: [float(v.fulfilled) for v in judged] for name, judged in verdicts.items()}
+    for name, scores in fulfilled.items():
         attributes = np.mean([verdict.attributes for verdict in verdicts[name]])
-        shown.add_row(name, f"{attributes:.3f}", f"{np.mean(own):.3f}", interval(own))
+        shown.add_row(name, f"{attributes:.3f}", f"{np.mean(scores):.3f}", interval(scores))
     print_table(console, shown)
     pairs = zip(fulfilled["refined"], fulfilled["wish"], strict=True)
     gain = [refined - plain for refined, plain in pairs]

@@ -54,10 +54,10 @@ def forecast_table(study: Study, forecast: Forecast, begun: bool) -> Table | str
 
 def trials_at_once(study: Study) -> int:
     """Number of a study's trials that find room on this machine."""
-    own = study.resources
-    room = [max(cpu_count(), own.cpu) / own.cpu]
+    resources = study.resources
+    room = [max(cpu_count(), resources.cpu) / resources.cpu]
     devices = len(layout_of(study).devices) if study.engine == "ray" else 0
-    gpus = own.gpu + own.device_gpu * devices
+    gpus = resources.gpu + resources.device_gpu * devices
     if gpus:
         room.append(torch.cuda.device_count() / gpus)
     return max(1, int(min(room)))

@@ -60,7 +60,7 @@ def plan_tables(study: Study, folder: StudyFolder) -> list[RenderableType]:
     }
     cells = plan.known_cells(first | choose_learning_rates(plan, folder))
     specs = specs_of(plan, cells)
-    reasons = [found.reason for found in plan.infeasible()]
+    reasons = [cell.reason for cell in plan.infeasible()]
     shown: list[RenderableType] = [
         _cells(cells, layout_of(study)),
         *infeasible_notes(reasons, len(cells) + len(reasons)),
@@ -78,12 +78,14 @@ def plan_tables(study: Study, folder: StudyFolder) -> list[RenderableType]:
 
 def needs(study: Study) -> list[str]:
     """What a study takes besides this package: checkpoints, data and GPUs."""
-    found = [f"{own.kind} {own.name}" for own in study.checkpoints if own.name not in POCKETS]
+    needed = [
+        f"{named.kind} {named.name}" for named in study.checkpoints if named.name not in POCKETS
+    ]
     if study.data.folder is not None:
-        found.append(f"data in {study.data.folder}")
+        needed.append(f"data in {study.data.folder}")
     if study.resources.gpu:
-        found.append(f"{study.resources.gpu:g} GPU a trial")
-    return found
+        needed.append(f"{study.resources.gpu:g} GPU a trial")
+    return needed
 
 
 def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
@@ -105,8 +107,8 @@ def _cells(cells: Sequence[Cell], layout: TableLayout) -> Table:
             layout.budget_text(identity(cell, layout)),
         )
         seeds.setdefault(condition, set()).add(cell.seed)
-    for condition, own in seeds.items():
-        shown.add_row(*condition, str(len(own)))
+    for condition, numbers in seeds.items():
+        shown.add_row(*condition, str(len(numbers)))
     return shown
 
 
@@ -239,7 +241,8 @@ def _questions(study: Study) -> int | None:
     if study.emulate is None:
         return questions
     asked = min(
-        round(own.users * own.questions_per_s * own.duration_s) for own in study.emulate.each
+        round(users.users * users.questions_per_s * users.duration_s)
+        for users in study.emulate.each
     )
     return asked if questions is None else min(asked, questions)
 

@@ -41,8 +41,8 @@ def print_results(console: Console, findings: Findings) -> None:
         print_table(console, claims_table(findings.verdicts))
         console.print("in how many conditions; differences and intervals: report.html")
     if len(findings.diverged):
-        told = reasons_note(findings.diverged, layout)
-        console.print(Text("training has diverged", "red") + Text(": ") + told)
+        diverged = reasons_note(findings.diverged, layout)
+        console.print(Text("training has diverged", "red") + Text(": ") + diverged)
     cells = results.drop_duplicates("cell")
     reasons = cells.loc[cells["status"] == "infeasible", "reason"]
     for note in infeasible_notes(reasons, len(cells)):

@@ -68,7 +68,7 @@ def search(
     best = done.iloc[0]
     settings = [f"{key}={_plain(best[key])}" for key in spaces]
     if len(study.methods) > 1 and any(key.startswith("methods.") for key in spaces):
-        (alone,) = (own.model_dump(mode="json") for own in study.methods if own.label == method)
+        (alone,) = (each.model_dump(mode="json") for each in study.methods if each.label == method)
         settings.insert(0, f"methods={json.dumps([alone])}")
     sets = " ".join(f"--set {quote(setting)}" for setting in settings)
     console.print(f"the best: {sets}", soft_wrap=True, highlight=False)
@@ -82,14 +82,14 @@ def _spaces(over: list[str]) -> dict[str, Any]:
     """
     from ..plan.overrides import overrides_of
 
-    found: dict[str, Any] = {}
+    spaces: dict[str, Any] = {}
     for change in overrides_of(over, "--over"):
-        if change.key in found:
+        if change.key in spaces:
             raise ValueError(
                 f"--over {change.key} is there twice; give all its values in one list or range"
             )
-        found[change.key] = change.value
-    return found
+        spaces[change.key] = change.value
+    return spaces
 
 
 def _trials(table: pd.DataFrame) -> Table:

@@ -27,16 +27,18 @@ def speed(
     from ..storage.folder import StudyFolder
 
     quieten()
-    found = measure_speeds(StudyFolder(folder), method, questions)
+    speeds = measure_speeds(StudyFolder(folder), method, questions)
     shown = plain_table("", "GFLOP", "ms", "GFLOP/s")
-    for name, own in {**found.devices, "base station": found.station}.items():
-        shown.add_row(name, f"{own.gflop:.3g}", f"{1e3 * own.seconds:.3g}", f"{own.gflops:.3g}")
+    for name, speed in {**speeds.devices, "base station": speeds.station}.items():
+        shown.add_row(
+            name, f"{speed.gflop:.3g}", f"{1e3 * speed.seconds:.3g}", f"{speed.gflops:.3g}"
+        )
     print_table(console, shown)
-    tokens = ", ".join(f"{count} {device}" for device, count in found.tokens.items())
+    tokens = ", ".join(f"{count} {device}" for device, count in speeds.tokens.items())
     console.print(
-        f"{found.method}{f', {tokens} tokens' if tokens else ''}; mean of {found.questions} "
+        f"{speeds.method}{f', {tokens} tokens' if tokens else ''}; mean of {speeds.questions} "
         f"questions, one at a time, {torch.get_num_threads()} threads"
     )
-    speeds = found.compute.model_dump(exclude_none=True)
-    values = ", ".join(f"{name}: {value:g}" for name, value in speeds.items())
+    compute = speeds.compute.model_dump(exclude_none=True)
+    values = ", ".join(f"{name}: {value:g}" for name, value in compute.items())
     console.print(f'--set "compute={{{values}}}"', soft_wrap=True, highlight=False)

@@ -146,7 +146,7 @@ def compare(
     from ..tables.layout import layout_of
     from .screen import differences_table, starred_note
 
-    found = compare_methods(folder, first, second, part)
+    differences = compare_methods(folder, first, second, part)
     layout = layout_of(StudyFolder(folder).open())
-    print_table(console, differences_table(found, first, second, layout))
-    console.print(starred_note(found))
+    print_table(console, differences_table(differences, first, second, layout))
+    console.print(starred_note(differences))

@@ -25,14 +25,14 @@ _EXTRAS = (
 
 def package_findings() -> list[Finding]:
     """Python, and the packages that are needed: the large ones, and those that do not fit."""
-    found = [Finding("Python", platform.python_version())]
+    findings = [Finding("Python", platform.python_version())]
     for needed in _requirements():
         if needed.name == _VIRTUALENV:
             continue
-        own = _package(needed, "tokcom does not work", f'pip install "{needed}"', needed=True)
-        if own.cost or needed.name in _ALWAYS_SHOWN:
-            found.append(own)
-    return found
+        finding = _package(needed, "tokcom does not work", f'pip install "{needed}"', needed=True)
+        if finding.cost or needed.name in _ALWAYS_SHOWN:
+            findings.append(finding)
+    return findings
 
 
 def optional_findings() -> Iterator[Finding]:
@@ -41,7 +41,7 @@ def optional_findings() -> Iterator[Finding]:
     yield _ray_tracing()
     yield _isolated_sionna()
     for extra, name, purpose in _EXTRAS:
-        known = (own for own in _requirements(extra) if own.name == name)
+        known = (wanted for wanted in _requirements(extra) if wanted.name == name)
         remedy = f'pip install "{_PACKAGE}[{extra}]"'
         yield _package(next(known, Requirement(name)), purpose, remedy)
     for logger, package in PACKAGES.items():
@@ -50,17 +50,17 @@ def optional_findings() -> Iterator[Finding]:
 
 def _package(wanted: Requirement, cost: str, remedy: str, needed: bool = False) -> Finding:
     """The version of a package; with cost and remedy if it is missing or another is wanted."""
-    there = _version(wanted.name)
-    if there is not None and wanted.specifier.contains(there, prereleases=True):
-        return Finding(wanted.name, there)
-    found = "not installed" if there is None else f"{there}, not {wanted.specifier}"
+    installed = _version(wanted.name)
+    if installed is not None and wanted.specifier.contains(installed, prereleases=True):
+        return Finding(wanted.name, installed)
+    found = "not installed" if installed is None else f"{installed}, not {wanted.specifier}"
     return Finding(wanted.name, found, cost, remedy, needed)
 
 
 def _requirements(extra: str = "") -> list[Requirement]:
     """What the package requires on this platform, with an extra or without any."""
     every = map(Requirement, requires(_PACKAGE) or ())
-    return [own for own in every if own.marker is None or own.marker.evaluate({"extra": extra})]
+    return [each for each in every if each.marker is None or each.marker.evaluate({"extra": extra})]
 
 
 def _version(name: str) -> str | None:
@@ -109,8 +109,7 @@ def _ray_tracing() -> Finding:
 def _isolated_sionna() -> Finding:
     """Whether the environment can be made; Ray makes it when one of its airs is first used."""
     subject = "Sionna 1.x, isolated"
-    there = _version(_VIRTUALENV)
-    if there is None:
+    if _version(_VIRTUALENV) is None:
         return Finding(
             subject,
             f"no {_VIRTUALENV} to make it with",

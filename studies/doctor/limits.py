@@ -14,10 +14,10 @@ _OWN_CGROUP = Path("/proc/self/cgroup")
 
 def memory_bytes() -> int:
     """Memory of the machine, or of its container."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     first_version = _CGROUPS / "memory" / "memory.limit_in_bytes"
     limits = (*_words("memory.max"), *_first_words(first_version))
-    return min([there, *(int(own[0]) for own in limits if own[0].isdigit())])
+    return min([physical, *(int(words[0]) for words in limits if words[0].isdigit())])
 
 
 def open_files() -> float:
@@ -30,8 +30,8 @@ def _words(name: str) -> Iterator[list[str]]:
     """Words of a file of cgroups v2, for this process's group and all groups above it."""
     for line in _lines(_OWN_CGROUP):
         if line.startswith("0::/"):
-            own = _CGROUPS / line.removeprefix("0::/")
-            for folder in (own, *own.parents):
+            group = _CGROUPS / line.removeprefix("0::/")
+            for folder in (group, *group.parents):
                 if folder.is_relative_to(_CGROUPS):
                     yield from _first_words(folder / name)
 

@@ -56,16 +56,16 @@ def _gpu() -> Finding:
         available = torch.cuda.is_available()
     if not available:
         built = torch.version.cuda or torch.version.hip
-        told = str(caught[0].message).partition("\n")[0] if caught else "none that torch can use"
+        reason = str(caught[0].message).partition("\n")[0] if caught else "none that torch can use"
         return Finding(
             "GPU",
-            told if built else "none: torch is built without CUDA",
+            reason if built else "none: torch is built without CUDA",
             cost="checkpoints of billions of weights are slow",
             remedy="a machine with a GPU, and torch built for it (pytorch.org)",
         )
     cards = Counter(
-        (own.name, own.total_memory)
-        for own in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        (card.name, card.total_memory)
+        for card in map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     )
     dtype = str(pick_dtype(torch.device("cuda"))).removeprefix("torch.")
     named = (f"{count} x {name}, {_size(memory)}" for (name, memory), count in cards.items())
@@ -79,13 +79,13 @@ def _cpus() -> Finding:
 
 
 def _memory(trial_cpus: float) -> Finding:
-    there, every = memory_bytes(), cpu_count()
-    fitting, at_once = max(1, int(there / _TRIAL_BYTES)), int(every / trial_cpus)
+    memory, every = memory_bytes(), cpu_count()
+    fitting, at_once = max(1, int(memory / _TRIAL_BYTES)), int(every / trial_cpus)
     if fitting >= at_once:
-        return Finding("memory", _size(there))
+        return Finding("memory", _size(memory))
     return Finding(
         "memory",
-        _size(there),
+        _size(memory),
         cost=f"{at_once} trials at once may not fit: each takes up to {_size(_TRIAL_BYTES)}",
         remedy=f"--set resources.cpu={math.ceil(every / fitting)}",
     )
@@ -99,21 +99,21 @@ def _ray_folder() -> Finding:
     """The disk of Ray's folder, which Ray needs; it spills no objects to an almost full disk."""
     root = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
     remedy = "export RAY_TMPDIR=DIR, on another disk"
-    found = _disk("disk, Ray's folder", root / "ray", remedy, needed=True)
+    finding = _disk("disk, Ray's folder", root / "ray", remedy, needed=True)
     usage = shutil.disk_usage(_existing(root))
-    if not found.cost and usage.free < (1 - _MAX_DISK_USE) * usage.total:
+    if not finding.cost and usage.free < (1 - _MAX_DISK_USE) * usage.total:
         cost = f"Ray spills no objects: the disk is over {_MAX_DISK_USE:.0%} full"
-        return Finding(found.subject, found.found, cost, remedy)
-    return found
+        return Finding(finding.subject, finding.found, cost, remedy)
+    return finding
 
 
 def _disk(subject: str, folder: Path, remedy: str, needed: bool = False) -> Finding:
     """Free room for a folder that may not exist yet; ``needed`` if it must be writable."""
-    there = _existing(folder)
-    if not os.access(there, os.W_OK | os.X_OK):
+    existing = _existing(folder)
+    if not os.access(existing, os.W_OK | os.X_OK):
         cost = "studies cannot be run here"
-        return Finding(subject, f"{there} cannot be written", cost, remedy, needed)
-    free = shutil.disk_usage(there).free
+        return Finding(subject, f"{existing} cannot be written", cost, remedy, needed)
+    free = shutil.disk_usage(existing).free
     found = f"{_size(free)} free in {folder}"
     if free < _MIN_FREE_BYTES:
         return Finding(subject, found, "a study may run out of room; it can be resumed", remedy)
@@ -125,7 +125,7 @@ def _existing(folder: Path) -> Path:
 
     What is in a folder that may not be searched counts as not there.
     """
-    return next(own for own in (folder, *folder.absolute().parents) if os.path.exists(own))
+    return next(at for at in (folder, *folder.absolute().parents) if os.path.exists(at))
 
 
 def _shared_memory() -> Finding:

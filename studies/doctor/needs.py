@@ -24,16 +24,16 @@ from .findings import Finding
 def study_findings(study: Study) -> list[Finding]:
     """Checkpoints, data, airs, GPUs and loggers of a study, and whether they fit together."""
     checkpoints = [_checkpoint(wanted) for wanted in study.checkpoints]
-    found = [
+    findings = [
         *checkpoints,
         *_data(study),
         *(_air(air, study) for air in study.airs),
         _device(study),
         *(_logger(logger) for logger in study.loggers),
     ]
-    if any(own.cost for own in checkpoints) or any(own.fails for own in found):
-        return found  # the rest reads the checkpoints, and may download them
-    return [*found, *_modules(study), _whole(study)]
+    if any(each.cost for each in checkpoints) or any(each.fails for each in findings):
+        return findings  # the rest reads the checkpoints, and may download them
+    return [*findings, *_modules(study), _whole(study)]
 
 
 def _checkpoint(wanted: NamedCheckpoint) -> Finding:
@@ -42,9 +42,9 @@ def _checkpoint(wanted: NamedCheckpoint) -> Finding:
         folder = local_folder(wanted)
     except ValueError as error:
         refused = _refused(subject, error)
-        own = refused.remedy or "a folder that save_pretrained of transformers wrote"
+        of_folder = refused.remedy or "a folder that save_pretrained of transformers wrote"
         of_hub = f"{download}, where the Hub can be reached"
-        return replace(refused, remedy=of_hub if is_of_hub(wanted.name) else own)
+        return replace(refused, remedy=of_hub if is_of_hub(wanted.name) else of_folder)
     if folder is None:
         return Finding(subject, "on the Hub, not here", "the first run downloads it", download)
     if wanted.name in POCKETS:
@@ -71,11 +71,11 @@ def _split(split: SplitCheck, root: Path) -> Finding:
     if split.unreadable:
         return _refused(subject, ValueError(split.unreadable))
     of_media = f", {split.ready} of {split.media} media" if split.media else ""
-    found = Finding(subject, f"{split.samples} samples{of_media}")
+    finding = Finding(subject, f"{split.samples} samples{of_media}")
     if split.complete:
-        return found
+        return finding
     return replace(
-        found,
+        finding,
         cost="samples without their media are left out" if split.ready else "the study fails",
         remedy=f"tokcom data {'prepare' if split.unprepared else 'check'} {root}",
         needed=not split.ready,
@@ -95,14 +95,16 @@ def _air(air: AirBase, study: Study) -> Finding:
 def _device(study: Study) -> Finding:
     import torch
 
-    asked = study.resources
+    resources = study.resources
     try:
         check_device(study)
         check_gpus(study, torch.cuda.device_count())
     except ValueError as error:
         return _refused("device", error)
     device = pick_device(study.torch_device)
-    return Finding("device", f"{device}; a trial takes cpu: {asked.cpu:g}, gpu: {asked.gpu:g}")
+    return Finding(
+        "device", f"{device}; a trial takes cpu: {resources.cpu:g}, gpu: {resources.gpu:g}"
+    )
 
 
 def _logger(logger: AnyLogger) -> Finding:

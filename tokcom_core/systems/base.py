@@ -69,9 +69,9 @@ class System(Named, ABC):
         return raw
 
     @classmethod
-    def merged(cls, settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    def merged(cls, settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
         """All of a study's settings for this system, with a method's own on top."""
-        return merged(settings, cls.expanded(own))
+        return merged(settings, cls.expanded(overrides))
 
     @abstractmethod
     def streams(self, task: Task, tokens: TokenLengths) -> tuple[Stream, ...]:

@@ -96,9 +96,9 @@ def system_of(method: Method, systems: Systems) -> System:
     if method.system in SYSTEMS:
         under = getattr(systems, method.system).model_dump(mode="json")
         settings = cls.merged(under, method.settings)
-    found = validate_named({**settings, "name": method.system}, System, SYSTEMS)
-    refuse_truth_for_number(method.settings, found)
-    return found
+    system = validate_named({**settings, "name": method.system}, System, SYSTEMS)
+    refuse_truth_for_number(method.settings, system)
+    return system
 
 
 def system_named_by(method: Any) -> type[System] | None:

@@ -57,11 +57,11 @@ class AdaptedModules(Config):
 
         paths = linear_modules(language)
         lacking = [
-            own for own in self.modules if not any(f".{p}".endswith(f".{own}") for p in paths)
+            name for name in self.modules if not any(f".{p}".endswith(f".{name}") for p in paths)
         ]
         if paths and lacking:
-            there = dict.fromkeys(path.rpartition(".")[2] for path in paths)
+            known = dict.fromkeys(path.rpartition(".")[2] for path in paths)
             raise ValueError(
                 f"the layers of language model {language!r} have no {', '.join(lacking)} for the "
-                f"adapter; set lora.modules of the system to some of {', '.join(there)}"
+                f"adapter; set lora.modules of the system to some of {', '.join(known)}"
             )

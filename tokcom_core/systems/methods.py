@@ -58,11 +58,11 @@ class Method(Config):
                     "leave one of name and system out"
                 )
             label = keys.pop("label", _label(known["label"], keys))
-            own = {key: known[key] for key in ("system", "transport")}
-            keys = {**merged({**own, **known["settings"]}, keys), "label": label}
+            start = {key: known[key] for key in ("system", "transport")}
+            keys = {**merged({**start, **known["settings"]}, keys), "label": label}
         elif "system" in keys:
-            own = {key: value for key, value in keys.items() if key not in ("system", "label")}
-            keys.setdefault("label", _label(str(keys["system"]), own))
+            others = {key: value for key, value in keys.items() if key not in ("system", "label")}
+            keys.setdefault("label", _label(str(keys["system"]), others))
         else:
             raise ValueError("a method needs 'name', one of the short names, or 'system'")
         settings = {key: value for key, value in keys.items() if key not in OWN_KEYS}
@@ -73,12 +73,12 @@ class Method(Config):
         """The shortest equivalent form: the short name alone if nothing else is set."""
         if self.label in SHORT_NAMES and self == Method.model_validate(self.label):
             return self.label
-        own: dict[str, Any] = {"label": self.label, "system": self.system}
+        short: dict[str, Any] = {"label": self.label, "system": self.system}
         if self.transport:
-            own["transport"] = self.transport
+            short["transport"] = self.transport
         if self.train_tokens != "matched":
-            own["train_tokens"] = self.train_tokens
-        return {**own, **self.settings}
+            short["train_tokens"] = self.train_tokens
+        return {**short, **self.settings}
 
 
 def _label(start: str, keys: Mapping[str, Any]) -> str:
@@ -88,13 +88,13 @@ def _label(start: str, keys: Mapping[str, Any]) -> str:
 
 def flattened(keys: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     """Nested keys joined by dots: ``{"alignment.steps": 3}``; each begins with ``place``."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in keys.items():
         if isinstance(value, Mapping):
-            found |= flattened(value, f"{place}{key}.")
+            flat |= flattened(value, f"{place}{key}.")
         else:
-            found[place + key] = value
-    return found
+            flat[place + key] = value
+    return flat
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,13 +102,13 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
     A nested mapping with another ``name`` replaces the one that it lies over.
     """
-    found = {**under, **over}
+    both = {**under, **over}
     for key in under.keys() & over.keys():
         below, above = under[key], over[key]
         if isinstance(below, Mapping) and isinstance(above, Mapping):
             same = above.get("name", below.get("name")) == below.get("name")
-            found[key] = merged(below, above) if same else dict(above)
-    return found
+            both[key] = merged(below, above) if same else dict(above)
+    return both
 
 
 def _known(name: Any) -> dict[str, Any]:
@@ -141,10 +141,10 @@ def register(system: str, methods: Mapping[str, Mapping[str, Any]]) -> None:
     assert system != CUSTOM
     for name, keys in methods.items():
         assert name not in SHORT_NAMES, f"two methods are called {name}"
-        own = {key: value for key, value in keys.items() if key not in ("summary", "transport")}
+        rest = {key: value for key, value in keys.items() if key not in ("summary", "transport")}
         SUMMARIES[name] = str(keys["summary"])
         SHORT_NAMES[name] = {
             "system": system,
             "transport": dict(keys.get("transport", {})),
-            "settings": own,
+            "settings": rest,
         }

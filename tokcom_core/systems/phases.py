@@ -111,4 +111,4 @@ class Phase:
     @property
     def crossing(self) -> tuple[str, ...]:
         """Names of the streams that cross the air, in order."""
-        return tuple(own.stream for own in self.inputs if self.over_air and own.over_air)
+        return tuple(item.stream for item in self.inputs if self.over_air and item.over_air)

@@ -69,11 +69,11 @@ class Trained(nn.Module):
         Raises:
             ValueError: for the weights of another network, or not all of this one's.
         """
-        own = {key: p for key, p in self.named_parameters() if p.requires_grad}
+        trained = {key: p for key, p in self.named_parameters() if p.requires_grad}
         saved = load_file(folder / f"{name}.safetensors")
-        check_saved(saved, own)
+        check_saved(saved, trained)
         for key, value in saved.items():
-            own[key].data.copy_(value)
+            trained[key].data.copy_(value)
 
 
 class Transmitter(Trained, ABC):

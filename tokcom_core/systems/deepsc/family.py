@@ -149,24 +149,24 @@ class DeepScSystem(System):
         if device == TEXT:
             columns = (task.texts[-1],)
             checkpoint, splits = self.text.tokenizer, self._splits(task)
-            own: AnyFeatures = TextFeatures(columns=columns, checkpoint=checkpoint, splits=splits)
+            text: AnyFeatures = TextFeatures(columns=columns, checkpoint=checkpoint, splits=splits)
             if self.text.layer is not None:
-                own = TextStates(
+                text = TextStates(
                     columns=columns,
                     checkpoint=checkpoint,
                     splits=splits,
                     layer=self.text.layer,
                     max_tokens=self.text.max_words,
                 )
-            return {TEXT: (own,)}
+            return {TEXT: (text,)}
         image = self.image_config
         assert image is not None
         # for all splits, so that systems which read more of them share the store
-        found: dict[str, tuple[AnyFeatures, ...]] = {}
+        features: dict[str, tuple[AnyFeatures, ...]] = {}
         for name, encoder in image.encoders.items():
             sliding = Sliding(counts=(patches(encoder),), dtype=image.feature_dtype)
-            found[name] = features_of_datasets(task, task.splits, IMAGE, encoder, sliding)
-        return found
+            features[name] = features_of_datasets(task, task.splits, IMAGE, encoder, sliding)
+        return features
 
     def _splits(self, task: Task) -> tuple[str, ...]:
         return (task.train_split, task.validation_split, task.test_split)
@@ -244,15 +244,15 @@ class DeepScSystem(System):
         """
         if device == TEXT:
             text, words = self.text, self.text.max_words
-            own = self._states + text.size.macs(words + (text.vectors or 0))
-            return 2e-9 * (own + text.sent * text.code.encoder_macs(text.size.width))
+            macs = self._states + text.size.macs(words + (text.vectors or 0))
+            return 2e-9 * (macs + text.sent * text.code.encoder_macs(text.size.width))
         image = self.image_config
         assert image is not None
-        own = PatchEmbedding.macs(image) + image.size.macs(image.length + (image.vectors or 0))
-        own += image.sent * image.code.encoder_macs(image.size.width)
+        macs = PatchEmbedding.macs(image) + image.size.macs(image.length + (image.vectors or 0))
+        macs += image.sent * image.code.encoder_macs(image.size.width)
         shapes = {name: encoder.shape() for name, encoder in image.encoders.items()}
         frozen = sum(shape.gflop(windows[name]) for name, shape in shapes.items())
-        return frozen + 2e-9 * windows[IMAGE] * own
+        return frozen + 2e-9 * windows[IMAGE] * macs
 
     @property
     def _states(self) -> int:

@@ -64,8 +64,8 @@ class AnsweringReceiver(Receiver):
         asked = received[self._asked].arrived
         if not asked.any():
             return {}
-        own = samples.take(asked.nonzero()[:, 0].tolist())
-        return self.phase_losses(phase, self._vectors(received, asked), own)
+        arrived = samples.take(asked.nonzero()[:, 0].tolist())
+        return self.phase_losses(phase, self._vectors(received, asked), arrived)
 
     def phase_losses(self, phase: str, vectors: Vectors, samples: Samples) -> dict[str, Tensor]:
         """Losses of samples that have all arrived."""
@@ -75,10 +75,10 @@ class AnsweringReceiver(Receiver):
     def predict(
         self, received: Mapping[str, Received], targets: Samples, asked: Tensor
     ) -> Predictions:
-        own = targets.take(asked.nonzero()[:, 0].tolist())
-        task = self._task_indices(own)
+        questions = targets.take(asked.nonzero()[:, 0].tolist())
+        task = self._task_indices(questions)
         logits = self.logits(self._vectors(received, asked), task)
-        return self.answers.predict(logits, own, task)
+        return self.answers.predict(logits, questions, task)
 
     def _task_indices(self, samples: Samples) -> Tensor:
         return task_indices(samples, self._tasks).to(self._device)
@@ -90,9 +90,9 @@ class AnsweringReceiver(Receiver):
         attention needs something to attend to.
         """
         found = {}
-        for name, own in received.items():
+        for name, stream in received.items():
             code = self._codes[name]
-            reals = unpack(own.symbols[asked], code.reals)
-            valid = by_token(own.delivered[asked], code.reals // 2)
+            reals = unpack(stream.symbols[asked], code.reals)
+            valid = by_token(stream.delivered[asked], code.reals // 2)
             found[name] = (reals, valid | ~valid.any(1, keepdim=True))
         return found

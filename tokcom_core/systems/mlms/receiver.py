@@ -80,8 +80,8 @@ class MlmsReceiver(Receiver):
     def calibrate(self, phase: str, received: Mapping[str, Received]) -> None:
         """Scales each receiver's output to the RMS of the foundation model's embeddings."""
         outputs: dict[str, list[Tensor]] = {}
-        for stream, own in received.items():
-            chosen = self._tokens(stream, own)[self._by_token(own.delivered)]
+        for stream, arrival in received.items():
+            chosen = self._tokens(stream, arrival)[self._by_token(arrival.delivered)]
             outputs.setdefault(_modality(stream), []).append(chosen)
         for modality, tokens in outputs.items():
             receiver, delivered = self.receivers[modality], torch.cat(tokens).detach()
@@ -95,17 +95,17 @@ class MlmsReceiver(Receiver):
         if phase == ALIGNMENT:
             return self._alignment_losses(received)
         (samples,) = targets.values()
-        asked = received["question"].arrived
-        if not asked.any():
+        arrived = received["question"].arrived
+        if not arrived.any():
             return {}
         prompt, valid = self._prompt(received)
         answers = self.foundation.answer_ids(samples.answer)
-        if not asked.all():
-            prompt, valid, answers = prompt[asked], valid[asked], answers[asked]
-        found = self.foundation.answer_losses(prompt, valid, answers)
+        if not arrived.all():
+            prompt, valid, answers = prompt[arrived], valid[arrived], answers[arrived]
+        losses = self.foundation.answer_losses(prompt, valid, answers)
         return {
-            "task": getattr(found, self._answer_loss),
-            "first_token": found.first_token.detach(),
+            "task": getattr(losses, self._answer_loss),
+            "first_token": losses.first_token.detach(),
         }
 
     def loss_counts(self, phase: str, targets: Mapping[str, Samples]) -> dict[str, int]:
@@ -116,10 +116,10 @@ class MlmsReceiver(Receiver):
 
     def _alignment_losses(self, received: Mapping[str, Received]) -> dict[str, Tensor]:
         """Losses (9) and (11) over the streams that have arrived."""
-        tokens = {stream: self._tokens(stream, own) for stream, own in received.items()}
+        tokens = {stream: self._tokens(stream, arrival) for stream, arrival in received.items()}
         valid = {
-            stream: self._by_token(own.delivered) & own.arrived[:, None]
-            for stream, own in received.items()
+            stream: self._by_token(arrival.delivered) & arrival.arrived[:, None]
+            for stream, arrival in received.items()
         }
         losses = {
             f"reconstruction_{stream}": reconstruction_loss(
@@ -136,11 +136,11 @@ class MlmsReceiver(Receiver):
         if not self._alignment.train_anchor:
             anchor = anchor.detach()
         for medium in self._media:
-            own = self._pooled(medium, tokens[medium], valid[medium])
+            features = self._pooled(medium, tokens[medium], valid[medium])
             both = can_pool(valid[medium], self._pooling(medium)) & valid["caption"].any(1)
             if both.any():
                 losses[f"contrastive_{medium}"] = info_nce(
-                    own[both], anchor[both], self._alignment.temperature
+                    features[both], anchor[both], self._alignment.temperature
                 )
         return losses
 
@@ -163,7 +163,7 @@ class MlmsReceiver(Receiver):
         logits = model.answer_logits(prompt, valid, truth)
         losses, likeliest = answer_losses(logits, truth), logits.argmax(-1)
         del logits  # over a large vocabulary: frees memory before answers are generated
-        said = greedy_answers(
+        generated = greedy_answers(
             likeliest,
             truth,
             model.end,
@@ -171,8 +171,8 @@ class MlmsReceiver(Receiver):
             lambda i: model.generate(prompt[i], valid[i], longest),
         )
         return Predictions(
-            texts=tuple(model.decode(said)),
-            first_token=tuple((said[:, 0] == truth[:, 0]).tolist()),
+            texts=tuple(model.decode(generated)),
+            first_token=tuple((generated[:, 0] == truth[:, 0]).tolist()),
             losses=losses.reported,
             loss_counts=losses.counts,
         )

@@ -56,7 +56,7 @@ class Mlms(System):
     fine_tuning: FineTuningConfig = FineTuningConfig()
     lora: LoraSettings = Field(
         default=LoraSettings(),
-        exclude_if=lambda own: own == LoraSettings(),  # artifact names stay
+        exclude_if=lambda lora: lora == LoraSettings(),  # artifact names stay
     )
     intact_texts: tuple[str, ...] = ()
 
@@ -89,14 +89,14 @@ class Mlms(System):
         return {**raw, "alignment": {"losses": alignment}} if isinstance(alignment, str) else raw
 
     @classmethod
-    def merged(cls, settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-        models, theirs = dict(settings["models"]), own.get("models")
-        for key in PARTS.keys() & (theirs if isinstance(theirs, Mapping) else {}):
+    def merged(cls, settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+        models, overridden = dict(settings["models"]), overrides.get("models")
+        for key in PARTS.keys() & (overridden if isinstance(overridden, Mapping) else {}):
             medium, encoder, part = PARTS[key]
-            found = models[medium]
-            if isinstance(found, Mapping) and found["name"] == encoder:
-                models[medium] = {name: value for name, value in found.items() if name != part}
-        return super().merged({**settings, "models": models}, own)
+            choice = models[medium]
+            if isinstance(choice, Mapping) and choice["name"] == encoder:
+                models[medium] = {name: value for name, value in choice.items() if name != part}
+        return super().merged({**settings, "models": models}, overrides)
 
     def swept_devices(self, task: Task) -> tuple[str, ...]:
         return () if self.intact_texts else tuple(m for m in task.media if m in MEDIA)
@@ -138,7 +138,7 @@ class Mlms(System):
     def served(self, task: Task) -> tuple[str, ...]:
         if self.intact_texts:
             columns = self._columns(task)
-            return tuple(name for name, own in columns.items() if own in self.intact_texts)
+            return tuple(name for name, column in columns.items() if column in self.intact_texts)
         return (*self._media(task), "question")
 
     def _media(self, task: Task) -> tuple[str, ...]:
@@ -251,7 +251,7 @@ class Mlms(System):
         return MlmsReceiver(self, task, seeded, torch_device, max_answer_tokens)
 
     def tokens_for(self, task: Task, phase: Phase, tokens: TokenLengths) -> dict[str, int]:
-        sent = {own.stream for own in phase.inputs}
+        sent = {item.stream for item in phase.inputs}
         return {device: count for device, count in tokens.items() if device in sent}
 
     def check(self, task: Task, tokens: TokenLengths) -> None:
@@ -350,29 +350,29 @@ class Mlms(System):
             warn_of_sampling(task, root)
 
     def data_settings(self, task: Task) -> frozenset[object]:
-        asked = self.models.language_for(task.media), self.question_tokens
+        reading = self.models.language_for(task.media), self.question_tokens
         parts = {"captions": self._aligns, "first frames": self._takes_first_frames(task)}
-        return frozenset({asked, *(name for name, checked in parts.items() if checked)})
+        return frozenset({reading, *(name for name, checked in parts.items() if checked)})
 
     def _takes_first_frames(self, task: Task) -> bool:
         encoders = [self.models.encoder(medium) for medium in self.swept_devices(task)]
-        return any(getattr(own, "frames", "even") == "first" for own in encoders)
+        return any(getattr(encoder, "frames", "even") == "first" for encoder in encoders)
 
     def for_phase(self, phase: str) -> Mlms:
         if phase == ALIGNMENT:
             return self.model_copy(update={"fine_tuning": FineTuningConfig()})
         usual = FineTuningConfig()
-        own: dict[str, Any] = {
+        changes: dict[str, Any] = {
             "learning_rates": self.learning_rates,
             "reference_learning_rates": None,
         }
         if self.intact_texts:
-            own |= {"steps": usual.steps, "drop_modality": usual.drop_modality}
+            changes |= {"steps": usual.steps, "drop_modality": usual.drop_modality}
         else:
-            own |= {"reference_steps": usual.reference_steps}
+            changes |= {"reference_steps": usual.reference_steps}
         update = {
             "alignment": AlignmentConfig(),
-            "fine_tuning": self.fine_tuning.model_copy(update=own),
+            "fine_tuning": self.fine_tuning.model_copy(update=changes),
         }
         return self.model_copy(update=update)
 
@@ -381,8 +381,8 @@ class Mlms(System):
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
-        own = self.fine_tuning.reference_learning_rates if self.intact_texts else None
-        return own or self.fine_tuning.learning_rates
+        rates = self.fine_tuning.reference_learning_rates if self.intact_texts else None
+        return rates or self.fine_tuning.learning_rates
 
     def at_learning_rate(self, learning_rate: float) -> Mlms:
         rates = {"learning_rates": (learning_rate,), "reference_learning_rates": None}
@@ -423,8 +423,8 @@ class Mlms(System):
         with torch.device("meta"):
             receiver = token_receiver(self, self.token_width(task))
         layers, head = applied_weights(self.models.language_for(task.media), self.lora.shape)
-        own = matrix_weights(receiver.parameters()) + layers
-        return 2e-9 * (own * sum(tokens.values()) + head)
+        applied = matrix_weights(receiver.parameters()) + layers
+        return 2e-9 * (applied * sum(tokens.values()) + head)
 
     def token_width(self, task: Task) -> int:
         """Features of a token of the foundation model for a task, d_T."""

@@ -61,10 +61,10 @@ class _CacheFrom(DynamicCache):  # type: ignore[misc]
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = super().update(
+        kept: tuple[Tensor, Tensor] = super().update(
             keys, values, layer_idx - self._first, *args, **kwargs
         )
-        return found
+        return kept
 
 
 class LanguageLayers(nn.Module):
@@ -199,14 +199,14 @@ class LanguageLayers(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits ``[..., V]`` of the words that follow, float32, from the last layer's states."""
-        found: Tensor = self.head(self.norm(states)).float()
+        logits: Tensor = self.head(self.norm(states)).float()
         cap = getattr(self._config, "final_logit_softcapping", None)  # Gemma 2
-        return found if cap is None else cap * torch.tanh(found / cap)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def adapter(self, first: int = 0) -> list[nn.Parameter]:
         """Parameters of the low-rank adapter on the layers from ``first`` on."""
         layers = list(self.layers)[first:]
-        return [p for own in layers for name, p in own.named_parameters() if "lora_" in name]
+        return [p for layer in layers for name, p in layer.named_parameters() if "lora_" in name]
 
     def weights(self) -> list[nn.Parameter]:
         """All parameters except the adapter's."""

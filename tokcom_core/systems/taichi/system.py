@@ -232,31 +232,31 @@ class Taichi(System):
 
     def phases(self, task: Task) -> tuple[Phase, ...]:
         if self.intact_texts:
-            own = StreamInput(PROMPT, task.train_split)
-            return (_phase(TEXT_TUNING, (own,), self.reference_training, _ANSWER),)
-        found = [
-            _phase(name, (StreamInput(VISUAL, SPLITS[name]),), own, ("task",), over_air=False)
-            for name, own in ((PRETRAINING, self.pretraining), (TUNING, self.tuning))
+            prompt = StreamInput(PROMPT, task.train_split)
+            return (_phase(TEXT_TUNING, (prompt,), self.reference_training, _ANSWER),)
+        phases = [
+            _phase(name, (StreamInput(VISUAL, SPLITS[name]),), config, ("task",), over_air=False)
+            for name, config in ((PRETRAINING, self.pretraining), (TUNING, self.tuning))
         ]
         train = task.train_split
         if self.codec.symbols_per_token is not None:
             inputs = (StreamInput(PROMPT, train), StreamInput(STATES, train, over_air=False))
-            found.append(_phase(CODEC, inputs, self.codec_training, ("reconstruction",)))
+            phases.append(_phase(CODEC, inputs, self.codec_training, ("reconstruction",)))
         if self.coding in ("cross-entropy", "joint"):
             answered = StreamInput(DIALOGUE if self.in_rounds else PROMPT, train)
-            found.append(_phase(CODING, (answered,), self.coding_training, _ANSWER))
-        return tuple(found)
+            phases.append(_phase(CODING, (answered,), self.coding_training, _ANSWER))
+        return tuple(phases)
 
     def features(
         self, task: Task, device: str, tokens: TokenLengths
     ) -> dict[str, tuple[AnyFeatures, ...]]:
-        found: dict[str, tuple[AnyFeatures, ...]] = {}
+        features: dict[str, tuple[AnyFeatures, ...]] = {}
         for name, encoder in self._encoders.items():
             shape = encoder.shape()
             every = (shape.length - shape.summary_tokens,)
             sliding = Sliding(counts=every, dtype=self.models.feature_dtype)
-            found[name] = features_of_datasets(task, task.splits, "image", encoder, sliding)
-        return found
+            features[name] = features_of_datasets(task, task.splits, "image", encoder, sliding)
+        return features
 
     def transmitter(
         self,
@@ -369,14 +369,14 @@ class Taichi(System):
         """
         usual = Taichi()
         keys = {"pretraining", "tuning", "codec_training", "coding_training", "reference_training"}
-        own = {
+        trained = {
             PRETRAINING: "pretraining",
             TUNING: "tuning",
             CODEC: "codec_training",
             CODING: "coding_training",
             TEXT_TUNING: "reference_training",
         }[phase]
-        update = {key: getattr(usual, key) for key in keys - {own}}
+        update = {key: getattr(usual, key) for key in keys - {trained}}
         if phase != CODING:
             update |= {"coding": "mse", "decoding": usual.decoding}
             if self.language_tuning == "full":
@@ -411,7 +411,7 @@ class Taichi(System):
         if self.intact_texts or not tokens.get(device):
             return 0.0
         encoders: float = sum(
-            own.shape().gflop(windows[name]) for name, own in self._encoders.items()
+            encoder.shape().gflop(windows[name]) for name, encoder in self._encoders.items()
         )
         visual, images = visual_macs(self, lengths[device]), next(iter(windows.values()))
         return encoders + 2e-9 * (visual * images + token_macs(self).terminal * tokens[device])
@@ -422,8 +422,8 @@ class Taichi(System):
         Channel decoder and layers run over all tokens that are sent. The head runs once, where the
         prompt ends.
         """
-        own = token_macs(self)
-        return 2e-9 * (own.station * sum(tokens.values()) + own.head)
+        macs = token_macs(self)
+        return 2e-9 * (macs.station * sum(tokens.values()) + macs.head)
 
 
 _ANSWER = ("task", "first_token")
@@ -432,27 +432,27 @@ _ANSWER = ("task", "first_token")
 def _phase(
     name: str,
     inputs: tuple[StreamInput, ...],
-    own: c.PhaseConfig,
+    config: c.PhaseConfig,
     losses: tuple[str, ...],
     over_air: bool = True,
 ) -> Phase:
     """A phase of AdamW and the paper's cosine schedule."""
     training = Training(
-        own.steps,
-        own.learning_rate,
+        config.steps,
+        config.learning_rate,
         "cosine_with_min_lr",
         min_learning_rate=0.0,
-        warmup_steps=round(own.warmup_fraction * own.steps),
-        gradient_clip=own.gradient_clip,
-        station_learning_rate=own.station_learning_rate,
-        weight_decay=own.weight_decay,
+        warmup_steps=round(config.warmup_fraction * config.steps),
+        gradient_clip=config.gradient_clip,
+        station_learning_rate=config.station_learning_rate,
+        weight_decay=config.weight_decay,
     )
     return Phase(
         name=name,
         inputs=inputs,
         training=training,
-        batch_size=own.batch_size,
+        batch_size=config.batch_size,
         losses=losses,
         over_air=over_air,
-        micro_batch_size=own.micro_batch_size,
+        micro_batch_size=config.micro_batch_size,
     )

@@ -95,10 +95,10 @@ def read(out: Path | str, table: str = "results") -> pd.DataFrame:
     Raises:
         ValueError: for an unknown table, or a study without a finished cell.
     """
-    from .execution.finished import finished
+    from .execution.finished import findings_of
     from .tables.reading import read_table
 
-    return read_table(finished(out), table)
+    return read_table(findings_of(out), table)
 
 
 def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
@@ -116,10 +116,10 @@ def summarise(out: Path | str, part: str | None = None) -> pd.DataFrame:
     Raises:
         ValueError: for an unknown part, or a study without a finished cell.
     """
-    from .execution.finished import finished
+    from .execution.finished import findings_of
     from .tables.summary import OF_ALL_QUESTIONS, summarise_part
 
-    found = finished(out)
+    found = findings_of(out)
     _, summary = summarise_part(found.results, found.answered, found.tables.layout, part)
     return summary if part is None else summary.drop(columns=list(OF_ALL_QUESTIONS))
 
@@ -138,10 +138,10 @@ def compare(out: Path | str, first: str, second: str, part: str | None = None) -
     Raises:
         ValueError: for an unknown method or part, or if the two have no condition in common.
     """
-    from .execution.finished import finished
+    from .execution.finished import findings_of
     from .tables.comparison import compare_methods
 
-    found = finished(out)
+    found = findings_of(out)
     return compare_methods(found.tables, found.results, first, second, part)
 
 
@@ -157,9 +157,9 @@ def judge(out: Path | str) -> pd.DataFrame:
     Raises:
         ValueError: for a study without a finished cell.
     """
-    from .execution.finished import finished
+    from .execution.finished import findings_of
 
-    return finished(out).verdicts
+    return findings_of(out).verdicts
 
 
 def budget(
@@ -187,10 +187,10 @@ def budget(
         ValueError: for a study without a finished cell, or a link that carries nothing of it; with
             emulated users, for a bandwidth that was not emulated.
     """
-    from .execution.finished import finished
+    from .execution.finished import findings_of
     from .tables.affordable import LinkLimits, affordable, measured
 
-    found = finished(out)
+    found = findings_of(out)
     limits = LinkLimits(bandwidth_hz, deadline_ms, snr_db, users)
     return affordable(found.study, measured(found), found.tables.layout, limits)
 
@@ -225,12 +225,12 @@ def allocate(
             ``fixed_power``; for a method, air or SNR that it does not have; or if some user cannot
             be served.
     """
-    from .execution.finished import finished
+    from .execution.finished import findings_of
     from .tables.affordable import measured
     from .tables.allocation import SharedBand, candidates
     from .tables.allocation import allocate as allocate_blocks
 
-    found = finished(out)
+    found = findings_of(out)
     layout = found.tables.layout
     band = SharedBand(bandwidth_hz, deadline_ms, tuple(users_snr_db), by)
     rows = candidates(measured(found), layout, method, air)

@@ -108,7 +108,7 @@ def report(
     ] = None,
 ) -> None:
     """Draws tables, figures and the page of what a study has so far."""
-    from ..execution.finished import finished
+    from ..execution.finished import findings_of
     from .results import print_folders, print_paths, print_results
 
     printed = None
@@ -116,7 +116,7 @@ def report(
         from ..figures.printed import style_of
 
         printed = style_of(style)
-    findings = finished(folder)
+    findings = findings_of(folder)
     if printed is None:
         print_results(console, findings)  # figures may take seconds
     from ..figures.report import write_report

@@ -25,7 +25,7 @@ from ..tables.references import with_references
 logger = logging.getLogger(__name__)
 
 
-def finished(out: str | Path) -> Findings:
+def findings_of(out: str | Path) -> Findings:
     """What a study has found so far.
 
     Args:

@@ -11,6 +11,7 @@ from ..plan.cells import Plan
 from ..plan.study import Study
 from .claims import judge
 from .files import Tables
+from .filters import finished
 from .summary import count_answers, summarise
 
 
@@ -31,7 +32,7 @@ class Findings:
     @property
     def done(self) -> pd.DataFrame:
         """The rows that have an accuracy."""
-        return self.results[self.results["status"] == "ok"]
+        return finished(self.results)
 
     @property
     def diverged(self) -> pd.DataFrame:
@@ -44,8 +45,8 @@ class Findings:
         plan = Plan(self.study, has_run=True)
         cells = [c for own in plan.contenders for c in plan.cells_of(own, None)]
         planned = Counter((cell.method, cell.air_label) for cell in cells)
-        finished = self.done.drop_duplicates("cell")
-        missing = planned - Counter(zip(finished["method"], finished["air"], strict=True))
+        cells_done = self.done.drop_duplicates("cell")
+        missing = planned - Counter(zip(cells_done["method"], cells_done["air"], strict=True))
         if not missing:
             return ""
         references = self.tables.layout.reference_methods

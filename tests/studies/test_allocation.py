@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import studies
-from studies.execution.finished import finished
+from studies.execution.finished import findings_of
 from studies.plan.specs import Cell
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
@@ -52,7 +52,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def summary(out: Path) -> pd.DataFrame:
     """Four tokens took 0.5 ms on the study's four blocks of each device."""
-    table = measured(finished(out))
+    table = measured(findings_of(out))
     airtime_ms = table["tokens_audio"] / 8
     return table.assign(airtime_ms=airtime_ms, latency_ms=airtime_ms)
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from studies import compare, summarise
-from studies.execution.finished import finished
+from studies.execution.finished import findings_of
 from studies.plan.cells import Plan
 from studies.plan.study import Study
 from studies.storage.folder import StudyFolder
@@ -113,7 +113,7 @@ def folder(tmp_path: Path) -> StudyFolder:
 
 
 def test_infeasible_rows_stand_beside_those_of_finished_cells(folder: StudyFolder) -> None:
-    table = finished(folder.root).results
+    table = findings_of(folder.root).results
     assert table["status"].value_counts().to_dict() == {"ok": 2 * 2 + 2, "infeasible": 2 * 2}
     rows = table[table["status"] == "infeasible"]
     assert rows["reason"].str.startswith(NARROW).all()

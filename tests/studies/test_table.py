@@ -13,7 +13,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import studies
-from studies.execution.finished import finished
+from studies.execution.finished import findings_of
 from studies.figures.report import write_report
 from studies.plan.cells import Plan
 from studies.plan.study import Study
@@ -171,6 +171,6 @@ def test_reading_a_study_writes_nothing(study: Study, tmp_path: Path) -> None:
     (blind,) = whole.loc[whole["method"].eq("blind") & whole["seed"].eq(0), "cell"]
     tables.update_references(whole[whole["cell"] != blind])
     before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")}
-    assert_frame_equal(finished(tmp_path).results, whole)
+    assert_frame_equal(findings_of(tmp_path).results, whole)
     assert len(studies.summarise(tmp_path)) and len(studies.read(tmp_path, "answers"))
     assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*")} == before

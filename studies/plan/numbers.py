@@ -8,7 +8,7 @@ from collections.abc import Iterable
 def exact_text(value: float) -> str:
     """A number in six digits, or in as many more as it needs."""
     short = f"{value:g}"
-    return short if float(short) == value else repr(value)
+    return short if float(short) == value else repr(float(value))  # NumPy's repr names its type
 
 
 def listed_text(values: Iterable[float]) -> str:

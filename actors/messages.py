@@ -152,8 +152,7 @@ class SampleLog:
         waited_ms: Time that the base station waits for a straggler beyond that, at most until the
             deadline; 0 where nothing was sent.
         tokens, realised_snr_db, sinr_db: See :class:`ReceptionSummary`.
-        costs: Values of ``data_channel_uses, pilot_channel_uses, control_bits, airtime_ms,
-            energy_mj``; 0 where nothing was sent.
+        costs: Values of :data:`channel_models.COSTS`; 0 where nothing was sent.
         location: What is known of the user's location, by name.
     """
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from channel_models import (
+    COSTS,
     Air,
     AirBase,
     Frame,
@@ -23,7 +24,7 @@ from channel_models import (
 )
 from tokcom_core.systems import Received
 
-from .engines.sionna_1 import sionna_1_service
+from .engines.sionna_1 import RayChannelService
 from .messages import LossRules, SampleLog
 from .reception import sample_logs
 
@@ -40,7 +41,7 @@ class Uplink:
         self._link = link
         self._device = device
         self._air: Air | None = None
-        self._services = cache(sionna_1_service)  # channels do not depend on the SNR
+        self._services = cache(RayChannelService)  # channels do not depend on the SNR
 
     def set_channel(
         self, air: AirBase, snr_db: float | SnrRange, population: PopulationSize | None = None
@@ -128,6 +129,7 @@ def receiver_inputs(
 def exactly(frame: Frame) -> Reception:
     """The reception of a frame that does not cross the air: exact and without overhead."""
     nothing = torch.zeros(1, 1, device=frame.symbols.device).expand(frame.symbols.shape)
+    none = torch.zeros(len(frame.scale), dtype=torch.float64)
     return Reception(
         symbols=torch.where(frame.valid, frame.symbols * frame.scale[:, None], 0),
         valid=frame.valid,
@@ -135,8 +137,8 @@ def exactly(frame: Frame) -> Reception:
         realised_snr_db=torch.full_like(frame.scale, torch.inf),
         erased=nothing.bool(),
         overhead=Overhead(),
-        airtime_ms=torch.zeros(len(frame.scale), dtype=torch.float64),
-        waiting_ms=torch.zeros(len(frame.scale), dtype=torch.float64),
+        costs=dict.fromkeys(COSTS, none),
+        waiting_ms=none,
         location={},
     )
 

@@ -3,7 +3,7 @@
 Importing this package does not import Sionna, which takes seconds: the airs that need it do so.
 """
 
-from .air import Air, Reception
+from .air import COSTS, Air, Reception
 from .catalogue.names import AIRS, NamedAir, named_air
 from .config import AirBase
 from .digital.config import DigitalConfig
@@ -20,6 +20,7 @@ from .users.population import PopulationSize
 
 __all__ = [
     "AIRS",
+    "COSTS",
     "Access",
     "Air",
     "AirBase",

@@ -50,6 +50,10 @@ class ChannelOutput:
     sinr: Tensor | None = None
 
 
+COSTS = ("data_channel_uses", "pilot_channel_uses", "control_bits", "airtime_ms", "energy_mj")
+"""What a sample costs, as fields of :class:`Overhead`."""
+
+
 @dataclass(frozen=True)
 class Reception:
     """What the base station receives of one frame, after equalisation.
@@ -61,14 +65,12 @@ class Reception:
         realised_snr_db: float32 ``[B]``, receive SNR of an antenna under the realised fading.
         erased: bool ``[B, N]``, True where nothing arrived.
         overhead: What the frame cost, as means over its samples.
-        airtime_ms: float64 ``[B]``, how long each sample was on the air, all attempts together.
-        waiting_ms: float64 ``[B]``, how long it waited between its attempts.
+        costs: What each sample cost, all attempts together, float64 ``[B]`` on the CPU by the names
+            of :data:`COSTS`; zeros for a frame that crosses no air.
+        waiting_ms: float64 ``[B]``, how long each sample waited between its attempts.
         location: What is known of each sample's place, float ``[B]`` by name.
         biased: Whether the symbols are an LMMSE estimate.
         sinr: Mean SINR of each sample, see :class:`ChannelOutput`.
-        costs: What each sample cost, all attempts together, float64 ``[B]`` on the CPU by name:
-            ``data_channel_uses``, ``pilot_channel_uses`` and ``control_bits``, ``airtime_ms`` and
-            ``energy_mj``; empty for a frame that crosses no air.
     """
 
     symbols: Tensor
@@ -77,12 +79,16 @@ class Reception:
     realised_snr_db: Tensor
     erased: Tensor
     overhead: Overhead
-    airtime_ms: Tensor
+    costs: dict[str, Tensor]
     waiting_ms: Tensor
     location: dict[str, Tensor]
     biased: bool = True
     sinr: Tensor | None = None
-    costs: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def airtime_ms(self) -> Tensor:
+        """How long each sample was on the air, all attempts together, float64 ``[B]``."""
+        return self.costs["airtime_ms"]
 
     @property
     def sinr_db(self) -> Tensor:
@@ -214,10 +220,9 @@ def _received(frame: Frame, output: ChannelOutput, link: Link, devices: int) -> 
         realised_snr_db=output.realised_snr_db,
         erased=nowhere.expand(symbols.shape) if output.erased is None else output.erased,
         overhead=Overhead(**means, payload_bits=output.payload_bits),
-        airtime_ms=costs["airtime_ms"],
+        costs=costs,
         waiting_ms=ROUND_TRIP_MS * resent,
         location=output.location,
         biased=output.biased,
         sinr=output.sinr,
-        costs=costs,
     )

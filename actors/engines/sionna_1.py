@@ -22,7 +22,9 @@ _TIMEOUT_S = 600.0
 
 
 class RayChannelService(ChannelService):
-    """A service of one actor; its arrays come through the object store, each computed once.
+    """The service behind airs with ``backend: tensorflow``: one actor.
+
+    Its arrays come through the object store, each computed once.
 
     The first start installs Sionna 1.x with TensorFlow into an environment that Ray keeps, which
     takes about a minute.
@@ -69,8 +71,3 @@ class RayChannelService(ChannelService):
             cause = " ".join(str(error).split())[:300]
             raise ValueError(f"{SIONNA_1} could not be installed: {cause}") from None
         return arrays
-
-
-def sionna_1_service(line: DelayLine) -> ChannelService:
-    """The service behind airs with ``backend: tensorflow``."""
-    return RayChannelService(line)

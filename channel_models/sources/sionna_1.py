@@ -104,7 +104,7 @@ class ChannelService(ABC):
 
 
 ServiceFactory = Callable[[DelayLine], ChannelService]
-"""Makes a service; ``actors.engines.sionna_1.sionna_1_service`` is one."""
+"""Makes a service; ``actors.engines.sionna_1.RayChannelService`` is one."""
 
 
 class BankedSource(Source):

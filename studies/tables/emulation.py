@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from actors import Emulation, Evaluation, ReceptionSummary
-from channel_models import Overhead, from_db, mean_db, to_db
+from channel_models import COSTS, Overhead, from_db, mean_db, to_db
 from tokcom_core.datasets.samples import Samples
 from tokcom_core.tasks import Task
 
@@ -23,7 +23,6 @@ from .outcome import EmulationScores, Outcome
 from .service import answer_times, latencies_ms, loss_fractions, service_columns, transmissions
 
 _SNRS = ("realised_snr_db", "realised_sinr_db")
-_COSTS = ("data_channel_uses", "pilot_channel_uses", "control_bits", "airtime_ms", "energy_mj")
 
 
 def emulated_outcome(
@@ -117,7 +116,7 @@ def _summary(rows: pd.DataFrame, asked: int) -> ReceptionSummary:
     linearly, and erasures are those of what was sent.
     """
     sent = rows[rows["sent"]]
-    costs = {name: float(sent[name].sum()) / asked for name in _COSTS}
+    costs = {name: float(sent[name].sum()) / asked for name in COSTS}
     return ReceptionSummary(
         sender=str(rows["device"].iloc[0]),
         tokens=float(rows["tokens"].where(rows["sent"], 0).mean()),
@@ -153,7 +152,7 @@ def _device_rows(journal: pd.DataFrame, right: Sequence[float]) -> list[dict[str
         lost=("lost", "sum"),
         sent=("sent", "sum"),
         outage_fraction=("out", "mean"),
-        **{name: (name, "sum") for name in _COSTS},
+        **{name: (name, "sum") for name in COSTS},
         **{name: (name, "mean") for name in (*_SNRS, *LOCATION_COLUMNS) if name in table},
     )
     once = table.drop_duplicates(["user", "device", "request"])
@@ -162,7 +161,7 @@ def _device_rows(journal: pd.DataFrame, right: Sequence[float]) -> list[dict[str
     for name in _SNRS:
         rows[name] = _map(to_db, rows[name])
     rows["transmissions"] = rows["transmissions"] / rows["streams"]  # all of them at once
-    for name in ("transmissions", "tokens", *_COSTS):
+    for name in ("transmissions", "tokens", *COSTS):
         rows[name] = rows[name] / rows["questions"]
     rows = rows.rename(columns={"data_channel_uses": "uplink_channel_uses"}).reset_index()
     kept = rows.drop(columns=["streams", "lost", "sent", "pilot_channel_uses", "control_bits"])

@@ -14,7 +14,7 @@ from scipy import stats
 from scipy.special import j0
 
 from actors import BaseStation
-from actors.engines.sionna_1 import sionna_1_service
+from actors.engines.sionna_1 import RayChannelService
 from channel_models import Link, Request, named_air
 from channel_models.sources.delay_line import DelayLine
 from channel_models.sources.sionna_1 import BankedSource
@@ -38,7 +38,7 @@ def _ray() -> Iterator[None]:
 def test_sionna_1_and_2_agree_statistically(name: str) -> None:
     """Power delay profile, Doppler autocorrelation, and amplitudes by Kolmogorov-Smirnov."""
     air = named_air(name, speed_mps=30.0, backend="tensorflow")
-    theirs = air.served_source(LINK, "cpu", sionna_1_service)
+    theirs = air.served_source(LINK, "cpu", RayChannelService)
     ours = named_air(name, speed_mps=30.0).source(LINK, "cpu")
     assert isinstance(theirs, BankedSource)
     assert ours is not None
@@ -75,7 +75,7 @@ def test_sionna_1_and_2_agree_statistically(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
 def test_a_killed_actor_is_restarted_and_gives_the_same_channels() -> None:
-    source = named_air("tdl-a", backend="tensorflow").served_source(LINK, "cpu", sionna_1_service)
+    source = named_air("tdl-a", backend="tensorflow").served_source(LINK, "cpu", RayChannelService)
     assert isinstance(source, BankedSource)
     service = source._service
     before = service.get(service.ask(4, 2, 28e3, seed=5))
@@ -126,7 +126,7 @@ def test_a_base_station_keeps_its_channels_at_every_snr(
 
 def test_a_batch_of_channels_is_made_once(sionna_1: _Sionna1) -> None:
     line = DelayLine("tdl", "a", 1e-7, 3.5e9, 3.0, 1)
-    service = sionna_1_service(line)
+    service = RayChannelService(line)
     first = service.ask(4, 2, 28e3, seed=5)
     assert service.ask(4, 2, 28e3, seed=5) is first
     assert service.ask(4, 2, 28e3, seed=6) is not first
@@ -137,7 +137,7 @@ def test_channels_that_could_not_be_made_are_asked_for_again(
     sionna_1: _Sionna1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What only takes long stays under way."""
-    service = sionna_1_service(DelayLine("tdl", "a", 1e-7, 3.5e9, 3.0, 1))
+    service = RayChannelService(DelayLine("tdl", "a", 1e-7, 3.5e9, 3.0, 1))
     order = (4, 2, 28e3, 5)
     for error, stays in (
         (ray.exceptions.GetTimeoutError(), True),

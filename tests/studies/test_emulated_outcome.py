@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pandas as pd
 import pytest
 
+from channel_models import COSTS
 from studies.tables.costs import air_columns
 from studies.tables.emulation import (
-    _COSTS,
     _device_rows,
     _scores,
     _summary,
@@ -40,7 +40,7 @@ def journal() -> pd.DataFrame:
             "realised_sinr_db": [-math.inf, 3.0, 10.0, -math.inf],
         }
     )
-    return journal.assign(**dict.fromkeys(_COSTS, 1.0))
+    return journal.assign(**dict.fromkeys(COSTS, 1.0))
 
 
 def test_snrs_are_averaged_linearly_over_what_was_sent(journal: pd.DataFrame) -> None:
